@@ -1,0 +1,78 @@
+import { errorFactory, type ErrorFactory, type ErrorTable } from "@millrace/base";
+
+export type SyncErrorCode =
+  | "ERR_THREADS_EXHAUSTED"
+  | "ERR_SYNC_SPACE_FULL"
+  | "ERR_WAITERS_EXHAUSTED"
+  | "ERR_SYNC_HANDLE"
+  | "ERR_SYNC_CLOSED"
+  | "ERR_SYNC_IN_USE"
+  | "ERR_SYNC_TIMEOUT"
+  | "ERR_BLOCKING_MAIN"
+  | "ERR_LOCK_HELD"
+  | "ERR_LOCK_NOT_HELD"
+  | "ERR_LOCK_ABANDONED"
+  | "ERR_PERMITS_TOO_MANY"
+  | "ERR_WAIT_GROUP_NEGATIVE"
+  | "ERR_BARRIER_BROKEN";
+
+export const syncErrors: ErrorTable<SyncErrorCode> = {
+  ERR_THREADS_EXHAUSTED: {
+    cause: "More threads take part than the thread table has entries.",
+    cure: "Close runtimes that are no longer used, or start fewer processors.",
+  },
+  ERR_SYNC_SPACE_FULL: {
+    cause: "More locks, channels and contexts exist at once than there is room for.",
+    cure: "Close those that are no longer used: close() gives their place back.",
+  },
+  ERR_WAITERS_EXHAUSTED: {
+    cause: "More parties wait for, or hold, locks and channels at once than there is room for.",
+    cure: "Let fewer operations wait at once, for instance by a semaphore around them; release what isn't needed.",
+  },
+  ERR_SYNC_HANDLE: {
+    cause: "A handle doesn't belong to an object of this kind in this process.",
+    cure: "Pass the `handle` of a living object, to a thread that was started after the object's module was loaded.",
+  },
+  ERR_SYNC_CLOSED: {
+    cause: "The object was closed.",
+    cure: "Close it when every thread is through with it.",
+  },
+  ERR_SYNC_IN_USE: {
+    cause: "An object was to be closed while somebody held it or waited for it.",
+    cure: "Close it when every thread is through with it.",
+  },
+  ERR_SYNC_TIMEOUT: {
+    cause: "The time limit of a wait has passed.",
+    cure: "Find out who holds what was waited for, or allow more time.",
+  },
+  ERR_BLOCKING_MAIN: {
+    cause: "A form that blocks its thread was called on the main thread, which must never block.",
+    cure: "Use the form that the message names, which returns a promise, or the try form.",
+  },
+  ERR_LOCK_HELD: {
+    cause: "A thread would wait for ever for a lock or for permits that it holds itself, or behind its own event loop.",
+    cure: "Release them first, or take them once around the whole.",
+  },
+  ERR_LOCK_NOT_HELD: {
+    cause: "A lock, a permit or a claim was released by a thread that doesn't hold it, or twice.",
+    cure: "Release what you hold, once; `using` or a finally block does that.",
+  },
+  ERR_LOCK_ABANDONED: {
+    cause: 'The thread that held the lock has died, and the lock was made with onOwnerDeath: "fail".',
+    cure: "Bring what the lock protects back into order, then call reset().",
+  },
+  ERR_PERMITS_TOO_MANY: {
+    cause: "More permits were asked for than the semaphore has.",
+    cure: "Ask for fewer, or make the semaphore with more.",
+  },
+  ERR_WAIT_GROUP_NEGATIVE: {
+    cause: "More units of a wait group were finished, or claimed, than there were.",
+    cure: "Call add() before the work is started, and done() once per unit; a claimed unit is finished through its claim.",
+  },
+  ERR_BARRIER_BROKEN: {
+    cause: "A party of the barrier has died or given up, so that the others would wait in vain.",
+    cure: "Start the round anew when all parties are there again: reset() repairs the barrier.",
+  },
+};
+
+export const syncError: ErrorFactory<SyncErrorCode> = errorFactory(syncErrors);

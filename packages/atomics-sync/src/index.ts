@@ -1,0 +1,16 @@
+export type { WaitOptions } from "./async-waits.ts";
+export { Barrier } from "./barrier.ts";
+export type { BlockOptions } from "./block.ts";
+export { type BlockingHook, enterBlocking, leaveBlocking, setBlockingHook } from "./blocking.ts";
+export { Cond } from "./cond.ts";
+export { buryThread, locksHeld, watchThread } from "./current.ts";
+export { syncErrors } from "./errors.ts";
+export type { SyncHandle } from "./handle.ts";
+export { Hold, Mutex, type MutexOptions } from "./mutex.ts";
+export { Once } from "./once.ts";
+export { Parker, unpark, unparkAgain } from "./parker.ts";
+export { Reactor, type Source } from "./reactor.ts";
+export { RWHold, RWMutex } from "./rw-mutex.ts";
+export { Permit, Semaphore } from "./semaphore.ts";
+export { adoptThread, bellWord, ownThread, parkWord, ThreadTable, THREADS_MAX } from "./threads.ts";
+export { Claim, WaitGroup, type WaitGroupResult } from "./wait-group.ts";

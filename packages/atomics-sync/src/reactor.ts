@@ -1,0 +1,193 @@
+/**
+ * What an event-loop thread waits for from other threads: it polls its sources while something is expected, for a short
+ * time without a pause, then arms the doorbell and lets the event loop sleep.
+ *
+ * The poll before the bell is there because a bell costs 15–50 µs and a turn of the event loop about 1 µs; its length is a
+ * trade between latency and an idle core (docs/adr/0004-poll-before-bell.md).
+ *
+ * While a source expects something, a ref'd timer keeps the process alive (a pending Atomics.waitAsync doesn't) and polls
+ * once a second, so that even a lost wake-up is only a delay; `wakeupsMissed` counts those.
+ */
+import { threadId } from "node:worker_threads";
+import { messageOf } from "@millrace/base";
+import { Parker } from "./parker.ts";
+import { ThreadTable } from "./threads.ts";
+
+export interface Source {
+  /** Handles some of what has arrived, in bounded time, and returns how many things those were. */
+  poll(): number;
+  /** Whether more is expected. */
+  isExpecting(): boolean;
+  /** Whether the process shall stay alive for what is expected. Left out: yes. */
+  keepsAlive?(): boolean;
+  /** How long to poll without a pause after the last thing that arrived, while this source expects more; ms. */
+  readonly pollMs: number;
+}
+
+/** The safety net's period. */
+const TICK_MS = 1000;
+
+let current: Reactor | undefined;
+
+export class Reactor {
+  readonly #parker: Parker;
+  #sources: readonly Source[] = [];
+  #state: "idle" | "polling" | "sleeping" = "idle";
+  #progressAt = 0;
+  #timer: NodeJS.Timeout | undefined;
+  /** Whether a turn is already asked for: there is never more than one. */
+  #isTurnDue = false;
+  readonly #turnBound = (): void => this.#turn();
+  /** How often the safety net found something that no bell had announced: 0 in a correct system, but for a tick that falls between a
+   * waker's publishing and its bell. */
+  wakeupsMissed = 0;
+
+  constructor(words: Int32Array, thread: number) {
+    this.#parker = new Parker(words, thread);
+  }
+
+  /** The reactor of this thread. */
+  static current(): Reactor {
+    if (current === undefined) {
+      const threads = ThreadTable.current();
+      const reactor = new Reactor(threads.words, threads.reserve(threadId));
+      process.once("exit", () => threads.release(reactor.thread));
+      current = reactor;
+    }
+    return current;
+  }
+
+  /** The thread's number in its table: what `unpark` takes to wake it. */
+  get thread(): number {
+    return this.#parker.id;
+  }
+
+  add(source: Source): void {
+    this.#sources = [...this.#sources, source];
+  }
+
+  remove(source: Source): void {
+    // A new list: this one may just be walked.
+    this.#sources = this.#sources.filter((each) => each !== source);
+    this.check();
+    if (this.#sources.length > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** To be called by a source that begins to expect something. Cheap when the reactor already knows. */
+  expect(): void {
+    if (this.#state === "polling") return;
+    if (this.#state === "sleeping") this.#parker.cancel();
+    this.#poll();
+  }
+
+  /** To be called by a source that expects nothing more for another reason than what its `poll` found. */
+  check(): void {
+    if (this.#pollMs() < 0) this.#rest();
+    else if (this.#state === "sleeping") this.#keepAlive();
+  }
+
+  /** Polls from the next turn of the event loop on. */
+  #poll(): void {
+    this.#state = "polling";
+    this.#progressAt = performance.now();
+    this.#askForTurn();
+  }
+
+  #askForTurn(): void {
+    if (this.#isTurnDue) return;
+    this.#isTurnDue = true;
+    setImmediate(this.#turnBound);
+  }
+
+  #turn(): void {
+    this.#isTurnDue = false;
+    if (this.#state !== "polling") return;
+    const handled = this.#pollAll();
+    const pollMs = this.#pollMs();
+    if (pollMs < 0) {
+      this.#rest();
+      return;
+    }
+    const now = performance.now();
+    if (handled > 0) this.#progressAt = now;
+    if (now - this.#progressAt < pollMs) this.#askForTurn();
+    else this.#sleep();
+  }
+
+  /** The longest of the sources that expect something; -1 when none does. */
+  #pollMs(): number {
+    let pollMs = -1;
+    for (const source of this.#sources) {
+      if (source.isExpecting() && source.pollMs > pollMs) pollMs = source.pollMs;
+    }
+    return pollMs;
+  }
+
+  #sleep(): void {
+    this.#state = "sleeping";
+    this.#parker.prepareAsync();
+    const handled = this.#pollAll();
+    // A source may have called `expect`, or been removed, in that last look.
+    if (this.#state !== "sleeping") return;
+    if (handled > 0) {
+      this.#parker.cancel();
+      this.#poll();
+      return;
+    }
+    this.#keepAlive();
+    const ring = this.#parker.listen();
+    if (ring === "rung") this.#wake();
+    else if (ring !== "listening") ring.then(() => this.#wake(), fail);
+  }
+
+  #wake(): void {
+    this.#parker.answered();
+    if (this.#state !== "sleeping") return;
+    this.#state = "polling";
+    this.#progressAt = performance.now();
+    this.#turn();
+  }
+
+  #tick(): void {
+    if (this.#state !== "sleeping") return;
+    // On a busy machine the timer may come before a bell that has rung.
+    const hasRung = this.#parker.isNotified();
+    if (this.#pollAll() === 0) {
+      this.check();
+      return;
+    }
+    if (!hasRung) this.wakeupsMissed += 1;
+    this.expect();
+  }
+
+  /** Polls every source. If one throws, the others get their turn at the next opportunity, and the error goes where it belongs. */
+  #pollAll(): number {
+    let handled = 0;
+    try {
+      for (const source of this.#sources) handled += source.poll();
+    } catch (thrown) {
+      if (this.#state === "sleeping") this.#parker.cancel();
+      this.#poll();
+      throw thrown;
+    }
+    return handled;
+  }
+
+  #keepAlive(): void {
+    this.#timer ??= setInterval(() => this.#tick(), TICK_MS);
+    if (this.#sources.some((source) => source.isExpecting() && source.keepsAlive?.() !== false)) this.#timer.ref();
+    else this.#timer.unref();
+  }
+
+  #rest(): void {
+    if (this.#state === "sleeping") this.#parker.cancel();
+    this.#state = "idle";
+    this.#timer?.unref();
+  }
+}
+
+function fail(thrown: unknown): never {
+  throw new Error(`Atomics.waitAsync failed: ${messageOf(thrown)}`);
+}

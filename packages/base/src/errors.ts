@@ -1,0 +1,77 @@
+/**
+ * Errors with stable codes.
+ *
+ * Each package declares one table of codes; every error of Millrace is made from such a table, so the reference page
+ * (docs/errors.md) can be checked against the code. Match on `code`, never on the text.
+ */
+
+/** One row of an error table: what brings the error about and what the user can do. */
+export interface ErrorEntry {
+  readonly cause: string;
+  readonly cure: string;
+}
+
+/** One package's codes. */
+export type ErrorTable<Code extends string = string> = Readonly<Record<Code, ErrorEntry>>;
+
+export interface ErrorExtras {
+  readonly cause?: unknown;
+  readonly details?: Readonly<Record<string, unknown>>;
+}
+
+/** Marks our errors, also across two copies of this package in one process. */
+const BRAND: symbol = Symbol.for("millrace.error");
+
+/** An error of Millrace: `code` is stable, `cure` says what to do, `details` holds the values that matter. */
+export class MillraceError extends Error {
+  override readonly name: string = "MillraceError";
+  readonly code: string;
+  readonly cure: string;
+  readonly details: Readonly<Record<string, unknown>>;
+
+  constructor(code: string, message: string, cure: string, extras: ErrorExtras = {}) {
+    super(message, extras.cause === undefined ? undefined : { cause: extras.cause });
+    this.code = code;
+    this.cure = cure;
+    this.details = extras.details ?? {};
+    Object.defineProperty(this, BRAND, { value: true });
+  }
+}
+
+/** Makes errors of one table: `fail("ERR_…", "what happened to what", { cause, details })`. */
+export type ErrorFactory<Code extends string> = (code: Code, message: string, extras?: ErrorExtras) => MillraceError;
+
+/** Binds a table to a factory that only takes the codes of that table. */
+export function errorFactory<Code extends string>(table: ErrorTable<Code>): ErrorFactory<Code> {
+  return (code, message, extras) => new MillraceError(code, message, table[code].cure, extras);
+}
+
+/** Whether `value` is an error of Millrace, also one from another copy of this package; with `code`, that very one. */
+export function isMillraceError(value: unknown, code?: string): value is MillraceError {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    BRAND in value &&
+    (code === undefined || (value as MillraceError).code === code)
+  );
+}
+
+/** The message of anything that was thrown. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
+export type BaseErrorCode = "ERR_INVALID_OPTION" | "ERR_INVARIANT";
+
+export const baseErrors: ErrorTable<BaseErrorCode> = {
+  ERR_INVALID_OPTION: {
+    cause: "An option has an unknown name or a value outside its range.",
+    cure: "Correct the option that the message names.",
+  },
+  ERR_INVARIANT: {
+    cause: "Something that must always hold did not: a bug in Millrace.",
+    cure: "Report it with the message and the stack; nothing acknowledged is at risk.",
+  },
+};
+
+export const baseError: ErrorFactory<BaseErrorCode> = errorFactory(baseErrors);

@@ -1,0 +1,30 @@
+export { type Clock, systemClock } from "./clock.ts";
+export {
+  baseError,
+  baseErrors,
+  errorFactory,
+  isMillraceError,
+  messageOf,
+  MillraceError,
+  type ErrorEntry,
+  type ErrorExtras,
+  type ErrorFactory,
+  type ErrorTable,
+} from "./errors.ts";
+export { invariant } from "./invariant.ts";
+export {
+  boolean,
+  custom,
+  integer,
+  nearest,
+  oneOf,
+  optional,
+  powerOfTwo,
+  resolveOptions,
+  text,
+  type Resolved,
+  type Rule,
+  type Rules,
+} from "./options.ts";
+export { type Random, seededRandom } from "./random.ts";
+export { workerUrl } from "./worker-url.ts";

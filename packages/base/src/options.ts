@@ -1,0 +1,144 @@
+/**
+ * Options: one readonly object, checked once, unknown keys refused with the nearest known one.
+ *
+ * A rule knows its default and what it allows; `resolveOptions` applies a table of rules to what the user gave.
+ */
+import { closest, distance } from "fastest-levenshtein";
+import { baseError } from "./errors.ts";
+
+export interface Rule<T> {
+  /** Used when the key is absent or undefined. */
+  readonly fallback: () => T;
+  /** True when `value` may be used as it is. */
+  readonly accepts: (value: unknown) => boolean;
+  /** The allowed values in words. */
+  readonly allowed: string;
+}
+
+export type Rules = Readonly<Record<string, Rule<unknown>>>;
+export type Resolved<R extends Rules> = {
+  readonly [K in keyof R]: R[K] extends Rule<infer T> ? T : never;
+};
+
+function defaulting<T>(value: T | (() => T)): () => T {
+  return typeof value === "function" ? (value as () => T) : () => value;
+}
+
+/** A whole number in `[min, max]`. */
+export function integer(min: number, max: number, fallback: number | (() => number)): Rule<number> {
+  return {
+    fallback: defaulting(fallback),
+    accepts: (value) => Number.isInteger(value) && (value as number) >= min && (value as number) <= max,
+    allowed: `a whole number from ${min} to ${max}`,
+  };
+}
+
+/** A power of two in `[min, max]`. */
+export function powerOfTwo(min: number, max: number, fallback: number): Rule<number> {
+  return {
+    fallback: () => fallback,
+    accepts: (value) =>
+      Number.isInteger(value) &&
+      (value as number) >= min &&
+      (value as number) <= max &&
+      Number.isInteger(Math.log2(value as number)),
+    allowed: `a power of two from ${min} to ${max}`,
+  };
+}
+
+export function boolean(fallback: boolean): Rule<boolean> {
+  return { fallback: () => fallback, accepts: (value) => typeof value === "boolean", allowed: "true or false" };
+}
+
+export function oneOf<const T extends string>(values: readonly T[], fallback: T): Rule<T> {
+  return {
+    fallback: () => fallback,
+    accepts: (value) => (values as readonly unknown[]).includes(value),
+    allowed: `one of ${values.map((value) => JSON.stringify(value)).join(", ")}`,
+  };
+}
+
+/** A text that is not empty. Required unless a default is given. */
+export function text(fallback?: string): Rule<string> {
+  return {
+    fallback: () => fallback ?? required(),
+    accepts: (value) => typeof value === "string" && value.length > 0,
+    allowed: "a text that is not empty",
+  };
+}
+
+/** Anything that `accepts` takes, described by `allowed`; `fallback` where it may be left out. */
+export function custom<T>(
+  allowed: string,
+  accepts: (value: unknown) => value is T,
+  fallback: () => T = required,
+): Rule<T> {
+  return { fallback, accepts, allowed };
+}
+
+/** Takes what `rule` takes, and also its absence. */
+export function optional<T>(rule: Rule<T>): Rule<T | undefined> {
+  return { fallback: () => undefined, accepts: rule.accepts, allowed: rule.allowed };
+}
+
+const REQUIRED: unique symbol = Symbol("required");
+function required(): never {
+  throw REQUIRED;
+}
+
+/**
+ * Checks `given` against `rules` and fills in the defaults. `owner` is what the options belong to, for the message.
+ * Throws `ERR_INVALID_OPTION` with name, value and allowed range in `details`.
+ */
+export function resolveOptions<R extends Rules>(owner: string, rules: R, given: object = {}): Resolved<R> {
+  // Loops over names instead of lists of names: some options are resolved once per call.
+  for (const name in given) {
+    if (!Object.hasOwn(rules, name)) throw unknownName(owner, name, Object.keys(rules));
+  }
+  const resolved: Record<string, unknown> = {};
+  for (const name in rules) {
+    const rule = rules[name] as Rule<unknown>;
+    const value = (given as Record<string, unknown>)[name];
+    resolved[name] = value === undefined ? fallbackOf(owner, name, rule) : checked(owner, name, rule, value);
+  }
+  return resolved as Resolved<R>;
+}
+
+function fallbackOf(owner: string, name: string, rule: Rule<unknown>): unknown {
+  try {
+    return rule.fallback();
+  } catch (thrown) {
+    if (thrown !== REQUIRED) throw thrown;
+    throw baseError("ERR_INVALID_OPTION", `${owner}: option "${name}" is required: ${rule.allowed}`, {
+      details: { owner, name, allowed: rule.allowed },
+    });
+  }
+}
+
+function checked(owner: string, name: string, rule: Rule<unknown>, value: unknown): unknown {
+  if (rule.accepts(value)) return value;
+  throw baseError("ERR_INVALID_OPTION", `${owner}: option "${name}" must be ${rule.allowed}, not ${describe(value)}`, {
+    details: { owner, name, value, allowed: rule.allowed },
+  });
+}
+
+function unknownName(owner: string, name: string, known: readonly string[]): Error {
+  const near = nearest(name, known);
+  const hint = near === undefined ? `known are ${known.join(", ")}` : `did you mean "${near}"?`;
+  return baseError("ERR_INVALID_OPTION", `${owner}: unknown option "${name}"; ${hint}`, {
+    details: { owner, name, known },
+  });
+}
+
+/** The candidate that a misspelt `name` most likely meant; undefined when none is near. */
+export function nearest(name: string, candidates: readonly string[]): string | undefined {
+  if (candidates.length === 0) return undefined;
+  const best = closest(name, candidates);
+  return distance(name, best) <= Math.max(2, name.length / 3) ? best : undefined;
+}
+
+function describe(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value);
+  if (typeof value === "object" && value !== null) return `an object (${value.constructor?.name ?? "no prototype"})`;
+  return String(value);
+}

@@ -1,0 +1,17 @@
+export { type BlockOptions, Chan, type Received } from "./chan.ts";
+export { channelErrors } from "./errors.ts";
+export {
+  after,
+  type AfterCase,
+  otherwise,
+  type OtherwiseCase,
+  receive,
+  type ReceiveCase,
+  select,
+  selectAsync,
+  type SelectCase,
+  type Selected,
+  type SelectOptions,
+  send,
+  type SendCase,
+} from "./select.ts";

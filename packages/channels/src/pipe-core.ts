@@ -1,0 +1,475 @@
+/**
+ * A channel from one thread to one other: a ring without a lock.
+ *
+ * Source: Lamport's queue with private mirrors of the counters (shared-memory, spsc-ring.ts has more about it).
+ *
+ * The cell: STATE is OPEN, or CLOSED by the sender; two words name the threads at the ends, bound by first use (atomics-sync, kinds.ts). The
+ * ring is a block of the shared heap, in words:
+ *
+ *   +0    TAIL            values sent; written by the sender, read by the receiver
+ *   +32   HEAD            values received; written by the receiver, read by the sender
+ *   +64   SENDER_WAITS    0, or the thread to wake when there is room, plus one; written by the sender
+ *   +96   RECEIVER_WAITS  the same for when there is a value, or none will come; written by the receiver
+ *   +128  the values, plain: a power of two slots
+ *
+ * One store of TAIL sends, one of HEAD receives: a death before it leaves nothing behind but the block of a value, and
+ * after it everything is done. Nothing here needs repair.
+ *
+ * Waiting is Dekker's: who waits says so in its WAITS, and looks at the other's counter once more; the other moves its counter first and
+ * looks at WAITS second. The receiver looks at SENDER_WAITS only where half of the ring has come free, and whenever it has run out of the
+ * values that it knows of: a sender that waits is woken for half a ring at a time, not for a slot. For the case that the receiver stops
+ * before that, the waiting sender looks for itself every ROOM_MS.
+ *
+ * Several async flows of a thread may wait at one end; they are served in line, and what is tried meanwhile stands behind them.
+ *
+ * Rejected: publishing HEAD only now and then, which makes receiving a third cheaper: a sender would wait beside a slot that is free.
+ */
+import { enterBlocking, leaveBlocking, Parker, unpark } from "@millrace/atomics-sync";
+import { CELL_KIND, CELL_STATE, kinds, type SyncSpace, type WaitOptions } from "@millrace/atomics-sync/kernel";
+import { LINE_WORDS } from "@millrace/shared-memory";
+import {
+  BLOCKED,
+  CLOSED,
+  CLOSED_STATE,
+  DONE,
+  FLOAT64,
+  OPEN,
+  ORPHANED,
+  ringSlots,
+  TAKEN,
+  TIMED_OUT,
+} from "./outcomes.ts";
+import type { Core } from "./core.ts";
+import { PipeWaits, ROOM_MS, type Waiting } from "./pipe-waits.ts";
+
+const [SENDER, RECEIVER] = kinds.PIPE_ENDS as [number, number];
+const FORMAT = 6;
+const CAPACITY = 7;
+const RING = 8;
+
+const TAIL = 0;
+const HEAD = LINE_WORDS;
+const SENDER_WAITS: number = 2 * LINE_WORDS;
+const RECEIVER_WAITS: number = 3 * LINE_WORDS;
+const SLOTS: number = 4 * LINE_WORDS;
+
+/** Longest sleep of a receiver without another look: a net under a lost wake-up. */
+const SLEEP_MS_MAX = 1000;
+/** Such a channel is a stream in motion: to look for about 15 µs before sleeping costs less than a sleep. */
+const LOOKS_PER_SPIN = 2;
+/** Steps of a rest, about 3 ns each; see `Rest`. */
+const REST_LEAST = 20;
+const REST_MOST = 1024;
+const STEPS_PER_ITEM = 30;
+
+/**
+ * How long one end leaves the other's counter alone before it looks at it. A look takes the cache line away from the other end, whose next store
+ * fetches it back: with a look per item, all of the time goes into that. So a rest grows as long as at least an item per `STEPS_PER_ITEM` steps
+ * comes up during it; where fewer do, or none, the next look isn't put off.
+ */
+class Rest {
+  #steps = 0;
+  /** Keeps the compiler from leaving the loop out. */
+  #sum = 0;
+
+  take(least: number): void {
+    const steps = Math.max(this.#steps, least);
+    for (let step = 0; step < steps; step += 1) this.#sum = (this.#sum + step) | 0;
+  }
+
+  /** So many items, or slots, had come up. */
+  found(items: number): void {
+    const isStream = items > 0 && items * STEPS_PER_ITEM >= this.#steps;
+    this.#steps = isStream ? Math.min(Math.max(this.#steps * 2, REST_LEAST), REST_MOST) : 0;
+  }
+}
+
+export class PipeCore implements Core {
+  readonly format: number;
+  readonly capacity: number;
+  readonly width: number;
+  readonly #space: SyncSpace;
+  readonly #words: Int32Array;
+  readonly #cell: number;
+  readonly #ring: Int32Array;
+  readonly #at: number;
+  readonly #mask: number;
+  readonly #half: number;
+  /** The sender's: next value to send; HEAD as last seen, or so that there seems to be no room. */
+  #tail: number;
+  #headSeen: number;
+  #isSender = false;
+  #isOver = false;
+  /** The receiver's: next value to receive; TAIL as last seen; HEAD when that was seen. */
+  #head: number;
+  #tailSeen: number;
+  #headThen: number;
+  #isReceiver = false;
+  readonly #roomRest = new Rest();
+  readonly #valueRest = new Rest();
+  /** Async flows that wait, the first one first. */
+  readonly sends: Waiting[] = [];
+  readonly receives: Waiting[] = [];
+  low = 0;
+  high = 0;
+
+  /** One per thread and channel: see `pipeOf`. */
+  constructor(space: SyncSpace, cell: number) {
+    const { words } = space;
+    this.#space = space;
+    this.#words = words;
+    this.#cell = cell;
+    this.format = words[cell + FORMAT] as number;
+    this.capacity = words[cell + CAPACITY] as number;
+    this.width = this.format === FLOAT64 ? 2 : 1;
+    const slots = ringSlots(this.capacity);
+    const ring = words[cell + RING] as number;
+    this.#ring = space.heap.wordsOf(ring, SLOTS + slots * this.width);
+    this.#at = ring * 16;
+    this.#mask = slots - 1;
+    this.#half = this.capacity >> 1;
+    this.#tail = Atomics.load(this.#ring, this.#at + TAIL);
+    this.#headSeen = (this.#tail - this.capacity) | 0;
+    this.#head = Atomics.load(this.#ring, this.#at + HEAD);
+    this.#tailSeen = this.#head;
+    this.#headThen = this.#head;
+  }
+
+  /** Makes a channel of a fresh cell; false when the heap has no room for its ring. */
+  static make(space: SyncSpace, cell: number, format: number, capacity: number, start = 0): boolean {
+    const words = SLOTS + ringSlots(capacity) * (format === FLOAT64 ? 2 : 1);
+    const ring = space.heap.allocate(words * 4);
+    if (ring < 0) return false;
+    const memory = space.heap.wordsOf(ring, words);
+    for (let index = 0; index < SLOTS; index += 1) memory[ring * 16 + index] = 0;
+    memory[ring * 16 + TAIL] = start;
+    memory[ring * 16 + HEAD] = start;
+    space.words[cell + SENDER] = 0;
+    space.words[cell + RECEIVER] = 0;
+    space.words[cell + FORMAT] = format;
+    space.words[cell + CAPACITY] = capacity;
+    space.words[cell + RING] = ring;
+    return true;
+  }
+
+  get kind(): number {
+    return this.#words[this.#cell + CELL_KIND] as number;
+  }
+
+  length(): number {
+    const head = Atomics.load(this.#ring, this.#at + HEAD);
+    return (Atomics.load(this.#ring, this.#at + TAIL) - head) | 0;
+  }
+
+  isEnded(): boolean {
+    return Atomics.load(this.#words, this.#cell + CELL_STATE) !== OPEN;
+  }
+
+  // ── the sender's end ─────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** DONE, CLOSED, BLOCKED, ORPHANED or TAKEN. */
+  trySend(low: number, high: number): number {
+    return this.sends.length === 0 ? this.#send(low, high) : BLOCKED;
+  }
+
+  #send(low: number, high: number): number {
+    const tail = this.#tail;
+    if (((tail - this.#headSeen) | 0) >= this.capacity) {
+      this.#roomRest.take(0);
+      const outcome = this.#lookForRoom();
+      this.#roomRest.found(this.capacity - ((tail - this.#headSeen) | 0));
+      if (outcome !== DONE) return outcome;
+    }
+    this.#put(tail, low, high);
+    this.#tail = (tail + 1) | 0;
+    Atomics.store(this.#ring, this.#at + TAIL, this.#tail);
+    if (Atomics.load(this.#ring, this.#at + RECEIVER_WAITS) !== 0) this.#wake(RECEIVER_WAITS);
+    return DONE;
+  }
+
+  trySendMany(values: Int32Array, from: number, end: number): number {
+    if (this.sends.length > 0 || from === end) return 0;
+    if (this.capacity - ((this.#tail - this.#headSeen) | 0) < end - from && this.#lookForRoom() !== DONE) return 0;
+    const count = Math.min(end - from, this.capacity - ((this.#tail - this.#headSeen) | 0));
+    this.#putMany(values, from, count);
+    this.#tail = (this.#tail + count) | 0;
+    Atomics.store(this.#ring, this.#at + TAIL, this.#tail);
+    if (Atomics.load(this.#ring, this.#at + RECEIVER_WAITS) !== 0) this.#wake(RECEIVER_WAITS);
+    return count;
+  }
+
+  /** Looks at HEAD anew; also where this thread is made the sender, and where a sender that has closed ends up. */
+  #lookForRoom(): number {
+    if (!this.#isSender) {
+      if (!this.#bind(SENDER)) return TAKEN;
+      this.#isSender = true;
+    }
+    if (this.#isOver) return CLOSED;
+    this.#headSeen = Atomics.load(this.#ring, this.#at + HEAD);
+    if (((this.#tail - this.#headSeen) | 0) < this.capacity) return DONE;
+    return this.#isGone(RECEIVER) ? ORPHANED : BLOCKED;
+  }
+
+  /** The sender's; DONE, CLOSED when it is closed already, TAKEN in another thread. */
+  end(): number {
+    if (!this.#isSender && !this.#bind(SENDER)) return TAKEN;
+    this.#isSender = true;
+    if (this.isEnded()) return CLOSED;
+    this.#isOver = true;
+    this.#headSeen = (this.#tail - this.capacity) | 0;
+    Atomics.store(this.#words, this.#cell + CELL_STATE, CLOSED_STATE);
+    if (Atomics.load(this.#ring, this.#at + RECEIVER_WAITS) !== 0) this.#wake(RECEIVER_WAITS);
+    this.poll();
+    return DONE;
+  }
+
+  // ── the receiver's end ───────────────────────────────────────────────────────────────────────────────────────────
+
+  /** DONE, CLOSED, BLOCKED, ORPHANED or TAKEN. */
+  tryReceive(): number {
+    return this.receives.length === 0 ? this.#receive() : BLOCKED;
+  }
+
+  #receive(): number {
+    const head = this.#head;
+    if (head === this.#tailSeen) {
+      this.#valueRest.take(0);
+      const outcome = this.#lookForValues();
+      this.#valueRest.found((this.#tailSeen - head) | 0);
+      if (outcome !== DONE) return outcome;
+    }
+    this.#get(head);
+    this.#release((head + 1) | 0);
+    return DONE;
+  }
+
+  tryReceiveMany(values: Int32Array, from: number, end: number): number {
+    if (this.receives.length > 0) return 0;
+    if (((this.#tailSeen - this.#head) | 0) < end - from && this.#lookForValues() !== DONE) return 0;
+    const count = Math.min(end - from, (this.#tailSeen - this.#head) | 0);
+    this.#getMany(values, from, count);
+    const used = (this.#tailSeen - this.#head) | 0;
+    this.#release((this.#head + count) | 0);
+    // The middle may have been stepped over.
+    if (used > this.#half && used - count < this.#half) this.#wakeSender();
+    return count;
+  }
+
+  /** Looks at TAIL anew; also where this thread is made the receiver. */
+  #lookForValues(): number {
+    if (!this.#isReceiver) {
+      if (!this.#bind(RECEIVER)) return TAKEN;
+      this.#isReceiver = true;
+    }
+    const outcome = this.#lookAtTail();
+    // The sender has had no reason to wait unless the ring was full since the last look.
+    if (((this.#tailSeen - this.#headThen) | 0) >= this.capacity && ((this.#tailSeen - this.#head) | 0) <= this.#half) {
+      this.#wakeSender();
+    }
+    this.#headThen = this.#head;
+    return outcome;
+  }
+
+  #lookAtTail(): number {
+    this.#tailSeen = Atomics.load(this.#ring, this.#at + TAIL);
+    if (this.#head !== this.#tailSeen) return DONE;
+    const isClosed = this.isEnded();
+    if (!isClosed && !this.#isGone(SENDER)) return BLOCKED;
+    // Nothing comes any more; it may have come since the look.
+    this.#tailSeen = Atomics.load(this.#ring, this.#at + TAIL);
+    if (this.#head !== this.#tailSeen) return DONE;
+    return isClosed ? CLOSED : ORPHANED;
+  }
+
+  #release(head: number): void {
+    this.#head = head;
+    Atomics.store(this.#ring, this.#at + HEAD, head);
+    if (((this.#tailSeen - head) | 0) === this.#half) this.#wakeSender();
+  }
+
+  #wakeSender(): void {
+    if (Atomics.load(this.#ring, this.#at + SENDER_WAITS) !== 0) this.#wake(SENDER_WAITS);
+  }
+
+  #wake(word: number): void {
+    const waits = Atomics.load(this.#ring, this.#at + word);
+    if (waits !== 0) unpark(this.#space.threads.words, waits - 1);
+  }
+
+  /** Makes this thread one of the ends; false when another is, or was. */
+  #bind(end: number): boolean {
+    const own = this.#space.thread + 1;
+    const seen = Atomics.compareExchange(this.#words, this.#cell + end, 0, own);
+    return seen === 0 || seen === own;
+  }
+
+  // ── waiting ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Blocks until a value is sent or received, or `timeoutMs` have passed: DONE, CLOSED, ORPHANED, TIMED_OUT. */
+  wait(gives: boolean, low: number, high: number, timeoutMs: number): number {
+    const rest = gives ? this.#roomRest : this.#valueRest;
+    for (let look = 0; look < this.#space.spins * LOOKS_PER_SPIN; look += 1) {
+      rest.take(REST_LEAST);
+      const outcome = this.#try(gives, low, high);
+      if (outcome !== BLOCKED) return outcome;
+    }
+    enterBlocking();
+    const word = this.#at + (gives ? SENDER_WAITS : RECEIVER_WAITS);
+    const before = Atomics.load(this.#ring, word);
+    try {
+      Atomics.store(this.#ring, word, this.#space.thread + 1);
+      return this.#park(gives, low, high, timeoutMs);
+    } finally {
+      // Async flows of this thread may wait here too.
+      Atomics.store(this.#ring, word, (gives ? this.sends : this.receives).length > 0 ? before : 0);
+      leaveBlocking();
+    }
+  }
+
+  #park(gives: boolean, low: number, high: number, timeoutMs: number): number {
+    const { now, threads, thread } = this.#space;
+    const parker = new Parker(threads.words, thread);
+    const endsAt = timeoutMs === Infinity ? Infinity : now() + timeoutMs;
+    for (;;) {
+      parker.prepare();
+      const outcome = this.#try(gives, low, high);
+      const leftMs = endsAt === Infinity ? Infinity : endsAt - now();
+      if (outcome !== BLOCKED || leftMs <= 0) {
+        parker.cancel();
+        return outcome === BLOCKED ? TIMED_OUT : outcome;
+      }
+      parker.wait(Math.min(leftMs, gives ? ROOM_MS : SLEEP_MS_MAX));
+    }
+  }
+
+  #try(gives: boolean, low: number, high: number): number {
+    const waiting = gives ? this.sends : this.receives;
+    if (waiting.length > 0) this.poll();
+    return gives ? this.trySend(low, high) : this.tryReceive();
+  }
+
+  /** Waits in the event loop, behind those that wait already: resolves with what `finish` takes, with 0 when the time was up; rejects with the
+   * signal's reason. */
+  waitLater(gives: boolean, low: number, high: number, options: WaitOptions): Promise<number> {
+    return PipeWaits.current().wait(this, gives, low, high, options);
+  }
+
+  /** Says which thread is to be woken for the async flows that wait. */
+  announce(gives: boolean, thread: number): void {
+    Atomics.store(this.#ring, this.#at + (gives ? SENDER_WAITS : RECEIVER_WAITS), thread + 1);
+  }
+
+  /** Nobody waits in the event loop any more. */
+  retract(gives: boolean): void {
+    Atomics.store(this.#ring, this.#at + (gives ? SENDER_WAITS : RECEIVER_WAITS), 0);
+  }
+
+  /** Does what async flows wait for, as far as that is possible now; how many were served. */
+  poll(): number {
+    let served = 0;
+    while (this.sends.length > 0) {
+      const first = this.sends[0] as Waiting;
+      const outcome = this.#send(first.low, first.high);
+      if (outcome === BLOCKED) break;
+      this.sends.shift();
+      if (this.sends.length === 0) this.retract(true);
+      first.served(outcome, 0, 0);
+      served += 1;
+    }
+    while (this.receives.length > 0) {
+      const outcome = this.#receive();
+      if (outcome === BLOCKED) break;
+      const first = this.receives.shift() as Waiting;
+      if (this.receives.length === 0) this.retract(false);
+      first.served(outcome, this.low, this.high);
+      served += 1;
+    }
+    return served;
+  }
+
+  /** The outcome of a wait; a value that was received is in `low` and `high` then. */
+  finish(token: number): number {
+    const { outcome, low, high } = PipeWaits.current().take(token);
+    this.low = low;
+    this.high = high;
+    return outcome;
+  }
+
+  // ── its end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Gives the cell and the ring back, and frees what is in it; false while the channel is in use. */
+  free(drop: (low: number) => void): boolean {
+    const isOrphaned = this.#isGone(SENDER) || this.#isGone(RECEIVER);
+    const isAwaited = this.#isAwaited(SENDER, SENDER_WAITS) || this.#isAwaited(RECEIVER, RECEIVER_WAITS);
+    if (isAwaited || !(this.isEnded() || isOrphaned)) return false;
+    const tail = Atomics.load(this.#ring, this.#at + TAIL);
+    for (let position = Atomics.load(this.#ring, this.#at + HEAD); position !== tail; position = (position + 1) | 0) {
+      this.#get(position);
+      drop(this.low);
+    }
+    this.#space.giveCell(this.#cell);
+    this.#space.heap.free(this.#at / 16);
+    return true;
+  }
+
+  #isGone(end: number): boolean {
+    return Atomics.load(this.#words, this.#cell + end) === kinds.GONE;
+  }
+
+  #isAwaited(end: number, word: number): boolean {
+    return !this.#isGone(end) && Atomics.load(this.#ring, this.#at + word) !== 0;
+  }
+
+  #put(position: number, low: number, high: number): void {
+    const slot = this.#at + SLOTS + (position & this.#mask) * this.width;
+    this.#ring[slot] = low;
+    if (this.width === 2) this.#ring[slot + 1] = high;
+  }
+
+  /** Words in the ring from a position on, as many as lie side by side. */
+  #wordsSideBySide(position: number): number {
+    return (this.#mask + 1 - (position & this.#mask)) * this.width;
+  }
+
+  #putMany(values: Int32Array, from: number, count: number): void {
+    const ring = this.#ring;
+    const wrap = this.#wordsSideBySide(this.#tail);
+    let slot = this.#at + SLOTS + (this.#tail & this.#mask) * this.width;
+    let at = from * this.width;
+    for (let left = Math.min(wrap, count * this.width); left > 0; left -= 1, slot += 1, at += 1)
+      ring[slot] = values[at] as number;
+    slot = this.#at + SLOTS;
+    for (let left = count * this.width - wrap; left > 0; left -= 1, slot += 1, at += 1)
+      ring[slot] = values[at] as number;
+  }
+
+  #getMany(values: Int32Array, from: number, count: number): void {
+    const ring = this.#ring;
+    const wrap = this.#wordsSideBySide(this.#head);
+    let slot = this.#at + SLOTS + (this.#head & this.#mask) * this.width;
+    let at = from * this.width;
+    for (let left = Math.min(wrap, count * this.width); left > 0; left -= 1, slot += 1, at += 1)
+      values[at] = ring[slot] as number;
+    slot = this.#at + SLOTS;
+    for (let left = count * this.width - wrap; left > 0; left -= 1, slot += 1, at += 1)
+      values[at] = ring[slot] as number;
+  }
+
+  #get(position: number): void {
+    const slot = this.#at + SLOTS + (position & this.#mask) * this.width;
+    this.low = this.#ring[slot] as number;
+    if (this.width === 2) this.high = this.#ring[slot + 1] as number;
+  }
+}
+
+const pipes = new Map<number, { readonly kind: number; readonly core: PipeCore }>();
+
+/** This thread's end of the channel in `cell`: there is one, because it has counters of its own. */
+export function pipeOf(space: SyncSpace, cell: number): PipeCore {
+  const kind = Atomics.load(space.words, cell + CELL_KIND);
+  const known = pipes.get(cell);
+  if (known !== undefined && known.kind === kind) return known.core;
+  const core = new PipeCore(space, cell);
+  pipes.set(cell, { kind, core });
+  return core;
+}

@@ -1,0 +1,254 @@
+/**
+ * `select`: waits for the first of several channel operations that is possible, and does that one.
+ *
+ * Source: Go's select (runtime/select.go): a pass over the cases in random order, then a party in the queue of every channel, then leaving the
+ * queues of those that didn't serve it. There all channels are locked meanwhile; here a group (atomics-sync, group.ts) makes
+ * sure that only one of them serves. So with `otherwise` each case is looked at at its own moment.
+ */
+import { seededRandom, type Random } from "@millrace/base";
+import {
+  assertMayBlock,
+  asyncWaits,
+  block,
+  currentSpace,
+  type Group,
+  type SyncSpace,
+  type WaitOptions,
+} from "@millrace/atomics-sync/kernel";
+import { type Chan, decodeFrom, encodeFor, failure } from "./chan.ts";
+import { ChannelCore } from "./channel-core.ts";
+import { channelError } from "./errors.ts";
+import { CLOSED, TIMED_OUT, VALUES } from "./outcomes.ts";
+import { type Operation, Selection } from "./selection.ts";
+
+/** As many cases as Go's compiler takes would be 65,536; each needs a node. */
+const CASES_MAX = 64;
+
+export interface ReceiveCase<T> {
+  readonly kind: "receive";
+  readonly chan: Chan<T>;
+}
+export interface SendCase<T> {
+  readonly kind: "send";
+  readonly chan: Chan<T>;
+  readonly value: T;
+}
+export interface AfterCase {
+  readonly kind: "after";
+  readonly ms: number;
+}
+export interface OtherwiseCase {
+  readonly kind: "otherwise";
+}
+
+/** A case that receives from `chan`. */
+export function receive<T>(chan: Chan<T>): ReceiveCase<T> {
+  return { kind: "receive", chan };
+}
+
+/** A case that sends `value` to `chan`. */
+export function send<T>(chan: Chan<T>, value: T): SendCase<T> {
+  return { kind: "send", chan, value };
+}
+
+/** A case that is ready after `ms` milliseconds. */
+export function after(ms: number): AfterCase {
+  return { kind: "after", ms };
+}
+
+/** A case that is ready when no other is: the select doesn't wait. Go's `default`. */
+export function otherwise(): OtherwiseCase {
+  return { kind: "otherwise" };
+}
+
+/** What came of a case: its index, and for one that receives what it has received. */
+type Chosen<Index extends number, Case> =
+  Case extends ReceiveCase<infer T>
+    ? | { readonly index: Index; readonly ok: true; readonly value: T }
+      | { readonly index: Index; readonly ok: false; readonly value: undefined }
+    : { readonly index: Index; readonly ok: true; readonly value: undefined };
+type IndexOf<Key> = Key extends `${infer Index extends number}` ? Index : never;
+
+/** The outcome of a select: a union over its cases, told apart by `index`. */
+export type Selected<Cases extends readonly unknown[]> = {
+  [Key in keyof Cases]: Chosen<IndexOf<Key>, Cases[Key]>;
+}[number];
+
+export interface SelectOptions {
+  /** What decides between cases that are ready at once. */
+  readonly random?: Random;
+}
+
+/** Any case; the types of the values are told by the functions that make cases. */
+// oxlint-disable-next-line typescript/no-explicit-any
+export type SelectCase = ReceiveCase<any> | SendCase<any> | AfterCase | OtherwiseCase;
+
+const defaultRandom: Random = seededRandom(Math.floor(Math.random() * 2 ** 32));
+
+/**
+ * Does one of the cases, the first that is possible; blocks until then, not on the main thread (`ERR_BLOCKING_MAIN`). Of several that are ready a
+ * random one is taken. Throws `ERR_CHAN_CLOSED` when it is to send to a channel that is closed; a closed channel is always
+ * ready to receive from, with `ok` false. `ERR_SELECT_CASES` for more than 64 cases, and for one-to-one channels.
+ */
+export function select<const Cases extends readonly SelectCase[]>(
+  cases: Cases,
+  options: SelectOptions = {},
+): Selected<Cases> {
+  const plan = new Plan(cases);
+  try {
+    if (plan.attempt(options.random ?? defaultRandom)) return plan.chosen() as Selected<Cases>;
+    assertMayBlock(plan.space, "select", "selectAsync");
+    const group = plan.selection.join(plan.space.thread, false);
+    plan.conclude(group, waitIn(plan, group));
+    return plan.chosen() as Selected<Cases>;
+  } finally {
+    plan.dropValues();
+  }
+}
+
+function waitIn(plan: Plan, group: Group): boolean {
+  try {
+    return block(plan.space, group, group.node, plan.afterMs);
+  } catch (thrown) {
+    plan.selection.leave(group);
+    throw thrown;
+  }
+}
+
+/** The same without blocking. Rejects with the signal's reason, and with `ERR_SYNC_TIMEOUT` after `timeoutMs`: then no case was done. */
+export async function selectAsync<const Cases extends readonly SelectCase[]>(
+  cases: Cases,
+  options: SelectOptions & WaitOptions = {},
+): Promise<Selected<Cases>> {
+  options.signal?.throwIfAborted();
+  const plan = new Plan(cases);
+  try {
+    if (plan.attempt(options.random ?? defaultRandom)) return plan.chosen() as Selected<Cases>;
+    const waits = asyncWaits(plan.space);
+    const limitMs = options.timeoutMs ?? Infinity;
+    const timeoutMs = Math.min(limitMs, plan.afterMs);
+    const group = plan.selection.join(waits.thread, true);
+    let isServed = false;
+    try {
+      isServed = await waits.wait(group, group.node, { signal: options.signal, timeoutMs });
+      if (!isServed && limitMs < plan.afterMs) throw failure(TIMED_OUT, limitMs);
+    } catch (thrown) {
+      plan.selection.leave(group);
+      throw thrown;
+    }
+    plan.conclude(group, isServed);
+    return plan.chosen() as Selected<Cases>;
+  } finally {
+    plan.dropValues();
+  }
+}
+
+interface Choice {
+  readonly index: number;
+  readonly ok: boolean;
+  readonly value: unknown;
+}
+
+const NOTHING = -1;
+
+/** The cases of one select, and what came of them. */
+class Plan {
+  readonly space: SyncSpace;
+  readonly selection: Selection;
+  /** Until the first `after` is due. */
+  readonly afterMs: number;
+  readonly #afterIndex: number;
+  readonly #otherwiseIndex: number;
+  readonly #operations: Operation[] = [];
+  /** The case of each operation. */
+  readonly #indexes: number[] = [];
+  #chosen: Choice = { index: NOTHING, ok: true, value: undefined };
+
+  constructor(cases: readonly SelectCase[]) {
+    if (cases.length === 0 || cases.length > CASES_MAX) {
+      throw channelError("ERR_SELECT_CASES", `select takes 1 to ${CASES_MAX} cases, not ${cases.length}`);
+    }
+    this.space = spaceOf(cases);
+    this.#otherwiseIndex = cases.findIndex(({ kind }) => kind === "otherwise");
+    let [afterMs, afterIndex] = [Infinity, NOTHING];
+    try {
+      for (let index = 0; index < cases.length; index += 1) {
+        const each = cases[index] as SelectCase;
+        if (each.kind === "after" && each.ms < afterMs) [afterMs, afterIndex] = [each.ms, index];
+        else if (each.kind === "receive" || each.kind === "send") this.#add(each, index);
+      }
+    } catch (thrown) {
+      this.dropValues();
+      throw thrown;
+    }
+    this.afterMs = afterMs;
+    this.#afterIndex = afterIndex;
+    this.selection = new Selection(this.space, this.#operations);
+  }
+
+  // oxlint-disable-next-line typescript/no-explicit-any
+  #add(given: ReceiveCase<any> | SendCase<any>, index: number): void {
+    const { core } = given.chan.place;
+    if (!(core instanceof ChannelCore)) {
+      throw channelError("ERR_SELECT_CASES", `case ${index}: select can't wait for a one-to-one channel`);
+    }
+    given.chan.assertOpen();
+    const gives = given.kind === "send";
+    if (gives) encodeFor(this.space, core.format, given.value, words);
+    const [low, high] = gives ? [words[0] as number, words[1] as number] : [0, 0];
+    this.#operations.push({ core, gives, low, high, node: 0 });
+    this.#indexes.push(index);
+  }
+
+  /** Does a case that is ready, or the one for when none is; false when the select must wait. */
+  attempt(random: Random): boolean {
+    const done = this.selection.attempt(random);
+    if (done !== undefined) this.#choose(done);
+    else if (this.#otherwiseIndex !== NOTHING)
+      this.#chosen = { index: this.#otherwiseIndex, ok: true, value: undefined };
+    return this.#chosen.index !== NOTHING;
+  }
+
+  /** After the wait. */
+  conclude(group: Group, isServed: boolean): void {
+    const done = isServed ? this.selection.conclude(group) : undefined;
+    if (done !== undefined) {
+      this.#choose(done);
+      return;
+    }
+    this.selection.leave(group);
+    this.#chosen = { index: this.#afterIndex, ok: true, value: undefined };
+  }
+
+  #choose(done: Operation): void {
+    const index = this.#indexes[this.#operations.indexOf(done)] as number;
+    const { core, gives } = done;
+    const { outcome } = this.selection;
+    if (gives && outcome === CLOSED) throw failure(CLOSED, 0);
+    // The receiver's from now on.
+    if (gives) done.low = 0;
+    const value = gives || outcome === CLOSED ? undefined : decodeFrom(this.space, core);
+    this.#chosen = { index, ok: gives || outcome !== CLOSED, value };
+  }
+
+  chosen(): Choice {
+    return this.#chosen;
+  }
+
+  /** Frees the values that weren't sent. */
+  dropValues(): void {
+    for (const operation of this.#operations) {
+      const { core, gives, low } = operation;
+      if (gives && core.format === VALUES && low !== 0) this.space.heap.free(low);
+      operation.low = 0;
+    }
+  }
+}
+
+/** Where a value is encoded. */
+const words: Int32Array = new Int32Array(2);
+
+function spaceOf(cases: readonly SelectCase[]): SyncSpace {
+  for (const each of cases) if (each.kind === "receive" || each.kind === "send") return each.chan.place.space;
+  return currentSpace();
+}

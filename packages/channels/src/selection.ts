@@ -1,0 +1,79 @@
+/**
+ * The steps of a select (select.ts), in words instead of values.
+ */
+import type { Random } from "@millrace/base";
+import { Group, type SyncSpace } from "@millrace/atomics-sync/kernel";
+import type { ChannelCore } from "./channel-core.ts";
+import { BLOCKED, BUSY } from "./outcomes.ts";
+
+/** A case that waits for a channel. */
+export interface Operation {
+  readonly core: ChannelCore;
+  readonly gives: boolean;
+  /** The value to send, in the channel's format; 0 once it is a block that isn't the select's any more. */
+  low: number;
+  readonly high: number;
+  /** Its node, once it waits. */
+  node: number;
+}
+
+export class Selection {
+  readonly #space: SyncSpace;
+  readonly #operations: readonly Operation[];
+  /** Of the operation that was done: DONE or CLOSED. What it has received is in its core. */
+  outcome: number = BLOCKED;
+
+  constructor(space: SyncSpace, operations: readonly Operation[]) {
+    this.#space = space;
+    this.#operations = operations;
+  }
+
+  /** Does an operation that is possible, and returns it; they are looked at in random order. */
+  attempt(random: Random): Operation | undefined {
+    const left = [...this.#operations];
+    while (left.length > 0) {
+      const pick = random.below(left.length);
+      const operation = left[pick] as Operation;
+      left[pick] = left.at(-1) as Operation;
+      left.pop();
+      const { core, gives, low, high } = operation;
+      this.outcome = gives ? core.trySend(low, high) : core.tryReceive();
+      if (this.outcome !== BLOCKED && this.outcome !== BUSY) return operation;
+    }
+    return undefined;
+  }
+
+  /** Waits in all channels: `group.node` is served once an operation was done. Throws `ERR_WAITERS_EXHAUSTED`. */
+  join(wakes: number, isAsync: boolean): Group {
+    const group = Group.open(this.#space, wakes, isAsync);
+    try {
+      for (const operation of this.#operations) {
+        const { core, gives, low, high } = operation;
+        operation.node = core.prepare(gives, 0, wakes, low, high);
+        group.add(core, operation.node);
+      }
+    } catch (thrown) {
+      for (const { node } of this.#operations) if (node !== 0) this.#space.giveNode(node);
+      group.end();
+      throw thrown;
+    }
+    for (const { core, node } of this.#operations) core.postNode(node);
+    group.pump();
+    return group;
+  }
+
+  /** Waits for nothing any more, after the group was cancelled. */
+  leave(group: Group): void {
+    group.finish();
+    group.end();
+  }
+
+  /** The operation that was done, once the group was served. */
+  conclude(group: Group): Operation | undefined {
+    const served = group.finish();
+    const operation = this.#operations.find(({ node }) => node === served);
+    if (operation !== undefined) this.outcome = operation.core.finish(served);
+    group.end();
+    return operation;
+  }
+}

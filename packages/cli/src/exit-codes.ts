@@ -1,0 +1,19 @@
+/** How the command ends, for scripts and gates. Documented in every --help. */
+export const EXIT = {
+  ok: 0,
+  failure: 1,
+  usage: 2,
+  /** Acknowledged data is lost, or a journal is damaged. */
+  dataLost: 3,
+  /** A target that was asked for was missed. */
+  targetMissed: 4,
+  /** The run proves nothing: the generator couldn't keep up, or what was to be tested didn't happen. */
+  runInvalid: 5,
+  interrupted: 130,
+  terminated: 143,
+} as const;
+
+export const EXIT_HELP = `
+Exit codes:
+  0 ok   1 failure   2 usage   3 acknowledged data lost or journal damaged
+  4 target missed   5 run invalid   130, 143 interrupted, terminated`;

@@ -1,0 +1,3 @@
+export { cliErrors } from "./errors.ts";
+export { EXIT } from "./exit-codes.ts";
+export { main } from "./main.ts";

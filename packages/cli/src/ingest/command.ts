@@ -1,0 +1,341 @@
+/**
+ * `millrace ingest`: the records of a file, each published once and handled at least once, also across crashes of this command.
+ *
+ * Each record is stored with its source, its line and the CRC of its value. A run begins by reading from the journal which lines are
+ * there, and publishes the others; so running the same command again after a crash goes on where it stopped.
+ */
+import { realpathSync } from "node:fs";
+import { resolve } from "node:path";
+import { crc32, encode } from "@millrace/codec";
+import { Histogram } from "@millrace/metrics";
+import { isMillraceError } from "@millrace/base";
+import { type Acknowledgement, type Millrace, open } from "millrace";
+import { cliError } from "../errors.ts";
+import { EXIT } from "../exit-codes.ts";
+import { type HandlerOption, parseHandler } from "../handler-option.ts";
+import { Reporter, type ReporterOptions } from "../reporter.ts";
+import { duration, grouped, round, table } from "../units.ts";
+import { type Format, openSource, type SourceInput, type SourceItem } from "./sources.ts";
+import { readStoredLines, type StoredLines } from "./stored-lines.ts";
+
+export interface IngestOptions extends ReporterOptions {
+  readonly handler: string;
+  readonly dir: string;
+  readonly format?: Format | undefined;
+  readonly onError: "fatal" | "skip";
+  readonly source?: string | undefined;
+  readonly processors?: number | undefined;
+  readonly inFlight: number;
+  readonly allowUnsafeStorage?: boolean | undefined;
+}
+
+/** Malformed lines that are printed one by one. */
+const PROBLEMS_SHOWN_MAX = 20;
+
+/** What the command counts. */
+interface Counts {
+  /** Well-formed records in the input, and lines that are not. */
+  records: number;
+  malformed: number;
+  /** Of the records: stored by an earlier run, published by this one, acknowledged. */
+  alreadyStored: number;
+  published: number;
+  acknowledged: number;
+}
+
+export async function ingest(file: string, options: IngestOptions): Promise<number> {
+  const reporter = new Reporter(options);
+  const handler = parseHandler(options.handler);
+  const source = options.source ?? sourceName(file);
+  const input = await openSource(file, options.format);
+  const mill = await open({
+    handlers: handler.module,
+    // What is stored tells which lines need no second publishing.
+    journal: { directory: options.dir, retain: "all", allowUnsafeStorage: options.allowUnsafeStorage === true },
+    ...(options.processors === undefined ? {} : { processors: options.processors }),
+  });
+  const run = new IngestRun(mill, handler, source, input, options, reporter);
+  return run.toExitCode();
+}
+
+/** A file's identity: where it really lies. Stdin is one source unless it is named. */
+function sourceName(file: string): string {
+  if (file === "-") return "stdin";
+  try {
+    return realpathSync(file);
+  } catch {
+    // Reported with its reason when it is opened.
+    return resolve(file);
+  }
+}
+
+class IngestRun {
+  readonly #mill: Millrace;
+  readonly #handler: HandlerOption;
+  readonly #source: string;
+  readonly #input: SourceInput;
+  readonly #options: IngestOptions;
+  readonly #reporter: Reporter;
+  readonly #counts: Counts = { records: 0, malformed: 0, alreadyStored: 0, published: 0, acknowledged: 0 };
+  readonly #ackMicroseconds = new Histogram();
+  readonly #startedAt = performance.now();
+  #inFlight = 0;
+  #failure: unknown;
+  #whenRoom: (() => void) | undefined;
+  #signal: "SIGINT" | "SIGTERM" | undefined;
+
+  constructor(
+    mill: Millrace,
+    handler: HandlerOption,
+    source: string,
+    input: SourceInput,
+    options: IngestOptions,
+    reporter: Reporter,
+  ) {
+    this.#mill = mill;
+    this.#handler = handler;
+    this.#source = source;
+    this.#input = input;
+    this.#options = options;
+    this.#reporter = reporter;
+  }
+
+  async toExitCode(): Promise<number> {
+    const stop = this.#listenForSignals();
+    try {
+      try {
+        const publish = this.#mill.publish[this.#handler.name] as (
+          record: unknown,
+          options: object,
+        ) => Promise<Acknowledgement>;
+        const lastSequence = this.#mill.stats().intake?.journal.recovery.lastSequence ?? 0;
+        await this.#publishAll(publish, readStoredLines(this.#options.dir, lastSequence, this.#source));
+      } catch (thrown) {
+        this.#failure ??= thrown;
+      }
+      return await this.#finish();
+    } finally {
+      stop();
+    }
+  }
+
+  async #publishAll(
+    publish: (record: unknown, options: object) => Promise<Acknowledgement>,
+    stored: StoredLines,
+  ): Promise<void> {
+    for await (const items of this.#input.batches) {
+      for (const item of items) {
+        if (this.#signal !== undefined || this.#failure !== undefined) return;
+        if ("problem" in item) this.#malformed(item.number, item.problem);
+        else {
+          this.#publishOne(publish, stored, item);
+          if (this.#inFlight >= this.#options.inFlight) await new Promise<void>((room) => (this.#whenRoom = room));
+        }
+      }
+      this.#showProgress();
+    }
+  }
+
+  #publishOne(
+    publish: (record: unknown, options: object) => Promise<Acknowledgement>,
+    stored: StoredLines,
+    item: Extract<SourceItem, { value: unknown }>,
+  ): void {
+    this.#counts.records += 1;
+    const crc = crc32(encode(item.value));
+    if (stored.has(item.number)) {
+      if (stored.crc(item.number) !== crc) throw this.#changed(item.number);
+      this.#counts.alreadyStored += 1;
+      return;
+    }
+    this.#counts.published += 1;
+    this.#inFlight += 1;
+    const sentAt = performance.now();
+    publish(item.value, { headers: { source: this.#source, line: item.number, crc } }).then(
+      () => {
+        this.#counts.acknowledged += 1;
+        this.#ackMicroseconds.record((performance.now() - sentAt) * 1000);
+        this.#oneLess();
+      },
+      (error: unknown) => {
+        this.#refused(item.number, error);
+        this.#oneLess();
+      },
+    );
+  }
+
+  /** A record wasn't stored: the line is at fault if it is too large, everything else ends the run. */
+  #refused(line: number, error: unknown): void {
+    if (!isMillraceError(error, "ERR_JOURNAL_RECORD_TOO_LARGE")) {
+      this.#failure ??= error;
+      return;
+    }
+    this.#counts.records -= 1;
+    this.#counts.published -= 1;
+    try {
+      this.#malformed(line, error.message);
+    } catch (thrown) {
+      this.#failure ??= thrown;
+    }
+  }
+
+  #oneLess(): void {
+    this.#inFlight -= 1;
+    if (this.#whenRoom === undefined || this.#inFlight > this.#options.inFlight / 2) return;
+    const room = this.#whenRoom;
+    this.#whenRoom = undefined;
+    room();
+  }
+
+  #malformed(line: number, problem: string): void {
+    this.#counts.malformed += 1;
+    const text = `line ${line}: ${problem}`;
+    if (this.#options.onError === "fatal") throw cliError("ERR_INGEST_MALFORMED", text, { details: { line, problem } });
+    if (this.#counts.malformed <= PROBLEMS_SHOWN_MAX) this.#reporter.message(`skipped ${text}`);
+    if (this.#counts.malformed === PROBLEMS_SHOWN_MAX) this.#reporter.message("further ones are only counted");
+  }
+
+  #changed(line: number): Error {
+    return cliError(
+      "ERR_INGEST_CHANGED",
+      `line ${line} differs from what is stored as line ${line} of ${this.#source}`,
+      {
+        details: { source: this.#source, line },
+      },
+    );
+  }
+
+  /** Waits for what is under way, closes, prints; the exit code. */
+  async #finish(): Promise<number> {
+    while (this.#inFlight > 0) {
+      this.#showProgress();
+      await new Promise((next) => setTimeout(next, 5));
+    }
+    try {
+      // Also after a malformed line: what was accepted is handled before the command ends.
+      if (this.#signal === undefined) await this.#drain();
+      await this.#mill.close();
+    } catch (thrown) {
+      this.#failure ??= thrown;
+    }
+    const document = this.#document();
+    if (this.#failure !== undefined) {
+      this.#reporter.error(this.#failure, document);
+      return exitCodeOf(this.#failure);
+    }
+    this.#reporter.result(document, () => this.#text(document));
+    if (this.#signal !== undefined) {
+      this.#reporter.message("interrupted; the same command goes on where this one stopped");
+      return this.#signal === "SIGINT" ? EXIT.interrupted : EXIT.terminated;
+    }
+    if (document.dead > 0) {
+      this.#reporter.message(
+        `${document.dead} records failed at every attempt; they are marked as dead in the journal`,
+      );
+      return EXIT.failure;
+    }
+    return EXIT.ok;
+  }
+
+  async #drain(): Promise<void> {
+    const timer = setInterval(() => this.#showProgress(), 100);
+    const controller = new AbortController();
+    const poll = setInterval(() => this.#signal !== undefined && controller.abort(), 20);
+    try {
+      await this.#mill.drain({ signal: controller.signal });
+    } catch (thrown) {
+      if (!controller.signal.aborted) throw thrown;
+    } finally {
+      clearInterval(timer);
+      clearInterval(poll);
+    }
+  }
+
+  #document(): IngestDocument {
+    const stats = this.#mill.stats().intake;
+    const durationMs = performance.now() - this.#startedAt;
+    const ack = this.#ackMicroseconds.summary();
+    return {
+      source: this.#source,
+      format: this.#input.format,
+      ...this.#counts,
+      handled: stats?.done ?? 0,
+      retried: stats?.retried ?? 0,
+      dead: stats?.dead ?? 0,
+      recovered: stats?.recovered ?? 0,
+      interrupted: this.#signal !== undefined,
+      durationMs: round(durationMs, 1),
+      recordsPerSecond: Math.round(this.#counts.acknowledged / (durationMs / 1000)),
+      ackMs: { p50: round(ack.p50 / 1000), p99: round(ack.p99 / 1000), max: round(ack.max / 1000) },
+    };
+  }
+
+  #text(document: IngestDocument): string {
+    return table([
+      ["source", `${document.source} (${document.format})`],
+      ["records", grouped(document.records)],
+      ["malformed", grouped(document.malformed)],
+      ["already stored", grouped(document.alreadyStored)],
+      ["published", grouped(document.published)],
+      ["acknowledged", grouped(document.acknowledged)],
+      ["handled", grouped(document.handled)],
+      ["dead", grouped(document.dead)],
+      ["records per second", grouped(document.recordsPerSecond)],
+      [
+        "ack latency",
+        `p50 ${duration(document.ackMs.p50)}, p99 ${duration(document.ackMs.p99)}, max ${duration(document.ackMs.max)}`,
+      ],
+      ["duration", duration(document.durationMs)],
+    ]);
+  }
+
+  #showProgress(): void {
+    this.#reporter.progress(() => {
+      const { records, malformed } = this.#counts;
+      const { totalBytes } = this.#input;
+      const part =
+        totalBytes === undefined ? "" : ` ${Math.floor((this.#input.readBytes() / Math.max(totalBytes, 1)) * 100)} %`;
+      const stats = this.#mill.stats().intake;
+      const skipped = malformed === 0 ? "" : `, ${grouped(malformed)} malformed`;
+      return `${grouped(records)} records${part}, ${grouped(this.#counts.acknowledged)} stored, ${grouped(stats?.done ?? 0)} handled${skipped}`;
+    });
+  }
+
+  /** The first signal stops in good order, the second at once: what was acknowledged is safe either way. */
+  #listenForSignals(): () => void {
+    const listen = (signal: "SIGINT" | "SIGTERM") => (): void => {
+      if (this.#signal !== undefined) process.exit(signal === "SIGINT" ? EXIT.interrupted : EXIT.terminated);
+      this.#signal = signal;
+      this.#reporter.message("stopping; once more to stop at once");
+      this.#whenRoom?.();
+    };
+    const interrupt = listen("SIGINT");
+    const terminate = listen("SIGTERM");
+    process.on("SIGINT", interrupt);
+    process.on("SIGTERM", terminate);
+    return () => {
+      process.off("SIGINT", interrupt);
+      process.off("SIGTERM", terminate);
+    };
+  }
+}
+
+interface IngestDocument extends Counts {
+  readonly source: string;
+  readonly format: Format;
+  /** Handled by this run, also records that an earlier one had left. */
+  readonly handled: number;
+  readonly retried: number;
+  readonly dead: number;
+  readonly recovered: number;
+  readonly interrupted: boolean;
+  readonly durationMs: number;
+  readonly recordsPerSecond: number;
+  readonly ackMs: { readonly p50: number; readonly p99: number; readonly max: number };
+}
+
+export function exitCodeOf(thrown: unknown): number {
+  if (isMillraceError(thrown, "ERR_JOURNAL_DAMAGED")) return EXIT.dataLost;
+  const usage = ["ERR_CLI_USAGE", "ERR_INVALID_OPTION", "ERR_HANDLER_UNKNOWN"];
+  return isMillraceError(thrown) && usage.includes(thrown.code) ? EXIT.usage : EXIT.failure;
+}

@@ -1,0 +1,181 @@
+/** `millrace journal gaps`, `repair` and `compact`: what is missing, what to do about it, and making a journal small. */
+import { RangeSet, RecordStates } from "@millrace/intake";
+import {
+  gapOutside,
+  type Gap,
+  Journal,
+  lockDirectory,
+  RECORD_TYPE,
+  RecordCursor,
+  repairLog,
+  scanLog,
+  surveyLog,
+} from "@millrace/journal";
+import { cliError } from "../errors.ts";
+import { EXIT } from "../exit-codes.ts";
+import { Reporter } from "../reporter.ts";
+import { grouped, table } from "../units.ts";
+import { type JournalCommandOptions, storageOf } from "./place.ts";
+
+export interface RepairOptions extends JournalCommandOptions {
+  readonly acceptLoss: string;
+}
+
+interface GapDocument {
+  readonly file: string;
+  readonly offset: number;
+  readonly firstSequence: number;
+  readonly lastSequence: number;
+  readonly reason: string;
+}
+
+function gapDocument({ file, offset, firstSequence, lastSequence, reason }: Gap): GapDocument {
+  return { file, offset, firstSequence, lastSequence, reason };
+}
+
+function gapText({ file, offset, firstSequence, lastSequence, reason }: GapDocument): string {
+  const what =
+    lastSequence < firstSequence
+      ? "no record"
+      : `${grouped(lastSequence - firstSequence + 1)} records, ${firstSequence}-${lastSequence}`;
+  return `  ${what}: ${file} at offset ${offset}: ${reason}`;
+}
+
+/** What is missing now, and what earlier repairs gave up. Exit code 3 when something is missing. */
+export function gaps(options: JournalCommandOptions): number {
+  const reporter = new Reporter(options);
+  const givenUp = new RangeSet();
+  const cursor = new RecordCursor();
+  const survey = surveyLog(storageOf(options.dir), (_, batch, body) => {
+    cursor.reset(body, batch.firstSequence);
+    while (cursor.next()) if (cursor.type === RECORD_TYPE.lost) givenUp.add(cursor.sequence);
+  });
+  const document = {
+    directory: options.dir,
+    firstSequence: survey.firstSequence,
+    lastSequence: survey.lastSequence,
+    gaps: survey.gaps.map(gapDocument),
+    givenUp: Array.from({ length: givenUp.ranges }, (_, index) => givenUp.range(index)),
+  };
+  reporter.result(document, () =>
+    [
+      document.gaps.length === 0 ? "nothing is missing" : "missing:",
+      ...document.gaps.map(gapText),
+      ...(document.givenUp.length === 0 ? [] : ["given up by earlier repairs:"]),
+      ...document.givenUp.map(([first, last]) => `  records ${first}-${last}`),
+    ].join("\n"),
+  );
+  return document.gaps.length === 0 ? EXIT.ok : EXIT.dataLost;
+}
+
+/** Fills gaps whose records all lie in the accepted range. Exit code 3, and nothing done, when one doesn't. */
+export function repair(options: RepairOptions): number {
+  const reporter = new Reporter(options);
+  const [first, last] = rangeOf(options.acceptLoss);
+  const storage = storageOf(options.dir);
+  const unlock = lockDirectory(options.dir);
+  try {
+    const survey = surveyLog(storage);
+    const outside = gapOutside(survey, first, last);
+    if (outside !== undefined) {
+      const missing = survey.gaps.map(gapDocument);
+      reporter.result({ repaired: false, directory: options.dir, gaps: missing }, () =>
+        ["nothing was changed: more is missing than was accepted", ...missing.map(gapText)].join("\n"),
+      );
+      return EXIT.dataLost;
+    }
+    const summary = repairLog(storage, Date.now());
+    // What is left is either sound, or says why not.
+    const { segments } = scanLog(storage);
+    const document = {
+      repaired: summary.gaps.length > 0,
+      directory: options.dir,
+      lost: summary.lost,
+      gaps: summary.gaps.map(gapDocument),
+      quarantined: summary.quarantined,
+      lastSequence: segments.at(-1)?.end.lastSequence ?? 0,
+    };
+    reporter.result(document, () =>
+      document.repaired
+        ? [
+            `given up: ${grouped(document.lost)} records`,
+            ...document.gaps.map(gapText),
+            ...document.quarantined.map((name) => `  kept: ${name}`),
+          ].join("\n")
+        : "there is nothing to repair",
+    );
+    return EXIT.ok;
+  } finally {
+    unlock();
+  }
+}
+
+function rangeOf(text: string): [first: number, last: number] {
+  const match = /^(\d+)(?:-(\d+))?$/.exec(text);
+  const first = Number(match?.[1]);
+  const last = Number(match?.[2] ?? match?.[1]);
+  if (match !== null && first >= 1 && last >= first) return [first, last];
+  throw cliError("ERR_CLI_USAGE", `--accept-loss must be a sequence or a range such as 120-135, not "${text}"`);
+}
+
+/** Deletes what is finished, and copies what isn't out of its way. For a journal of an intake that isn't running. */
+export async function compact(options: JournalCommandOptions): Promise<number> {
+  const reporter = new Reporter(options);
+  const storage = storageOf(options.dir);
+  const journal = await Journal.open({ directory: options.dir, allowUnsafeStorage: true });
+  try {
+    const before = sizeOf(storage.list(), storage);
+    const states = new RecordStates();
+    states.settled.addRange(1, journal.firstSequence - 1);
+    states.droppable.addRange(1, journal.firstSequence - 1);
+    const needed: number[] = [];
+    const cursor = new RecordCursor();
+    const last = journal.recovery.lastSequence;
+    scanLog(storage, {
+      visit: (_, batch, body) => {
+        cursor.reset(body, batch.firstSequence);
+        while (cursor.next()) {
+          if (cursor.sequence > last) continue;
+          states.read(cursor);
+          if (cursor.type === RECORD_TYPE.data || cursor.type === RECORD_TYPE.dead) needed.push(cursor.sequence);
+        }
+      },
+    });
+    let copied = 0;
+    for (const sequence of needed) {
+      if (states.droppable.has(sequence)) continue;
+      await journal.copyForward(sequence);
+      copied += 1;
+    }
+    // Two, because the log is given up to where the older one reads on; empty ones, so that the next opening reads what is left.
+    const from = last + 1;
+    await journal.checkpoint(new Uint8Array(0), from);
+    await journal.checkpoint(new Uint8Array(0), from);
+    const firstSequence = await journal.truncateBefore(from);
+    const after = sizeOf(storage.list(), storage);
+    const document = { directory: options.dir, copied, firstSequence, bytesBefore: before, bytesAfter: after };
+    reporter.result(document, () =>
+      table([
+        ["directory", options.dir],
+        ["copied forward", `${grouped(copied)} unfinished or dead records`],
+        ["first sequence", grouped(firstSequence)],
+        ["bytes", `${grouped(before)} before, ${grouped(after)} after`],
+      ]),
+    );
+    return EXIT.ok;
+  } finally {
+    await journal.close();
+  }
+}
+
+/** Bytes of the segments. */
+function sizeOf(names: readonly string[], storage: ReturnType<typeof storageOf>): number {
+  return names
+    .filter((name) => name.startsWith("log-"))
+    .reduce((sum, name) => {
+      const file = storage.open(name, "read");
+      const bytes = file.size();
+      file.close();
+      return sum + bytes;
+    }, 0);
+}

@@ -1,0 +1,191 @@
+/**
+ * `millrace journal inspect` and `verify`: read a journal without changing it, also while another process writes to it.
+ */
+import { isMillraceError, messageOf } from "@millrace/base";
+import { handlerName, RangeSet, RecordStates } from "@millrace/intake";
+import {
+  type BatchVisitor,
+  type LogScan,
+  RECORD_TYPE,
+  RecordCursor,
+  scanLog,
+  storageKind,
+  type StorageKind,
+} from "@millrace/journal";
+import { EXIT } from "../exit-codes.ts";
+import { Reporter } from "../reporter.ts";
+import { grouped, table } from "../units.ts";
+import { type JournalCommandOptions, missing, storageOf } from "./place.ts";
+
+const TYPE_NAMES = new Map<number, string>(Object.entries(RECORD_TYPE).map(([name, type]) => [type, name]));
+
+interface InspectDocument {
+  readonly directory: string;
+  readonly segments: readonly object[];
+  readonly records: number;
+  readonly bytes: number;
+  readonly firstSequence: number;
+  readonly lastSequence: number;
+  /** What the file marks says to be durable; undefined without it. */
+  readonly knownDurableSequence: number | undefined;
+  readonly dead: number;
+  readonly givenUpByRepairs: readonly (readonly [first: number, last: number])[];
+  readonly storage: StorageKind;
+  readonly sync: "each batch" | "none (UNSAFE)";
+  readonly types: Readonly<Record<string, number>>;
+  readonly handlers: Readonly<Record<string, number>>;
+  /** Data records that are neither acknowledged as handled nor dead. */
+  readonly unfinished: number;
+  readonly end: "clean" | "open or crashed" | "torn";
+  readonly tornBytes: number;
+  readonly unfinishedSegments: readonly string[];
+}
+
+export function inspect(options: JournalCommandOptions): number {
+  const reporter = new Reporter(options);
+  const document = read(options.dir);
+  reporter.result(document, () => textOf(document));
+  return EXIT.ok;
+}
+
+/** Like inspect, with the verdict as exit code. */
+export function verify(options: JournalCommandOptions): number {
+  const reporter = new Reporter(options);
+  try {
+    const document = { ok: true, ...read(options.dir) };
+    reporter.result(
+      document,
+      () =>
+        `sound: ${grouped(document.records)} records, sequences ${grouped(document.firstSequence)} to ${grouped(document.lastSequence)}`,
+    );
+    return EXIT.ok;
+  } catch (thrown) {
+    if (!isMillraceError(thrown, "ERR_JOURNAL_DAMAGED")) throw thrown;
+    reporter.error(thrown, { ok: false, directory: options.dir, ...thrown.details });
+    return EXIT.dataLost;
+  }
+}
+
+function read(directory: string): InspectDocument {
+  const storage = storageOf(directory);
+  const types = new Map<string, number>();
+  const handlers = new Map<string, number>();
+  const states = new RecordStates();
+  const lost = new RangeSet();
+  const cursor = new RecordCursor();
+  const visit: BatchVisitor = (_, batch, body) => {
+    cursor.reset(body, batch.firstSequence);
+    while (cursor.next()) {
+      bump(types, TYPE_NAMES.get(cursor.type) ?? `type ${cursor.type}`);
+      if (cursor.type === RECORD_TYPE.data) bump(handlers, nameOf(cursor.header()));
+      if (cursor.type === RECORD_TYPE.lost) lost.add(cursor.sequence);
+      readState(states, cursor);
+    }
+  };
+  const scan = scanLog(storage, { visit });
+  if (scan.segments.length === 0) throw missing(directory, "there are no segments in it");
+  return documentOf(directory, scan, types, handlers, states, lost);
+}
+
+function documentOf(
+  directory: string,
+  scan: LogScan,
+  types: ReadonlyMap<string, number>,
+  handlers: ReadonlyMap<string, number>,
+  states: RecordStates,
+  lost: RangeSet,
+): InspectDocument {
+  const finished = states.settled;
+  const newest = scan.segments.at(-1)?.header;
+  const storage = storageKind(directory);
+  const lastSequence = scan.segments.at(-1)?.end.lastSequence ?? 0;
+  const firstSequence = scan.segments[0]?.header.baseSequence ?? 1;
+  return {
+    directory,
+    segments: scan.segments.map(({ name, header, batches, records, bytes, end }) => ({
+      name,
+      epoch: header.epoch,
+      firstSequence: header.baseSequence,
+      lastSequence: end.lastSequence,
+      batches,
+      records,
+      bytes,
+      endOffset: end.endOffset,
+      allocatedBytes: header.segmentBytes,
+      flags: [
+        ...((header.flags & 1) === 0 ? [] : ["made from a used file"]),
+        ...((header.flags & 2) === 0 ? [] : ["UNSAFE: written without syncs"]),
+        ...((header.flags & 4) === 0 ? [] : ["repaired"]),
+      ],
+      createdAt: new Date(header.createdMs).toISOString(),
+    })),
+    records: scan.segments.reduce((sum, segment) => sum + segment.records, 0),
+    bytes: scan.segments.reduce((sum, segment) => sum + segment.bytes, 0),
+    firstSequence,
+    lastSequence,
+    knownDurableSequence: scan.marks?.durableSequence,
+    dead: states.deadCount,
+    givenUpByRepairs: Array.from({ length: lost.ranges }, (_, index) => lost.range(index)),
+    storage,
+    sync: newest !== undefined && (newest.flags & 2) !== 0 ? "none (UNSAFE)" : "each batch",
+    types: Object.fromEntries(types),
+    handlers: Object.fromEntries(handlers),
+    unfinished:
+      lastSequence - firstSequence + 1 - (finished.countUpTo(lastSequence) - finished.countUpTo(firstSequence - 1)),
+    end: scan.torn.length > 0 ? "torn" : scan.cleanEnd ? "clean" : "open or crashed",
+    tornBytes: scan.torn.length,
+    unfinishedSegments: scan.unfinished,
+  };
+}
+
+/** A journal needn't be an intake's: then what it says about records can't be read. */
+function readState(states: RecordStates, cursor: RecordCursor): void {
+  try {
+    states.read(cursor);
+  } catch (thrown) {
+    if (!(thrown instanceof RangeError)) throw thrown;
+    states.noted(cursor.sequence);
+  }
+}
+
+/** A journal needn't be an intake's: any header is allowed. */
+function nameOf(header: Buffer): string {
+  try {
+    return handlerName(header);
+  } catch (thrown) {
+    return `(${messageOf(thrown)})`;
+  }
+}
+
+function bump(counts: Map<string, number>, key: string): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}
+
+function storageText({ fileSystem, trust, reason }: StorageKind): string {
+  return reason === "" ? fileSystem : `${fileSystem}, ${trust.toUpperCase()}: ${reason}`;
+}
+
+function textOf(document: InspectDocument): string {
+  const counts = (record: Readonly<Record<string, number>>): string =>
+    Object.entries(record)
+      .map(([name, count]) => `${name} ${grouped(count)}`)
+      .join(", ") || "none";
+  return table([
+    ["directory", document.directory],
+    ["segments", grouped(document.segments.length)],
+    ["records", `${grouped(document.records)} in ${grouped(document.bytes)} bytes`],
+    ["sequences", `${grouped(document.firstSequence)} to ${grouped(document.lastSequence)}`],
+    ["dead", grouped(document.dead)],
+    ["file system", storageText(document.storage)],
+    ["sync", document.sync],
+    ["types", counts(document.types)],
+    ["handlers", counts(document.handlers)],
+    ["unfinished", grouped(document.unfinished)],
+    [
+      "end",
+      document.tornBytes > 0
+        ? `${document.end}, ${grouped(document.tornBytes)} bytes that nobody was promised`
+        : document.end,
+    ],
+  ]);
+}

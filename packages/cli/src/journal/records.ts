@@ -1,0 +1,178 @@
+/** `millrace journal tail` and `export`: the records of a journal as lines. */
+import { createWriteStream } from "node:fs";
+import { once } from "node:events";
+import { handlerName, publisherHeaders } from "@millrace/intake";
+import {
+  LogReader,
+  readMarks,
+  RECORD_TYPE,
+  recordAt,
+  RecordCursor,
+  type JournalRecord,
+  scanLog,
+  surveyLog,
+} from "@millrace/journal";
+import { decode } from "@millrace/codec";
+import { EXIT } from "../exit-codes.ts";
+import { Reporter } from "../reporter.ts";
+import { grouped } from "../units.ts";
+import { type JournalCommandOptions, storageOf } from "./place.ts";
+
+export interface TailOptions extends JournalCommandOptions {
+  readonly lines: number;
+  readonly follow?: boolean;
+}
+
+export interface ExportOptions extends JournalCommandOptions {
+  readonly from?: number;
+  readonly to?: number;
+  readonly output?: string;
+  readonly salvage?: boolean;
+}
+
+const TYPE_NAMES = new Map<number, string>(Object.entries(RECORD_TYPE).map(([name, type]) => [type, name]));
+/** Pause between two looks at a journal that another process writes. */
+const LOOK_MS = 200;
+
+/** A record as a line of JSON has it: values where they can be read, otherwise bytes in base64. */
+export function lineOf(record: JournalRecord): object {
+  const { sequence, origin, type, priority, timeMs, key } = record;
+  return {
+    sequence,
+    ...(origin === sequence ? {} : { origin }),
+    type: TYPE_NAMES.get(type) ?? type,
+    time: new Date(timeMs).toISOString(),
+    ...(priority === 0 ? {} : { priority }),
+    ...(key.length === 0 ? {} : { key: textOr64(key) }),
+    ...headersOf(record),
+    ...payloadOf(record),
+  };
+}
+
+function headersOf(record: JournalRecord): object {
+  if (record.header.length === 0) return {};
+  if (record.type === RECORD_TYPE.data) {
+    try {
+      const headers = publisherHeaders(record.header);
+      return { handler: handlerName(record.header), ...(headers === undefined ? {} : { headers }) };
+    } catch {
+      // Not an intake's record.
+    }
+  }
+  return { headers: Buffer.isBuffer(record.headers) ? textOr64(record.headers) : record.headers };
+}
+
+function payloadOf(record: JournalRecord): object {
+  const { value, payload } = record;
+  if (value !== payload) return { value };
+  if (record.type === RECORD_TYPE.data && record.header[0] === 1) {
+    try {
+      return { value: decode(payload) };
+    } catch {
+      // Bytes of somebody else.
+    }
+  }
+  return payload.length === 0 ? {} : { payload: textOr64(payload) };
+}
+
+/** A text when the bytes are one, otherwise base64 with a name that says so. */
+function textOr64(bytes: Buffer): string | { readonly base64: string } {
+  const text = bytes.toString("utf8");
+  // eslint-disable-next-line no-control-regex
+  return Buffer.from(text).equals(bytes) && !/[\x00-\x08]/.test(text) ? text : { base64: bytes.toString("base64") };
+}
+
+/** Reads on from a place in a log that may be growing. */
+class Following {
+  readonly #reader: LogReader;
+  readonly #cursor = new RecordCursor();
+  #next: number;
+
+  constructor(reader: LogReader, from: number) {
+    this.#reader = reader;
+    this.#next = from;
+    reader.seek(from);
+  }
+
+  /** The records up to `durable` that were not returned yet. */
+  *read(durable: number): Generator<JournalRecord, void> {
+    while (this.#reader.next(durable)) {
+      this.#cursor.reset(this.#reader.body, this.#reader.batch.firstSequence);
+      while (this.#cursor.next()) {
+        if (this.#cursor.sequence < this.#next) continue;
+        this.#next = this.#cursor.sequence + 1;
+        yield recordAt(this.#cursor);
+      }
+    }
+  }
+}
+
+/** The last records; with `follow` also those that become durable later, until interrupted. */
+export async function tail(options: TailOptions): Promise<number> {
+  const storage = storageOf(options.dir);
+  const { segments } = scanLog(storage, { everything: false });
+  const last = segments.at(-1)?.end.lastSequence ?? 0;
+  const first = segments[0]?.header.baseSequence ?? 1;
+  const following = new Following(new LogReader(storage), Math.max(first, last - options.lines + 1));
+  for (const record of following.read(last)) print(record);
+  if (options.follow !== true) return EXIT.ok;
+  const stop = new AbortController();
+  process.once("SIGINT", () => stop.abort());
+  process.once("SIGTERM", () => stop.abort());
+  while (!stop.signal.aborted) {
+    // What another process has written isn't durable before its `marks` say so.
+    for (const record of following.read(readMarks(storage)?.durableSequence ?? 0)) print(record);
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, LOOK_MS);
+      stop.signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
+    });
+  }
+  return EXIT.ok;
+}
+
+function print(record: JournalRecord): void {
+  process.stdout.write(`${JSON.stringify(lineOf(record))}\n`);
+}
+
+/** Records as lines of JSON, into a file or to stdout; with `salvage` everything that can be read of a damaged journal, and exit code 3. */
+export async function exportRecords(options: ExportOptions): Promise<number> {
+  const reporter = new Reporter(options);
+  const storage = storageOf(options.dir);
+  const out = options.output === undefined ? process.stdout : createWriteStream(options.output, { flags: "wx" });
+  if (out !== process.stdout) await once(out, "open");
+  const { from = 1, to = Number.MAX_SAFE_INTEGER } = options;
+  const cursor = new RecordCursor();
+  let records = 0;
+  const visit = (firstSequence: number, body: Buffer): void => {
+    cursor.reset(body, firstSequence);
+    while (cursor.next()) {
+      if (cursor.sequence < from || cursor.sequence > to) continue;
+      out.write(`${JSON.stringify(lineOf(recordAt(cursor)))}\n`);
+      records += 1;
+    }
+  };
+  let gaps: readonly { firstSequence: number; lastSequence: number; file: string; offset: number }[] = [];
+  if (options.salvage === true) {
+    ({ gaps } = surveyLog(storage, (_, batch, body) => visit(batch.firstSequence, body)));
+  } else {
+    // Nothing is written of a journal that isn't sound.
+    const { segments } = scanLog(storage);
+    const reader = new LogReader(storage);
+    const last = Math.min(segments.at(-1)?.end.lastSequence ?? 0, to);
+    reader.seek(from);
+    while (reader.next(segments.at(-1)?.end.lastSequence ?? 0) && reader.batch.firstSequence <= last) {
+      visit(reader.batch.firstSequence, reader.body);
+      if (out.writableNeedDrain) await once(out, "drain");
+    }
+    reader.close();
+  }
+  if (out !== process.stdout) {
+    out.end();
+    await once(out, "finish");
+  }
+  for (const { file, offset, firstSequence, lastSequence } of gaps) {
+    reporter.message(`missing: records ${firstSequence} to ${lastSequence} (${file} at offset ${offset})`);
+  }
+  reporter.message(`${grouped(records)} records`);
+  return gaps.length === 0 ? EXIT.ok : EXIT.dataLost;
+}

@@ -1,0 +1,266 @@
+/**
+ * `millrace load crash`: load, SIGKILL at random moments, restart on the same directory, and at the end a comparison of what was
+ * acknowledged with what was handled.
+ *
+ * A kill takes the process away, not the page cache: this proves what survives a crash of the process, not what survives a
+ * loss of power.
+ */
+import { isMillraceError, type Random, seededRandom } from "@millrace/base";
+import { NodeStorage, scanLog } from "@millrace/journal";
+import { EXIT } from "../exit-codes.ts";
+import { Reporter } from "../reporter.ts";
+import { duration, grouped, round, table } from "../units.ts";
+import { createWorkplace, type LoadOptions, type Latency, latencyMs, latencyText, type Workplace } from "./common.ts";
+import { Generator } from "./generator.ts";
+import { readLedgers } from "./ledger.ts";
+import { payloadCrc } from "./payload.ts";
+import { reconcile, type Reconciliation } from "./reconcile.ts";
+import { Victim } from "./victim.ts";
+
+export interface CrashOptions extends LoadOptions {
+  readonly kills: number;
+}
+
+/** One life of the process under test. */
+interface Life {
+  /** From its start until it took records; undefined when it was killed before. */
+  readonly recoveryMs: number | undefined;
+}
+
+interface CrashDocument extends Omit<Reconciliation, "lostIds" | "ghostIds"> {
+  readonly published: number;
+  readonly acknowledged: number;
+  readonly rejected: number;
+  readonly kills: number;
+  /** Start to first record taken, after a kill. */
+  readonly recoveryMs: { readonly median: number; readonly max: number };
+  readonly killedWhileRecovering: number;
+  /** From when a record was due, also while the process was down; and from when it was sent. */
+  readonly ackMs: Latency;
+  readonly serviceMs: Latency;
+  readonly acknowledgedPerSecond: number;
+  readonly seconds: number;
+  readonly rate: number;
+  readonly payloadBytes: number;
+  readonly seed: number;
+  readonly lostIds: readonly number[];
+  readonly ghostIds: readonly number[];
+  readonly journal: { readonly segments: number; readonly records: number; readonly bytes: number };
+}
+
+export async function loadCrash(options: CrashOptions): Promise<number> {
+  const reporter = new Reporter(options);
+  const place = createWorkplace(options);
+  let keep = false;
+  try {
+    const document = await new CrashRun(options, place, reporter).run();
+    reporter.result(document, () => textOf(document));
+    const verdict = verdictOf(document, options, reporter);
+    keep = verdict === EXIT.dataLost;
+    return verdict;
+  } catch (thrown) {
+    keep = true;
+    reporter.error(thrown);
+    const code = isMillraceError(thrown) ? (thrown.details.code ?? thrown.code) : undefined;
+    return code === "ERR_JOURNAL_DAMAGED" ? EXIT.dataLost : EXIT.failure;
+  } finally {
+    if (keep) reporter.message(`kept for a closer look: journal ${place.directory}, ledgers ${place.ledgerDirectory}`);
+    else place.remove();
+  }
+}
+
+class CrashRun {
+  readonly #options: CrashOptions;
+  readonly #place: Workplace;
+  readonly #reporter: Reporter;
+  readonly #generator: Generator;
+  readonly #killAtMs: number[];
+  readonly #lives: Life[] = [];
+  #victim: Victim | undefined;
+  #kills = 0;
+
+  constructor(options: CrashOptions, place: Workplace, reporter: Reporter) {
+    this.#options = options;
+    this.#place = place;
+    this.#reporter = reporter;
+    this.#generator = new Generator({
+      ratePerSecond: options.rate,
+      seconds: options.seconds,
+      payloadBytes: options.size,
+      seed: options.seed,
+    });
+    this.#killAtMs = killTimes(options, seededRandom(options.seed));
+  }
+
+  async run(): Promise<CrashDocument> {
+    try {
+      return await this.#run();
+    } finally {
+      await this.#victim?.kill();
+    }
+  }
+
+  async #run(): Promise<CrashDocument> {
+    const generator = this.#generator;
+    let victim = await this.#startFirst();
+    const startedAt = performance.now();
+    generator.start();
+    while (!generator.isDone || this.#killAtMs.length > 0) {
+      const killAtMs = this.#killAtMs.shift() ?? Number.POSITIVE_INFINITY;
+      await this.#untilKill(killAtMs);
+      if (generator.elapsedMs() < killAtMs) break;
+      await victim.kill();
+      generator.disconnect();
+      this.#kills += 1;
+      victim = await this.#restart();
+    }
+    await generator.answers();
+    const seconds = (performance.now() - startedAt) / 1000;
+    generator.disconnect();
+    await victim.finish();
+    return this.#document(seconds);
+  }
+
+  /** The first start is no recovery. */
+  async #startFirst(): Promise<Victim> {
+    const victim = this.#start();
+    await victim.listening();
+    await this.#generator.connect(this.#place.socketPath);
+    return victim;
+  }
+
+  #start(): Victim {
+    this.#victim = new Victim(this.#place);
+    return this.#victim;
+  }
+
+  /** Starts it again, as often as a kill meets it while it recovers. */
+  async #restart(): Promise<Victim> {
+    for (;;) {
+      const startedAt = performance.now();
+      const victim = this.#start();
+      const isKilledEarly = await this.#raceWithKill(victim);
+      if (isKilledEarly) {
+        this.#lives.push({ recoveryMs: undefined });
+        continue;
+      }
+      this.#lives.push({ recoveryMs: performance.now() - startedAt });
+      await this.#generator.connect(this.#place.socketPath);
+      return victim;
+    }
+  }
+
+  /** Waits until the process takes records, or kills it before that when the next kill is due. */
+  async #raceWithKill(victim: Victim): Promise<boolean> {
+    const listening = victim.listening();
+    const dueMs = (this.#killAtMs[0] ?? Number.POSITIVE_INFINITY) - this.#generator.elapsedMs();
+    if (dueMs > 60_000) {
+      await listening;
+      return false;
+    }
+    let timer: NodeJS.Timeout | undefined;
+    const kill = new Promise<"kill">((resolve) => (timer = setTimeout(() => resolve("kill"), Math.max(dueMs, 0))));
+    const first = await Promise.race([listening, kill]);
+    clearTimeout(timer);
+    if (first !== "kill") return false;
+    this.#killAtMs.shift();
+    this.#kills += 1;
+    await victim.kill();
+    await listening;
+    return true;
+  }
+
+  async #untilKill(killAtMs: number): Promise<void> {
+    const generator = this.#generator;
+    await generator.sendUntil(() => {
+      this.#reporter.progress(
+        () =>
+          `${grouped(generator.sent)} sent, ${grouped(generator.acknowledged)} acknowledged, ${this.#kills}/${this.#options.kills} kills`,
+      );
+      return generator.elapsedMs() >= killAtMs;
+    });
+    // Everything is sent, and the last kill is still to come.
+    while (generator.elapsedMs() < killAtMs && Number.isFinite(killAtMs))
+      await new Promise((next) => setTimeout(next, 1));
+  }
+
+  #document(seconds: number): CrashDocument {
+    const { seed, size, rate } = this.#options;
+    const generator = this.#generator;
+    const result = reconcile(generator.statuses, readLedgers(this.#place.ledgerDirectory), (id) =>
+      payloadCrc(size, id, seed),
+    );
+    const recoveries = this.#lives.map((life) => life.recoveryMs).filter((ms) => ms !== undefined);
+    const segments = scanLog(new NodeStorage(this.#place.directory)).segments;
+    return {
+      published: generator.sent,
+      acknowledged: generator.acknowledged,
+      handled: result.handled,
+      duplicates: result.duplicates,
+      lost: result.lost,
+      ghosts: result.ghosts,
+      unpromised: result.unpromised,
+      rejected: generator.rejected,
+      kills: this.#kills,
+      recoveryMs: { median: round(median(recoveries), 1), max: round(Math.max(0, ...recoveries), 1) },
+      killedWhileRecovering: this.#lives.length - recoveries.length,
+      ackMs: latencyMs(generator.response),
+      serviceMs: latencyMs(generator.service),
+      acknowledgedPerSecond: Math.round(generator.acknowledged / seconds),
+      seconds: round(seconds, 1),
+      rate,
+      payloadBytes: size,
+      seed,
+      lostIds: result.lostIds,
+      ghostIds: result.ghostIds,
+      journal: {
+        segments: segments.length,
+        records: segments.reduce((sum, segment) => sum + segment.records, 0),
+        bytes: segments.reduce((sum, segment) => sum + segment.bytes, 0),
+      },
+    };
+  }
+}
+
+/** Random moments, spread over the run; the first one leaves time for something to be lost. */
+function killTimes({ kills, seconds }: CrashOptions, random: Random): number[] {
+  const spanMs = seconds * 1000;
+  return Array.from({ length: kills }, (_, index) => ((index + 0.2 + 0.7 * random.fraction()) / kills) * spanMs);
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((left, right) => left - right);
+  return sorted[Math.floor(sorted.length / 2)] ?? 0;
+}
+
+function verdictOf(document: CrashDocument, options: CrashOptions, reporter: Reporter): number {
+  if (document.lost > 0 || document.ghosts > 0) {
+    reporter.message(`acknowledged data was lost or altered: ${document.lost} lost, ${document.ghosts} ghosts`);
+    return EXIT.dataLost;
+  }
+  if (document.kills < options.kills || document.acknowledged === 0) {
+    reporter.message(
+      `the run proves nothing: ${document.kills} of ${options.kills} kills, ${document.acknowledged} acknowledged`,
+    );
+    return EXIT.runInvalid;
+  }
+  return EXIT.ok;
+}
+
+function textOf(document: CrashDocument): string {
+  return table([
+    ["published", grouped(document.published)],
+    ["acknowledged", grouped(document.acknowledged)],
+    ["handled", grouped(document.handled)],
+    ["handled again (legal)", grouped(document.duplicates)],
+    ["handled, never acknowledged (legal)", grouped(document.unpromised)],
+    ["LOST", grouped(document.lost)],
+    ["GHOSTS", grouped(document.ghosts)],
+    ["kills", `${document.kills}, of which ${document.killedWhileRecovering} during recovery`],
+    ["recovery", `median ${duration(document.recoveryMs.median)}, max ${duration(document.recoveryMs.max)}`],
+    ["acknowledged after due", latencyText(document.ackMs)],
+    ["acknowledged after sent", latencyText(document.serviceMs)],
+    ["acknowledged per second", grouped(document.acknowledgedPerSecond)],
+    ["seed", String(document.seed)],
+  ]);
+}

@@ -1,0 +1,86 @@
+/**
+ * What the command prints: the document or the summary on stdout, everything else on stderr.
+ */
+import { isMillraceError, messageOf } from "@millrace/base";
+
+export interface ReporterOptions {
+  /** One JSON document on stdout instead of text. */
+  readonly json?: boolean | undefined;
+  /** No progress. */
+  readonly quiet?: boolean | undefined;
+  /** Stack traces. */
+  readonly verbose?: boolean | undefined;
+}
+
+/** A terminal's progress line is redrawn this often; elsewhere a line is printed this often. */
+const REDRAW_MS = 100;
+const LINE_MS = 5000;
+
+export class Reporter {
+  readonly #options: ReporterOptions;
+  #progressAt = 0;
+  #isProgressShown = false;
+
+  constructor(options: ReporterOptions) {
+    this.#options = options;
+  }
+
+  get isVerbose(): boolean {
+    return this.#options.verbose === true;
+  }
+
+  /** The result: as JSON, or as text for people. */
+  result(document: object, text: () => string): void {
+    this.#clearProgress();
+    process.stdout.write(this.#options.json === true ? `${JSON.stringify(document, undefined, 2)}\n` : `${text()}\n`);
+  }
+
+  /** A message for people. */
+  message(text: string): void {
+    this.#clearProgress();
+    process.stderr.write(`${text}\n`);
+  }
+
+  /** A line that says how far the work is; `text` is only made when it is shown. */
+  progress(text: () => string): void {
+    if (this.#options.quiet === true) return;
+    const now = performance.now();
+    const isTerminal = process.stderr.isTTY;
+    if (now - this.#progressAt < (isTerminal ? REDRAW_MS : LINE_MS)) return;
+    this.#progressAt = now;
+    if (!isTerminal) {
+      process.stderr.write(`${text()}\n`);
+      return;
+    }
+    this.#isProgressShown = true;
+    process.stderr.write(`\r\x1b[2K${text().slice(0, (process.stderr.columns ?? 80) - 1)}`);
+  }
+
+  /** What went wrong, what to do about it, and with --json a document that says the same. */
+  error(thrown: unknown, document: object = {}): void {
+    this.#clearProgress();
+    const { code: systemCode } = thrown as { code?: unknown };
+    const code = typeof systemCode === "string" ? systemCode : "ERR_UNEXPECTED";
+    const cure = isMillraceError(thrown) ? thrown.cure : undefined;
+    process.stderr.write(`millrace: ${messageOf(thrown)} (${code})\n`);
+    if (cure !== undefined) process.stderr.write(`  ${cure}\n`);
+    if (this.isVerbose) process.stderr.write(`${stackOf(thrown)}\n`);
+    if (this.#options.json === true) {
+      const details = isMillraceError(thrown) ? thrown.details : {};
+      const error = { code, message: messageOf(thrown), cure, details };
+      process.stdout.write(`${JSON.stringify({ ...document, error }, undefined, 2)}\n`);
+    }
+  }
+
+  #clearProgress(): void {
+    if (!this.#isProgressShown) return;
+    this.#isProgressShown = false;
+    process.stderr.write("\r\x1b[2K");
+  }
+}
+
+function stackOf(thrown: unknown): string {
+  if (!(thrown instanceof Error)) return String(thrown);
+  const cause = thrown.cause === undefined ? "" : `\ncaused by: ${stackOf(thrown.cause)}`;
+  return `${thrown.stack ?? thrown.message}${cause}`;
+}

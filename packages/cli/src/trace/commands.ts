@@ -1,0 +1,206 @@
+/**
+ * `millrace trace record`: runs a program with tracing on and collects what its runtimes wrote; `millrace trace stats`: a trace in
+ * numbers.
+ *
+ * A traced program writes by itself: `open()` of the package `millrace` sees MILLRACE_TRACE_DIRECTORY (and the two variables
+ * beside it) and leaves one file per runtime there.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, parse, resolve } from "node:path";
+import { messageOf } from "@millrace/base";
+import type { ChromeTrace } from "@millrace/scheduler";
+import { TRACE_ENVIRONMENT } from "millrace";
+import { cliError } from "../errors.ts";
+import { EXIT } from "../exit-codes.ts";
+import { Reporter, type ReporterOptions } from "../reporter.ts";
+import { duration, grouped, table } from "../units.ts";
+import { type Spread, type TraceStats, traceStats } from "./stats.ts";
+
+export interface TraceRecordOptions extends ReporterOptions {
+  readonly out: string;
+  /** Records kept per thread. */
+  readonly records: number;
+  /** Write the trace after this time and end the program; otherwise when it closes its runtime or ends. */
+  readonly seconds?: number;
+}
+
+/** How long a program may take to end after SIGTERM, once its trace is there. */
+const END_MS = 10_000;
+/** How often the directory is looked at while `--seconds` runs. */
+const LOOK_MS = 50;
+
+export async function record(command: readonly string[], options: TraceRecordOptions): Promise<number> {
+  const reporter = new Reporter(options);
+  const directory = mkdtempSync(join(tmpdir(), "millrace-trace-"));
+  try {
+    const ended = await runTraced(command, directory, options);
+    const traces = collect(directory, options.out);
+    if (traces.length === 0) {
+      throw cliError("ERR_TRACE_NONE", `${command.join(" ")} wrote no trace (${describe(ended)})`, {
+        details: { ...ended },
+      });
+    }
+    const document = { command, ...ended, traces: traces.map(({ file, trace }) => ({ file, ...traceStats(trace) })) };
+    reporter.result(document, () =>
+      document.traces.map((trace) => `${trace.file}: open it at ui.perfetto.dev\n${textOf(trace)}`).join("\n\n"),
+    );
+    return ended.exitCode === 0 || ended.wasEnded ? EXIT.ok : EXIT.failure;
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+export function stats(file: string, options: ReporterOptions): number {
+  const document = { file, ...traceStats(read(file)) };
+  new Reporter(options).result(document, () => textOf(document));
+  return EXIT.ok;
+}
+
+interface Ended {
+  readonly exitCode: number | null;
+  readonly signal: string | null;
+  /** We ended it, because --seconds were over. */
+  readonly wasEnded: boolean;
+}
+
+function describe({ exitCode, signal }: Ended): string {
+  return signal === null ? `exit code ${exitCode}` : signal;
+}
+
+function runTraced(command: readonly string[], directory: string, options: TraceRecordOptions): Promise<Ended> {
+  const { seconds } = options;
+  const child = spawn(command[0] as string, command.slice(1), {
+    // Its output is the program's own business; ours goes to stdout.
+    stdio: ["inherit", options.json === true ? process.stderr : "inherit", "inherit"],
+    env: {
+      ...process.env,
+      [TRACE_ENVIRONMENT.directory]: directory,
+      [TRACE_ENVIRONMENT.records]: String(options.records),
+      ...(seconds === undefined ? {} : { [TRACE_ENVIRONMENT.seconds]: String(seconds) }),
+    },
+  });
+  const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
+  process.on("SIGINT", forward);
+  process.on("SIGTERM", forward);
+  const ender = seconds === undefined ? undefined : endOnceTraced(child, directory);
+  return new Promise<Ended>((fulfil, reject) => {
+    child.once("error", (cause) =>
+      reject(cliError("ERR_TRACE_NONE", `${command[0]} could not be started: ${messageOf(cause)}`, { cause })),
+    );
+    child.once("exit", (exitCode, signal) => fulfil({ exitCode, signal, wasEnded: ender?.hasEnded === true }));
+  }).finally(() => {
+    process.off("SIGINT", forward);
+    process.off("SIGTERM", forward);
+    ender?.stop();
+  });
+}
+
+/** Ends the program with SIGTERM when a trace is there, with SIGKILL when that doesn't help. */
+function endOnceTraced(child: ChildProcess, directory: string): { readonly hasEnded: boolean; stop(): void } {
+  let hasEnded = false;
+  let killer: NodeJS.Timeout | undefined;
+  const looker = setInterval(() => {
+    if (tracesIn(directory).length === 0) return;
+    clearInterval(looker);
+    hasEnded = true;
+    child.kill("SIGTERM");
+    killer = setTimeout(() => child.kill("SIGKILL"), END_MS);
+  }, LOOK_MS);
+  return {
+    get hasEnded() {
+      return hasEnded;
+    },
+    stop: () => {
+      clearInterval(looker);
+      clearTimeout(killer);
+    },
+  };
+}
+
+/** Whole files only: they are written under another name first. */
+function tracesIn(directory: string): string[] {
+  return readdirSync(directory)
+    .filter((name) => name.endsWith(".json"))
+    .toSorted();
+}
+
+/** The first as `out`, others beside it with a number. */
+function collect(directory: string, out: string): { file: string; trace: ChromeTrace }[] {
+  return tracesIn(directory).map((name, index) => {
+    const { dir, name: stem, ext } = parse(resolve(out));
+    const file = index === 0 ? resolve(out) : join(dir, `${stem}.${index + 1}${ext}`);
+    copyFileSync(join(directory, name), file);
+    return { file, trace: read(file) };
+  });
+}
+
+/** Throws `ERR_TRACE_FILE`. */
+function read(file: string): ChromeTrace {
+  let trace: Partial<ChromeTrace> | null;
+  try {
+    trace = JSON.parse(readFileSync(file, "utf8")) as Partial<ChromeTrace> | null;
+  } catch (cause) {
+    throw cliError("ERR_TRACE_FILE", `${file} can't be read as a trace: ${messageOf(cause)}`, {
+      cause,
+      details: { file },
+    });
+  }
+  if (!Array.isArray(trace?.traceEvents) || trace.otherData?.producer !== "millrace") {
+    throw cliError("ERR_TRACE_FILE", `${file} is no trace of Millrace`, { details: { file } });
+  }
+  return trace as ChromeTrace;
+}
+
+function textOf(given: TraceStats): string {
+  const us = (spread: Spread | undefined): string =>
+    spread === undefined ? "" : [spread.p50, spread.p99, spread.max].map((value) => duration(value / 1000)).join(" / ");
+  const head = table([
+    ["began", given.beganAt],
+    ["duration", duration(given.durationMs)],
+    [
+      "tasks",
+      `${grouped(given.tasks)}, ${grouped(given.failed)} failed, ${grouped(given.cut)} cut off at an end of the trace`,
+    ],
+    [
+      "dropped",
+      given.dropped === 0 ? "nothing" : `the oldest ${grouped(given.dropped)} records: begin later or keep more`,
+    ],
+  ]);
+  const handlers = columns(
+    ["handler", "tasks", "failed", "waited p50 / p99 / max", "ran", "then async"],
+    given.handlers.map((each) => [
+      each.handler,
+      grouped(each.tasks),
+      grouped(each.failed),
+      us(each.waitedUs),
+      us(each.ranUs),
+      us(each.settledUs),
+    ]),
+  );
+  const machines = columns(
+    ["machine", "tasks", "busy", "parked", "parks", "timed out", "steals", "stolen", "dropped"],
+    // Spare threads that were never started have nothing to tell.
+    given.machines
+      .filter((each) => each.tasks + each.parks + each.dropped > 0)
+      .map((each) => [
+        String(each.machine),
+        grouped(each.tasks),
+        `${each.busyPercent} %`,
+        `${each.parkedPercent} %`,
+        ...[each.parks, each.parksTimedOut, each.steals, each.stolenTasks, each.dropped].map(grouped),
+      ]),
+  );
+  return [head, handlers, machines].join("\n\n");
+}
+
+/** The first column to the left, numbers to the right. */
+function columns(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = head.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => (row[column] as string).length)),
+  );
+  const line = (cells: readonly string[]): string =>
+    `  ${cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[0] as number) : cell.padStart(widths[column] as number))).join("  ")}`.trimEnd();
+  return [line(head), ...rows.map(line)].join("\n");
+}

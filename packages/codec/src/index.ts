@@ -1,0 +1,3 @@
+export { copyBytes, decode, encode, type EncodedValue, encodeInPlace } from "./codec.ts";
+export { crc32 } from "./crc.ts";
+export { codecErrors } from "./errors.ts";

@@ -1,0 +1,180 @@
+/**
+ * Go's `context` across threads: scopes that are cancelled together, deadlines, and values that go along with a call.
+ *
+ * Source: Go's package context (src/context/context.go) for the rules; scope.ts in atomics-sync for how a scope ends in all threads.
+ */
+import { currentSpace, makeScope, ScopeCore, syncError, type SyncHandle } from "@millrace/atomics-sync/kernel";
+import type { MillraceError } from "@millrace/base";
+import { runWithin } from "@millrace/atomics-sync/kernel";
+import { nowUs } from "./clock.ts";
+import { contextError } from "./errors.ts";
+import { type ContextValue, Values } from "./values.ts";
+import { ScopeView } from "./view.ts";
+
+const TYPE = "Context";
+
+/** A context as a plain value, for workerData, postMessage or a task's argument; `Context.from` makes a context of it again. */
+export interface ContextHandle extends SyncHandle {
+  /** Values along the way, encoded. */
+  readonly values: readonly ContextValue[];
+}
+
+/** How long a call may go on, and what it shall know. Any thread may cancel it. */
+export class Context {
+  readonly #view: ScopeView | undefined;
+  readonly #values: Values;
+
+  /** For `background`, `withCancel` and the like. */
+  constructor(view: ScopeView | undefined, values: Values) {
+    this.#view = view;
+    this.#values = values;
+  }
+
+  /** The context that a handle means; one that was closed meanwhile is over. Throws `ERR_SYNC_HANDLE`. */
+  static from(handle: ContextHandle): Context {
+    const space = currentSpace();
+    if (handle?.type !== TYPE || (handle.cell !== 0 && handle.space !== space.id)) {
+      throw syncError("ERR_SYNC_HANDLE", "expected the handle of a Context of this process");
+    }
+    const values = new Values(handle.values);
+    if (handle.cell === 0) return new Context(undefined, values);
+    const core = new ScopeCore(space, handle.cell, handle.generation);
+    return new Context(new ScopeView(core, core.deadlineUs), values);
+  }
+
+  /** For `withCancel` and the like. */
+  static viewOf(context: Context): ScopeView | undefined {
+    return context.#view;
+  }
+
+  /** For `withValue` and the like. */
+  static valuesOf(context: Context): Values {
+    return context.#values;
+  }
+
+  /** Whether it is over: cancelled, closed, or its time is up. Cheap enough for an inner loop. With a deadline, looks that follow each other
+   * quickly read the clock only every 16th time. */
+  get cancelled(): boolean {
+    return this.#view !== undefined && this.#view.isOverForLoops();
+  }
+
+  /** Why it is over: `ERR_CONTEXT_CANCELLED`, `…_DEADLINE`, `…_CLOSED` or `…_MAKER_DIED`; undefined while it isn't. */
+  get err(): MillraceError | undefined {
+    return this.#view?.err;
+  }
+
+  /** The reason that was given to `cancel`, in other threads a copy; otherwise `err`. */
+  get cause(): unknown {
+    return this.err?.cause ?? this.err;
+  }
+
+  /** Aborts when the context is over, with `cause` as its reason. Made when it is asked for; it doesn't keep the process alive. */
+  get done(): AbortSignal {
+    return this.#view === undefined ? never.signal : this.#view.signal;
+  }
+
+  /** When it ends by itself; undefined for never. */
+  get deadline(): Date | undefined {
+    const deadlineUs = this.#view?.deadlineUs ?? Infinity;
+    return deadlineUs === Infinity ? undefined : new Date(Date.now() + (deadlineUs - nowUs()) / 1000);
+  }
+
+  /** What `withValue` has put under `key`, here or above; undefined if nothing. A frozen copy, the same object each time. */
+  value(key: string): unknown {
+    return this.#values.get(key);
+  }
+
+  /** A plain value that `Context.from` takes in any thread of this process. */
+  get handle(): ContextHandle {
+    const core = this.#view?.core;
+    const { list } = this.#values;
+    if (core === undefined) return { type: TYPE, space: 0, cell: 0, generation: 0, values: list };
+    return { type: TYPE, space: currentSpace().id, cell: core.place, generation: core.live, values: list };
+  }
+
+  /** Throws `err` when it is over. */
+  throwIfCancelled(): void {
+    if (this.cancelled) throw this.err as MillraceError;
+  }
+
+  /**
+   * Cancels it and all contexts below it, in all threads; false when it was over already. Name, message, code and details of an error travel,
+   * as far as they fit into 488 bytes. Throws `ERR_CONTEXT_BACKGROUND`.
+   */
+  cancel(reason?: Error | string): boolean {
+    if (this.#view === undefined) throw contextError("ERR_CONTEXT_BACKGROUND", "the background can't be cancelled");
+    return this.#view.cancel(typeof reason === "string" ? new Error(reason) : reason);
+  }
+
+  /** Runs a synchronous function; whatever blocks in it, such as `mutex.lock()`, throws `err` when the context is over first. */
+  run<Result>(run: () => Result): Result {
+    return runWithin(this.#view, run);
+  }
+
+  /**
+   * Blocks the thread until it is over; false when `timeoutMs` have passed before. Not on the main thread (`ERR_BLOCKING_MAIN`): use `done`.
+   * The background has no end to wait for: `ERR_CONTEXT_BACKGROUND`.
+   */
+  wait(options: { readonly timeoutMs?: number } = {}): boolean {
+    if (this.#view === undefined) throw contextError("ERR_CONTEXT_BACKGROUND", "the background never ends");
+    return this.#view.wait(options.timeoutMs ?? Infinity);
+  }
+}
+
+/** A context of its own, which this thread has made. `using` closes it. */
+export class Scope extends Context implements Disposable {
+  readonly #view: ScopeView;
+  #isClosed = false;
+
+  constructor(view: ScopeView, values: Values) {
+    super(view, values);
+    this.#view = view;
+  }
+
+  /** Ends it and all contexts below it, and gives its place in memory back. A thread that ends does so for all that it has left open. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#view.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+const never: AbortController = new AbortController();
+const root: Context = new Context(undefined, new Values([]));
+
+/** The context above all others: never over, without values. */
+export function background(): Context {
+  return root;
+}
+
+/** A scope that ends when `cancel` or `close` is called, or when `parent` is over. Throws `ERR_SYNC_SPACE_FULL`, `ERR_WAITERS_EXHAUSTED`. */
+export function withCancel(parent: Context): Scope {
+  return scopeBelow(parent, Infinity);
+}
+
+/** Likewise, and at `deadline`, if the parent's isn't earlier. */
+export function withDeadline(parent: Context, deadline: Date): Scope {
+  return withTimeout(parent, deadline.getTime() - Date.now());
+}
+
+/** Likewise, and after `timeoutMs`, if the parent's deadline isn't earlier. */
+export function withTimeout(parent: Context, timeoutMs: number): Scope {
+  return scopeBelow(parent, Math.max(0, Math.ceil(nowUs() + timeoutMs * 1000)));
+}
+
+function scopeBelow(parent: Context, untilUs: number): Scope {
+  const above = Context.viewOf(parent);
+  const deadlineUs = Math.min(untilUs, above?.deadlineUs ?? Infinity);
+  const core = makeScope(currentSpace(), above?.core, deadlineUs);
+  return new Scope(new ScopeView(core, deadlineUs), Context.valuesOf(parent));
+}
+
+/** The same scope with one more value, which hides one of the same name above. Throws `ERR_VALUE_UNSUPPORTED` for what can't go to another
+ * thread. */
+export function withValue(parent: Context, key: string, value: unknown): Context {
+  return new Context(Context.viewOf(parent), Context.valuesOf(parent).with(key, value));
+}

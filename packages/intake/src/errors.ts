@@ -1,0 +1,33 @@
+import { errorFactory, type ErrorFactory, type ErrorTable } from "@millrace/base";
+
+export type IntakeErrorCode =
+  | "ERR_DELIVERY_DIED"
+  | "ERR_INTAKE_ABSENT"
+  | "ERR_INTAKE_CLOSED"
+  | "ERR_RECORD_DEAD"
+  | "ERR_RECORD_UNREADABLE";
+
+export const intakeErrors: ErrorTable<IntakeErrorCode> = {
+  ERR_INTAKE_ABSENT: {
+    cause: "publish or drain was called on a runtime that was opened without a journal.",
+    cure: "Pass `journal: { directory }` to open().",
+  },
+  ERR_INTAKE_CLOSED: {
+    cause: "A record was published after close(), or the intake closed before the record was done.",
+    cure: "Publish before you close; a record that was acknowledged is delivered after the next opening.",
+  },
+  ERR_RECORD_DEAD: {
+    cause: "A record's handler failed at every one of maxDeliveries attempts.",
+    cure: "The cause holds the last error; the record is still in the journal, marked as dead.",
+  },
+  ERR_DELIVERY_DIED: {
+    cause: "The delivery thread ended: a bug, or out of memory. The journal takes no more records.",
+    cure: "Start the process again: everything that was acknowledged is delivered then. Report the cause if it isn't memory.",
+  },
+  ERR_RECORD_UNREADABLE: {
+    cause: "A record in the journal has a header that this version of the intake doesn't know.",
+    cure: "Use the version that wrote it, or a newer one.",
+  },
+};
+
+export const intakeError: ErrorFactory<IntakeErrorCode> = errorFactory(intakeErrors);

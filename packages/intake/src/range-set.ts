@@ -1,0 +1,89 @@
+/**
+ * A set of whole numbers, kept as sorted ranges that don't touch.
+ *
+ * Made for sequences that are finished almost in order: adding near the end costs a constant, and a long prefix is one range.
+ */
+export class RangeSet {
+  /** First and last of each range, both included. */
+  readonly #firsts: number[] = [];
+  readonly #lasts: number[] = [];
+
+  /** Number of ranges. */
+  get ranges(): number {
+    return this.#firsts.length;
+  }
+
+  /** The range with this index: its first and last member. */
+  range(index: number): readonly [first: number, last: number] {
+    return [this.#firsts[index] as number, this.#lasts[index] as number];
+  }
+
+  has(value: number): boolean {
+    const index = this.#lastStartingAtOrBefore(value);
+    return index >= 0 && value <= (this.#lasts[index] as number);
+  }
+
+  /** The last member of the range that holds `value`, or `value - 1` when it isn't a member: the next gap is right behind. */
+  endOf(value: number): number {
+    const index = this.#lastStartingAtOrBefore(value);
+    return index >= 0 && value <= (this.#lasts[index] as number) ? (this.#lasts[index] as number) : value - 1;
+  }
+
+  /** How many members are at most `value`. */
+  countUpTo(value: number): number {
+    let count = 0;
+    for (let index = 0; index < this.#firsts.length; index += 1) {
+      const first = this.#firsts[index] as number;
+      if (first > value) break;
+      count += Math.min(this.#lasts[index] as number, value) - first + 1;
+    }
+    return count;
+  }
+
+  add(value: number): void {
+    this.addRange(value, value);
+  }
+
+  /** Adds all numbers from `first` to `last`. */
+  addRange(first: number, last: number): void {
+    if (last < first) return;
+    // Ranges from `from` to before `to` touch or overlap the new one and are replaced by it.
+    const before = this.#lastStartingAtOrBefore(first);
+    const from = before >= 0 && (this.#lasts[before] as number) >= first - 1 ? before : before + 1;
+    let to = from;
+    while (to < this.#firsts.length && (this.#firsts[to] as number) <= last + 1) to += 1;
+    if (from === to) {
+      this.#firsts.splice(from, 0, first);
+      this.#lasts.splice(from, 0, last);
+      return;
+    }
+    this.#firsts[from] = Math.min(this.#firsts[from] as number, first);
+    this.#lasts[from] = Math.max(this.#lasts[to - 1] as number, last);
+    if (to > from + 1) {
+      this.#firsts.splice(from + 1, to - from - 1);
+      this.#lasts.splice(from + 1, to - from - 1);
+    }
+  }
+
+  copy(): RangeSet {
+    const copy = new RangeSet();
+    for (let index = 0; index < this.#firsts.length; index += 1) {
+      copy.#firsts.push(this.#firsts[index] as number);
+      copy.#lasts.push(this.#lasts[index] as number);
+    }
+    return copy;
+  }
+
+  #lastStartingAtOrBefore(value: number): number {
+    // Most questions are about the newest range.
+    let low = 0;
+    let high = this.#firsts.length - 1;
+    if (high >= 0 && (this.#firsts[high] as number) <= value) return high;
+    while (low <= high) {
+      const middle = (low + high) >> 1;
+      if ((this.#firsts[middle] as number) <= value) low = middle + 1;
+      else high = middle - 1;
+    }
+    return high;
+  }
+}

@@ -1,0 +1,76 @@
+/**
+ * The records that the intake writes about records: which are finished, which are dead.
+ *
+ * ACK   payload: pairs of u64 first sequence and u32 count; each range of sequences is finished.
+ * DEAD  payload: u64 sequence, then the last error, encoded by the codec; the sequence is finished, as a failure.
+ */
+import { messageOf } from "@millrace/base";
+import { decode, encode } from "@millrace/codec";
+import type { RangeSet } from "./range-set.ts";
+
+const RANGE_BYTES = 12;
+/** Some 48 KiB: enough to say that everything in the task table is finished. */
+const RANGES_MAX = 4096;
+/** Longest texts of an error that is too large to be kept whole. */
+const MESSAGE_MAX = 200;
+
+/** How many ranges an ACK payload of `bytesMax` bytes takes. */
+export function rangesIn(bytesMax: number): number {
+  return Math.min(RANGES_MAX, Math.floor(bytesMax / RANGE_BYTES));
+}
+
+/** An ACK payload of up to `rangesMax` ranges of `finished`, beginning with the range `from`. */
+export function encodeAck(finished: RangeSet, from: number, rangesMax: number): Buffer {
+  const count = Math.min(finished.ranges - from, rangesMax);
+  const payload = Buffer.alloc(count * RANGE_BYTES);
+  for (let index = 0; index < count; index += 1) {
+    const [first, last] = finished.range(from + index);
+    writeSequence(payload, first, index * RANGE_BYTES);
+    payload.writeUInt32LE(last - first + 1, index * RANGE_BYTES + 8);
+  }
+  return payload;
+}
+
+/** Adds the ranges of an ACK payload to `finished`. */
+export function decodeAck(payload: Buffer, finished: RangeSet): void {
+  for (let offset = 0; offset + RANGE_BYTES <= payload.length; offset += RANGE_BYTES) {
+    const first = readSequence(payload, offset);
+    finished.addRange(first, first + payload.readUInt32LE(offset + 8) - 1);
+  }
+}
+
+/** A DEAD payload of at most `bytesMax` bytes. An error that is larger is kept by name, code and the beginning of its message. */
+export function encodeDead(sequence: number, error: unknown, bytesMax: number): Buffer {
+  const head = Buffer.alloc(8);
+  writeSequence(head, sequence, 0);
+  const whole = Buffer.concat([head, encode(error)]);
+  return whole.length <= bytesMax ? whole : Buffer.concat([head, encode(excerpt(error))]);
+}
+
+function excerpt(error: unknown): object {
+  const { name, code } = error as { name?: unknown; code?: unknown };
+  const short = (text: unknown): string => String(text).slice(0, MESSAGE_MAX).toWellFormed();
+  const shortened = new Error(short(messageOf(error)));
+  shortened.name = short(name ?? "Error");
+  if (code !== undefined) Object.assign(shortened, { code: short(code) });
+  // Its own stack would only tell of this place.
+  delete shortened.stack;
+  return shortened;
+}
+
+export function deadSequence(payload: Buffer): number {
+  return readSequence(payload, 0);
+}
+
+export function deadError(payload: Buffer): unknown {
+  return decode(payload, 8);
+}
+
+function writeSequence(bytes: Buffer, sequence: number, offset: number): void {
+  bytes.writeUInt32LE(sequence % 2 ** 32, offset);
+  bytes.writeUInt32LE(Math.floor(sequence / 2 ** 32), offset + 4);
+}
+
+function readSequence(bytes: Buffer, offset: number): number {
+  return bytes.readUInt32LE(offset) + bytes.readUInt32LE(offset + 4) * 2 ** 32;
+}

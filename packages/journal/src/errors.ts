@@ -1,0 +1,101 @@
+import { errorFactory, type ErrorFactory, type ErrorTable } from "@millrace/base";
+import { isDiskFull } from "./storage.ts";
+
+export type JournalErrorCode =
+  | "ERR_JOURNAL_BUSY"
+  | "ERR_JOURNAL_CLOSED"
+  | "ERR_JOURNAL_DAMAGED"
+  | "ERR_JOURNAL_FULL"
+  | "ERR_JOURNAL_LOCKED"
+  | "ERR_JOURNAL_NO_KEY"
+  | "ERR_JOURNAL_POISONED"
+  | "ERR_JOURNAL_PRODUCERS"
+  | "ERR_JOURNAL_RECORD_TOO_LARGE"
+  | "ERR_JOURNAL_STORAGE"
+  | "ERR_JOURNAL_TORN"
+  | "ERR_JOURNAL_TRUNCATED"
+  | "ERR_JOURNAL_UNCERTAIN"
+  | "ERR_JOURNAL_UNSAFE_STORAGE"
+  | "ERR_JOURNAL_VERSION";
+
+export const journalErrors: ErrorTable<JournalErrorCode> = {
+  ERR_JOURNAL_BUSY: {
+    cause: "More bytes wait for the disk than pendingBytesMax.",
+    cure: "Await earlier appends before you make more, or raise pendingBytesMax. This record was certainly not stored.",
+  },
+  ERR_JOURNAL_CLOSED: {
+    cause: "A record was appended after close().",
+    cure: "Append before you close; this record was certainly not stored.",
+  },
+  ERR_JOURNAL_DAMAGED: {
+    cause:
+      "Acknowledged data is missing or altered: a flipped bit, a lost or foreign file, a write that went elsewhere.",
+    cure: "Keep the directory as it is, check the disk, restore a copy. `millrace journal verify` names file, offset and sequences.",
+  },
+  ERR_JOURNAL_FULL: {
+    cause:
+      "The disk, or the user's quota, has no room for the next segment; the records that finish others are still written.",
+    cure: "Try again later: handled records are deleted. Or free space. This record was certainly not stored.",
+  },
+  ERR_JOURNAL_LOCKED: {
+    cause: "Another process has the directory open, or this process has it open already.",
+    cure: "Use another directory, or end the other process. The lock goes with the process; there is nothing to delete.",
+  },
+  ERR_JOURNAL_POISONED: {
+    cause: "An earlier write or sync failed, and nothing is written after that.",
+    cure: "Solve what the message names (disk, permissions), then start the process again. This record was certainly not stored.",
+  },
+  ERR_JOURNAL_NO_KEY: {
+    cause: "A reading was to begin with a key that no record in the journal has.",
+    cure: "Ask with find(key) first, or read from a sequence or a time.",
+  },
+  ERR_JOURNAL_PRODUCERS: {
+    cause: "More handles for producing threads were asked for than `producers` allows.",
+    cure: "Raise the option `producers`.",
+  },
+  ERR_JOURNAL_RECORD_TOO_LARGE: {
+    cause: "A record is larger than recordBytesMax.",
+    cure: "Split the record, store its bulk elsewhere, or raise recordBytesMax. It was certainly not stored.",
+  },
+  ERR_JOURNAL_STORAGE: {
+    cause:
+      "The directory can't be read or written: missing permission, a read-only or full file system, a path that is no directory.",
+    cure: "Correct the path or the permissions, or free disk space; the message has the system's own error.",
+  },
+  ERR_JOURNAL_TORN: {
+    cause: 'The journal ends with a batch that is incomplete, and it was opened with `recovery: "strict"`.',
+    cure: 'After a crash that is the normal end of a record that nobody was promised: open with `recovery: "tolerateTornTail"`, which sets it aside.',
+  },
+  ERR_JOURNAL_TRUNCATED: {
+    cause: "The record was given up by truncateBefore, or by an intake that had finished it.",
+    cure: "Read from `recovery.firstSequence` or from the checkpoint; readers of the journal that truncates are waited for.",
+  },
+  ERR_JOURNAL_UNSAFE_STORAGE: {
+    cause:
+      "The directory lies on a file system that keeps nothing (tmpfs, ramfs) or on one over a network (NFS, SMB, 9p, Ceph).",
+    cure: "Use a local disk, or set allowUnsafeStorage when losing the journal is all right.",
+  },
+  ERR_JOURNAL_UNCERTAIN: {
+    cause:
+      "A write or sync failed, or the writer thread ended, while the record was under way: it may be stored or not.",
+    cure: "After a restart publish it again under the same idempotency key.",
+  },
+  ERR_JOURNAL_VERSION: {
+    cause: "The journal was written by a newer format than this version can read.",
+    cure: "Use a newer version of Millrace.",
+  },
+};
+
+export const journalError: ErrorFactory<JournalErrorCode> = errorFactory(journalErrors);
+
+/** What a thread of the journal reports for an error of the system; any other error is returned as it is. */
+export function storageError(directory: string, thrown: unknown): unknown {
+  const { code, syscall } = thrown as NodeJS.ErrnoException;
+  if (syscall === undefined) return thrown;
+  const isFull = isDiskFull(thrown);
+  return journalError(
+    isFull ? "ERR_JOURNAL_FULL" : "ERR_JOURNAL_STORAGE",
+    `${directory} ${isFull ? "has no room" : "can't be used"}: ${(thrown as Error).message}`,
+    { cause: thrown, details: { directory, errno: code } },
+  );
+}

@@ -1,0 +1,416 @@
+/**
+ * The journal's format, version 1. This comment is the definition; docs/journal-format.md tells it in more words.
+ *
+ * A journal is a directory:
+ *
+ *   LOCK                   locked by the process that writes
+ *   log-<id>.wal           segments; id in 16 hex digits, counting up; only the highest is ever appended to
+ *   marks                  what is durable and which segment is the first, known without reading the log (marks.ts)
+ *   checkpoint-a, -b       a user's snapshots, written in turn (checkpoint.ts)
+ *   spare-<bytes>.wal      zero-filled, to become the next segment
+ *   spare-<bytes>-<id>.wal the same, made from segment <id>, which nobody needs any more
+ *   reserve-<bytes>.wal    zero-filled, for state records on a full disk
+ *   index-<id>.idx         where the keys of a finished segment are; can be deleted (key-index.ts)
+ *   *.tmp                  unfinished, to be deleted at the next opening
+ *   quarantine/            copies of what an opening cut off or a repair replaced
+ *
+ * All numbers are little-endian; u64 holds at most 2^53 - 1. A segment begins with a header of 4096 bytes:
+ *
+ *   0     8   magic "MILLRACE"
+ *   8     u16 format version                    10  u16 lowest version of a reader
+ *   12    u32 alignment of batches (4096)
+ *   16    16  id of the log, random
+ *   32    u64 segment id                        40  u64 epoch: counts the openings
+ *   48    8   salt, random: tells the batches of this segment from leftovers in a reused file
+ *   56    u64 base sequence: the first that this segment holds
+ *   64    u64 bytes of the whole segment as it was allocated
+ *   72    u32 most bytes of a batch's body      76  u32 most bytes of a record
+ *   80    u32 checksum (1: CRC-32)              84  u32 kind: 0 first, 1 rolled, 2 recovered
+ *   88    u64 created, ms since 1970 (for people)
+ *   96    u64 previous segment, 0 without       104 u64 offset where its valid batches end
+ *   112   u64 its last sequence                 120 u32 chain at that point
+ *   128   u64 kind 2: first and                 136 u64 last sequence of the batch that was copied here from its end
+ *   144   u32 flags: 1 made from a used file, so that leftovers may lie behind its end; 2 written without syncs (unsafe);
+ *             4 repaired: the first batch names the chain value at 148 instead of this header's CRC
+ *   148   u32 with flag 4, that chain value
+ *   4092  u32 CRC of bytes 0–4091
+ *
+ * Batches follow, each at a multiple of the alignment. A batch is what one sync made durable; it is valid as a whole or not at all:
+ *
+ *   0     u32 magic "MRB1"
+ *   4     u32 CRC of bytes 8–63, seeded with the CRC of log id, segment id and file offset: a block that landed
+ *             elsewhere is invalid
+ *   8     u32 CRC of the body                   12  u32 bytes of the body
+ *   16    u64 first sequence                    24  u32 number of records
+ *   28    u32 flags: 1 recovered, 2 clean end, 4 repaired: the next batch names the chain value at 52, not this header's CRC
+ *   32    8   salt of the segment
+ *   40    u64 highest sequence known to be durable when this batch was written
+ *   48    u32 chain: header CRC of the batch before; of the segment header for the first batch in a segment
+ *   52    u32 with flag 4, that chain value     56  u64 written, ms since 1970
+ *   64    the records, then zeros up to the alignment
+ *
+ * A batch may hold no record: the clean end, written by close(). Records are frames of the ring (byte-ring.ts in shared-memory), each at
+ * a multiple of 8 bytes from the body's start; sequences are the batch's first and counting up:
+ *
+ *   0     u32 bits 0–29 bytes after this word, without padding; bit 30: belongs to one atomic group with the next record
+ *   4     u8  type                              5   u8  priority
+ *   6     u16 bytes of the header
+ *   8     u16 bytes of the key
+ *   10    u16 flags: 1 the payload is a value of the codec, 2 the header is one, 4 moved: copied forward from an older segment
+ *   12    u32 zero
+ *   16    f64 time of the append, ms since 1970
+ *   24    with flag 4: u64 the record's first sequence, u64 the one that this copy replaces
+ *   24/40 header, then key, then payload, then zeros up to a multiple of 8
+ *
+ * Every write goes to pages that hold nothing acknowledged: a batch begins on a page of its own. Batches are written strictly one
+ * after the other, each after the sync of the one before has returned; so only the last batch can be torn, and a valid batch
+ * proves that everything before it was durable.
+ */
+import { crc32 } from "@millrace/codec";
+import { alignUp, frameContinues, frameLength } from "@millrace/shared-memory";
+
+export const FORMAT_VERSION = 1;
+/** A page of the page cache and a common sector size: batches don't share one. */
+export const ALIGNMENT = 4096;
+export const SEGMENT_HEADER_BYTES: number = ALIGNMENT;
+export const BATCH_HEADER_BYTES = 64;
+/** Bytes of a record's frame before header, key and payload. */
+export const RECORD_FIXED_BYTES = 24;
+/** More of them in a record that was copied forward. */
+export const RECORD_MOVED_BYTES = 16;
+
+const SEGMENT_MAGIC = Buffer.from("MILLRACE", "latin1");
+const BATCH_MAGIC: number = Buffer.from("MRB1", "latin1").readUInt32LE();
+const CHECKSUM_CRC32 = 1;
+
+export const KIND = { first: 0, rolled: 1, recovered: 2 } as const;
+export const BATCH_RECOVERED = 1;
+export const BATCH_CLEAN_END = 2;
+export const BATCH_REPAIRED = 4;
+
+export const SEGMENT_REUSED = 1;
+export const SEGMENT_UNSYNCED = 2;
+export const SEGMENT_REPAIRED = 4;
+
+export const RECORD_VALUE = 1;
+export const RECORD_HEADER_VALUE = 2;
+export const RECORD_MOVED = 4;
+
+/** What a record is. Types above `data` belong to the intake; the journal stores them all alike. */
+export const RECORD_TYPE = {
+  data: 1,
+  lease: 2,
+  ack: 3,
+  retry: 4,
+  dead: 5,
+  redrive: 6,
+  expire: 7,
+  control: 8,
+  /** Stands where a repair gave up a record. */
+  lost: 9,
+} as const;
+
+export interface SegmentHeader {
+  readonly logId: Buffer;
+  readonly segment: number;
+  readonly epoch: number;
+  readonly salt: Buffer;
+  readonly baseSequence: number;
+  readonly segmentBytes: number;
+  readonly batchBytesMax: number;
+  readonly recordBytesMax: number;
+  readonly kind: number;
+  readonly createdMs: number;
+  readonly previous: {
+    readonly segment: number;
+    readonly endOffset: number;
+    readonly lastSequence: number;
+    readonly chain: number;
+  };
+  readonly recovered: { readonly first: number; readonly last: number };
+  readonly flags: number;
+  /** Chain value that the first batch names: the header's CRC, unless it was repaired. */
+  readonly chain: number;
+}
+
+export interface BatchHeader {
+  readonly crc: number;
+  readonly bodyCrc: number;
+  readonly bodyBytes: number;
+  readonly firstSequence: number;
+  readonly count: number;
+  readonly flags: number;
+  readonly durableSequence: number;
+  readonly chain: number;
+  /** Chain value that the next batch names: `crc`, unless this one was repaired. */
+  readonly nextChain: number;
+  readonly timeMs: number;
+}
+
+export function segmentName(segment: number): string {
+  return `log-${segment.toString(16).padStart(16, "0")}.wal`;
+}
+
+/** The id in a segment's name, or undefined for any other name. */
+export function segmentOfName(name: string): number | undefined {
+  const match = /^log-([0-9a-f]{16})\.wal$/.exec(name);
+  return match === null ? undefined : Number.parseInt(match[1] as string, 16);
+}
+
+/** Bytes that a batch takes up in its segment. */
+export function batchBytes(bodyBytes: number): number {
+  return alignUp(BATCH_HEADER_BYTES + bodyBytes, ALIGNMENT);
+}
+
+/** The bytes of a header, and the chain value for its first batch; `chain` is given for a repaired one. */
+export function encodeSegmentHeader(header: Omit<SegmentHeader, "chain"> & { readonly chain?: number }): {
+  bytes: Buffer;
+  chain: number;
+} {
+  const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES);
+  SEGMENT_MAGIC.copy(bytes);
+  bytes.writeUInt16LE(FORMAT_VERSION, 8);
+  bytes.writeUInt16LE(FORMAT_VERSION, 10);
+  bytes.writeUInt32LE(ALIGNMENT, 12);
+  header.logId.copy(bytes, 16);
+  writeU64(bytes, header.segment, 32);
+  writeU64(bytes, header.epoch, 40);
+  header.salt.copy(bytes, 48);
+  writeU64(bytes, header.baseSequence, 56);
+  writeU64(bytes, header.segmentBytes, 64);
+  bytes.writeUInt32LE(header.batchBytesMax, 72);
+  bytes.writeUInt32LE(header.recordBytesMax, 76);
+  bytes.writeUInt32LE(CHECKSUM_CRC32, 80);
+  bytes.writeUInt32LE(header.kind, 84);
+  writeU64(bytes, header.createdMs, 88);
+  writeU64(bytes, header.previous.segment, 96);
+  writeU64(bytes, header.previous.endOffset, 104);
+  writeU64(bytes, header.previous.lastSequence, 112);
+  bytes.writeUInt32LE(header.previous.chain, 120);
+  writeU64(bytes, header.recovered.first, 128);
+  writeU64(bytes, header.recovered.last, 136);
+  bytes.writeUInt32LE(header.flags, 144);
+  bytes.writeUInt32LE(header.chain ?? 0, 148);
+  const crc = crc32(bytes.subarray(0, SEGMENT_HEADER_BYTES - 4));
+  bytes.writeUInt32LE(crc, SEGMENT_HEADER_BYTES - 4);
+  return { bytes, chain: header.chain ?? crc };
+}
+
+/** The header in `bytes`; "invalid" when it isn't one, "version" when only a newer reader may read it. */
+export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | "invalid" | "version" {
+  if (bytes.length < SEGMENT_HEADER_BYTES || !bytes.subarray(0, 8).equals(SEGMENT_MAGIC)) return "invalid";
+  const crc = bytes.readUInt32LE(SEGMENT_HEADER_BYTES - 4);
+  if (crc32(bytes.subarray(0, SEGMENT_HEADER_BYTES - 4)) !== crc) return "invalid";
+  if (bytes.readUInt16LE(10) > FORMAT_VERSION || bytes.readUInt32LE(80) !== CHECKSUM_CRC32) return "version";
+  if (bytes.readUInt32LE(12) !== ALIGNMENT) return "version";
+  const flags = bytes.readUInt32LE(144);
+  return {
+    logId: Buffer.from(bytes.subarray(16, 32)),
+    segment: readU64(bytes, 32),
+    epoch: readU64(bytes, 40),
+    salt: Buffer.from(bytes.subarray(48, 56)),
+    baseSequence: readU64(bytes, 56),
+    segmentBytes: readU64(bytes, 64),
+    batchBytesMax: bytes.readUInt32LE(72),
+    recordBytesMax: bytes.readUInt32LE(76),
+    kind: bytes.readUInt32LE(84),
+    createdMs: readU64(bytes, 88),
+    previous: {
+      segment: readU64(bytes, 96),
+      endOffset: readU64(bytes, 104),
+      lastSequence: readU64(bytes, 112),
+      chain: bytes.readUInt32LE(120),
+    },
+    recovered: { first: readU64(bytes, 128), last: readU64(bytes, 136) },
+    flags,
+    chain: (flags & SEGMENT_REPAIRED) === 0 ? crc : bytes.readUInt32LE(148),
+  };
+}
+
+/** Where a batch header must lie to be valid; one per segment, to be reused. */
+export class BatchSeal {
+  readonly #place: Buffer = Buffer.alloc(32);
+  readonly salt: Buffer;
+
+  constructor(logId: Buffer, segment: number, salt: Buffer) {
+    logId.copy(this.#place);
+    writeU64(this.#place, segment, 16);
+    this.salt = salt;
+  }
+
+  /** Writes a batch header into `bytes` and returns the chain value of the next batch. */
+  encode(bytes: Buffer, offset: number, header: Omit<BatchHeader, "crc" | "nextChain">, nextChain?: number): number {
+    bytes.writeUInt32LE(BATCH_MAGIC, 0);
+    bytes.writeUInt32LE(header.bodyCrc, 8);
+    bytes.writeUInt32LE(header.bodyBytes, 12);
+    writeU64(bytes, header.firstSequence, 16);
+    bytes.writeUInt32LE(header.count, 24);
+    bytes.writeUInt32LE(header.flags, 28);
+    this.salt.copy(bytes, 32);
+    writeU64(bytes, header.durableSequence, 40);
+    bytes.writeUInt32LE(header.chain, 48);
+    bytes.writeUInt32LE(nextChain ?? 0, 52);
+    writeU64(bytes, header.timeMs, 56);
+    const crc = this.#crc(bytes, 0, offset);
+    bytes.writeUInt32LE(crc, 4);
+    return nextChain ?? crc;
+  }
+
+  /**
+   * The batch header at `bytes[at]`, read from file offset `offset`; undefined when there is no valid one.
+   * `anySalt`: for a segment whose own header is lost.
+   */
+  decode(bytes: Buffer, at: number, offset: number, anySalt = false): BatchHeader | undefined {
+    if (bytes.length - at < BATCH_HEADER_BYTES || bytes.readUInt32LE(at) !== BATCH_MAGIC) return undefined;
+    const crc = bytes.readUInt32LE(at + 4);
+    if (crc !== this.#crc(bytes, at, offset)) return undefined;
+    if (!anySalt && this.salt.compare(bytes, at + 32, at + 40) !== 0) return undefined;
+    const flags = bytes.readUInt32LE(at + 28);
+    return {
+      crc,
+      bodyCrc: bytes.readUInt32LE(at + 8),
+      bodyBytes: bytes.readUInt32LE(at + 12),
+      firstSequence: readU64(bytes, at + 16),
+      count: bytes.readUInt32LE(at + 24),
+      flags,
+      durableSequence: readU64(bytes, at + 40),
+      chain: bytes.readUInt32LE(at + 48),
+      nextChain: (flags & BATCH_REPAIRED) === 0 ? crc : bytes.readUInt32LE(at + 52),
+      timeMs: readU64(bytes, at + 56),
+    };
+  }
+
+  #crc(bytes: Buffer, at: number, offset: number): number {
+    writeU64(this.#place, offset, 24);
+    return crc32(bytes.subarray(at + 8, at + BATCH_HEADER_BYTES), crc32(this.#place));
+  }
+}
+
+/** Every record goes through one: reading numbers takes half of the time that a `Buffer`'s methods do. */
+function viewOf(body: Buffer): DataView {
+  return new DataView(body.buffer, body.byteOffset, body.length);
+}
+
+/** Walks the records of a batch's body. */
+export class RecordCursor {
+  #body: Buffer = Buffer.alloc(0);
+  #view: DataView = viewOf(this.#body);
+  #next = 0;
+  /** Of the record that `next` found. */
+  sequence = 0;
+  type = 0;
+  priority = 0;
+  timeMs = 0;
+  /** RECORD_VALUE, RECORD_HEADER_VALUE, RECORD_MOVED. */
+  flags = 0;
+  continues = false;
+  /** The sequence of the copy that this one replaces; 0 for a record that was never copied forward. */
+  replaces = 0;
+  #origin = 0;
+  /** Offsets into the body. */
+  headerStart = 0;
+  keyStart = 0;
+  payloadStart = 0;
+  payloadEnd = 0;
+  /** Start of the record's frame. */
+  start = 0;
+
+  reset(body: Buffer, firstSequence: number): void {
+    this.#body = body;
+    this.#view = viewOf(body);
+    this.#next = 0;
+    this.sequence = firstSequence - 1;
+  }
+
+  get body(): Buffer {
+    return this.#body;
+  }
+
+  /** Steps to the next record; false at the end. */
+  next(): boolean {
+    if (this.#next >= this.#body.length) return false;
+    this.at(this.#next);
+    return true;
+  }
+
+  /** Goes to the record whose frame begins at `start`, and counts it as the one after the last. */
+  at(start: number): void {
+    const view = this.#view;
+    const word = view.getUint32(start, true);
+    this.start = start;
+    this.sequence += 1;
+    this.continues = frameContinues(word);
+    this.type = view.getUint8(start + 4);
+    this.priority = view.getUint8(start + 5);
+    this.flags = view.getUint16(start + 10, true);
+    this.timeMs = view.getFloat64(start + 16, true);
+    this.headerStart = start + RECORD_FIXED_BYTES;
+    this.#origin = 0;
+    this.replaces = 0;
+    if ((this.flags & RECORD_MOVED) !== 0) {
+      this.#origin = readU64(this.#body, start + RECORD_FIXED_BYTES);
+      this.replaces = readU64(this.#body, start + RECORD_FIXED_BYTES + 8);
+      this.headerStart += RECORD_MOVED_BYTES;
+    }
+    this.keyStart = this.headerStart + view.getUint16(start + 6, true);
+    this.payloadStart = this.keyStart + view.getUint16(start + 8, true);
+    this.payloadEnd = start + 4 + frameLength(word);
+    this.#next = alignUp(this.payloadEnd, 8);
+  }
+
+  /** The sequence that the record was acknowledged with: another than `sequence` when it was copied forward. */
+  get origin(): number {
+    return this.#origin === 0 ? this.sequence : this.#origin;
+  }
+
+  header(): Buffer {
+    return this.#body.subarray(this.headerStart, this.keyStart);
+  }
+
+  key(): Buffer {
+    return this.#body.subarray(this.keyStart, this.payloadStart);
+  }
+
+  payload(): Buffer {
+    return this.#body.subarray(this.payloadStart, this.payloadEnd);
+  }
+}
+
+/** Whether the records in `body` fill it exactly and are `count`. */
+export function isWellFormed(body: Buffer, count: number): boolean {
+  const bytes = body.length;
+  const view = viewOf(body);
+  let offset = 0;
+  let records = 0;
+  while (offset < bytes) {
+    if (bytes - offset < RECORD_FIXED_BYTES) return false;
+    const end = offset + 4 + frameLength(view.getUint32(offset, true));
+    const moved = (view.getUint16(offset + 10, true) & RECORD_MOVED) === 0 ? 0 : RECORD_MOVED_BYTES;
+    const parts = view.getUint16(offset + 6, true) + view.getUint16(offset + 8, true);
+    if (offset + RECORD_FIXED_BYTES + moved + parts > end || end > bytes) return false;
+    offset = alignUp(end, 8);
+    records += 1;
+  }
+  return offset === bytes && records === count;
+}
+
+/** Where each of the `count` records of a well-formed body begins. */
+export function recordStarts(body: Buffer, count: number): Uint32Array {
+  const view = viewOf(body);
+  const starts = new Uint32Array(count);
+  let offset = 0;
+  for (let index = 0; index < count; index += 1) {
+    starts[index] = offset;
+    offset = alignUp(offset + 4 + frameLength(view.getUint32(offset, true)), 8);
+  }
+  return starts;
+}
+
+export function writeU64(bytes: Buffer, value: number, offset: number): void {
+  bytes.writeUInt32LE(value % 2 ** 32, offset);
+  bytes.writeUInt32LE(Math.floor(value / 2 ** 32), offset + 4);
+}
+
+export function readU64(bytes: Buffer, offset: number): number {
+  return bytes.readUInt32LE(offset) + bytes.readUInt32LE(offset + 4) * 2 ** 32;
+}

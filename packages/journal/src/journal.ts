@@ -1,0 +1,659 @@
+/**
+ * The journal as the opener sees it: open a directory, append records that are durable when the promise resolves, read them back.
+ */
+import { Worker } from "node:worker_threads";
+import { type MillraceError, messageOf, workerUrl } from "@millrace/base";
+import { decode } from "@millrace/codec";
+import { Reactor, ThreadTable, unpark, unparkAgain } from "@millrace/atomics-sync";
+import { Histogram, HISTOGRAM_BYTES, type HistogramSummary } from "@millrace/metrics";
+import { createByteRing } from "@millrace/shared-memory";
+import { Appends, type AppendWaiter } from "./appends.ts";
+import type { BackupSummary } from "./backup.ts";
+import { type Checkpoint, readCheckpoints } from "./checkpoint.ts";
+import {
+  CLOSED,
+  CLOSING,
+  controlBytes,
+  deliveryReceiptsBytes,
+  ERRNO,
+  type JournalMemory,
+  NO_THREAD,
+  OPEN,
+  POISONED,
+  producerWord,
+  receiptsBytes,
+  type RingMemory,
+  SPACE,
+  SPACE_FULL,
+  STATE,
+  STEP,
+  STEPS,
+} from "./control.ts";
+import { journalError } from "./errors.ts";
+import { Followers } from "./followers.ts";
+import { RECORD_TYPE } from "./format.ts";
+import { type Health, healthOf } from "./health.ts";
+import { KeeperClient } from "./keeper-client.ts";
+import type { JournalLimits } from "./limits.ts";
+import { lockDirectory } from "./lock.ts";
+import { Lookup } from "./lookup.ts";
+import { isMemory, lockMemory } from "./memory-storage.ts";
+import { openStorage } from "./open-storage.ts";
+import {
+  type AppendOptions,
+  type JournalOptions,
+  limitsOf,
+  type ResolvedJournalOptions,
+  resolveJournalOptions,
+} from "./options.ts";
+import { keyBytes, partsOf } from "./parts.ts";
+import { JournalProducer, type RecordParts } from "./producer.ts";
+import { type JournalRecord, type ReadPlan, type ReadStart, RecordStream } from "./read.ts";
+import type { RecoverySummary } from "./recovery.ts";
+import type { DamageReport } from "./scrub.ts";
+import { errnoName, type Storage, type StorageSource } from "./storage.ts";
+import { guardStorage, MEMORY_KIND, type StorageKind, storageKind } from "./storage-guard.ts";
+import { WRITER_STATS_BYTES, WriterStats } from "./stats.ts";
+import type { WriterReport, WriterWorkerData } from "./writer.worker.ts";
+
+/** What the delivery thread needs: a plain value for `workerData`. */
+export interface DeliveryHandle {
+  readonly storage: StorageSource;
+  readonly memory: JournalMemory;
+  /** Its own ring, which is lazy. */
+  readonly ring: number;
+  readonly logId: Uint8Array;
+  /** First sequence in the log when it was opened. */
+  readonly firstSequence: number;
+  /** Highest sequence in the log when it was opened. */
+  readonly recoveredSequence: number;
+}
+
+/** What a thread needs to append: a plain value for `workerData`, for `JournalAppender.connect`. One thread per handle. */
+export interface ProducerHandle {
+  readonly memory: JournalMemory;
+  readonly ring: number;
+  readonly pendingBytesMax: number;
+  readonly pollMs: number;
+}
+
+export interface JournalStats {
+  readonly state: "open" | "closing" | "closed" | "poisoned";
+  readonly durableSequence: number;
+  readonly batches: number;
+  readonly records: number;
+  readonly bytes: number;
+  readonly segment: number;
+  /** Write and sync of a batch, in µs. */
+  readonly syncMicroseconds: HistogramSummary;
+  /** How long the running write and sync has taken so far, in ms; 0 while none runs. A stuck disk shows here. */
+  readonly syncRunningMs: number;
+  /** Appends that are not yet durable. */
+  readonly outstanding: number;
+  /** Whether records are refused now because the disk is full, and how many were. */
+  readonly isDiskFull: boolean;
+  readonly refused: number;
+  /** How often the writer had to wait for a segment to be prepared. */
+  readonly spareWaits: number;
+  /** "none": nothing is durable, whatever is called so. UNSAFE. */
+  readonly sync: "each batch" | "none (UNSAFE)";
+  readonly storage: StorageKind;
+  /** Segments whose bodies are still to be read in the background, and the damage that was found there. */
+  readonly unverifiedSegments: number;
+  readonly damage: readonly DamageReport[];
+  /** The oldest sequence that a reader of this journal still wants: nothing from there on is given up. Undefined without readers. */
+  readonly pinnedSequence: number | undefined;
+  readonly keeperRestarts: number;
+  readonly recovery: RecoverySummary;
+}
+
+export interface ReadOptions {
+  /**
+   * Where to begin: a sequence; a time; a key, of which the newest record is looked for; or "checkpoint", where the newest checkpoint says
+   * that one has to read on. Default: the first record that is there.
+   */
+  readonly from?: number | Date | Uint8Array | string;
+  /** Where to end, inclusive: a sequence or a time. Default: what is durable when the reading begins, or never with `follow`. */
+  readonly to?: number | Date;
+  /** Wait for more at the end, until the journal closes or `signal` is aborted. Default false. */
+  readonly follow?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+export class Journal {
+  readonly directory: string;
+  readonly #options: ResolvedJournalOptions;
+  readonly #source: StorageSource;
+  readonly #storageKind: StorageKind;
+  readonly #memory: JournalMemory;
+  readonly #control: Int32Array;
+  readonly #threads: ThreadTable;
+  readonly #unlock: () => void;
+  readonly #appends: Appends;
+  /** For records that go on when the disk is full. */
+  readonly #stateAppends: Appends;
+  readonly #followers: Followers;
+  readonly #writerStats: WriterStats;
+  readonly #syncHistogram: Histogram;
+  readonly #damage: DamageReport[] = [];
+  /** Where each reader is. */
+  readonly #pins = new Map<object, number>();
+  #storage: Storage | undefined;
+  #lookup: Lookup | undefined;
+  #logId: Buffer = Buffer.alloc(16);
+  #summary: RecoverySummary | undefined;
+  #firstSequence = 1;
+  #writer: Worker | undefined;
+  #writerExited: Promise<void> = Promise.resolve();
+  #keeper: KeeperClient | undefined;
+  #writerError: unknown;
+  #nextProducer = 0;
+  #closing: Promise<void> | undefined;
+  #isClosed = false;
+
+  private constructor(options: ResolvedJournalOptions, kind: StorageKind, unlock: () => void) {
+    this.directory = options.directory;
+    this.#options = options;
+    this.#source = options.storage ?? { directory: options.directory };
+    this.#storageKind = kind;
+    this.#unlock = unlock;
+    this.#threads = ThreadTable.current();
+    const reactor = Reactor.current();
+    this.#memory = allocate(options, this.#threads, reactor.thread);
+    this.#control = new Int32Array(this.#memory.control);
+    this.#writerStats = new WriterStats(this.#memory.stats);
+    this.#syncHistogram = new Histogram(this.#memory.syncHistogram);
+    const { pendingBytesMax, pollMicroseconds } = options;
+    const limits = { pendingBytesMax, pollMs: pollMicroseconds / 1000 };
+    const appendsOf = (ring: number): Appends =>
+      new Appends(new JournalProducer(this.#memory, ring), reactor, limits, () => this.#poisonedError());
+    this.#appends = appendsOf(0);
+    this.#stateAppends = appendsOf(stateRing(options));
+    this.#followers = new Followers(
+      reactor,
+      this.#control,
+      () => this.durableSequence,
+      () => this.#isOver(),
+    );
+  }
+
+  /**
+   * Opens the directory: locks it, recovers what is there, begins a new segment. Throws `ERR_JOURNAL_LOCKED`, `ERR_JOURNAL_STORAGE`,
+   * `ERR_JOURNAL_UNSAFE_STORAGE`, `ERR_JOURNAL_DAMAGED`, `ERR_JOURNAL_TORN`, `ERR_JOURNAL_VERSION`, `ERR_INVALID_OPTION`.
+   */
+  static async open(given: JournalOptions): Promise<Journal> {
+    const options = resolveJournalOptions(given);
+    const limits = limitsOf(options);
+    const { directory, storage, allowUnsafeStorage } = options;
+    const isInMemory = storage !== undefined && isMemory(storage);
+    const unlock = isInMemory ? lockMemory(storage) : lockDirectory(directory);
+    let journal: Journal;
+    try {
+      const kind = isInMemory ? MEMORY_KIND : storageKind(directory);
+      guardStorage(directory, kind, isInMemory || allowUnsafeStorage);
+      journal = new Journal(options, kind, unlock);
+    } catch (thrown) {
+      unlock();
+      throw thrown;
+    }
+    try {
+      await journal.#start(limits);
+    } catch (thrown) {
+      await journal.#release();
+      throw thrown;
+    }
+    return journal;
+  }
+
+  /** What the opening found. */
+  get recovery(): RecoverySummary {
+    return this.#summary as RecoverySummary;
+  }
+
+  /** Everything up to this sequence is durable. */
+  get durableSequence(): number {
+    return this.#writerStats.get("durableSequence");
+  }
+
+  /** The first sequence that is still there; one more than the last one when there is none. */
+  get firstSequence(): number {
+    return this.#firstSequence;
+  }
+
+  // ── appending ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Appends bytes, or any value that structured clone takes; resolves with the record's sequence when it is durable. Rejects with
+   * `ERR_JOURNAL_UNCERTAIN` when nobody knows whether it is stored, and with any other code when it certainly is not:
+   * `ERR_JOURNAL_FULL`, `ERR_JOURNAL_BUSY`, `ERR_JOURNAL_RECORD_TOO_LARGE`, `ERR_JOURNAL_POISONED`, `ERR_JOURNAL_CLOSED`.
+   */
+  append(payload: unknown, given?: AppendOptions): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.appendParts(partsOf(payload, given), { durable: resolve, failed: reject });
+    });
+  }
+
+  /**
+   * Appends records that are stored together or not at all; resolves with their sequences, which follow each other. Rejects as `append`
+   * does. A group is limited by `batchBytesMax` and by half of `ringBytes`.
+   */
+  appendMany(records: Iterable<{ readonly payload: unknown } & AppendOptions>): Promise<number[]> {
+    return new Promise((resolve, reject) => {
+      const parts = Array.from(records, ({ payload, ...options }) => partsOf(payload, options));
+      if (parts.length === 0) {
+        resolve([]);
+        return;
+      }
+      this.#mustBeOpen();
+      this.#appends.appendGroup(parts, {
+        durable: (first) => resolve(parts.map((_, index) => first + index)),
+        failed: reject,
+      });
+    });
+  }
+
+  /** As `append`, without a promise and without checks of the options, for layers above. Throws what was certainly not stored. */
+  appendParts(record: RecordParts, waiter: AppendWaiter): void {
+    this.#mustBeOpen();
+    // A full disk stops data only; in all other times one ring keeps the order of the calls.
+    const isDetour = record.type !== RECORD_TYPE.data && Atomics.load(this.#control, SPACE) === SPACE_FULL;
+    (isDetour ? this.#stateAppends : this.#appends).append(record, waiter);
+  }
+
+  /**
+   * Writes a record again at the end of the log, so that what lies before it can be given up; resolves with its new sequence when that is
+   * durable. `origin` of the copy is the sequence that the record was acknowledged with. Goes on when the disk is full. Throws
+   * `ERR_JOURNAL_TRUNCATED` when the record isn't there any more.
+   */
+  async copyForward(sequence: number): Promise<number> {
+    const record = await this.get(sequence);
+    if (record === undefined) throw this.#missing(sequence);
+    const { type, priority, timeMs, header, key, payload, origin, flags } = record;
+    return new Promise((resolve, reject) => {
+      this.#mustBeOpen();
+      const moved = { origin, replaces: sequence };
+      const parts = { type, priority, timeMs, header, key, payload, flags, moved };
+      this.#stateAppends.append(parts, { durable: resolve, failed: reject });
+    });
+  }
+
+  /** A handle for another thread that wants to append; `producers` of them can be had. */
+  producerHandle(): ProducerHandle {
+    if (this.#nextProducer === this.#options.producers) {
+      throw journalError("ERR_JOURNAL_PRODUCERS", `all ${this.#options.producers} handles for producers are taken`);
+    }
+    const ring = stateRing(this.#options) + 1 + this.#nextProducer;
+    this.#nextProducer += 1;
+    const { pendingBytesMax, pollMicroseconds } = this.#options;
+    return { memory: this.#memory, ring, pendingBytesMax, pollMs: pollMicroseconds / 1000 };
+  }
+
+  // ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Durable records in the order of their sequences. What a reader hasn't read yet isn't given up, so leave the loop or call `return`.
+   * Throws `ERR_JOURNAL_DAMAGED` where a record is missing, and the signal's reason.
+   */
+  read(options: ReadOptions = {}): AsyncGenerator<JournalRecord, void> {
+    const reader = {};
+    const begin = async (): Promise<ReadStart> => {
+      const { from = this.#firstSequence, to, follow = false, signal } = options;
+      signal?.throwIfAborted();
+      // Until it is known where to begin, nothing is given up.
+      this.#pins.set(reader, 0);
+      const first = await this.#sequenceOf(from);
+      this.#pins.set(reader, first);
+      const known = this.durableSequence;
+      const plan: ReadPlan = {
+        from: first,
+        fromMs: from instanceof Date ? from.getTime() : undefined,
+        to: typeof to === "number" ? to : follow || to !== undefined ? undefined : known,
+        toMs: to instanceof Date ? to.getTime() : undefined,
+        durable: () => (follow ? this.durableSequence : known),
+        more: follow ? (after) => this.#more(after, signal) : undefined,
+        signal,
+        at: (sequence) => this.#pins.set(reader, sequence),
+      };
+      return { storage: await this.#openStorage(), plan };
+    };
+    return new RecordStream(begin, () => this.#pins.delete(reader));
+  }
+
+  /** The record with this sequence; undefined when it isn't durable yet, or was given up. */
+  async get(sequence: number): Promise<JournalRecord | undefined> {
+    return (await this.#openLookup()).get(sequence, this.durableSequence);
+  }
+
+  /** The newest record with this key; undefined without one. */
+  async find(key: Uint8Array | string): Promise<JournalRecord | undefined> {
+    return (await this.#openLookup()).find(keyBytes(key), this.durableSequence);
+  }
+
+  // ── checkpoints, giving up, backup ───────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Keeps `bytes`, which stand for everything before sequence `from`; resolves when they are durable. Goes on when the disk is full, as long
+   * as the bytes are no more than in an earlier checkpoint.
+   */
+  async checkpoint(bytes: Uint8Array, from: number): Promise<void> {
+    if (!Number.isInteger(from) || from < 1 || from > this.durableSequence + 1) {
+      throw new RangeError(
+        `a checkpoint reads on from a sequence between 1 and ${this.durableSequence + 1}, not ${from}`,
+      );
+    }
+    await this.#keeperNow().send({ kind: "checkpoint", bytes, from });
+  }
+
+  /** The newest checkpoint; undefined without one. */
+  async lastCheckpoint(): Promise<Checkpoint | undefined> {
+    return readCheckpoints(await this.#openStorage(), this.#logId)[0];
+  }
+
+  /**
+   * Gives up records before `sequence`, in whole segments: never past the checkpoint before the last, nor past a reader of this journal.
+   * Resolves with the first sequence that is still there.
+   */
+  async truncateBefore(sequence: number): Promise<number> {
+    const before = Math.min(sequence, this.durableSequence + 1, ...this.#pins.values());
+    const first = (await this.#keeperNow().send({ kind: "truncate", before })) as number;
+    this.#firstSequence = Math.max(this.#firstSequence, first);
+    return this.#firstSequence;
+  }
+
+  /** Copies everything that is durable now into an empty or absent directory, checking it on the way. Meanwhile nothing is given up. */
+  async backup(directory: string): Promise<BackupSummary> {
+    const reader = {};
+    this.#pins.set(reader, 0);
+    try {
+      return (await this.#keeperNow().send({ kind: "backup", directory })) as BackupSummary;
+    } finally {
+      this.#pins.delete(reader);
+    }
+  }
+
+  // ── state ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** For the thread named by `deliveryThread`. */
+  deliveryHandle(): DeliveryHandle {
+    return {
+      storage: this.#source,
+      memory: this.#memory,
+      ring: 1,
+      logId: this.#logId,
+      firstSequence: this.#firstSequence,
+      recoveredSequence: this.recovery.lastSequence,
+    };
+  }
+
+  /** The delivery thread is gone: without it the rings' space is never released, so nothing can be promised any more. */
+  poison(): void {
+    if (Atomics.load(this.#control, STATE) === CLOSED) return;
+    Atomics.store(this.#control, STATE, POISONED);
+    for (let ring = 0; ring < this.#memory.rings.length; ring += 1) {
+      const thread = Atomics.load(this.#control, producerWord(ring));
+      if (thread !== NO_THREAD) unparkAgain(this.#threads.words, thread);
+    }
+    unparkAgain(this.#threads.words, this.#memory.writerThread);
+    unparkAgain(this.#threads.words, this.#memory.keeperThread);
+    this.#followers.wakeAll();
+  }
+
+  stats(): JournalStats {
+    const stats = this.#writerStats;
+    const syncStartedMs = stats.get("syncStartedMs");
+    return {
+      state: this.#state(),
+      durableSequence: stats.get("durableSequence"),
+      batches: stats.get("batches"),
+      records: stats.get("records"),
+      bytes: stats.get("bytes"),
+      segment: stats.get("segment"),
+      syncMicroseconds: this.#syncHistogram.summary(),
+      syncRunningMs: syncStartedMs === 0 ? 0 : performance.timeOrigin + performance.now() - syncStartedMs,
+      outstanding: this.#appends.outstanding + this.#stateAppends.outstanding,
+      isDiskFull: Atomics.load(this.#control, SPACE) === SPACE_FULL,
+      refused: stats.get("refused"),
+      spareWaits: stats.get("spareWaits"),
+      sync: this.#options.sync === "none" ? "none (UNSAFE)" : "each batch",
+      storage: this.#storageKind,
+      unverifiedSegments: this.#keeper?.unread ?? 0,
+      damage: [...this.#damage],
+      pinnedSequence: this.#pins.size === 0 ? undefined : Math.min(...this.#pins.values()),
+      keeperRestarts: this.#keeper?.restarts ?? 0,
+      recovery: this.recovery,
+    };
+  }
+
+  /** Whether records can be taken now, and every reason for doubt. Also while the disk is stuck. */
+  health(): Health {
+    return healthOf(this.stats());
+  }
+
+  /** Takes no more records, makes those under way durable, marks the end as clean, unlocks. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** Resolves when every append that was made so far is durable or has failed. */
+  async settle(): Promise<void> {
+    await Promise.all([this.#appends.drain(), this.#stateAppends.drain()]);
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([this.settle(), this.#keeper?.idle()]);
+    if (Atomics.compareExchange(this.#control, STATE, OPEN, CLOSING) === OPEN) {
+      unpark(this.#threads.words, this.#memory.writerThread);
+    }
+    await this.#writerExited;
+    await this.#release();
+    if (Atomics.load(this.#control, STATE) === POISONED) throw this.#poisonedError();
+  }
+
+  #state(): JournalStats["state"] {
+    switch (Atomics.load(this.#control, STATE)) {
+      case CLOSING:
+        return "closing";
+      case CLOSED:
+        return "closed";
+      case POISONED:
+        return "poisoned";
+      default:
+        return "open";
+    }
+  }
+
+  #isOver(): boolean {
+    return this.#closing !== undefined || this.#state() === "poisoned";
+  }
+
+  #mustBeOpen(): void {
+    if (this.#closing !== undefined)
+      throw journalError("ERR_JOURNAL_CLOSED", `the journal in ${this.directory} is closed`);
+  }
+
+  #keeperNow(): KeeperClient {
+    this.#mustBeOpen();
+    if (this.#state() === "poisoned") throw this.#poisonedError();
+    return this.#keeper as KeeperClient;
+  }
+
+  async #openStorage(): Promise<Storage> {
+    this.#storage ??= await openStorage(this.#source);
+    return this.#storage;
+  }
+
+  async #openLookup(): Promise<Lookup> {
+    this.#mustBeOpen();
+    this.#lookup ??= new Lookup(await this.#openStorage());
+    return this.#lookup;
+  }
+
+  async #sequenceOf(from: number | Date | Uint8Array | string): Promise<number> {
+    if (from instanceof Date) return this.#firstSequence;
+    if (typeof from === "number") {
+      if (from < this.#firstSequence && from >= 1 && this.#firstSequence > 1) throw this.#missing(from);
+      return from;
+    }
+    if (from === "checkpoint") return (await this.lastCheckpoint())?.from ?? this.#firstSequence;
+    const found = await this.find(from);
+    if (found !== undefined) return found.sequence;
+    throw journalError("ERR_JOURNAL_NO_KEY", "no record has the key that the reading was to begin with");
+  }
+
+  async #more(after: number, signal: AbortSignal | undefined): Promise<boolean> {
+    await this.#followers.moreThan(after, signal);
+    if (this.#state() === "poisoned") throw this.#poisonedError();
+    return this.#closing === undefined || this.durableSequence > after;
+  }
+
+  #missing(sequence: number): MillraceError {
+    return journalError(
+      "ERR_JOURNAL_TRUNCATED",
+      `sequence ${sequence} isn't there; the first one is ${this.#firstSequence}`,
+      {
+        details: { sequence, firstSequence: this.#firstSequence },
+      },
+    );
+  }
+
+  async #start(limits: JournalLimits): Promise<void> {
+    const { summary, logId, firstSegment, unread } = await this.#startWriter(limits);
+    this.#summary = summary;
+    this.#logId = Buffer.from(logId);
+    this.#firstSequence = summary.firstSequence;
+    const { sync, recovery } = this.#options;
+    const isSynced = sync !== "none";
+    const start = {
+      directory: this.directory,
+      logId: this.#logId,
+      firstSegment,
+      firstSequence: summary.firstSequence,
+      unread,
+      limits,
+      // Leftovers in a reused file can't be told from a torn batch, and "strict" wants to be told.
+      isReusing: recovery !== "strict",
+      isSynced,
+    };
+    this.#keeper = new KeeperClient(this.#source, this.#memory, start, {
+      isNeeded: () => !this.#isClosed && (this.#state() === "open" || this.#state() === "closing"),
+      onDamage: (damage) => this.#damaged(damage),
+    });
+  }
+
+  #damaged(damage: DamageReport): void {
+    this.#damage.push(damage);
+    const { file, offset, reason, firstSequence, lastSequence } = damage;
+    const error = journalError(
+      "ERR_JOURNAL_DAMAGED",
+      `${file} at offset ${offset}: ${reason}: acknowledged records ${firstSequence} to at most ${lastSequence} are lost`,
+      { details: { ...damage } },
+    );
+    if (this.#options.onDamage === undefined) process.emitWarning(error);
+    else this.#options.onDamage(damage);
+  }
+
+  #startWriter(limits: JournalLimits): Promise<Exclude<WriterReport, { error: Uint8Array }>> {
+    const { recovery, verifyAll, sync } = this.#options;
+    const data: WriterWorkerData = {
+      directory: this.directory,
+      storage: this.#source,
+      memory: this.#memory,
+      limits,
+      recovery: { strict: recovery === "strict", everything: verifyAll },
+      isSynced: sync !== "none",
+    };
+    const writer = new Worker(workerUrl("./writer.worker", import.meta.url), {
+      workerData: data,
+      name: "millrace journal writer",
+    });
+    this.#writer = writer;
+    writer.on("error", (thrown) => (this.#writerError = thrown));
+    this.#writerExited = new Promise((resolve) => {
+      writer.once("exit", () => {
+        // Whatever the cause: without a writer nothing becomes durable.
+        if (Atomics.load(this.#control, STATE) !== CLOSED) this.poison();
+        resolve();
+      });
+    });
+    return new Promise((resolve, reject) => {
+      writer.once("message", (report: WriterReport) => {
+        if ("error" in report) reject(decode(report.error) as Error);
+        else resolve(report);
+      });
+      writer.once("exit", () => reject(this.#poisonedError()));
+    });
+  }
+
+  #poisonedError(): MillraceError {
+    const errno = Atomics.load(this.#control, ERRNO);
+    const step = STEPS[Atomics.load(this.#control, STEP)] ?? "the writer thread";
+    const name = errno === 0 ? undefined : errnoName(errno);
+    const reason = name ?? (this.#writerError === undefined ? "a thread ended" : messageOf(this.#writerError));
+    return journalError("ERR_JOURNAL_POISONED", `the journal in ${this.directory} has stopped: ${step}: ${reason}`, {
+      cause: this.#writerError,
+      details: { directory: this.directory, step, errno: name },
+    });
+  }
+
+  /** The directory is unlocked when no thread of this journal can touch it any more. */
+  async #release(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#appends.detach();
+    this.#stateAppends.detach();
+    this.#followers.detach();
+    this.#lookup?.close();
+    const closed = journalError("ERR_JOURNAL_CLOSED", `the journal in ${this.directory} is closed`);
+    await Promise.all([this.#writer?.terminate(), this.#keeper?.stop(closed)]);
+    this.#threads.release(this.#memory.writerThread);
+    this.#threads.release(this.#memory.keeperThread);
+    this.#unlock();
+  }
+}
+
+/** The opener's ring for data is 0, the delivery thread's 1; then the opener's for state records, then the producers'. */
+function stateRing({ deliveryThread }: ResolvedJournalOptions): number {
+  return deliveryThread === undefined ? 1 : 2;
+}
+
+function allocate(options: ResolvedJournalOptions, threads: ThreadTable, opener: number): JournalMemory {
+  const ring = (isState: boolean, isLazy = false): RingMemory => ({
+    ring: createByteRing(options.ringBytes),
+    receipts: new SharedArrayBuffer(receiptsBytes()),
+    isState,
+    isLazy,
+  });
+  const { deliveryThread, producers } = options;
+  const rings = [ring(false)];
+  const owners = [opener];
+  if (deliveryThread !== undefined) {
+    rings.push(ring(true, true));
+    owners.push(deliveryThread);
+  }
+  rings.push(ring(true));
+  owners.push(opener);
+  for (let producer = 0; producer < producers; producer += 1) rings.push(ring(false));
+  const control = new SharedArrayBuffer(controlBytes(rings.length));
+  const words = new Int32Array(control);
+  for (let index = 0; index < rings.length; index += 1) words[producerWord(index)] = owners[index] ?? NO_THREAD;
+  return {
+    control,
+    stats: new SharedArrayBuffer(WRITER_STATS_BYTES),
+    syncHistogram: new SharedArrayBuffer(HISTOGRAM_BYTES),
+    threads: threads.buffer,
+    writerThread: threads.reserve(),
+    keeperThread: threads.reserve(),
+    rings,
+    delivery:
+      deliveryThread === undefined
+        ? undefined
+        : { receipts: new SharedArrayBuffer(deliveryReceiptsBytes()), thread: deliveryThread },
+    recordBytesMax: options.recordBytesMax,
+    batchBytesMax: options.batchBytesMax,
+  };
+}

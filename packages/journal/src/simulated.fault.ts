@@ -1,0 +1,559 @@
+/**
+ * A disk in memory behind the Storage seam, for tests: it knows which states a power cut may leave behind, and fails on demand.
+ *
+ * What is certain after a power cut is what a completed sync made so. Everything later is open, piece by piece:
+ *
+ *   a block of 4096 bytes   as it was, or any version written since, or a mixture of both in sectors of 512 bytes; a block that the file
+ *                           had not held before may instead show what some removed file had left there
+ *   the size of a file      as it was, or any size since, whatever became of the blocks
+ *   a name                  created, renamed, removed, or not yet; operations on one file or one name keep their order (file
+ *                           systems journal them so), all others are independent. A sync of a file makes no name durable.
+ *
+ * After a failed sync its blocks stay readable, may be on disk or not, and no later sync changes that, although it succeeds:
+ * what Linux does (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020). A failed sync of a directory leaves
+ * its operations to the next one, because a file system whose own journal fails goes read-only.
+ *
+ * The storage is used by one thread. `choices` and `crash` enumerate the states; `fork` is the death of the process without
+ * one of the machine: everything that the kernel holds is still there.
+ *
+ * Rejected: a trace of operations that is replayed up to each crash point (ALICE). Here every version of a block is shared by all
+ * states that hold it, so that a state costs a few arrays.
+ */
+import { invariant } from "@millrace/base";
+import type { OpenMode, Storage, StorageFile } from "./storage.ts";
+
+export const BLOCK_BYTES = 4096;
+const SECTOR_BYTES = 512;
+const SECTORS: number = BLOCK_BYTES / SECTOR_BYTES;
+
+/** Never changed once it is in a file. */
+type Block = Uint8Array;
+const ZEROS: Block = new Uint8Array(BLOCK_BYTES);
+
+interface PendingBlock {
+  /** What was written since the last sync that counted, oldest first. */
+  readonly versions: Block[];
+  /** A failed sync has dropped it: no sync makes it durable, unless it is written again. */
+  isLost: boolean;
+}
+
+interface Inode {
+  readonly isDirectory: boolean;
+  /** What the kernel shows; `undefined` is a hole. */
+  blocks: (Block | undefined)[];
+  size: number;
+  /** What is on disk for certain. */
+  safeBlocks: (Block | undefined)[];
+  safeSize: number;
+  readonly pending: Map<number, PendingBlock>;
+  pendingSizes: number[];
+}
+
+/** One operation on names, all of it or nothing. */
+interface EntryChange {
+  readonly directory: string;
+  readonly names: readonly (readonly [name: string, inode: Inode | undefined])[];
+}
+
+/** Something that a power cut leaves open. */
+export interface Choice {
+  readonly kind: "block" | "size" | "entry";
+  /** Values from 0 (as it was at the last sync) to `options - 1` (as the kernel shows it). */
+  readonly options: number;
+}
+
+/** The value of a block's choice that mixes its old content with `version`: bit n of `sectors` takes sector n from the new one. */
+export function tornBlock(version: number, sectors: number): number {
+  return version + (sectors << 8);
+}
+/** The value of a block's choice that shows what a removed file had left there, if the block was new. */
+export const STALE_BLOCK = -1;
+
+export type OperationKind =
+  | "list"
+  | "write"
+  | "read"
+  | "sync"
+  | "truncate"
+  | "open"
+  | "rename"
+  | "remove"
+  | "makeDirectory"
+  | "syncDirectory";
+
+/** A call that is about to be made, or was made. */
+export interface Operation {
+  readonly kind: OperationKind;
+  readonly name: string;
+  readonly position: number;
+  readonly bytes: number;
+}
+
+/** How a call fails: with the system's error, after having written `bytes`; without a code it only writes fewer bytes than asked. */
+export interface Fault {
+  readonly code?: keyof typeof ERRNO;
+  readonly bytes?: number;
+}
+
+const ERRNO = { EIO: 5, ENOSPC: 28, EROFS: 30, EDQUOT: 122, ENOENT: 2, EEXIST: 17 } as const;
+
+export class SimulatedStorage implements Storage {
+  /** Called before every call; what it returns happens instead. */
+  before: (operation: Operation) => Fault | undefined = () => undefined;
+  /** Called after every call that succeeded. */
+  after: (operation: Operation) => void = () => {};
+  /** Blocks that all files together may hold; beyond, writes are short and then fail with ENOSPC. */
+  blocksMax: number = Infinity;
+
+  #names = new Map<string, Inode>();
+  #safeNames = new Map<string, Inode>();
+  #changes: EntryChange[] = [];
+  /** Blocks of removed files: what a newly allocated block may show. */
+  #stale: Block[] = [];
+
+  // ── the seam ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  list(): string[] {
+    this.#begin("list", "");
+    return [...this.#names.keys()].filter((name) => !name.includes("/"));
+  }
+
+  open(name: string, mode: OpenMode): StorageFile {
+    this.#begin("open", name);
+    let inode = this.#names.get(name);
+    if (mode === "create" && inode !== undefined) throw systemError("EEXIST", "open", name);
+    if ((mode === "read" || mode === "write") && inode === undefined) throw systemError("ENOENT", "open", name);
+    if (inode === undefined) {
+      const directory = directoryOf(name);
+      if (directory !== "" && !this.#names.has(directory)) throw systemError("ENOENT", "open", name);
+      inode = emptyInode(false);
+      this.#change(directory, [[name, inode]]);
+    } else if (mode === "replace" && inode.size > 0) {
+      truncateInode(inode, 0);
+    }
+    if (mode !== "read") this.#end("open", name);
+    return new SimulatedFile(this, name, inode);
+  }
+
+  rename(from: string, to: string): void {
+    this.#begin("rename", from);
+    const inode = this.#names.get(from);
+    if (inode === undefined) throw systemError("ENOENT", "rename", from);
+    this.#bury(this.#names.get(to));
+    this.#change(directoryOf(to), [
+      [from, undefined],
+      [to, inode],
+    ]);
+    this.#end("rename", to);
+  }
+
+  remove(name: string): void {
+    this.#begin("remove", name);
+    const inode = this.#names.get(name);
+    if (inode === undefined) throw systemError("ENOENT", "unlink", name);
+    this.#bury(inode);
+    this.#change(directoryOf(name), [[name, undefined]]);
+    this.#end("remove", name);
+  }
+
+  makeDirectory(name: string): void {
+    this.#begin("makeDirectory", name);
+    if (!this.#names.has(name)) this.#change(directoryOf(name), [[name, emptyInode(true)]]);
+    this.#end("makeDirectory", name);
+  }
+
+  syncDirectory(name = ""): void {
+    this.#begin("syncDirectory", name);
+    const done = this.#changes.filter((change) => change.directory === name);
+    this.#changes = this.#changes.filter((change) => change.directory !== name);
+    for (const change of done) apply(change, this.#safeNames);
+    this.#end("syncDirectory", name);
+  }
+
+  // ── crashes ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** What a power cut now would leave open. Values for `crash`, in this order. */
+  choices(): Choice[] {
+    const choices: Choice[] = this.#changes.map(() => ({ kind: "entry", options: 2 }));
+    for (const inode of this.#inodes()) {
+      if (inode.pendingSizes.length > 0) choices.push({ kind: "size", options: inode.pendingSizes.length + 1 });
+      for (const { versions } of inode.pending.values()) choices.push({ kind: "block", options: versions.length + 1 });
+    }
+    return choices;
+  }
+
+  /** The disk after a power cut that decided as `values` say, one for each of `choices`. */
+  crash(values: readonly number[]): SimulatedStorage {
+    let next = 0;
+    const take = (): number => values[next++] as number;
+    const names = new Map(this.#safeNames);
+    const skipped: EntryChange[] = [];
+    for (const change of this.#changes) {
+      if (take() === 1 && !skipped.some((earlier) => dependsOn(change, earlier))) apply(change, names);
+      else skipped.push(change);
+    }
+    const settled = new Map<Inode, Inode>();
+    for (const inode of this.#inodes()) {
+      const size = inode.pendingSizes.length > 0 ? take() : 0;
+      const after = emptyInode(inode.isDirectory);
+      after.size = size === 0 ? inode.safeSize : (inode.pendingSizes[size - 1] as number);
+      after.blocks = [...inode.safeBlocks];
+      for (const [index, { versions }] of inode.pending) {
+        after.blocks[index] = this.#decide(inode.safeBlocks[index], versions, take(), index);
+      }
+      cut(after);
+      settle(after);
+      settled.set(inode, after);
+    }
+    invariant(next === values.length, "there is one value for each choice");
+    const disk = new SimulatedStorage();
+    disk.#stale = this.#stale;
+    for (const [name, inode] of names) {
+      if (hasDirectory(name, names)) disk.#names.set(name, settled.get(inode) as Inode);
+    }
+    disk.#safeNames = new Map(disk.#names);
+    return disk;
+  }
+
+  /** The same disk and the same kernel, for another process. */
+  fork(): SimulatedStorage {
+    const copies = new Map<Inode, Inode>();
+    for (const inode of this.#inodes()) copies.set(inode, copyInode(inode));
+    const copyNames = (names: ReadonlyMap<string, Inode>): Map<string, Inode> =>
+      new Map([...names].map(([name, inode]) => [name, copies.get(inode) as Inode]));
+    const disk = new SimulatedStorage();
+    disk.blocksMax = this.blocksMax;
+    disk.#stale = [...this.#stale];
+    disk.#names = copyNames(this.#names);
+    disk.#safeNames = copyNames(this.#safeNames);
+    disk.#changes = this.#changes.map(({ directory, names }) => ({
+      directory,
+      names: names.map(([name, inode]) => [name, inode === undefined ? undefined : copies.get(inode)]),
+    }));
+    return disk;
+  }
+
+  /** Equal for disks whose files have the same names and content. Reading them is up to the caller; what is pending doesn't count. */
+  fingerprint(): string {
+    const parts: string[] = [];
+    for (const [name, inode] of [...this.#names].toSorted(([left], [right]) => (left < right ? -1 : 1))) {
+      parts.push(name, String(inode.size));
+      for (const block of inode.blocks) parts.push(fingerprintOf(block ?? ZEROS));
+    }
+    return parts.join(" ");
+  }
+
+  /** The content of a file, as the kernel shows it. */
+  contentOf(name: string): Buffer {
+    const inode = this.#names.get(name);
+    if (inode === undefined) throw systemError("ENOENT", "open", name);
+    const bytes = Buffer.alloc(inode.size);
+    readInode(inode, bytes, inode.size, 0);
+    return bytes;
+  }
+
+  /** Names below a directory, as far as they would be there after any power cut. */
+  safeNamesBelow(directory: string): string[] {
+    return [...this.#safeNames.keys()].filter((name) => name.startsWith(`${directory}/`));
+  }
+
+  /** Changes bytes on the disk and in the cache, as a fault of the medium does. */
+  corrupt(name: string, position: number, bytes: Uint8Array): void {
+    const inode = this.#names.get(name) as Inode;
+    writeInode(inode, [bytes], position, bytes.length, Infinity);
+    settle(inode);
+  }
+
+  // ── for the files ────────────────────────────────────────────────────────────────────────────────────────────────
+
+  write(name: string, inode: Inode, buffers: readonly Uint8Array[], position: number): number {
+    const bytes = buffers.reduce((sum, buffer) => sum + buffer.length, 0);
+    const fault = this.#fault("write", name, position, bytes);
+    const room = this.blocksMax === Infinity ? Infinity : this.blocksMax - this.#blocksUsed();
+    const written = writeInode(inode, buffers, position, Math.min(fault?.bytes ?? bytes, bytes), room);
+    if (fault?.code !== undefined) throw systemError(fault.code, "write", name);
+    if (written === 0 && bytes > 0) throw systemError("ENOSPC", "write", name);
+    this.#end("write", name, position, written);
+    return written;
+  }
+
+  read(name: string, inode: Inode, buffer: Uint8Array, length: number, position: number): number {
+    this.#begin("read", name, position, length);
+    return readInode(inode, buffer, length, position);
+  }
+
+  sync(name: string, inode: Inode): void {
+    const fault = this.#fault("sync", name);
+    if (fault !== undefined) {
+      for (const block of inode.pending.values()) block.isLost = true;
+      throw systemError(fault.code ?? "EIO", "fdatasync", name);
+    }
+    for (const [index, { versions, isLost }] of inode.pending) {
+      if (isLost) continue;
+      inode.safeBlocks[index] = versions.at(-1);
+      inode.pending.delete(index);
+    }
+    inode.safeSize = inode.size;
+    inode.pendingSizes = [];
+    this.#end("sync", name);
+  }
+
+  truncate(name: string, inode: Inode, bytes: number): void {
+    this.#begin("truncate", name, bytes);
+    truncateInode(inode, bytes);
+    this.#end("truncate", name, bytes);
+  }
+
+  /** What a file is called now: it may have been renamed since it was opened. */
+  nameOf(inode: Inode, opened: string): string {
+    if (this.#names.get(opened) === inode) return opened;
+    for (const [name, other] of this.#names) if (other === inode) return name;
+    return opened;
+  }
+
+  // ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #fault(kind: OperationKind, name: string, position = 0, bytes = 0): Fault | undefined {
+    return this.before({ kind, name, position, bytes });
+  }
+
+  #begin(kind: OperationKind, name: string, position = 0, bytes = 0): void {
+    const fault = this.#fault(kind, name, position, bytes);
+    if (fault !== undefined) throw systemError(fault.code ?? "EIO", kind, name);
+  }
+
+  #end(kind: OperationKind, name: string, position = 0, bytes = 0): void {
+    this.after({ kind, name, position, bytes });
+  }
+
+  #change(directory: string, names: EntryChange["names"]): void {
+    const change = { directory, names };
+    apply(change, this.#names);
+    this.#changes.push(change);
+  }
+
+  #bury(inode: Inode | undefined): void {
+    if (inode !== undefined) this.#stale = inode.blocks.map((block) => block ?? ZEROS);
+  }
+
+  /** Every file that may exist after a power cut or exists now. */
+  #inodes(): Set<Inode> {
+    const inodes = new Set([...this.#safeNames.values(), ...this.#names.values()]);
+    for (const { names } of this.#changes) for (const [, inode] of names) if (inode !== undefined) inodes.add(inode);
+    return inodes;
+  }
+
+  #blocksUsed(): number {
+    let used = 0;
+    for (const inode of this.#names.values()) for (const block of inode.blocks) if (block !== undefined) used += 1;
+    return used;
+  }
+
+  #decide(before: Block | undefined, versions: readonly Block[], value: number, index: number): Block | undefined {
+    if (value === 0) return before;
+    if (value === STALE_BLOCK) return before ?? this.#stale[index];
+    const version = versions[(value & 0xff) - 1] as Block;
+    const sectors = value >> 8;
+    return sectors === 0 ? version : mix(before ?? ZEROS, version, sectors);
+  }
+}
+
+class SimulatedFile implements StorageFile {
+  readonly #storage: SimulatedStorage;
+  readonly #name: string;
+  readonly #inode: Inode;
+
+  constructor(storage: SimulatedStorage, name: string, inode: Inode) {
+    this.#storage = storage;
+    this.#name = name;
+    this.#inode = inode;
+  }
+
+  write(buffers: readonly Uint8Array[], position: number): number {
+    return this.#storage.write(this.#current(), this.#inode, buffers, position);
+  }
+
+  read(buffer: Uint8Array, length: number, position: number): number {
+    return this.#storage.read(this.#current(), this.#inode, buffer, length, position);
+  }
+
+  sync(): void {
+    this.#storage.sync(this.#current(), this.#inode);
+  }
+
+  size(): number {
+    return this.#inode.size;
+  }
+
+  truncate(bytes: number): void {
+    this.#storage.truncate(this.#current(), this.#inode, bytes);
+  }
+
+  close(): void {
+    // Memory needs no closing.
+  }
+
+  #current(): string {
+    return this.#storage.nameOf(this.#inode, this.#name);
+  }
+}
+
+/** The error that Node would throw. */
+export function systemError(code: keyof typeof ERRNO, syscall: string, name: string): Error {
+  return Object.assign(new Error(`${code}: simulated, ${syscall} '${name}'`), { code, errno: -ERRNO[code], syscall });
+}
+
+// ── names ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function directoryOf(name: string): string {
+  return name.includes("/") ? name.slice(0, name.lastIndexOf("/")) : "";
+}
+
+function apply(change: EntryChange, names: Map<string, Inode>): void {
+  for (const [name, inode] of change.names) {
+    if (inode === undefined) names.delete(name);
+    else names.set(name, inode);
+  }
+}
+
+function dependsOn(later: EntryChange, earlier: EntryChange): boolean {
+  return later.names.some(([name, inode]) =>
+    earlier.names.some(
+      ([otherName, other]) =>
+        name === otherName || directoryOf(name) === otherName || (inode !== undefined && inode === other),
+    ),
+  );
+}
+
+function hasDirectory(name: string, names: ReadonlyMap<string, Inode>): boolean {
+  const directory = directoryOf(name);
+  return directory === "" || names.has(directory);
+}
+
+// ── files ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function emptyInode(isDirectory: boolean): Inode {
+  return { isDirectory, blocks: [], size: 0, safeBlocks: [], safeSize: 0, pending: new Map(), pendingSizes: [] };
+}
+
+function copyInode(inode: Inode): Inode {
+  const pending = new Map(
+    [...inode.pending].map(([index, { versions, isLost }]) => [index, { versions: [...versions], isLost }]),
+  );
+  return {
+    ...inode,
+    blocks: [...inode.blocks],
+    safeBlocks: [...inode.safeBlocks],
+    pending,
+    pendingSizes: [...inode.pendingSizes],
+  };
+}
+
+function settle(inode: Inode): void {
+  inode.safeBlocks = [...inode.blocks];
+  inode.safeSize = inode.size;
+  inode.pending.clear();
+  inode.pendingSizes = [];
+}
+
+/** Writes `bytes` of `buffers` as far as `room` for new blocks allows; returns how many. */
+function writeInode(
+  inode: Inode,
+  buffers: readonly Uint8Array[],
+  position: number,
+  bytes: number,
+  room: number,
+): number {
+  const source = buffers.length === 1 ? (buffers[0] as Uint8Array) : Buffer.concat(buffers as Uint8Array[]);
+  let free = room;
+  let done = 0;
+  while (done < bytes) {
+    const index = Math.floor((position + done) / BLOCK_BYTES);
+    const at = (position + done) % BLOCK_BYTES;
+    const part = source.subarray(done, Math.min(bytes, done + BLOCK_BYTES - at));
+    const old = inode.blocks[index];
+    if (old === undefined) free -= 1;
+    if (free < 0) break;
+    const block = new Uint8Array(old ?? ZEROS);
+    block.set(part, at);
+    putBlock(inode, index, block);
+    done += part.length;
+  }
+  if (done > 0 && position + done > inode.size) resize(inode, position + done);
+  return done;
+}
+
+function readInode(inode: Inode, buffer: Uint8Array, length: number, position: number): number {
+  const bytes = Math.max(0, Math.min(length, inode.size - position));
+  for (let done = 0; done < bytes;) {
+    const index = Math.floor((position + done) / BLOCK_BYTES);
+    const at = (position + done) % BLOCK_BYTES;
+    const part = (inode.blocks[index] ?? ZEROS).subarray(at, Math.min(BLOCK_BYTES, at + bytes - done));
+    buffer.set(part, done);
+    done += part.length;
+  }
+  return bytes;
+}
+
+function putBlock(inode: Inode, index: number, block: Block | undefined): void {
+  inode.blocks[index] = block;
+  const pending = inode.pending.get(index);
+  if (pending === undefined) {
+    inode.pending.set(index, { versions: [block ?? ZEROS], isLost: false });
+  } else {
+    pending.versions.push(block ?? ZEROS);
+    pending.isLost = false;
+  }
+}
+
+function resize(inode: Inode, size: number): void {
+  inode.size = size;
+  inode.pendingSizes.push(size);
+}
+
+function truncateInode(inode: Inode, bytes: number): void {
+  resize(inode, bytes);
+  const kept = Math.ceil(bytes / BLOCK_BYTES);
+  for (let index = kept; index < inode.blocks.length; index += 1) putBlock(inode, index, undefined);
+  inode.blocks.length = Math.min(inode.blocks.length, kept);
+  if (bytes % BLOCK_BYTES !== 0 && inode.blocks[kept - 1] !== undefined) {
+    const last = new Uint8Array(inode.blocks[kept - 1] as Block);
+    last.fill(0, bytes % BLOCK_BYTES);
+    putBlock(inode, kept - 1, last);
+  }
+}
+
+/** Blocks behind the size are gone. */
+function cut(inode: Inode): void {
+  inode.blocks.length = Math.min(inode.blocks.length, Math.ceil(inode.size / BLOCK_BYTES));
+}
+
+function mix(before: Block, after: Block, sectors: number): Block {
+  const block = new Uint8Array(before);
+  for (let sector = 0; sector < SECTORS; sector += 1) {
+    if ((sectors & (1 << sector)) === 0) continue;
+    const start = sector * SECTOR_BYTES;
+    block.set(after.subarray(start, start + SECTOR_BYTES), start);
+  }
+  return block;
+}
+
+// ── comparing ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+const fingerprints = new WeakMap<Block, string>();
+
+/** Two different polynomials over the words of a block: 64 bits, enough to tell the states of a test apart. */
+function fingerprintOf(block: Block): string {
+  let known = fingerprints.get(block);
+  if (known !== undefined) return known;
+  const words = new Int32Array(block.buffer, block.byteOffset, BLOCK_BYTES / 4);
+  let first = 0;
+  let second = 0;
+  for (const word of words) {
+    first = (Math.imul(first, 0x01000193) ^ word) | 0;
+    second = (Math.imul(second ^ word, 0x5bd1e995) + 1) | 0;
+  }
+  known = `${(first >>> 0).toString(36)}.${(second >>> 0).toString(36)}`;
+  fingerprints.set(block, known);
+  return known;
+}

@@ -1,0 +1,95 @@
+/**
+ * The one seam through which the journal touches files, so that tests can put a simulated disk in its place.
+ *
+ * All calls are synchronous (they run on threads of the journal's own) and throw the system's error.
+ */
+import { getSystemErrorName } from "node:util";
+
+export interface Storage {
+  /** Names in the directory. */
+  list(): string[];
+  open(name: string, mode: OpenMode): StorageFile;
+  /** Atomic; durable after `syncDirectory`. */
+  rename(from: string, to: string): void;
+  remove(name: string): void;
+  /** Creates a directory below this one if there is none. */
+  makeDirectory(name: string): void;
+  /** Makes creations, renames and removals durable, in the directory itself or in one below it. */
+  syncDirectory(name?: string): void;
+}
+
+/** A storage as a plain value, from which every thread of a journal makes its own: a real directory, or what a module gives. */
+export type StorageSource =
+  | { readonly directory: string }
+  /** Made by `memoryStorage()`: nothing on a disk, for tests of programs that use a journal. */
+  | { readonly memory: SharedArrayBuffer }
+  /** `openStorage(data)` is an export of the module `url`, a file URL as text; `data` must be cloneable. */
+  | { readonly url: string; readonly data: unknown };
+
+export interface StorageModule {
+  readonly openStorage: (data: unknown) => Storage;
+}
+
+/** `create` fails if there is such a file; `replace` makes it empty. */
+export type OpenMode = "read" | "write" | "create" | "replace";
+
+export interface StorageFile {
+  /** Writes some of the bytes, at least one, and returns how many: fewer than asked is no error. */
+  write(buffers: readonly Uint8Array[], position: number): number;
+  /** Reads up to `length` bytes into `buffer[0…]`; returns how many, 0 at the end of the file. */
+  read(buffer: Uint8Array, length: number, position: number): number;
+  /** Makes written data durable (fdatasync). After a failure nothing is known about the data, and a second call proves nothing. */
+  sync(): void;
+  size(): number;
+  truncate(bytes: number): void;
+  close(): void;
+}
+
+const ENOSPC = 28;
+/** Linux's number; libuv has no name for it. */
+const EDQUOT = 122;
+
+/** Whether an error number says that there is no space, which passes, other than what a broken disk says. */
+export function isNoSpace(errno: number): boolean {
+  return Math.abs(errno) === ENOSPC || Math.abs(errno) === EDQUOT;
+}
+
+export function isDiskFull(thrown: unknown): boolean {
+  return isNoSpace((thrown as { errno?: number }).errno ?? 0);
+}
+
+/** Such as "EIO". */
+export function errnoName(errno: number): string {
+  return Math.abs(errno) === EDQUOT ? "EDQUOT" : getSystemErrorName(-Math.abs(errno));
+}
+
+/**
+ * Writes all bytes. A short write is continued: Node reports one without an error when the disk ran full halfway, and only
+ * the next call throws the reason.
+ */
+export function writeFully(file: StorageFile, buffers: readonly Uint8Array[], position: number): void {
+  let rest = buffers;
+  let at = position;
+  for (;;) {
+    let written = file.write(rest, at);
+    at += written;
+    let whole = 0;
+    while (whole < rest.length && written >= (rest[whole] as Uint8Array).length) {
+      written -= (rest[whole] as Uint8Array).length;
+      whole += 1;
+    }
+    if (whole === rest.length) return;
+    rest = [(rest[whole] as Uint8Array).subarray(written), ...rest.slice(whole + 1)];
+  }
+}
+
+/** Reads up to `length` bytes, fewer only at the end of the file. */
+export function readFully(file: StorageFile, buffer: Uint8Array, length: number, position: number): number {
+  let done = 0;
+  while (done < length) {
+    const read = file.read(buffer.subarray(done), length - done, position + done);
+    if (read === 0) break;
+    done += read;
+  }
+  return done;
+}

@@ -1,0 +1,2 @@
+export { Counters } from "./counters.ts";
+export { Histogram, HISTOGRAM_BYTES, type HistogramSummary } from "./histogram.ts";

@@ -1,0 +1,69 @@
+export type { MillraceError } from "@millrace/base";
+export { isMillraceError } from "@millrace/base";
+export {
+  Barrier,
+  Claim,
+  Cond,
+  Hold,
+  locksHeld,
+  Mutex,
+  type MutexOptions,
+  Once,
+  Permit,
+  RWHold,
+  RWMutex,
+  Semaphore,
+  type SyncHandle,
+  WaitGroup,
+  type WaitGroupResult,
+  type WaitOptions,
+  watchThread,
+} from "@millrace/atomics-sync";
+export {
+  after,
+  Chan,
+  otherwise,
+  receive,
+  type Received,
+  select,
+  selectAsync,
+  type SelectCase,
+  type Selected,
+  type SelectOptions,
+  send,
+} from "@millrace/channels";
+// `Context` is what a handler gets; Go's context has another name here.
+export {
+  background,
+  Context as CancelContext,
+  type ContextHandle,
+  Scope,
+  withCancel,
+  withDeadline,
+  withTimeout,
+  withValue,
+} from "@millrace/context";
+export type {
+  Acknowledgement,
+  DeliveredRecord,
+  IntakeOptions,
+  IntakeStats,
+  Publish,
+  PublishOptions,
+} from "@millrace/intake";
+export type { BlockingCallOptions, BlockingOptions, BlockingRun, BlockingStats } from "@millrace/pool";
+export type {
+  ChromeTrace,
+  ParallelMap,
+  ParallelReduce,
+  Run,
+  RunMany,
+  RunManyOptions,
+  RunOptions,
+  SchedulerStats,
+  TaskContext as Context,
+  TaskGroup,
+} from "@millrace/scheduler";
+export { errors } from "./errors.ts";
+export { type Millrace, type MillraceOptions, type MillraceStats, open } from "./open.ts";
+export { TRACE_ENVIRONMENT, TRACE_RECORDS_DEFAULT, TRACE_RECORDS_MAX } from "./trace-file.ts";

@@ -1,0 +1,211 @@
+/**
+ * `open()`: worker threads for a module of handlers, and with a journal also the intake.
+ */
+import { custom, type MillraceError, optional, resolveOptions, type Rules } from "@millrace/base";
+import { Intake, intakeError, type IntakeOptions, type IntakeStats, type Publish } from "@millrace/intake";
+import { Blocking, type BlockingOptions, type BlockingRun, type BlockingStats } from "@millrace/pool";
+import {
+  type ChromeTrace,
+  chromeTrace,
+  type Handler,
+  moduleUrl,
+  type ParallelMap,
+  type ParallelReduce,
+  readTrace,
+  type Run,
+  type RunMany,
+  Scheduler,
+  type SchedulerOptions,
+  type SchedulerStats,
+} from "@millrace/scheduler";
+import { TraceFile, traceRequest } from "./trace-file.ts";
+
+export interface MillraceOptions extends Omit<SchedulerOptions, "guests" | "headerReader"> {
+  /** Where records are kept, and how. Leave it out for parallel calls only: nothing touches the disk then. */
+  readonly journal?: IntakeOptions;
+  /** The threads of `mill.blocking`; none is started before its first call. */
+  readonly blocking?: BlockingOptions;
+  /** Told when the journal or its delivery has stopped for good (a failed disk, for instance): restart the process. */
+  readonly onFailure?: (error: MillraceError) => void;
+}
+
+export interface MillraceStats {
+  readonly scheduler: SchedulerStats;
+  readonly blocking: BlockingStats;
+  /** Undefined without a journal. */
+  readonly intake: IntakeStats | undefined;
+}
+
+/** A running runtime. */
+export interface Millrace<Handlers = Record<string, Handler>> {
+  /** Calls a handler on a worker thread: `await mill.run.settle(payment)`. */
+  readonly run: Run<Handlers>;
+  /** Many calls of one handler at once: `await mill.runMany.settle(payments)`; the results in order. */
+  readonly runMany: RunMany<Handlers>;
+  /** A handler applied to each of a list, many values to a task: `await mill.parallelMap.parse(lines)`. */
+  readonly parallelMap: ParallelMap<Handlers>;
+  /** A list joined into one value by a handler that takes pairs: `await mill.parallelReduce.sum(numbers)`. */
+  readonly parallelReduce: ParallelReduce<Handlers>;
+  /**
+   * Calls a handler on a thread of an elastic pool instead: for long synchronous work, native addons, blocking I/O. A call that is
+   * cancelled ends its thread. `context.machine` is -1 there.
+   */
+  readonly blocking: BlockingRun<Handlers>;
+  /**
+   * Publishes a record: resolves when it is on disk; the handler gets it afterwards, again after a crash, at least once. Rejects with
+   * `ERR_JOURNAL_UNCERTAIN` when nobody knows whether it was stored, with any other code when it certainly was not.
+   */
+  readonly publish: Publish<Handlers>;
+  readonly handlerNames: readonly string[];
+  stats(): MillraceStats;
+  /** What was recorded so far with the option `trace`, as a document for ui.perfetto.dev; undefined without it. */
+  trace(): ChromeTrace | undefined;
+  /** Resolves when every record that was acknowledged is finished or dead. */
+  drain(options?: { readonly signal?: AbortSignal }): Promise<void>;
+  /** Takes nothing more, finishes what runs, ends the threads. Records that were not delivered stay for the next opening. */
+  close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** The options of this function's own; everything else belongs to the scheduler and is checked there. */
+const rules = {
+  journal: optional(
+    custom("an object", (value): value is IntakeOptions => typeof value === "object" && value !== null),
+  ),
+  blocking: optional(
+    custom("an object", (value): value is BlockingOptions => typeof value === "object" && value !== null),
+  ),
+  onFailure: optional(
+    custom("a function", (value): value is (error: MillraceError) => void => typeof value === "function"),
+  ),
+} satisfies Rules;
+
+/**
+ * Starts a runtime. Throws `ERR_INVALID_OPTION`, `ERR_HANDLER_MODULE`, and with a journal `ERR_JOURNAL_LOCKED`,
+ * `ERR_JOURNAL_STORAGE`, `ERR_JOURNAL_DAMAGED`, `ERR_JOURNAL_VERSION`.
+ */
+export async function open<Handlers = Record<string, Handler>>(given: MillraceOptions): Promise<Millrace<Handlers>> {
+  const { journal, blocking, onFailure, ...schedulerOptions } = given;
+  const options = resolveOptions("open", rules, { journal, blocking, onFailure });
+  Blocking.checkOptions(options.blocking);
+  const request = traceRequest(process.env);
+  const forScheduler =
+    request === undefined
+      ? schedulerOptions
+      : { ...schedulerOptions, trace: schedulerOptions.trace || request.records };
+  const runtime = (scheduler: Scheduler<Handlers>, intake: Intake<Handlers> | undefined): Runtime<Handlers> =>
+    new Runtime(
+      scheduler,
+      new Blocking(moduleUrl(schedulerOptions.handlers), scheduler.handlerNames, options.blocking),
+      intake,
+      // A request sets the option.
+      request === undefined ? undefined : new TraceFile(request, () => traceOf(scheduler) as ChromeTrace),
+    );
+  if (options.journal === undefined) return runtime(await Scheduler.open<Handlers>(forScheduler), undefined);
+  const thread = Intake.reserveThread();
+  const opening = Scheduler.open<Handlers>({ ...forScheduler, guests: [thread], headerReader: Intake.headerReader });
+  const guest = opening.then((scheduler) => scheduler.submitterHandle(0));
+  try {
+    const intake = await Intake.open<Handlers>(options.journal, thread, guest, options.onFailure ?? warn);
+    return runtime(await opening, intake);
+  } catch (thrown) {
+    await opening.then(
+      (scheduler) => scheduler.terminate(),
+      () => {},
+    );
+    throw thrown;
+  }
+}
+
+function traceOf<Handlers>(scheduler: Scheduler<Handlers>): ChromeTrace | undefined {
+  const rings = scheduler.traceRings;
+  return rings === undefined ? undefined : chromeTrace(rings, readTrace(rings), scheduler.handlerNames);
+}
+
+function warn(error: MillraceError): void {
+  process.emitWarning(error);
+}
+
+class Runtime<Handlers> implements Millrace<Handlers> {
+  readonly #scheduler: Scheduler<Handlers>;
+  readonly #blocking: Blocking<Handlers>;
+  readonly #intake: Intake<Handlers> | undefined;
+  readonly #traceFile: TraceFile | undefined;
+  readonly run: Run<Handlers>;
+  readonly blocking: BlockingRun<Handlers>;
+  readonly runMany: RunMany<Handlers>;
+  readonly parallelMap: ParallelMap<Handlers>;
+  readonly parallelReduce: ParallelReduce<Handlers>;
+  /** Records wait to be delivered: the process stays until it is told to close. */
+  readonly #keepAlive: NodeJS.Timeout | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(
+    scheduler: Scheduler<Handlers>,
+    blocking: Blocking<Handlers>,
+    intake: Intake<Handlers> | undefined,
+    traceFile: TraceFile | undefined,
+  ) {
+    this.#scheduler = scheduler;
+    this.#blocking = blocking;
+    this.#intake = intake;
+    this.#traceFile = traceFile;
+    this.run = scheduler.run;
+    this.blocking = blocking.run;
+    this.runMany = scheduler.runMany;
+    this.parallelMap = scheduler.parallelMap;
+    this.parallelReduce = scheduler.parallelReduce;
+    if (intake !== undefined) this.#keepAlive = setInterval(() => {}, 2 ** 30);
+  }
+
+  get publish(): Publish<Handlers> {
+    return this.#theIntake("publish").publish;
+  }
+
+  get handlerNames(): readonly string[] {
+    return this.#scheduler.handlerNames;
+  }
+
+  stats(): MillraceStats {
+    return {
+      scheduler: this.#scheduler.stats(),
+      blocking: this.#blocking.stats(),
+      intake: this.#intake?.stats(),
+    };
+  }
+
+  trace(): ChromeTrace | undefined {
+    return traceOf(this.#scheduler);
+  }
+
+  async drain(options?: { readonly signal?: AbortSignal }): Promise<void> {
+    await this.#theIntake("drain").drain(options);
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #close(): Promise<void> {
+    try {
+      await this.#intake?.close();
+    } finally {
+      await Promise.all([this.#scheduler.close(), this.#blocking.close()]);
+      this.#traceFile?.write();
+      clearInterval(this.#keepAlive);
+    }
+  }
+
+  #theIntake(what: string): Intake<Handlers> {
+    if (this.#intake !== undefined) return this.#intake;
+    throw intakeError(
+      "ERR_INTAKE_ABSENT",
+      `${what} needs the option "journal": this runtime was opened for parallel calls only`,
+    );
+  }
+}

@@ -1,0 +1,89 @@
+/**
+ * Traces of a program that knows nothing of it: with MILLRACE_TRACE_DIRECTORY in the environment, every runtime of the process records
+ * and leaves a file there, in the format of `chromeTrace`. `millrace trace record` sets it.
+ *
+ * The file is written when the runtime is closed, when the process ends without that, or after MILLRACE_TRACE_SECONDS; once.
+ */
+import { renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { custom, optional, powerOfTwo, resolveOptions, type Rules } from "@millrace/base";
+import type { ChromeTrace } from "@millrace/scheduler";
+
+/** Names of the variables. */
+export const TRACE_ENVIRONMENT = {
+  directory: "MILLRACE_TRACE_DIRECTORY",
+  /** Records kept per thread, a power of two. */
+  records: "MILLRACE_TRACE_RECORDS",
+  seconds: "MILLRACE_TRACE_SECONDS",
+} as const;
+
+/** What the environment asks for. */
+export interface TraceRequest {
+  readonly directory: string;
+  readonly records: number;
+  readonly seconds: number | undefined;
+}
+
+/** 2 MiB per thread: some tenths of a second at full speed. */
+export const TRACE_RECORDS_DEFAULT: number = 2 ** 16;
+/** As the scheduler's option `trace`. */
+export const TRACE_RECORDS_MAX: number = 2 ** 20;
+const SECONDS_MAX = 86_400;
+
+/** Undefined when nobody asked. Throws `ERR_INVALID_OPTION`. */
+export function traceRequest(environment: NodeJS.ProcessEnv): TraceRequest | undefined {
+  const directory = environment[TRACE_ENVIRONMENT.directory];
+  if (directory === undefined || directory === "") return undefined;
+  const number = (name: string): number | undefined => (environment[name] ? Number(environment[name]) : undefined);
+  const given = {
+    [TRACE_ENVIRONMENT.records]: number(TRACE_ENVIRONMENT.records),
+    [TRACE_ENVIRONMENT.seconds]: number(TRACE_ENVIRONMENT.seconds),
+  };
+  const options = resolveOptions("environment", rules, given);
+  return {
+    directory,
+    records: options[TRACE_ENVIRONMENT.records],
+    seconds: options[TRACE_ENVIRONMENT.seconds],
+  };
+}
+
+const rules = {
+  [TRACE_ENVIRONMENT.records]: powerOfTwo(2, TRACE_RECORDS_MAX, TRACE_RECORDS_DEFAULT),
+  [TRACE_ENVIRONMENT.seconds]: optional(
+    custom(
+      "a number of seconds above 0",
+      (value): value is number => (value as number) > 0 && (value as number) <= SECONDS_MAX,
+    ),
+  ),
+} satisfies Rules;
+
+/** Files of one process have numbers. */
+let filesWritten = 0;
+
+/** Writes the trace once, whatever comes first: `write`, the end of the process, the time that the request gives. */
+export class TraceFile {
+  readonly #request: TraceRequest;
+  readonly #read: () => ChromeTrace;
+  readonly #timer: NodeJS.Timeout | undefined;
+  readonly #onExit = (): void => this.write();
+  #isWritten = false;
+
+  constructor(request: TraceRequest, read: () => ChromeTrace) {
+    this.#request = request;
+    this.#read = read;
+    process.once("exit", this.#onExit);
+    if (request.seconds !== undefined) this.#timer = setTimeout(() => this.write(), request.seconds * 1000).unref();
+  }
+
+  write(): void {
+    if (this.#isWritten) return;
+    this.#isWritten = true;
+    process.off("exit", this.#onExit);
+    clearTimeout(this.#timer);
+    filesWritten += 1;
+    const file = join(this.#request.directory, `trace-${process.pid}-${filesWritten}.json`);
+    // Under another name first: who waits for the file must not read half of it.
+    writeFileSync(`${file}.part`, JSON.stringify(this.#read()));
+    renameSync(`${file}.part`, file);
+  }
+}

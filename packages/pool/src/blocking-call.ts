@@ -1,0 +1,85 @@
+/** One blocking call, from the moment it was made until its promise is settled. */
+import type { Transferable } from "node:worker_threads";
+import { errorFactory } from "@millrace/base";
+import { schedulerErrors } from "@millrace/scheduler";
+import type { BlockingAnswer, BlockingRequest } from "./blocking-task.ts";
+import { unpack } from "./packed.ts";
+
+export class BlockingCall {
+  readonly request: BlockingRequest;
+  readonly transferList: Transferable[];
+  readonly #resolve: (value: unknown) => void;
+  readonly #reject: (error: unknown) => void;
+  /** Tells piscina to end the thread; only for calls that can be cancelled. */
+  readonly #controller: AbortController | undefined;
+  readonly #signal: AbortSignal | undefined;
+  readonly #onAbort = (): void => this.cancel(abortError(this.request, this.#signal?.reason));
+  readonly #timer: NodeJS.Timeout | undefined;
+  /** Told when the call is cancelled before it was started. */
+  onCancel: () => void = () => {};
+
+  constructor(
+    request: BlockingRequest,
+    transferList: Transferable[],
+    signal: AbortSignal | undefined,
+    timeoutMs: number | undefined,
+    resolve: (value: unknown) => void,
+    reject: (error: unknown) => void,
+  ) {
+    this.request = request;
+    this.transferList = transferList;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#signal = signal;
+    if (signal !== undefined || timeoutMs !== undefined) this.#controller = new AbortController();
+    signal?.addEventListener("abort", this.#onAbort, { once: true });
+    if (timeoutMs !== undefined)
+      this.#timer = setTimeout(() => this.cancel(timeoutError(request, timeoutMs)), timeoutMs);
+  }
+
+  /** Undefined: it can't be cancelled. */
+  get signal(): AbortSignal | undefined {
+    return this.#controller?.signal;
+  }
+
+  answer({ ok, outcome }: BlockingAnswer): void {
+    this.#release();
+    try {
+      const value = unpack(outcome);
+      if (ok) this.#resolve(value);
+      else this.#reject(value);
+    } catch (thrown) {
+      this.#reject(thrown);
+    }
+  }
+
+  fail(error: unknown): void {
+    this.#release();
+    this.#reject(error);
+  }
+
+  /** Rejects the call at once; if it runs, its thread is ended. */
+  cancel(reason: unknown): void {
+    this.fail(reason);
+    this.#controller?.abort();
+    this.onCancel();
+  }
+
+  #release(): void {
+    clearTimeout(this.#timer);
+    this.#signal?.removeEventListener("abort", this.#onAbort);
+  }
+}
+
+const schedulerError = errorFactory(schedulerErrors);
+
+/** As a call by `run` that is aborted. */
+export function abortError({ handler }: Pick<BlockingRequest, "handler">, cause: unknown): Error {
+  return schedulerError("ERR_TASK_ABORTED", `blocking.${handler} was aborted`, { cause, details: { handler } });
+}
+
+function timeoutError({ handler }: BlockingRequest, timeoutMs: number): Error {
+  return schedulerError("ERR_TASK_TIMEOUT", `blocking.${handler} was not over within ${timeoutMs} ms`, {
+    details: { handler, timeoutMs },
+  });
+}

@@ -1,0 +1,54 @@
+/**
+ * What a thread of the blocking pool runs: piscina loads this module and calls `blockingTask`.
+ *
+ * A handler's error is part of the answer, so that it crosses as it does for `run`; whatever piscina itself rejects with is then
+ * about the thread.
+ */
+import { move } from "piscina";
+import { type Handler, type LoadedHandlers, loadHandlers } from "@millrace/scheduler";
+import { blockingContext, NO_MACHINE } from "./blocking-context.ts";
+import { buffersOf, pack, type Packed, packError, unpack } from "./packed.ts";
+
+export interface BlockingRequest {
+  /** The module with the handlers. */
+  readonly url: string;
+  readonly handler: string;
+  readonly argument: Packed;
+  /** Unix time in ms at which the call is given up. */
+  readonly deadlineMs: number | undefined;
+}
+
+export interface BlockingAnswer {
+  readonly ok: boolean;
+  readonly outcome: Packed;
+}
+
+/** One module per pool; the promise, so that it is loaded and initialised once. */
+let loading: Promise<LoadedHandlers> | undefined;
+
+export async function blockingTask(request: BlockingRequest): Promise<BlockingAnswer> {
+  const answer = await answerTo(request);
+  const buffers = buffersOf(answer.outcome);
+  if (buffers.length === 0) return answer;
+  return move({
+    [Symbol.for("Piscina.transferable")]: buffers,
+    [Symbol.for("Piscina.valueOf")]: answer,
+  } as never) as unknown as BlockingAnswer;
+}
+
+async function answerTo(request: BlockingRequest): Promise<BlockingAnswer> {
+  try {
+    loading ??= load(request.url);
+    const handler = (await loading).handlers.get(request.handler) as Handler;
+    const result: unknown = await handler(unpack(request.argument), blockingContext(request.deadlineMs));
+    return { ok: true, outcome: pack(result) };
+  } catch (thrown) {
+    return { ok: false, outcome: packError(thrown) };
+  }
+}
+
+async function load(url: string): Promise<LoadedHandlers> {
+  const loaded = await loadHandlers(url);
+  await loaded.initialize?.({ machine: NO_MACHINE });
+  return loaded;
+}

@@ -1,0 +1,290 @@
+/**
+ * Whole calls on threads of their own: for long synchronous work, native addons and blocking I/O, which would hold up a processor
+ * and everything in its queue.
+ *
+ * The threads are piscina's: it starts them when calls wait, ends them when they are idle, and ends the one whose call is cancelled.
+ * The queue is ours, and piscina is handed at most as many calls as it may have threads. Left to its own queue, piscina 5.3 forgets to
+ * replace a thread that died or was aborted while calls wait (with minThreads 0 they then wait for ever).
+ *
+ * Not safe to share: belongs to the thread that made it.
+ */
+import { availableParallelism } from "node:os";
+import type { ResourceLimits, Transferable } from "node:worker_threads";
+import type { Piscina } from "piscina";
+import {
+  custom,
+  errorFactory,
+  integer,
+  optional,
+  resolveOptions,
+  type Resolved,
+  type Rules,
+  workerUrl,
+} from "@millrace/base";
+import { bindHandlers, type Handler, type HandlerName, type ResultOf, schedulerErrors } from "@millrace/scheduler";
+import { abortError, BlockingCall } from "./blocking-call.ts";
+import type { BlockingAnswer } from "./blocking-task.ts";
+import { poolError } from "./errors.ts";
+import { buffersOf, pack } from "./packed.ts";
+
+export interface BlockingOptions {
+  /** Threads that stay once they were started. Default 0. */
+  readonly threadsMin?: number;
+  /** Calls that run at the same time, a thread each. Default twice the available parallelism, at least 4. */
+  readonly threadsMax?: number;
+  /** How long a thread above `threadsMin` waits for a call before it ends. Default 10 s. */
+  readonly idleTimeoutMs?: number;
+  /** Calls that may wait for a thread; one more rejects with `ERR_BLOCKING_FULL`. Default 65536. */
+  readonly queueMax?: number;
+  /** Passed on to each thread, as for `new Worker()`. Default none. */
+  readonly resourceLimits?: ResourceLimits;
+}
+
+/** Options of one blocking call. */
+export interface BlockingCallOptions {
+  /** Rejects the call with `ERR_TASK_ABORTED`. If it runs already, its thread is ended at once and replaced when needed. */
+  readonly signal?: AbortSignal;
+  /** The same after this time, counted from the call, with `ERR_TASK_TIMEOUT`. Default none. */
+  readonly timeoutMs?: number;
+  /** Handed over instead of copied, from the moment of the call. The argument then goes by structured clone. */
+  readonly transferList?: readonly Transferable[];
+}
+
+/** The handlers of a module, as calls on threads of the blocking pool. */
+export type BlockingRun<Handlers> = {
+  readonly [Name in HandlerName<Handlers>]: Handlers[Name] extends (...parameters: infer Parameters) => unknown
+    ? Parameters extends []
+      ? (argument?: undefined, options?: BlockingCallOptions) => Promise<ResultOf<Handlers[Name]>>
+      : undefined extends Parameters[0]
+        ? (argument?: Parameters[0], options?: BlockingCallOptions) => Promise<ResultOf<Handlers[Name]>>
+        : (argument: Parameters[0], options?: BlockingCallOptions) => Promise<ResultOf<Handlers[Name]>>
+    : never;
+};
+
+export interface BlockingStats {
+  readonly threads: number;
+  readonly running: number;
+  readonly waiting: number;
+  /** Calls that are over, whatever their outcome. */
+  readonly completed: number;
+}
+
+/** Longer than any sensible call; what `setTimeout` can take. */
+const TIMEOUT_MS_MAX: number = 2 ** 31 - 1;
+
+/** The defaults: blocking work waits more than it computes, so more threads than cores; 10 s idle as in Tokio's blocking pool; a
+ * queue that a burst fits into and that shows within seconds that calls come faster than they are served. */
+const rules = {
+  threadsMin: integer(0, 1024, 0),
+  threadsMax: integer(1, 1024, () => Math.max(4, 2 * availableParallelism())),
+  idleTimeoutMs: integer(0, TIMEOUT_MS_MAX, 10_000),
+  queueMax: integer(0, 2 ** 24, 2 ** 16),
+  resourceLimits: optional(
+    custom("an object", (value): value is ResourceLimits => typeof value === "object" && value !== null),
+  ),
+} satisfies Rules;
+
+/** With less than 4 MB of heap a thread doesn't fail to start, it takes the process with it (V8 of Node 24). */
+const limitRules = {
+  maxYoungGenerationSizeMb: optional(integer(1, 2 ** 20, 1)),
+  maxOldGenerationSizeMb: optional(integer(4, 2 ** 20, 4)),
+  codeRangeSizeMb: optional(integer(1, 2 ** 20, 1)),
+  stackSizeMb: optional(integer(1, 2 ** 20, 1)),
+} satisfies Rules;
+
+const callRules = {
+  signal: optional(custom("an AbortSignal", (value): value is AbortSignal => value instanceof AbortSignal)),
+  timeoutMs: optional(integer(1, TIMEOUT_MS_MAX, 1)),
+  transferList: optional(custom("a list", (value): value is Transferable[] => Array.isArray(value))),
+} satisfies Rules;
+
+const schedulerError = errorFactory(schedulerErrors);
+
+export class Blocking<Handlers = Record<string, Handler>> {
+  /** Calls by handler name: `await blocking.run.settle(payment)`. */
+  readonly run: BlockingRun<Handlers>;
+  readonly #url: string;
+  readonly #options: Resolved<typeof rules>;
+  /** In the order of the calls; a set, because a call that is cancelled leaves from the middle. */
+  readonly #waiting = new Set<BlockingCall>();
+  readonly #running = new Set<BlockingCall>();
+  #opening: Promise<Piscina> | undefined;
+  #pool: Piscina | undefined;
+  #completed = 0;
+  #isClosed = false;
+  #whenIdle: (() => void) | undefined;
+
+  /** `url` names the module, `names` its handlers. Starts nothing. Throws `ERR_INVALID_OPTION`. */
+  constructor(url: string, names: readonly string[], given?: BlockingOptions) {
+    this.#url = url;
+    this.#options = resolveBlocking(given);
+    this.run = bindHandlers(
+      names,
+      (name) => (argument: unknown, options?: BlockingCallOptions) => this.#call(name, argument, options),
+    ) as BlockingRun<Handlers>;
+  }
+
+  /** Throws `ERR_INVALID_OPTION`, before anything is started. */
+  static checkOptions(given: BlockingOptions | undefined): void {
+    resolveBlocking(given);
+  }
+
+  stats(): BlockingStats {
+    return {
+      threads: this.#pool?.threads.length ?? 0,
+      running: this.#running.size,
+      waiting: this.#waiting.size,
+      completed: this.#completed,
+    };
+  }
+
+  /** Takes no more calls, waits for those under way, ends the threads. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    if (this.#waiting.size + this.#running.size > 0) await new Promise<void>((resolve) => (this.#whenIdle = resolve));
+    await this.#endThreads();
+  }
+
+  /** Ends the threads at once; calls under way reject with `ERR_SCHEDULER_CLOSED`. */
+  async terminate(): Promise<void> {
+    this.#isClosed = true;
+    const error = schedulerError(
+      "ERR_SCHEDULER_CLOSED",
+      "the runtime was terminated before the blocking call was over",
+    );
+    for (const call of this.#waiting) call.cancel(error);
+    for (const call of this.#running) call.cancel(error);
+    await this.#endThreads();
+  }
+
+  #call(name: string, argument: unknown, options: BlockingCallOptions = {}): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      if (this.#isClosed) throw schedulerError("ERR_SCHEDULER_CLOSED", "the runtime is closed");
+      const { signal, timeoutMs, transferList } = resolveOptions(`blocking.${name}`, callRules, options);
+      if (signal?.aborted === true) throw abortError({ handler: name }, signal.reason);
+      if (this.#running.size >= this.#options.threadsMax && this.#waiting.size >= this.#options.queueMax) {
+        throw poolError("ERR_BLOCKING_FULL", `${this.#waiting.size} blocking calls wait for a thread already`, {
+          details: { waiting: this.#waiting.size, threadsMax: this.#options.threadsMax },
+        });
+      }
+      const sent = send(argument, transferList);
+      const deadlineMs = timeoutMs === undefined ? undefined : Date.now() + timeoutMs;
+      const request = { url: this.#url, handler: name, argument: sent.packed, deadlineMs };
+      const call = new BlockingCall(request, sent.transferList, signal, timeoutMs, resolve, reject);
+      call.onCancel = () => this.#leave(call);
+      this.#waiting.add(call);
+      this.#pump();
+    });
+  }
+
+  /** A call that was cancelled; one that runs leaves when piscina has let go of it. */
+  #leave(call: BlockingCall): void {
+    if (!this.#waiting.delete(call)) return;
+    this.#completed += 1;
+    this.#noteIdle();
+  }
+
+  #pump(): void {
+    for (const call of this.#waiting) {
+      if (this.#running.size >= this.#options.threadsMax) return;
+      this.#waiting.delete(call);
+      this.#running.add(call);
+      void this.#start(call);
+    }
+  }
+
+  async #start(call: BlockingCall): Promise<void> {
+    try {
+      const pool = await this.#open();
+      const { transferList, signal = null } = call;
+      call.answer((await pool.run(call.request, { transferList: transferList as never, signal })) as BlockingAnswer);
+    } catch (thrown) {
+      // Without effect on a call that was cancelled: that one is settled.
+      call.fail(deathError(call, thrown));
+    }
+    this.#running.delete(call);
+    this.#completed += 1;
+    this.#pump();
+    this.#noteIdle();
+  }
+
+  #noteIdle(): void {
+    if (this.#waiting.size + this.#running.size === 0) this.#whenIdle?.();
+  }
+
+  #open(): Promise<Piscina> {
+    this.#opening ??= this.#startPool();
+    return this.#opening;
+  }
+
+  async #startPool(): Promise<Piscina> {
+    const { Piscina } = await import("piscina");
+    const { threadsMin, threadsMax, idleTimeoutMs, resourceLimits } = this.#options;
+    const pool = new Piscina({
+      filename: workerUrl("./blocking-task", import.meta.url).href,
+      name: "blockingTask",
+      minThreads: threadsMin,
+      maxThreads: threadsMax,
+      idleTimeout: idleTimeoutMs,
+      recordTiming: false,
+      ...(resourceLimits === undefined ? {} : { resourceLimits }),
+    });
+    // A thread that ends while nothing runs on it concerns nobody, unless it was to serve a call that was handed over.
+    pool.on("error", (error) => this.#checkThreads(pool, error));
+    pool.on("workerDestroy", () => this.#checkThreads(pool, undefined));
+    this.#pool = pool;
+    return pool;
+  }
+
+  /** Threads that can't even start (too little memory, for instance) leave piscina with calls and no thread: begins anew. */
+  #checkThreads(pool: Piscina, cause: unknown): void {
+    // Later: a call that is over makes room for the next, for which piscina starts a thread.
+    setImmediate(() => {
+      if (this.#pool !== pool || pool.threads.length > 0 || this.#running.size === 0) return;
+      this.#pool = undefined;
+      this.#opening = undefined;
+      for (const call of this.#running) call.cancel(deathError(call, cause));
+      // Rejects what it still has, which takes those calls off our list.
+      void pool.destroy();
+    });
+  }
+
+  async #endThreads(): Promise<void> {
+    const pool = await this.#opening;
+    await pool?.destroy();
+  }
+}
+
+function resolveBlocking(given: BlockingOptions = {}): Resolved<typeof rules> {
+  const options = resolveOptions("blocking", rules, given);
+  resolveOptions("blocking", { threadsMin: integer(0, options.threadsMax, 0) }, { threadsMin: options.threadsMin });
+  resolveOptions("blocking.resourceLimits", limitRules, options.resourceLimits);
+  return options;
+}
+
+/** The argument as it is now, and what is handed over with it. */
+function send(argument: unknown, transferList: readonly Transferable[] | undefined): Sent {
+  if (transferList === undefined) {
+    const packed = pack(argument);
+    return { packed, transferList: buffersOf(packed) };
+  }
+  const clone = structuredClone({ argument, transferList }, { transfer: transferList as never });
+  return { packed: { value: clone.argument }, transferList: [...clone.transferList] };
+}
+
+interface Sent {
+  readonly packed: ReturnType<typeof pack>;
+  readonly transferList: Transferable[];
+}
+
+/** Handlers' errors are answers; what piscina rejects with is about the thread. */
+function deathError({ request }: BlockingCall, cause: unknown): Error {
+  return schedulerError(
+    "ERR_MACHINE_DIED",
+    `the thread that ran blocking.${request.handler} ended before the call did`,
+    {
+      cause,
+      details: { handler: request.handler, attempts: 1 },
+    },
+  );
+}

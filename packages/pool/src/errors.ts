@@ -1,0 +1,34 @@
+import { errorFactory, type ErrorFactory, type ErrorTable } from "@millrace/base";
+
+export type PoolErrorCode =
+  | "ERR_BLOCKING_FULL"
+  | "ERR_BLOCKING_CONTEXT"
+  | "ERR_POOL_FULL"
+  | "ERR_POOL_TASK"
+  | "ERR_POOL_UNSUPPORTED";
+
+export const poolErrors: ErrorTable<PoolErrorCode> = {
+  ERR_BLOCKING_FULL: {
+    cause: "More blocking calls wait for a thread than queueMax allows.",
+    cure: "Make fewer at a time, raise threadsMax if they wait rather than compute, or raise queueMax.",
+  },
+  ERR_BLOCKING_CONTEXT: {
+    cause:
+      "A handler that was called through mill.blocking used context.run or context.spawn: it runs outside of the scheduler.",
+    cure: "Call it through mill.run, or let the caller make the other calls.",
+  },
+  ERR_POOL_FULL: {
+    cause: "More tasks of a Pool wait than maxQueue allows.",
+    cure: "Wait for the event drain, or raise maxQueue.",
+  },
+  ERR_POOL_TASK: {
+    cause: "The module that a Pool was told to run exports no function of that name, or no module was named.",
+    cure: "Check `filename` and `name`, in the options of the pool and of run().",
+  },
+  ERR_POOL_UNSUPPORTED: {
+    cause: "Something of Piscina was used that the pool over the scheduler can't do.",
+    cure: "The message says what to use instead; docs/pool.md has the whole list.",
+  },
+};
+
+export const poolError: ErrorFactory<PoolErrorCode> = errorFactory(poolErrors);

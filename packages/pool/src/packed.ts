@@ -1,0 +1,45 @@
+/**
+ * Values on their way to and from a thread of the blocking pool: encoded as for `run`, so that both return the same (a Buffer stays a
+ * Buffer, an error keeps its code). What the codec can't carry and structured clone can (shared memory, ports in a transfer list)
+ * goes as it is.
+ */
+import { decode, encode } from "@millrace/codec";
+import { isMillraceError, messageOf } from "@millrace/base";
+
+export type Packed = { readonly bytes: Uint8Array<ArrayBuffer> } | { readonly value: unknown };
+
+/** Takes the value as it is now. Throws `ERR_VALUE_UNSUPPORTED` with the path to what can't be sent. */
+export function pack(value: unknown): Packed {
+  if (typeof value !== "object" || value === null) {
+    if (typeof value === "number" || typeof value === "boolean" || value === undefined || value === null)
+      return { value };
+  }
+  try {
+    return { bytes: new Uint8Array(encode(value)) };
+  } catch (thrown) {
+    if (!isMillraceError(thrown, "ERR_VALUE_UNSUPPORTED")) throw thrown;
+    try {
+      return { value: structuredClone(value) };
+    } catch {
+      throw thrown;
+    }
+  }
+}
+
+/** As `pack`, for what was thrown: an error that can't be sent whole is sent as its text. */
+export function packError(thrown: unknown): Packed {
+  try {
+    return pack(thrown);
+  } catch {
+    return pack(new Error(messageOf(thrown)));
+  }
+}
+
+export function unpack(packed: Packed): unknown {
+  return "bytes" in packed ? decode(packed.bytes) : packed.value;
+}
+
+/** What may be handed over instead of being copied. */
+export function buffersOf(packed: Packed): ArrayBuffer[] {
+  return "bytes" in packed ? [packed.bytes.buffer] : [];
+}

@@ -1,0 +1,64 @@
+/**
+ * Tasks of one machine that nobody wants the result of any more: the submitter has set CANCEL in their slots, or their time is over.
+ *
+ * Handlers ask (`context.cancelled`), or listen (`context.signal`). For those that listen the machine looks whenever the count of all
+ * cancellations has changed; whoever adds to it wakes the machine afterwards.
+ */
+import type { TaskContext } from "./context.ts";
+import type { Shared } from "./layout.ts";
+import type { TaskTable } from "./task-table.ts";
+
+export class Cancellations {
+  readonly #shared: Shared;
+  readonly #table: TaskTable;
+  /** Contexts with a signal, by slot, and how many tasks had been asked to stop when they were last looked at. */
+  readonly #watched = new Map<number, TaskContext>();
+  #seen = 0;
+
+  constructor(shared: Shared) {
+    this.#shared = shared;
+    this.#table = shared.table();
+  }
+
+  isCancelled(slot: number): boolean {
+    if (this.#table.isAskedToStop(slot)) return true;
+    const deadline = this.#table.deadline(slot);
+    return deadline !== 0 && this.#shared.nowMs() >= deadline;
+  }
+
+  /** Unix time in ms. */
+  deadlineMs(slot: number): number | undefined {
+    const deadline = this.#table.deadline(slot);
+    return deadline === 0 ? undefined : this.#shared.memory.epochMs + deadline;
+  }
+
+  /** `context`, of the task in `slot`, has a signal. */
+  watch(context: TaskContext, slot: number): void {
+    this.#watched.set(slot, context);
+    const deadline = this.#table.deadline(slot);
+    if (deadline === 0) return;
+    const timer = setTimeout(() => context.abort(), Math.max(0, deadline - this.#shared.nowMs()));
+    context.signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
+    timer.unref();
+  }
+
+  /** Its task is over. */
+  forget(slot: number): void {
+    if (this.#watched.size > 0) this.#watched.delete(slot);
+  }
+
+  hasNew(): boolean {
+    return this.#watched.size > 0 && Atomics.load(this.#shared.words, this.#shared.layout.cancels) !== this.#seen;
+  }
+
+  /** Aborts the signals of tasks that were cancelled since the last look. */
+  look(): void {
+    if (!this.hasNew()) return;
+    this.#seen = Atomics.load(this.#shared.words, this.#shared.layout.cancels);
+    for (const [slot, context] of this.#watched) {
+      if (!this.#table.isAskedToStop(slot)) continue;
+      this.#watched.delete(slot);
+      context.abort();
+    }
+  }
+}

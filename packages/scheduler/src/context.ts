@@ -1,0 +1,162 @@
+/** What a handler learns about its task and can do from within it: its second argument. */
+import { Group, type GroupHost } from "./groups.ts";
+import type { Handler } from "./handlers.ts";
+
+/** Reads the header that a submitter attached to a task; named by `SchedulerOptions.headerReader`. */
+export type HeaderReader = (header: Uint8Array) => unknown;
+
+/** What a context needs of the machine. */
+export interface ContextHost extends GroupHost {
+  readonly machine: number;
+  readonly isAsyncPending: boolean;
+  attempt(running: number): number;
+  deadlineMs(slot: number): number | undefined;
+  isCancelled(slot: number): boolean;
+  /** Tells the context when its task is cancelled or out of time. */
+  watch(context: TaskContext, slot: number): void;
+  record(slot: number): unknown;
+  run(name: string, argument: unknown): Promise<unknown>;
+  blocking<T>(body: () => T): T;
+}
+
+/** A result that is sent by message, with these parts transferred instead of copied; made by `TaskContext.transfer`. */
+export class Transferred {
+  readonly value: unknown;
+  readonly list: readonly object[];
+
+  constructor(value: unknown, list: readonly object[]) {
+    this.value = value;
+    this.list = list;
+  }
+}
+
+/** The exports of a module that are handlers. */
+export type HandlerName<Handlers> = {
+  [Name in keyof Handlers]: Name extends "initialize" ? never : Handlers[Name] extends Handler ? Name : never;
+}[keyof Handlers] &
+  string;
+/** What a handler takes, and what it promises. */
+export type ArgumentOf<H> = H extends (argument: infer A, ...rest: never[]) => unknown ? A : undefined;
+export type ResultOf<H> = H extends (...parameters: never[]) => infer Result ? Awaited<Result> : never;
+
+/** Tasks that were spawned together. For the handler that made it, and only while its task runs. */
+export interface TaskGroup<Handlers = Record<string, Handler>> {
+  /** Tasks that are not over yet. */
+  readonly pending: number;
+  /** Adds a task. Cheap: no promise is made. Throws `ERR_HANDLER_UNKNOWN`, `ERR_VALUE_UNSUPPORTED`. */
+  spawn<Name extends HandlerName<Handlers>>(name: Name, argument: ArgumentOf<Handlers[Name]>): void;
+  /**
+   * Waits for all of them, running other tasks meanwhile, and returns their results in the order of the spawns; throws the first
+   * error. Throws `ERR_ASYNC_PENDING` when it would have to block the thread on which one of them, an async handler, is pending: use `done` there.
+   */
+  join(): unknown[];
+  /** As `join`, for async handlers. */
+  done(): Promise<unknown[]>;
+}
+
+export class TaskContext<Handlers = Record<string, Handler>> {
+  readonly #host: ContextHost;
+  readonly #slot: number;
+  readonly #running: number;
+  #isOver = false;
+  #record: unknown;
+  #children: Group | undefined;
+  #controller: AbortController | undefined;
+
+  constructor(host: ContextHost, slot: number, running: number) {
+    this.#host = host;
+    this.#slot = slot;
+    this.#running = running;
+  }
+
+  /** How many times the task was started before; 0 at first. */
+  get attempt(): number {
+    return this.#host.attempt(this.#running);
+  }
+
+  /** The machine (worker thread) that runs the task. */
+  get machine(): number {
+    return this.#host.machine;
+  }
+
+  /** The journal record that this task delivers; undefined for a call by `run`. */
+  get record(): unknown {
+    if (this.#record === undefined && !this.#isOver) this.#record = this.#host.record(this.#slot);
+    return this.#record;
+  }
+
+  /** Unix time in ms at which nobody wants the result any more; undefined without `timeoutMs`. */
+  get deadlineMs(): number | undefined {
+    return this.#isOver ? undefined : this.#host.deadlineMs(this.#slot);
+  }
+
+  /** Whether nobody wants the result any more: the call was aborted, or its time is over. For loops; costs about 10 ns. */
+  get cancelled(): boolean {
+    return this.#isOver || this.#host.isCancelled(this.#slot);
+  }
+
+  /** Aborts when nobody wants the result any more. For async handlers: it fires only in a turn of the event loop. */
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.cancelled) this.#controller.abort();
+      else this.#host.watch(this as unknown as TaskContext, this.#slot);
+    }
+    return this.#controller.signal;
+  }
+
+  /** Calls another handler, on any machine. Await it; an async handler only. */
+  run<Name extends HandlerName<Handlers>>(
+    name: Name,
+    argument: ArgumentOf<Handlers[Name]>,
+  ): Promise<ResultOf<Handlers[Name]>> {
+    return this.#host.run(name, argument) as Promise<ResultOf<Handlers[Name]>>;
+  }
+
+  /** Starts a task whose result nobody needs. This task isn't over before it is, and fails if it does. */
+  spawn<Name extends HandlerName<Handlers>>(name: Name, argument: ArgumentOf<Handlers[Name]>): void {
+    this.#children ??= new Group(this.#host, false);
+    this.#children.spawn(name, argument);
+  }
+
+  /** Waits for everything spawned by `spawn`, running other tasks meanwhile; throws the first error. See `TaskGroup.join`. */
+  join(): void {
+    this.#children?.join();
+  }
+
+  /** A group of tasks whose results are kept. */
+  group(): TaskGroup<Handlers> {
+    return new Group(this.#host, true) as unknown as TaskGroup<Handlers>;
+  }
+
+  /**
+   * Runs `body`, which may block the thread for a while (synchronous I/O, a native addon), and lets another thread have the
+   * processor meanwhile. Throws `ERR_MACHINES_EXHAUSTED` when too many threads block already, `ERR_ASYNC_PENDING` when async handlers
+   * are pending on this thread.
+   */
+  blocking<T>(body: () => T): T {
+    return this.#host.blocking(body);
+  }
+
+  /** A result that can't be encoded, or is better moved: `return context.transfer(port, [port])`. */
+  transfer(value: unknown, list: readonly object[]): unknown {
+    return new Transferred(value, list);
+  }
+
+  // ── for the machine ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** @internal The task is cancelled, or its time is over. */
+  abort(): void {
+    this.#controller?.abort();
+  }
+
+  /** @internal What was spawned and not joined. */
+  get unjoined(): Group | undefined {
+    return this.#children !== undefined && this.#children.needsJoin ? this.#children : undefined;
+  }
+
+  /** @internal */
+  end(): void {
+    this.#isOver = true;
+  }
+}

@@ -1,0 +1,66 @@
+import { errorFactory, type ErrorFactory, type ErrorTable } from "@millrace/base";
+
+export type SchedulerErrorCode =
+  | "ERR_SCHEDULER_CLOSED"
+  | "ERR_CLOSE_ABORTED"
+  | "ERR_HANDLER_MODULE"
+  | "ERR_HANDLER_UNKNOWN"
+  | "ERR_MACHINE_DIED"
+  | "ERR_MACHINES_EXHAUSTED"
+  | "ERR_ASYNC_PENDING"
+  | "ERR_GROUP_AWAITED"
+  | "ERR_TASK_ABORTED"
+  | "ERR_TASK_TIMEOUT"
+  | "ERR_ARENA_FULL";
+
+export const schedulerErrors: ErrorTable<SchedulerErrorCode> = {
+  ERR_SCHEDULER_CLOSED: {
+    cause: "A call was made after close(), or terminate() ended the runtime before the task did.",
+    cure: "Await what you started before you close, and make no calls afterwards.",
+  },
+  ERR_CLOSE_ABORTED: {
+    cause:
+      "The signal given to close() was aborted while tasks were under way; `details.tasks` says which handlers they were in.",
+    cure: "Find out what they wait for, or give them more time.",
+  },
+  ERR_HANDLER_MODULE: {
+    cause:
+      "The module with the handlers could not be loaded in a worker thread, exports no function, or its initialize() threw.",
+    cure: "Check the path or URL and what the module does while it loads; the cause holds its own error.",
+  },
+  ERR_HANDLER_UNKNOWN: {
+    cause: "No handler of that name is exported by the module.",
+    cure: "Correct the name, or export a function under it.",
+  },
+  ERR_MACHINE_DIED: {
+    cause:
+      "The worker thread that ran the task ended: an uncaught error, process.exit(), out of memory, or terminate().",
+    cure: 'Find out from the cause and from `details.crashes` what ended it. Pass `retry: "crash"` for handlers that may safely run twice.',
+  },
+  ERR_MACHINES_EXHAUSTED: {
+    cause: "More handlers wait at the same time (blocking(), locks, channels, joins) than there are spare threads.",
+    cure: "Use the async forms, wait in fewer handlers at once, or raise machinesMax.",
+  },
+  ERR_ASYNC_PENDING: {
+    cause: "A handler would have blocked a thread on which async handlers wait for their event loop.",
+    cure: "Use the async form, or keep handlers that block and handlers that await in separate runtimes.",
+  },
+  ERR_GROUP_AWAITED: {
+    cause: "done() was called on a group of tasks whose end is awaited already.",
+    cure: "Await a group once, or make another group.",
+  },
+  ERR_TASK_ABORTED: {
+    cause: "The call's AbortSignal was aborted before the task was over; `cause` is the signal's reason.",
+    cure: "Nothing, if you aborted it. A handler that had begun goes on until it looks at context.cancelled or context.signal.",
+  },
+  ERR_TASK_TIMEOUT: {
+    cause: "The task was not over within timeoutMs of the call, or within runTimeoutMs of its start.",
+    cure: "Allow more time, run fewer tasks at once, or let the handler end early by context.cancelled or context.signal.",
+  },
+  ERR_ARENA_FULL: {
+    cause: "The arguments or results that are under way need more memory than arenaBytesMax.",
+    cure: "Send smaller values, keep fewer calls under way, or raise arenaBytesMax.",
+  },
+};
+
+export const schedulerError: ErrorFactory<SchedulerErrorCode> = errorFactory(schedulerErrors);

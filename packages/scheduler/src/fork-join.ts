@@ -1,0 +1,132 @@
+/**
+ * A handler applied to many values: the list is cut into a few tasks at first, and a machine that works on one gives half of what is
+ * left to others whenever it sees that somebody has nothing to do (adaptive splitting, as Rayon's). So the pieces stay large while all
+ * are busy, and become small at the end.
+ */
+import type { TaskContext } from "./context.ts";
+import type { Group } from "./groups.ts";
+import type { HandlerEntry } from "./handlers.ts";
+
+/** Pieces per processor that a list is cut into at first. */
+export const PIECES_PER_PROCESSOR = 4;
+/** Fewer values than this are not split any further. */
+const SPLIT_MIN = 2;
+
+/** The argument of a task of this kind. Handlers by number, -1 for none. */
+export interface Items {
+  readonly items: readonly unknown[];
+  /** Applied to each value first. */
+  readonly map: number;
+  /** Joins two neighbours, given as a pair. */
+  readonly reduce: number;
+}
+
+/** What the work needs of its machine. */
+export interface ItemsHost {
+  readonly isSharingWanted: boolean;
+  /** Gives a piece to the others; its outcome comes to the group. */
+  spawnItems(group: Group, items: Items): boolean;
+  newGroup(): Group;
+}
+
+/** The results of all values in order, or the reduced one in a list; a promise where a handler returned one. */
+export function runItems(
+  host: ItemsHost,
+  handlers: readonly HandlerEntry[],
+  given: Items,
+  context: TaskContext,
+): unknown[] | Promise<unknown[]> {
+  const { map, reduce } = given;
+  const mapper = map < 0 ? undefined : (handlers[map] as HandlerEntry);
+  const reducer = reduce < 0 ? undefined : (handlers[reduce] as HandlerEntry);
+  const split = new Split(host, given);
+  const results: unknown[] = [];
+  let hasPromise = false;
+  for (let index = 0; index < split.end; index += 1) {
+    split.maybe(index + 1);
+    const item = given.items[index];
+    const result = mapper === undefined ? item : mapper.call(item, context);
+    if (isThenable(result)) hasPromise = true;
+    if (reducer === undefined || hasPromise || results.length === 0) results.push(result);
+    else {
+      const joined = reducer.call([results.pop(), result], context);
+      if (isThenable(joined)) hasPromise = true;
+      results.push(joined);
+    }
+  }
+  if (hasPromise) return finishAsync(results, reducer, split, context);
+  const all = [...results, ...split.join()];
+  if (reducer === undefined || all.length < 2) return all;
+  let reduced: unknown = all[0];
+  for (let index = 1; index < all.length; index += 1) {
+    reduced = reducer.call([reduced, all[index]], context);
+    if (isThenable(reduced)) return finishAsync([reduced, ...all.slice(index + 1)], reducer, split, context);
+  }
+  return [reduced];
+}
+
+async function finishAsync(
+  results: readonly unknown[],
+  reducer: HandlerEntry | undefined,
+  split: Split,
+  context: TaskContext,
+): Promise<unknown[]> {
+  const [own, others] = await Promise.all([Promise.all(results), split.done()]);
+  const all = [...own, ...others];
+  if (reducer === undefined || all.length < 2) return all;
+  let reduced: unknown = all[0];
+  // One after the other: each needs the one before.
+  // oxlint-disable-next-line no-await-in-loop
+  for (let index = 1; index < all.length; index += 1) reduced = await reducer.call([reduced, all[index]], context);
+  return [reduced];
+}
+
+/** The pieces that were given away, from the end of the list backwards. */
+class Split {
+  readonly #host: ItemsHost;
+  readonly #given: Items;
+  #group: Group | undefined;
+  /** The values from here on were given away. */
+  end: number;
+
+  constructor(host: ItemsHost, given: Items) {
+    this.#host = host;
+    this.#given = given;
+    this.end = given.items.length;
+  }
+
+  /** Gives half of the values from `next` on away if somebody wants them. */
+  maybe(next: number): void {
+    const left = this.end - next;
+    if (left < SPLIT_MIN || !this.#host.isSharingWanted) return;
+    const middle = next + (left >> 1);
+    this.#group ??= this.#host.newGroup();
+    const { items, map, reduce } = this.#given;
+    if (this.#host.spawnItems(this.#group, { items: items.slice(middle, this.end), map, reduce })) this.end = middle;
+  }
+
+  /** Their results, in the order of the values: what was given away last comes first. */
+  join(): unknown[] {
+    return flat(this.#group?.join());
+  }
+
+  async done(): Promise<unknown[]> {
+    return flat(await this.#group?.done());
+  }
+}
+
+function flat(pieces: readonly unknown[] | undefined): unknown[] {
+  return (pieces ?? []).toReversed().flat(1);
+}
+
+function isThenable(value: unknown): boolean {
+  return typeof value === "object" && value !== null && typeof (value as PromiseLike<unknown>).then === "function";
+}
+
+/** Cuts `items` into at most `pieces` parts of nearly the same length. */
+export function cut(items: readonly unknown[], pieces: number): unknown[][] {
+  const count = Math.min(items.length, pieces);
+  return Array.from({ length: count }, (_, piece) =>
+    items.slice(Math.floor((piece * items.length) / count), Math.floor(((piece + 1) * items.length) / count)),
+  );
+}

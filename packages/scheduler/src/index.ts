@@ -1,0 +1,29 @@
+export { type ChromeEvent, type ChromeTrace, chromeTrace, PID } from "./chrome-trace.ts";
+export {
+  type ArgumentOf,
+  type ContextHost,
+  type HandlerName,
+  type HeaderReader,
+  type ResultOf,
+  TaskContext,
+  type TaskGroup,
+} from "./context.ts";
+export { schedulerErrors } from "./errors.ts";
+export { bindHandlers, type Handler, type LoadedHandlers, loadHandlers, moduleUrl } from "./handlers.ts";
+export { Scheduler, type SchedulerStats, type SubmitterHandle } from "./scheduler.ts";
+export type { MachineCounts } from "./stats.ts";
+export { type OutcomeSink, PRIORITY, type Priority, Submitter } from "./submitter.ts";
+export type { MachineDeath } from "./supervisor.ts";
+export {
+  allocateTraceRings,
+  readTrace,
+  TRACE,
+  TRACE_RECORD_WORDS,
+  type TraceKind,
+  type TraceRecord,
+  TraceRecorder,
+  type TraceRings,
+  type TraceSnapshot,
+} from "./trace-ring.ts";
+export type { SchedulerOptions } from "./options.ts";
+export type { ParallelMap, ParallelReduce, Run, RunMany, RunManyOptions, RunOptions } from "./run-types.ts";

@@ -1,0 +1,266 @@
+/**
+ * The scheduler's shared memory: one place for every word, the same for all threads.
+ *
+ * Machines (worker threads) are numbered apart from processors (rights to run): there may be more machines than processors, so that
+ * one can take over the processor of a machine that waits. Submitters are numbered: first the threads outside (the opener, then
+ * guests), then the machines, since handlers submit tasks too.
+ *
+ * `words` (one SharedArrayBuffer), each part on lines of its own:
+ *
+ *   CONTROL     LIFECYCLE  RUNNING, CLOSED; written by the supervisor, read by machines
+ *   CANCELS     how many tasks were asked to stop; any submitter adds, machines compare
+ *   IDLE        who sleeps and who searches (idle.ts)
+ *   SPARES      bit per machine: sleeps without a processor; BLOCKED bit per machine: waits in a handler (processors.ts)
+ *   processors  per processor a line each for OWNER, TICK and NEXT (processors.ts)
+ *   HINTS       per priority a bit per outbox that may hold entries; set by its owner, cleared by a machine that found it empty
+ *   run queues  per processor the run queue and the larger ring that takes what it has no room for (run-queue.ts in shared-memory)
+ *   outboxes    one per thread outside and priority, as large as its share of slots; then one for recovery
+ *   completions one SPSC ring per machine and submitter, as large as the submitter's share of slots: never full
+ *   frees       one SPSC ring per submitter and machine, likewise: result blocks that the machine may use again
+ *
+ * `slots` (another SharedArrayBuffer): the task table (task-table.ts).
+ * `arenas`: a growable buffer per submitter for arguments, and one per machine for results that don't fit beside the argument.
+ */
+import { invariant } from "@millrace/base";
+import {
+  createArena,
+  LINE_BYTES,
+  LINE_WORDS,
+  maskWords,
+  type RunQueuePlace,
+  runQueueWords,
+  type SpscRingPlace,
+  spscRingWords,
+} from "@millrace/shared-memory";
+import { idleWords, IdleSet } from "./idle.ts";
+import { PROCESSOR_WORDS, Processors } from "./processors.ts";
+import { SLOT_BYTES, TaskTable } from "./task-table.ts";
+
+/** Entries in a processor's run queue, as in Go and Tokio: enough for a burst, few enough to search at a steal. */
+export const RUN_QUEUE_CAPACITY = 256;
+export const PRIORITIES = 3;
+/** More than the cores of the machines that we know of would give; a limit because every pair of machine and submitter has rings. */
+export const PROCESSORS_MAX = 64;
+/** Slots, and with them rings, are numbered in 18 bits. */
+const SLOTS_MAX: number = 2 ** 18;
+
+export const LIFECYCLE = 0;
+export const RUNNING_LIFECYCLE = 0;
+export const CLOSED_LIFECYCLE = 1;
+
+export interface SchedulerShape {
+  readonly processors: number;
+  /** Threads at most, at least one per processor. */
+  readonly machines: number;
+  /** Submitting threads outside: the opener and its guests. */
+  readonly externals: number;
+  /** Slots per thread outside, a power of two. */
+  readonly slotsEach: number;
+  /** Slots per machine, for tasks that its handlers submit; a power of two. */
+  readonly nestedSlots: number;
+  readonly runQueueCapacity: number;
+}
+
+/** Everything that a thread needs to take part; a plain value for `workerData`. */
+export interface SchedulerMemory extends SchedulerShape {
+  /** Unix time in ms that the times in the task table count from. */
+  readonly epochMs: number;
+  readonly words: SharedArrayBuffer;
+  readonly slots: SharedArrayBuffer;
+  readonly submitterArenas: readonly SharedArrayBuffer[];
+  readonly machineArenas: readonly SharedArrayBuffer[];
+  /** The thread table, and the threads of machines and submitters in it. */
+  readonly threads: SharedArrayBuffer;
+  readonly machineThreads: readonly number[];
+  readonly submitterThreads: readonly number[];
+}
+
+/** Word indexes of all parts. */
+export interface Layout {
+  readonly cancels: number;
+  readonly idle: number;
+  readonly idleAsync: number;
+  readonly spares: number;
+  readonly blocked: number;
+  readonly processors: readonly number[];
+  readonly hints: readonly number[];
+  readonly runQueues: readonly number[];
+  readonly overflows: readonly number[];
+  readonly overflowCapacity: number;
+  /** By submitter outside, then priority; the last index is the recovery outbox, which has one priority. */
+  readonly outboxes: readonly (readonly number[])[];
+  /** By machine, then submitter. */
+  readonly completions: readonly (readonly number[])[];
+  readonly frees: readonly (readonly number[])[];
+  readonly totalWords: number;
+  readonly recoveryCapacity: number;
+}
+
+export function submittersOf(shape: SchedulerShape): number {
+  return shape.externals + shape.machines;
+}
+
+/** Slots of one submitter. */
+export function slotsOf(shape: SchedulerShape, submitter: number): number {
+  return submitter < shape.externals ? shape.slotsEach : shape.nestedSlots;
+}
+
+/** The first of them; the others follow. */
+export function firstSlotOf(shape: SchedulerShape, submitter: number): number {
+  if (submitter <= shape.externals) return submitter * shape.slotsEach;
+  return shape.externals * shape.slotsEach + (submitter - shape.externals) * shape.nestedSlots;
+}
+
+export function layoutOf(shape: SchedulerShape): Layout {
+  const { processors, machines, externals, slotsEach, nestedSlots, runQueueCapacity } = shape;
+  const submitters = submittersOf(shape);
+  const slotsTotal = firstSlotOf(shape, submitters);
+  invariant(slotsTotal <= SLOTS_MAX, `there are at most ${SLOTS_MAX} slots`);
+  let next = LINE_WORDS;
+  const place = (words: number): number => {
+    const at = next;
+    next += Math.ceil(words / LINE_WORDS) * LINE_WORDS;
+    return at;
+  };
+  const times = <T>(count: number, make: (index: number) => T): T[] =>
+    Array.from({ length: count }, (_, index) => make(index));
+  const recoveryCapacity = 2 ** Math.ceil(Math.log2(slotsTotal));
+  // A machine's own tasks, and those of another whose processor it took over.
+  const overflowCapacity = 2 * nestedSlots;
+  const layout = {
+    cancels: place(1),
+    idle: place(idleWords(machines)),
+    idleAsync: place(maskWords(machines)),
+    spares: place(maskWords(machines)),
+    blocked: place(maskWords(machines)),
+    processors: times(processors, () => place(PROCESSOR_WORDS)),
+    hints: times(PRIORITIES, () => place(maskWords(externals + 1))),
+    runQueues: times(processors, () => place(runQueueWords(runQueueCapacity))),
+    overflows: times(processors, () => place(runQueueWords(overflowCapacity))),
+    outboxes: [
+      ...times(externals, () => times(PRIORITIES, () => place(runQueueWords(slotsEach)))),
+      [place(runQueueWords(recoveryCapacity))],
+    ],
+    completions: times(machines, () =>
+      times(submitters, (submitter) => place(spscRingWords(slotsOf(shape, submitter), 1))),
+    ),
+    frees: times(machines, () =>
+      times(submitters, (submitter) => place(spscRingWords(slotsOf(shape, submitter), FREE_WIDTH))),
+    ),
+    recoveryCapacity,
+    overflowCapacity,
+  };
+  return { ...layout, totalWords: next };
+}
+
+/** Words of an entry in a ring of freed result blocks: offset in units of 64 bytes, size class. */
+const FREE_WIDTH = 2;
+
+/** Memory of a new scheduler. `threads` already holds the ids of machines and of submitters outside. */
+export function allocateMemory(
+  shape: SchedulerShape,
+  arenaBytesMax: number,
+  threads: SharedArrayBuffer,
+  machineThreads: readonly number[],
+  externalThreads: readonly number[],
+): SchedulerMemory {
+  invariant(machineThreads.length === shape.machines, "every machine has a thread id");
+  invariant(externalThreads.length === shape.externals, "every submitter outside has a thread id");
+  const submitters = submittersOf(shape);
+  return {
+    ...shape,
+    epochMs: performance.timeOrigin + performance.now(),
+    words: new SharedArrayBuffer(layoutOf(shape).totalWords * Int32Array.BYTES_PER_ELEMENT),
+    slots: new SharedArrayBuffer(firstSlotOf(shape, submitters) * SLOT_BYTES + LINE_BYTES),
+    submitterArenas: Array.from({ length: submitters }, () => createArena(arenaBytesMax)),
+    machineArenas: Array.from({ length: shape.machines }, () => createArena(arenaBytesMax)),
+    threads,
+    machineThreads,
+    submitterThreads: [...externalThreads, ...machineThreads],
+  };
+}
+
+/** The memory with views and places: what the parts of the scheduler are built from, one per thread. */
+export class Shared {
+  readonly memory: SchedulerMemory;
+  readonly layout: Layout;
+  readonly words: Int32Array;
+  readonly threads: Int32Array;
+  readonly submitters: number;
+  readonly #externalSlots: number;
+  readonly #slotsEachShift: number;
+  readonly #nestedShift: number;
+  readonly #epochOffsetMs: number;
+
+  constructor(memory: SchedulerMemory) {
+    this.memory = memory;
+    this.layout = layoutOf(memory);
+    this.words = new Int32Array(memory.words);
+    this.threads = new Int32Array(memory.threads);
+    this.submitters = submittersOf(memory);
+    this.#externalSlots = memory.externals * memory.slotsEach;
+    this.#slotsEachShift = 31 - Math.clz32(memory.slotsEach);
+    this.#nestedShift = 31 - Math.clz32(memory.nestedSlots);
+    this.#epochOffsetMs = performance.timeOrigin - memory.epochMs;
+  }
+
+  table(): TaskTable {
+    return new TaskTable(this.memory.slots, firstSlotOf(this.memory, this.submitters));
+  }
+
+  idleSet(): IdleSet {
+    return new IdleSet(this.words, this.layout.idle, this.layout.idleAsync, this.threads, this.memory.machineThreads);
+  }
+
+  processors(): Processors {
+    return new Processors(this);
+  }
+
+  /** Milliseconds since the epoch. */
+  nowMs(): number {
+    return performance.now() + this.#epochOffsetMs;
+  }
+
+  submitterOf(slot: number): number {
+    if (slot < this.#externalSlots) return slot >> this.#slotsEachShift;
+    return this.memory.externals + ((slot - this.#externalSlots) >> this.#nestedShift);
+  }
+
+  /** The submitter that is a machine. */
+  submitterOfMachine(machine: number): number {
+    return this.memory.externals + machine;
+  }
+
+  runQueue(processor: number): RunQueuePlace {
+    return {
+      words: this.words,
+      base: this.layout.runQueues[processor] as number,
+      capacity: this.memory.runQueueCapacity,
+    };
+  }
+
+  overflow(processor: number): RunQueuePlace {
+    return {
+      words: this.words,
+      base: this.layout.overflows[processor] as number,
+      capacity: this.layout.overflowCapacity,
+    };
+  }
+
+  /** Index `externals` is the recovery outbox, which has priority 0 only. */
+  outbox(external: number, priority: number): RunQueuePlace {
+    const base = (this.layout.outboxes[external] as number[])[priority] as number;
+    const isRecovery = external === this.memory.externals;
+    return { words: this.words, base, capacity: isRecovery ? this.layout.recoveryCapacity : this.memory.slotsEach };
+  }
+
+  completions(machine: number, submitter: number): SpscRingPlace {
+    const base = (this.layout.completions[machine] as number[])[submitter] as number;
+    return { words: this.words, base, capacity: slotsOf(this.memory, submitter), width: 1 };
+  }
+
+  frees(machine: number, submitter: number): SpscRingPlace {
+    const base = (this.layout.frees[machine] as number[])[submitter] as number;
+    return { words: this.words, base, capacity: slotsOf(this.memory, submitter), width: FREE_WIDTH };
+  }
+}

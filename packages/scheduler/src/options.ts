@@ -1,0 +1,182 @@
+/** The options of a scheduler and of a call: what is allowed, and what they become. */
+import { availableParallelism } from "node:os";
+import type { ResourceLimits } from "node:worker_threads";
+import {
+  baseError,
+  custom,
+  integer,
+  oneOf,
+  optional,
+  powerOfTwo,
+  type Resolved,
+  resolveOptions,
+  type Rules,
+  text,
+} from "@millrace/base";
+import { type CallOptions, PLAIN_CALL } from "./calls.ts";
+import { PROCESSORS_MAX } from "./layout.ts";
+import type { RunManyOptions, RunOptions } from "./run-types.ts";
+import { PRIORITY } from "./submitter.ts";
+import type { MachineDeath } from "./supervisor.ts";
+import { ATTEMPTS_MAX, taskPolicy } from "./task-table.ts";
+import { BYTES, ITEMS } from "./values.ts";
+
+export interface SchedulerOptions {
+  /** The module whose exported functions are the handlers: a URL, or a path. Each worker thread loads it once; an export named
+   * `initialize` is called there before the first task. TypeScript where Node can run it (22.18, 23.6 and later). */
+  readonly handlers: URL | string;
+  /** How many tasks run at the same time. Default: the available parallelism. */
+  readonly processors?: number;
+  /** Worker threads at most: one per processor, and spares for those that wait in a handler. Default: processors + 4. */
+  readonly machinesMax?: number;
+  /** Calls under way at once, a power of two; more wait on the heap. Default 4096. */
+  readonly tasksMax?: number;
+  /** Tasks that the handlers of one thread have submitted and that are under way, a power of two. Default 1024. */
+  readonly nestedTasksMax?: number;
+  /** Async handlers pending at once on one worker thread. Default 1024. */
+  readonly asyncTasksPerMachine?: number;
+  /** Memory for arguments per calling thread, and for results per worker thread. Default 1 GiB, taken up as needed. */
+  readonly arenaBytesMax?: number;
+  /** How long to poll for outcomes before the calling thread's event loop may sleep. Default 50 µs. */
+  readonly pollMicroseconds?: number;
+  /** How long an idle worker thread, and the calling thread after a call, look for work without a pause. It makes a lone call take a
+   * few µs, costs a core while it lasts, and holds up the calling thread's event loop. Default 0. */
+  readonly spinMicroseconds?: number;
+  /** Limits of each worker thread, as in node:worker_threads. */
+  readonly resourceLimits?: ResourceLimits;
+  /** Records per thread that the trace keeps, a power of two; 0 (default) records nothing. See `trace()`. */
+  readonly trace?: number;
+  /** Numbers, in this thread's `ThreadTable`, of other threads that will submit tasks (see `submitterHandle`). Default none. */
+  readonly guests?: readonly number[];
+  /** A module that exports `readHeader`, for the headers that guests attach to tasks. */
+  readonly headerReader?: URL;
+  /** Told when a worker thread has died; it is replaced by itself. */
+  readonly onMachineDeath?: (death: MachineDeath) => void;
+  /** Told what slows things down, in words, once per handler. Default: a process warning. */
+  readonly onHint?: (text: string) => void;
+}
+
+/** Threads that may wait in handlers at the same time, by default. */
+const SPARES = 4;
+const MACHINES_MAX = 128;
+/** As far as setTimeout goes. */
+const TIMEOUT_MS_MAX: number = 2 ** 31 - 1;
+
+/** Powers of two, so that positions in rings are masks. The default of 4096 is what a benchmark with 4096 calls needs at once. */
+const rules = {
+  handlers: custom(
+    "a URL or a path",
+    (value): value is URL | string => value instanceof URL || typeof value === "string",
+  ),
+  processors: integer(1, PROCESSORS_MAX, () => Math.min(availableParallelism(), PROCESSORS_MAX)),
+  machinesMax: optional(integer(1, MACHINES_MAX, 1)),
+  tasksMax: powerOfTwo(2, 2 ** 16, 4096),
+  nestedTasksMax: powerOfTwo(2, 2 ** 14, 1024),
+  asyncTasksPerMachine: integer(1, 2 ** 16, 1024),
+  arenaBytesMax: integer(2 ** 20, 2 ** 30, 2 ** 30),
+  pollMicroseconds: integer(0, 1_000_000, 50),
+  spinMicroseconds: integer(0, 1_000_000, 0),
+  resourceLimits: optional(
+    custom("an object", (value): value is ResourceLimits => typeof value === "object" && value !== null),
+  ),
+  trace: custom(
+    "0 or a power of two up to 1048576",
+    (value): value is number =>
+      Number.isInteger(value) &&
+      (value === 0 || (Number.isInteger(Math.log2(value as number)) && (value as number) <= 2 ** 20)),
+    () => 0,
+  ),
+  guests: custom(
+    "a list of thread numbers",
+    (value): value is number[] => Array.isArray(value),
+    () => [],
+  ),
+  headerReader: optional(custom("a URL", (value): value is URL => value instanceof URL)),
+  onMachineDeath: optional(
+    custom("a function", (value): value is (death: MachineDeath) => void => typeof value === "function"),
+  ),
+  onHint: optional(custom("a function", (value): value is (text: string) => void => typeof value === "function")),
+} satisfies Rules;
+
+/** Every option with its value; `machinesMax` at least `processors`. */
+export type ResolvedSchedulerOptions = {
+  readonly [Name in keyof SchedulerOptions]-?: Name extends
+    | "resourceLimits"
+    | "headerReader"
+    | "onMachineDeath"
+    | "onHint"
+    ? SchedulerOptions[Name] | undefined
+    : NonNullable<SchedulerOptions[Name]>;
+};
+
+/** Throws `ERR_INVALID_OPTION`. */
+export function schedulerOptions(given: SchedulerOptions): ResolvedSchedulerOptions {
+  const options = resolveOptions("Scheduler", rules, given);
+  const machinesMax = Math.max(options.machinesMax ?? options.processors + SPARES, options.processors);
+  return { ...options, machinesMax };
+}
+
+const manyRules = {
+  priority: oneOf(["high", "normal", "low"], "normal"),
+  retry: oneOf(["none", "crash", "error"], "none"),
+  attemptsMax: integer(2, ATTEMPTS_MAX, 3),
+} satisfies Rules;
+
+const reduceRules = { ...manyRules, map: optional(text()) } satisfies Rules;
+
+const runRules = {
+  ...manyRules,
+  signal: optional(custom("an AbortSignal", (value): value is AbortSignal => value instanceof AbortSignal)),
+  timeoutMs: optional(integer(1, TIMEOUT_MS_MAX, 1)),
+  runTimeoutMs: optional(integer(1, TIMEOUT_MS_MAX, 1)),
+  transferList: optional(custom("a list", (value): value is object[] => Array.isArray(value))),
+} satisfies Rules;
+
+export function runOptions(name: string, given: RunOptions): CallOptions {
+  const options = resolveOptions(`run.${name}`, runRules, given);
+  const { signal, timeoutMs, runTimeoutMs, transferList, retry } = options;
+  if (transferList !== undefined && transferList.length > 0 && retry !== "none") {
+    throw baseError(
+      "ERR_INVALID_OPTION",
+      `run.${name}: what is transferred is gone at the next attempt; leave out "retry"`,
+      {
+        details: { owner: `run.${name}`, name: "transferList", allowed: 'a list, with retry "none"' },
+      },
+    );
+  }
+  const isLimited = signal !== undefined || timeoutMs !== undefined || runTimeoutMs !== undefined;
+  return {
+    ...callOptions(options, BYTES),
+    limits: isLimited ? { signal, timeoutMs, runTimeoutMs } : undefined,
+    transferList,
+    policy: policyOf(options, isLimited),
+  };
+}
+
+export function manyOptions(owner: string, given: RunManyOptions | undefined, kind: number): CallOptions {
+  if (given === undefined) return kind === BYTES ? PLAIN_CALL : { ...PLAIN_CALL, kind };
+  return callOptions(resolveOptions(owner, manyRules, given), kind);
+}
+
+/** Options of a reduction: the handler that is applied first, and the call. */
+export function reduceOptions(
+  owner: string,
+  given: (RunManyOptions & { readonly map?: string }) | undefined,
+): { readonly map: string | undefined; readonly call: CallOptions } {
+  const { map, ...rest } = resolveOptions(owner, reduceRules, given);
+  return { map, call: callOptions(rest, ITEMS) };
+}
+
+function callOptions(options: Resolved<typeof manyRules>, kind: number): CallOptions {
+  return {
+    priority: PRIORITY[options.priority],
+    policy: policyOf(options, false),
+    limits: undefined,
+    transferList: undefined,
+    kind,
+  };
+}
+
+function policyOf({ retry, attemptsMax }: Resolved<typeof manyRules>, isTimed: boolean): number {
+  return taskPolicy(retry !== "none", retry === "error", attemptsMax, isTimed);
+}

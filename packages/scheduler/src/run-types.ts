@@ -1,0 +1,68 @@
+/** Calls of handlers as their module's types give them. */
+import type { ArgumentOf, HandlerName, ResultOf } from "./context.ts";
+import type { Priority } from "./submitter.ts";
+
+/** Options of one call. */
+export interface RunOptions {
+  /** Which calls are started first; low ones still get every 61st start. Default "normal". */
+  readonly priority?: Priority;
+  /** When the task is run again: "none" (default) never; "crash" when its worker thread died under it, after the others that ran beside it
+   * were set apart; "error" also when the handler threw. Its effects may then happen more than once. */
+  readonly retry?: "none" | "crash" | "error";
+  /** Starts in all, with `retry`; 2 to 15, default 3. A task that killed three worker threads while it ran alone isn't started again. */
+  readonly attemptsMax?: number;
+  /** Aborts the call: see `ERR_TASK_ABORTED`. A task that no machine has yet never runs. */
+  readonly signal?: AbortSignal;
+  /** How long the call may take; then it rejects with `ERR_TASK_TIMEOUT`, and a task that no machine has yet never runs. */
+  readonly timeoutMs?: number;
+  /** Likewise, counted from the start of the task. */
+  readonly runTimeoutMs?: number;
+  /** Parts of the argument that are moved instead of copied (ArrayBuffer, MessagePort …). Not together with `retry`. */
+  readonly transferList?: readonly object[];
+}
+
+/** Options of `runMany`: those of `run` that make sense for a list. */
+export type RunManyOptions = Pick<RunOptions, "priority" | "retry" | "attemptsMax">;
+
+/** The handlers of a module, as calls with a promise. */
+export type Run<Handlers> = {
+  readonly [Name in HandlerName<Handlers>]: Handlers[Name] extends (...parameters: infer Parameters) => unknown
+    ? Parameters extends []
+      ? (argument?: undefined, options?: RunOptions) => Promise<ResultOf<Handlers[Name]>>
+      : undefined extends Parameters[0]
+        ? (argument?: Parameters[0], options?: RunOptions) => Promise<ResultOf<Handlers[Name]>>
+        : (argument: Parameters[0], options?: RunOptions) => Promise<ResultOf<Handlers[Name]>>
+    : never;
+};
+
+/** The same, for a list of arguments: the results in their order, or the first error once all tasks are over. The arguments beyond
+ * the table's slots are read when their turn comes: don't change them before. */
+export type RunMany<Handlers> = {
+  readonly [Name in HandlerName<Handlers>]: (
+    items: readonly ArgumentOf<Handlers[Name]>[],
+    options?: RunManyOptions,
+  ) => Promise<ResultOf<Handlers[Name]>[]>;
+};
+
+/** A handler applied to each of a list, in tasks of many values each that are split further while somebody has nothing to do. */
+export type ParallelMap<Handlers> = RunMany<Handlers>;
+
+/** Names of handlers that join a pair of values of one type into one. */
+type ReducerName<Handlers> = {
+  [Name in HandlerName<Handlers>]: ArgumentOf<Handlers[Name]> extends readonly [infer Left, infer Right]
+    ? ResultOf<Handlers[Name]> extends Left & Right
+      ? Name
+      : never
+    : never;
+}[HandlerName<Handlers>];
+
+/**
+ * A list joined into one value by a handler that takes a pair of neighbours, `sum([left, right])`; it must be associative. With `map`
+ * each value is first given to that handler. Rejects with a `TypeError` for an empty list.
+ */
+export type ParallelReduce<Handlers> = {
+  readonly [Name in ReducerName<Handlers>]: <Mapper extends HandlerName<Handlers> | undefined = undefined>(
+    items: readonly (Mapper extends HandlerName<Handlers> ? ArgumentOf<Handlers[Mapper]> : ResultOf<Handlers[Name]>)[],
+    options?: RunManyOptions & { readonly map?: Mapper },
+  ) => Promise<ResultOf<Handlers[Name]>>;
+};

@@ -1,0 +1,403 @@
+/**
+ * The scheduler as a user of this package sees it: open it with a module of handlers, call them from this thread, close it.
+ */
+import { Reactor, ThreadTable } from "@millrace/atomics-sync";
+import { Histogram } from "@millrace/metrics";
+import { type CallOptions, Calls, PLAIN_CALL } from "./calls.ts";
+import { schedulerError } from "./errors.ts";
+import { cut, type Items, PIECES_PER_PROCESSOR } from "./fork-join.ts";
+import { allocateMemory, RUN_QUEUE_CAPACITY, type SchedulerMemory } from "./layout.ts";
+import { Mail } from "./mail.ts";
+import { Monitor } from "./monitor.ts";
+import {
+  manyOptions,
+  reduceOptions,
+  type ResolvedSchedulerOptions,
+  runOptions,
+  schedulerOptions,
+  type SchedulerOptions,
+} from "./options.ts";
+import type { ParallelMap, ParallelReduce, Run, RunMany, RunManyOptions, RunOptions } from "./run-types.ts";
+import { schedTraceLine, schedTraceMs } from "./sched-trace.ts";
+import type { HistogramSummary, MachineCounts } from "./stats.ts";
+import { Submitter } from "./submitter.ts";
+import { Supervisor } from "./supervisor.ts";
+import { FREE, QUEUED } from "./task-table.ts";
+import { bindHandlers, type Handler, moduleUrl, unknownHandler } from "./handlers.ts";
+import { allocateTraceRings, readTrace, type TraceRings, type TraceSnapshot } from "./trace-ring.ts";
+import { BYTES, ITEMS } from "./values.ts";
+
+/** What another thread needs to submit tasks: a plain value. */
+export interface SubmitterHandle {
+  readonly memory: SchedulerMemory;
+  readonly submitter: number;
+  /** The thread id that this submitter must park under. */
+  readonly thread: number;
+  readonly handlerNames: readonly string[];
+}
+
+export interface SchedulerStats {
+  readonly processors: number;
+  /** Worker threads that run now. */
+  readonly threads: number;
+  readonly outstanding: number;
+  readonly restarts: number;
+  /** Tasks that had lost their queue entry; 0 in a correct scheduler. */
+  readonly sweptTasks: number;
+  /** Outcomes that no bell had announced; 0 in a correct scheduler. */
+  readonly wakeupsMissed: number;
+  /** How often tasks of a stuck machine were given to others. */
+  readonly rescues: number;
+  readonly machines: readonly MachineCounts[];
+  /** µs from submission to start, and from start to return, of one task in 64. */
+  readonly waitingMicroseconds: HistogramSummary;
+  readonly runningMicroseconds: HistogramSummary;
+}
+
+/** How often tasks without a queue entry are looked for while nothing moves. */
+const SWEEP_MS = 1000;
+/** After so many looks without any progress. */
+const QUIET_SWEEPS = 3;
+
+/** A handler and how many of its tasks are under way: what `close` and `terminate` report. */
+interface TasksAlive {
+  readonly handler: string;
+  readonly running: number;
+  readonly queued: number;
+}
+
+export class Scheduler<Handlers = Record<string, Handler>> {
+  readonly #memory: SchedulerMemory;
+  readonly #supervisor: Supervisor;
+  readonly #reactor: Reactor;
+  readonly #submitter: Submitter;
+  readonly #calls: Calls;
+  readonly #handlerNames: readonly string[];
+  readonly #monitor: Monitor;
+  readonly #trace: TraceRings | undefined;
+  readonly #onHint: (text: string) => void;
+  readonly #hinted = new Set<number>();
+  readonly #sweeper: NodeJS.Timeout;
+  readonly #schedTrace: NodeJS.Timeout | undefined;
+  readonly #startedAt: number = performance.now();
+  #sweptTasks = 0;
+  #settledAtLastSweep = -1;
+  #quietSweeps = 0;
+  #closing: Promise<void> | undefined;
+
+  /** Calls by handler name: `await scheduler.run.settle(payment)`. */
+  readonly run: Run<Handlers>;
+  /** Many calls of one handler at once: `await scheduler.runMany.settle(payments)`. */
+  readonly runMany: RunMany<Handlers>;
+  readonly parallelMap: ParallelMap<Handlers>;
+  readonly parallelReduce: ParallelReduce<Handlers>;
+
+  private constructor(parts: SchedulerParts) {
+    const { memory, supervisor, handlerNames, options } = parts;
+    this.#memory = memory;
+    this.#supervisor = supervisor;
+    this.#trace = parts.trace;
+    this.#reactor = Reactor.current();
+    this.#submitter = new Submitter(memory, 0, parts.trace);
+    this.#calls = new Calls(
+      this.#submitter,
+      this.#reactor,
+      options.pollMicroseconds / 1000,
+      options.spinMicroseconds / 1000,
+      (machine, ticket, settle) => parts.mail.take(machine, ticket, settle),
+    );
+    parts.mail.parcelFor = (ticket) => this.#calls.parcels.take(ticket);
+    this.#handlerNames = handlerNames;
+    this.#onHint = options.onHint ?? ((hint) => process.emitWarning(hint, "MillraceHint"));
+    this.run = this.#bindRun() as Run<Handlers>;
+    this.runMany = this.#bindRunMany() as RunMany<Handlers>;
+    this.parallelMap = this.#bindMap() as ParallelMap<Handlers>;
+    this.parallelReduce = this.#bindReduce() as ParallelReduce<Handlers>;
+    this.#monitor = new Monitor(supervisor.shared, supervisor.recovery, (handler, ms) => this.#hintLong(handler, ms));
+    this.#sweeper = setInterval(() => this.#sweep(), SWEEP_MS).unref();
+    const traceMs = schedTraceMs(process.env);
+    if (traceMs !== undefined) this.#schedTrace = setInterval(() => this.#printState(), traceMs).unref();
+  }
+
+  /** Starts the worker threads; resolves when each has loaded the handlers. Throws `ERR_INVALID_OPTION`, `ERR_HANDLER_MODULE`. */
+  static async open<Handlers = Record<string, Handler>>(given: SchedulerOptions): Promise<Scheduler<Handlers>> {
+    const options = schedulerOptions(given);
+    const machines = options.machinesMax;
+    const threads = ThreadTable.current();
+    const submitterThreads = [Reactor.current().thread, ...options.guests];
+    const memory = allocateMemory(
+      {
+        processors: options.processors,
+        machines,
+        externals: submitterThreads.length,
+        slotsEach: options.tasksMax,
+        nestedSlots: options.nestedTasksMax,
+        runQueueCapacity: RUN_QUEUE_CAPACITY,
+      },
+      options.arenaBytesMax,
+      threads.buffer,
+      Array.from({ length: machines }, () => threads.reserve()),
+      submitterThreads,
+    );
+    const trace =
+      options.trace === 0 ? undefined : allocateTraceRings(machines, submitterThreads.length + machines, options.trace);
+    const mail = new Mail();
+    const supervisor = new Supervisor(
+      memory,
+      {
+        handlersUrl: moduleUrl(options.handlers),
+        headerReaderUrl: options.headerReader?.href,
+        asyncTasksMax: options.asyncTasksPerMachine,
+        spinMs: options.spinMicroseconds / 1000,
+        resourceLimits: options.resourceLimits,
+        trace,
+      },
+      {
+        machineDied: options.onMachineDeath ?? (() => {}),
+        parcelFor: (ticket) => mail.parcelFor(ticket),
+        parcelFrom: (machine, ticket, value) => mail.arrived(machine, ticket, value),
+      },
+    );
+    const handlerNames = await startOrRelease(supervisor, memory);
+    return new Scheduler<Handlers>({ memory, supervisor, handlerNames, options, trace, mail });
+  }
+
+  /** The names that `run` takes. */
+  get handlerNames(): readonly string[] {
+    return this.#handlerNames;
+  }
+
+  /** The number of a handler. Throws `ERR_HANDLER_UNKNOWN`. */
+  handlerNumber(name: string): number {
+    const number = this.#handlerNames.indexOf(name);
+    if (number >= 0) return number;
+    throw unknownHandler(name, this.#handlerNames);
+  }
+
+  /** Lets another thread of this process submit tasks: the one with index `guest` in the option `guests`. */
+  submitterHandle(guest: number): SubmitterHandle {
+    const submitter = guest + 1;
+    const thread = submitter < this.#memory.externals ? this.#memory.submitterThreads[submitter] : undefined;
+    if (thread === undefined) throw new RangeError(`guest ${guest} was not announced in the option "guests"`);
+    return { memory: this.#memory, submitter, thread, handlerNames: this.#handlerNames };
+  }
+
+  stats(): SchedulerStats {
+    const waiting = new Histogram();
+    const running = new Histogram();
+    const machines = this.#supervisor.stats();
+    for (const machine of machines) {
+      waiting.add(machine.waiting);
+      running.add(machine.running);
+    }
+    return {
+      processors: this.#memory.processors,
+      threads: this.#supervisor.running,
+      outstanding: this.#calls.outstanding,
+      restarts: this.#supervisor.restarts,
+      sweptTasks: this.#sweptTasks,
+      wakeupsMissed: this.#reactor.wakeupsMissed,
+      rescues: this.#monitor.rescues,
+      machines: machines.map((machine) => machine.read()),
+      waitingMicroseconds: waiting.summary(),
+      runningMicroseconds: running.summary(),
+    };
+  }
+
+  /** What the option `trace` has recorded so far; undefined without it. */
+  trace(): TraceSnapshot | undefined {
+    return this.#trace === undefined ? undefined : readTrace(this.#trace);
+  }
+
+  /** The rings themselves, for a reader of its own. */
+  get traceRings(): TraceRings | undefined {
+    return this.#trace;
+  }
+
+  /**
+   * Takes no more calls, waits for those under way, ends the worker threads. Idempotent. When `signal` aborts first, the rest is
+   * terminated and the promise rejects with `ERR_CLOSE_ABORTED`, which says what was still alive.
+   */
+  close(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    this.#closing ??= this.#close(options.signal);
+    return this.#closing;
+  }
+
+  /** Ends the worker threads at once; calls under way reject with `ERR_SCHEDULER_CLOSED`. */
+  async terminate(): Promise<void> {
+    this.#closing ??= Promise.resolve();
+    await this.#supervisor.terminate();
+    this.#calls.abandon();
+    this.#release();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #close(signal: AbortSignal | undefined): Promise<void> {
+    const drained = this.#calls.drain();
+    if (signal !== undefined && (await isAbortedBefore(drained, signal))) {
+      const tasks = this.#tasksAlive();
+      await this.terminate();
+      throw schedulerError("ERR_CLOSE_ABORTED", `not everything had ended: ${describeTasks(tasks)}`, {
+        cause: signal.reason as unknown,
+        details: { tasks },
+      });
+    }
+    await drained;
+    await this.#supervisor.close();
+    this.#release();
+  }
+
+  /** The tasks under way by handler. */
+  #tasksAlive(): TasksAlive[] {
+    const { table, firstSlot, capacity } = this.#submitter;
+    const alive = new Map<number, { running: number; queued: number }>();
+    for (let slot = firstSlot; slot < firstSlot + capacity; slot += 1) {
+      const state = table.state(slot);
+      if (state === FREE) continue;
+      const counts = alive.get(table.handler(slot)) ?? { running: 0, queued: 0 };
+      if (state === QUEUED) counts.queued += 1;
+      else counts.running += 1;
+      alive.set(table.handler(slot), counts);
+    }
+    return [...alive].map(([handler, counts]) => ({ handler: this.#handlerNames[handler] as string, ...counts }));
+  }
+
+  #release(): void {
+    clearInterval(this.#sweeper);
+    clearInterval(this.#schedTrace);
+    this.#monitor.stop();
+    releaseMachineThreads(this.#memory);
+  }
+
+  #sweep(): void {
+    const settled = this.#supervisor.stats().reduce((sum, machine) => {
+      const { ok, failed } = machine.read();
+      return sum + ok + failed;
+    }, 0);
+    const isQuiet = this.#calls.outstanding > 0 && settled === this.#settledAtLastSweep && !this.#monitor.isAnyStuck;
+    this.#settledAtLastSweep = settled;
+    this.#quietSweeps = isQuiet ? this.#quietSweeps + 1 : 0;
+    // A machine that the system hasn't let run for a while may hold private entries.
+    if (this.#quietSweeps < QUIET_SWEEPS) return;
+    this.#quietSweeps = 0;
+    this.#sweptTasks += this.#supervisor.sweep();
+  }
+
+  #hintLong(handler: number, ms: number): void {
+    if (this.#hinted.has(handler)) return;
+    this.#hinted.add(handler);
+    const name = this.#handlerNames[handler];
+    this.#onHint(`${name} ran ${Math.round(ms)} ms without a pause: call it through mill.blocking.${name}(…)`);
+  }
+
+  #printState(): void {
+    const { shared, running } = this.#supervisor;
+    process.stderr.write(`${schedTraceLine(shared, this.#startedAt, running, this.#calls.outstanding)}\n`);
+  }
+
+  // ── calls ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #call(handler: number, options: CallOptions, argument: unknown): Promise<unknown> {
+    this.#monitor.wake();
+    return this.#calls.call(handler, options, argument);
+  }
+
+  #bindRun(): object {
+    return bindHandlers(
+      this.#handlerNames,
+      (name, handler) =>
+        (argument: unknown, options?: RunOptions): Promise<unknown> =>
+          this.#call(handler, options === undefined ? PLAIN_CALL : runOptions(name, options), argument),
+    );
+  }
+
+  #bindRunMany(): object {
+    return bindHandlers(
+      this.#handlerNames,
+      (name, handler) =>
+        (items: readonly unknown[], options?: RunManyOptions): Promise<unknown[]> => {
+          this.#monitor.wake();
+          return this.#calls.callMany(handler, manyOptions(`runMany.${name}`, options, BYTES), items);
+        },
+    );
+  }
+
+  #bindMap(): object {
+    return bindHandlers(
+      this.#handlerNames,
+      (name, handler) =>
+        async (items: readonly unknown[], options?: RunManyOptions): Promise<unknown[]> =>
+          this.#forkJoin(items, handler, -1, manyOptions(`parallelMap.${name}`, options, ITEMS)),
+    );
+  }
+
+  #bindReduce(): object {
+    return bindHandlers(
+      this.#handlerNames,
+      (name, reduce) =>
+        async (items: readonly unknown[], options?: RunManyOptions & { map?: string }): Promise<unknown> => {
+          const { map, call } = reduceOptions(`parallelReduce.${name}`, options);
+          if (items.length === 0) throw new TypeError("a list without values has nothing to reduce");
+          const parts = await this.#forkJoin(items, map === undefined ? -1 : this.handlerNumber(map), reduce, call);
+          if (parts.length === 1) return parts[0];
+          const [result] = (await this.#call(reduce, call, {
+            items: parts,
+            map: -1,
+            reduce,
+          } satisfies Items)) as unknown[];
+          return result;
+        },
+    );
+  }
+
+  async #forkJoin(items: readonly unknown[], map: number, reduce: number, options: CallOptions): Promise<unknown[]> {
+    const pieces = cut(items, this.#memory.processors * PIECES_PER_PROCESSOR);
+    const handler = map < 0 ? reduce : map;
+    const results = await Promise.all(
+      pieces.map((piece) => this.#call(handler, options, { items: piece, map, reduce } satisfies Items)),
+    );
+    return results.flat(1);
+  }
+}
+
+interface SchedulerParts {
+  readonly memory: SchedulerMemory;
+  readonly supervisor: Supervisor;
+  readonly handlerNames: readonly string[];
+  readonly options: ResolvedSchedulerOptions;
+  readonly trace: TraceRings | undefined;
+  readonly mail: Mail;
+}
+
+/** Whether `signal` aborts before `done` resolves. */
+async function isAbortedBefore(done: Promise<void>, signal: AbortSignal): Promise<boolean> {
+  if (signal.aborted) return true;
+  let onAbort = (): void => {};
+  const aborted = new Promise<true>((resolve) => {
+    onAbort = () => resolve(true);
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
+  const isAborted = await Promise.race([done.then(() => false), aborted]);
+  signal.removeEventListener("abort", onAbort);
+  return isAborted;
+}
+
+function describeTasks(tasks: readonly TasksAlive[]): string {
+  return tasks.map(({ handler, running, queued }) => `${handler} (${running} running, ${queued} queued)`).join(", ");
+}
+
+async function startOrRelease(supervisor: Supervisor, memory: SchedulerMemory): Promise<readonly string[]> {
+  try {
+    return await supervisor.start();
+  } catch (thrown) {
+    releaseMachineThreads(memory);
+    throw thrown;
+  }
+}
+
+function releaseMachineThreads(memory: SchedulerMemory): void {
+  for (const thread of memory.machineThreads) ThreadTable.current().release(thread);
+}

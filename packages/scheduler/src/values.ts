@@ -1,0 +1,51 @@
+/**
+ * How arguments and results lie in a slot: what needs no encoding goes into the slot itself, everything else becomes bytes.
+ */
+export const UNDEFINED = 0;
+export const NULL = 1;
+export const FALSE = 2;
+export const TRUE = 3;
+/** A 64-bit float in the slot. */
+export const NUMBER = 4;
+/** Encoded by the codec, in the argument's block (for a result: behind the argument). */
+export const BYTES = 5;
+/** Result only: encoded, in a block of the machine's arena. */
+export const ARENA_BYTES = 6;
+/** Result only: the machine died; there is nothing to read. */
+export const CRASHED = 7;
+/** Result only: the machine's arena had no room for it. */
+export const NO_ROOM = 8;
+/** Kept by the thread that made it, under a ticket in the slot's number, and sent by a message: what bytes can't carry (parcels.ts). */
+export const PARCEL = 9;
+/** Result only: the task's time was over before it was started. */
+export const EXPIRED = 10;
+/** Argument only: encoded items of a parallel map or reduction (fork-join.ts). */
+export const ITEMS = 11;
+
+/** The kind of a value that fits into the slot, or -1 for one that must be encoded. */
+export function kindOf(value: unknown): number {
+  switch (typeof value) {
+    case "number":
+      return NUMBER;
+    case "undefined":
+      return UNDEFINED;
+    case "boolean":
+      return value ? TRUE : FALSE;
+    default:
+      return value === null ? NULL : -1;
+  }
+}
+
+/** The value of a kind without bytes and without a number. */
+export function constantOf(kind: number): undefined | null | boolean {
+  switch (kind) {
+    case NULL:
+      return null;
+    case FALSE:
+      return false;
+    case TRUE:
+      return true;
+    default:
+      return undefined;
+  }
+}

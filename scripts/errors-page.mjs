@@ -1,0 +1,46 @@
+// Writes docs/errors.md from the tables in the code; test/workspace/docs.test.ts holds the page to them.
+import { writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { baseErrors } from "@millrace/base";
+import { channelErrors } from "@millrace/channels";
+import { cliErrors } from "@millrace/cli";
+import { codecErrors } from "@millrace/codec";
+import { contextErrors } from "@millrace/context";
+import { intakeErrors } from "@millrace/intake";
+import { journalErrors } from "@millrace/journal";
+import { poolErrors } from "@millrace/pool";
+import { schedulerErrors } from "@millrace/scheduler";
+import { syncErrors } from "@millrace/atomics-sync";
+
+const tables = [
+  ["All packages", baseErrors],
+  ["Values", codecErrors],
+  ["Threads", syncErrors],
+  ["Channels", channelErrors],
+  ["Contexts", contextErrors],
+  ["Calls", schedulerErrors],
+  ["Blocking calls and pools", poolErrors],
+  ["Journal", journalErrors],
+  ["Records", intakeErrors],
+  ["Command", cliErrors],
+];
+
+export function errorsPage() {
+  const sections = tables.map(([title, table]) => {
+    const entries = Object.entries(table)
+      .toSorted(([left], [right]) => (left < right ? -1 : 1))
+      .map(([code, { cause, cure }]) => `### ${code}\n\n${cause}\n\n*What to do:* ${cure}\n`);
+    return `## ${title}\n\n${entries.join("\n")}`;
+  });
+  return `# Errors
+
+Every error of Millrace has a \`code\`; match on it, the texts may change. \`details\` holds the values that matter, \`cause\` the error behind
+it, \`cure\` what to do. \`isMillraceError(error, code)\` also recognises errors of another copy of the package. This page is made from the tables in the
+code by \`node scripts/errors-page.mjs\`.
+
+${sections.join("\n")}`;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  writeFileSync(new URL("../docs/errors.md", import.meta.url), errorsPage());
+}

@@ -1,0 +1,211 @@
+import { closeSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { Journal, RECORD_TYPE } from "@millrace/journal";
+import { temporaryDirectory } from "../support.ts";
+import { documentOf, millrace } from "./support.ts";
+
+async function journalWith(records: number): Promise<string> {
+  const directory = temporaryDirectory();
+  const journal = await Journal.open({ directory });
+  for (let n = 0; n < records; n += 1) await journal.append(Buffer.from(`record ${n}`));
+  await journal.close();
+  return directory;
+}
+
+test("inspect tells what is in a journal, also while it is open", async () => {
+  const directory = await journalWith(5);
+  const closed = await millrace(["journal", "inspect", "--dir", directory, "--json"]);
+  assert.is(closed.code, 0, closed.stderr);
+  const document = documentOf<{ records: number; lastSequence: number; end: string; types: object }>(closed);
+  assert.is(document.records, 5);
+  assert.is(document.lastSequence, 5);
+  assert.is(document.end, "clean");
+  assert.equal(document.types, { data: 5 });
+
+  const journal = await Journal.open({ directory });
+  await journal.append(Buffer.from("one more"));
+  const open = documentOf<{ records: number; end: string }>(
+    await millrace(["journal", "inspect", "--dir", directory, "--json"]),
+  );
+  assert.is(open.records, 6);
+  assert.is(open.end, "open or crashed");
+  await journal.close();
+});
+
+test("verify is 0 for a sound journal and 3 for a damaged one, with the place", async () => {
+  const directory = await journalWith(5);
+  assert.is((await millrace(["journal", "verify", "--dir", directory])).code, 0);
+  const segment = readdirSync(directory).find((name) => name.startsWith("log-")) as string;
+  const fd = openSync(join(directory, segment), "r+");
+  writeSync(fd, Buffer.of(0xff), 0, 1, 8192 + 90);
+  closeSync(fd);
+  const outcome = await millrace(["journal", "verify", "--dir", directory, "--json"]);
+  assert.is(outcome.code, 3);
+  const document = documentOf<{ ok: boolean; file: string; offset: number; firstSequence: number }>(outcome);
+  assert.is(document.ok, false);
+  assert.is(document.file, segment);
+  assert.is(document.offset, 8192);
+  assert.is(document.firstSequence, 2);
+  assert.is((await millrace(["journal", "inspect", "--dir", directory])).code, 3);
+});
+
+/** A journal of 5 records whose record 2 is damaged. */
+async function damagedJournal(): Promise<string> {
+  const directory = await journalWith(5);
+  const segment = readdirSync(directory).find((name) => name.startsWith("log-")) as string;
+  const fd = openSync(join(directory, segment), "r+");
+  writeSync(fd, Buffer.of(0xff), 0, 1, 8192 + 90);
+  closeSync(fd);
+  return directory;
+}
+
+function linesOf(stdout: string): { sequence: number; payload?: string; value?: unknown; key?: string }[] {
+  return stdout
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => JSON.parse(line) as { sequence: number });
+}
+
+test("gaps names what is missing, repair gives up what was accepted and nothing else, and writes it down", async () => {
+  const directory = await damagedJournal();
+  const missing = await millrace(["journal", "gaps", "--dir", directory, "--json"]);
+  assert.is(missing.code, 3, missing.stderr);
+  assert.equal(
+    documentOf<{ gaps: { firstSequence: number; lastSequence: number }[] }>(missing).gaps.map((gap) => [
+      gap.firstSequence,
+      gap.lastSequence,
+    ]),
+    [[2, 2]],
+  );
+  const salvaged = await millrace(["journal", "export", "--dir", directory, "--salvage"]);
+  assert.is(salvaged.code, 3);
+  assert.equal(
+    linesOf(salvaged.stdout).map(({ sequence }) => sequence),
+    [1, 3, 4, 5],
+  );
+  assert.is(
+    (await millrace(["journal", "export", "--dir", directory])).stdout,
+    "",
+    "an unsound journal isn't exported",
+  );
+
+  const refused = await millrace(["journal", "repair", "--dir", directory, "--accept-loss", "3-9", "--json"]);
+  assert.is(refused.code, 3);
+  assert.is(documentOf<{ repaired: boolean }>(refused).repaired, false);
+  assert.is((await millrace(["journal", "verify", "--dir", directory])).code, 3, "nothing was changed");
+  assert.is((await millrace(["journal", "repair", "--dir", directory, "--accept-loss", "two"])).code, 2);
+
+  const repaired = await millrace(["journal", "repair", "--dir", directory, "--accept-loss", "2", "--json"]);
+  assert.is(repaired.code, 0, repaired.stderr);
+  const document = documentOf<{ lost: number; quarantined: string[] }>(repaired);
+  assert.is(document.lost, 1);
+  const note = document.quarantined.find((name) => name.endsWith(".json")) as string;
+  assert.match(readFileSync(join(directory, note), "utf8"), '"firstSequence": 2');
+  assert.is((await millrace(["journal", "verify", "--dir", directory])).code, 0);
+  const after = documentOf<{ givenUp: number[][]; gaps: object[] }>(
+    await millrace(["journal", "gaps", "--dir", directory, "--json"]),
+  );
+  assert.equal(after.givenUp, [[2, 2]]);
+  assert.equal(after.gaps, []);
+  assert.is((await millrace(["journal", "repair", "--dir", directory, "--accept-loss", "1"])).code, 0);
+});
+
+test("repair refuses a journal that is in use", async () => {
+  const directory = temporaryDirectory();
+  const journal = await Journal.open({ directory });
+  await journal.append("x");
+  const outcome = await millrace(["journal", "repair", "--dir", directory, "--accept-loss", "1", "--json"]);
+  assert.is(outcome.code, 1);
+  assert.is(documentOf<{ error: { code: string } }>(outcome).error.code, "ERR_JOURNAL_LOCKED");
+  await journal.close();
+});
+
+test("tail shows the last records, and follows a journal that another process writes", async () => {
+  const directory = temporaryDirectory();
+  const journal = await Journal.open({ directory });
+  await journal.append({ amount: 1 }, { key: "a" });
+  await journal.append("second");
+  const last = await millrace(["journal", "tail", "--dir", directory, "--lines", "1"]);
+  assert.is(last.code, 0, last.stderr);
+  assert.equal(
+    linesOf(last.stdout).map(({ sequence, value }) => [sequence, value]),
+    [[2, "second"]],
+  );
+  let seen = "";
+  const following = await millrace(["journal", "tail", "--dir", directory, "--follow"], {
+    onStart: (child) => {
+      child.stdout?.on("data", (chunk) => {
+        const before = seen;
+        seen += String(chunk);
+        if (!before.includes('"second"') && seen.includes('"second"')) void journal.append("third");
+        if (seen.includes('"third"')) child.kill("SIGTERM");
+      });
+    },
+  });
+  assert.is(following.code, 0, following.stderr);
+  assert.equal(
+    linesOf(following.stdout).map(({ value }) => value),
+    [{ amount: 1 }, "second", "third"],
+  );
+  assert.is(linesOf(following.stdout)[0]?.key, "a");
+  await journal.close();
+});
+
+test("export writes a range of records into a new file", async () => {
+  const directory = await journalWith(9);
+  const output = join(temporaryDirectory(), "records.ndjson");
+  const args = ["journal", "export", "--dir", directory, "--from", "3", "--to", "5", "--output", output];
+  const outcome = await millrace(args);
+  assert.is(outcome.code, 0, outcome.stderr);
+  assert.equal(
+    linesOf(readFileSync(output, "utf8")).map(({ sequence, payload }) => [sequence, payload]),
+    [
+      [3, "record 2"],
+      [4, "record 3"],
+      [5, "record 4"],
+    ],
+  );
+  assert.is((await millrace(args)).code, 1, "an existing file isn't overwritten");
+});
+
+test("compact deletes what is finished and keeps what is not", async () => {
+  const directory = temporaryDirectory();
+  const limits = { recordBytesMax: 8192, batchBytesMax: 16_384, segmentBytesMax: 65_536, ringBytes: 32_768 };
+  const journal = await Journal.open({ directory, ...limits });
+  for (let n = 1; n <= 60; n += 1) await journal.append(Buffer.alloc(3000, n));
+  // Everything but 7 and 33 is finished.
+  const ranges = [
+    [1, 6],
+    [8, 25],
+    [34, 27],
+  ] as const;
+  const ack = Buffer.alloc(ranges.length * 12);
+  for (const [index, [first, count]] of ranges.entries()) {
+    ack.writeUInt32LE(first, index * 12);
+    ack.writeUInt32LE(count, index * 12 + 8);
+  }
+  await journal.append(ack, { type: RECORD_TYPE.ack });
+  await journal.close();
+  const outcome = await millrace(["journal", "compact", "--dir", directory, "--json"]);
+  assert.is(outcome.code, 0, outcome.stderr);
+  const document = documentOf<{ copied: number; bytesBefore: number; bytesAfter: number }>(outcome);
+  assert.is(document.copied, 2);
+  assert.ok(document.bytesAfter < document.bytesBefore);
+  const again = await Journal.open({ directory, ...limits, verifyAll: true });
+  const origins: number[] = [];
+  for await (const record of again.read()) if (record.type === RECORD_TYPE.data) origins.push(record.origin);
+  assert.equal(origins, [7, 33]);
+  await again.close();
+});
+
+test("a directory without a journal is an error of its own", async () => {
+  for (const directory of [temporaryDirectory(), "/nowhere"]) {
+    const outcome = await millrace(["journal", "verify", "--dir", directory, "--json"]);
+    assert.is(outcome.code, 1);
+    assert.is(documentOf<{ error: { code: string } }>(outcome).error.code, "ERR_JOURNAL_MISSING");
+  }
+});
+
+test.run();

@@ -1,0 +1,103 @@
+// The tests' test: bugs that logs have had are put into the journal one at a time, and some layer must notice each.
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { seededRandom } from "@millrace/base";
+import { temporaryDirectory, testIf } from "../support.ts";
+import { type Engine, loadEngine } from "./engine.ts";
+import { Explorer } from "./explore.ts";
+import { checkDamage, flips, soundLog } from "./flips.ts";
+import { liveAndDie } from "./lives.ts";
+import { checkModel } from "./model.ts";
+import { isLong, printedSeed } from "./options.ts";
+import { REGRESSIONS } from "./regressions.ts";
+import { failEverything } from "./seam-faults.ts";
+import { type Layer, plant, SEEDED_BUGS } from "./seeded-bugs.ts";
+
+/** What one seed misses, another finds: so many are tried. */
+const SEEDS = 5;
+const first = seededRandom(printedSeed());
+const seeds: readonly number[] = Array.from({ length: SEEDS }, () => first.below(2 ** 31));
+const WORKLOADS = 8;
+
+/** The same layers as in the other files, shorter. Each throws when it notices something. */
+const LAYERS: Readonly<Record<Layer, (engine: Engine, seed: number) => void>> = {
+  model: (engine, seed) => checkModel(engine, seed, 60, false),
+  damage: (engine, seed) => {
+    const random = seededRandom(seed);
+    for (const [ending, steps] of [
+      ["closed", 6],
+      ["left", 6],
+      ["left when marks had noted it", 6],
+      ["left", 0],
+    ] as const) {
+      const log = soundLog(engine, random, ending, steps);
+      for (const damage of flips(log, random, 4)) checkDamage(engine, log, damage);
+    }
+  },
+  "crash states": (engine, seed) => {
+    const random = seededRandom(seed);
+    const explorer = new Explorer({
+      engine,
+      random,
+      samples: 8,
+      nestedSamples: 1,
+      depth: 1,
+      nestedEvery: 60,
+      killEvery: 4,
+    });
+    for (let workload = 0; workload < WORKLOADS; workload += 1) {
+      liveAndDie({ engine, random, explorer, name: `workload ${workload}`, steps: 7 });
+    }
+  },
+  "seam faults": (engine, seed) => void failEverything(engine, seededRandom(seed), 2, 3),
+  // Too rare for the others: a page that is only in the page cache, and a power cut in the next few steps.
+  regressions: (engine) => {
+    for (const check of Object.values(REGRESSIONS)) check(engine);
+  },
+};
+const ALL = Object.keys(LAYERS) as Layer[];
+
+/** With how many seeds a layer notices the bug; 0 when it doesn't. */
+function seedsUntilNoticed(layer: Layer, engine: Engine): number {
+  for (const [index, seed] of seeds.entries()) {
+    try {
+      LAYERS[layer](engine, seed);
+    } catch {
+      return index + 1;
+    }
+  }
+  return 0;
+}
+
+// In the short form the other files show that the layers find nothing in the journal as it is.
+testIf(isLong)("no layer complains about the journal as it is", async () => {
+  const engine = await loadEngine();
+  for (const layer of ALL) for (const seed of seeds) LAYERS[layer](engine, seed);
+});
+
+/** Those whose names match MILLRACE_BUGS, for work on one of them; otherwise all. */
+const bugs = SEEDED_BUGS.filter(({ name }) => new RegExp(process.env.MILLRACE_BUGS ?? "").test(name));
+const rows: string[] = [];
+for (const bug of bugs) {
+  test(`noticed: ${bug.name}`, async () => {
+    const engine = await plant(bug, temporaryDirectory());
+    const noticed: string[] = [];
+    for (const layer of new Set<Layer>([bug.layer ?? "damage", ...ALL])) {
+      const count = seedsUntilNoticed(layer, engine);
+      if (count === 0) continue;
+      noticed.push(count === 1 ? layer : `${layer} (${count} seeds)`);
+      // The whole table takes the long form.
+      if (!isLong) break;
+    }
+    assert.ok(noticed.length > 0, "no layer noticed it");
+    rows.push(`# ${bug.name.padEnd(72)} ${noticed.join(", ")}`);
+  });
+}
+
+test("none is left", () => {
+  for (const row of rows) console.log(row);
+  console.log(`# seeded bugs caught ${rows.length}/${bugs.length}`);
+  assert.is(rows.length, bugs.length);
+});
+
+test.run();

@@ -1,0 +1,289 @@
+// Bugs that logs have had, as edits of the journal's compiled modules. Each must be noticed.
+import { cpSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { type Engine, loadEngine, PACKAGE_DIST } from "./engine.ts";
+
+export interface SeededBug {
+  readonly name: string;
+  readonly file: string;
+  /** Occurs exactly once in the file. */
+  readonly from: string;
+  readonly to: string;
+  /** The layer that notices it most surely and soonest; most bugs show in "damage". */
+  readonly layer?: Layer;
+}
+
+export type Layer = "model" | "damage" | "crash states" | "seam faults" | "regressions";
+
+const SYNC_OF_A_BATCH = "this.#sync(file);\n        this.#offset += batchBytes(bodyBytes);";
+const MARKS_OF_AN_OPENING = "writeMarks(storage, marks);\n    writeMarks(storage, next);";
+const OFFSET = "this.#offset += batchBytes(bodyBytes);";
+
+export const SEEDED_BUGS: readonly SeededBug[] = [
+  {
+    name: "a record is acknowledged before its sync",
+    file: "writer.js",
+    from: "const firstSequence = this.#log.append(this.#spans, bytes, frames);",
+    to: `const firstSequence = this.#log.nextSequence;
+         this.#acknowledge(firstSequence);
+         this.#log.append(this.#spans, bytes, frames);`,
+  },
+  {
+    name: "every seventh batch is not synced",
+    file: "log-writer.js",
+    from: SYNC_OF_A_BATCH,
+    to: `LogWriter.batches = (LogWriter.batches ?? 0) + 1; if (LogWriter.batches % 7 !== 0) this.#sync(file); ${OFFSET}`,
+    layer: "model",
+  },
+  {
+    name: "the count of a short write is ignored",
+    file: "storage.js",
+    from: "if (whole === rest.length)\n            return;",
+    to: "return;",
+    layer: "seam faults",
+  },
+  {
+    name: "a failed sync is tried again",
+    file: "log-writer.js",
+    from: SYNC_OF_A_BATCH,
+    to: `try { this.#sync(file); } catch { this.#sync(file); } ${OFFSET}`,
+    layer: "seam faults",
+  },
+  {
+    name: "a failed write is taken for a full disk and left out",
+    file: "log-writer.js",
+    from: "writeFully(file, [this.#header, ...spans, padding(bodyBytes)], this.#offset);",
+    to: "try { writeFully(file, [this.#header, ...spans, padding(bodyBytes)], this.#offset); } catch {}",
+    layer: "seam faults",
+  },
+  {
+    name: "the ring is released before the sync",
+    file: "writer.js",
+    from: "const firstSequence = this.#log.append(this.#spans, bytes, frames);",
+    to: `for (const ring of this.#rings) if (ring.frames > 0) ring.releaser.release(ring.taker.end);
+         const firstSequence = this.#log.append(this.#spans, bytes, frames);`,
+  },
+  {
+    name: "receipts are written in another order than the records",
+    file: "writer.js",
+    from: "const start = (this.#firstRing + count - 1) % count;",
+    to: "const start = this.#firstRing % count;",
+  },
+  {
+    name: "the first bad batch is the end, whatever follows",
+    file: "scan.js",
+    from: "if (later === undefined)\n        return;",
+    to: "return;",
+  },
+  {
+    name: "a bad batch ends a sealed segment",
+    file: "scan.js",
+    from: "throw damagedBatch(segment, reader, named.lastSequence);",
+    to: "break;",
+  },
+  {
+    name: "the link to the segment before is not checked",
+    file: "scan.js",
+    from: "if (end.endOffset !== named.endOffset || end.lastSequence !== named.lastSequence || end.chain !== named.chain) {",
+    to: "if (false) {",
+  },
+  {
+    name: "a missing beginning goes unnoticed",
+    file: "scan.js",
+    from: "if (header.segment !== marks.firstSegment) {",
+    to: "if (false) {",
+  },
+  {
+    name: "a newest segment with a bad header is unfinished, whatever it holds",
+    file: "scan.js",
+    from: "before === undefined || holdsBatches(storage, name, before.header)",
+    to: "before === undefined",
+  },
+  {
+    name: "a batch header is valid wherever it lies",
+    file: "format.js",
+    from: "writeU64(this.#place, offset, 24);",
+    to: "",
+  },
+  {
+    name: "the body's checksum is not looked at",
+    file: "segment-reader.js",
+    from: "if (crc32(body) !== batch.bodyCrc)",
+    to: "if (false)",
+  },
+  {
+    name: "a torn batch is judged by its records",
+    file: "segment-reader.js",
+    from: "if (crc32(body) !== batch.bodyCrc)",
+    to: "if (crc32(body) !== batch.bodyCrc && !isWellFormed(body, batch.count))",
+  },
+  {
+    name: "a recovered log is appended to",
+    file: "log-writer.js",
+    from: "this.#begin(log.previous, log.tail, spareBytes);",
+    to: `if (log.previous.segment === 0) this.#begin(log.previous, log.tail, spareBytes);
+         else {
+           this.#segment = log.previous.segment;
+           this.#file = storage.open(segmentName(this.#segment), "write");
+           const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES);
+           this.#file.read(bytes, bytes.length, 0);
+           this.#seal = new BatchSeal(this.#logId, this.#segment, bytes.subarray(48, 56));
+           this.#segmentBytes = bytes.readUInt32LE(64) + 65536;
+           this.#offset = log.previous.endOffset + (log.tail === undefined ? 0 : batchBytes(log.tail.body.length));
+           this.#chain = log.tail?.header.nextChain ?? log.previous.chain;
+         }`,
+  },
+  {
+    name: "the last batch is kept without being written again",
+    file: "scan.js",
+    from: "tail: kept,\n            tailStart,",
+    to: "tail: undefined,",
+  },
+  {
+    name: "a clean end is taken for granted",
+    file: "scan.js",
+    from: "tail: kept,\n            tailStart,",
+    to: "tail: kept, tailStart: cleanEnd ? undefined : tailStart,",
+  },
+  {
+    name: "the directory is not synced after a segment got its name",
+    file: "log-writer.js",
+    from: "this.#storage.syncDirectory();",
+    to: "",
+    layer: "model",
+  },
+  {
+    name: "a segment gets its name before its header is synced",
+    file: "log-writer.js",
+    from: "this.#sync(file);\n        this.#storage.rename(temporary, segmentName(this.#segment));",
+    to: "this.#storage.rename(temporary, segmentName(this.#segment));",
+    layer: "model",
+  },
+  {
+    name: "a recovered segment is trusted without the batch that it repeats",
+    file: "scan.js",
+    from: "if (tail === undefined && segment.header.kind === KIND.recovered)",
+    to: "if (false)",
+  },
+  {
+    name: "records above the durable sequence are delivered",
+    file: "log-reader.js",
+    from: "if (this.#successor === undefined) {",
+    to: "if (this.#successor === undefined && reader.position.nextSequence > durableSequence) return reader.next(); if (this.#successor === undefined) {",
+    layer: "model",
+  },
+  {
+    name: "the witness in a batch names too little",
+    file: "log-writer.js",
+    from: "durableSequence: firstSequence - 1,",
+    to: "durableSequence: 0,",
+  },
+  {
+    name: "the seal knows neither the segment nor its salt",
+    file: "format.js",
+    from: "writeU64(this.#place, segment, 16);\n        this.salt = salt;",
+    to: "this.salt = Buffer.alloc(8);",
+  },
+  {
+    name: "marks name more than what is durable",
+    file: "keeper.js",
+    from: 'const durable = this.#start.isSynced ? this.#stats.get("durableSequence") : 0;',
+    to: 'const durable = this.#stats.get("durableSequence") + 3;',
+  },
+  {
+    name: "what marks know to be durable is not asked for",
+    file: "scan.js",
+    from: "if (durable < nextSequence)\n        return;",
+    to: "return;",
+  },
+  {
+    name: "marks are not synced",
+    file: "marks.js",
+    from: "(marks.generation % PAGES) * ALIGNMENT);\n        file.sync();",
+    to: "(marks.generation % PAGES) * ALIGNMENT);",
+  },
+  {
+    name: "segments are deleted on the word of one page of marks",
+    file: "keeper.js",
+    from: "this.#store(change);\n        this.#store(change);",
+    to: "this.#store(change);",
+  },
+  {
+    name: "an opening deletes segments on the word of marks in the page cache",
+    file: "recovery.js",
+    from: MARKS_OF_AN_OPENING,
+    to: "",
+    layer: "crash states",
+  },
+  {
+    name: "an opening decides on names that may only be in the page cache",
+    file: "recovery.js",
+    from: "file.close();\n    }\n    storage.syncDirectory();",
+    to: "file.close();\n    }",
+    layer: "regressions",
+  },
+  {
+    name: "an opening writes on the other page of marks while one may only be in the page cache",
+    file: "recovery.js",
+    from: MARKS_OF_AN_OPENING,
+    to: "writeMarks(storage, next);\n    writeMarks(storage, { ...next, generation: next.generation + 1 });",
+    layer: "regressions",
+  },
+  {
+    name: "a keeper writes on the other page of marks while one may only be in the page cache",
+    file: "keeper.js",
+    from: "this.#areMarksSure = found === undefined || !found.logId.equals(logId);",
+    to: "this.#areMarksSure = true;",
+    layer: "regressions",
+  },
+  {
+    name: "a keeper writes on the other checkpoint while one may only be in the page cache",
+    file: "keeper.js",
+    from: "if (newest !== undefined && newest.generation !== this.#sureCheckpoint)",
+    to: "if (false)",
+    layer: "crash states",
+  },
+  {
+    name: "segments are deleted by what is durable, not by what was asked",
+    file: "keeper.js",
+    from: "const bound = Math.min(before, ...checkpoints.map(({ from }) => from));",
+    to: 'const bound = this.#stats.get("durableSequence");',
+  },
+  {
+    name: "segments are deleted that a checkpoint needs",
+    file: "keeper.js",
+    from: "const bound = Math.min(before, ...checkpoints.map(({ from }) => from));",
+    to: "const bound = before;",
+    layer: "crash states",
+  },
+  {
+    name: "a checkpoint is not synced",
+    file: "checkpoint.js",
+    from: "file.sync();",
+    to: "",
+    layer: "crash states",
+  },
+  {
+    name: "a checkpoint overwrites the one before",
+    file: "checkpoint.js",
+    from: "const name = NAMES[checkpoint.generation % NAMES.length];",
+    to: "const name = NAMES[0];",
+    layer: "crash states",
+  },
+];
+
+/** A copy of the journal's modules in `directory` with the bug in it. Throws unless the edit fits exactly once. */
+export async function plant(bug: SeededBug, directory: string): Promise<Engine> {
+  const dist = join(directory, "dist");
+  cpSync(PACKAGE_DIST, dist, { recursive: true });
+  // So that the copy finds the other packages, and the same ones as everybody else.
+  const modules = join(directory, "node_modules");
+  rmSync(modules, { force: true });
+  symlinkSync(join(dirname(join(PACKAGE_DIST, ".")), "node_modules"), modules);
+  const path = join(dist, bug.file);
+  const source = readFileSync(path, "utf8");
+  const parts = source.split(bug.from);
+  if (parts.length !== 2) throw new Error(`${bug.name}: its place in ${bug.file} occurs ${parts.length - 1} times`);
+  writeFileSync(path, parts.join(bug.to));
+  return loadEngine(`${dist}/`);
+}

@@ -1,0 +1,197 @@
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { RecordStates } from "@millrace/intake";
+import { Journal } from "@millrace/journal";
+import { type Millrace, type MillraceOptions, open } from "millrace";
+import type * as recorder from "../fixtures/recorder.ts";
+import { rejectsWith, temporaryDirectory, until } from "../support.ts";
+
+type Recorder = Millrace<typeof recorder>;
+const recorderUrl = new URL("../fixtures/recorder.js", import.meta.url);
+const SMALL = { recordBytesMax: 8192, batchBytesMax: 16_384, segmentBytesMax: 65_536, ringBytes: 32_768 };
+
+function openIn(directory: string, journal: Partial<MillraceOptions["journal"]> = {}): Promise<Recorder> {
+  return open<typeof recorder>({
+    handlers: recorderUrl,
+    processors: 1,
+    journal: { directory: join(directory, "journal"), retryBaseMs: 1, ...SMALL, ...journal },
+  });
+}
+
+function segments(directory: string): string[] {
+  return readdirSync(join(directory, "journal")).filter((name) => name.startsWith("log-"));
+}
+
+/** The first words of the lines that handlers have written. */
+function notes(file: string): string[] {
+  if (!existsSync(file)) return [];
+  return readFileSync(file, "utf8")
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => line.split(" ")[0] as string);
+}
+
+/** Ten rounds of records, and more until `condition` holds: what is worth copying depends on how full the segments got. */
+async function publishUntil(
+  mill: Recorder,
+  file: string,
+  name: string,
+  condition: () => boolean,
+  what: string,
+): Promise<void> {
+  for (let round = 0; round < 10 || (round < 100 && !condition()); round += 1) {
+    await publishMany(mill, file, `${name}${round}-`, 80);
+  }
+  await until(condition, what);
+}
+
+async function publishMany(mill: Recorder, file: string, name: string, count: number): Promise<void> {
+  await Promise.all(
+    Array.from({ length: count }, async (_, n) => {
+      const acknowledgement = await mill.publish.note({ file, text: `${name}${n}-${"x".repeat(1000)}` });
+      await acknowledgement.done;
+    }),
+  );
+}
+
+function intakeOf(mill: Recorder): NonNullable<ReturnType<Recorder["stats"]>["intake"]> {
+  const { intake } = mill.stats();
+  if (intake === undefined) throw new Error("there is an intake");
+  return intake;
+}
+
+test("finished segments are deleted while the intake runs, and a restart begins at the checkpoint", async () => {
+  const directory = temporaryDirectory();
+  const file = join(directory, "notes");
+  let mill = await openIn(directory);
+  let most = 0;
+  for (let round = 0; round < 12; round += 1) {
+    await publishMany(mill, file, `${round}-`, 100);
+    most = Math.max(most, segments(directory).length);
+  }
+  await until(() => intakeOf(mill).firstSequence > 800, "finished records are given up");
+  assert.ok(segments(directory).length < 12, `${segments(directory).length} segments for 1200 records`);
+  assert.is(intakeOf(mill).checkpointError, undefined);
+  const first = intakeOf(mill).firstSequence;
+  await mill.close();
+
+  mill = await openIn(directory);
+  assert.ok(intakeOf(mill).firstSequence >= first);
+  assert.is(intakeOf(mill).recovered, 0);
+  await mill.drain();
+  assert.is(notes(file).length, 1200, "nothing is delivered again");
+  await publishMany(mill, file, "later", 3);
+  await mill.close();
+});
+
+test("with retain: all nothing is deleted", async () => {
+  const directory = temporaryDirectory();
+  const file = join(directory, "notes");
+  const mill = await openIn(directory, { retain: "all" });
+  await publishMany(mill, file, "n", 400);
+  await mill.close();
+  const journal = await Journal.open({ directory: join(directory, "journal"), verifyAll: true });
+  assert.is(journal.recovery.firstSequence, 1);
+  await journal.close();
+});
+
+test("a record that waits for its retry is copied forward, and keeps its sequence for the handler and for whoever awaits it", async () => {
+  const directory = temporaryDirectory();
+  const file = join(directory, "notes");
+  const failBelow = 6;
+  const attempts = { maxDeliveries: 20 };
+  // It waits for a random part of an hour, then of two and so on: that it fails so often within this test doesn't happen.
+  let mill = await openIn(directory, { ...attempts, retryBaseMs: 3_600_000, retryMaxMs: 86_400_000 });
+  const poison = await mill.publish.note({ file, text: "poison", failBelow });
+  await until(() => intakeOf(mill).waitingRetries === 1, "it waits");
+  await publishUntil(mill, file, "", () => intakeOf(mill).copiedForward > 0, "it is copied forward");
+  await until(() => intakeOf(mill).firstSequence > poison.sequence, "and its old segment is given up");
+  await publishUntil(mill, file, "again", () => intakeOf(mill).copiedForward > 1, "and again");
+  const pending = rejectsWith(poison.done, "ERR_INTAKE_CLOSED");
+  await mill.close();
+  await pending;
+  const before = notes(file).filter((text) => text === "poison").length;
+
+  mill = await openIn(directory, attempts);
+  assert.is(intakeOf(mill).recovered, 1);
+  // Attempts are counted from the start of the process.
+  await mill.drain();
+  const lines = readFileSync(file, "utf8").split("\n");
+  const handled = lines.filter((line) => line.startsWith("poison "));
+  assert.is(handled.length, before + failBelow, handled.join("; "));
+  for (const line of handled) assert.is(line.split(" ")[1], `${poison.sequence}`, "the sequence is the same each time");
+  await mill.close();
+
+  mill = await openIn(directory);
+  assert.is(intakeOf(mill).recovered, 0);
+  await mill.close();
+});
+
+test("whoever awaits a record is told when it is done at its new place", async () => {
+  const directory = temporaryDirectory();
+  const file = join(directory, "notes");
+  const obstacle = join(directory, "obstacle");
+  writeFileSync(obstacle, "");
+  const mill = await openIn(directory, { retryBaseMs: 100, retryMaxMs: 100, maxDeliveries: 1000 });
+  const texts = ["slow0", "slow1", "slow2", "slow3"];
+  const slow = await Promise.all(texts.map((text) => mill.publish.note({ file, text, failWhile: obstacle })));
+  const told: string[] = [];
+  const done = Promise.all(
+    slow.map(async (acknowledgement, index) => {
+      await acknowledgement.done;
+      told.push(texts[index] as string);
+    }),
+  );
+  await publishUntil(mill, file, "", () => intakeOf(mill).copiedForward >= slow.length, "they are copied forward");
+  assert.equal(told, [], "none of them is done");
+  rmSync(obstacle);
+  await done;
+  assert.equal(told.toSorted(), texts);
+  await mill.close();
+});
+
+test("dead records stay in the journal with their errors, however much comes after them", async () => {
+  const directory = temporaryDirectory();
+  const file = join(directory, "notes");
+  let mill = await openIn(directory, { maxDeliveries: 1 });
+  const dead = await mill.publish.note({ file, text: "hopeless", failBelow: 100 });
+  await rejectsWith(dead.done, "ERR_RECORD_DEAD");
+  for (let round = 0; round < 12; round += 1) await publishMany(mill, file, `${round}-`, 80);
+  await until(() => intakeOf(mill).firstSequence > dead.sequence, "its segment is given up");
+  assert.is(intakeOf(mill).deadKept, 1);
+  await mill.close();
+
+  mill = await openIn(directory);
+  assert.is(intakeOf(mill).recovered, 0, "it is still dead");
+  assert.is(intakeOf(mill).deadKept, 1);
+  await mill.close();
+  const journal = await Journal.open({ directory: join(directory, "journal"), ...SMALL });
+  const kept = new Set<string>();
+  for await (const record of journal.read()) {
+    if (record.type === 1 && record.origin === dead.sequence) kept.add("record");
+    if (record.type === 5) kept.add("error");
+  }
+  assert.equal([...kept].toSorted(), ["error", "record"]);
+  await journal.close();
+});
+
+test("the states of records survive a snapshot, and are the same from the log alone", async () => {
+  const directory = temporaryDirectory();
+  const file = join(directory, "notes");
+  const mill = await openIn(directory, { maxDeliveries: 1 });
+  await publishMany(mill, file, "n", 50);
+  await (await mill.publish.note({ file, text: "dead", failBelow: 9 })).done.catch(() => {});
+  await mill.close();
+  const journal = await Journal.open({ directory: join(directory, "journal"), ...SMALL });
+  const checkpoint = await journal.lastCheckpoint();
+  await journal.close();
+  const states = RecordStates.decode(checkpoint?.bytes as Buffer);
+  assert.ok(states !== undefined && states.deadCount === 1);
+  assert.ok(states.isDead(51) || [...Array(200).keys()].some((sequence) => states.isDead(sequence)));
+  assert.equal(RecordStates.decode(states.encode())?.encode(), states.encode());
+  assert.is(RecordStates.decode(Buffer.alloc(100)), undefined, "a snapshot of another version is ignored");
+});
+
+test.run();

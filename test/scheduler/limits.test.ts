@@ -1,0 +1,198 @@
+// Calls that end early, are tried again, or carry what bytes can't.
+import { MessageChannel, type MessagePort, receiveMessageOnPort } from "node:worker_threads";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { Scheduler, type SchedulerOptions } from "@millrace/scheduler";
+import type * as handlers from "../fixtures/nested-handlers.ts";
+import { rejectsWith, until } from "../support.ts";
+
+const nestedUrl = new URL("../fixtures/nested-handlers.js", import.meta.url);
+
+async function withScheduler(
+  options: Partial<SchedulerOptions>,
+  body: (scheduler: Scheduler<typeof handlers>) => Promise<void>,
+): Promise<void> {
+  const scheduler = await Scheduler.open<typeof handlers>({
+    handlers: nestedUrl,
+    processors: 1,
+    onHint: () => {},
+    ...options,
+  });
+  try {
+    await body(scheduler);
+    assert.is(scheduler.stats().outstanding, 0);
+  } finally {
+    await scheduler.close();
+  }
+}
+
+function sharedWords(): Int32Array {
+  return new Int32Array(new SharedArrayBuffer(64));
+}
+
+test("an aborted call rejects at once; a task that no machine has yet never runs", () =>
+  withScheduler({ tasksMax: 4 }, async (scheduler) => {
+    const words = sharedWords();
+    const waiting = scheduler.run.waitFor(words);
+    const controller = new AbortController();
+    const first = scheduler.run.hold(100);
+    const calls = Array.from({ length: 10 }, () => scheduler.run.mark(words, { signal: controller.signal }));
+    controller.abort(new Error("enough"));
+    for (const call of calls) {
+      const error = await rejectsWith(call, "ERR_TASK_ABORTED");
+      assert.is((error.cause as Error).message, "enough");
+    }
+    await first;
+    await scheduler.run.release(words);
+    await waiting;
+    assert.is(Atomics.load(words, 2), 0);
+    await rejectsWith(scheduler.run.mark(words, { signal: controller.signal }), "ERR_TASK_ABORTED");
+  }));
+
+test("a handler that runs sees that its call was aborted: sync by context.cancelled, async by context.signal", () =>
+  withScheduler({}, async (scheduler) => {
+    for (const name of ["untilCancelled", "untilAborted"] as const) {
+      const words = sharedWords();
+      const controller = new AbortController();
+      const call = scheduler.run[name](words, { signal: controller.signal });
+      await until(() => Atomics.load(words, 0) === 1, "the handler runs");
+      controller.abort();
+      await rejectsWith(call, "ERR_TASK_ABORTED");
+      await until(() => Atomics.load(words, 1) === 1, "the handler has ended");
+      await until(() => scheduler.stats().outstanding === 0, "its slot is free");
+    }
+  }));
+
+test("timeoutMs counts from the call, and the handler knows its deadline", () =>
+  withScheduler({}, async (scheduler) => {
+    const words = sharedWords();
+    const late = await rejectsWith(scheduler.run.untilCancelled(words, { timeoutMs: 50 }), "ERR_TASK_TIMEOUT");
+    assert.is(late.details.timeoutMs, 50);
+    const holding = scheduler.run.hold(200);
+    const queued = await rejectsWith(scheduler.run.mark(words, { timeoutMs: 30 }), "ERR_TASK_TIMEOUT");
+    assert.is(queued.details.isStarted, false);
+    await holding;
+    assert.is(Atomics.load(words, 2), 0);
+    const deadline = (await scheduler.run.deadline(undefined, { timeoutMs: 5000 })) as number;
+    const left = deadline - (performance.timeOrigin + performance.now());
+    assert.ok(left > 0 && left <= 5001, `${left} ms left`);
+    assert.is(await scheduler.run.deadline(), undefined);
+    await until(() => scheduler.stats().outstanding === 0, "everything has ended");
+  }));
+
+test("runTimeoutMs counts from the start: waiting in the queue doesn't use it up", () =>
+  withScheduler({}, async (scheduler) => {
+    const words = sharedWords();
+    const holding = scheduler.run.hold(200);
+    const patient = scheduler.run.mark(words, { runTimeoutMs: 100 });
+    await holding;
+    await patient;
+    assert.is(Atomics.load(words, 2), 1);
+    const controller = new AbortController();
+    const error = await rejectsWith(
+      scheduler.run.untilAborted(words, { runTimeoutMs: 30, signal: controller.signal }),
+      "ERR_TASK_TIMEOUT",
+    );
+    assert.is(error.details.isStarted, true);
+    await until(() => scheduler.stats().outstanding === 0, "the handler was told");
+  }));
+
+test('retry "error" runs a task again up to attemptsMax starts', () =>
+  withScheduler({}, async ({ run }) => {
+    assert.is(await run.failBelow(2, { retry: "error" }), 2);
+    assert.is(await run.failBelow(9, { retry: "error", attemptsMax: 10 }), 9);
+    try {
+      await run.failBelow(3, { retry: "error" });
+      assert.unreachable();
+    } catch (thrown) {
+      assert.is((thrown as Error).message, "attempt 2");
+    }
+    try {
+      await run.failBelow(1);
+      assert.unreachable();
+    } catch (thrown) {
+      assert.is((thrown as Error).message, "attempt 0");
+    }
+    await rejectsWith(
+      Promise.resolve().then(() => run.failBelow(1, { retry: "error", attemptsMax: 16 })),
+      "ERR_INVALID_OPTION",
+    );
+  }));
+
+test("a task that kills every machine is given up, with its history", () =>
+  withScheduler({}, async (scheduler) => {
+    const words = sharedWords();
+    const error = await rejectsWith(
+      scheduler.run.exitHandler(words, { retry: "crash", attemptsMax: 15 }),
+      "ERR_MACHINE_DIED",
+    );
+    assert.is(error.details.attempts, 3);
+    assert.is((error.details.crashedMachines as number[]).length, 3);
+    assert.is(Atomics.load(words, 1), 3);
+    await until(() => scheduler.stats().outstanding === 0, "it is over");
+  }));
+
+test("a death is held against a task only if it ran alone: those beside it are set apart and run again", () =>
+  withScheduler({}, async (scheduler) => {
+    const words = sharedWords();
+    const calls = Array.from({ length: 5 }, () => scheduler.run.crashTogether(words, { retry: "crash" }));
+    await until(() => Atomics.load(words, 1) === 5, "all are pending on one machine");
+    Atomics.store(words, 0, 1);
+    assert.equal(await Promise.all(calls), [1, 1, 1, 1, 1]);
+  }));
+
+test("ports, shared memory and moved buffers reach the handler", () =>
+  withScheduler({}, async (scheduler) => {
+    const { port1, port2 } = new MessageChannel();
+    assert.is(await scheduler.run.answerOn(port1, { transferList: [port1] }), "sent");
+    await until(() => {
+      const received = receiveMessageOnPort(port2) as { message: string } | undefined;
+      return received !== undefined && received.message.startsWith("from thread");
+    }, "the handler's message arrives");
+    port2.close();
+    const buffer = new ArrayBuffer(1000);
+    assert.is(await scheduler.run.lengthOf(buffer, { transferList: [buffer] }), 1000);
+    assert.is(buffer.byteLength, 0, "it was moved");
+    const words = sharedWords();
+    await scheduler.run.mark(words);
+    assert.is(Atomics.load(words, 2), 1);
+  }));
+
+test("results that bytes can't carry come back too", () =>
+  withScheduler({}, async (scheduler) => {
+    const port = (await scheduler.run.makeChannel()) as MessagePort;
+    const received = receiveMessageOnPort(port) as { message: string };
+    assert.is(received.message, "hello from the handler");
+    port.close();
+    const words = sharedWords();
+    const same = await scheduler.run.sharedBack(words);
+    Atomics.add(same, 3, 1);
+    assert.is(Atomics.load(words, 3), 2, "both see the same memory");
+  }));
+
+test("what is transferred can't be retried", () =>
+  withScheduler({}, async (scheduler) => {
+    const buffer = new ArrayBuffer(8);
+    await rejectsWith(
+      Promise.resolve().then(() => scheduler.run.lengthOf(buffer, { transferList: [buffer], retry: "crash" })),
+      "ERR_INVALID_OPTION",
+    );
+    assert.is(buffer.byteLength, 8);
+  }));
+
+test("close with a signal ends what doesn't end, and says what it was", async () => {
+  const scheduler = await Scheduler.open<typeof handlers>({ handlers: nestedUrl, processors: 1, onHint: () => {} });
+  const words = sharedWords();
+  const stuck = rejectsWith(scheduler.run.untilCancelled(words), "ERR_SCHEDULER_CLOSED");
+  await until(() => Atomics.load(words, 0) === 1, "the handler runs");
+  const queued = rejectsWith(scheduler.run.double(1), "ERR_SCHEDULER_CLOSED");
+  const error = await rejectsWith(scheduler.close({ signal: AbortSignal.timeout(20) }), "ERR_CLOSE_ABORTED");
+  assert.equal(error.details.tasks, [
+    { handler: "untilCancelled", running: 1, queued: 0 },
+    { handler: "double", running: 0, queued: 1 },
+  ]);
+  await stuck;
+  await queued;
+});
+
+test.run();

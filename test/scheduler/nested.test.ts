@@ -1,0 +1,231 @@
+// Tasks that handlers submit, joins, blocking, and lists.
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { Scheduler, type SchedulerOptions } from "@millrace/scheduler";
+import type * as handlers from "../fixtures/nested-handlers.ts";
+import { rejectsWith, until } from "../support.ts";
+
+const nestedUrl = new URL("../fixtures/nested-handlers.js", import.meta.url);
+
+async function withScheduler(
+  options: Partial<SchedulerOptions>,
+  body: (scheduler: Scheduler<typeof handlers>) => Promise<void>,
+): Promise<void> {
+  const scheduler = await Scheduler.open<typeof handlers>({
+    handlers: nestedUrl,
+    processors: 2,
+    onHint: () => {},
+    ...options,
+  });
+  try {
+    await body(scheduler);
+    assert.is(scheduler.stats().sweptTasks, 0, "no task had to be found by the safety net");
+  } finally {
+    await scheduler.close();
+  }
+}
+
+function sharedWords(): Int32Array {
+  return new Int32Array(new SharedArrayBuffer(64));
+}
+
+for (const processors of [1, 2, 4]) {
+  test(`a recursive handler spawns and joins on ${processors} processors`, () =>
+    withScheduler({ processors }, async ({ run }) => {
+      assert.is(await run.fib(16), 987);
+    }));
+}
+
+test("a handler may spawn far more tasks than there are slots", () =>
+  withScheduler({ nestedTasksMax: 8 }, async ({ run }) => {
+    assert.is(await run.spawnMany(20_000), 20_000);
+  }));
+
+test("a task isn't over before what it spawned is", () =>
+  withScheduler({}, async (scheduler) => {
+    assert.is(await scheduler.run.spawnAndLeave(5000), "left");
+    const settled = scheduler.stats().machines.reduce((sum, machine) => sum + machine.ok, 0);
+    assert.is(settled, 5001);
+  }));
+
+test("an error of a spawned task fails the task, or is thrown by the join", () =>
+  withScheduler({}, async ({ run }) => {
+    try {
+      await run.spawnFailing();
+      assert.unreachable();
+    } catch (thrown) {
+      assert.ok(thrown instanceof RangeError);
+      assert.is(thrown.message, "a child failed");
+    }
+    assert.is(await run.joinFailing(), "a child failed");
+  }));
+
+test("an async handler calls others and awaits them, also more than there are slots", () =>
+  withScheduler({ nestedTasksMax: 4 }, async ({ run }) => {
+    const numbers = Array.from({ length: 200 }, (_, n) => n);
+    assert.is(await run.sumOf(numbers), 2 * 19_900);
+    const sums = await Promise.all(Array.from({ length: 50 }, () => run.sumOf([1, 2, 3])));
+    assert.ok(sums.every((sum) => sum === 12));
+  }));
+
+test("a group of async handlers is awaited by done()", () =>
+  withScheduler({}, async ({ run }) => {
+    assert.equal(await run.groupLater(5), [0, 2, 4, 6, 8]);
+  }));
+
+test("a misspelt name within a handler is refused with what would be right", () =>
+  withScheduler({ processors: 1 }, async ({ run }) => {
+    assert.match(await run.misspelt(), 'did you mean "nothing"?');
+  }));
+
+test("a machine that dies takes the tasks it had submitted with it, and is replaced", () =>
+  withScheduler({ processors: 2, nestedTasksMax: 64 }, async (scheduler) => {
+    for (let round = 0; round < 5; round += 1) {
+      const calls = [scheduler.run.spawnMany(2000), scheduler.run.exit(4), scheduler.run.fib(14)];
+      const outcomes = await Promise.allSettled(calls);
+      assert.is(outcomes[1]?.status, "rejected");
+    }
+    assert.is(await scheduler.run.fib(15), 610);
+    assert.is(await scheduler.run.spawnMany(3000), 3000);
+  }));
+
+// ── blocking ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+test("a handler that blocks hands its processor to another thread", () =>
+  withScheduler({ processors: 1 }, async (scheduler) => {
+    const words = sharedWords();
+    const waiting = scheduler.run.waitFor(words);
+    // With one processor this only runs because the one that waits has given it away.
+    assert.is(await scheduler.run.double(21), 42);
+    await scheduler.run.release(words);
+    assert.ok(["ok", "not-equal"].includes(await waiting));
+    assert.is(scheduler.stats().threads, 2);
+    assert.is(await scheduler.run.double(4), 8);
+  }));
+
+test("more handlers block than there are spare threads: ERR_MACHINES_EXHAUSTED", () =>
+  withScheduler({ processors: 1, machinesMax: 3 }, async (scheduler) => {
+    const words = sharedWords();
+    const waiting = [scheduler.run.waitFor(words), scheduler.run.waitFor(words)];
+    await until(() => scheduler.stats().threads === 3, "both have handed their processor over");
+    await rejectsWith(scheduler.run.waitFor(words), "ERR_MACHINES_EXHAUSTED");
+    await scheduler.run.release(words);
+    await Promise.all(waiting);
+  }));
+
+test("a thread with pending handlers isn't blocked: ERR_ASYNC_PENDING", () =>
+  withScheduler({ processors: 1 }, async ({ run }) => {
+    assert.is(await run.blockWhilePending(), "ERR_ASYNC_PENDING");
+  }));
+
+test("what only a stuck machine could reach is given to others", () =>
+  withScheduler({ processors: 2 }, async (scheduler) => {
+    // The spawned task lies on the private stack while the handler holds its thread; the other machine sleeps by then.
+    for (let round = 0; round < 10; round += 1) {
+      await scheduler.run.double(1);
+      if ((await scheduler.run.spawnThenHold(120)) === 0) return;
+    }
+    assert.unreachable("the other machine never got the task");
+  }));
+
+test("a join waits for what others have taken, though handlers are pending on its thread", () =>
+  withScheduler({ processors: 2 }, async (scheduler) => {
+    const words = sharedWords();
+    const pending = Array.from({ length: 8 }, () => scheduler.run.pend(words));
+    let outcome = "";
+    for (let round = 0; round < 20 && outcome !== "ran elsewhere"; round += 1) {
+      outcome = await scheduler.run.joinWithPending(undefined);
+    }
+    await scheduler.run.release(words);
+    await Promise.all(pending);
+    assert.is(outcome, "ran elsewhere");
+  }));
+
+test("a join doesn't wait for what is pending on its own thread: ERR_ASYNC_PENDING", () =>
+  withScheduler({ processors: 1 }, async ({ run }) => {
+    await rejectsWith(run.joinLater(undefined), "ERR_ASYNC_PENDING");
+    await rejectsWith(run.joinAfterAwait(undefined), "ERR_ASYNC_PENDING");
+  }));
+
+test("handlers that run on and on are named once", async () => {
+  const hints: string[] = [];
+  await withScheduler({ processors: 1, onHint: (text) => hints.push(text) }, async ({ run }) => {
+    await run.hold(250);
+    await run.hold(250);
+    await run.double(1);
+    await until(() => hints.length > 0, "the monitor looks again");
+  });
+  assert.is(hints.length, 1);
+  assert.match(hints[0] as string, /^hold ran \d+ ms without a pause: call it through mill\.blocking\.hold/);
+});
+
+// ── lists ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+test("runMany returns the results in order, for any length", () =>
+  withScheduler({ tasksMax: 16 }, async ({ runMany }) => {
+    assert.equal(await runMany.double([]), []);
+    const numbers = Array.from({ length: 5000 }, (_, n) => n);
+    assert.equal(
+      await runMany.double(numbers),
+      numbers.map((n) => 2 * n),
+    );
+  }));
+
+test("runMany rejects with the first error once every task is over", () =>
+  withScheduler({}, async (scheduler) => {
+    try {
+      await scheduler.runMany.fail(["one", "two", "three"]);
+      assert.unreachable();
+    } catch (thrown) {
+      assert.ok(thrown instanceof RangeError);
+    }
+    assert.is(scheduler.stats().outstanding, 0);
+    await rejectsWith(scheduler.runMany.double([1, (() => 1) as never, 3]), "ERR_VALUE_UNSUPPORTED");
+    assert.is(scheduler.stats().outstanding, 0);
+  }));
+
+test("parallelMap applies a handler to each of a list, sync or async", () =>
+  withScheduler({}, async ({ parallelMap }) => {
+    const numbers = Array.from({ length: 1000 }, (_, n) => n);
+    const doubled = numbers.map((n) => 2 * n);
+    assert.equal(await parallelMap.double(numbers), doubled);
+    assert.equal(await parallelMap.doubleLater(numbers.slice(0, 100)), doubled.slice(0, 100));
+    assert.equal(await parallelMap.double([]), []);
+    try {
+      await parallelMap.fail(["x"]);
+      assert.unreachable();
+    } catch (thrown) {
+      assert.ok(thrown instanceof RangeError);
+    }
+  }));
+
+test("parallelMap gives part of a long list to a machine that has nothing to do", () =>
+  withScheduler({ processors: 2 }, async ({ parallelMap }) => {
+    // All the time lies in the last piece.
+    const threads = await parallelMap.hold(Array.from({ length: 64 }, (_, n) => (n < 56 ? 0 : 30)));
+    assert.ok(new Set(threads.slice(56)).size > 1, "two threads worked on the last piece");
+  }));
+
+test("parallelReduce joins a list in order, and maps it first if asked", () =>
+  withScheduler({}, async ({ parallelReduce }) => {
+    const numbers = Array.from({ length: 1000 }, (_, n) => n);
+    assert.is(await parallelReduce.add(numbers), 499_500);
+    assert.is(await parallelReduce.add(numbers, { map: "double" }), 999_000);
+    assert.is(await parallelReduce.add(numbers.slice(0, 50), { map: "doubleLater" }), 2450);
+    assert.is(await parallelReduce.add([7]), 7);
+    try {
+      await parallelReduce.add([]);
+      assert.unreachable();
+    } catch (thrown) {
+      assert.ok(thrown instanceof TypeError);
+    }
+  }));
+
+test("module state is kept per machine, and initialize runs before the first task", () =>
+  withScheduler({ processors: 1 }, async ({ run, handlerNames }) => {
+    assert.not(handlerNames.includes("initialize"));
+    assert.equal(await run.state(), { initialized: 0, calls: 1 });
+    assert.equal(await run.state(), { initialized: 0, calls: 2 });
+  }));
+
+test.run();

@@ -1,0 +1,113 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+
+const root = fileURLToPath(new URL("../../..", import.meta.url));
+const { layers } = (await import(join(root, "scripts/layers.mjs"))) as { layers: string[][] };
+
+interface Manifest {
+  readonly name: string;
+  readonly dependencies?: Record<string, string>;
+  readonly devDependencies?: Record<string, string>;
+}
+
+function read<T>(path: string): T {
+  return JSON.parse(readFileSync(join(root, path), "utf8")) as T;
+}
+
+const packages = readdirSync(join(root, "packages")).toSorted();
+const levels = new Map(layers.flatMap((row, level) => row.map((name) => [name, level] as const)));
+const nameOf = (npmName: string): string => npmName.replace("@millrace/", "");
+
+/** Packages of ours that a package's sources import. */
+function importsOf(name: string): Set<string> {
+  const imports = new Set<string>();
+  const sources = readdirSync(join(root, "packages", name, "src"), { recursive: true }) as string[];
+  for (const source of sources.filter((file) => file.endsWith(".ts"))) {
+    const text = readFileSync(join(root, "packages", name, "src", source), "utf8");
+    for (const match of text.matchAll(/from "(@millrace\/[a-z-]+|millrace)(?:\/[^"]*)?"/g))
+      imports.add(nameOf(match[1] as string));
+  }
+  return imports;
+}
+
+function dependenciesOf(name: string): Set<string> {
+  const { dependencies = {} } = read<Manifest>(`packages/${name}/package.json`);
+  return new Set(
+    Object.keys(dependencies)
+      .map(nameOf)
+      .filter((dependency) => levels.has(dependency)),
+  );
+}
+
+test("every package is in the layer table, and nothing else is", () => {
+  assert.equal([...levels.keys()].toSorted(), packages);
+});
+
+test("a package depends only on packages from rows below its own", () => {
+  for (const name of packages) {
+    for (const dependency of dependenciesOf(name)) {
+      assert.ok(
+        (levels.get(dependency) as number) < (levels.get(name) as number),
+        `${name} depends on ${dependency}, which isn't below it`,
+      );
+    }
+  }
+});
+
+test("package.json, tsconfig references and imports name the same packages", () => {
+  for (const name of packages) {
+    const imports = [...importsOf(name)].toSorted();
+    const { references = [] } = read<{ references?: { path: string }[] }>(`packages/${name}/tsconfig.json`);
+    assert.equal([...dependenciesOf(name)].toSorted(), imports, `dependencies of ${name} in package.json`);
+    assert.equal(
+      references.map(({ path }) => path.replace("../", "")).toSorted(),
+      imports,
+      `references of ${name} in tsconfig.json`,
+    );
+  }
+});
+
+test("no package imports what its package.json doesn't list", () => {
+  for (const name of packages) {
+    const { dependencies = {} } = read<Manifest>(`packages/${name}/package.json`);
+    const sources = readdirSync(join(root, "packages", name, "src"), { recursive: true }) as string[];
+    for (const source of sources.filter((file) => file.endsWith(".ts"))) {
+      const text = readFileSync(join(root, "packages", name, "src", source), "utf8");
+      for (const [, imported] of text.matchAll(/(?:from|import) "([^".][^"]*)"/g)) {
+        if (imported?.startsWith("node:")) continue;
+        const [scope, rest] = (imported as string).split("/");
+        const npmName = scope?.startsWith("@") ? `${scope}/${rest}` : (scope as string);
+        assert.ok(npmName in dependencies, `packages/${name}/src/${source} imports ${imported}`);
+      }
+    }
+  }
+});
+
+test("the root builds every package, and lists it for tests and benchmarks", () => {
+  const { references } = read<{ references: { path: string }[] }>("tsconfig.json");
+  const { devDependencies = {} } = read<Manifest>("package.json");
+  for (const name of packages) {
+    assert.ok(
+      references.some(({ path }) => path === `packages/${name}`),
+      `tsconfig.json builds ${name}`,
+    );
+    assert.ok(
+      devDependencies[read<Manifest>(`packages/${name}/package.json`).name] !== undefined,
+      `package.json lists ${name}`,
+    );
+  }
+});
+
+test("ARCHITECTURE.md shows the table as it is", () => {
+  const text = readFileSync(join(root, "ARCHITECTURE.md"), "utf8");
+  const house = layers
+    .toReversed()
+    .map((row) => row.toReversed().toReversed().join(" "))
+    .join("\n");
+  assert.ok(text.includes(`\`\`\`\n${house}\n\`\`\``), house);
+});
+
+test.run();
