@@ -235,6 +235,20 @@ test("a worker is told by name what it can't do: closed, timed out", async () =>
   chan.free();
 });
 
+test("a closed channel refuses a value at once, even while another thread is in the midst of an operation", () => {
+  const chan = new Chan<number>(1);
+  const latch = chan.place.core as unknown as { seize(): boolean; cede(): void };
+  assert.ok(latch.seize());
+  assert.not(chan.trySend(1), "an open one can't be sent to");
+  latch.cede();
+  chan.close();
+  assert.ok(latch.seize());
+  throwsWith(() => chan.trySend(1), "ERR_CHAN_CLOSED");
+  throwsWith(() => chan.send(1), "ERR_CHAN_CLOSED");
+  latch.cede();
+  chan.free();
+});
+
 for (const role of ["waits-to-send", "waits-to-receive", "waits-in-select"] as const) {
   test(`a thread that dies while it ${role.replaceAll("-", " ")} is skipped`, async () => {
     const used = currentSpace().heap.usedBytes();

@@ -119,7 +119,8 @@ export class ChannelCore extends Monitor implements Core {
 
   /** DONE, CLOSED, BLOCKED or BUSY. */
   trySend(low: number, high: number, spins: number = this.space.spins * TRY_SPINS_FACTOR): number {
-    if (!this.#enterSoon(spins)) return BUSY;
+    // A channel stays closed: that needs no latch.
+    if (!this.#enterSoon(spins)) return this.isEnded() ? CLOSED : BUSY;
     const outcome = this.#send(low, high);
     this.cede();
     return outcome;
