@@ -20,9 +20,11 @@ import { deadSequence } from "./state-records.ts";
 
 /** Time between two looks. */
 const LOOK_MS = 1000;
-/** Copied forward when at most this part of a segment's records, and at most so many, are still needed. */
+/** Copied forward when at most this part of the first segment's records is still needed, or of all records from there on: what stays
+ * may be much of a small segment, and yet hold a long log. */
 const LIVE_PART = 10;
-const LIVE_MAX = 4096;
+/** Copied at one look. */
+const COPIES_MAX = 4096;
 /** Segments that one record may hold before it is copied forward: the one that it is in, and the one being written, don't count. */
 const HELD_MIN = 1;
 
@@ -78,10 +80,13 @@ export class Retention {
     const last = second.baseSequence - 1;
     if (next <= last) return;
     const { droppable } = this.#states;
-    const count = last - first.baseSequence + 1;
-    const live = count - (droppable.countUpTo(last) - droppable.countUpTo(first.baseSequence - 1));
-    if (live > LIVE_MAX || live * LIVE_PART > count) return;
-    for (let place = first.baseSequence; place <= last; place += 1) {
+    const isMostlyDone = (end: number): boolean => {
+      const count = end - first.baseSequence + 1;
+      const done = droppable.countUpTo(end) - droppable.countUpTo(first.baseSequence - 1);
+      return (count - done) * LIVE_PART <= count;
+    };
+    if (!isMostlyDone(last) && !isMostlyDone(next - 1)) return;
+    for (let place = first.baseSequence; place <= last && this.#toCopy.length < COPIES_MAX; place += 1) {
       place = droppable.endOf(place) + 1;
       if (place <= last) this.#toCopy.push(place);
     }
