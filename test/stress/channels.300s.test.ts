@@ -39,6 +39,8 @@ for (const [name, make] of [
     console.log(`# seed ${SEED}`);
     for (let round = 0; round < ROUNDS; round += 1) {
       const used = currentSpace().heap.usedBytes();
+      // Before any of them: a sender may be done while others are still being started.
+      const deaths = currentSpace().deaths();
       const chans = make();
       const total = SENDERS * COUNT;
       const [sent, received] = [0, 1].map(() => new Int32Array(new SharedArrayBuffer(total * 4))) as [
@@ -61,7 +63,6 @@ for (const [name, make] of [
       const receivers = Array.from({ length: RECEIVERS }, (_, index) => start(end("receives", index)));
       const victims = [senders[0], receivers[0]] as (typeof senders)[number][];
       await Promise.all([...senders, ...receivers].map(({ ready }) => ready));
-      const deaths = currentSpace().deaths();
       for (const [index, victim] of victims.entries()) {
         const enough = random.below(COUNT);
         const progress = (): number => sent.reduce((sum, state) => sum + (state === 2 ? 1 : 0), 0);
