@@ -85,35 +85,43 @@ function subjectOf(peer: Peer): Subject {
   };
 }
 
-/** Not a call at a time but a list: as many calls as are otherwise in flight, one list after the other. */
-const inBatches: Subject = {
-  name: "millrace, runMany",
-  measures: (caseId) => !caseId.endsWith("/1"),
-  run: async (caseId, ms) => {
-    const [name, inFlight] = caseId.split("/") as [string, string];
-    const load = (loads[name] as { make: () => Load }).make();
-    const scheduler = await Scheduler.open<typeof tasks>({
-      handlers: new URL("./fixtures/tasks.js", import.meta.url),
-      processors: 1,
-      onHint: ignore,
-    });
-    const call = scheduler.runMany[load.task] as (items: readonly unknown[]) => Promise<unknown[]>;
-    const size = Number(inFlight);
-    const { perSecond } = await closedLoop(1, ms, async (batch) => {
-      const results = await call(Array.from({ length: size }, (_, n) => load.argument(batch + n)));
-      results.forEach((result, n) => {
-        if (!load.isRight(result, batch + n)) throw new Error(`wrong result ${String(result)} for call ${batch + n}`);
+/** Not a call at a time but a list: as many values as are otherwise in flight, one list after the other. `runMany` makes a task of each value,
+ * `parallelMap` a few tasks that are split further while somebody is idle. */
+function inLists(form: "runMany" | "parallelMap"): Subject {
+  return {
+    name: `millrace, ${form}`,
+    measures: (caseId) => !caseId.endsWith("/1"),
+    run: async (caseId, ms) => {
+      const [name, inFlight] = caseId.split("/") as [string, string];
+      const load = (loads[name] as { make: () => Load }).make();
+      const scheduler = await Scheduler.open<typeof tasks>({
+        handlers: new URL("./fixtures/tasks.js", import.meta.url),
+        processors: 1,
+        onHint: ignore,
       });
-      if (results.length !== size) throw new Error(`${results.length} results of ${size} calls`);
-    });
-    await scheduler.close();
-    return [{ unit: "calls/s", value: perSecond * size, better: "more" }];
-  },
-};
+      const call = scheduler[form][load.task] as (items: readonly unknown[]) => Promise<unknown[]>;
+      const size = Number(inFlight);
+      const { perSecond } = await closedLoop(1, ms, async (batch) => {
+        const results = await call(Array.from({ length: size }, (_, n) => load.argument(batch + n)));
+        results.forEach((result, n) => {
+          if (!load.isRight(result, batch + n)) throw new Error(`wrong result ${String(result)} for call ${batch + n}`);
+        });
+        if (results.length !== size) throw new Error(`${results.length} results of ${size} calls`);
+      });
+      await scheduler.close();
+      return [{ unit: "calls/s", value: perSecond * size, better: "more" }];
+    },
+  };
+}
 
 export const pools: Benchmark = {
   name: "pools",
   cases: Object.entries(IN_FLIGHT).flatMap(([load, numbers]) => numbers.map((inFlight) => caseOf(load, inFlight))),
-  subjects: [subjectOf(millrace), inBatches, ...[millracePool, ...peers].map(subjectOf)],
+  subjects: [
+    subjectOf(millrace),
+    inLists("runMany"),
+    inLists("parallelMap"),
+    ...[millracePool, ...peers].map(subjectOf),
+  ],
   effort: { full: { rounds: 5, cellMs: 1000 }, quick: { rounds: 1, cellMs: 400 } },
 };
