@@ -199,6 +199,15 @@ test("parallelMap applies a handler to each of a list, sync or async", () =>
     }
   }));
 
+test("parallelMap rejects with the first error once nothing of the list runs any more", () =>
+  withScheduler({}, async (scheduler) => {
+    const error = await scheduler.parallelMap
+      .holdOrFail(["first", 50, 50, 50, "last"])
+      .catch((thrown: unknown) => thrown);
+    assert.is((error as Error).message, "first");
+    assert.is(scheduler.stats().outstanding, 0);
+  }));
+
 test("parallelMap gives part of a long list to a machine that has nothing to do", () =>
   withScheduler({ processors: 2 }, async ({ parallelMap }) => {
     // All the time lies in the last piece.

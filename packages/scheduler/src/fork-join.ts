@@ -55,7 +55,7 @@ export function runItems(
     }
   }
   if (hasPromise) return finishAsync(results, reducer, split, context);
-  const all = [...results, ...split.join()];
+  const all = split.hasSplit ? [...results, ...split.join()] : results;
   if (reducer === undefined || all.length < 2) return all;
   let reduced: unknown = all[0];
   for (let index = 1; index < all.length; index += 1) {
@@ -105,6 +105,11 @@ class Split {
     if (this.#host.spawnItems(this.#group, { items: items.slice(middle, this.end), map, reduce })) this.end = middle;
   }
 
+  /** Whether there are any. */
+  get hasSplit(): boolean {
+    return this.#group !== undefined;
+  }
+
   /** Their results, in the order of the values: what was given away last comes first. */
   join(): unknown[] {
     return flat(this.#group?.join());
@@ -116,11 +121,18 @@ class Split {
 }
 
 function flat(pieces: readonly unknown[] | undefined): unknown[] {
-  return (pieces ?? []).toReversed().flat(1);
+  return concatenated((pieces ?? []).toReversed() as unknown[][]);
 }
 
 function isThenable(value: unknown): boolean {
   return typeof value === "object" && value !== null && typeof (value as PromiseLike<unknown>).then === "function";
+}
+
+/** All values of all lists, in order. Not by `flat()`, which takes five times as long. */
+export function concatenated(lists: readonly (readonly unknown[])[]): unknown[] {
+  const all: unknown[] = [];
+  for (const list of lists) for (let index = 0; index < list.length; index += 1) all.push(list[index]);
+  return all;
 }
 
 /** Cuts `items` into at most `pieces` parts of nearly the same length. */

@@ -26,6 +26,7 @@ import { Group } from "./groups.ts";
 import { type HandlerEntry, unknownHandler } from "./handlers.ts";
 import type { IdleSet } from "./idle.ts";
 import { CLOSED_LIFECYCLE, LIFECYCLE, Shared } from "./layout.ts";
+import { LookAround } from "./look-around.ts";
 import type { MachineOptions, MachineOutbox } from "./machine-options.ts";
 import { NestedTasks } from "./nested.ts";
 import { Processor } from "./processor.ts";
@@ -47,8 +48,6 @@ const CLOCK_TASKS_MAX = 64;
 const SHORT_TASKS = 16;
 /** Joins within joins that still run other tasks; deeper ones only wait, so that the stack has an end. */
 const JOIN_DEPTH_MAX = 512;
-/** The least part of `lookAroundMs` that is left after many times in vain. */
-const LOOK_AROUND_LEAST = 0.04;
 /** Looks between two readings of the clock. */
 const SPIN_LOOKS = 8;
 /** Own outcomes are looked for after so many tasks while others are at work for this machine. */
@@ -68,9 +67,7 @@ export class Machine implements ContextHost, ItemsHost {
   readonly #numbers: ReadonlyMap<string, number>;
   readonly #describe: HeaderReader | undefined;
   readonly #asyncTasksMax: number;
-  readonly #spinMs: number;
-  readonly #lookAroundMsMax: number;
-  #lookAroundMs: number;
+  readonly #lookAround: LookAround;
   readonly #submitterThreads: readonly number[];
   readonly #completions: SpscProducer[];
   readonly #nested: NestedTasks;
@@ -133,9 +130,7 @@ export class Machine implements ContextHost, ItemsHost {
     this.#numbers = new Map(handlers.map(({ name }, number) => [name, number]));
     this.#describe = describe;
     this.#asyncTasksMax = options.asyncTasksMax;
-    this.#spinMs = options.spinMs;
-    this.#lookAroundMsMax = options.lookAroundMs;
-    this.#lookAroundMs = options.lookAroundMs;
+    this.#lookAround = new LookAround(options.lookAroundMs, options.spinMs);
     this.#submitterThreads = memory.submitterThreads;
     this.#completions = Array.from(
       { length: shared.submitters },
@@ -330,26 +325,22 @@ export class Machine implements ContextHost, ItemsHost {
     return this.#sleepInEventLoop();
   }
 
-  /**
-   * Looks for work for a while before sleeping; whether there is some. Counted as searching meanwhile, so that whoever submits
-   * one task after the other doesn't wake this machine for each. As long as it pays it goes on for `lookAroundMs`; after every time
-   * in vain for half as long.
-   */
+  /** Looks for work for a while before sleeping; whether there is some. Counted as searching meanwhile, so that whoever submits
+   * one task after the other doesn't wake this machine for each. */
   #spin(): boolean {
     const processor = this.#processor;
-    const budgetMs = Math.max(this.#spinMs, this.#lookAroundMs);
+    const budgetMs = this.#lookAround.budgetMs();
     if (processor === undefined || this.#pendingAsync > 0 || budgetMs === 0) return false;
     const end = performance.now() + budgetMs;
     processor.search();
+    let hasFound = false;
     do {
-      for (let look = 0; look < SPIN_LOOKS; look += 1) {
-        if (!processor.seesWork() && !this.#nested.hasOutcomes()) continue;
-        this.#lookAroundMs = this.#lookAroundMsMax;
-        return true;
+      for (let look = 0; look < SPIN_LOOKS && !hasFound; look += 1) {
+        hasFound = processor.seesWork() || this.#nested.hasOutcomes();
       }
-    } while (performance.now() < end && !this.#isClosed());
-    this.#lookAroundMs = Math.max(this.#lookAroundMs / 2, this.#lookAroundMsMax * LOOK_AROUND_LEAST);
-    return false;
+    } while (!hasFound && performance.now() < end && !this.#isClosed());
+    this.#lookAround.looked(hasFound);
+    return hasFound;
   }
 
   /** Blocks until there is something to do; false when nothing came for `PARK_MS`. */

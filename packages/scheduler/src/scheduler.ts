@@ -5,7 +5,7 @@ import { Reactor, ThreadTable } from "@millrace/atomics-sync";
 import { Histogram } from "@millrace/metrics";
 import { type CallOptions, Calls, PLAIN_CALL } from "./calls.ts";
 import { schedulerError } from "./errors.ts";
-import { cut, type Items, PIECES_PER_PROCESSOR } from "./fork-join.ts";
+import { concatenated, cut, type Items, PIECES_PER_PROCESSOR } from "./fork-join.ts";
 import { allocateMemory, RUN_QUEUE_CAPACITY, type SchedulerMemory } from "./layout.ts";
 import { Mail } from "./mail.ts";
 import { Monitor } from "./monitor.ts";
@@ -356,10 +356,16 @@ export class Scheduler<Handlers = Record<string, Handler>> {
   async #forkJoin(items: readonly unknown[], map: number, reduce: number, options: CallOptions): Promise<unknown[]> {
     const pieces = cut(items, this.#memory.processors * PIECES_PER_PROCESSOR);
     const handler = map < 0 ? reduce : map;
-    const results = await Promise.all(
+    // All of them, so that nothing of the list runs any more when it is known to have failed.
+    const outcomes = await Promise.allSettled(
       pieces.map((piece) => this.#call(handler, options, { items: piece, map, reduce } satisfies Items)),
     );
-    return results.flat(1);
+    return concatenated(
+      outcomes.map((outcome) => {
+        if (outcome.status === "rejected") throw outcome.reason;
+        return outcome.value as unknown[];
+      }),
+    );
   }
 }
 
