@@ -1,9 +1,11 @@
 // Tasks that handlers submit, joins, blocking, and lists.
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Scheduler, type SchedulerOptions } from "@millrace/scheduler";
 import type * as handlers from "../fixtures/nested-handlers.ts";
-import { rejectsWith, until } from "../support.ts";
+import { rejectsWith, temporaryDirectory, until } from "../support.ts";
 
 const nestedUrl = new URL("../fixtures/nested-handlers.js", import.meta.url);
 
@@ -199,14 +201,63 @@ test("parallelMap applies a handler to each of a list, sync or async", () =>
     }
   }));
 
-test("parallelMap rejects with the first error once nothing of the list runs any more", () =>
-  withScheduler({}, async (scheduler) => {
-    const error = await scheduler.parallelMap
-      .holdOrFail(["first", 50, 50, 50, "last"])
-      .catch((thrown: unknown) => thrown);
-    assert.is((error as Error).message, "first");
-    assert.is(scheduler.stats().outstanding, 0);
+test("parallelMap rejects with the first error once nothing of the list runs any more, given away or not", async () => {
+  const file = join(temporaryDirectory(), "notes");
+  const value = (index: number, ms: number, more: Partial<handlers.Noted> = {}): handlers.Noted => ({
+    file,
+    ms: index < 56 ? 0 : ms,
+    ...(index < 56 ? {} : more),
+  });
+  // Two processors: eight pieces, and the last one, where all the time lies, is given away in part.
+  const lists: readonly (readonly handlers.Noted[])[] = [
+    Array.from({ length: 64 }, (_, n) => value(n, 30, { fails: n === 57 })),
+    Array.from({ length: 64 }, (_, n) => value(n, 20 * (n - 50), { isAsync: true, fails: n === 56 })),
+    Array.from({ length: 64 }, (_, n) => value(n, 30, { isAsync: n < 57, fails: n <= 57 })),
+  ];
+  await withScheduler({}, async (scheduler) => {
+    for (const list of lists) {
+      writeFileSync(file, "");
+      const error = await scheduler.parallelMap.noteAndHold(list).catch((thrown: unknown) => thrown);
+      assert.is((error as Error).message, "as told");
+      const notes = readFileSync(file, "utf8");
+      assert.is(notes.replaceAll("b", "").length, notes.length / 2, "everything that has begun has ended");
+      assert.is(scheduler.stats().outstanding, 0);
+      assert.is(scheduler.stats().restarts, 0);
+    }
+  });
+});
+
+test("a join makes way for an async task, which needs an event loop", () =>
+  withScheduler({}, async ({ run }) => {
+    const directory = temporaryDirectory();
+    const [file, begun] = [join(directory, "file"), join(directory, "begun")];
+    const joining = run.joinHeld({ file, begun });
+    await until(() => existsSync(begun), "another machine runs what is joined");
+    await run.writeLater(file);
+    await joining;
   }));
+
+test("a join isn't disturbed by a call from outside that it has run and that turns out to be async", () =>
+  withScheduler({}, async ({ run }) => {
+    const directory = temporaryDirectory();
+    const [file, begun, other] = [join(directory, "file"), join(directory, "begun"), join(directory, "other")];
+    const joining = run.joinHeld({ file, begun });
+    await until(() => existsSync(begun), "another machine runs what is joined");
+    const later = run.returnLater(other);
+    await until(() => existsSync(other), "the join runs it");
+    writeFileSync(file, "");
+    await joining;
+    assert.is(await later, other);
+  }));
+
+test("a machine that reads outcomes for a handler that is gone goes on", async () => {
+  for (const processors of [1, 2]) {
+    await withScheduler({ processors }, async ({ run }) => {
+      for (let round = 0; round < 50; round += 1) await run.leaveBehind();
+      assert.is(await run.fib(10), 55);
+    });
+  }
+});
 
 test("parallelMap gives part of a long list to a machine that has nothing to do", () =>
   withScheduler({ processors: 2 }, async ({ parallelMap }) => {

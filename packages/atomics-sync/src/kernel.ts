@@ -7,6 +7,7 @@ export { syncError, type SyncErrorCode } from "./errors.ts";
 export { Group } from "./group.ts";
 export { assertOpen, cellOf, handleOf, isOpen, type SyncHandle } from "./handle.ts";
 export * as kinds from "./kinds.ts";
+export { LookAround } from "./look-around.ts";
 export { CELL_KIND_WORDS, GIVERS, HEAD, LENGTH, LOST, LOST_ASKS, Monitor, STALE } from "./monitor.ts";
 export * from "./node.ts";
 export {

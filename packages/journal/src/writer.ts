@@ -8,6 +8,7 @@
  * poisons the journal.
  */
 import { Parker, unpark } from "@millrace/atomics-sync";
+import { LookAround } from "@millrace/atomics-sync/kernel";
 import { Histogram } from "@millrace/metrics";
 import { ByteRingReleaser, ByteRingTaker, FULL, SpscProducer } from "@millrace/shared-memory";
 import {
@@ -49,6 +50,8 @@ import { WriterStats } from "./stats.ts";
 const LAZY_MS = 10;
 /** Longest sleep without a look around. */
 const PARK_MS = 1000;
+/** How long the writer looks for records before it sleeps, while that pays: about what a sleep and a wake-up cost. */
+const LOOK_AROUND_MS = 0.05;
 /** Pause before the keeper tries again to make a spare on a full disk. */
 const SPARE_RETRY_MS = 250;
 /** Pause before another look at a ring of receipts that is full. */
@@ -81,6 +84,7 @@ export class Writer {
   readonly #deliveryWords: Int32Array | undefined;
   readonly #stats: WriterStats;
   readonly #syncHistogram: Histogram;
+  readonly #lookAround = new LookAround(LOOK_AROUND_MS, 0);
   readonly #spans: Uint8Array[] = [];
   #firstRing = 0;
   /** The disk is full: only state records are written. */
@@ -375,6 +379,7 @@ export class Writer {
   // ── sleeping ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #sleep(): void {
+    if (this.#seesRecords()) return;
     this.#parker.prepare();
     if (this.#isDue()) {
       this.#parker.cancel();
@@ -382,6 +387,15 @@ export class Writer {
     }
     const isLazyWaiting = this.#rings.some((ring) => ring.waitingSinceMs > 0);
     this.#parker.wait(isLazyWaiting ? LAZY_MS : this.#isStarved ? SPARE_RETRY_MS : PARK_MS);
+  }
+
+  /** Looks for records for a while: whoever awaits one before it appends the next needn't wake this thread each time. */
+  #seesRecords(): boolean {
+    const end = performance.now() + this.#lookAround.budgetMs();
+    let isDue = false;
+    while (!isDue && performance.now() < end) isDue = this.#isDue();
+    this.#lookAround.looked(isDue);
+    return isDue;
   }
 
   /** Waits a little for somebody else to move. */

@@ -42,19 +42,25 @@ export function runItems(
   const split = new Split(host, given);
   const results: unknown[] = [];
   let hasPromise = false;
-  for (let index = 0; index < split.end; index += 1) {
-    split.maybe(index + 1);
-    const item = given.items[index];
-    const result = mapper === undefined ? item : mapper.call(item, context);
-    if (isThenable(result)) hasPromise = true;
-    if (reducer === undefined || hasPromise || results.length === 0) results.push(result);
-    else {
-      const joined = reducer.call([results.pop(), result], context);
-      if (isThenable(joined)) hasPromise = true;
-      results.push(joined);
+  try {
+    for (let index = 0; index < split.end; index += 1) {
+      split.maybe(index + 1);
+      const item = given.items[index];
+      const result = mapper === undefined ? item : mapper.call(item, context);
+      if (isThenable(result)) hasPromise = true;
+      if (reducer === undefined || hasPromise || results.length === 0) results.push(result);
+      else {
+        const joined = reducer.call([results.pop(), result], context);
+        if (isThenable(joined)) hasPromise = true;
+        results.push(joined);
+      }
     }
+  } catch (thrown) {
+    return fail(thrown, hasPromise ? results : [], split);
   }
-  if (hasPromise) return finishAsync(results, reducer, split, context);
+  // Where somebody has seen a promise what was given away needs an event loop, perhaps this one.
+  const isAsync = hasPromise || (split.hasSplit && (mapper?.isAsync === true || reducer?.isAsync === true));
+  if (isAsync) return finishAsync(results, reducer, split, context);
   const all = split.hasSplit ? [...results, ...split.join()] : results;
   if (reducer === undefined || all.length < 2) return all;
   let reduced: unknown = all[0];
@@ -65,13 +71,29 @@ export function runItems(
   return [reduced];
 }
 
+/** Throws what a handler has thrown, once nothing of the list runs any more. */
+function fail(thrown: unknown, pending: readonly unknown[], split: Split): Promise<never> {
+  if (pending.length > 0) return failLater(thrown, pending, split);
+  try {
+    split.join();
+  } catch {
+    // What was thrown before it counts.
+  }
+  throw thrown;
+}
+
+async function failLater(thrown: unknown, pending: readonly unknown[], split: Split): Promise<never> {
+  await Promise.allSettled([...pending, split.done()]);
+  throw thrown;
+}
+
 async function finishAsync(
   results: readonly unknown[],
   reducer: HandlerEntry | undefined,
   split: Split,
   context: TaskContext,
 ): Promise<unknown[]> {
-  const [own, others] = await Promise.all([Promise.all(results), split.done()]);
+  const [own, others] = (await allOver([allOver(results), split.done()])) as [unknown[], unknown[]];
   const all = [...own, ...others];
   if (reducer === undefined || all.length < 2) return all;
   let reduced: unknown = all[0];
@@ -79,6 +101,15 @@ async function finishAsync(
   // oxlint-disable-next-line no-await-in-loop
   for (let index = 1; index < all.length; index += 1) reduced = await reducer.call([reduced, all[index]], context);
   return [reduced];
+}
+
+/** As `Promise.all`, but rejects with the first error in their order, and only once all are over. */
+export async function allOver(values: readonly unknown[]): Promise<unknown[]> {
+  const outcomes = await Promise.allSettled(values);
+  return outcomes.map((outcome) => {
+    if (outcome.status === "rejected") throw outcome.reason;
+    return outcome.value;
+  });
 }
 
 /** The pieces that were given away, from the end of the list backwards. */

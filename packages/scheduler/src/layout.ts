@@ -221,8 +221,13 @@ export class Shared {
     return performance.now() + this.#epochOffsetMs;
   }
 
+  /** Whether the slot belongs to a submitter that is no machine. */
+  isFromOutside(slot: number): boolean {
+    return slot < this.#externalSlots;
+  }
+
   submitterOf(slot: number): number {
-    if (slot < this.#externalSlots) return slot >> this.#slotsEachShift;
+    if (this.isFromOutside(slot)) return slot >> this.#slotsEachShift;
     return this.memory.externals + ((slot - this.#externalSlots) >> this.#nestedShift);
   }
 

@@ -17,6 +17,7 @@
 import { decode, encode } from "@millrace/codec";
 import { invariant, seededRandom } from "@millrace/base";
 import { Parker, unpark } from "@millrace/atomics-sync";
+import { LookAround } from "@millrace/atomics-sync/kernel";
 import { EMPTY, FULL, SpscProducer } from "@millrace/shared-memory";
 import { Cancellations } from "./cancellations.ts";
 import { type ContextHost, type HeaderReader, TaskContext } from "./context.ts";
@@ -26,7 +27,6 @@ import { Group } from "./groups.ts";
 import { type HandlerEntry, unknownHandler } from "./handlers.ts";
 import type { IdleSet } from "./idle.ts";
 import { CLOSED_LIFECYCLE, LIFECYCLE, Shared } from "./layout.ts";
-import { LookAround } from "./look-around.ts";
 import type { MachineOptions, MachineOutbox } from "./machine-options.ts";
 import { NestedTasks } from "./nested.ts";
 import { Processor } from "./processor.ts";
@@ -83,7 +83,8 @@ export class Machine implements ContextHost, ItemsHost {
   #lastProcessor: number;
   #tick = 0;
   #pendingAsync = 0;
-  /** How many of them surely are no tasks of the outermost handler that runs now: those that there were when it was called. */
+  /** How many of them are surely nothing that the outermost handler that runs now waits for: those that there were when it was called, and calls from
+   * outside that its joins have run. */
   #pendingBefore = 0;
   /** What brings the loop back: nothing (it runs), a turn of the event loop, the bell, room for another async task. */
   #resumption: "running" | "immediate" | "bell" | "room" | "closed" = "running";
@@ -260,13 +261,27 @@ export class Machine implements ContextHost, ItemsHost {
       this.#blockDepth += 1;
       return;
     }
-    if (!this.#processors.tryBlock(this.machine)) {
-      const { machines, processors } = this.#shared.memory;
-      throw schedulerError("ERR_MACHINES_EXHAUSTED", `${machines - processors} threads wait in handlers already`, {
-        details: { machines, processors },
-      });
-    }
+    this.#countAsBlocked();
     this.#blockDepth = 1;
+    this.#handOff();
+  }
+
+  /** After it: takes a processor if there is one; otherwise the task goes on without. */
+  leaveBlocking(): void {
+    this.#blockDepth -= 1;
+    if (this.#blockDepth === 0) this.#goOn();
+  }
+
+  #countAsBlocked(): void {
+    if (this.#processors.tryBlock(this.machine)) return;
+    const { machines, processors } = this.#shared.memory;
+    throw schedulerError("ERR_MACHINES_EXHAUSTED", `${machines - processors} threads wait in handlers already`, {
+      details: { machines, processors },
+    });
+  }
+
+  /** Gives the processor to a spare machine, with everything that lies there. */
+  #handOff(): void {
     const processor = this.#processor;
     if (processor === undefined) return;
     if (this.#nested.size > 0) this.#nested.share(processor, true);
@@ -279,10 +294,7 @@ export class Machine implements ContextHost, ItemsHost {
     if (spare < 0) this.#outbox.wantsMachine();
   }
 
-  /** After it: takes a processor if there is one; otherwise the task goes on without. */
-  leaveBlocking(): void {
-    this.#blockDepth -= 1;
-    if (this.#blockDepth > 0) return;
+  #goOn(): void {
     this.#processors.unblock(this.machine);
     if (this.#processor === undefined) this.#takeProcessor();
   }
@@ -300,7 +312,8 @@ export class Machine implements ContextHost, ItemsHost {
 
   /** Nothing to do: sleeps, and returns true when the loop shall go on, false when something else brings it back. */
   #sleep(): boolean {
-    if (this.#spin()) return true;
+    // Outcomes aren't work: they are read below.
+    if (this.#spin() && !this.#nested.hasOutcomes()) return true;
     this.#processor?.stopSearching();
     this.#stats.copy(this.#counters);
     if (this.#processor === undefined) this.#stats.depth(0);
@@ -846,24 +859,42 @@ export class Machine implements ContextHost, ItemsHost {
     if (slot === EMPTY) return false;
     this.#traceSteal(processor, slot);
     if ((this.#handlers[this.#table.handler(slot)] as HandlerEntry).isAsync) {
-      // It would keep this thread from waiting for its outcomes.
+      // It would need this thread's event loop.
       this.#handBack(slot, processor.claimed);
-      return false;
+      this.#waitAside();
+      return true;
     }
+    const pending = this.#pendingAsync;
     this.#runTask(slot, processor.claimed, true);
+    // A call from outside that turned out to be async is nothing that a join waits for; what machines have submitted might be.
+    if (this.#shared.isFromOutside(slot)) this.#pendingBefore += this.#pendingAsync - pending;
     return true;
   }
 
   #waitForOutcomes(): void {
-    // What it waits for runs elsewhere, unless it was begun here by this very join: that needs this thread's event loop.
-    if (this.#pendingAsync > this.#pendingBefore) {
-      throw schedulerError(
-        "ERR_ASYNC_PENDING",
-        "a join would block the thread whose event loop its own tasks wait for; await the group's done() instead",
-      );
-    }
+    this.#mustRunElsewhere();
     this.#processor?.stopSearching();
     this.#block();
+  }
+
+  /** As `#waitForOutcomes`, when there is work that a join can't do: somebody else gets the processor meanwhile. */
+  #waitAside(): void {
+    this.#mustRunElsewhere();
+    if (this.#blockDepth === 0) this.#countAsBlocked();
+    this.#handOff();
+    this.#parker.prepare();
+    if (this.#nested.hasOutcomes()) this.#parker.cancel();
+    else this.#parker.wait(PARK_MS);
+    if (this.#blockDepth === 0) this.#goOn();
+  }
+
+  /** What a join waits for runs elsewhere, unless it was begun here by this very join: that needs this thread's event loop. */
+  #mustRunElsewhere(): void {
+    if (this.#pendingAsync <= this.#pendingBefore) return;
+    throw schedulerError(
+      "ERR_ASYNC_PENDING",
+      "a join would block the thread whose event loop its own tasks wait for; await the group's done() instead",
+    );
   }
 
   #traceSteal(processor: Processor, slot: number): void {

@@ -5,7 +5,7 @@ import { Reactor, ThreadTable } from "@millrace/atomics-sync";
 import { Histogram } from "@millrace/metrics";
 import { type CallOptions, Calls, PLAIN_CALL } from "./calls.ts";
 import { schedulerError } from "./errors.ts";
-import { concatenated, cut, type Items, PIECES_PER_PROCESSOR } from "./fork-join.ts";
+import { allOver, concatenated, cut, type Items, PIECES_PER_PROCESSOR } from "./fork-join.ts";
 import { allocateMemory, RUN_QUEUE_CAPACITY, type SchedulerMemory } from "./layout.ts";
 import { Mail } from "./mail.ts";
 import { Monitor } from "./monitor.ts";
@@ -356,16 +356,10 @@ export class Scheduler<Handlers = Record<string, Handler>> {
   async #forkJoin(items: readonly unknown[], map: number, reduce: number, options: CallOptions): Promise<unknown[]> {
     const pieces = cut(items, this.#memory.processors * PIECES_PER_PROCESSOR);
     const handler = map < 0 ? reduce : map;
-    // All of them, so that nothing of the list runs any more when it is known to have failed.
-    const outcomes = await Promise.allSettled(
+    const results = await allOver(
       pieces.map((piece) => this.#call(handler, options, { items: piece, map, reduce } satisfies Items)),
     );
-    return concatenated(
-      outcomes.map((outcome) => {
-        if (outcome.status === "rejected") throw outcome.reason;
-        return outcome.value as unknown[];
-      }),
-    );
+    return concatenated(results as unknown[][]);
   }
 }
 

@@ -60,7 +60,85 @@ function check(children: number, sum: number) {
   };
 }
 
+interface Gated extends SchedulerShared {
+  readonly gate: Int32Array;
+}
+
+const SPAWNED = 0;
+const OPENED = 1;
+
+function set(words: Int32Array, word: number): void {
+  Atomics.store(words, word, 1);
+  Atomics.notify(words, word);
+}
+
+/** Ends: nothing is ever taken back. */
+function awaitSet(words: Int32Array, word: number): void {
+  while (Atomics.load(words, word) === 0) Atomics.wait(words, word, 0);
+}
+
+/** A machine of two processors and three machines: what `hold` waits for is done by `open`, which is async, so that no join may run it. */
+function runGated(index: number) {
+  return (shared: Gated, log: unknown[]): Promise<void> => {
+    const { gate } = shared;
+    const hold = (value: number): number => {
+      awaitSet(gate, OPENED);
+      log.push(value);
+      return value;
+    };
+    const parent = (value: number, context: TaskContext): number => {
+      const group = context.group();
+      // The oldest is given away first.
+      group.spawn("hold", 1);
+      group.spawn("pass", 2);
+      set(gate, SPAWNED);
+      group.join();
+      return value;
+    };
+    // oxlint-disable-next-line typescript/require-await
+    const open = async (value: number): Promise<number> => {
+      set(gate, OPENED);
+      return value;
+    };
+    return runUntilClosed(shared, index, [
+      ["hold", hold],
+      ["parent", parent],
+      ["open", open, true],
+      ["pass", (value: number): number => value],
+    ]);
+  };
+}
+
 export const scenarios: Scenario[] = [
+  scenario<Gated>({
+    name: "nested: a join makes way for an async task that a spare must run",
+    setUp: () => ({ ...schedulerMemory(2, 1, 2, 2, 3), gate: new Int32Array(new SharedArrayBuffer(8)) }),
+    threads: {
+      submitter({ memory, gate }, log) {
+        const submitter = new Submitter(memory, 0);
+        submitter.submit(PARENT, NORMAL, NO_RETRY, 0, 7);
+        submitter.publish();
+        awaitSet(gate, SPAWNED);
+        submitter.submit(2, NORMAL, NO_RETRY, 0, 8);
+        submitter.publish();
+        awaitOutcomes(memory, submitter, 2, log);
+        closeScheduler(memory);
+      },
+      machine: runGated(0),
+      other: runGated(1),
+      spare: runGated(2),
+    },
+    check({ memory }, { logs }) {
+      assert.equal(
+        (logs["submitter"] as number[]).toSorted((left, right) => left - right),
+        [7, 8],
+      );
+      const shared = new Shared(memory);
+      for (let machine = 0; machine < memory.machines; machine += 1) assert.not(shared.processors().isBlocked(machine));
+    },
+    bounds: { preemptions: 0 },
+    random: { executions: 1000, changes: 4 },
+  }),
   scenario({
     name: "nested: a handler spawns three tasks with two slots and joins them",
     setUp: () => schedulerMemory(1, 1, 1, 2),
@@ -92,5 +170,33 @@ export const mutants: Mutant[] = [
     file: FILE,
     from: "this.#settled(this.#shared.words[word]);",
     to: "",
+  },
+  {
+    breaks: "a join keeps its processor while there is only work that it can't do",
+    by: "a join makes way",
+    file: "scheduler/machine",
+    from: "this.#handBack(slot, processor.claimed);\n            this.#waitAside();\n            return true;",
+    to: "this.#handBack(slot, processor.claimed);\n            return false;",
+  },
+  {
+    breaks: "a join that makes way keeps its processor",
+    by: "a join makes way",
+    file: "scheduler/machine",
+    from: "this.#countAsBlocked();\n        this.#handOff();\n        this.#parker.prepare();",
+    to: "this.#countAsBlocked();\n        this.#parker.prepare();",
+  },
+  {
+    breaks: "a join that made way still counts as blocked",
+    by: "a join makes way",
+    file: "scheduler/machine",
+    from: "this.#parker.wait(PARK_MS);\n        if (this.#blockDepth === 0)\n            this.#goOn();",
+    to: "this.#parker.wait(PARK_MS);",
+  },
+  {
+    breaks: "a join that makes way doesn't look for outcomes before it sleeps",
+    by: "a join makes way",
+    file: "scheduler/machine",
+    from: "if (this.#nested.hasOutcomes())\n            this.#parker.cancel();",
+    to: "if (false)\n            this.#parker.cancel();",
   },
 ];

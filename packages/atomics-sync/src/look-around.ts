@@ -1,9 +1,9 @@
 /**
- * How long an idle machine looks for work before it sleeps.
+ * How long a thread without work looks for some before it sleeps.
  *
  * To sleep and to be woken costs about 50 µs together, so whoever gets work within that time is better off looking on, and who
  * looks for as long as a sleep costs never pays more than twice what the best choice would have (Karlin, Li, Manasse and Owicki,
- * "Empirical studies of competitive spinning for a shared-memory multiprocessor", 1991). As long as it pays a machine looks
+ * "Empirical studies of competitive spinning for a shared-memory multiprocessor", 1991). As long as it pays a thread looks
  * for the whole time; after every time in vain for half as long. One look in `LOOKS_PER_TRIAL` is a long one nevertheless: two threads that answer each
  * other slowly because both sleep would never find out that they needn't.
  */

@@ -1,7 +1,7 @@
-// How long an idle machine looks for work before it sleeps.
+// How long a thread without work looks for some before it sleeps.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { LookAround } from "@millrace/scheduler/internal/look-around";
+import { LookAround } from "@millrace/atomics-sync/kernel";
 
 const LONGEST_MS = 0.05;
 
