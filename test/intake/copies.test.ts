@@ -3,7 +3,7 @@ import * as assert from "uvu/assert";
 import { RecordStates } from "@millrace/intake";
 // Internal to the package; only its own tests reach for it.
 import { Retention } from "@millrace/intake/internal/retention";
-import { Journal, NodeStorage } from "@millrace/journal";
+import { Journal, NodeStorage, SegmentList } from "@millrace/journal";
 import { temporaryDirectory } from "../support.ts";
 
 const RECORDS = 400;
@@ -35,6 +35,45 @@ test("a record is copied once, however long its copy takes to become durable", a
   retention.arrived();
   assert.ok(retention.look(8000, place + 1) > 1, "now the segment is given up");
   assert.is(retention.nextCopy(place), undefined, "the copy isn't in the first segment");
+});
+
+test("what is much of its segment is copied when the log has grown, each record again until it is taken", async () => {
+  const directory = temporaryDirectory();
+  const journal = await Journal.open({ directory, ...SMALL });
+  const live = 3;
+  const append = async (upTo: number): Promise<void> => {
+    while (journal.durableSequence < upTo) await journal.append(Buffer.alloc(1000));
+  };
+  const storage = new NodeStorage(directory);
+  const states = new RecordStates();
+  const retention = new Retention(storage, states);
+  await append(40);
+  states.acknowledged(live + 1, 40);
+  assert.is(new SegmentList(storage).read().length, 3);
+  retention.look(0, 41);
+  assert.is(retention.nextCopy(40), undefined, "the log is still short");
+
+  await append(RECORDS);
+  states.acknowledged(41, RECORDS);
+  retention.look(1000, RECORDS + 1);
+  for (let place = 1; place <= live; place += 1) {
+    const copy = retention.nextCopy(RECORDS);
+    assert.is(copy?.from, place);
+    assert.is(retention.nextCopy(RECORDS), copy, "it was not taken");
+    if (place === 2) retention.skipped();
+    else retention.copied();
+  }
+  assert.is(retention.nextCopy(RECORDS), undefined);
+  for (let place = 1; place <= live; place += 1) {
+    if (place === 2) states.acknowledged(2, 2);
+    else {
+      states.moved(place, place, RECORDS + place);
+      retention.arrived();
+    }
+  }
+  assert.ok(retention.look(2000, RECORDS + live + 1) > 1, "the first segments are given up");
+  assert.is(retention.nextCopy(RECORDS), undefined);
+  await journal.close();
 });
 
 test.run();

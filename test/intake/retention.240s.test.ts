@@ -1,9 +1,10 @@
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { RecordStates } from "@millrace/intake";
-import { Journal } from "@millrace/journal";
+import { decodeAck, RangeSet, RecordStates } from "@millrace/intake";
+import { Journal, LogReader, NodeStorage, RECORD_TYPE, RecordCursor, SegmentList } from "@millrace/journal";
+import { isMillraceError } from "@millrace/base";
 import { type Millrace, type MillraceOptions, open } from "millrace";
 import type * as recorder from "../fixtures/recorder.ts";
 import { rejectsWith, temporaryDirectory, until } from "../support.ts";
@@ -152,6 +153,84 @@ test("whoever awaits a record is told when it is done at its new place", async (
   assert.equal(told.toSorted(), texts.toSorted());
   await mill.close();
 });
+
+test("no ACK names a place that was replaced before, and nothing is copied that has its ACK", async () => {
+  const directory = temporaryDirectory();
+  const file = join(directory, "notes");
+  const kept = join(directory, "kept");
+  mkdirSync(kept);
+  const mill = await openIn(directory);
+  // Those that are given up too soon are missing below.
+  const keeping = setInterval(() => keepSegments(directory, kept, 1), 5);
+  const slow = await Promise.all(
+    Array.from({ length: 300 }, (_, n) => mill.publish.slowly({ file, text: `slow${n}`, waitMs: 1000 + n * 20 })),
+  );
+  let isOver = false;
+  const done = Promise.all(slow.map((acknowledgement) => acknowledgement.done)).then(() => (isOver = true));
+  for (let round = 0; !isOver; round += 1) await publishMany(mill, file, `${round}-`, 40);
+  await done;
+  const { copiedForward } = intakeOf(mill);
+  assert.ok(copiedForward > 100, `${copiedForward} copies`);
+  await mill.close();
+  clearInterval(keeping);
+  keepSegments(directory, kept, 0);
+
+  const [replaced, acknowledged] = [new Set<number>(), new RangeSet()];
+  let copies = 0;
+  for (const cursor of recordsIn(kept)) {
+    if (cursor.type === RECORD_TYPE.data && cursor.replaces > 0) {
+      copies += 1;
+      assert.not(acknowledged.has(cursor.replaces), `${cursor.replaces} has its ACK and is copied`);
+      replaced.add(cursor.replaces);
+    }
+    if (cursor.type !== RECORD_TYPE.ack) continue;
+    const ranges = new RangeSet();
+    decodeAck(cursor.payload(), ranges);
+    for (const place of replaced) assert.not(ranges.has(place), `${place} is replaced and gets its ACK`);
+    for (let index = 0; index < ranges.ranges; index += 1) acknowledged.addRange(...ranges.range(index));
+  }
+  assert.ok(copies > copiedForward / 2, `${copies} copies in the segments that were kept`);
+});
+
+/** The records of all segments in a directory, where some may be missing. */
+function* recordsIn(directory: string): Generator<RecordCursor, void> {
+  const cursor = new RecordCursor();
+  const storage = new NodeStorage(directory);
+  for (const { baseSequence } of new SegmentList(storage).read()) {
+    const reader = new LogReader(storage);
+    reader.seek(baseSequence);
+    const { segment } = reader.segment;
+    while (hasNext(reader) && reader.segment.segment === segment) {
+      cursor.reset(reader.body, reader.batch.firstSequence);
+      while (cursor.next()) yield cursor;
+    }
+    reader.close();
+  }
+}
+
+/** False also where the next segment is missing. */
+function hasNext(reader: LogReader): boolean {
+  try {
+    return reader.next(Number.MAX_SAFE_INTEGER);
+  } catch (thrown) {
+    if (isMillraceError(thrown, "ERR_JOURNAL_DAMAGED") || isMillraceError(thrown, "ERR_JOURNAL_TRUNCATED"))
+      return false;
+    throw thrown;
+  }
+}
+
+/** Keeps copies of the first segments of the log, but the last `left`, that aren't kept yet. */
+function keepSegments(directory: string, kept: string, left: number): void {
+  const names = segments(directory).toSorted();
+  for (const name of names.slice(0, names.length - left)) {
+    if (existsSync(join(kept, name))) continue;
+    try {
+      copyFileSync(join(directory, "journal", name), join(kept, name));
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code !== "ENOENT") throw thrown;
+    }
+  }
+}
 
 test("dead records stay in the journal with their errors, however much comes after them", async () => {
   const directory = temporaryDirectory();

@@ -82,6 +82,8 @@ const SUBMIT_MAX = 256;
 /** Records that wait for another attempt keep a copy in memory; beyond these limits nothing new is started. */
 const RETRIES_MAX = 16384;
 const RETRY_BYTES_MAX: number = 64 * 2 ** 20;
+/** Copied forward before the other duties get their turn. */
+const COPIES_PER_TURN = 64;
 /** Errors of dead records that are kept for those who ask late. */
 const DEAD_ERRORS_MAX = 1024;
 const NO_BYTES = new Uint8Array(0);
@@ -153,6 +155,8 @@ export class Delivery implements OutcomeSink {
   /** Dead records without a DEAD record yet, those whose DEAD record isn't durable yet, and the errors of the latest. */
   readonly #unwrittenDead: DeadRecord[] = [];
   readonly #dying = new Set<number>();
+  /** Places whose copies aren't durable yet. */
+  readonly #copying = new Set<number>();
   readonly #deadErrors = new Map<number, DeadReport>();
 
   readonly #running: Running[];
@@ -220,7 +224,7 @@ export class Delivery implements OutcomeSink {
     handled += isDraining ? this.#submitter.cancelQueued() : this.#submitRetries() + this.#submitNew();
     this.#writeDead();
     this.#writeAcks(isDraining);
-    if (this.#options.isDeleting && !isDraining) this.#retain();
+    if (this.#options.isDeleting && !isDraining) handled += this.#retain();
     this.#publishStats();
     // Before the questions are read: whoever asks knows only of records whose receipts were taken above.
     if (this.#isAllAwaited && this.#isAllSettled()) {
@@ -312,7 +316,8 @@ export class Delivery implements OutcomeSink {
     if (this.#submitter.isOk(slot)) {
       const place = this.#states.placeOf(running.sequence);
       this.#finished.add(place);
-      this.#toAck.add(place);
+      // An ACK of the old place would say nothing of a copy that is under way: `#settleCopy` acknowledges that one.
+      if (!this.#copying.has(place)) this.#toAck.add(place);
       this.#count(CELLS.done);
     } else if (running.attempts < this.#options.maxDeliveries) {
       this.#retryLater(slot, running);
@@ -432,8 +437,8 @@ export class Delivery implements OutcomeSink {
 
   // ── retention ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** From time to time: asks for a checkpoint when that gives up a segment, and copies forward what holds the log. */
-  #retain(): void {
+  /** From time to time: asks for a checkpoint when that gives up a segment, and copies forward what holds the log; how many records. */
+  #retain(): number {
     const now = performance.now();
     if (this.#retention.isDue(now)) {
       const before = this.#retention.look(now, this.#backlog.next);
@@ -445,15 +450,33 @@ export class Delivery implements OutcomeSink {
         this.#askForCheckpoint(before);
       }
     }
-    let isStaged = false;
-    for (let copy = this.#retention.nextCopy(this.#backlog.known); copy !== undefined;) {
+    return this.#copyForward();
+  }
+
+  /** How many copies were begun. */
+  #copyForward(): number {
+    let staged = 0;
+    // Ends: each turn takes one out of what is to be copied, or stops.
+    while (staged < COPIES_PER_TURN) {
+      const copy = this.#retention.nextCopy(this.#backlog.known);
+      if (copy === undefined) break;
+      if (this.#isDone(copy)) {
+        this.#retention.skipped();
+        continue;
+      }
       if (!this.#producer.stage(copy.parts)) break;
       this.#retention.copied();
+      this.#copying.add(copy.from);
       this.#staged.push({ kind: "copy", copy });
-      isStaged = true;
-      copy = this.#retention.nextCopy(this.#backlog.known);
+      staged += 1;
     }
-    if (isStaged) this.#commit(false);
+    if (staged > 0) this.#commit(false);
+    return staged;
+  }
+
+  /** Whether a record needs no copy: its ACK is on its way, and would come before the copy. */
+  #isDone({ origin, from, isDead }: Copy): boolean {
+    return !isDead && this.#finished.has(from) && !this.#states.isDead(origin) && !this.#dying.has(origin);
   }
 
   #isCheckpointing(): boolean {
@@ -479,6 +502,7 @@ export class Delivery implements OutcomeSink {
     );
     const isFinished = this.#finished.has(from);
     this.#finished.add(from);
+    this.#copying.delete(from);
     if (isDead) this.#states.deadMoved(origin, from, to);
     else this.#states.moved(origin, from, to);
     this.#retention.arrived();

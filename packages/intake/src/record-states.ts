@@ -61,7 +61,13 @@ export class RecordStates {
 
   /** Origins of copies among the places from `first` to `last`. */
   *copiesIn(first: number, last: number): Generator<number, void> {
-    for (const [place, origin] of this.#origins) if (place >= first && place <= last) yield origin;
+    // By whichever is shorter: copies of dead records stay for good.
+    if (last - first < this.#origins.size) {
+      for (let place = first; place <= last; place += 1) {
+        const origin = this.#origins.get(place);
+        if (origin !== undefined) yield origin;
+      }
+    } else for (const [place, origin] of this.#origins) if (place >= first && place <= last) yield origin;
   }
 
   /** An ACK covers these places. */

@@ -20,9 +20,14 @@ import { deadSequence } from "./state-records.ts";
 
 /** Time between two looks. */
 const LOOK_MS = 1000;
-/** Copied forward when at most this part of the first segment's records is still needed, or of all records from there on: what stays
- * may be much of a small segment, and yet hold a long log. */
+/** Copied forward when at most this part of the first segment's records is still needed. */
 const LIVE_PART = 10;
+/** What stays may be much of its segment, and yet hold a long log. So everything that is still needed is copied forward when the log has become so many
+ * times as long as it was after the last time, and at most that part of its records is needed: who writes a byte pays for less than two that are
+ * copied. */
+const GROWTH = 2;
+/** Segments of a log that isn't worth it. */
+const SEGMENTS_MIN = 2;
 /** Copied at one look. */
 const COPIES_MAX = 4096;
 /** Segments that one record may hold before it is copied forward: the one that it is in, and the one being written, don't count. */
@@ -42,11 +47,18 @@ export class Retention {
   readonly #segments: SegmentList;
   readonly #reader: LogReader;
   readonly #cursor = new RecordCursor();
+  /** Whether the reader and the cursor stand at the last record that was read; it, unless it wasn't there. */
+  #isReading = false;
+  #copy: Copy | undefined;
   #lookAt = 0;
   /** Places that are to be copied forward. */
   #toCopy: number[] = [];
   /** Copies that aren't durable yet. */
   #underWay = 0;
+  /** While everything is copied forward: what lies from here on was written meanwhile. */
+  #passEnd = 0;
+  /** Segments that were left by the last time. */
+  #segmentsLeft = SEGMENTS_MIN;
 
   constructor(storage: Storage, states: RecordStates) {
     this.#states = states;
@@ -79,31 +91,53 @@ export class Retention {
     if (first === undefined || second === undefined || segments.length - index - 2 < HELD_MIN) return;
     const last = second.baseSequence - 1;
     if (next <= last) return;
+    const held = segments.length - index;
+    if (first.baseSequence >= this.#passEnd && this.#passEnd > 0) {
+      this.#passEnd = 0;
+      this.#segmentsLeft = Math.max(held, SEGMENTS_MIN);
+    }
+    const isWorthAll = held >= this.#segmentsLeft * GROWTH && this.#isMostlyDone(first.baseSequence, next - 1);
+    if (this.#passEnd === 0 && isWorthAll) this.#passEnd = next;
+    if (this.#passEnd === 0 && !this.#isMostlyDone(first.baseSequence, last)) return;
+    this.#stopReading();
     const { droppable } = this.#states;
-    const isMostlyDone = (end: number): boolean => {
-      const count = end - first.baseSequence + 1;
-      const done = droppable.countUpTo(end) - droppable.countUpTo(first.baseSequence - 1);
-      return (count - done) * LIVE_PART <= count;
-    };
-    if (!isMostlyDone(last) && !isMostlyDone(next - 1)) return;
     for (let place = first.baseSequence; place <= last && this.#toCopy.length < COPIES_MAX; place += 1) {
       place = droppable.endOf(place) + 1;
       if (place <= last) this.#toCopy.push(place);
     }
   }
 
-  /** The next record that is to be copied forward, as it is to be appended; undefined when there is none. */
+  #isMostlyDone(first: number, last: number): boolean {
+    const { droppable } = this.#states;
+    const count = last - first + 1;
+    const done = droppable.countUpTo(last) - droppable.countUpTo(first - 1);
+    return (count - done) * LIVE_PART <= count;
+  }
+
+  /** The next record that is to be copied forward, as it is to be appended; undefined when there is none. The same again until `copied` or
+   * `skipped`. Its bytes are valid until the next call. */
   nextCopy(durableSequence: number): Copy | undefined {
     // Ends: every turn takes one out.
     for (let place = this.#toCopy[0]; place !== undefined; place = this.#toCopy[0]) {
       if (!this.#states.droppable.has(place)) {
-        const copy = this.#read(place, durableSequence);
-        if (copy !== undefined) return copy;
+        if (this.#copy?.from !== place) this.#copy = this.#read(place, durableSequence);
+        if (this.#copy !== undefined) return this.#copy;
       }
       this.#toCopy.shift();
     }
-    this.#reader.close();
+    this.#stopReading();
     return undefined;
+  }
+
+  #stopReading(): void {
+    this.#reader.close();
+    this.#isReading = false;
+    this.#copy = undefined;
+  }
+
+  /** The copy that `nextCopy` gave isn't needed. */
+  skipped(): void {
+    this.#toCopy.shift();
   }
 
   /** The copy that `nextCopy` gave is under way. */
@@ -118,12 +152,22 @@ export class Retention {
     this.#underWay -= 1;
   }
 
+  /** The record at `place`, which lies behind the last one that was read, unless the reader was closed since. */
   #read(place: number, durableSequence: number): Copy | undefined {
-    if (!this.#reader.seek(place) || !this.#reader.next(durableSequence)) return undefined;
-    const cursor = this.#cursor;
-    cursor.reset(this.#reader.body, this.#reader.batch.firstSequence);
-    while (cursor.next()) if (cursor.sequence === place) return copyOf(cursor);
-    return undefined;
+    const reader = this.#reader;
+    if (!this.#isReading) {
+      if (!reader.seek(place) || !reader.next(durableSequence)) return undefined;
+      this.#isReading = true;
+      this.#cursor.reset(reader.body, reader.batch.firstSequence);
+    }
+    // Ends: every turn takes a record, or a batch that begins further on.
+    for (;;) {
+      while (this.#cursor.next()) {
+        if (this.#cursor.sequence === place) return copyOf(this.#cursor);
+      }
+      if (reader.batch.firstSequence + reader.batch.count > place || !reader.next(durableSequence)) return undefined;
+      this.#cursor.reset(reader.body, reader.batch.firstSequence);
+    }
   }
 }
 

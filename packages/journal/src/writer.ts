@@ -181,9 +181,9 @@ export class Writer {
     return bytes;
   }
 
-  /** Whether some ring has records that shall not wait any longer. */
+  /** Whether some ring has records that shall not wait any longer, or the journal closes or is poisoned. */
   #isDue(): boolean {
-    let isDue = Atomics.load(this.#control, STATE) === CLOSING;
+    let isDue = Atomics.load(this.#control, STATE) !== OPEN;
     for (let index = 0; index < this.#rings.length; index += 1) {
       const ring = this.#rings[index] as RingState;
       if (!ring.taker.hasFrames()) continue;
@@ -379,7 +379,8 @@ export class Writer {
   // ── sleeping ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #sleep(): void {
-    if (this.#seesRecords()) return;
+    // On a full disk what matters is the keeper, which wakes this thread.
+    if (!this.#isStarved && this.#seesRecords()) return;
     this.#parker.prepare();
     if (this.#isDue()) {
       this.#parker.cancel();
