@@ -121,6 +121,10 @@ export function cellKey(subject: string, caseId: string): string {
   return `${subject}\n${caseId}`;
 }
 
+export function subjectOfKey(key: string): string {
+  return key.slice(0, key.indexOf("\n"));
+}
+
 export function summarise(
   benchmark: Benchmark,
   measured: Measured,

@@ -15,10 +15,18 @@ interface Load {
   readonly isRight: (result: unknown, n: number) => boolean;
 }
 
+/** Bytes of buffers that take turns. */
+const BUFFERS_BYTES: number = 256 * 2 ** 20;
+
 function buffers(sizeBytes: number): Load {
-  // A pool that detached or altered it would be found out by the next call.
-  const buffer = Buffer.alloc(sizeBytes, 7);
-  return { task: "bytes", argument: () => buffer, isRight: (result) => result === sizeBytes + 7 };
+  // Several, because a list may carry the same buffer once. A pool that detached or altered one would be found out at its next turn.
+  const count = Math.min(4096, BUFFERS_BYTES / sizeBytes);
+  const all = Array.from({ length: count }, () => Buffer.alloc(sizeBytes, 7));
+  return {
+    task: "bytes",
+    argument: (n) => all[n % count],
+    isRight: (result) => result === sizeBytes + 7,
+  };
 }
 
 const TIMER_MS = 1;

@@ -26,6 +26,8 @@ import {
   mergeResults,
   type Results,
   selectCases,
+  type Subject,
+  subjectOfKey,
   summarise,
 } from "./harness.ts";
 
@@ -78,16 +80,28 @@ async function measure(whole: Benchmark, options: RunOptions): Promise<Results> 
   const { cellMs, ...effort } = options.quick ? benchmark.effort.quick : benchmark.effort.full;
   const rounds = options.rounds ?? effort.rounds;
   const measured: Measured = new Map();
+  const failed = new Map<string, string>();
+  const ownName = (benchmark.subjects[0] as Subject).name;
   for (let round = 0; round < rounds; round += 1) {
     for (const { subject, caseId } of cellsOfRound(benchmark, round)) {
       process.stderr.write(`\r\x1b[2Kround ${round + 1}/${rounds}: ${subject}, ${caseId}`);
-      const measures = await measureCell(options.node, benchmark, subject.replace(CONTROL, ""), caseId, cellMs);
       const key = cellKey(subject, caseId);
-      measured.set(key, [...(measured.get(key) ?? []), measures]);
+      if (failed.has(key)) continue;
+      try {
+        const measures = await measureCell(options.node, benchmark, subject.replace(CONTROL, ""), caseId, cellMs);
+        measured.set(key, [...(measured.get(key) ?? []), measures]);
+      } catch (thrown) {
+        // A peer's failure is told and leaves its figure out; ours ends the run.
+        if (subject.replace(CONTROL, "").startsWith(ownName)) throw thrown;
+        failed.set(key, `${caseId}: ${(thrown as Error).message}`);
+        measured.delete(key);
+      }
     }
   }
   process.stderr.write("\r\x1b[2K");
-  return summarise(benchmark, measured, rounds, node, cpus()[0]?.model ?? "unknown", unavailable);
+  const missing = [...failed].map(([key, why]) => ({ name: subjectOfKey(key), why }));
+  for (const { name, why } of missing) process.stderr.write(`without ${name} in a case: ${why}\n`);
+  return summarise(benchmark, measured, rounds, node, cpus()[0]?.model ?? "unknown", [...unavailable, ...missing]);
 }
 
 /** "v24.1.0". Throws when `node` is no Node.js. */

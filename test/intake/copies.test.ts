@@ -1,12 +1,16 @@
+import { closeSync, openSync, readSync, writeSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { RecordStates } from "@millrace/intake";
 // Internal to the package; only its own tests reach for it.
 import { Retention } from "@millrace/intake/internal/retention";
 import { Journal, NodeStorage, SegmentList } from "@millrace/journal";
+import { segmentName } from "@millrace/journal/internal/format";
 import { temporaryDirectory } from "../support.ts";
 
 const RECORDS = 400;
+const PAGE = 4096;
 const SMALL = { recordBytesMax: 8192, batchBytesMax: 16_384, segmentBytesMax: 65_536, ringBytes: 32_768 };
 
 test("a record is copied once, however long its copy takes to become durable", async () => {
@@ -74,6 +78,34 @@ test("what is much of its segment is copied when the log has grown, each record 
   assert.ok(retention.look(2000, RECORDS + live + 1) > 1, "the first segments are given up");
   assert.is(retention.nextCopy(RECORDS), undefined);
   await journal.close();
+});
+
+test("damage in a record that nobody needs any more doesn't keep those behind it from being copied", async () => {
+  const directory = temporaryDirectory();
+  const journal = await Journal.open({ directory, ...SMALL });
+  for (let record = 0; record < RECORDS; record += 1) await journal.append(Buffer.alloc(1000));
+  await journal.close();
+  const storage = new NodeStorage(directory);
+  const [first] = new SegmentList(storage).read();
+  // A page for the header of the segment, and one for each record.
+  const file = openSync(join(directory, segmentName(first?.segment ?? 0)), "r+");
+  const flipped = Buffer.alloc(1);
+  const at = 7 * PAGE + 500;
+  readSync(file, flipped, 0, 1, at);
+  flipped[0] = (flipped[0] as number) ^ 1;
+  writeSync(file, flipped, 0, 1, at);
+  closeSync(file);
+
+  const states = new RecordStates();
+  states.acknowledged(2, 12);
+  states.acknowledged(14, RECORDS);
+  const retention = new Retention(storage, states);
+  retention.look(0, RECORDS + 1);
+  for (const place of [1, 13]) {
+    assert.is(retention.nextCopy(RECORDS)?.from, place);
+    retention.copied();
+  }
+  assert.is(retention.nextCopy(RECORDS), undefined);
 });
 
 test.run();

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { decodeAck, RangeSet, RecordStates } from "@millrace/intake";
+import { encodeDead } from "@millrace/intake/internal/state-records";
 import { Journal, LogReader, NodeStorage, RECORD_TYPE, RecordCursor, SegmentList } from "@millrace/journal";
 import { isMillraceError } from "@millrace/base";
 import { type Millrace, type MillraceOptions, open } from "millrace";
@@ -255,6 +256,35 @@ test("dead records stay in the journal with their errors, however much comes aft
   }
   assert.equal([...kept].toSorted(), ["error", "record"]);
   await journal.close();
+});
+
+test("a dead record isn't delivered from a copy that was made before, and that no snapshot names", async () => {
+  const directory = temporaryDirectory();
+  const file = join(directory, "notes");
+  const waiting = { retryBaseMs: 3_600_000, retryMaxMs: 86_400_000 };
+  let mill = await openIn(directory, waiting);
+  const poison = await mill.publish.note({ file, text: "poison", failBelow: 9 });
+  await until(() => intakeOf(mill).waitingRetries === 1, "it waits");
+  const pending = rejectsWith(poison.done, "ERR_INTAKE_CLOSED");
+  await mill.close();
+  await pending;
+
+  // As a run leaves it in which the record died before delivery had come to its copy again, and after a checkpoint.
+  const journal = await Journal.open({ directory: join(directory, "journal"), ...SMALL });
+  const copy = await journal.copyForward(poison.sequence);
+  const states = new RecordStates();
+  states.noted(poison.sequence);
+  await journal.checkpoint(states.encode(), copy + 1);
+  await journal.append(encodeDead(poison.sequence, new Error("the last"), 1000), { type: RECORD_TYPE.dead });
+  await journal.close();
+
+  mill = await openIn(directory, waiting);
+  let isDrained = false;
+  void mill.drain().then(() => (isDrained = true));
+  await until(() => isDrained, "nothing is delivered");
+  assert.is(notes(file).length, 1, "it was delivered once");
+  assert.is(intakeOf(mill).deadKept, 1);
+  await mill.close();
 });
 
 test("the states of records survive a snapshot, and are the same from the log alone", async () => {

@@ -237,6 +237,20 @@ test("a join makes way for an async task, which needs an event loop", () =>
     await joining;
   }));
 
+test("a join that meets an async call waits on where no other thread could have the processor", () =>
+  withScheduler({ machinesMax: 2 }, async ({ run }) => {
+    const directory = temporaryDirectory();
+    const [file, begun, other] = [join(directory, "file"), join(directory, "begun"), join(directory, "other")];
+    const joining = run.joinHeld({ file, begun });
+    await until(() => existsSync(begun), "another machine runs what is joined");
+    const later = run.writeLater(other);
+    // Long enough for the join to meet it.
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    writeFileSync(file, "");
+    await joining;
+    await later;
+  }));
+
 test("a join isn't disturbed by a call from outside that it has run and that turns out to be async", () =>
   withScheduler({}, async ({ run }) => {
     const directory = temporaryDirectory();

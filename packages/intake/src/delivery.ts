@@ -260,6 +260,12 @@ export class Delivery implements OutcomeSink {
     // A copy of a record that was handed out from its old place is in hand. One of this run may be seen here before its own receipt is.
     if (this.#finished.has(place) || this.#states.isCopy(place)) return 0;
     if (sequence !== place && place > this.#recoveredUpTo) return 0;
+    if (sequence !== place && this.#states.isDead(sequence)) {
+      // Its DEAD record names it by its first sequence, and was read without its place being known.
+      this.#states.diedAt(sequence, place);
+      this.#finished.add(place);
+      return 0;
+    }
     if (record.type !== RECORD_TYPE.data) {
       this.#finished.add(place);
       // A DEAD record is taken note of when its receipt comes, and kept.

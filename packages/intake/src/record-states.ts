@@ -90,6 +90,12 @@ export class RecordStates {
     this.#dead.set(origin, place);
   }
 
+  /** The dead record with this origin lies at `place`. */
+  diedAt(origin: number, place: number): void {
+    this.adopt(origin, place);
+    this.settled.add(place);
+  }
+
   /** The record with this origin was copied from `from` to `to`. */
   moved(origin: number, from: number, to: number): void {
     this.settled.add(from);

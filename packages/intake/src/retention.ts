@@ -86,12 +86,16 @@ export class Retention {
   }
 
   #planCopies(segments: readonly SegmentPlace[], index: number, next: number): void {
+    const held = segments.length - index;
+    this.#segmentsLeft = Math.max(Math.min(this.#segmentsLeft, held), SEGMENTS_MIN);
     const first = segments[index];
     const second = segments[index + 1];
-    if (first === undefined || second === undefined || segments.length - index - 2 < HELD_MIN) return;
+    if (first === undefined || second === undefined || held - 2 < HELD_MIN) {
+      this.#passEnd = 0;
+      return;
+    }
     const last = second.baseSequence - 1;
     if (next <= last) return;
-    const held = segments.length - index;
     if (first.baseSequence >= this.#passEnd && this.#passEnd > 0) {
       this.#passEnd = 0;
       this.#segmentsLeft = Math.max(held, SEGMENTS_MIN);
@@ -155,19 +159,16 @@ export class Retention {
   /** The record at `place`, which lies behind the last one that was read, unless the reader was closed since. */
   #read(place: number, durableSequence: number): Copy | undefined {
     const reader = this.#reader;
-    if (!this.#isReading) {
-      if (!reader.seek(place) || !reader.next(durableSequence)) return undefined;
+    if (!this.#isReading && !reader.seek(place)) return undefined;
+    if (!this.#isReading || reader.batch.firstSequence + reader.batch.count <= place) {
+      this.#isReading = false;
+      reader.skipTo(place);
+      if (!reader.next(durableSequence)) return undefined;
       this.#isReading = true;
       this.#cursor.reset(reader.body, reader.batch.firstSequence);
     }
-    // Ends: every turn takes a record, or a batch that begins further on.
-    for (;;) {
-      while (this.#cursor.next()) {
-        if (this.#cursor.sequence === place) return copyOf(this.#cursor);
-      }
-      if (reader.batch.firstSequence + reader.batch.count > place || !reader.next(durableSequence)) return undefined;
-      this.#cursor.reset(reader.body, reader.batch.firstSequence);
-    }
+    while (this.#cursor.next()) if (this.#cursor.sequence === place) return copyOf(this.#cursor);
+    return undefined;
   }
 }
 

@@ -59,10 +59,15 @@ export class LogReader {
     }
     if (found === undefined) return false;
     this.#open(found);
+    this.skipTo(sequence);
+    return found.baseSequence <= sequence;
+  }
+
+  /** Goes on to the batch that holds `sequence`, as far as that lies in the same segment, by the headers of the batches before it. */
+  skipTo(sequence: number): void {
     // In a segment that ends before its last batch (which was copied to the next one) the skip must end there too.
     const end = this.#successor?.previous.lastSequence ?? Number.MAX_SAFE_INTEGER;
-    (this.#reader as unknown as SegmentReader).skipTo(Math.min(sequence, end));
-    return found.baseSequence <= sequence;
+    this.#reader?.skipTo(Math.min(sequence, end));
   }
 
   /** Goes to the first batch that was written at `timeMs` or later. False when the log is empty. */

@@ -61,7 +61,9 @@ export function runItems(
   // Where somebody has seen a promise what was given away needs an event loop, perhaps this one.
   const isAsync = hasPromise || (split.hasSplit && (mapper?.isAsync === true || reducer?.isAsync === true));
   if (isAsync) return finishAsync(results, reducer, split, context);
-  const all = split.hasSplit ? [...results, ...split.join()] : results;
+  const others = split.tryJoin();
+  if (others === undefined) return finishAsync(results, reducer, split, context);
+  const all = others.length > 0 ? [...results, ...others] : results;
   if (reducer === undefined || all.length < 2) return all;
   let reduced: unknown = all[0];
   for (let index = 1; index < all.length; index += 1) {
@@ -73,9 +75,8 @@ export function runItems(
 
 /** Throws what a handler has thrown, once nothing of the list runs any more. */
 function fail(thrown: unknown, pending: readonly unknown[], split: Split): Promise<never> {
-  if (pending.length > 0) return failLater(thrown, pending, split);
   try {
-    split.join();
+    if (pending.length > 0 || split.tryJoin() === undefined) return failLater(thrown, pending, split);
   } catch {
     // What was thrown before it counts.
   }
@@ -141,11 +142,17 @@ class Split {
     return this.#group !== undefined;
   }
 
-  /** Their results, in the order of the values: what was given away last comes first. */
-  join(): unknown[] {
-    return flat(this.#group?.join());
+  /** Their results, in the order of the values: what was given away last comes first. Undefined where a join can't wait for them on this thread. */
+  tryJoin(): unknown[] | undefined {
+    try {
+      return flat(this.#group?.join());
+    } catch (thrown) {
+      if (this.#group?.needsJoin === true) return undefined;
+      throw thrown;
+    }
   }
 
+  /** The same results. */
   async done(): Promise<unknown[]> {
     return flat(await this.#group?.done());
   }

@@ -261,7 +261,7 @@ export class Machine implements ContextHost, ItemsHost {
       this.#blockDepth += 1;
       return;
     }
-    this.#countAsBlocked();
+    if (!this.#processors.tryBlock(this.machine)) throw this.#exhausted();
     this.#blockDepth = 1;
     this.#handOff();
   }
@@ -272,10 +272,9 @@ export class Machine implements ContextHost, ItemsHost {
     if (this.#blockDepth === 0) this.#goOn();
   }
 
-  #countAsBlocked(): void {
-    if (this.#processors.tryBlock(this.machine)) return;
+  #exhausted(): Error {
     const { machines, processors } = this.#shared.memory;
-    throw schedulerError("ERR_MACHINES_EXHAUSTED", `${machines - processors} threads wait in handlers already`, {
+    return schedulerError("ERR_MACHINES_EXHAUSTED", `${machines - processors} threads wait in handlers already`, {
       details: { machines, processors },
     });
   }
@@ -606,6 +605,7 @@ export class Machine implements ContextHost, ItemsHost {
     wasShared: boolean,
   ): void {
     this.#pendingAsync += 1;
+    if (this.#joinDepth > 0 && this.#shared.isFromOutside(slot)) this.#pendingBefore += 1;
     if (this.#table.isToBeAlone(slot)) this.#isAlone = true;
     promise.then(
       (value) => this.#settleAsync(slot, state, true, value, context, wasShared),
@@ -791,7 +791,7 @@ export class Machine implements ContextHost, ItemsHost {
   spawnItems(group: Group, items: Items): boolean {
     const processor = this.#processor;
     return group.adopt((index) => {
-      const handler = Math.max(items.map, items.reduce, 0);
+      const handler = items.map < 0 ? items.reduce : items.map;
       const slot = this.#nested.spawnBytes(group, index, handler, ITEMS, encode(items));
       if (slot === FULL || processor === undefined) return slot !== FULL;
       this.#nested.share(processor, true);
@@ -858,34 +858,48 @@ export class Machine implements ContextHost, ItemsHost {
     const slot = processor.findWork();
     if (slot === EMPTY) return false;
     this.#traceSteal(processor, slot);
-    if ((this.#handlers[this.#table.handler(slot)] as HandlerEntry).isAsync) {
-      // It would need this thread's event loop.
+    if (this.#needsEventLoop(slot)) {
       this.#handBack(slot, processor.claimed);
-      this.#waitAside();
+      this.#waitAside(slot);
       return true;
     }
-    const pending = this.#pendingAsync;
     this.#runTask(slot, processor.claimed, true);
-    // A call from outside that turned out to be async is nothing that a join waits for; what machines have submitted might be.
-    if (this.#shared.isFromOutside(slot)) this.#pendingBefore += this.#pendingAsync - pending;
+    // What it has left there isn't this handler's: others may have it.
+    if (this.#nested.size > 0 && this.#processor !== undefined) {
+      this.#nested.share(this.#processor, true);
+      if (this.#idle.isAnyoneIdle()) this.#idle.wakeOne();
+    }
     return true;
+  }
+
+  /** Whether a task can't be run within a join. */
+  #needsEventLoop(slot: number): boolean {
+    if ((this.#handlers[this.#table.handler(slot)] as HandlerEntry).isAsync) return true;
+    return this.#table.argumentKind(slot) === PARCEL || (this.#table.isToBeAlone(slot) && this.#pendingAsync > 0);
   }
 
   #waitForOutcomes(): void {
     this.#mustRunElsewhere();
     this.#processor?.stopSearching();
     this.#block();
+    // It may have been woken to take one that others have left.
+    if (this.#processor === undefined && this.#blockDepth === 0) this.#takeProcessor();
   }
 
-  /** As `#waitForOutcomes`, when there is work that a join can't do: somebody else gets the processor meanwhile. */
-  #waitAside(): void {
+  /**
+   * As `#waitForOutcomes`, when there is work that a join can't do, such as the task in `slot`: somebody else gets the processor meanwhile. Where too many
+   * threads wait in handlers already it is kept; unless a machine has submitted the task, for then the join may be waiting for it.
+   */
+  #waitAside(slot: number): void {
     this.#mustRunElsewhere();
-    if (this.#blockDepth === 0) this.#countAsBlocked();
-    this.#handOff();
+    const isInBlocking = this.#blockDepth > 0;
+    const isBlocked = !isInBlocking && this.#processors.tryBlock(this.machine);
+    if (isBlocked || isInBlocking) this.#handOff();
+    else if (!this.#shared.isFromOutside(slot)) throw this.#exhausted();
     this.#parker.prepare();
     if (this.#nested.hasOutcomes()) this.#parker.cancel();
     else this.#parker.wait(PARK_MS);
-    if (this.#blockDepth === 0) this.#goOn();
+    if (isBlocked) this.#goOn();
   }
 
   /** What a join waits for runs elsewhere, unless it was begun here by this very join: that needs this thread's event loop. */
