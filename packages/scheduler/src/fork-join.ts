@@ -47,11 +47,17 @@ export function runItems(
       split.maybe(index + 1);
       const item = given.items[index];
       const result = mapper === undefined ? item : mapper.call(item, context);
-      if (isThenable(result)) hasPromise = true;
+      if (isThenable(result)) {
+        hasPromise = true;
+        if (mapper !== undefined) mapper.isAsync = true;
+      }
       if (reducer === undefined || hasPromise || results.length === 0) results.push(result);
       else {
         const joined = reducer.call([results.pop(), result], context);
-        if (isThenable(joined)) hasPromise = true;
+        if (isThenable(joined)) {
+          hasPromise = true;
+          reducer.isAsync = true;
+        }
         results.push(joined);
       }
     }

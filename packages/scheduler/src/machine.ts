@@ -95,6 +95,8 @@ export class Machine implements ContextHost, ItemsHost {
   #tasksUntilClock = 0;
   #tasksPerClock = 1;
   #joinDepth = 0;
+  /** Tasks that joins have handed back since they ran one, or waited. */
+  #refusals = 0;
   #blockDepth = 0;
   /** Handlers on the stack. */
   #running = 0;
@@ -560,7 +562,8 @@ export class Machine implements ContextHost, ItemsHost {
     if (this.#processor !== undefined && this.#running === 0) this.#setTick(this.#processor, 0, this.#tick & 1);
     const children = context?.unjoined;
     if (isThenable(outcome) && ok) {
-      handler.isAsync = true;
+      // Of a list its handlers have been told apart (fork-join.ts).
+      if (this.#table.argumentKind(slot) !== ITEMS) handler.isAsync = true;
       this.#trace?.record(TRACE.suspend, slot, runOf(state), this.#table.handler(slot), 0, 0);
       this.#await(slot, state, children === undefined ? outcome : withChildren(outcome, children), context, wasShared);
     } else if (children !== undefined) {
@@ -860,9 +863,13 @@ export class Machine implements ContextHost, ItemsHost {
     this.#traceSteal(processor, slot);
     if (this.#needsEventLoop(slot)) {
       this.#handBack(slot, processor.claimed);
-      this.#waitAside(slot);
+      if (this.#idle.isAnyoneIdle()) this.#idle.wakeOne();
+      this.#refusals += 1;
+      // What lies behind it may be for a join; where nothing does, others get it all.
+      if (this.#refusals > processor.length()) this.#waitAside(slot);
       return true;
     }
+    this.#refusals = 0;
     this.#runTask(slot, processor.claimed, true);
     // What it has left there isn't this handler's: others may have it.
     if (this.#nested.size > 0 && this.#processor !== undefined) {
@@ -875,7 +882,7 @@ export class Machine implements ContextHost, ItemsHost {
   /** Whether a task can't be run within a join. */
   #needsEventLoop(slot: number): boolean {
     if ((this.#handlers[this.#table.handler(slot)] as HandlerEntry).isAsync) return true;
-    return this.#table.argumentKind(slot) === PARCEL || (this.#table.isToBeAlone(slot) && this.#pendingAsync > 0);
+    return this.#table.argumentKind(slot) === PARCEL || this.#table.isToBeAlone(slot);
   }
 
   #waitForOutcomes(): void {
@@ -892,10 +899,12 @@ export class Machine implements ContextHost, ItemsHost {
    */
   #waitAside(slot: number): void {
     this.#mustRunElsewhere();
+    this.#refusals = 0;
     const isInBlocking = this.#blockDepth > 0;
     const isBlocked = !isInBlocking && this.#processors.tryBlock(this.machine);
     if (isBlocked || isInBlocking) this.#handOff();
     else if (!this.#shared.isFromOutside(slot)) throw this.#exhausted();
+    else this.#processor?.giveBack();
     this.#parker.prepare();
     if (this.#nested.hasOutcomes()) this.#parker.cancel();
     else this.#parker.wait(PARK_MS);

@@ -175,8 +175,8 @@ export const mutants: Mutant[] = [
     breaks: "a join keeps its processor while there is only work that it can't do",
     by: "a join makes way",
     file: "scheduler/machine",
-    from: "this.#handBack(slot, processor.claimed);\n            this.#waitAside(slot);\n            return true;",
-    to: "this.#handBack(slot, processor.claimed);\n            return false;",
+    from: "this.#waitAside(slot);\n            return true;",
+    to: "return false;\n            return true;",
   },
   {
     breaks: "a join that makes way keeps its processor",
