@@ -1,5 +1,5 @@
 // The log as a list: random commands against the real log on a simulated disk, and against a plain array.
-import fc from "fast-check";
+import fc from "../property.ts";
 import { seededRandom } from "@millrace/base";
 import { SimulatedStorage } from "@millrace/journal/internal/simulated.fault";
 import type { LogWriter } from "@millrace/journal/internal/log-writer";

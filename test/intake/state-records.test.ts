@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../property.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 // Internal to the package; only its own tests reach for them.

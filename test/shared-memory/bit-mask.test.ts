@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../property.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { clearBit, countBits, hasBit, isMaskEmpty, lowestBit, maskWords, setBit } from "@millrace/shared-memory";

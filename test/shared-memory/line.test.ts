@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../property.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { alignUp, EMPTY, FULL, isPowerOfTwo, LINE_BYTES, LINE_WORDS, RETRY } from "@millrace/shared-memory";
