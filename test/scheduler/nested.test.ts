@@ -266,6 +266,18 @@ test("a join isn't disturbed by a call from outside that it has run and that tur
     assert.is(await later, other);
   }));
 
+test("more async handlers than may be pending still get what they have submitted run", async () => {
+  for (const processors of [1, 2]) {
+    await withScheduler({ processors, asyncTasksPerMachine: 4 }, async ({ run }) => {
+      const calls = Array.from({ length: 40 }, (_, n) => run.sumOf([n, 1, 2]));
+      assert.equal(
+        await Promise.all(calls),
+        Array.from({ length: 40 }, (_, n) => 2 * n + 6),
+      );
+    });
+  }
+});
+
 test("a machine that reads outcomes for a handler that is gone goes on", async () => {
   for (const processors of [1, 2]) {
     await withScheduler({ processors }, async ({ run }) => {

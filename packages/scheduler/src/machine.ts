@@ -163,8 +163,14 @@ export class Machine implements ContextHost, ItemsHost {
     this.#cancellations.look();
     let untilDrain = DRAIN_EVERY;
     for (;;) {
-      if (this.#isStalled || this.#pendingAsync >= (this.#isAlone || this.#held !== EMPTY ? 1 : this.#asyncTasksMax)) {
+      if (this.#isStalled) {
         this.#resumption = "room";
+        return;
+      }
+      if (this.#pendingAsync >= (this.#isAlone || this.#held !== EMPTY ? 1 : this.#asyncTasksMax)) {
+        if (!this.#waitForRoom()) return;
+        if (!this.#isTurnOver()) continue;
+        this.#yield();
         return;
       }
       untilDrain -= 1;
@@ -203,6 +209,50 @@ export class Machine implements ContextHost, ItemsHost {
     this.#traceSteal(processor, slot);
     this.#runTask(slot, processor.claimed, true);
     return slot;
+  }
+
+  /**
+   * As many async tasks are pending as may be. They may be waiting for what they have submitted, so that is still run, and its outcomes are read; everything
+   * else is left to others. False when the loop comes back by the bell or by `#resume`.
+   */
+  #waitForRoom(): boolean {
+    this.#nested.drain();
+    if (this.#nested.hasResolved) {
+      this.#yield();
+      return false;
+    }
+    if (this.#nested.outstanding > 0 && this.#runSubmitted()) return true;
+    const processor = this.#processor;
+    if (processor !== undefined) {
+      processor.giveBack();
+      processor.stopSearching();
+      if (processor.length() > 0 && this.#idle.isAnyoneIdle()) this.#idle.wakeOne();
+    }
+    this.#parker.prepareAsync();
+    if (this.#nested.hasOutcomes()) {
+      this.#parker.cancel();
+      return true;
+    }
+    this.#resumption = "room";
+    this.#listen();
+    return false;
+  }
+
+  /** Runs a task that machines have submitted, if one lies here; whether there was one. */
+  #runSubmitted(): boolean {
+    if (this.#processor === undefined && !this.#takeProcessor()) return false;
+    const processor = this.#processor as Processor;
+    processor.giveBack();
+    for (let left = processor.length(); left > 0; left -= 1) {
+      const slot = processor.findLocal();
+      if (slot === EMPTY) return false;
+      if (!this.#shared.isFromOutside(slot)) {
+        this.#runTask(slot, processor.claimed, true);
+        return true;
+      }
+      this.#handBack(slot, processor.claimed);
+    }
+    return false;
   }
 
   /** Lets the event loop run and goes on then. */
@@ -409,10 +459,14 @@ export class Machine implements ContextHost, ItemsHost {
     this.#stats.park();
     this.#trace?.record(TRACE.park, -1, 0, -1, this.#processor === undefined ? 2 : 1, 0);
     this.#resumption = "bell";
+    this.#listen();
+    return false;
+  }
+
+  #listen(): void {
     const ring = this.#parker.listen();
     if (ring === "rung") queueMicrotask(() => this.#ring());
     else if (ring !== "listening") void ring.then(() => this.#ring());
-    return false;
   }
 
   #withdrawAsync(): void {
@@ -422,6 +476,10 @@ export class Machine implements ContextHost, ItemsHost {
 
   #ring(): void {
     this.#parker.answered();
+    if (this.#resumption === "room") {
+      this.#turn();
+      return;
+    }
     if (this.#resumption !== "bell") return;
     this.#trace?.record(TRACE.unpark, -1, 0, -1, 1, 0);
     this.#withdrawAsync();
@@ -431,6 +489,7 @@ export class Machine implements ContextHost, ItemsHost {
   /** Comes back from the event loop although no bell rang: an async task has ended, or something was submitted. */
   #resume(): void {
     if (this.#resumption === "room") {
+      this.#parker.cancel();
       this.#yield();
     } else if (this.#resumption === "bell" && (this.#pendingAsync === 0 || this.#nested.outstanding > 0)) {
       this.#parker.cancel();

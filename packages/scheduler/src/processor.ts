@@ -130,6 +130,11 @@ export class Processor {
     return EMPTY;
   }
 
+  /** As `findWork`, of what lies on this processor alone. */
+  findLocal(): number {
+    return this.#local();
+  }
+
   /** Whether `findWork` may find something: the look before sleeping. An outbox without a hint doesn't count: its owner has yet to raise the
    * hint and looks for sleepers afterwards, and until then a machine that went on would find nothing, over and over. */
   seesWork(): boolean {

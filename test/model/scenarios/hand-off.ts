@@ -196,8 +196,8 @@ export const mutants: Mutant[] = [
     breaks: "what a machine has taken in advance waits with it",
     by: "taken in advance",
     file: MACHINE,
-    from: "processor.giveBack();",
-    to: "",
+    from: "processor.giveBack();\n        processor.stopSearching();\n        this.#processor = undefined;",
+    to: "processor.stopSearching();\n        this.#processor = undefined;",
   },
   {
     breaks: "a machine whose wait is over still counts as one that waits",
