@@ -28,7 +28,7 @@ export interface Peer {
   readonly open: (threads: number, tasks: "short" | "long") => Promise<OpenPool>;
 }
 
-const fixture = (name: string): URL => new URL(`./fixtures/${name}.js`, import.meta.url);
+export const fixture = (name: string): URL => new URL(`./fixtures/${name}.js`, import.meta.url);
 
 /** On a machine that does other things as well a task may seem to run for long: no news here. */
 export const ignore = (): void => {};

@@ -44,6 +44,18 @@ class Inbox implements Source {
   }
 }
 
+/** A rest of this length ends when a test says so. */
+const REST_MS = 77_777;
+
+/** A source whose things may lie for a while. */
+class PatientInbox extends Inbox {
+  rest = REST_MS;
+
+  restMs(): number {
+    return this.rest;
+  }
+}
+
 interface Bench {
   readonly reactor: Reactor;
   readonly words: Int32Array;
@@ -56,6 +68,8 @@ interface Bench {
   readonly keepsAlive: () => boolean;
   /** How many timers the reactor has started for it. */
   readonly timers: () => number;
+  /** Ends what rests there are; how many those were. */
+  readonly endRests: () => number;
 }
 
 /** Runs `body` with a reactor of its own, and detaches the sources afterwards. */
@@ -65,6 +79,10 @@ async function withReactor(sources: readonly Source[], body: (bench: Bench) => P
   const setIntervalOriginal = globalThis.setInterval;
   let net: { readonly tick: () => void; readonly timer: NodeJS.Timeout } | undefined;
   let timers = 0;
+  const setTimeoutOriginal = globalThis.setTimeout;
+  const rests: (() => void)[] = [];
+  globalThis.setTimeout = ((over: () => void, ms: number) =>
+    ms === REST_MS ? rests.push(over) : setTimeoutOriginal(over, ms)) as typeof setTimeout;
   globalThis.setInterval = (tick: () => void): NodeJS.Timeout => {
     timers += 1;
     net = { tick, timer: setIntervalOriginal(() => {}, 2 ** 30) };
@@ -83,10 +101,16 @@ async function withReactor(sources: readonly Source[], body: (bench: Bench) => P
       },
       keepsAlive: () => net?.timer.hasRef() ?? false,
       timers: () => timers,
+      endRests: () => {
+        const over = rests.splice(0);
+        for (const end of over) end();
+        return over.length;
+      },
     });
   } finally {
     for (const source of sources) reactor.remove(source);
     globalThis.setInterval = setIntervalOriginal;
+    globalThis.setTimeout = setTimeoutOriginal;
   }
 }
 
@@ -341,6 +365,74 @@ test("the safety net leaves a reactor alone that polls, or that expects nothing"
     bench.tick();
     assert.is(long.polls, polls, "it polls anyway");
     assert.is(bench.reactor.wakeupsMissed, 0);
+  });
+});
+
+/** Polls meanwhile. */
+async function pollsIn(inbox: Inbox, count: number): Promise<number> {
+  const { polls } = inbox;
+  await turns(count);
+  return inbox.polls - polls;
+}
+
+test("what may lie for a while is found by a timer, without polling and without a bell", () => {
+  const inbox = new PatientInbox(Infinity, 2);
+  return withReactor([inbox], async (bench) => {
+    bench.reactor.expect();
+    await turns(MANY_TURNS);
+    assert.is(inbox.polls, 1, "it has looked once, and rests");
+    assert.is(bench.park(), AWAKE);
+    inbox.arrived = 1;
+    assert.not(bench.unpark(), "nobody needs to be woken");
+    bench.reactor.expect();
+    assert.is(await pollsIn(inbox, MANY_TURNS), 0, "another call of the same kind doesn't end the rest");
+    assert.is(bench.endRests(), 1);
+    assert.is(inbox.handled, 1);
+    assert.is(await pollsIn(inbox, MANY_TURNS), 1, "after something was handled it looks at once, and rests again");
+    inbox.arrived = 1;
+    inbox.rest = 0;
+    bench.reactor.expect();
+    await handled(inbox, 2);
+    bench.endRests();
+    assert.is(await pollsIn(inbox, MANY_TURNS), 0, "nothing is expected");
+  });
+});
+
+test("it doesn't rest while another source expects what must not lie", () => {
+  const patient = new PatientInbox(0, 1);
+  const other = new Inbox(Infinity, 0);
+  return withReactor([patient, other], async (bench) => {
+    bench.reactor.expect();
+    await turns(MANY_TURNS);
+    assert.is(await pollsIn(other, MANY_TURNS), 0, "it rests");
+    other.expected = 1;
+    bench.reactor.expect();
+    assert.ok((await pollsIn(other, MANY_TURNS)) > 1, "it polls");
+    other.arrived = 1;
+    await handled(other, 1);
+    await turns(MANY_TURNS);
+    assert.is(await pollsIn(other, MANY_TURNS), 0, "it rests again");
+    patient.arrived = 1;
+    assert.is(bench.endRests(), 1);
+    assert.is(patient.handled, 1);
+  });
+});
+
+test("a rest that was left has no second timer", () => {
+  const inbox = new PatientInbox(0, 1);
+  return withReactor([inbox], async (bench) => {
+    for (let round = 0; round < 5; round += 1) {
+      bench.reactor.expect();
+      await turns(MANY_TURNS);
+      inbox.expected = 0;
+      bench.reactor.check();
+      inbox.expected = 1;
+    }
+    bench.reactor.expect();
+    await turns(MANY_TURNS);
+    inbox.arrived = 1;
+    assert.is(bench.endRests(), 1);
+    assert.is(inbox.handled, 1);
   });
 });
 

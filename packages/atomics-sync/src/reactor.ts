@@ -3,7 +3,9 @@
  * time without a pause, then arms the doorbell and lets the event loop sleep.
  *
  * The poll before the bell is there because a bell costs 15–50 µs and a turn of the event loop about 1 µs; its length is a
- * trade between latency and an idle core (docs/adr/0004-poll-before-bell.md).
+ * trade between latency and an idle core (docs/adr/0004-poll-before-bell.md). Where results come so steadily and from such a long queue that
+ * a moment more is nothing to them, the thread rests on a timer instead, as a network card holds back its interrupts under load: neither
+ * polling nor a bell for each result takes processor time from the threads that compute.
  *
  * While a source expects something, a ref'd timer keeps the process alive (a pending Atomics.waitAsync doesn't) and polls
  * once a second, so that even a lost wake-up is only a delay; `wakeupsMissed` counts those.
@@ -22,6 +24,8 @@ export interface Source {
   keepsAlive?(): boolean;
   /** How long to poll without a pause after the last thing that arrived, while this source expects more; ms. */
   readonly pollMs: number;
+  /** How long what comes next may lie unseen; ms. Left out, and 0: not at all. */
+  restMs?(): number;
 }
 
 /** The safety net's period. */
@@ -32,12 +36,15 @@ let current: Reactor | undefined;
 export class Reactor {
   readonly #parker: Parker;
   #sources: readonly Source[] = [];
-  #state: "idle" | "polling" | "sleeping" = "idle";
+  #state: "idle" | "polling" | "resting" | "sleeping" = "idle";
   #progressAt = 0;
   #timer: NodeJS.Timeout | undefined;
   /** Whether a turn is already asked for: there is never more than one. */
   #isTurnDue = false;
   readonly #turnBound = (): void => this.#turn();
+  /** Likewise for the end of a rest. */
+  #isRestOverDue = false;
+  readonly #restedBound = (): void => this.#rested();
   /** How often the safety net found something that no bell had announced: 0 in a correct system, but for a tick that falls between a
    * waker's publishing and its bell. */
   wakeupsMissed = 0;
@@ -78,13 +85,14 @@ export class Reactor {
   /** To be called by a source that begins to expect something. Cheap when the reactor already knows. */
   expect(): void {
     if (this.#state === "polling") return;
+    if (this.#state === "resting" && this.#restMs() > 0) return;
     if (this.#state === "sleeping") this.#parker.cancel();
     this.#poll();
   }
 
   /** To be called by a source that expects nothing more for another reason than what its `poll` found. */
   check(): void {
-    if (this.#pollMs() < 0) this.#rest();
+    if (this.#pollMs() < 0) this.#stop();
     else if (this.#state === "sleeping") this.#keepAlive();
   }
 
@@ -107,12 +115,14 @@ export class Reactor {
     const handled = this.#pollAll();
     const pollMs = this.#pollMs();
     if (pollMs < 0) {
-      this.#rest();
+      this.#stop();
       return;
     }
     const now = performance.now();
     if (handled > 0) this.#progressAt = now;
-    if (now - this.#progressAt < pollMs) this.#askForTurn();
+    const restMs = handled > 0 ? 0 : this.#restMs();
+    if (restMs > 0) this.#rest(restMs);
+    else if (handled > 0 || now - this.#progressAt < pollMs) this.#askForTurn();
     else this.#sleep();
   }
 
@@ -123,6 +133,31 @@ export class Reactor {
       if (source.isExpecting() && source.pollMs > pollMs) pollMs = source.pollMs;
     }
     return pollMs;
+  }
+
+  /** The shortest of the sources that expect something. */
+  #restMs(): number {
+    let restMs = Infinity;
+    for (const source of this.#sources) {
+      if (source.isExpecting()) restMs = Math.min(restMs, source.restMs?.() ?? 0);
+    }
+    return restMs === Infinity ? 0 : restMs;
+  }
+
+  /** Needs no bell: the timer comes in any case. */
+  #rest(ms: number): void {
+    this.#state = "resting";
+    if (this.#isRestOverDue) return;
+    this.#isRestOverDue = true;
+    setTimeout(this.#restedBound, ms);
+  }
+
+  #rested(): void {
+    this.#isRestOverDue = false;
+    if (this.#state !== "resting") return;
+    this.#state = "polling";
+    this.#progressAt = performance.now();
+    this.#turn();
   }
 
   #sleep(): void {
@@ -181,7 +216,7 @@ export class Reactor {
     else this.#timer.unref();
   }
 
-  #rest(): void {
+  #stop(): void {
     if (this.#state === "sleeping") this.#parker.cancel();
     this.#state = "idle";
     this.#timer?.unref();

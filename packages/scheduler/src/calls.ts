@@ -12,6 +12,7 @@ import { schedulerError } from "./errors.ts";
 import { type CallLimits, LimitedCall } from "./limited-call.ts";
 import { Batch } from "./batch.ts";
 import { PRIORITIES } from "./layout.ts";
+import { ResultRate } from "./result-rate.ts";
 import { Parcels } from "./parcels.ts";
 import { type OutcomeSink, type Submitter } from "./submitter.ts";
 import { NO_RETRY } from "./task-table.ts";
@@ -60,6 +61,16 @@ interface WaitingCall {
 /** Tells what became of a result that was sent by message. */
 export type TakeParcel = (machine: number, ticket: number, settle: Settle) => void;
 
+/** How this thread waits for outcomes. */
+export interface Waits {
+  /** How long it polls after the last outcome before it sleeps. */
+  readonly pollMs: number;
+  /** How long it looks for outcomes without a turn of its event loop after a call. */
+  readonly spinMs: number;
+  /** Whether outcomes may lie while there are many calls (result-rate.ts). */
+  readonly mayRest: boolean;
+}
+
 export class Calls implements Source, OutcomeSink {
   readonly pollMs: number;
   readonly parcels: Parcels = new Parcels();
@@ -82,14 +93,16 @@ export class Calls implements Source, OutcomeSink {
   #isClosed = false;
   #whenIdle: (() => void) | undefined;
   #isSpinDue = false;
+  readonly #mayRest: boolean;
+  readonly #rate = new ResultRate();
   readonly #spinBound = (): void => this.#spin();
 
-  /** `spinMs`: how long this thread looks for outcomes without a turn of its event loop after a call. */
-  constructor(submitter: Submitter, reactor: Reactor, pollMs: number, spinMs: number, takeParcel: TakeParcel) {
-    this.pollMs = pollMs;
+  constructor(submitter: Submitter, reactor: Reactor, waits: Waits, takeParcel: TakeParcel) {
+    this.pollMs = waits.pollMs;
     this.#submitter = submitter;
     this.#reactor = reactor;
-    this.#spinMs = spinMs;
+    this.#spinMs = waits.spinMs;
+    this.#mayRest = waits.mayRest;
     this.#takeParcel = takeParcel;
     this.#resolves = new Array<Settle | undefined>(submitter.capacity).fill(undefined);
     this.#rejects = new Array<Settle | undefined>(submitter.capacity).fill(undefined);
@@ -146,6 +159,7 @@ export class Calls implements Source, OutcomeSink {
 
   poll(): number {
     const drained = this.#submitter.drain(this, DRAIN_MAX);
+    this.#rate.count(drained, performance.now());
     if (drained > 0 && this.#waitingCalls > 0) this.#submitWaiting();
     if (drained > 0 && this.outstanding === 0) this.#whenIdle?.();
     return drained;
@@ -153,6 +167,10 @@ export class Calls implements Source, OutcomeSink {
 
   isExpecting(): boolean {
     return this.outstanding > 0;
+  }
+
+  restMs(): number {
+    return this.#mayRest ? this.#rate.restMs(this.#submitter.outstanding) : 0;
   }
 
   settled(slot: number): void {

@@ -1,6 +1,7 @@
 /**
  * The scheduler as a user of this package sees it: open it with a module of handlers, call them from this thread, close it.
  */
+import { availableParallelism } from "node:os";
 import { Reactor, ThreadTable } from "@millrace/atomics-sync";
 import { Histogram } from "@millrace/metrics";
 import { type CallOptions, Calls, PLAIN_CALL } from "./calls.ts";
@@ -99,12 +100,14 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     this.#trace = parts.trace;
     this.#reactor = Reactor.current();
     this.#submitter = new Submitter(memory, 0, parts.trace);
-    this.#calls = new Calls(
-      this.#submitter,
-      this.#reactor,
-      options.pollMicroseconds / 1000,
-      options.spinMicroseconds / 1000,
-      (machine, ticket, settle) => parts.mail.take(machine, ticket, settle),
+    const waits = {
+      pollMs: options.pollMicroseconds / 1000,
+      spinMs: options.spinMicroseconds / 1000,
+      // With a core to itself this thread takes nothing from the machines by looking.
+      mayRest: options.spinMicroseconds === 0 && options.processors >= availableParallelism(),
+    };
+    this.#calls = new Calls(this.#submitter, this.#reactor, waits, (machine, ticket, settle) =>
+      parts.mail.take(machine, ticket, settle),
     );
     parts.mail.parcelFor = (ticket) => this.#calls.parcels.take(ticket);
     this.#handlerNames = handlerNames;
