@@ -15,7 +15,6 @@ export function blockingContext(deadlineMs: number | undefined): TaskContext {
 function hostOf(deadlineMs: number | undefined): ContextHost {
   return {
     machine: NO_MACHINE,
-    isAsyncPending: false,
     attempt: () => 0,
     deadlineMs: () => deadlineMs,
     isCancelled: () => false,

@@ -8,7 +8,6 @@ export type HeaderReader = (header: Uint8Array) => unknown;
 /** What a context needs of the machine. */
 export interface ContextHost extends GroupHost {
   readonly machine: number;
-  readonly isAsyncPending: boolean;
   attempt(running: number): number;
   deadlineMs(slot: number): number | undefined;
   isCancelled(slot: number): boolean;

@@ -154,36 +154,37 @@ export const scenarios: Scenario[] = [
 ];
 
 const MACHINE = "scheduler/machine";
+const SEAT = "scheduler/seat";
 const PROCESSORS = "scheduler/processors";
 
 export const mutants: Mutant[] = [
   {
     breaks: "a machine that waits keeps its processor",
     by: "a spare must run",
-    file: MACHINE,
-    from: "this.#processors.release(processor.index);",
+    file: SEAT,
+    from: "processors.release(processor.index);",
     to: "",
   },
   {
     breaks: "a processor is given back after the spares were looked for",
     by: "a spare must run",
-    file: MACHINE,
-    from: "this.#processors.release(processor.index);\n        const spare = this.#processors.wakeSpare();",
-    to: "const spare = this.#processors.wakeSpare();\n        this.#processors.release(processor.index);",
+    file: SEAT,
+    from: "processors.release(processor.index);\n        const spare = processors.wakeSpare();",
+    to: "const spare = processors.wakeSpare();\n        processors.release(processor.index);",
   },
   {
     breaks: "a spare isn't woken",
     by: "a spare must run",
-    file: MACHINE,
-    from: "const spare = this.#processors.wakeSpare();",
+    file: SEAT,
+    from: "const spare = processors.wakeSpare();",
     to: "const spare = -1;",
   },
   {
     breaks: "a spare doesn't look again before it sleeps",
     by: "a spare goes to sleep",
     file: MACHINE,
-    from: "this.#processor === undefined ? this.#processors.isAnyFree() : this.#processor.seesWork()",
-    to: "this.#processor !== undefined && this.#processor.seesWork()",
+    from: "this.#seat.processor === undefined ? this.#processors.isAnyFree() : this.#seat.processor.seesWork()",
+    to: "this.#seat.processor !== undefined && this.#seat.processor.seesWork()",
   },
   {
     breaks: "a spare doesn't say that it sleeps",
@@ -195,15 +196,15 @@ export const mutants: Mutant[] = [
   {
     breaks: "what a machine has taken in advance waits with it",
     by: "taken in advance",
-    file: MACHINE,
+    file: SEAT,
     from: "processor.giveBack();\n        processor.stopSearching();\n        this.#processor = undefined;",
     to: "processor.stopSearching();\n        this.#processor = undefined;",
   },
   {
     breaks: "a machine whose wait is over still counts as one that waits",
     by: "a spare must run",
-    file: MACHINE,
-    from: "this.#processors.unblock(this.machine);",
+    file: SEAT,
+    from: "this.#parts.processors.unblock(this.#parts.machine);",
     to: "",
   },
   {

@@ -89,7 +89,7 @@ function runSupervisor({ memory }: SchedulerShared, log: unknown[]): void {
   log.push(new Recovery(new Shared(memory)).recover(0));
 }
 
-/** The last steps of a task whose result is its argument, as in machine.ts. */
+/** The last steps of a task whose result is its argument, as in task-runner.ts. */
 function report(shared: Shared, machine: number, slot: number, running: number): void {
   const table = shared.table();
   const submitter = shared.submitterOf(slot);
@@ -521,6 +521,7 @@ export const scenarios: Scenario[] = [
 const RECOVERY = "scheduler/recovery";
 const TASK_TABLE = "scheduler/task-table";
 const MACHINE = "scheduler/machine";
+const TASK_RUNNER = "scheduler/task-runner";
 const SUBMITTER = "scheduler/submitter";
 
 export const mutants: Mutant[] = [
@@ -744,16 +745,16 @@ export const mutants: Mutant[] = [
   {
     breaks: "a machine reports a task before it is over",
     by: "a submitter, a machine",
-    file: MACHINE,
-    from: 'this.#table.finish(slot, state, ok);\n        const submitter = this.#shared.submitterOf(slot);\n        const ring = this.#completions[submitter];\n        const word = ring.stage();\n        invariant(word !== FULL, "a completion ring has room for every slot of its submitter");\n        this.#words[word] = slot;\n        // First: who has read the outcome finds it counted.\n        this.#stats.settled(ok);\n        ring.publish();',
-    to: 'const submitter = this.#shared.submitterOf(slot);\n        const ring = this.#completions[submitter];\n        const word = ring.stage();\n        invariant(word !== FULL, "a completion ring has room for every slot of its submitter");\n        this.#words[word] = slot;\n        // First: who has read the outcome finds it counted.\n        this.#stats.settled(ok);\n        ring.publish();\n        this.#table.finish(slot, state, ok);',
+    file: TASK_RUNNER,
+    from: 'table.finish(slot, state, ok);\n        const submitter = shared.submitterOf(slot);\n        const ring = this.#completions[submitter];\n        const word = ring.stage();\n        invariant(word !== FULL, "a completion ring has room for every slot of its submitter");\n        shared.words[word] = slot;\n        // First: who has read the outcome finds it counted.\n        stats.settled(ok);\n        ring.publish();',
+    to: 'const submitter = shared.submitterOf(slot);\n        const ring = this.#completions[submitter];\n        const word = ring.stage();\n        invariant(word !== FULL, "a completion ring has room for every slot of its submitter");\n        shared.words[word] = slot;\n        // First: who has read the outcome finds it counted.\n        stats.settled(ok);\n        ring.publish();\n        table.finish(slot, state, ok);',
   },
   {
     breaks: "a machine wakes a submitter before it has reported",
     by: "a submitter, a machine",
-    file: MACHINE,
-    from: "ring.publish();\n        unpark(this.#shared.threads, this.#submitterThreads[submitter]);",
-    to: "unpark(this.#shared.threads, this.#submitterThreads[submitter]);\n        ring.publish();",
+    file: TASK_RUNNER,
+    from: "ring.publish();\n        unpark(shared.threads, this.#submitterThreads[submitter]);",
+    to: "unpark(shared.threads, this.#submitterThreads[submitter]);\n        ring.publish();",
   },
   {
     breaks: "a machine doesn't look again before it sleeps",
@@ -773,14 +774,14 @@ export const mutants: Mutant[] = [
     breaks: "a machine that was chosen doesn't know that it searches",
     by: "may be faster",
     file: MACHINE,
-    from: "this.#processor.wasPicked();",
+    from: "this.#seat.processor.wasPicked();",
     to: "",
   },
   {
     breaks: "a machine goes to sleep when the scheduler has been closed",
     by: "a submitter, a machine",
     file: MACHINE,
-    from: "this.#cancellations.hasNew() || this.#isClosed();",
-    to: "this.#cancellations.hasNew();",
+    from: "this.runner.cancellations.hasNew() || this.#isClosed();",
+    to: "this.runner.cancellations.hasNew();",
   },
 ];
