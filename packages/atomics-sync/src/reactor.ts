@@ -24,7 +24,8 @@ export interface Source {
   keepsAlive?(): boolean;
   /** How long to poll without a pause after the last thing that arrived, while this source expects more; ms. */
   readonly pollMs: number;
-  /** How long what comes next may lie unseen; ms. Left out, and 0: not at all. */
+  /** How long what comes next may lie unseen; ms. Left out, and 0: not at all. All sources that may rest give the same: a rest that has begun isn't
+   * cut short by a shorter one. */
   restMs?(): number;
 }
 

@@ -170,7 +170,8 @@ export class Calls implements Source, OutcomeSink {
   }
 
   restMs(): number {
-    return this.#mayRest ? this.#rate.restMs(this.#submitter.outstanding) : 0;
+    if (!this.#mayRest || this.#submitter.urgent > 0 || this.#submitter.isAnyoneIdle()) return 0;
+    return this.#rate.restMs(this.#submitter.waiting());
   }
 
   settled(slot: number): void {

@@ -5,8 +5,8 @@
 
 /** How long results may lie. */
 const REST_MS = 1;
-/** How long calls take where they may. Nobody runs dry meanwhile, as long as there is more in the queues than is done during a rest. */
-const CALL_MS_MIN = 1.5;
+/** What waits for the machines must last longer than a rest, so that none of them runs dry. */
+const WAITING_MS_MIN = 1.5;
 /** Results that come during a rest; for fewer a bell is as cheap. */
 const RESULTS_MIN = 10;
 
@@ -25,11 +25,8 @@ export class ResultRate {
     this.#countedFrom = now;
   }
 
-  /**
-   * How long the next results may lie, when `queued` calls are with the machines; ms, 0 for not at all. By Little's law what is queued, divided by
-   * what is done per millisecond, is how long a call takes.
-   */
-  restMs(queued: number): number {
-    return this.#perMs * REST_MS >= RESULTS_MIN && queued >= this.#perMs * CALL_MS_MIN ? REST_MS : 0;
+  /** How long the next results may lie, when `waiting` tasks wait for the machines; ms, 0 for not at all. */
+  restMs(waiting: number): number {
+    return this.#perMs * REST_MS >= RESULTS_MIN && waiting >= this.#perMs * WAITING_MS_MIN ? REST_MS : 0;
   }
 }

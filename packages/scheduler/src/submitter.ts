@@ -4,7 +4,7 @@
  * It knows nothing of promises or event loops, so that a thread that blocks (the intake's delivery) can use it as well.
  */
 import { BYTES } from "./values.ts";
-import { EMPTY, FULL, RunQueue, SpscConsumer } from "@millrace/shared-memory";
+import { EMPTY, FULL, RunQueue, runQueueLength, type RunQueuePlace, SpscConsumer } from "@millrace/shared-memory";
 import { raiseHint } from "./hints.ts";
 import { TraceRecorder, type TraceRings } from "./trace-ring.ts";
 import type { IdleSet } from "./idle.ts";
@@ -32,10 +32,13 @@ export class Submitter {
   readonly #slots: TaskSlots;
   readonly #outboxes: RunQueue[];
   readonly #completions: SpscConsumer[];
+  /** Where tasks of high and normal priority wait. */
+  readonly #queues: readonly RunQueuePlace[];
   /** Slots whose entry found no room in the outbox: possible only after the supervisor doubled some entries. */
   #unpushed: { slot: number; priority: number }[] = [];
   /** Priorities with entries that are not yet published. */
   #unpublished = 0;
+  #urgent = 0;
 
   constructor(memory: SchedulerMemory, index: number, trace?: TraceRings) {
     const shared = new Shared(memory);
@@ -50,6 +53,12 @@ export class Submitter {
       { length: memory.machines },
       (_, machine) => new SpscConsumer(shared.completions(machine, index)),
     );
+    this.#queues = [
+      shared.outbox(index, PRIORITY.high),
+      shared.outbox(index, PRIORITY.normal),
+      ...Array.from({ length: memory.processors }, (_, processor) => shared.runQueue(processor)),
+      ...Array.from({ length: memory.processors }, (_, processor) => shared.overflow(processor)),
+    ];
   }
 
   get table(): TaskTable {
@@ -63,6 +72,23 @@ export class Submitter {
   /** Tasks that are under way. */
   get outstanding(): number {
     return this.#slots.outstanding;
+  }
+
+  /** Entries that wait for a machine: of this thread without those of low priority, and in all run queues. Stale at once. */
+  waiting(): number {
+    let entries = 0;
+    for (const queue of this.#queues) entries += runQueueLength(queue);
+    return entries;
+  }
+
+  /** Tasks of high priority that are under way. */
+  get urgent(): number {
+    return this.#urgent;
+  }
+
+  /** Whether a machine sleeps that could run tasks. Stale at once. */
+  isAnyoneIdle(): boolean {
+    return this.#idle.isAnyoneIdle();
   }
 
   get capacity(): number {
@@ -131,7 +157,9 @@ export class Submitter {
 
   /** Takes one task back; false when a machine has it already. */
   cancel(slot: number): boolean {
-    return this.#slots.cancel(slot);
+    if (!this.#slots.cancel(slot)) return false;
+    this.#ended(slot);
+    return true;
   }
 
   /** Asks the machine that runs the task to stop: see `TaskContext.cancelled`. */
@@ -145,7 +173,7 @@ export class Submitter {
   cancelQueued(): number {
     let cancelled = 0;
     for (let slot = this.firstSlot; slot < this.firstSlot + this.capacity; slot += 1) {
-      if (this.#slots.cancel(slot)) cancelled += 1;
+      if (this.cancel(slot)) cancelled += 1;
     }
     return cancelled;
   }
@@ -174,6 +202,7 @@ export class Submitter {
     for (let word = ring.peek(); word !== EMPTY && drained < limit; word = ring.peek()) {
       const slot = this.#shared.words[word] as number;
       sink.settled(slot);
+      this.#ended(slot);
       this.#slots.release(slot);
       ring.advance();
       drained += 1;
@@ -216,10 +245,15 @@ export class Submitter {
 
   #enqueue(slot: number, priority: number): number {
     if (slot === FULL) return FULL;
+    if (priority === PRIORITY.high) this.#urgent += 1;
     this.#slots.enqueue(slot);
     if ((this.#outboxes[priority] as RunQueue).push(slot)) this.#unpublished |= 1 << priority;
     else this.#unpushed.push({ slot, priority });
     return slot;
+  }
+
+  #ended(slot: number): void {
+    if (this.#table.priority(slot) === PRIORITY.high) this.#urgent -= 1;
   }
 
   #pushAgain(): void {
