@@ -205,8 +205,8 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   {
     name: "segments are deleted on the word of one page of marks",
     file: "keeper.js",
-    from: "this.#store(change);\n        this.#store(change);",
-    to: "this.#store(change);",
+    from: "this.#store(kept);\n        this.#store(kept);",
+    to: "this.#store(kept);",
   },
   {
     name: "an opening deletes segments on the word of marks in the page cache",

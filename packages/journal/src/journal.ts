@@ -321,12 +321,12 @@ export class Journal {
 
   /** The record with this sequence; undefined when it isn't durable yet, or was given up. */
   async get(sequence: number): Promise<JournalRecord | undefined> {
-    return (await this.#openLookup()).get(sequence, this.durableSequence);
+    return (await this.#openLookup()).get(sequence, this.durableSequence, this.#firstSequence);
   }
 
   /** The newest record with this key; undefined without one. */
   async find(key: Uint8Array | string): Promise<JournalRecord | undefined> {
-    return (await this.#openLookup()).find(keyBytes(key), this.durableSequence);
+    return (await this.#openLookup()).find(keyBytes(key), this.durableSequence, this.#firstSequence);
   }
 
   // ── checkpoints, giving up, backup ───────────────────────────────────────────────────────────────────────────────
@@ -355,9 +355,14 @@ export class Journal {
    */
   async truncateBefore(sequence: number): Promise<number> {
     const before = Math.min(sequence, this.durableSequence + 1, ...this.#pins.values());
-    const first = (await this.#keeperNow().send({ kind: "truncate", before })) as number;
-    this.#firstSequence = Math.max(this.#firstSequence, first);
-    return this.#firstSequence;
+    try {
+      const first = (await this.#keeperNow().send({ kind: "truncate", before })) as number;
+      this.#firstSequence = Math.max(this.#firstSequence, first);
+      return this.#firstSequence;
+    } finally {
+      // Also when it broke off.
+      this.#lookup?.forget();
+    }
   }
 
   /** Copies everything that is durable now into an empty or absent directory, checking it on the way. Meanwhile nothing is given up. */

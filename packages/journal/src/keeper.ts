@@ -280,15 +280,20 @@ export class Keeper {
     const checkpoints = readCheckpoints(this.#storage, logId);
     const bound = Math.min(before, ...checkpoints.map(({ from }) => from));
     const first = firstNeeded(this.#storage, this.#marks.firstSegment, bound);
-    if (first === undefined || first.segment <= this.#marks.firstSegment) return this.#marks.firstSequence;
+    const { firstSegment, firstSequence } = this.#marks;
+    const kept =
+      first !== undefined && first.segment > firstSegment
+        ? { firstSegment: first.segment, firstSequence: first.baseSequence }
+        : { firstSegment, firstSequence };
+    // Nothing to give up; but an earlier keeper may have died in the midst of it.
+    if (segmentIds(this.#storage).every((id) => id >= kept.firstSegment)) return kept.firstSequence;
     // On both pages before anything is removed: then not even a lost page makes the removed segments look missing.
-    const change = { firstSegment: first.segment, firstSequence: first.baseSequence };
-    this.#store(change);
-    this.#store(change);
+    this.#store(kept);
+    this.#store(kept);
     yield;
     const wanted = Atomics.load(this.#control, SPARE_PAGES) * ALIGNMENT;
-    yield* giveUpSegments(this.#storage, first.segment, { isReusing, wanted, most: limits.segmentBytesMax });
-    return first.baseSequence;
+    yield* giveUpSegments(this.#storage, kept.firstSegment, { isReusing, wanted, most: limits.segmentBytesMax });
+    return kept.firstSequence;
   }
 
   // ── scrub ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -75,40 +75,45 @@ export class Lookup {
   readonly #cache = new BatchCache();
   readonly #cursor = new RecordCursor();
   readonly #segments = new Map<number, Known>();
+  /** The same in order, as of the last look at the directory, and what was known of the log then. */
+  #inOrder: readonly Known[] = [];
   #newest: number | undefined;
+  #durableThen = -1;
+  #firstThen = -1;
 
   constructor(storage: Storage) {
     this.#storage = storage;
   }
 
   /** The record with this sequence; undefined when it was given up, or isn't durable yet. */
-  get(sequence: number, durableSequence: number): JournalRecord | undefined {
+  get(sequence: number, durableSequence: number, firstSequence: number): JournalRecord | undefined {
     if (sequence < 1 || sequence > durableSequence) return undefined;
-    return again(() => this.#get(sequence, durableSequence));
+    return this.#again(() => this.#get(sequence, this.#refresh(durableSequence, firstSequence), durableSequence));
   }
 
   /** The newest record with this key. */
-  find(key: Uint8Array, durableSequence: number): JournalRecord | undefined {
-    return again(() => this.#find(key, durableSequence));
+  find(key: Uint8Array, durableSequence: number, firstSequence: number): JournalRecord | undefined {
+    return this.#again(() => this.#find(key, this.#refresh(durableSequence, firstSequence), durableSequence));
   }
 
   close(): void {
     for (const { reader } of this.#segments.values()) reader?.close();
     this.#segments.clear();
+    this.#inOrder = [];
+    this.forget();
     this.#cache.clear();
   }
 
-  #get(sequence: number, durableSequence: number): JournalRecord | undefined {
-    const segments = this.#refresh();
+  #get(sequence: number, segments: readonly Known[], durableSequence: number): JournalRecord | undefined {
     // A segment's last batch may have been written again into the next one: the newest that begins early enough has it.
     const known = segments.findLast(({ header }) => header.baseSequence <= sequence);
     return known === undefined ? undefined : this.#read(known, sequence, durableSequence);
   }
 
-  #find(key: Uint8Array, durableSequence: number): JournalRecord | undefined {
+  #find(key: Uint8Array, segments: readonly Known[], durableSequence: number): JournalRecord | undefined {
     const hash = keyHash(key);
     let above = Number.POSITIVE_INFINITY;
-    for (const known of this.#refresh().toReversed()) {
+    for (const known of segments.toReversed()) {
       for (const sequence of this.#placesOf(known, durableSequence).sequencesOf(hash).toReversed()) {
         // What lies above was written again into the next segment.
         if (sequence >= above || sequence > durableSequence) continue;
@@ -152,8 +157,9 @@ export class Lookup {
     }
   }
 
-  /** All segments that are there now, in order. */
-  #refresh(): Known[] {
+  /** All segments that are there now, in order. The directory is looked at only when the log has changed: that costs more than a small batch. */
+  #refresh(durableSequence: number, firstSequence: number): readonly Known[] {
+    if (durableSequence === this.#durableThen && firstSequence === this.#firstThen) return this.#inOrder;
     const ids = segmentIds(this.#storage);
     this.#newest = ids.at(-1);
     for (const [id, { reader }] of this.#segments) {
@@ -161,7 +167,7 @@ export class Lookup {
       reader?.close();
       this.#segments.delete(id);
     }
-    return ids.flatMap((id) => {
+    this.#inOrder = ids.flatMap((id) => {
       const known = this.#segments.get(id);
       if (known !== undefined) return [known];
       const header = readHeaderIfThere(this.#storage, segmentName(id));
@@ -170,6 +176,28 @@ export class Lookup {
       this.#segments.set(id, fresh);
       return [fresh];
     });
+    this.#durableThen = durableSequence;
+    this.#firstThen = firstSequence;
+    return this.#inOrder;
+  }
+
+  /** The log was changed from its front. */
+  forget(): void {
+    this.#durableThen = -1;
+    for (const known of this.#segments.values()) known.index = undefined;
+  }
+
+  /** Again when a segment, or an index, was removed between the look at the directory and the opening of its file. */
+  #again<T>(look: () => T): T {
+    // Ends: each time one of them has gone.
+    for (let left = 2 * this.#inOrder.length + 1; ; left -= 1) {
+      try {
+        return look();
+      } catch (thrown) {
+        if ((thrown as NodeJS.ErrnoException).code !== "ENOENT" || left === 0) throw thrown;
+        this.forget();
+      }
+    }
   }
 
   #placesOf(known: Known, durableSequence: number): IndexFile | SegmentPlaces {
@@ -184,15 +212,5 @@ export class Lookup {
     known.reader ??= new SegmentReader(this.#storage.open(segmentName(known.header.segment), "read"), known.header);
     while (known.reader.position.nextSequence <= durableSequence && known.reader.next()) known.places.add(known.reader);
     return known.places;
-  }
-}
-
-/** Once more when a segment was given up between the look at the directory and the opening of its file. */
-function again<T>(look: () => T): T {
-  try {
-    return look();
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code !== "ENOENT") throw thrown;
-    return look();
   }
 }
