@@ -73,8 +73,8 @@ export interface DeadReport {
 
 /** Longest sleep without a look around. */
 const PARK_MS = 1000;
-/** Shortest sleep before a retry. */
-const RETRY_AGAIN_MS = 1;
+/** Shortest sleep before something that is due. */
+const SLEEP_MS_MIN = 1;
 /** Outcomes handled before the other duties get their turn. */
 const DRAIN_MAX = 1024;
 /** Submitted before the machines are told. */
@@ -84,6 +84,10 @@ const RETRIES_MAX = 16384;
 const RETRY_BYTES_MAX: number = 64 * 2 ** 20;
 /** Copied forward before the other duties get their turn. */
 const COPIES_PER_TURN = 64;
+/** While the disk is full what is finished is written down no more often than this: each time takes a page of the reserve at least. */
+const FULL_DISK_PAUSE_MS = 250;
+/** While the disk is full copies may take this part of a batch, for they may end that. The rest of the reserve is for ACK records. */
+const FULL_DISK_PART = 4;
 /** Errors of dead records that are kept for those who ask late. */
 const DEAD_ERRORS_MAX = 1024;
 const NO_BYTES = new Uint8Array(0);
@@ -162,6 +166,10 @@ export class Delivery implements OutcomeSink {
   readonly #running: Running[];
   readonly #retries = new RetryQueue();
   readonly #retention: Retention;
+  /** When state records may be written again, whether some wait for that, and the bytes that were copied, since the disk is full. */
+  #statesAt = 0;
+  #isPaused = false;
+  #bytesOnFullDisk = 0;
   #checkpointsAsked = 0;
   #checkpointFrom = 0;
   #checkpointBefore = 0;
@@ -222,8 +230,10 @@ export class Delivery implements OutcomeSink {
     handled += this.#readOwnReceipts();
     // What no machine has yet stays unfinished in the journal.
     handled += isDraining ? this.#submitter.cancelQueued() : this.#submitRetries() + this.#submitNew();
-    this.#writeDead();
-    this.#writeAcks(isDraining);
+    if (this.#mayWriteStates()) {
+      this.#writeDead();
+      this.#writeAcks(isDraining);
+    }
     if (this.#options.isDeleting && !isDraining) handled += this.#retain();
     this.#publishStats();
     // Before the questions are read: whoever asks knows only of records whose receipts were taken above.
@@ -347,6 +357,17 @@ export class Delivery implements OutcomeSink {
 
   // ── state records ────────────────────────────────────────────────────────────────────────────────────────────────
 
+  /** Whether there are state records to be written, now. */
+  #mayWriteStates(): boolean {
+    this.#isPaused = false;
+    if (this.#toAck.ranges === 0 && this.#unwrittenDead.length === 0) return false;
+    if (!this.#producer.isDiskFull()) return true;
+    const now = performance.now();
+    this.#isPaused = now < this.#statesAt;
+    if (!this.#isPaused) this.#statesAt = now + FULL_DISK_PAUSE_MS;
+    return !this.#isPaused;
+  }
+
   #writeAcks(isDraining: boolean): void {
     if (this.#toAck.ranges === 0) return;
     const rangesMax = rangesIn(this.#payloadBytesMax);
@@ -462,6 +483,8 @@ export class Delivery implements OutcomeSink {
   /** How many copies were begun. */
   #copyForward(): number {
     let staged = 0;
+    const isFull = this.#producer.isDiskFull();
+    if (!isFull) this.#bytesOnFullDisk = 0;
     // Ends: each turn takes one out of what is to be copied, or stops.
     while (staged < COPIES_PER_TURN) {
       const copy = this.#retention.nextCopy(this.#backlog.known);
@@ -470,7 +493,10 @@ export class Delivery implements OutcomeSink {
         this.#retention.skipped();
         continue;
       }
+      const bytes = this.#producer.bytesOf(copy.parts);
+      if (isFull && (this.#bytesOnFullDisk + bytes) * FULL_DISK_PART > this.#producer.batchBytesMax) break;
       if (!this.#producer.stage(copy.parts)) break;
+      if (isFull) this.#bytesOnFullDisk += bytes;
       this.#retention.copied();
       this.#copying.add(copy.from);
       this.#staged.push({ kind: "copy", copy });
@@ -602,7 +628,8 @@ export class Delivery implements OutcomeSink {
       return;
     }
     // A retry that is due already waits for a free slot, and the outcome that frees it wakes this thread.
-    const untilRetryMs = Math.max(this.#retries.nextDueMs - performance.now(), RETRY_AGAIN_MS);
-    this.#parker.wait(Math.min(PARK_MS, untilRetryMs));
+    const untilRetryMs = Math.max(this.#retries.nextDueMs - performance.now(), SLEEP_MS_MIN);
+    const untilStatesMs = this.#isPaused ? Math.max(this.#statesAt - performance.now(), SLEEP_MS_MIN) : PARK_MS;
+    this.#parker.wait(Math.min(PARK_MS, untilRetryMs, untilStatesMs));
   }
 }

@@ -85,6 +85,17 @@ export class JournalProducer {
     return this.#ring.committed;
   }
 
+  /** Largest batch: the reserve for a full disk takes one at least. */
+  get batchBytesMax(): number {
+    return this.#memory.batchBytesMax;
+  }
+
+  /** Bytes that a record takes up in the ring and on disk. */
+  bytesOf({ header, key, payload, moved }: RecordParts): number {
+    const fixed = moved === undefined ? FIXED_CONTENT_BYTES : FIXED_CONTENT_BYTES + RECORD_MOVED_BYTES;
+    return frameBytes(fixed + header.length + key.length + payload.length);
+  }
+
   /** Bytes of the ring that are taken. */
   usedBytes(): number {
     return this.#ring.usedBytes();
@@ -107,9 +118,7 @@ export class JournalProducer {
   /** Throws `ERR_JOURNAL_RECORD_TOO_LARGE` for a group that no batch, or no half of the ring, takes. */
   checkGroup(records: readonly RecordParts[]): void {
     const bytesMax = Math.min(this.#memory.batchBytesMax, this.#ring.capacity / 2);
-    const bytes = records.reduce((sum, { header, key, payload }) => {
-      return sum + frameBytes(FIXED_CONTENT_BYTES + header.length + key.length + payload.length);
-    }, 0);
+    const bytes = records.reduce((sum, record) => sum + this.bytesOf(record), 0);
     if (bytes <= bytesMax && records.length <= GROUP_RECORDS_MAX) return;
     throw journalError(
       "ERR_JOURNAL_RECORD_TOO_LARGE",
@@ -201,9 +210,14 @@ export class JournalProducer {
     return this.#receipts.peek() !== EMPTY;
   }
 
-  /** Whether records other than state records are refused at the moment, because the disk is full. */
+  /** Whether this ring's records are refused at the moment, because the disk is full: all but state records. */
   isFull(): boolean {
-    return !this.#isState && Atomics.load(this.#control, SPACE) === SPACE_FULL;
+    return !this.#isState && this.isDiskFull();
+  }
+
+  /** Whether the disk has no room for another segment, so that state records have the reserve at most. */
+  isDiskFull(): boolean {
+    return Atomics.load(this.#control, SPACE) === SPACE_FULL;
   }
 
   /** Whether the journal is poisoned: what has no receipt now is uncertain. */
