@@ -1,4 +1,4 @@
-import { readdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { test } from "uvu";
@@ -146,6 +146,36 @@ test("get and find look up single records, with and without index files, and thr
   assert.is((await journal.find("key-8"))?.sequence, 48);
   assert.is((await journal.get(12))?.payload[0], 12);
   await journal.close();
+});
+
+test("an index that goes while it is in use is done without", async () => {
+  await withJournal(async (journal, directory) => {
+    for (let n = 1; n <= 80; n += 1) await journal.append(Buffer.alloc(3000, n), { key: `key-${n}` });
+    const indexes = (): string[] => readdirSync(directory).filter((name) => name.endsWith(".idx"));
+    await until(() => indexes().length >= 3, "the keeper writes indexes");
+    assert.is((await journal.find("key-1"))?.sequence, 1);
+    for (const name of indexes()) rmSync(join(directory, name));
+    assert.is((await journal.find("key-1"))?.sequence, 1);
+    assert.is(await journal.find("key-99"), undefined);
+    assert.is((await journal.get(2))?.payload[0], 2);
+  }, SMALL);
+});
+
+test("what a truncation has left behind when it broke off goes with the next one", async () => {
+  await withJournal(async (journal, directory) => {
+    await fill(journal, 1, 80);
+    const segments = (): string[] => readdirSync(directory).filter((name) => name.startsWith("log-"));
+    const [oldest] = segments().toSorted();
+    const kept = join(directory, oldest as string);
+    const copy = join(temporaryDirectory(), "copy");
+    copyFileSync(kept, copy);
+    const first = await journal.truncateBefore(60);
+    assert.not(existsSync(kept));
+    copyFileSync(copy, kept);
+    assert.is(await journal.truncateBefore(60), first, "nothing more is given up");
+    assert.not(existsSync(kept));
+    assert.is(await journal.get(1), undefined);
+  }, SMALL);
 });
 
 test("reading begins at a sequence, a time, a key or the checkpoint, and ends where it is told to", async () => {
