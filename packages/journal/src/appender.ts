@@ -41,7 +41,8 @@ export class JournalAppender {
   append(payload: unknown, options?: AppendOptions): Promise<number> {
     return new Promise((resolve, reject) => {
       this.#mustBeOpen();
-      this.#appends.append(partsOf(payload, options), { durable: resolve, failed: reject });
+      if (options === undefined && payload instanceof Uint8Array) this.#appends.appendBytes(payload, resolve, reject);
+      else this.#appends.append(partsOf(payload, options), { durable: resolve, failed: reject });
     });
   }
 

@@ -6,6 +6,7 @@
 import type { Reactor, Source } from "@millrace/atomics-sync";
 import type { MillraceError } from "@millrace/base";
 import { journalError } from "./errors.ts";
+import { RECORD_TYPE } from "./format.ts";
 import type { JournalProducer, RecordParts } from "./producer.ts";
 
 /** Told once what became of a record. */
@@ -13,6 +14,9 @@ export interface AppendWaiter {
   durable(sequence: number): void;
   failed(error: MillraceError): void;
 }
+
+type Resolve = (sequence: number) => void;
+type Reject = (error: MillraceError) => void;
 
 /** One record, or an atomic group. */
 interface WaitingRecords {
@@ -23,6 +27,7 @@ interface WaitingRecords {
 
 /** Waiters that were told are forgotten when they are more than this many and more than the others. */
 const FORGET_MIN = 1024;
+const NO_BYTES = new Uint8Array(0);
 /** Waiters told in one turn, so that timers and sockets get theirs. */
 const WAITERS_MAX = 4096;
 
@@ -32,8 +37,10 @@ export class Appends implements Source {
   readonly #reactor: Reactor;
   readonly #pendingBytesMax: number;
   readonly #poisonedError: () => MillraceError;
-  /** Waiters of records that are in the ring, in order; those before `#next` have been told. A group has one, at its first record. */
-  #waiters: (AppendWaiter | undefined)[] = [];
+  /** Waiters of records that are in the ring, in order; those before `#next` have been told. A group has one, at its first record. Or the two
+   * functions of a promise, side by side: an object for them would cost as much as writing the record. */
+  #waiters: (AppendWaiter | Resolve | undefined)[] = [];
+  #rejects: (Reject | undefined)[] = [];
   #next = 0;
   /** Durable records whose waiters are still to be told, and the sequence of the first. */
   #toTell = 0;
@@ -66,29 +73,49 @@ export class Appends implements Source {
 
   /** Hands a record to the writer; the bytes are copied. Throws when it was certainly not stored. */
   append(record: RecordParts, waiter: AppendWaiter): void {
-    this.#producer.checkSize(record);
+    this.#check(record);
     this.#refuseIfUseless();
     if (this.#waitingFrom === this.#waiting.length && this.#producer.stage(record)) {
       this.#producer.commit();
-      this.#waiters.push(waiter);
+      this.#pushWaiter(waiter, undefined);
     } else {
       this.#enqueue([record], waiter);
     }
     this.#reactor.expect();
   }
 
+  /** As `append`, for a record of data that is nothing but bytes. */
+  appendBytes(payload: Uint8Array, resolve: Resolve, reject: Reject): void {
+    this.#producer.checkSize(0, 0, payload.length);
+    this.#refuseIfUseless();
+    const timeMs = Date.now();
+    if (this.#waitingFrom === this.#waiting.length && this.#producer.stageBytes(payload, timeMs)) {
+      this.#producer.commit();
+      this.#pushWaiter(resolve, reject);
+    } else {
+      const { data: type } = RECORD_TYPE;
+      const record = { type, priority: 0, timeMs, header: NO_BYTES, key: NO_BYTES, payload };
+      this.#enqueue([record], { durable: resolve, failed: reject });
+    }
+    this.#reactor.expect();
+  }
+
   /** As `append`, for records that are stored together or not at all; the waiter is told the first sequence. */
   appendGroup(records: readonly RecordParts[], waiter: AppendWaiter): void {
-    for (const record of records) this.#producer.checkSize(record);
+    for (const record of records) this.#check(record);
     this.#producer.checkGroup(records);
     this.#refuseIfUseless();
     if (this.#waitingFrom === this.#waiting.length && this.#stage(records)) {
       this.#producer.commit();
-      this.#pushWaiter(records, waiter);
+      this.#pushGroup(records, waiter);
     } else {
       this.#enqueue(records, waiter);
     }
     this.#reactor.expect();
+  }
+
+  #check({ header, key, payload }: RecordParts): void {
+    this.#producer.checkSize(header.length, key.length, payload.length);
   }
 
   #refuseIfUseless(): void {
@@ -106,9 +133,14 @@ export class Appends implements Source {
     return true;
   }
 
-  #pushWaiter(records: readonly RecordParts[], waiter: AppendWaiter): void {
+  #pushWaiter(waiter: AppendWaiter | Resolve | undefined, reject: Reject | undefined): void {
     this.#waiters.push(waiter);
-    for (let index = 1; index < records.length; index += 1) this.#waiters.push(undefined);
+    this.#rejects.push(reject);
+  }
+
+  #pushGroup(records: readonly RecordParts[], waiter: AppendWaiter): void {
+    this.#pushWaiter(waiter, undefined);
+    for (let index = 1; index < records.length; index += 1) this.#pushWaiter(undefined, undefined);
   }
 
   poll(): number {
@@ -150,9 +182,12 @@ export class Appends implements Source {
     const count = Math.min(this.#toTell, most);
     for (let told = 0; told < count; told += 1) {
       const waiter = this.#waiters[this.#next];
+      const reject = this.#rejects[this.#next];
       this.#waiters[this.#next] = undefined;
+      this.#rejects[this.#next] = undefined;
       this.#next += 1;
-      if (this.#isRefused) waiter?.failed(fullError());
+      if (this.#isRefused) tellFailed(waiter, reject, fullError());
+      else if (typeof waiter === "function") waiter(this.#sequence);
       else waiter?.durable(this.#sequence);
       this.#sequence += 1;
     }
@@ -160,6 +195,7 @@ export class Appends implements Source {
     // Forgets those that were told, in steps that cost a constant per record.
     if (this.#next > FORGET_MIN && this.#next * 2 > this.#waiters.length) {
       this.#waiters = this.#waiters.slice(this.#next);
+      this.#rejects = this.#rejects.slice(this.#next);
       this.#next = 0;
     }
     return count;
@@ -192,7 +228,7 @@ export class Appends implements Source {
       else if (this.#stage(records)) {
         // At once: a later group that finds no room rolls back everything that isn't committed.
         this.#producer.commit();
-        this.#pushWaiter(records, waiter);
+        this.#pushGroup(records, waiter);
       } else break;
       this.#waitingBytes -= bytes;
       this.#waitingFrom += 1;
@@ -209,8 +245,10 @@ export class Appends implements Source {
   #failAll(): number {
     if (this.outstanding === 0) return 0;
     const waiters = this.#waiters.slice(this.#next);
+    const rejects = this.#rejects.slice(this.#next);
     const waiting = this.#waiting.slice(this.#waitingFrom);
     this.#waiters = [];
+    this.#rejects = [];
     this.#next = 0;
     this.#waiting = [];
     this.#waitingFrom = 0;
@@ -219,10 +257,19 @@ export class Appends implements Source {
     const uncertain = journalError("ERR_JOURNAL_UNCERTAIN", `the record may be stored or not: ${poisoned.message}`, {
       cause: poisoned,
     });
-    for (const waiter of waiters) waiter?.failed(uncertain);
+    for (const [index, waiter] of waiters.entries()) tellFailed(waiter, rejects[index], uncertain);
     for (const { waiter } of waiting) waiter.failed(poisoned);
     return waiters.length + waiting.length;
   }
+}
+
+function tellFailed(
+  waiter: AppendWaiter | Resolve | undefined,
+  reject: Reject | undefined,
+  error: MillraceError,
+): void {
+  if (typeof waiter === "object") waiter.failed(error);
+  else reject?.(error);
 }
 
 function bytesOf({ header, key, payload }: RecordParts): number {

@@ -229,7 +229,10 @@ export class Journal {
    */
   append(payload: unknown, given?: AppendOptions): Promise<number> {
     return new Promise((resolve, reject) => {
-      this.appendParts(partsOf(payload, given), { durable: resolve, failed: reject });
+      if (given === undefined && payload instanceof Uint8Array) {
+        this.#mustBeOpen();
+        this.#appends.appendBytes(payload, resolve, reject);
+      } else this.appendParts(partsOf(payload, given), { durable: resolve, failed: reject });
     });
   }
 

@@ -16,7 +16,7 @@ import {
   urgentWord,
 } from "./control.ts";
 import { journalError } from "./errors.ts";
-import { RECORD_FIXED_BYTES, RECORD_MOVED, RECORD_MOVED_BYTES, writeU64 } from "./format.ts";
+import { RECORD_FIXED_BYTES, RECORD_MOVED, RECORD_MOVED_BYTES, RECORD_TYPE, writeU64 } from "./format.ts";
 import { GROUP_RECORDS_MAX, HEADER_BYTES_MAX, KEY_BYTES_MAX } from "./limits.ts";
 
 /** A record on its way into the ring. The bytes are copied. */
@@ -101,16 +101,14 @@ export class JournalProducer {
     return this.#ring.usedBytes();
   }
 
-  /** Throws `ERR_JOURNAL_RECORD_TOO_LARGE` for a record over the limit. */
-  checkSize(record: RecordParts): void {
-    const { header, key, payload } = record;
+  /** Throws `ERR_JOURNAL_RECORD_TOO_LARGE` for a record over the limit; the lengths of its parts. */
+  checkSize(header: number, key: number, payload: number): void {
     // Every record has to fit when it is copied forward, too.
-    const bytes = RECORD_FIXED_BYTES + RECORD_MOVED_BYTES + header.length + key.length + payload.length;
-    if (bytes <= this.#memory.recordBytesMax && header.length <= HEADER_BYTES_MAX && key.length <= KEY_BYTES_MAX)
-      return;
+    const bytes = RECORD_FIXED_BYTES + RECORD_MOVED_BYTES + header + key + payload;
+    if (bytes <= this.#memory.recordBytesMax && header <= HEADER_BYTES_MAX && key <= KEY_BYTES_MAX) return;
     throw journalError(
       "ERR_JOURNAL_RECORD_TOO_LARGE",
-      `a record of ${bytes} bytes (header ${header.length}, key ${key.length}, payload ${payload.length}) is over the limit of ${this.#memory.recordBytesMax}`,
+      `a record of ${bytes} bytes (header ${header}, key ${key}, payload ${payload}) is over the limit of ${this.#memory.recordBytesMax}`,
       { details: { bytes, recordBytesMax: this.#memory.recordBytesMax } },
     );
   }
@@ -134,8 +132,7 @@ export class JournalProducer {
   stage(record: RecordParts, continues = false): boolean {
     const { header, key, payload, flags = 0, moved } = record;
     const fixed = moved === undefined ? FIXED_CONTENT_BYTES : FIXED_CONTENT_BYTES + RECORD_MOVED_BYTES;
-    const length = fixed + header.length + key.length + payload.length;
-    const at = this.#ring.stage(length, continues);
+    const at = this.#ring.stage(fixed + header.length + key.length + payload.length, continues);
     if (at === FULL) return false;
     const word = at >> 2;
     this.#words[word] = record.type | (record.priority << 8) | (header.length << 16);
@@ -148,11 +145,28 @@ export class JournalProducer {
     if (header.length > 0) bytes.set(header, offset);
     offset += header.length;
     if (key.length > 0) bytes.set(key, offset);
-    offset += key.length;
+    this.#stagePayload(offset + key.length, payload);
+    return true;
+  }
+
+  /** As `stage`, for a record of data that is nothing but bytes: most are, and parts would cost as much as the rest. */
+  stageBytes(payload: Uint8Array, timeMs: number): boolean {
+    const at = this.#ring.stage(FIXED_CONTENT_BYTES + payload.length, false);
+    if (at === FULL) return false;
+    const word = at >> 2;
+    this.#words[word] = RECORD_TYPE.data;
+    this.#words[word + 1] = 0;
+    this.#words[word + 2] = 0;
+    this.#numbers[(at + 12) >> 3] = timeMs;
+    this.#stagePayload(at + FIXED_CONTENT_BYTES, payload);
+    return true;
+  }
+
+  #stagePayload(offset: number, payload: Uint8Array): void {
+    const { bytes } = this.#ring;
     if (payload.length > 0) bytes.set(payload, offset);
     // The padding goes to disk too, and must not hold leftovers of an earlier lap.
     for (let pad = offset + payload.length; (pad & 7) !== 0; pad += 1) bytes[pad] = 0;
-    return true;
   }
 
   #stageMoved(offset: number, { origin, replaces }: NonNullable<RecordParts["moved"]>): void {
