@@ -5,24 +5,20 @@ import { Worker } from "node:worker_threads";
 import { type MillraceError, messageOf, workerUrl } from "@millrace/base";
 import { decode } from "@millrace/codec";
 import { Reactor, ThreadTable, unpark, unparkAgain } from "@millrace/atomics-sync";
-import { Histogram, HISTOGRAM_BYTES, type HistogramSummary } from "@millrace/metrics";
-import { createByteRing } from "@millrace/shared-memory";
+import { Histogram, type HistogramSummary } from "@millrace/metrics";
+import { allocate, stateRing } from "./allocate.ts";
 import { Appends, type AppendWaiter } from "./appends.ts";
 import type { BackupSummary } from "./backup.ts";
-import { type Checkpoint, readCheckpoints } from "./checkpoint.ts";
+import type { Checkpoint } from "./checkpoint.ts";
 import {
   CLOSED,
   CLOSING,
-  controlBytes,
-  deliveryReceiptsBytes,
   ERRNO,
   type JournalMemory,
   NO_THREAD,
   OPEN,
   POISONED,
   producerWord,
-  receiptsBytes,
-  type RingMemory,
   SPACE,
   SPACE_FULL,
   STATE,
@@ -36,9 +32,7 @@ import { type Health, healthOf } from "./health.ts";
 import { KeeperClient } from "./keeper-client.ts";
 import type { JournalLimits } from "./limits.ts";
 import { lockDirectory } from "./lock.ts";
-import { Lookup } from "./lookup.ts";
 import { isMemory, lockMemory } from "./memory-storage.ts";
-import { openStorage } from "./open-storage.ts";
 import {
   type AppendOptions,
   type JournalOptions,
@@ -46,14 +40,15 @@ import {
   type ResolvedJournalOptions,
   resolveJournalOptions,
 } from "./options.ts";
-import { keyBytes, partsOf } from "./parts.ts";
+import { partsOf } from "./parts.ts";
 import { JournalProducer, type RecordParts } from "./producer.ts";
-import { type JournalRecord, type ReadPlan, type ReadStart, RecordStream } from "./read.ts";
+import type { JournalRecord } from "./read.ts";
+import { type ReadOptions, Readings } from "./readings.ts";
 import type { RecoverySummary } from "./recovery.ts";
 import type { DamageReport } from "./scrub.ts";
-import { errnoName, type Storage, type StorageSource } from "./storage.ts";
+import { errnoName, type StorageSource } from "./storage.ts";
 import { guardStorage, MEMORY_KIND, type StorageKind, storageKind } from "./storage-guard.ts";
-import { WRITER_STATS_BYTES, WriterStats } from "./stats.ts";
+import { WriterStats } from "./stats.ts";
 import type { WriterReport, WriterWorkerData } from "./writer.worker.ts";
 
 /** What the delivery thread needs: a plain value for `workerData`. */
@@ -107,19 +102,6 @@ export interface JournalStats {
   readonly recovery: RecoverySummary;
 }
 
-export interface ReadOptions {
-  /**
-   * Where to begin: a sequence; a time; a key, of which the newest record is looked for; or "checkpoint", where the newest checkpoint says
-   * that one has to read on. Default: the first record that is there.
-   */
-  readonly from?: number | Date | Uint8Array | string;
-  /** Where to end, inclusive: a sequence or a time. Default: what is durable when the reading begins, or never with `follow`. */
-  readonly to?: number | Date;
-  /** Wait for more at the end, until the journal closes or `signal` is aborted. Default false. */
-  readonly follow?: boolean;
-  readonly signal?: AbortSignal;
-}
-
 export class Journal {
   readonly directory: string;
   readonly #options: ResolvedJournalOptions;
@@ -136,13 +118,9 @@ export class Journal {
   readonly #writerStats: WriterStats;
   readonly #syncHistogram: Histogram;
   readonly #damage: DamageReport[] = [];
-  /** Where each reader is. */
-  readonly #pins = new Map<object, number>();
-  #storage: Storage | undefined;
-  #lookup: Lookup | undefined;
+  readonly #readings: Readings;
   #logId: Buffer = Buffer.alloc(16);
   #summary: RecoverySummary | undefined;
-  #firstSequence = 1;
   #writer: Worker | undefined;
   #writerExited: Promise<void> = Promise.resolve();
   #keeper: KeeperClient | undefined;
@@ -169,6 +147,12 @@ export class Journal {
       new Appends(new JournalProducer(this.#memory, ring), reactor, limits, () => this.#poisonedError());
     this.#appends = appendsOf(0);
     this.#stateAppends = appendsOf(stateRing(options));
+    this.#readings = new Readings(this.#source, {
+      durable: () => this.durableSequence,
+      logId: () => this.#logId,
+      mustBeOpen: () => this.#mustBeOpen(),
+      more: (after, signal) => this.#more(after, signal),
+    });
     this.#followers = new Followers(
       reactor,
       this.#control,
@@ -217,7 +201,7 @@ export class Journal {
 
   /** The first sequence that is still there; one more than the last one when there is none. */
   get firstSequence(): number {
-    return this.#firstSequence;
+    return this.#readings.firstSequence;
   }
 
   // ── appending ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -270,7 +254,7 @@ export class Journal {
    */
   async copyForward(sequence: number): Promise<number> {
     const record = await this.get(sequence);
-    if (record === undefined) throw this.#missing(sequence);
+    if (record === undefined) throw this.#readings.missing(sequence);
     const { type, priority, timeMs, header, key, payload, origin, flags } = record;
     return new Promise((resolve, reject) => {
       this.#mustBeOpen();
@@ -298,38 +282,17 @@ export class Journal {
    * Throws `ERR_JOURNAL_DAMAGED` where a record is missing, and the signal's reason.
    */
   read(options: ReadOptions = {}): AsyncGenerator<JournalRecord, void> {
-    const reader = {};
-    const begin = async (): Promise<ReadStart> => {
-      const { from = this.#firstSequence, to, follow = false, signal } = options;
-      signal?.throwIfAborted();
-      // Until it is known where to begin, nothing is given up.
-      this.#pins.set(reader, 0);
-      const first = await this.#sequenceOf(from);
-      this.#pins.set(reader, first);
-      const known = this.durableSequence;
-      const plan: ReadPlan = {
-        from: first,
-        fromMs: from instanceof Date ? from.getTime() : undefined,
-        to: typeof to === "number" ? to : follow || to !== undefined ? undefined : known,
-        toMs: to instanceof Date ? to.getTime() : undefined,
-        durable: () => (follow ? this.durableSequence : known),
-        more: follow ? (after) => this.#more(after, signal) : undefined,
-        signal,
-        at: (sequence) => this.#pins.set(reader, sequence),
-      };
-      return { storage: await this.#openStorage(), plan };
-    };
-    return new RecordStream(begin, () => this.#pins.delete(reader));
+    return this.#readings.read(options);
   }
 
   /** The record with this sequence; undefined when it isn't durable yet, or was given up. */
-  async get(sequence: number): Promise<JournalRecord | undefined> {
-    return (await this.#openLookup()).get(sequence, this.durableSequence, this.#firstSequence);
+  get(sequence: number): Promise<JournalRecord | undefined> {
+    return this.#readings.get(sequence);
   }
 
   /** The newest record with this key; undefined without one. */
-  async find(key: Uint8Array | string): Promise<JournalRecord | undefined> {
-    return (await this.#openLookup()).find(keyBytes(key), this.durableSequence, this.#firstSequence);
+  find(key: Uint8Array | string): Promise<JournalRecord | undefined> {
+    return this.#readings.find(key);
   }
 
   // ── checkpoints, giving up, backup ───────────────────────────────────────────────────────────────────────────────
@@ -348,8 +311,8 @@ export class Journal {
   }
 
   /** The newest checkpoint; undefined without one. */
-  async lastCheckpoint(): Promise<Checkpoint | undefined> {
-    return readCheckpoints(await this.#openStorage(), this.#logId)[0];
+  lastCheckpoint(): Promise<Checkpoint | undefined> {
+    return this.#readings.lastCheckpoint();
   }
 
   /**
@@ -357,26 +320,22 @@ export class Journal {
    * Resolves with the first sequence that is still there.
    */
   async truncateBefore(sequence: number): Promise<number> {
-    const before = Math.min(sequence, this.durableSequence + 1, ...this.#pins.values());
+    const before = Math.min(sequence, this.durableSequence + 1, this.#readings.pinned ?? Infinity);
+    let first: number | undefined;
     try {
-      const first = (await this.#keeperNow().send({ kind: "truncate", before })) as number;
-      this.#firstSequence = Math.max(this.#firstSequence, first);
-      return this.#firstSequence;
+      first = (await this.#keeperNow().send({ kind: "truncate", before })) as number;
     } finally {
       // Also when it broke off.
-      this.#lookup?.forget();
+      this.#readings.truncated(first);
     }
+    return this.firstSequence;
   }
 
   /** Copies everything that is durable now into an empty or absent directory, checking it on the way. Meanwhile nothing is given up. */
-  async backup(directory: string): Promise<BackupSummary> {
-    const reader = {};
-    this.#pins.set(reader, 0);
-    try {
-      return (await this.#keeperNow().send({ kind: "backup", directory })) as BackupSummary;
-    } finally {
-      this.#pins.delete(reader);
-    }
+  backup(directory: string): Promise<BackupSummary> {
+    return this.#readings.holding(
+      async () => (await this.#keeperNow().send({ kind: "backup", directory })) as BackupSummary,
+    );
   }
 
   // ── state ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -388,7 +347,7 @@ export class Journal {
       memory: this.#memory,
       ring: 1,
       logId: this.#logId,
-      firstSequence: this.#firstSequence,
+      firstSequence: this.firstSequence,
       recoveredSequence: this.recovery.lastSequence,
     };
   }
@@ -426,7 +385,7 @@ export class Journal {
       storage: this.#storageKind,
       unverifiedSegments: this.#keeper?.unread ?? 0,
       damage: [...this.#damage],
-      pinnedSequence: this.#pins.size === 0 ? undefined : Math.min(...this.#pins.values()),
+      pinnedSequence: this.#readings.pinned,
       keeperRestarts: this.#keeper?.restarts ?? 0,
       recovery: this.recovery,
     };
@@ -490,50 +449,17 @@ export class Journal {
     return this.#keeper as KeeperClient;
   }
 
-  async #openStorage(): Promise<Storage> {
-    this.#storage ??= await openStorage(this.#source);
-    return this.#storage;
-  }
-
-  async #openLookup(): Promise<Lookup> {
-    this.#mustBeOpen();
-    this.#lookup ??= new Lookup(await this.#openStorage());
-    return this.#lookup;
-  }
-
-  async #sequenceOf(from: number | Date | Uint8Array | string): Promise<number> {
-    if (from instanceof Date) return this.#firstSequence;
-    if (typeof from === "number") {
-      if (from < this.#firstSequence && from >= 1 && this.#firstSequence > 1) throw this.#missing(from);
-      return from;
-    }
-    if (from === "checkpoint") return (await this.lastCheckpoint())?.from ?? this.#firstSequence;
-    const found = await this.find(from);
-    if (found !== undefined) return found.sequence;
-    throw journalError("ERR_JOURNAL_NO_KEY", "no record has the key that the reading was to begin with");
-  }
-
   async #more(after: number, signal: AbortSignal | undefined): Promise<boolean> {
     await this.#followers.moreThan(after, signal);
     if (this.#state() === "poisoned") throw this.#poisonedError();
     return this.#closing === undefined || this.durableSequence > after;
   }
 
-  #missing(sequence: number): MillraceError {
-    return journalError(
-      "ERR_JOURNAL_TRUNCATED",
-      `sequence ${sequence} isn't there; the first one is ${this.#firstSequence}`,
-      {
-        details: { sequence, firstSequence: this.#firstSequence },
-      },
-    );
-  }
-
   async #start(limits: JournalLimits): Promise<void> {
     const { summary, logId, firstSegment, unread } = await this.#startWriter(limits);
     this.#summary = summary;
     this.#logId = Buffer.from(logId);
-    this.#firstSequence = summary.firstSequence;
+    this.#readings.firstSequence = summary.firstSequence;
     const { sync, recovery } = this.#options;
     const isSynced = sync !== "none";
     const start = {
@@ -615,53 +541,11 @@ export class Journal {
     this.#appends.detach();
     this.#stateAppends.detach();
     this.#followers.detach();
-    this.#lookup?.close();
+    this.#readings.close();
     const closed = journalError("ERR_JOURNAL_CLOSED", `the journal in ${this.directory} is closed`);
     await Promise.all([this.#writer?.terminate(), this.#keeper?.stop(closed)]);
     this.#threads.release(this.#memory.writerThread);
     this.#threads.release(this.#memory.keeperThread);
     this.#unlock();
   }
-}
-
-/** The opener's ring for data is 0, the delivery thread's 1; then the opener's for state records, then the producers'. */
-function stateRing({ deliveryThread }: ResolvedJournalOptions): number {
-  return deliveryThread === undefined ? 1 : 2;
-}
-
-function allocate(options: ResolvedJournalOptions, threads: ThreadTable, opener: number): JournalMemory {
-  const ring = (isState: boolean, isLazy = false): RingMemory => ({
-    ring: createByteRing(options.ringBytes),
-    receipts: new SharedArrayBuffer(receiptsBytes()),
-    isState,
-    isLazy,
-  });
-  const { deliveryThread, producers } = options;
-  const rings = [ring(false)];
-  const owners = [opener];
-  if (deliveryThread !== undefined) {
-    rings.push(ring(true, true));
-    owners.push(deliveryThread);
-  }
-  rings.push(ring(true));
-  owners.push(opener);
-  for (let producer = 0; producer < producers; producer += 1) rings.push(ring(false));
-  const control = new SharedArrayBuffer(controlBytes(rings.length));
-  const words = new Int32Array(control);
-  for (let index = 0; index < rings.length; index += 1) words[producerWord(index)] = owners[index] ?? NO_THREAD;
-  return {
-    control,
-    stats: new SharedArrayBuffer(WRITER_STATS_BYTES),
-    syncHistogram: new SharedArrayBuffer(HISTOGRAM_BYTES),
-    threads: threads.buffer,
-    writerThread: threads.reserve(),
-    keeperThread: threads.reserve(),
-    rings,
-    delivery:
-      deliveryThread === undefined
-        ? undefined
-        : { receipts: new SharedArrayBuffer(deliveryReceiptsBytes()), thread: deliveryThread },
-    recordBytesMax: options.recordBytesMax,
-    batchBytesMax: options.batchBytesMax,
-  };
 }

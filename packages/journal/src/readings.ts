@@ -1,0 +1,143 @@
+/** Reading on the opener's thread: in order, by sequence, by key; and what readers hold of the log meanwhile. */
+import type { MillraceError } from "@millrace/base";
+import { type Checkpoint, readCheckpoints } from "./checkpoint.ts";
+import { journalError } from "./errors.ts";
+import { Lookup } from "./lookup.ts";
+import { openStorage } from "./open-storage.ts";
+import { keyBytes } from "./parts.ts";
+import { type JournalRecord, type ReadPlan, type ReadStart, RecordStream } from "./read.ts";
+import type { Storage, StorageSource } from "./storage.ts";
+
+export interface ReadOptions {
+  /**
+   * Where to begin: a sequence; a time; a key, of which the newest record is looked for; or "checkpoint", where the newest checkpoint says
+   * that one has to read on. Default: the first record that is there.
+   */
+  readonly from?: number | Date | Uint8Array | string;
+  /** Where to end, inclusive: a sequence or a time. Default: what is durable when the reading begins, or never with `follow`. */
+  readonly to?: number | Date;
+  /** Wait for more at the end, until the journal closes or `signal` is aborted. Default false. */
+  readonly follow?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** What readings need to know of the log that is open. */
+export interface OpenLog {
+  /** Everything up to this sequence is durable. */
+  durable(): number;
+  logId(): Buffer;
+  /** Throws when the journal is closed. */
+  mustBeOpen(): void;
+  /** Waits until more than `after` is durable; false when no more comes. Throws when the journal is poisoned. */
+  more(after: number, signal: AbortSignal | undefined): Promise<boolean>;
+}
+
+export class Readings {
+  readonly #source: StorageSource;
+  readonly #log: OpenLog;
+  /** Where each reader is. */
+  readonly #pins = new Map<object, number>();
+  #storage: Storage | undefined;
+  #lookup: Lookup | undefined;
+  /** The first sequence that is still there. */
+  firstSequence = 1;
+
+  constructor(source: StorageSource, log: OpenLog) {
+    this.#source = source;
+    this.#log = log;
+  }
+
+  /** The oldest sequence that a reader still wants; undefined without readers. */
+  get pinned(): number | undefined {
+    return this.#pins.size === 0 ? undefined : Math.min(...this.#pins.values());
+  }
+
+  /** While `body` runs nothing is given up. */
+  async holding<T>(body: () => Promise<T>): Promise<T> {
+    const reader = {};
+    this.#pins.set(reader, 0);
+    try {
+      return await body();
+    } finally {
+      this.#pins.delete(reader);
+    }
+  }
+
+  read({ from, to, follow = false, signal }: ReadOptions): RecordStream {
+    const reader = {};
+    const log = this.#log;
+    const begin = async (): Promise<ReadStart> => {
+      signal?.throwIfAborted();
+      // Until it is known where to begin, nothing is given up.
+      this.#pins.set(reader, 0);
+      const first = await this.#sequenceOf(from ?? this.firstSequence);
+      this.#pins.set(reader, first);
+      const known = log.durable();
+      const plan: ReadPlan = {
+        from: first,
+        fromMs: from instanceof Date ? from.getTime() : undefined,
+        to: typeof to === "number" ? to : follow || to !== undefined ? undefined : known,
+        toMs: to instanceof Date ? to.getTime() : undefined,
+        durable: () => (follow ? log.durable() : known),
+        more: follow ? (after) => log.more(after, signal) : undefined,
+        signal,
+        at: (sequence) => this.#pins.set(reader, sequence),
+      };
+      return { storage: await this.#openStorage(), plan };
+    };
+    return new RecordStream(begin, () => this.#pins.delete(reader));
+  }
+
+  async get(sequence: number): Promise<JournalRecord | undefined> {
+    return (await this.#openLookup()).get(sequence, this.#log.durable(), this.firstSequence);
+  }
+
+  async find(key: Uint8Array | string): Promise<JournalRecord | undefined> {
+    return (await this.#openLookup()).find(keyBytes(key), this.#log.durable(), this.firstSequence);
+  }
+
+  async lastCheckpoint(): Promise<Checkpoint | undefined> {
+    return readCheckpoints(await this.#openStorage(), this.#log.logId())[0];
+  }
+
+  /** The log was changed from its front: its first sequence, if that is known. */
+  truncated(first = 0): void {
+    this.firstSequence = Math.max(this.firstSequence, first);
+    this.#lookup?.forget();
+  }
+
+  close(): void {
+    this.#lookup?.close();
+  }
+
+  missing(sequence: number): MillraceError {
+    return journalError(
+      "ERR_JOURNAL_TRUNCATED",
+      `sequence ${sequence} isn't there; the first one is ${this.firstSequence}`,
+      { details: { sequence, firstSequence: this.firstSequence } },
+    );
+  }
+
+  async #sequenceOf(from: number | Date | Uint8Array | string): Promise<number> {
+    if (from instanceof Date) return this.firstSequence;
+    if (typeof from === "number") {
+      if (from < this.firstSequence && from >= 1 && this.firstSequence > 1) throw this.missing(from);
+      return from;
+    }
+    if (from === "checkpoint") return (await this.lastCheckpoint())?.from ?? this.firstSequence;
+    const found = await this.find(from);
+    if (found !== undefined) return found.sequence;
+    throw journalError("ERR_JOURNAL_NO_KEY", "no record has the key that the reading was to begin with");
+  }
+
+  async #openStorage(): Promise<Storage> {
+    this.#storage ??= await openStorage(this.#source);
+    return this.#storage;
+  }
+
+  async #openLookup(): Promise<Lookup> {
+    this.#log.mustBeOpen();
+    this.#lookup ??= new Lookup(await this.#openStorage());
+    return this.#lookup;
+  }
+}
