@@ -13,8 +13,11 @@ const faultStorage = new URL("../fixtures/fault-storage.js", import.meta.url).hr
 const ENOSPC = 28;
 /** So many looks of the retention, each a second apart. */
 const LOOKS = 4;
-/** A quarter of a batch takes fewer of the records below than this. */
-const COPIES_MAX = 20;
+/** The pause between two batches of ACKs on a full disk, and how long the first of the slow handlers takes. */
+const FULL_DISK_PAUSE_MS = 250;
+const SLOW_MS = 3000;
+const SEGMENT_BYTES = 2 ** 20;
+const RECORD_BYTES = 7000;
 
 const ignore = (): void => {};
 
@@ -26,7 +29,7 @@ function intakeOf(mill: Recorder): NonNullable<ReturnType<Recorder["stats"]>["in
   return intake;
 }
 
-test("on a full disk copies leave the reserve to what says that records are done, which ends the emergency", async () => {
+test("on a full disk copies leave half of the reserve to what says that records are done, which ends the emergency, also the next one", async () => {
   const directory = temporaryDirectory();
   const file = join(directory, "notes");
   const journalDirectory = join(directory, "journal");
@@ -39,7 +42,7 @@ test("on a full disk copies leave the reserve to what says that records are done
       directory: journalDirectory,
       recordBytesMax: 8192,
       batchBytesMax: 16_384,
-      segmentBytesMax: 2 ** 20,
+      segmentBytesMax: SEGMENT_BYTES,
       ringBytes: 2 ** 20,
       storage: { url: faultStorage, data: { directory: journalDirectory, faults: faults.buffer } },
       retryBaseMs: 1000,
@@ -47,34 +50,46 @@ test("on a full disk copies leave the reserve to what says that records are done
       maxDeliveries: 1000,
     },
   });
-  const [most, others] = [join(directory, "most"), join(directory, "others")];
-  writeFileSync(most, "");
-  writeFileSync(others, "");
-  const publishFailing = (count: number, failWhile: string): Promise<Acknowledgement[]> =>
+  const [most, others, last] = ["most", "others", "last"].map((name) => join(directory, name)) as [
+    string,
+    string,
+    string,
+  ];
+  for (const obstacle of [most, others, last]) writeFileSync(obstacle, "");
+  const publishFailing = (count: number, bytes: number, failWhile: string): Promise<Acknowledgement[]> =>
     Promise.all(
       Array.from({ length: count }, (_, n) =>
-        mill.publish.note({ file, text: `failing${n}-${"x".repeat(200)}`, failWhile }),
+        mill.publish.note({ file, text: `failing${n}-${"x".repeat(bytes)}`, failWhile }),
       ),
     );
   const publish = (count: number): Promise<unknown> =>
     Promise.all(
       Array.from({ length: count }, async (_, n) => {
-        const acknowledgement = await mill.publish.note({ file, text: `n${n}-${"x".repeat(7000)}` });
+        const acknowledgement = await mill.publish.note({ file, text: `n${n}-${"x".repeat(RECORD_BYTES)}` });
         await acknowledgement.done;
       }),
     );
 
+  const publishUntilFull = async (): Promise<void> => {
+    let refused: unknown;
+    for (let round = 0; round < 100 && refused === undefined; round += 1) {
+      await publish(20).catch((thrown: unknown) => (refused = thrown));
+    }
+    assert.ok(isMillraceError(refused, "ERR_JOURNAL_FULL"), String(refused));
+  };
+  const takesAgain = async (): Promise<void> => {
+    let isTaken = false;
+    const trying = setInterval(() => void publish(1).then(() => (isTaken = true), ignore), 100);
+    await until(() => isTaken, "records are taken again").finally(() => clearInterval(trying));
+  };
+
   // Too many of all records for copies that are worth their room, until most of them are done.
-  const first = await publishFailing(900, most);
-  const second = await publishFailing(60, others);
+  const first = await publishFailing(900, 20, most);
+  const second = await publishFailing(100, RECORD_BYTES, others);
   const segments = (): number => readdirSync(journalDirectory).filter((name) => name.startsWith("log-")).length;
   for (let round = 0; round < 100 && segments() < 6; round += 1) await publish(20);
   faults.arm("spareWrite", ENOSPC);
-  let refused: unknown;
-  for (let round = 0; round < 100 && refused === undefined; round += 1) {
-    await publish(20).catch((thrown: unknown) => (refused = thrown));
-  }
-  assert.ok(isMillraceError(refused, "ERR_JOURNAL_FULL"), String(refused));
+  await publishUntilFull();
   assert.ok(faults.fired("spareWrite") > 0, "the fault fired");
   assert.is(intakeOf(mill).copiedForward, 0);
 
@@ -83,14 +98,25 @@ test("on a full disk copies leave the reserve to what says that records are done
   await until(() => intakeOf(mill).copiedForward > 0, "some are copied forward");
   await new Promise((resolve) => setTimeout(resolve, LOOKS * 1000));
   const { copiedForward } = intakeOf(mill);
-  assert.ok(copiedForward < COPIES_MAX, `${copiedForward} copies on a full disk`);
+  assert.ok(copiedForward * RECORD_BYTES <= SEGMENT_BYTES / 2, `${copiedForward} copies on a full disk`);
 
   rmSync(others);
   await Promise.all(second.map((acknowledgement) => acknowledgement.done));
-  // The segments that are given up become spares: there is room again, although the disk is as full as before.
-  let isTaken = false;
-  const takesAgain = setInterval(() => void publish(1).then(() => (isTaken = true), ignore), 100);
-  await until(() => isTaken, "records are taken again").finally(() => clearInterval(takesAgain));
+  // The segments that are given up become a reserve and spares: there is room again, although the disk is as full as before.
+  await takesAgain();
+
+  // These hold the log; the others are done one after the other: more ACKs than what is left of the last segment takes.
+  const holding = await publishFailing(100, RECORD_BYTES, last);
+  const third = await Promise.all(
+    Array.from({ length: 16 }, (_, n) =>
+      mill.publish.slowly({ file, text: `slow${n}`, waitMs: SLOW_MS + n * (1.2 * FULL_DISK_PAUSE_MS) }),
+    ),
+  );
+  await publishUntilFull();
+  await Promise.all(third.map((acknowledgement) => acknowledgement.done));
+  rmSync(last);
+  await Promise.all(holding.map((acknowledgement) => acknowledgement.done));
+  await takesAgain();
   await mill.close();
 });
 

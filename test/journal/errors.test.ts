@@ -1,7 +1,7 @@
 import { readdirSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Journal, type JournalOptions, RECORD_TYPE } from "@millrace/journal";
+import { Journal, type JournalOptions, NodeStorage, RECORD_TYPE, SegmentList } from "@millrace/journal";
 import { type Fault, Faults } from "../fixtures/fault-storage.js";
 import { rejectsWith, temporaryDirectory, until } from "../support.ts";
 
@@ -212,6 +212,41 @@ test("a journal opens on a full disk, in its reserve", async () => {
   const journal = await openWith(directory, faults);
   assert.equal(await payloads(journal), acknowledged);
   await journal.append(Buffer.from("state"), { type: RECORD_TYPE.ack });
+  // Without a reserve data would take the room that state records need.
+  await until(() => journal.stats().isDiskFull, "the disk counts as full");
+  await rejectsWith(journal.append(Buffer.from("data")), "ERR_JOURNAL_FULL");
+  await journal.append(Buffer.from("state"), { type: RECORD_TYPE.ack });
+  faults.disarm("spareWrite");
+  await until(() => !journal.stats().isDiskFull, "there is room again");
+  assert.ok(hasReserve(directory));
+  await journal.append(Buffer.from("data"));
+  await journal.close();
+});
+
+test("segments that are given up on a full disk become a reserve before they become spares", async () => {
+  const directory = temporaryDirectory();
+  const { journal, faults } = await openFaulty(directory);
+  // Three segments.
+  for (let n = 0; n < 40; n += 1) await journal.append(Buffer.alloc(3000, n));
+  assert.ok(hasReserve(directory));
+  faults.arm("spareWrite", ENOSPC);
+  await appendUntilError(journal);
+  const stateUntil = async (condition: () => boolean): Promise<void> => {
+    for (let n = 0; n < 40 && !condition(); n += 1) {
+      await journal.append(Buffer.alloc(3000, n), { type: RECORD_TYPE.ack });
+    }
+    assert.ok(condition());
+  };
+  await stateUntil(() => !hasReserve(directory));
+  const second = new SegmentList(new NodeStorage(directory)).read()[1]?.baseSequence as number;
+  assert.is(await journal.truncateBefore(second), second, "one segment is given up");
+  assert.ok(hasReserve(directory));
+  assert.ok(journal.stats().isDiskFull, "a reserve alone is no room for data");
+  await rejectsWith(journal.append(Buffer.from("data")), "ERR_JOURNAL_FULL");
+  await journal.truncateBefore(journal.durableSequence);
+  await until(() => !journal.stats().isDiskFull, "the next ones are spares");
+  await journal.append(Buffer.from("data"));
+  assert.ok(hasReserve(directory));
   await journal.close();
 });
 
@@ -246,7 +281,7 @@ test("a checkpoint that can't be written is refused, and the one before stays", 
 });
 
 function hasReserve(directory: string): boolean {
-  return readdirSync(directory).some((name) => /^reserve-\d+\.wal$/.test(name));
+  return readdirSync(directory).some((name) => /^reserve-\d+(-[0-9a-f]+)?\.wal$/.test(name));
 }
 
 test.run();

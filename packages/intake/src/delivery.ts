@@ -16,6 +16,7 @@ import { Parker, unpark } from "@millrace/atomics-sync";
 import { invariant, type Random, seededRandom } from "@millrace/base";
 import {
   type DeliveryHandle,
+  findReserve,
   JournalProducer,
   readCheckpoints,
   RECORD_TYPE,
@@ -86,8 +87,8 @@ const RETRY_BYTES_MAX: number = 64 * 2 ** 20;
 const COPIES_PER_TURN = 64;
 /** While the disk is full what is finished is written down no more often than this: each time takes a page of the reserve at least. */
 const FULL_DISK_PAUSE_MS = 250;
-/** While the disk is full copies may take this part of a batch, for they may end that. The rest of the reserve is for ACK records. */
-const FULL_DISK_PART = 4;
+/** While the disk is full copies may take this part of the reserve, for they may end that. The rest of it is for ACK records. */
+const FULL_DISK_PART = 2;
 /** Errors of dead records that are kept for those who ask late. */
 const DEAD_ERRORS_MAX = 1024;
 const NO_BYTES = new Uint8Array(0);
@@ -165,11 +166,13 @@ export class Delivery implements OutcomeSink {
 
   readonly #running: Running[];
   readonly #retries = new RetryQueue();
+  readonly #storage: Storage;
   readonly #retention: Retention;
-  /** When state records may be written again, whether some wait for that, and the bytes that were copied, since the disk is full. */
+  /** While the disk is full: when state records may be written again, and whether some wait for that. */
   #statesAt = 0;
   #isPaused = false;
-  #bytesOnFullDisk = 0;
+  /** Bytes that may be copied before the disk has room again. */
+  #copyRoom = Infinity;
   #checkpointsAsked = 0;
   #checkpointFrom = 0;
   #checkpointBefore = 0;
@@ -201,6 +204,7 @@ export class Delivery implements OutcomeSink {
     }));
     const logId = Buffer.from(journal.logId);
     this.#states = readStates(journal, storage, readCheckpoints(storage, logId)[0]);
+    this.#storage = storage;
     this.#retention = new Retention(storage, this.#states);
     this.#finished = this.#states.settled.copy();
     const known = journal.recoveredSequence;
@@ -371,19 +375,19 @@ export class Delivery implements OutcomeSink {
   #writeAcks(isDraining: boolean): void {
     if (this.#toAck.ranges === 0) return;
     const rangesMax = rangesIn(this.#payloadBytesMax);
-    let records = 0;
-    for (let from = 0; from < this.#toAck.ranges; from += rangesMax) {
-      records += 1;
-      if (this.#stage(RECORD_TYPE.ack, encodeAck(this.#toAck, from, rangesMax))) continue;
-      // No room for all of them: again when the ring has moved on.
-      this.#producer.rollback();
-      return;
+    let from = 0;
+    for (; from < this.#toAck.ranges; from += rangesMax) {
+      // What finds no room is written when the ring has moved on.
+      if (!this.#stage(RECORD_TYPE.ack, encodeAck(this.#toAck, from, rangesMax))) break;
     }
+    if (from === 0) return;
     this.#commit(isDraining);
+    const [written, left] = this.#toAck.split(from);
     // The last of them tells for all.
-    for (let record = 1; record < records; record += 1) this.#staged.push({ kind: "ack", finished: new RangeSet() });
-    this.#staged.push({ kind: "ack", finished: this.#toAck });
-    this.#toAck = new RangeSet();
+    for (let record = rangesMax; record < from; record += rangesMax)
+      this.#staged.push({ kind: "ack", finished: new RangeSet() });
+    this.#staged.push({ kind: "ack", finished: written });
+    this.#toAck = left;
   }
 
   #writeDead(): void {
@@ -483,8 +487,8 @@ export class Delivery implements OutcomeSink {
   /** How many copies were begun. */
   #copyForward(): number {
     let staged = 0;
-    const isFull = this.#producer.isDiskFull();
-    if (!isFull) this.#bytesOnFullDisk = 0;
+    if (!this.#producer.isDiskFull()) this.#copyRoom = Infinity;
+    else if (this.#copyRoom === Infinity) this.#copyRoom = (findReserve(this.#storage)?.bytes ?? 0) / FULL_DISK_PART;
     // Ends: each turn takes one out of what is to be copied, or stops.
     while (staged < COPIES_PER_TURN) {
       const copy = this.#retention.nextCopy(this.#backlog.known);
@@ -494,9 +498,8 @@ export class Delivery implements OutcomeSink {
         continue;
       }
       const bytes = this.#producer.bytesOf(copy.parts);
-      if (isFull && (this.#bytesOnFullDisk + bytes) * FULL_DISK_PART > this.#producer.batchBytesMax) break;
-      if (!this.#producer.stage(copy.parts)) break;
-      if (isFull) this.#bytesOnFullDisk += bytes;
+      if (bytes > this.#copyRoom || !this.#producer.stage(copy.parts)) break;
+      this.#copyRoom -= bytes;
       this.#retention.copied();
       this.#copying.add(copy.from);
       this.#staged.push({ kind: "copy", copy });

@@ -74,6 +74,15 @@ export class RangeSet {
     return copy;
   }
 
+  /** Its first `count` ranges, and the others. */
+  split(count: number): readonly [first: RangeSet, rest: RangeSet] {
+    const first = this.copy();
+    const rest = new RangeSet();
+    rest.#firsts.push(...first.#firsts.splice(count));
+    rest.#lasts.push(...first.#lasts.splice(count));
+    return [first, rest];
+  }
+
   #lastStartingAtOrBefore(value: number): number {
     // Most questions are about the newest range.
     let low = 0;

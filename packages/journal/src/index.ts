@@ -26,3 +26,4 @@ export { lockDirectory } from "./lock.ts";
 export { gapOutside, repairLog, type RepairSummary } from "./repair.ts";
 export { type Gap, type Survey, surveyLog } from "./survey.ts";
 export { recordAt, readRecords } from "./read.ts";
+export { findReserve } from "./spare.ts";

@@ -286,13 +286,15 @@ export class Keeper {
         ? { firstSegment: first.segment, firstSequence: first.baseSequence }
         : { firstSegment, firstSequence };
     // Nothing to give up; but an earlier keeper may have died in the midst of it.
-    if (segmentIds(this.#storage).every((id) => id >= kept.firstSegment)) return kept.firstSequence;
+    const isClean = segmentIds(this.#storage).every((id) => id >= kept.firstSegment);
+    if (isClean || before < kept.firstSequence) return kept.firstSequence;
     // On both pages before anything is removed: then not even a lost page makes the removed segments look missing.
     this.#store(kept);
     this.#store(kept);
     yield;
     const wanted = Atomics.load(this.#control, SPARE_PAGES) * ALIGNMENT;
-    yield* giveUpSegments(this.#storage, kept.firstSegment, { isReusing, wanted, most: limits.segmentBytesMax });
+    const reuse = { isReusing, wanted, most: limits.segmentBytesMax, reserve: reserveBytes(limits) };
+    yield* giveUpSegments(this.#storage, kept.firstSegment, reuse);
     return kept.firstSequence;
   }
 

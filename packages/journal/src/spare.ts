@@ -29,6 +29,11 @@ export function reserveName(bytes: number): string {
   return `reserve-${bytes}.wal`;
 }
 
+/** For a reserve made from segment `segment`. */
+export function reusedReserveName(bytes: number, segment: number): string {
+  return `reserve-${bytes}-${segment.toString(16)}.wal`;
+}
+
 /** The spares that are ready, reused ones first, then by size. */
 export function listSpares(storage: Storage): Spare[] {
   return list(storage, /^spare-(\d+)(-[0-9a-f]+)?\.wal$/).toSorted(

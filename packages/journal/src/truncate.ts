@@ -7,7 +7,7 @@
 import { ALIGNMENT, segmentName, segmentOfName } from "./format.ts";
 import { keyIndexName } from "./key-index.ts";
 import { readHeader } from "./scan.ts";
-import { listSpares, reusedSpareName } from "./spare.ts";
+import { findReserve, listSpares, reusedReserveName, reusedSpareName } from "./spare.ts";
 import type { Storage } from "./storage.ts";
 
 /** Used segments that wait to be used again. More would only hold space that others may want. */
@@ -29,24 +29,40 @@ export function firstNeeded(
   return found;
 }
 
-/** Removes the segments before `first`, or makes spares of them. */
-export function* giveUpSegments(
-  storage: Storage,
-  first: number,
-  reuse: { readonly isReusing: boolean; readonly wanted: number; readonly most: number },
-): Generator<void, void> {
+/** What becomes of segments that are given up: bytes of a useful spare, at least and at most, and of a useful reserve. */
+export interface Reuse {
+  readonly isReusing: boolean;
+  readonly wanted: number;
+  readonly most: number;
+  readonly reserve: number;
+}
+
+/** Removes the segments before `first`, or makes spares of them; where the reserve was used up, first of all another one. */
+export function* giveUpSegments(storage: Storage, first: number, reuse: Reuse): Generator<void, void> {
   for (const id of segmentIds(storage)) {
     if (id >= first) break;
     const name = segmentName(id);
     if (storage.list().includes(keyIndexName(id))) storage.remove(keyIndexName(id));
     const bytes = sizeOf(storage, name);
-    const isUseful = bytes % ALIGNMENT === 0 && bytes >= reuse.wanted && bytes <= reuse.most;
-    const reused = listSpares(storage).filter(({ isReused }) => isReused).length;
-    if (reuse.isReusing && isUseful && reused < REUSED_MAX) storage.rename(name, reusedSpareName(bytes, id));
-    else storage.remove(name);
+    const next = nextLife(storage, id, bytes, reuse);
+    if (next === undefined) storage.remove(name);
+    else storage.rename(name, next);
     yield;
   }
   storage.syncDirectory();
+}
+
+/** The name under which a segment that is given up is of use; undefined when it isn't. */
+function nextLife(
+  storage: Storage,
+  id: number,
+  bytes: number,
+  { isReusing, wanted, most, reserve }: Reuse,
+): string | undefined {
+  if (!isReusing || bytes % ALIGNMENT !== 0 || bytes > most) return undefined;
+  if (bytes >= reserve && findReserve(storage) === undefined) return reusedReserveName(bytes, id);
+  const reused = listSpares(storage).filter(({ isReused }) => isReused).length;
+  return bytes >= wanted && reused < REUSED_MAX ? reusedSpareName(bytes, id) : undefined;
 }
 
 export function segmentIds(storage: Storage): number[] {

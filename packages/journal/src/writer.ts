@@ -90,6 +90,8 @@ export class Writer {
   /** The disk is full: only state records are written. */
   #isStarved = false;
   #retryAt = 0;
+  /** Whether the keeper's failure to make a spare was taken note of. */
+  #isFailureSeen = false;
   #step: (typeof STEPS)[number] = "the writer thread";
 
   constructor(memory: JournalMemory, log: LogWriter, batchBytesMax: number) {
@@ -144,6 +146,7 @@ export class Writer {
   #turn(): boolean {
     this.#stopIfPoisoned();
     if (this.#isStarved) this.#endureFullDisk();
+    else if (this.#isWithoutReserve()) this.#starve();
     const bytes = this.#gather();
     if (bytes > 0) {
       if (this.#hasRoom(bytes)) this.#commit(bytes);
@@ -277,7 +280,9 @@ export class Writer {
   #hasRoom(bytes: number): boolean {
     if (this.#log.fits(bytes)) return true;
     this.#step = "beginning a segment";
-    const spare = this.#isStarved ? this.#log.findReserve(bytes) : this.#awaitSpare(bytes);
+    const spare = this.#isStarved
+      ? (this.#log.findReserve(bytes) ?? this.#log.findSpare(bytes))
+      : this.#awaitSpare(bytes);
     if (spare === undefined) return false;
     this.#log.roll(spare);
     this.#stats.set("segment", this.#log.segment);
@@ -325,9 +330,17 @@ export class Writer {
     Atomics.store(this.#control, SPACE, SPACE_FULL);
   }
 
-  /** Until there is a spare again: refuses what may be refused, lets the keeper try from time to time. */
+  /** Whether the disk turned out to have no room for the reserve: data would take the room that state records need. */
+  #isWithoutReserve(): boolean {
+    const hasFailed = Atomics.load(this.#control, SPARE_STATE) === SPARE_FAILED;
+    const isNews = hasFailed && !this.#isFailureSeen;
+    this.#isFailureSeen = hasFailed;
+    return isNews && isNoSpace(Atomics.load(this.#control, SPARE_ERRNO)) && this.#log.findReserve(0) === undefined;
+  }
+
+  /** Until there are a spare and a reserve again: refuses what may be refused, lets the keeper try from time to time. */
   #endureFullDisk(): void {
-    if (this.#log.findSpare(0) !== undefined) {
+    if (this.#log.findSpare(0) !== undefined && this.#log.findReserve(0) !== undefined) {
       this.#isStarved = false;
       Atomics.store(this.#control, SPACE, SPACE_OK);
       this.#wakeProducers();
