@@ -297,6 +297,29 @@ test("nothing is given up that a reader or the checkpoint before the last still 
   }, SMALL);
 });
 
+test("a reading that begins while the log is given up begins behind what goes", async () => {
+  await withJournal(async (journal) => {
+    await fill(journal, 1, 80);
+    const truncation = journal.truncateBefore(60);
+    const records = await all(journal);
+    assert.is(records[0]?.sequence, await truncation);
+    assert.is(records.at(-1)?.sequence, 80);
+    assert.is((await all(journal, { from: 0 }))[0]?.sequence, journal.firstSequence, "0 is the beginning");
+  }, SMALL);
+});
+
+test("a reader from which segments were taken away is told", async () => {
+  await withJournal(async (journal, directory) => {
+    await fill(journal, 1, 80);
+    const [oldest] = readdirSync(directory)
+      .filter((name) => name.startsWith("log-"))
+      .toSorted();
+    rmSync(join(directory, oldest as string));
+    await rejectsWith(all(journal), "ERR_JOURNAL_TRUNCATED");
+    await rejectsWith(all(journal, { follow: true }), "ERR_JOURNAL_TRUNCATED");
+  }, SMALL);
+});
+
 test("readings that are asked for several records at once answer in order, and then end", async () => {
   await withJournal(async (journal) => {
     await fill(journal, 1, 12);

@@ -321,14 +321,9 @@ export class Journal {
    */
   async truncateBefore(sequence: number): Promise<number> {
     const before = Math.min(sequence, this.durableSequence + 1, this.#readings.pinned ?? Infinity);
-    let first: number | undefined;
-    try {
-      first = (await this.#keeperNow().send({ kind: "truncate", before })) as number;
-    } finally {
-      // Also when it broke off.
-      this.#readings.truncated(first);
-    }
-    return this.firstSequence;
+    return this.#readings.truncating(
+      async () => (await this.#keeperNow().send({ kind: "truncate", before })) as number,
+    );
   }
 
   /** Copies everything that is durable now into an empty or absent directory, checking it on the way. Meanwhile nothing is given up. */
@@ -541,7 +536,7 @@ export class Journal {
     this.#appends.detach();
     this.#stateAppends.detach();
     this.#followers.detach();
-    this.#readings.close();
+    await this.#readings.close();
     const closed = journalError("ERR_JOURNAL_CLOSED", `the journal in ${this.directory} is closed`);
     await Promise.all([this.#writer?.terminate(), this.#keeper?.stop(closed)]);
     this.#threads.release(this.#memory.writerThread);

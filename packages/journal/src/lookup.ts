@@ -189,12 +189,13 @@ export class Lookup {
 
   /** Again when a segment, or an index, was removed between the look at the directory and the opening of its file. */
   #again<T>(look: () => T): T {
-    // Ends: each time one of them has gone.
-    for (let left = 2 * this.#inOrder.length + 1; ; left -= 1) {
+    // Ends: each time a segment or an index has gone, of those that there were.
+    for (let left = Number.POSITIVE_INFINITY; ; left -= 1) {
       try {
         return look();
       } catch (thrown) {
-        if ((thrown as NodeJS.ErrnoException).code !== "ENOENT" || left === 0) throw thrown;
+        if ((thrown as NodeJS.ErrnoException).code !== "ENOENT" || left <= 0) throw thrown;
+        left = Math.min(left, 2 * this.#inOrder.length + 1);
         this.forget();
       }
     }

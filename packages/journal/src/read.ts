@@ -1,5 +1,6 @@
 /** Reading records back as objects. */
 import { decode } from "@millrace/codec";
+import { journalError } from "./errors.ts";
 import type { BatchHeader } from "./format.ts";
 import { RECORD_HEADER_VALUE, RECORD_VALUE, RecordCursor } from "./format.ts";
 import { LogReader } from "./log-reader.ts";
@@ -169,6 +170,7 @@ export class RecordStream implements AsyncGenerator<JournalRecord, void> {
           await new Promise((resolve) => setImmediate(resolve));
           signal?.throwIfAborted();
         }
+        if (!isPlaced && plan.fromMs === undefined && this.#next <= Math.min(to, known)) throw givenUp(this.#next);
         if (more === undefined || this.#next > to || !(await more(known))) return;
         signal?.throwIfAborted();
         known = plan.durable();
@@ -180,6 +182,13 @@ export class RecordStream implements AsyncGenerator<JournalRecord, void> {
       end();
     }
   }
+}
+
+/** Only where segments were removed by hand, or under a reader that no journal knows of. */
+function givenUp(sequence: number): Error {
+  return journalError("ERR_JOURNAL_TRUNCATED", `sequence ${sequence} isn't there any more`, {
+    details: { sequence },
+  });
 }
 
 function lastOf(batch: BatchHeader): number {

@@ -3,6 +3,7 @@ import type { MillraceError } from "@millrace/base";
 import { type Checkpoint, readCheckpoints } from "./checkpoint.ts";
 import { journalError } from "./errors.ts";
 import { Lookup } from "./lookup.ts";
+import { readMarks } from "./marks.ts";
 import { openStorage } from "./open-storage.ts";
 import { keyBytes } from "./parts.ts";
 import { type JournalRecord, type ReadPlan, type ReadStart, RecordStream } from "./read.ts";
@@ -37,8 +38,9 @@ export class Readings {
   readonly #log: OpenLog;
   /** Where each reader is. */
   readonly #pins = new Map<object, number>();
-  #storage: Storage | undefined;
-  #lookup: Lookup | undefined;
+  readonly #truncations = new Set<Promise<number>>();
+  #storage: Promise<Storage> | undefined;
+  #lookup: Promise<Lookup> | undefined;
   /** The first sequence that is still there. */
   firstSequence = 1;
 
@@ -63,13 +65,15 @@ export class Readings {
     }
   }
 
-  read({ from, to, follow = false, signal }: ReadOptions): RecordStream {
+  read(options: ReadOptions): RecordStream {
     const reader = {};
     const log = this.#log;
     const begin = async (): Promise<ReadStart> => {
+      const { from, to, follow = false, signal } = options;
       signal?.throwIfAborted();
-      // Until it is known where to begin, nothing is given up.
+      // Until it is known where to begin, nothing more is given up.
       this.#pins.set(reader, 0);
+      await Promise.allSettled(this.#truncations);
       const first = await this.#sequenceOf(from ?? this.firstSequence);
       this.#pins.set(reader, first);
       const known = log.durable();
@@ -100,14 +104,31 @@ export class Readings {
     return readCheckpoints(await this.#openStorage(), this.#log.logId())[0];
   }
 
-  /** The log was changed from its front: its first sequence, if that is known. */
-  truncated(first = 0): void {
-    this.firstSequence = Math.max(this.firstSequence, first);
-    this.#lookup?.forget();
+  /** Changes the log from its front by `giveUp`, which tells its new first sequence. Readings that begin meanwhile wait for its end. */
+  async truncating(giveUp: () => Promise<number>): Promise<number> {
+    const truncation = this.#truncate(giveUp);
+    this.#truncations.add(truncation);
+    return truncation.finally(() => this.#truncations.delete(truncation));
   }
 
-  close(): void {
-    this.#lookup?.close();
+  async #truncate(giveUp: () => Promise<number>): Promise<number> {
+    let first = 0;
+    try {
+      first = await giveUp();
+    } catch (thrown) {
+      // It may have broken off after the log had got its new beginning.
+      const marks = readMarks(await this.#openStorage());
+      if (marks?.logId.equals(this.#log.logId()) === true) first = marks.firstSequence;
+      throw thrown;
+    } finally {
+      this.firstSequence = Math.max(this.firstSequence, first);
+      (await this.#lookup)?.forget();
+    }
+    return this.firstSequence;
+  }
+
+  async close(): Promise<void> {
+    (await this.#lookup)?.close();
   }
 
   missing(sequence: number): MillraceError {
@@ -122,7 +143,7 @@ export class Readings {
     if (from instanceof Date) return this.firstSequence;
     if (typeof from === "number") {
       if (from < this.firstSequence && from >= 1 && this.firstSequence > 1) throw this.missing(from);
-      return from;
+      return Math.max(from, this.firstSequence);
     }
     if (from === "checkpoint") return (await this.lastCheckpoint())?.from ?? this.firstSequence;
     const found = await this.find(from);
@@ -130,14 +151,14 @@ export class Readings {
     throw journalError("ERR_JOURNAL_NO_KEY", "no record has the key that the reading was to begin with");
   }
 
-  async #openStorage(): Promise<Storage> {
-    this.#storage ??= await openStorage(this.#source);
+  #openStorage(): Promise<Storage> {
+    this.#storage ??= openStorage(this.#source);
     return this.#storage;
   }
 
   async #openLookup(): Promise<Lookup> {
     this.#log.mustBeOpen();
-    this.#lookup ??= new Lookup(await this.#openStorage());
+    this.#lookup ??= this.#openStorage().then((storage) => new Lookup(storage));
     return this.#lookup;
   }
 }

@@ -1,6 +1,6 @@
 /** Reads a segment whole, in steps, and compares it with what its successor says about it. */
 import { segmentName, segmentOfName } from "./format.ts";
-import { IndexFile, SegmentPlaces, writeKeyIndex } from "./key-index.ts";
+import { IndexFile, keyIndexName, SegmentPlaces, writeKeyIndex } from "./key-index.ts";
 import { readHeader } from "./scan.ts";
 import { SegmentReader } from "./segment-reader.ts";
 import type { Storage } from "./storage.ts";
@@ -40,7 +40,10 @@ export function* scrubSegment(storage: Storage, name: string): Generator<void, D
     }
     const { offset, nextSequence, chain } = reader.position;
     if (offset === end.endOffset && nextSequence === end.lastSequence + 1 && chain === end.chain) {
-      if (IndexFile.open(storage, header) === undefined) writeKeyIndex(storage, header, places);
+      if (IndexFile.open(storage, header) !== undefined) return undefined;
+      writeKeyIndex(storage, header, places);
+      // It may have been given up under our hands: then nobody would remove its index any more.
+      if (!storage.list().includes(name)) storage.remove(keyIndexName(header.segment));
       return undefined;
     }
     // It may have become a spare under our hands.

@@ -170,7 +170,8 @@ export class Calls implements Source, OutcomeSink {
   }
 
   restMs(): number {
-    if (!this.#mayRest || this.#submitter.urgent > 0 || this.#submitter.isAnyoneIdle()) return 0;
+    const isUrgent = this.#submitter.urgent > 0 || (this.#waiting[0] as unknown[]).length > 0;
+    if (!this.#mayRest || isUrgent || this.#submitter.isAnyoneIdle()) return 0;
     return this.#rate.restMs(this.#submitter.waiting());
   }
 
