@@ -84,8 +84,9 @@ test("on a full disk copies leave half of the reserve to what says that records 
   };
 
   // Too many of all records for copies that are worth their room, until most of them are done.
-  const first = await publishFailing(900, 20, most);
+  // What stays is in the first segment, and more than half of the reserve.
   const second = await publishFailing(100, RECORD_BYTES, others);
+  const first = await publishFailing(900, 20, most);
   const segments = (): number => readdirSync(journalDirectory).filter((name) => name.startsWith("log-")).length;
   for (let round = 0; round < 100 && segments() < 6; round += 1) await publish(20);
   faults.arm("spareWrite", ENOSPC);

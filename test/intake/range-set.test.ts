@@ -89,8 +89,6 @@ test("a copy has the same members and goes its own way", () => {
 test("a set is split by its ranges", () => {
   const set = new RangeSet();
   for (const value of [1, 2, 5, 7, 8]) set.add(value);
-  const rangesOf = (some: RangeSet): (readonly [number, number])[] =>
-    Array.from({ length: some.ranges }, (_, index) => some.range(index));
   for (let count = 0; count <= 4; count += 1) {
     const [first, rest] = set.split(count);
     assert.equal(rangesOf(first), rangesOf(set).slice(0, count));

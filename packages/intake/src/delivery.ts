@@ -488,7 +488,7 @@ export class Delivery implements OutcomeSink {
   #copyForward(): number {
     let staged = 0;
     if (!this.#producer.isDiskFull()) this.#copyRoom = Infinity;
-    else if (this.#copyRoom === Infinity) this.#copyRoom = (findReserve(this.#storage)?.bytes ?? 0) / FULL_DISK_PART;
+    else if (this.#copyRoom === Infinity) this.#copyRoom = this.#reserveBytes() / FULL_DISK_PART;
     // Ends: each turn takes one out of what is to be copied, or stops.
     while (staged < COPIES_PER_TURN) {
       const copy = this.#retention.nextCopy(this.#backlog.known);
@@ -507,6 +507,11 @@ export class Delivery implements OutcomeSink {
     }
     if (staged > 0) this.#commit(false);
     return staged;
+  }
+
+  /** What the reserve has, or must have had if it is in use already. */
+  #reserveBytes(): number {
+    return Math.max(findReserve(this.#storage)?.bytes ?? 0, this.#producer.batchBytesMax);
   }
 
   /** Whether a record needs no copy: its ACK is on its way, and would come before the copy. */

@@ -76,10 +76,13 @@ export class RangeSet {
 
   /** Its first `count` ranges, and the others. */
   split(count: number): readonly [first: RangeSet, rest: RangeSet] {
-    const first = this.copy();
+    const first = new RangeSet();
     const rest = new RangeSet();
-    rest.#firsts.push(...first.#firsts.splice(count));
-    rest.#lasts.push(...first.#lasts.splice(count));
+    for (let index = 0; index < this.#firsts.length; index += 1) {
+      const part = index < count ? first : rest;
+      part.#firsts.push(this.#firsts[index] as number);
+      part.#lasts.push(this.#lasts[index] as number);
+    }
     return [first, rest];
   }
 

@@ -9,7 +9,7 @@
  *   checkpoint-a, -b       a user's snapshots, written in turn (checkpoint.ts)
  *   spare-<bytes>.wal      zero-filled, to become the next segment
  *   spare-<bytes>-<id>.wal the same, made from segment <id>, which nobody needs any more
- *   reserve-<bytes>.wal    zero-filled, for state records on a full disk
+ *   reserve-<bytes>.wal    zero-filled, for state records on a full disk; reserve-<bytes>-<id>.wal: made from segment <id>
  *   index-<id>.idx         where the keys of a finished segment are; can be deleted (key-index.ts)
  *   *.tmp                  unfinished, to be deleted at the next opening
  *   quarantine/            copies of what an opening cut off or a repair replaced

@@ -321,6 +321,7 @@ export class Journal {
    */
   async truncateBefore(sequence: number): Promise<number> {
     const before = Math.min(sequence, this.durableSequence + 1, this.#readings.pinned ?? Infinity);
+    if (before < this.firstSequence) return this.firstSequence;
     return this.#readings.truncating(
       async () => (await this.#keeperNow().send({ kind: "truncate", before })) as number,
     );
@@ -470,6 +471,7 @@ export class Journal {
     };
     this.#keeper = new KeeperClient(this.#source, this.#memory, start, {
       isNeeded: () => !this.#isClosed && (this.#state() === "open" || this.#state() === "closing"),
+      gone: () => this.#poisonedError(),
       onDamage: (damage) => this.#damaged(damage),
     });
   }
@@ -536,9 +538,8 @@ export class Journal {
     this.#appends.detach();
     this.#stateAppends.detach();
     this.#followers.detach();
-    await this.#readings.close();
     const closed = journalError("ERR_JOURNAL_CLOSED", `the journal in ${this.directory} is closed`);
-    await Promise.all([this.#writer?.terminate(), this.#keeper?.stop(closed)]);
+    await Promise.all([this.#readings.close(), this.#writer?.terminate(), this.#keeper?.stop(closed)]);
     this.#threads.release(this.#memory.writerThread);
     this.#threads.release(this.#memory.keeperThread);
     this.#unlock();

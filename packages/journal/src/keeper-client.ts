@@ -28,6 +28,8 @@ interface Pending {
 export interface KeeperEvents {
   /** Whether a keeper that has ended is to be replaced. */
   readonly isNeeded: () => boolean;
+  /** Why there is none any more. */
+  readonly gone: () => MillraceError;
   readonly onDamage: (damage: DamageReport) => void;
 }
 
@@ -84,8 +86,7 @@ export class KeeperClient {
 
   /** Ends the thread, at whatever it is: what it does can be interrupted anywhere. Resolves when it is gone. */
   async stop(error: MillraceError): Promise<void> {
-    for (const { reject } of this.#pending.values()) reject(error);
-    this.#pending.clear();
+    this.#rejectAll(error);
     clearTimeout(this.#restart);
     this.#port?.close();
     await this.#worker?.terminate();
@@ -108,14 +109,23 @@ export class KeeperClient {
       ours.close();
       // It holds nothing that matters; the writer and the commands wait for the next one.
       if (this.#events.isNeeded()) this.#restart = setTimeout(() => this.#again(), RESTART_MS);
+      else this.#rejectAll(this.#events.gone());
     });
     for (const { command } of this.#pending.values()) this.#post(command);
   }
 
   #again(): void {
-    if (!this.#events.isNeeded()) return;
+    if (!this.#events.isNeeded()) {
+      this.#rejectAll(this.#events.gone());
+      return;
+    }
     this.#restarts += 1;
     this.#run();
+  }
+
+  #rejectAll(error: MillraceError): void {
+    for (const { reject } of this.#pending.values()) reject(error);
+    this.#pending.clear();
   }
 
   #post(command: KeeperCommand): void {

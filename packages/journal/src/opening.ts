@@ -1,5 +1,5 @@
 /** Opens a log for writing: recovery, then the first segment of this opening. */
-import { type JournalLimits, nextSegmentBytes } from "./limits.ts";
+import { type JournalLimits, nextSegmentBytes, reserveBytes } from "./limits.ts";
 import { LogWriter } from "./log-writer.ts";
 import { recover, type RecoveredLog, type RecoveryOptions } from "./recovery.ts";
 import { findReserve, findSpare, listSpares, makeSpare } from "./spare.ts";
@@ -19,17 +19,25 @@ export function openLog(
   options: OpeningOptions = {},
 ): { log: LogWriter; recovered: RecoveredLog } {
   const recovered = recover(storage, options.recovery);
+  removeUseless(storage, limits, options.recovery?.strict === true);
   const spareBytes = firstSpare(storage, limits, recovered.tail?.body.length ?? 0);
   return { log: new LogWriter(storage, limits, recovered, wallMs, spareBytes, options.isSynced), recovered };
+}
+
+/** Spares and a reserve that an opening with other options has left: too large or too small, or with leftovers in them, which "strict" can't use. */
+function removeUseless(storage: Storage, limits: JournalLimits, isStrict: boolean): void {
+  const most = Math.max(nextSegmentBytes(limits, 0, 0), limits.segmentBytesMax);
+  for (const { name, bytes, isReused } of listSpares(storage)) {
+    if (bytes > most || (isStrict && isReused)) storage.remove(name);
+  }
+  const reserve = findReserve(storage);
+  if (reserve === undefined) return;
+  if (reserve.bytes < reserveBytes(limits) || (isStrict && reserve.isReused)) storage.remove(reserve.name);
 }
 
 /** Size of the spare for the first segment: one that is ready and large enough, or a new one, or on a full disk the reserve. */
 function firstSpare(storage: Storage, limits: JournalLimits, tailBytes: number): number {
   const needed = nextSegmentBytes(limits, 0, tailBytes);
-  // Left by an opening that allowed larger segments.
-  for (const { name, bytes } of listSpares(storage)) {
-    if (bytes > Math.max(needed, limits.segmentBytesMax)) storage.remove(name);
-  }
   const ready = findSpare(storage, needed, limits.segmentBytesMax);
   if (ready !== undefined) return ready.bytes;
   try {

@@ -85,6 +85,11 @@ export class JournalProducer {
     return this.#ring.committed;
   }
 
+  /** Largest batch; the reserve for a full disk takes one at least. */
+  get batchBytesMax(): number {
+    return this.#memory.batchBytesMax;
+  }
+
   /** Bytes that a record takes up in the ring and on disk. */
   bytesOf({ header, key, payload, moved }: RecordParts): number {
     const fixed = moved === undefined ? FIXED_CONTENT_BYTES : FIXED_CONTENT_BYTES + RECORD_MOVED_BYTES;

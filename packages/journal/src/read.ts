@@ -155,7 +155,7 @@ export class RecordStream implements AsyncGenerator<JournalRecord, void> {
       const { storage, plan } = await begin();
       const { to = Number.MAX_SAFE_INTEGER, more, signal } = plan;
       this.#plan = plan;
-      this.#next = plan.from;
+      this.#next = Math.max(1, plan.from);
       this.#fromMs = plan.fromMs ?? Number.NEGATIVE_INFINITY;
       reader = new LogReader(storage);
       let known = plan.durable();

@@ -11,8 +11,8 @@ import type { Storage, StorageSource } from "./storage.ts";
 
 export interface ReadOptions {
   /**
-   * Where to begin: a sequence; a time; a key, of which the newest record is looked for; or "checkpoint", where the newest checkpoint says
-   * that one has to read on. Default: the first record that is there.
+   * Where to begin: a sequence, 0 for the first that is there; a time; a key, of which the newest record is looked for; or "checkpoint", where the newest checkpoint says
+   * that one has to read on. Default: 0.
    */
   readonly from?: number | Date | Uint8Array | string;
   /** Where to end, inclusive: a sequence or a time. Default: what is durable when the reading begins, or never with `follow`. */
@@ -122,13 +122,21 @@ export class Readings {
       throw thrown;
     } finally {
       this.firstSequence = Math.max(this.firstSequence, first);
-      (await this.#lookup)?.forget();
+      const lookup = await this.#openedLookup();
+      lookup?.forget();
     }
     return this.firstSequence;
   }
 
   async close(): Promise<void> {
-    (await this.#lookup)?.close();
+    const lookup = await this.#openedLookup();
+    lookup?.close();
+  }
+
+  /** If it is open. */
+  #openedLookup(): Promise<Lookup | undefined> {
+    // Whoever asked for it was told why it can't be.
+    return this.#lookup?.catch(() => undefined) ?? Promise.resolve(undefined);
   }
 
   missing(sequence: number): MillraceError {
@@ -152,7 +160,11 @@ export class Readings {
   }
 
   #openStorage(): Promise<Storage> {
-    this.#storage ??= openStorage(this.#source);
+    this.#storage ??= openStorage(this.#source).catch((thrown: unknown) => {
+      this.#storage = undefined;
+      this.#lookup = undefined;
+      throw thrown;
+    });
     return this.#storage;
   }
 

@@ -41,9 +41,14 @@ export function* scrubSegment(storage: Storage, name: string): Generator<void, D
     const { offset, nextSequence, chain } = reader.position;
     if (offset === end.endOffset && nextSequence === end.lastSequence + 1 && chain === end.chain) {
       if (IndexFile.open(storage, header) !== undefined) return undefined;
-      writeKeyIndex(storage, header, places);
-      // It may have been given up under our hands: then nobody would remove its index any more.
-      if (!storage.list().includes(name)) storage.remove(keyIndexName(header.segment));
+      try {
+        writeKeyIndex(storage, header, places);
+      } finally {
+        // It may have been given up under our hands: then nobody would remove its index any more.
+        const names = storage.list();
+        const index = keyIndexName(header.segment);
+        if (!names.includes(name) && names.includes(index)) storage.remove(index);
+      }
       return undefined;
     }
     // It may have become a spare under our hands.

@@ -46,23 +46,38 @@ export function* giveUpSegments(storage: Storage, first: number, reuse: Reuse): 
     const bytes = sizeOf(storage, name);
     const next = nextLife(storage, id, bytes, reuse);
     if (next === undefined) storage.remove(name);
-    else storage.rename(name, next);
+    else {
+      if (next.bytes < bytes) shorten(storage, name, next.bytes);
+      storage.rename(name, next.name);
+    }
     yield;
   }
   storage.syncDirectory();
 }
 
-/** The name under which a segment that is given up is of use; undefined when it isn't. */
+/** What a segment that is given up is of use for, and how much of it; undefined when it isn't. */
 function nextLife(
   storage: Storage,
   id: number,
   bytes: number,
   { isReusing, wanted, most, reserve }: Reuse,
-): string | undefined {
+): { readonly name: string; readonly bytes: number } | undefined {
   if (!isReusing || bytes % ALIGNMENT !== 0 || bytes > most) return undefined;
-  if (bytes >= reserve && findReserve(storage) === undefined) return reusedReserveName(bytes, id);
+  if (bytes >= reserve && findReserve(storage) === undefined)
+    return { name: reusedReserveName(reserve, id), bytes: reserve };
   const reused = listSpares(storage).filter(({ isReused }) => isReused).length;
-  return bytes >= wanted && reused < REUSED_MAX ? reusedSpareName(bytes, id) : undefined;
+  return bytes >= wanted && reused < REUSED_MAX ? { name: reusedSpareName(bytes, id), bytes } : undefined;
+}
+
+/** Its segment doesn't belong to the log any more: a crash in between changes nothing. */
+function shorten(storage: Storage, name: string, bytes: number): void {
+  const file = storage.open(name, "write");
+  try {
+    file.truncate(bytes);
+    file.sync();
+  } finally {
+    file.close();
+  }
 }
 
 export function segmentIds(storage: Storage): number[] {

@@ -333,14 +333,15 @@ export class Writer {
   /** Whether the disk turned out to have no room for the reserve: data would take the room that state records need. */
   #isWithoutReserve(): boolean {
     const hasFailed = Atomics.load(this.#control, SPARE_STATE) === SPARE_FAILED;
-    const isNews = hasFailed && !this.#isFailureSeen;
-    this.#isFailureSeen = hasFailed;
-    return isNews && isNoSpace(Atomics.load(this.#control, SPARE_ERRNO)) && this.#log.findReserve(0) === undefined;
+    const isFull = hasFailed && isNoSpace(Atomics.load(this.#control, SPARE_ERRNO));
+    const isNews = isFull && !this.#isFailureSeen;
+    this.#isFailureSeen = isFull;
+    return isNews && this.#log.findReserve(0) === undefined;
   }
 
-  /** Until there are a spare and a reserve again: refuses what may be refused, lets the keeper try from time to time. */
+  /** Until there are a reserve and room for data again: refuses what may be refused, lets the keeper try from time to time. */
   #endureFullDisk(): void {
-    if (this.#log.findSpare(0) !== undefined && this.#log.findReserve(0) !== undefined) {
+    if (this.#hasRoomForData()) {
       this.#isStarved = false;
       Atomics.store(this.#control, SPACE, SPACE_OK);
       this.#wakeProducers();
@@ -351,6 +352,11 @@ export class Writer {
     this.#retryAt = performance.now() + SPARE_RETRY_MS;
     if (Atomics.load(this.#control, SPARE_STATE) === SPARE_FAILED) this.#refuseHopeless();
     this.#wantSpare(0);
+  }
+
+  #hasRoomForData(): boolean {
+    if (this.#log.findReserve(0) === undefined) return false;
+    return this.#log.fits(this.#batchBytesMax) || this.#log.findSpare(0) !== undefined;
   }
 
   /** Everything that waits in rings for data is certainly not stored, and its producers are told so. */
@@ -378,7 +384,7 @@ export class Writer {
   #putBack(): void {
     for (const ring of this.#rings) ring.frames = 0;
     // Not even the reserve has room for state records: they wait for the keeper.
-    if (this.#isStarved) this.#pause(READER_PAUSE_MS);
+    if (this.#isStarved) this.#pause(SPARE_RETRY_MS);
   }
 
   /** Only a lack of space passes by itself. */
