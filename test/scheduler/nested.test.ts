@@ -70,6 +70,15 @@ test("an async handler calls others and awaits them, also more than there are sl
     assert.ok(sums.every((sum) => sum === 12));
   }));
 
+test("calls beyond the slots are begun when those before them end later, with nothing else to do", async () => {
+  for (const processors of [1, 2]) {
+    await withScheduler({ processors, nestedTasksMax: 2 }, async ({ run }) => {
+      const numbers = Array.from({ length: 20 }, (_, n) => n);
+      assert.is(await run.sumOfLater(numbers), 380);
+    });
+  }
+});
+
 test("a group of async handlers is awaited by done()", () =>
   withScheduler({}, async ({ run }) => {
     assert.equal(await run.groupLater(5), [0, 2, 4, 6, 8]);

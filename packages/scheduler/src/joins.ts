@@ -43,6 +43,8 @@ export class Joins {
       }
     } finally {
       this.#runner.joinEnds();
+      // From an async handler that goes on: nobody else shares what is left.
+      if (!this.#runner.isRunning && this.#runner.joinDepth === 0) this.#runner.sharePrivate();
     }
   }
 

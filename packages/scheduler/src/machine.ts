@@ -119,7 +119,7 @@ export class Machine implements RequestsHost {
       untilDrain -= 1;
       if (untilDrain === 0) {
         untilDrain = DRAIN_EVERY;
-        if (this.#nested.hasShared && this.#nested.drain() > 0 && this.#nested.hasResolved) {
+        if (this.#nested.hasShared && this.#drain() > 0 && this.#nested.hasResolved) {
           this.#yield();
           return;
         }
@@ -151,7 +151,7 @@ export class Machine implements RequestsHost {
    * else is left to others. False when the loop comes back by the bell or by `#resume`.
    */
   #waitForRoom(): boolean {
-    this.#nested.drain();
+    this.#drain();
     if (this.#nested.hasResolved) {
       this.#yield();
       return false;
@@ -190,6 +190,13 @@ export class Machine implements RequestsHost {
     return false;
   }
 
+  /** Reads the outcomes of what others have run; how many. They may have made room for more tasks, which others may have in turn. */
+  #drain(): number {
+    const drained = this.#nested.drain();
+    if (drained > 0) this.runner.sharePrivate();
+    return drained;
+  }
+
   /** Lets the event loop run and goes on then. */
   #yield(): void {
     this.#nested.hasResolved = false;
@@ -222,7 +229,7 @@ export class Machine implements RequestsHost {
     this.#seat.noteDepth();
     if (this.#closeIfAsked()) return false;
     this.runner.cancellations.look();
-    if (this.#nested.drain() > 0) {
+    if (this.#drain() > 0) {
       if (!this.#nested.hasResolved) return true;
       this.#yield();
       return false;

@@ -282,6 +282,8 @@ export class TaskRunner {
     trace?.record(TRACE.settle, slot, runOf(state), table.handler(slot), ok ? 1 : 0, 0);
     this.#endContext(slot, context);
     this.#settle(slot, state, ok, value, wasShared);
+    // There may be room for another call of a handler here.
+    this.sharePrivate();
     this.#resume();
   }
 
