@@ -9,11 +9,16 @@ const REST_MS = 1;
 const WAITING_MS_MIN = 1.5;
 /** Results that come during a rest; for fewer a bell is as cheap. */
 const RESULTS_MIN = 10;
+/** For so long they must have come at that rate, less the time in which they didn't: what has piled up behind a long task is no steady load, and whoever
+ * called wants it soon. And the longest time that counts. */
+const BUSY_MS_MIN = 20;
+const BUSY_MS_MAX = 40;
 
 export class ResultRate {
   #results = 0;
   #countedFrom = 0;
   #perMs = 0;
+  #busyMs = 0;
 
   /** So many calls were settled since the last time, maybe none. `now` as `performance.now()`. */
   count(results: number, now: number): void {
@@ -21,12 +26,15 @@ export class ResultRate {
     const elapsedMs = now - this.#countedFrom;
     if (elapsedMs < REST_MS) return;
     this.#perMs = this.#results / elapsedMs;
+    const isBusy = this.#perMs * REST_MS >= RESULTS_MIN;
+    this.#busyMs = Math.max(0, Math.min(BUSY_MS_MAX, this.#busyMs + (isBusy ? elapsedMs : -elapsedMs)));
     this.#results = 0;
     this.#countedFrom = now;
   }
 
   /** How long the next results may lie, when `waiting` tasks wait for the machines; ms, 0 for not at all. */
   restMs(waiting: number): number {
-    return this.#perMs * REST_MS >= RESULTS_MIN && waiting >= this.#perMs * WAITING_MS_MIN ? REST_MS : 0;
+    const isBusy = this.#busyMs >= BUSY_MS_MIN && this.#perMs * REST_MS >= RESULTS_MIN;
+    return isBusy && waiting >= this.#perMs * WAITING_MS_MIN ? REST_MS : 0;
   }
 }
