@@ -13,9 +13,11 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Journal, NodeStorage, storageKind } from "@millrace/journal";
+import { segmentName } from "@millrace/journal/internal/format";
 import { readMarks, writeMarks } from "@millrace/journal/internal/marks";
 import { recover as recoverWith } from "@millrace/journal/internal/recovery";
-import { reusedSpareName } from "@millrace/journal/internal/spare";
+import { reserveName, reusedReserveName, reusedSpareName } from "@millrace/journal/internal/spare";
+import { giveUpSegments } from "@millrace/journal/internal/truncate";
 import { guardStorage, kindOf } from "@millrace/journal/internal/storage-guard";
 import { rejectsWith, temporaryDirectory, throwsWith, until } from "../support.ts";
 import { readAll, recover, TestLog } from "./support.ts";
@@ -298,6 +300,47 @@ test("the keeper marks what is durable soon after the log goes idle", async () =
   const name = readdirSync(directory).find((each) => each.startsWith("log-")) as string;
   renameSync(join(directory, name), join(directory, "gone"));
   await rejectsWith(Journal.open({ directory }), "ERR_JOURNAL_DAMAGED");
+});
+
+test("a reserve that an opening can't use is removed, and another one made", async () => {
+  const small = { recordBytesMax: 8192, batchBytesMax: 16_384, segmentBytesMax: 65_536, ringBytes: 32_768 };
+  const unusable = [
+    { recovery: "strict", left: reusedReserveName(65_536, 7) },
+    { recovery: "tolerateTornTail", left: reserveName(4096) },
+  ] as const;
+  for (const { recovery, left } of unusable) {
+    const directory = temporaryDirectory();
+    const names = (): string[] => readdirSync(directory);
+    let journal = await Journal.open({ directory, ...small });
+    await until(() => names().includes(reserveName(65_536)), "the reserve is there");
+    await journal.close();
+    renameSync(join(directory, reserveName(65_536)), join(directory, left));
+    writeFileSync(join(directory, reusedSpareName(65_536, 8)), Buffer.alloc(65_536, 1));
+    journal = await Journal.open({ directory, ...small, recovery });
+    assert.not(names().includes(left));
+    if (recovery === "strict") assert.not(names().includes(reusedSpareName(65_536, 8)));
+    await until(() => names().includes(reserveName(65_536)), "another reserve is made");
+    await journal.append(Buffer.from("a"));
+    await journal.close();
+  }
+});
+
+test("what is given up becomes a reserve of the right size first, then spares", () => {
+  const directory = temporaryDirectory();
+  const storage = new NodeStorage(directory);
+  for (let id = 1; id <= 5; id += 1) writeFileSync(join(directory, segmentName(id)), Buffer.alloc(16_384, id));
+  const reuse = { isReusing: true, wanted: 16_384, most: 16_384, reserve: 8192 };
+  for (const step of giveUpSegments(storage, 5, reuse)) assert.is(step, undefined);
+  assert.equal(readdirSync(directory).toSorted(), [
+    segmentName(5),
+    reusedReserveName(8192, 1),
+    reusedSpareName(16_384, 2),
+    reusedSpareName(16_384, 3),
+  ]);
+  assert.is(readFileSync(join(directory, reusedReserveName(8192, 1))).length, 8192);
+  rmSync(join(directory, reusedReserveName(8192, 1)));
+  for (const step of giveUpSegments(storage, 6, { ...reuse, isReusing: false })) assert.is(step, undefined);
+  assert.equal(readdirSync(directory).length, 2, "without reuse it is removed");
 });
 
 test.run();

@@ -117,8 +117,7 @@ export class Readings {
       first = await giveUp();
     } catch (thrown) {
       // It may have broken off after the log had got its new beginning.
-      const marks = readMarks(await this.#openStorage());
-      if (marks?.logId.equals(this.#log.logId()) === true) first = marks.firstSequence;
+      first = await this.#markedFirst();
       throw thrown;
     } finally {
       this.firstSequence = Math.max(this.firstSequence, first);
@@ -126,6 +125,16 @@ export class Readings {
       lookup?.forget();
     }
     return this.firstSequence;
+  }
+
+  /** What `marks` says is the first sequence; 0 where it can't be read: what went wrong before is what the caller must know. */
+  async #markedFirst(): Promise<number> {
+    try {
+      const marks = readMarks(await this.#openStorage());
+      return marks?.logId.equals(this.#log.logId()) === true ? marks.firstSequence : 0;
+    } catch {
+      return 0;
+    }
   }
 
   async close(): Promise<void> {

@@ -168,7 +168,7 @@ function flat(pieces: readonly unknown[] | undefined): unknown[] {
   return concatenated((pieces ?? []).toReversed() as unknown[][]);
 }
 
-function isThenable(value: unknown): boolean {
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === "object" && value !== null && typeof (value as PromiseLike<unknown>).then === "function";
 }
 

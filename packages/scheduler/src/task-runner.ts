@@ -15,7 +15,7 @@ import { unpark } from "@millrace/atomics-sync";
 import { EMPTY, FULL, SpscProducer } from "@millrace/shared-memory";
 import { Cancellations } from "./cancellations.ts";
 import { type ContextHost, TaskContext } from "./context.ts";
-import { type Items, type ItemsHost, runItems } from "./fork-join.ts";
+import { isThenable, type Items, type ItemsHost, runItems } from "./fork-join.ts";
 import type { Group } from "./groups.ts";
 import type { HandlerEntry } from "./handlers.ts";
 import type { MachineParts } from "./machine-parts.ts";
@@ -401,10 +401,6 @@ export class TaskRunner {
 /** As if it had gone to another thread. */
 function copyOf(value: unknown): unknown {
   return kindOf(value) < 0 ? decode(encode(value)) : value;
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === "object" && value !== null && typeof (value as PromiseLike<unknown>).then === "function";
 }
 
 /** The outcome of a task whose spawned children are still pending: its own, or else the first error among theirs. */
