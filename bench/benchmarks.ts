@@ -1,5 +1,6 @@
 /** All benchmarks, by the name that `npm run bench -- NAME` takes. */
 import { channels } from "./channels.bench.ts";
+import { codec } from "./codec.bench.ts";
 import { durableAck } from "./durable-ack.bench.ts";
 import type { Benchmark } from "./harness.ts";
 import { journalRead } from "./journal-read.bench.ts";
@@ -16,6 +17,7 @@ export const benchmarks: readonly Benchmark[] = [
   recovery,
   journalRead,
   channels,
+  codec,
   sync,
   taskRoundTrip,
   pools,

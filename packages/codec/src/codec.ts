@@ -1,5 +1,5 @@
 /**
- * Values as bytes: MessagePack by msgpackr for plain trees, a node list in MessagePack for everything else.
+ * Values as bytes: MessagePack by msgpackr for plain trees, with a short cut for flat objects; a node list in MessagePack for everything else.
  *
  * Both forms are self-describing. Plain values begin with any byte but 0xC1, which MessagePack never uses; a value that
  * begins with 0xC1 is a node list (graph.ts).
@@ -7,6 +7,7 @@
 import { Packr, REUSE_BUFFER_MODE, RESET_BUFFER_MODE } from "msgpackr";
 import { isMillraceError } from "@millrace/base";
 import { codecError } from "./errors.ts";
+import { decodeFlat, encodeFlat, FLAT_BYTES_MAX, NOT_FLAT } from "./flat.ts";
 import { fromGraph, toGraph } from "./graph.ts";
 import { isPlain } from "./plain.ts";
 
@@ -33,6 +34,8 @@ export interface EncodedValue {
 
 const last: EncodedValue = { buffer: new Uint8Array(0), start: 0, end: 0 };
 
+const flat: Buffer = Buffer.allocUnsafeSlow(FLAT_BYTES_MAX);
+
 /** Encodes a value. The bytes are valid until the next call of `encode` or `encodeInPlace` on this thread. Throws `ERR_VALUE_UNSUPPORTED`. */
 export function encode(value: unknown): Uint8Array {
   const { buffer, start, end } = encodeInPlace(value);
@@ -41,6 +44,15 @@ export function encode(value: unknown): Uint8Array {
 
 /** As `encode`, without making an object for the bytes: for small values that costs as much as the encoding. */
 export function encodeInPlace(value: unknown): Readonly<EncodedValue> {
+  if (typeof value === "object" && value !== null) {
+    const length = encodeFlat(value, flat);
+    if (length !== NOT_FLAT) {
+      last.buffer = flat;
+      last.start = 0;
+      last.end = length;
+      return last;
+    }
+  }
   if (isPlain(value)) {
     const packed = packr.pack(value, PACK_MODE) as Packed;
     last.buffer = packed;
@@ -81,6 +93,10 @@ export function decode(bytes: Uint8Array, start = 0, end: number = bytes.length)
   const length = end - start;
   if (length > scratch.length) scratch = Buffer.allocUnsafeSlow(length * 2);
   copyBytes(bytes, start, end, scratch, 0);
+  if (length > 0) {
+    const value = decodeFlat(scratch, length);
+    if (value !== undefined) return value;
+  }
   try {
     if (scratch[0] !== GRAPH_MARK) return packr.unpack(scratch, length);
     return fromGraph(packr.unpack(scratch, { start: 1, end: length }) as unknown[][]);
