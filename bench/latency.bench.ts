@@ -33,6 +33,19 @@ function figures(latenciesUs: readonly number[]): Measure[] {
   }));
 }
 
+async function numbersOneAtATime(call: Call, ms: number): Promise<Measure[]> {
+  const latencies: number[] = [];
+  const warmUntil = performance.now() + ms / 3;
+  const end = warmUntil + ms;
+  for (let n = 0; ; n += 1) {
+    const startedAt = performance.now();
+    if (startedAt > end) return figures(latencies);
+    const result = await call(n);
+    if (result !== n + 1) throw new Error(`wrong result ${String(result)} for ${n}`);
+    if (startedAt > warmUntil) latencies.push((performance.now() - startedAt) * 1000);
+  }
+}
+
 async function oneAtATime(call: Call, ms: number, pauseMs: number): Promise<Measure[]> {
   const latencies: number[] = [];
   const warmUntil = performance.now() + ms / 3;
@@ -82,6 +95,7 @@ function subjectOf(peer: Peer): Subject {
 }
 
 function measure(caseId: string, pool: OpenPool, ms: number): Promise<Measure[]> {
+  if (caseId === "number") return numbersOneAtATime(pool.bind("number"), ms);
   if (caseId === "load") return underLoad(pool.bind("hold"), ms);
   return oneAtATime(pool.bind("object"), ms, caseId === "paused" ? PAUSE_MS : 0);
 }
@@ -101,6 +115,7 @@ const spinning: Peer = {
 };
 
 const cases: readonly BenchmarkCase[] = [
+  { id: "number", words: "number, one at a time", isQuick: true },
   { id: "back-to-back", words: "small object, one at a time", isQuick: true },
   { id: "paused", words: `small object, one at a time, ${PAUSE_MS} ms apart`, isQuick: true },
   {

@@ -159,7 +159,8 @@ export class Calls implements Source, OutcomeSink {
 
   poll(): number {
     const drained = this.#submitter.drain(this, DRAIN_MAX);
-    this.#rate.count(drained, performance.now());
+    // Only then: reading the clock costs as much as the rest for a single call.
+    if (this.#mayRest) this.#rate.count(drained, performance.now());
     if (drained > 0 && this.#waitingCalls > 0) this.#submitWaiting();
     if (drained > 0 && this.outstanding === 0) this.#whenIdle?.();
     return drained;

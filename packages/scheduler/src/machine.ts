@@ -213,6 +213,7 @@ export class Machine implements RequestsHost {
     const { processor } = this.#seat;
     if (processor !== undefined) {
       processor.takesBatches = clock.areTasksShort;
+      processor.stopSearching();
       this.#seat.noteDepth();
     }
     return isOver;

@@ -221,9 +221,10 @@ export class Processor {
     this.#idle.stopSearch(this.#machine);
   }
 
-  /** A searcher that found work wakes the next machine: there may be more. */
+  /** A searcher that found work wakes the next machine: there may be more. Where there is one processor there is no next; then it counts as searching
+   * until it sleeps or has worked for a while, because taking that back before each of a few tasks and saying it again after them takes longer than they do. */
   #found(slot: number): number {
-    if (this.#isSearching) {
+    if (this.#isSearching && this.#runQueues.length > 1) {
       this.stopSearching();
       this.#idle.wakeOne();
     }

@@ -67,6 +67,8 @@ export class SpscProducer {
   readonly #width: number;
   /** Next record to stage; runs ahead of the shared TAIL until `publish`. */
   #tail: number;
+  /** The shared TAIL. */
+  #published: number;
   /** HEAD as last seen; at most too small. */
   #headSeen: number;
 
@@ -76,6 +78,7 @@ export class SpscProducer {
     this.#capacity = place.capacity;
     this.#width = place.width;
     this.#tail = place.words[place.base + TAIL] as number;
+    this.#published = this.#tail;
     this.#headSeen = (this.#tail - place.capacity) | 0;
   }
 
@@ -92,6 +95,8 @@ export class SpscProducer {
 
   /** Makes all staged records visible at once. */
   publish(): void {
+    if (this.#published === this.#tail) return;
+    this.#published = this.#tail;
     Atomics.store(this.#words, this.#base + TAIL, this.#tail);
   }
 }

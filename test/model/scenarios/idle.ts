@@ -70,8 +70,8 @@ function finishOne({ words, threads }: Shared): void {
   unpark(threads, PUBLISHER);
 }
 
-/** A machine that blocks when there is nothing to do. */
-function work(machine: number) {
+/** A machine that blocks when there is nothing to do. The only one counts as searching until then. */
+function work(machine: number, isOnly = false) {
   return (shared: Shared, log: unknown[]): void => {
     const { words } = shared;
     const idle = idleSet(shared);
@@ -80,7 +80,7 @@ function work(machine: number) {
     for (let turn = 0; turn < 10; turn += 1) {
       if (!isSearching) isSearching = idle.trySearch(machine);
       if (take(words)) {
-        if (isSearching) {
+        if (isSearching && !isOnly) {
           isSearching = false;
           idle.stopSearch(machine);
           idle.wakeOne();
@@ -186,6 +186,14 @@ export const scenarios: Scenario[] = [
     name: "idle set: a machine that blocks, two things to do",
     setUp: machines(HIGH),
     threads: { publisher: publish(2), high: work(HIGH) },
+    check: assertAllDone,
+    bounds: { preemptions: 3 },
+    deep: { preemptions: 5 },
+  }),
+  scenario({
+    name: "idle set: the only machine, which searches until it sleeps",
+    setUp: machines(HIGH),
+    threads: { publisher: publish(2), high: work(HIGH, true) },
     check: assertAllDone,
     bounds: { preemptions: 3 },
     deep: { preemptions: 5 },
@@ -343,6 +351,20 @@ export const mutants: Mutant[] = [
     file: IDLE_FILE,
     from: "Atomics.and(this.#words, this.#word(machine), ~searchBit(machine));",
     to: "",
+  },
+  {
+    breaks: "the only machine counts as searching while it sleeps",
+    by: "the only machine",
+    file: IDLE_FILE,
+    from: "Atomics.and(this.#words, this.#word(machine), ~searchBit(machine));",
+    to: "",
+  },
+  {
+    breaks: "the only machine is picked and keeps sleeping by its bit",
+    by: "the only machine",
+    file: IDLE_FILE,
+    from: "Atomics.and(this.#words, this.#word(machine), ~sleepBit(machine));",
+    to: "Atomics.load(this.#words, this.#word(machine));",
   },
   {
     breaks: "a machine that wakes up doesn't learn that it was picked",
