@@ -8,7 +8,7 @@ export { syncErrors } from "./errors.ts";
 export type { SyncHandle } from "./handle.ts";
 export { Hold, Mutex, type MutexOptions } from "./mutex.ts";
 export { Once } from "./once.ts";
-export { Parker, unpark, unparkAgain } from "./parker.ts";
+export { isWaking, Parker, unpark, unparkAgain } from "./parker.ts";
 export { Reactor, type Source } from "./reactor.ts";
 export { RWHold, RWMutex } from "./rw-mutex.ts";
 export { Permit, Semaphore } from "./semaphore.ts";

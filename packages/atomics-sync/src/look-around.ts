@@ -3,9 +3,10 @@
  *
  * To sleep and to be woken costs about 50 µs together, so whoever gets work within that time is better off looking on, and who
  * looks for as long as a sleep costs never pays more than twice what the best choice would have (Karlin, Li, Manasse and Owicki,
- * "Empirical studies of competitive spinning for a shared-memory multiprocessor", 1991). As long as it pays a thread looks
- * for the whole time; after every time in vain for half as long. One look in `LOOKS_PER_TRIAL` is a long one nevertheless: two threads that answer each
- * other slowly because both sleep would never find out that they needn't.
+ * "Empirical studies of competitive spinning for a shared-memory multiprocessor", 1991). As long as it pays more often than not a thread looks
+ * for the whole time: after every time in vain for half as long, after one that paid for twice as long again. One look in `LOOKS_PER_TRIAL` is a long
+ * one nevertheless, and if it pays the next ones are: two threads that answer each other slowly because both sleep would never find out that
+ * they needn't.
  */
 
 /** The least part of the longest look that is left after many times in vain. */
@@ -37,7 +38,7 @@ export class LookAround {
   /** What came of it. */
   looked(hasFound: boolean): void {
     if (hasFound) {
-      this.#lookMs = this.#longestMs;
+      this.#lookMs = this.#isTrial ? this.#longestMs : Math.min(this.#lookMs * 2, this.#longestMs);
       this.#inVain = 0;
       return;
     }

@@ -41,6 +41,11 @@ export function unpark(words: Int32Array, id: number): boolean {
   return true;
 }
 
+/** Whether thread `id` was woken and hasn't gone on yet. Any thread; stale at once. */
+export function isWaking(words: Int32Array, id: number): boolean {
+  return Atomics.load(words, parkWord(id)) === NOTIFIED;
+}
+
 /**
  * Wakes thread `id` after another thread has died, which may have been waking it: made it NOTIFIED and not come to the
  * notification. For whoever mends after a death; at worst it wakes a thread for nothing.
@@ -103,7 +108,7 @@ export class Parker {
 
   /** Whether somebody has woken this thread since it announced its sleep, and it has not answered yet. */
   isNotified(): boolean {
-    return Atomics.load(this.#words, parkWord(this.id)) === NOTIFIED;
+    return isWaking(this.#words, this.id);
   }
 
   /** The bell has rung: back to AWAKE. */

@@ -6,19 +6,23 @@
  *
  * Memory: at `idle`, per 16 processors one word: bit i for "sleeps", bit 16 + i for "searches". Both in one word, because a waker
  * moves a machine from the one to the other in a single step; in two steps a machine could be seen as a searcher while it already
- * runs a long task, and nobody would be woken meanwhile. At `idleAsync`, per 32 processors one word: bit i for "sleeps in its
+ * runs a long task, and nobody would be woken meanwhile. One that was chosen and hasn't come for a while doesn't count for whoever chose it: the
+ * system may keep it waiting for milliseconds for a core where another thread computes, while the next machine could run at once. At `idleAsync`, per 32 processors one word: bit i for "sleeps in its
  * event loop". Such a machine is woken last and is not counted as searching, since its event loop may be busy.
  *
  * A machine changes its own bits; a waker only moves "sleeps" to "searches", or clears "sleeps in its event loop"; the
  * supervisor clears all of a machine that died. Why no wake-up is lost: a machine stops searching, announces sleep, and then
  * looks at every queue once more; whoever publishes work looks at these words afterwards.
  */
-import { unpark, unparkAgain } from "@millrace/atomics-sync";
+import { isWaking, unpark, unparkAgain } from "@millrace/atomics-sync";
 import { clearBit, countBits, lowestBit, maskWords, setBit } from "@millrace/shared-memory";
 
 const GROUP = 16;
 const SLEEPS: number = (1 << GROUP) - 1;
 const SEARCHES: number = SLEEPS << GROUP;
+
+/** Twice what it takes a machine to wake up on a free core. */
+const LATE_MS = 0.1;
 
 /** Words that the packed sets take up. */
 export function idleWords(processors: number): number {
@@ -34,6 +38,10 @@ export class IdleSet {
   readonly #threads: Int32Array;
   readonly #machineThreads: readonly number[];
   readonly #searchersMax: number;
+  readonly #lateMs: number;
+  /** The machine that this thread chose last, and when; -1 when it has come. */
+  #chosen = -1;
+  #chosenAt = 0;
 
   constructor(
     words: Int32Array,
@@ -41,6 +49,7 @@ export class IdleSet {
     idleAsync: number,
     threads: Int32Array,
     machineThreads: readonly number[],
+    lateMs: number = LATE_MS,
   ) {
     this.#words = words;
     this.#idle = idle;
@@ -50,18 +59,31 @@ export class IdleSet {
     this.#threads = threads;
     this.#machineThreads = machineThreads;
     this.#searchersMax = Math.max(1, machineThreads.length >> 1);
+    this.#lateMs = lateMs;
   }
 
   /** After publishing work: wakes a machine unless one searches. Any thread. True when it woke one. */
   wakeOne(): boolean {
+    const late = this.#late();
     let sleepers = 0;
     for (let index = 0; index < this.#idleWords; index += 1) {
       const state = Atomics.load(this.#words, this.#idle + index);
-      if ((state & SEARCHES) !== 0) return false;
+      const notCounted = late >> 4 === index ? searchBit(late) : 0;
+      if ((state & SEARCHES & ~notCounted) !== 0) return false;
       sleepers |= state & SLEEPS;
     }
     if (sleepers !== 0 && this.#wakeSleeper()) return true;
     return this.#wakeAsync();
+  }
+
+  /** The machine that this thread chose last, if it hasn't come after so long; -1 otherwise. */
+  #late(): number {
+    if (this.#chosen < 0) return -1;
+    if (!isWaking(this.#threads, this.#machineThreads[this.#chosen] as number)) {
+      this.#chosen = -1;
+      return -1;
+    }
+    return performance.now() - this.#chosenAt >= this.#lateMs ? this.#chosen : -1;
   }
 
   /** Whether some machine sleeps or searches: whoever has private work may want to share it. */
@@ -93,7 +115,9 @@ export class IdleSet {
         const bit = state & -state & SLEEPS;
         const seen = Atomics.compareExchange(this.#words, this.#idle + index, state, (state & ~bit) | (bit << GROUP));
         if (seen === state) {
-          unpark(this.#threads, this.#machineThreads[index * GROUP + lowestBit(bit)] as number);
+          this.#chosen = index * GROUP + lowestBit(bit);
+          this.#chosenAt = performance.now();
+          unpark(this.#threads, this.#machineThreads[this.#chosen] as number);
           return true;
         }
         state = seen;

@@ -221,12 +221,12 @@ export class Processor {
     this.#idle.stopSearch(this.#machine);
   }
 
-  /** A searcher that found work wakes the next machine: there may be more. Where there is one processor there is no next; then it counts as searching
+  /** A searcher that found work and sees more wakes the next machine: whoever published that saw a searcher and woke nobody. Where there is one processor there is no next; then it counts as searching
    * until it sleeps or has worked for a while, because taking that back before each of a few tasks and saying it again after them takes longer than they do. */
   #found(slot: number): number {
     if (this.#isSearching && this.#runQueues.length > 1) {
       this.stopSearching();
-      this.#idle.wakeOne();
+      if (this.seesWork()) this.#idle.wakeOne();
     }
     return slot;
   }

@@ -46,8 +46,16 @@ function machines(high: number): () => Shared {
   };
 }
 
-function idleSet({ words, threads, machineThreads }: Shared): IdleSet {
-  return new IdleSet(words, IDLE, IDLE_ASYNC, threads, machineThreads);
+/** Two machines, of which the first has announced its sleep and never does anything again. */
+function lowSleeps(): Shared {
+  const shared = machines(1)();
+  idleSet(shared).sleep(LOW);
+  new Parker(shared.threads, 0).prepare();
+  return shared;
+}
+
+function idleSet({ words, threads, machineThreads }: Shared, lateMs?: number): IdleSet {
+  return new IdleSet(words, IDLE, IDLE_ASYNC, threads, machineThreads, lateMs);
 }
 
 /** Takes one of the things to do. */
@@ -83,7 +91,7 @@ function work(machine: number, isOnly = false) {
         if (isSearching && !isOnly) {
           isSearching = false;
           idle.stopSearch(machine);
-          idle.wakeOne();
+          if (Atomics.load(words, WORK) > 0) idle.wakeOne();
         }
         log.push("did");
         finishOne(shared);
@@ -135,16 +143,18 @@ function workInLoop(machine: number) {
   };
 }
 
-/** Publishes one thing after the other, waits until all are done, and closes. */
-function publish(count: number) {
+/** Publishes one thing after the other, waits until all are done, and closes. With `lateMs` it looks for a machine once more at last, as if more came:
+ * one that doesn't come isn't noticed earlier. */
+function publish(count: number, lateMs?: number) {
   return (shared: Shared): void => {
     const { words } = shared;
-    const idle = idleSet(shared);
+    const idle = idleSet(shared, lateMs);
     const parker = new Parker(shared.threads, PUBLISHER);
     for (let published = 0; published < count; published += 1) {
       Atomics.add(words, WORK, 1);
       idle.wakeOne();
     }
+    if (lateMs !== undefined) idle.wakeOne();
     for (let turn = 0; Atomics.load(words, DONE) < count; turn += 1) {
       assert.ok(turn < 10);
       parker.prepare();
@@ -157,14 +167,16 @@ function publish(count: number) {
   };
 }
 
-/** Of one thing to do. */
-function mournLow(shared: Shared): void {
-  if (!join("low")) return;
-  // What the dead machine had taken is to be done again; at worst the other one has just taken it, and it is done twice.
-  const undone = 1 - Atomics.load(shared.words, WORK) - Atomics.load(shared.words, DONE);
-  if (undone > 0) Atomics.add(shared.words, WORK, undone);
-  idleSet(shared).forget(LOW);
-  unparkAgain(shared.threads, PUBLISHER);
+/** Of so many things to do. */
+function mournLow(count: number) {
+  return (shared: Shared): void => {
+    if (!join("low")) return;
+    // What the dead machine had taken is to be done again; at worst the other one has just taken it, or it isn't published yet, and it is done twice.
+    const undone = count - Atomics.load(shared.words, WORK) - Atomics.load(shared.words, DONE);
+    if (undone > 0) Atomics.add(shared.words, WORK, undone);
+    idleSet(shared).forget(LOW);
+    unparkAgain(shared.threads, PUBLISHER);
+  };
 }
 
 function assertAllDone({ words }: Shared, { logs }: { logs: Readonly<Record<string, readonly unknown[]>> }): void {
@@ -214,6 +226,23 @@ export const scenarios: Scenario[] = [
     random: { executions: 6000, changes: 3 },
   }),
   scenario({
+    name: "idle set: two machines that block, and one that is slow to wake up doesn't count",
+    setUp: machines(1),
+    threads: { publisher: publish(2, 0), low: work(LOW), high: work(1) },
+    check: assertAllDone,
+    random: { executions: 6000, changes: 3 },
+  }),
+  scenario({
+    name: "idle set: a machine that never comes when it is woken, and one that blocks",
+    setUp: lowSleeps,
+    threads: { publisher: publish(2, 0), high: work(1) },
+    check(_shared, { logs }) {
+      assert.is((logs["high"] as unknown[]).length, 2);
+    },
+    bounds: { preemptions: 3 },
+    deep: { preemptions: 5 },
+  }),
+  scenario({
     name: "idle set: a machine that blocks and one in its event loop",
     setUp: machines(1),
     threads: { publisher: publish(2), low: work(LOW), high: workInLoop(1) },
@@ -225,10 +254,10 @@ export const scenarios: Scenario[] = [
     name: "idle set: a machine that dies is forgotten, and what it owed is made good",
     setUp: machines(1),
     threads: {
-      publisher: publish(1),
+      publisher: publish(2),
       low: work(LOW),
       high: work(1),
-      supervisor: mournLow,
+      supervisor: mournLow(2),
     },
     check({ words }, { died }) {
       if (died.length > 0) assert.is(Atomics.load(words, IDLE), 0, "the dead machine neither sleeps nor searches");
@@ -244,7 +273,7 @@ export const scenarios: Scenario[] = [
       publisher: publish(1),
       low: workInLoop(LOW),
       high: workInLoop(1),
-      supervisor: mournLow,
+      supervisor: mournLow(1),
     },
     check({ words }, { died }) {
       if (died.length > 0) assert.is(Atomics.load(words, IDLE_ASYNC), 0, "the dead machine doesn't sleep");
@@ -321,8 +350,22 @@ export const mutants: Mutant[] = [
     breaks: "a sleeper is picked and not woken",
     by: "a machine that blocks, two",
     file: IDLE_FILE,
-    from: "unpark(this.#threads, this.#machineThreads[index * GROUP + lowestBit(bit)]);",
+    from: "unpark(this.#threads, this.#machineThreads[this.#chosen]);",
     to: "",
+  },
+  {
+    breaks: "a machine that never comes counts as a searcher",
+    by: "never comes",
+    file: IDLE_FILE,
+    from: "return performance.now() - this.#chosenAt >= this.#lateMs ? this.#chosen : -1;",
+    to: "return -1;",
+  },
+  {
+    breaks: "a machine that has come isn't told from one that never comes",
+    by: "never comes",
+    file: IDLE_FILE,
+    from: "if (!isWaking(",
+    to: "if (isWaking(",
   },
   {
     breaks: "a machine in its event loop is picked and not woken",
