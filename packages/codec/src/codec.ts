@@ -93,11 +93,9 @@ export function decode(bytes: Uint8Array, start = 0, end: number = bytes.length)
   const length = end - start;
   if (length > scratch.length) scratch = Buffer.allocUnsafeSlow(length * 2);
   copyBytes(bytes, start, end, scratch, 0);
-  if (length > 0) {
-    const value = decodeFlat(scratch, length);
-    if (value !== undefined) return value;
-  }
   try {
+    const flatValue = length === 0 ? undefined : decodeFlat(scratch, length);
+    if (flatValue !== undefined) return flatValue;
     if (scratch[0] !== GRAPH_MARK) return packr.unpack(scratch, length);
     return fromGraph(packr.unpack(scratch, { start: 1, end: length }) as unknown[][]);
   } catch (thrown) {

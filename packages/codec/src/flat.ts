@@ -33,15 +33,14 @@ export const FLAT_BYTES_MAX: number = 1 + MEMBERS_MAX * 2 * (1 + TEXT_MAX);
 /** The value isn't flat. No encoding has this length. */
 export const NOT_FLAT = -1;
 
-const float = new Float64Array(1);
-const floatBytes = new DataView(float.buffer);
+const float = new DataView(new ArrayBuffer(8));
 
 /** Calls of `encodeFlat`: a getter among the members may encode something itself, into the same bytes. */
 let calls = 0;
 
 /** Writes a flat object to the start of `into`, which has `FLAT_BYTES_MAX` bytes, and returns the length, or `NOT_FLAT`. */
 export function encodeFlat(value: object, into: Uint8Array): number {
-  if (Object.getPrototypeOf(value) !== Object.prototype) return NOT_FLAT;
+  if (Object.getPrototypeOf(value) !== Object.prototype || Array.isArray(value)) return NOT_FLAT;
   calls += 1;
   const call = calls;
   let members = 0;
@@ -94,10 +93,10 @@ function writeText(text: string, into: Uint8Array, at: number): number {
 function writeNumber(number: number, into: Uint8Array, at: number): number {
   const integer = number | 0;
   if (integer !== number) {
-    float[0] = number;
+    float.setFloat64(0, number);
     into[at] = FLOAT_64;
-    writeWord(floatBytes.getInt32(4, true), into, at + 1);
-    writeWord(floatBytes.getInt32(0, true), into, at + 5);
+    writeWord(float.getInt32(0), into, at + 1);
+    writeWord(float.getInt32(4), into, at + 5);
     return at + 9;
   }
   if (integer === 0 && Object.is(number, -0)) return NOT_FLAT;
@@ -155,7 +154,8 @@ function readKey(bytes: Buffer, end: number): string | undefined {
   const known = keys[place] as string;
   if (isText(known, bytes, start, length)) return known;
   const key = textOf(bytes, start, length);
-  if (key === undefined || isSpecial(key)) return undefined;
+  // What every object has already can be more than data: `__proto__`, and whatever somebody has put there.
+  if (key === undefined || key in Object.prototype) return undefined;
   keys[place] = asPropertyName(key);
   return key;
 }
@@ -230,9 +230,9 @@ function readMember(bytes: Buffer, end: number): unknown {
     case FLOAT_64:
       position += 9;
       if (position > end) return UNKNOWN;
-      floatBytes.setInt32(4, readWord(bytes, position - 8), true);
-      floatBytes.setInt32(0, readWord(bytes, position - 4), true);
-      return float[0];
+      float.setInt32(0, readWord(bytes, position - 8));
+      float.setInt32(4, readWord(bytes, position - 4));
+      return float.getFloat64(0);
     default: {
       const start = position + 1;
       const length = lengthOfText(bytes, end);

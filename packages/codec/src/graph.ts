@@ -114,7 +114,8 @@ class GraphWriter {
   #array(array: readonly unknown[], path: string): Node {
     const keys = Object.keys(array).filter((key) => String(Number(key) >>> 0) === key);
     if (keys.length === array.length) {
-      return [ARRAY, ...array.map((member, index) => this.#slot(member, `${path}[${index}]`))];
+      // Not by its own methods: it may have another prototype.
+      return [ARRAY, ...Array.from(array, (member, index) => this.#slot(member, `${path}[${index}]`))];
     }
     return this.#sparse(array, keys, path);
   }
