@@ -97,6 +97,21 @@ test("runTimeoutMs counts from the start: waiting in the queue doesn't use it up
     await until(() => scheduler.stats().outstanding === 0, "the handler was told");
   }));
 
+test("an async handler is tried again although its machine sleeps for another handler's sake", () =>
+  withScheduler({}, async ({ run }) => {
+    const pending = run.untilLetGo(undefined);
+    let isLate = false;
+    const limit = setTimeout(() => {
+      isLate = true;
+      void run.letItGo(undefined);
+    }, 10_000);
+    assert.is(await run.failBelowLater(1, { retry: "error" }), 1);
+    clearTimeout(limit);
+    assert.not.ok(isLate, "the second attempt had to wait for another call");
+    await run.letItGo(undefined);
+    await pending;
+  }));
+
 test('retry "error" runs a task again up to attemptsMax starts', () =>
   withScheduler({}, async ({ run }) => {
     assert.is(await run.failBelow(2, { retry: "error" }), 2);

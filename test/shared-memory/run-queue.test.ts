@@ -165,8 +165,10 @@ test("any sequence of operations on three queues that take from each other behav
           assert.is(queue.pop(), model.waiting.shift() ?? EMPTY);
         } else if (each.kind === "takeFrom") {
           const victim = (each.who + each.other) % 3;
+          const lengthBefore = model.length;
           const expected = model.takeFrom(models[victim] as Model, each.parts, each.most);
           assert.is(queue.takeFrom(places[victim] as RunQueuePlace, each.parts, each.most), expected);
+          if (expected !== EMPTY) assert.is(queue.moved, model.length - lengthBefore);
         } else {
           // What was pushed and not published dies with the owner.
           queues[each.who] = new RunQueue(places[each.who] as RunQueuePlace);

@@ -17,7 +17,8 @@ export class LookAround {
   readonly #spinMs: number;
   readonly #longestMs: number;
   #lookMs: number;
-  #inVain = 0;
+  /** Looks since the last one of full length. */
+  #shortLooks = 0;
 
   /** `longestMs`: of a look that pays. No look is shorter than `spinMs`. */
   constructor(longestMs: number, spinMs: number) {
@@ -27,7 +28,7 @@ export class LookAround {
   }
 
   get #isTrial(): boolean {
-    return this.#inVain >= LOOKS_PER_TRIAL;
+    return this.#shortLooks >= LOOKS_PER_TRIAL;
   }
 
   /** How long the next look is. */
@@ -37,12 +38,14 @@ export class LookAround {
 
   /** What came of it. */
   looked(hasFound: boolean): void {
-    if (hasFound) {
-      this.#lookMs = this.#isTrial ? this.#longestMs : Math.min(this.#lookMs * 2, this.#longestMs);
-      this.#inVain = 0;
+    if (this.#isTrial) {
+      this.#shortLooks = 0;
+      if (hasFound) this.#lookMs = this.#longestMs;
       return;
     }
-    this.#inVain = this.#isTrial ? 0 : this.#inVain + 1;
-    this.#lookMs = Math.max(this.#lookMs / 2, this.#longestMs * LEAST);
+    this.#lookMs = hasFound
+      ? Math.min(this.#lookMs * 2, this.#longestMs)
+      : Math.max(this.#lookMs / 2, this.#longestMs * LEAST);
+    this.#shortLooks = this.#lookMs < this.#longestMs ? this.#shortLooks + 1 : 0;
   }
 }

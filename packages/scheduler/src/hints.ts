@@ -11,8 +11,10 @@ export function raiseHint(words: Int32Array, hints: number, outbox: number): voi
   if (!hasBit(words, hints, outbox)) setBit(words, hints, outbox);
 }
 
-/** Machine: it was found empty. */
-export function lowerHint(words: Int32Array, hints: number, outbox: number, place: RunQueuePlace): void {
+/** Machine: it was found empty. True when it no longer is: then look for a machine to wake, since another may have looked meanwhile, and seen no hint. */
+export function lowerHint(words: Int32Array, hints: number, outbox: number, place: RunQueuePlace): boolean {
   clearBit(words, hints, outbox);
-  if (runQueueLength(place) > 0) setBit(words, hints, outbox);
+  if (runQueueLength(place) <= 0) return false;
+  setBit(words, hints, outbox);
+  return true;
 }

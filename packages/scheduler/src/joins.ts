@@ -43,6 +43,8 @@ export class Joins {
       }
     } finally {
       this.#runner.joinEnds();
+      // It may have been woken to search, and goes on with its handler.
+      this.#seat.processor?.handOnSearch();
       // From an async handler that goes on: nobody else shares what is left.
       if (!this.#runner.isRunning && this.#runner.joinDepth === 0) this.#runner.sharePrivate();
     }

@@ -161,7 +161,7 @@ export class Machine implements RequestsHost {
     if (processor !== undefined) {
       processor.giveBack();
       processor.stopSearching();
-      if (processor.length() > 0 && this.#idle.isAnyoneIdle()) this.#idle.wakeOne();
+      if (processor.seesWork()) this.#idle.wakeOne();
     }
     this.#parker.prepareAsync();
     if (this.#nested.hasOutcomes()) {
@@ -213,7 +213,7 @@ export class Machine implements RequestsHost {
     const { processor } = this.#seat;
     if (processor !== undefined) {
       processor.takesBatches = clock.areTasksShort;
-      processor.stopSearching();
+      processor.handOnSearch();
       this.#seat.noteDepth();
     }
     return isOver;
@@ -225,7 +225,7 @@ export class Machine implements RequestsHost {
   #sleep(): boolean {
     // Outcomes aren't work: they are read below.
     if (this.#spin() && !this.#nested.hasOutcomes()) return true;
-    this.#seat.processor?.stopSearching();
+    this.#seat.processor?.handOnSearch();
     this.#stats.copy(this.#seat.counters);
     this.#seat.noteDepth();
     if (this.#closeIfAsked()) return false;
@@ -244,7 +244,7 @@ export class Machine implements RequestsHost {
     if (process.stdout.writableLength > 0 || process.stderr.writableLength > 0) return this.#sleepInEventLoop();
     if (this.#block()) return true;
     // It may have begun to search for work that was gone by the second look.
-    this.#seat.processor?.stopSearching();
+    this.#seat.processor?.handOnSearch();
     return this.#sleepInEventLoop();
   }
 

@@ -170,7 +170,9 @@ export class Processor {
   pushNext(slot: number): void {
     const before = Atomics.exchange(this.#shared.words, this.#nextWord, slot + 1);
     this.#hasNext = true;
-    if (before !== 0) this.push(before - 1);
+    if (before === 0) return;
+    this.push(before - 1);
+    this.publish();
   }
 
   publish(): void {
@@ -221,13 +223,18 @@ export class Processor {
     this.#idle.stopSearch(this.#machine);
   }
 
-  /** A searcher that found work and sees more wakes the next machine: whoever published that saw a searcher and woke nobody. Where there is one processor there is no next; then it counts as searching
-   * until it sleeps or has worked for a while, because taking that back before each of a few tasks and saying it again after them takes longer than they do. */
+  /** Stops searching; if there is work to be seen, the next machine is woken for it, because whoever published it may have seen a searcher and woken
+   * nobody. For whoever goes on with something else than a sleep, which looks once more by itself. */
+  handOnSearch(): void {
+    if (!this.#isSearching) return;
+    this.stopSearching();
+    if (this.seesWork()) this.#idle.wakeOne();
+  }
+
+  /** Where there is one processor there is no next machine; then this one counts as searching until it sleeps or has worked for a while, because taking
+   * that back before each of a few tasks and saying it again after them takes longer than they do. */
   #found(slot: number): number {
-    if (this.#isSearching && this.#runQueues.length > 1) {
-      this.stopSearching();
-      if (this.seesWork()) this.#idle.wakeOne();
-    }
+    if (this.#runQueues.length > 1) this.handOnSearch();
     return slot;
   }
 
@@ -272,6 +279,7 @@ export class Processor {
     if (count === 0) {
       const oldest = this.#queue.takeFrom(this.#overflowPlace, 2, SHARE_MAX);
       if (oldest < 0) return false;
+      this.#tellOfMoved();
       this.#batch[0] = oldest;
       count = 1;
     }
@@ -297,7 +305,7 @@ export class Processor {
       const place = outboxes[outbox] as RunQueuePlace;
       const slot = this.#takeFrom(place, this.#runQueues.length, most);
       if (slot !== EMPTY) return slot;
-      if (runQueueLength(place) <= 0) lowerHint(this.#shared.words, hints, outbox, place);
+      if (runQueueLength(place) <= 0 && lowerHint(this.#shared.words, hints, outbox, place)) this.#idle.wakeOne();
     }
     return EMPTY;
   }
@@ -331,7 +339,13 @@ export class Processor {
   #takeFrom(place: RunQueuePlace, parts: number, most: number): number {
     const entry = this.#queue.takeFrom(place, parts, most);
     if (entry === EMPTY || entry === RETRY) return EMPTY;
+    this.#tellOfMoved();
     return this.#claim(entry) ? entry : this.#local();
+  }
+
+  /** Entries that were moved here were in no queue for a moment, in which a searcher may have looked and woken nobody. A searcher itself looks later. */
+  #tellOfMoved(): void {
+    if (!this.#isSearching && this.#queue.moved > 0 && this.#idle.isAnyoneIdle()) this.#idle.wakeOne();
   }
 }
 

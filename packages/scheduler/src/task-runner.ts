@@ -296,10 +296,12 @@ export class TaskRunner {
   // ── the outcome ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   #settle(slot: number, state: number, ok: boolean, value: unknown, wasShared: boolean): void {
-    const { table, nested, stats, outbox } = this.#parts;
+    const { table, nested, stats, idle, outbox } = this.#parts;
     if (!ok && table.mayRetryAfterError(slot, state) && !this.cancellations.isCancelled(slot)) {
       table.retry(slot, state);
-      if (!this.#seat.push(slot)) outbox.wantsSweep();
+      // Not left to this machine alone: it may sleep in its event loop, for other handlers.
+      if (this.#seat.push(slot)) idle.wakeOne();
+      else outbox.wantsSweep();
       return;
     }
     if (nested.isOwn(slot)) {

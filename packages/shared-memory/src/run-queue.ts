@@ -72,6 +72,8 @@ export class RunQueue {
   #published: number;
   /** HEAD as last seen; at most too small. */
   #headSeen: number;
+  /** How many entries the last `takeFrom` that found some has moved into this queue. */
+  moved = 0;
 
   constructor(place: RunQueuePlace) {
     this.#words = place.words;
@@ -159,6 +161,7 @@ export class RunQueue {
       return RETRY;
     }
     if (count > 1) this.publish();
+    this.moved = count - 1;
     return first;
   }
 

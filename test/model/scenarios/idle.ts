@@ -192,6 +192,8 @@ interface HintShared {
 
 const HINTS = 0;
 const OUTBOX = 33;
+const SEARCHES = 3;
+const WOKEN = 4;
 
 export const scenarios: Scenario[] = [
   scenario({
@@ -307,7 +309,43 @@ export const scenarios: Scenario[] = [
     },
     bounds: { preemptions: 3 },
   }),
+  scenario({
+    name: "hints: a searcher that looks while a hint is lowered, and a machine that sleeps",
+    setUp: (): HintShared => {
+      const words = new Int32Array(new SharedArrayBuffer((64 + runQueueWords(2)) * 4));
+      raiseHint(words, HINTS, OUTBOX);
+      words[SEARCHES] = 1;
+      return { words, place: { words, base: 64, capacity: 2 } };
+    },
+    threads: {
+      owner({ words, place }) {
+        const outbox = new RunQueue(place);
+        outbox.push(1);
+        outbox.publish();
+        raiseHint(words, HINTS, OUTBOX);
+        wakeUnlessSearched(words);
+      },
+      searcher({ words, place }) {
+        // It has found something else.
+        Atomics.store(words, SEARCHES, 0);
+        if (hasBit(words, HINTS, OUTBOX) && runQueueLength(place) > 0) wakeUnlessSearched(words);
+      },
+      passer({ words, place }) {
+        if (!hasBit(words, HINTS, OUTBOX) || runQueueLength(place) > 0) return;
+        if (lowerHint(words, HINTS, OUTBOX, place)) wakeUnlessSearched(words);
+      },
+    },
+    check({ words }) {
+      assert.is(words[WOKEN], 1, "an entry, and nobody was woken for it");
+    },
+    bounds: { preemptions: 3 },
+  }),
 ];
+
+/** As an idle set with one machine that sleeps: it is woken unless somebody searches. */
+function wakeUnlessSearched(words: Int32Array): void {
+  if (Atomics.load(words, SEARCHES) === 0) Atomics.store(words, WOKEN, 1);
+}
 
 /** Takes entries as long as there is a hint, as a processor does. */
 function emptyOutbox({ words, place }: HintShared, log: unknown[]): void {
@@ -483,8 +521,15 @@ export const mutants: Mutant[] = [
     breaks: "a hint is lowered without another look",
     by: "hints",
     file: HINTS_FILE,
-    from: "if (runQueueLength(place) > 0)\n        setBit(words, hints, outbox);",
-    to: "",
+    from: "if (runQueueLength(place) <= 0)\n        return false;",
+    to: "return false;",
+  },
+  {
+    breaks: "nobody is woken for a hint that is raised again",
+    by: "while a hint is lowered",
+    file: HINTS_FILE,
+    from: "setBit(words, hints, outbox);\n    return true;",
+    to: "setBit(words, hints, outbox);\n    return false;",
   },
   {
     breaks: "a hint isn't raised again",
