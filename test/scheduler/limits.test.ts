@@ -97,6 +97,22 @@ test("runTimeoutMs counts from the start: waiting in the queue doesn't use it up
     await until(() => scheduler.stats().outstanding === 0, "the handler was told");
   }));
 
+for (const processors of [1, 2]) {
+  test(`handlers whose arguments came by message call others while one is pending, on ${processors} processors`, () =>
+    withScheduler({ processors }, async ({ run }) => {
+      const pending = run.untilLetGo(undefined);
+      // One after the other: so the machine sleeps whenever an argument comes.
+      for (let length = 1; length <= 20; length += 1) {
+        const buffer = new ArrayBuffer(length);
+        assert.is(await run.lengthLater(buffer, { transferList: [buffer] }), length * 2);
+      }
+      // Wherever it is pending.
+      let isOver = false;
+      void pending.then(() => (isOver = true));
+      while (!isOver) await Promise.all([run.letItGo(undefined), run.letItGo(undefined)]);
+    }));
+}
+
 test("an async handler is tried again although its machine sleeps for another handler's sake", () =>
   withScheduler({}, async ({ run }) => {
     const pending = run.untilLetGo(undefined);

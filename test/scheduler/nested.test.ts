@@ -114,6 +114,15 @@ test("a handler that blocks hands its processor to another thread", () =>
     assert.is(await scheduler.run.double(4), 8);
   }));
 
+test("what a handler leaves behind when it blocks is for every idle machine, not only for the one that gets its processor", () =>
+  withScheduler({ processors: 2 }, async ({ run }) => {
+    const directory = temporaryDirectory();
+    await run.double(1);
+    // Then an idle machine has gone to sleep in its event loop, and doesn't look around by itself.
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    assert.equal(await run.meetElsewhere(directory), ["met", "met"]);
+  }));
+
 test("more handlers block than there are spare threads: ERR_MACHINES_EXHAUSTED", () =>
   withScheduler({ processors: 1, machinesMax: 3 }, async (scheduler) => {
     const words = sharedWords();

@@ -54,6 +54,7 @@ export class Joins {
     const { nested } = this.#parts;
     const slot = nested.pop();
     if (slot === EMPTY) return false;
+    this.#seat.processor?.handOnSearch();
     this.#runner.call(slot, nested.claimed, false);
     if (nested.size > 0) this.#runner.sharePrivateIfWanted();
     return true;
@@ -102,14 +103,18 @@ export class Joins {
    * threads wait in handlers already it is kept; unless a machine has submitted the task, for then the join may be waiting for it.
    */
   #waitAside(slot: number): void {
-    const { parker, nested, shared } = this.#parts;
+    const { parker, nested, shared, idle } = this.#parts;
     this.#mustRunElsewhere();
     this.#refusals = 0;
-    const { isInBlocking } = this.#seat;
+    const { isInBlocking, processor } = this.#seat;
     const isBlocked = !isInBlocking && this.#seat.tryBlock();
     if (isBlocked || isInBlocking) this.#seat.handOff();
     else if (!shared.isFromOutside(slot)) throw this.#seat.exhausted();
-    else this.#seat.processor?.giveBack();
+    else {
+      processor?.giveBack();
+      processor?.stopSearching();
+      idle.wakeOne();
+    }
     parker.prepare();
     if (nested.hasOutcomes()) parker.cancel();
     else parker.wait(this.#blockMs);

@@ -106,7 +106,12 @@ export class Machine implements RequestsHost {
     this.runner.cancellations.look();
     let untilDrain = DRAIN_EVERY;
     for (;;) {
+      if (this.runner.hasArrived) {
+        this.#hasYielded = false;
+        this.runner.runArrived();
+      }
       if (this.runner.isStalled) {
+        this.#leaveToOthers();
         this.#resumption = "room";
         return;
       }
@@ -157,12 +162,7 @@ export class Machine implements RequestsHost {
       return false;
     }
     if (this.#nested.outstanding > 0 && this.#runSubmitted()) return true;
-    const processor = this.#seat.processor;
-    if (processor !== undefined) {
-      processor.giveBack();
-      processor.stopSearching();
-      if (processor.seesWork()) this.#idle.wakeOne();
-    }
+    this.#leaveToOthers();
     this.#parker.prepareAsync();
     if (this.#nested.hasOutcomes()) {
       this.#parker.cancel();
@@ -171,6 +171,15 @@ export class Machine implements RequestsHost {
     this.#resumption = "room";
     this.#listen();
     return false;
+  }
+
+  /** This machine begins nothing for a while: what there is to do is for others. */
+  #leaveToOthers(): void {
+    const { processor } = this.#seat;
+    if (processor === undefined) return;
+    processor.giveBack();
+    processor.stopSearching();
+    if (processor.seesWork()) this.#idle.wakeOne();
   }
 
   /** Runs a task that machines have submitted, if one lies here; whether there was one. */
@@ -182,6 +191,7 @@ export class Machine implements RequestsHost {
       const slot = processor.findLocal();
       if (slot === EMPTY) return false;
       if (!this.#parts.shared.isFromOutside(slot)) {
+        if (processor.length() > 0) this.#idle.wakeOne();
         this.runner.run(slot, processor.claimed);
         return true;
       }
@@ -350,11 +360,16 @@ export class Machine implements RequestsHost {
     if (this.#resumption === "room") {
       this.#parker.cancel();
       this.#yield();
-    } else if (this.#resumption === "bell" && (this.runner.pendingAsync === 0 || this.#nested.outstanding > 0)) {
+    } else if (this.#resumption === "bell" && this.#canGoOn()) {
       this.#parker.cancel();
       this.#withdrawAsync();
       this.#yield();
     }
+  }
+
+  /** Whether there is something to do beside async tasks that wait for something else. */
+  #canGoOn(): boolean {
+    return this.runner.pendingAsync === 0 || this.runner.hasArrived || this.#nested.outstanding > 0;
   }
 
   #mustGoOn(): boolean {

@@ -50,9 +50,11 @@ export class TaskRunner {
   #heldState = 0;
   /** Whether the only pending task must stay alone. */
   #isAlone = false;
-  /** The task whose argument is on its way, and the state it was claimed in; -1 without. */
+  /** The task whose argument is on its way, and the state it was claimed in; -1 without. The argument, once it is there. */
   #fetching = EMPTY;
   #fetchingState = 0;
+  #hasArrived = false;
+  #arrived: unknown;
   /** Nothing is started before that argument has arrived. */
   #isStalled = false;
 
@@ -175,16 +177,30 @@ export class TaskRunner {
     this.#seat.push(slot);
   }
 
-  /** The value for a task that had to fetch its argument by message. */
+  /** The value for a task that had to fetch its argument by message. Its handler is called by the loop: here, in the middle of the machine's sleep, it
+   * couldn't sleep itself. */
   parcelArrived(slot: number, value: unknown): void {
     invariant(this.#fetching === slot, "a parcel is awaited");
-    const state = this.#fetchingState;
-    this.#fetching = EMPTY;
+    this.#hasArrived = true;
+    this.#arrived = value;
     this.#isStalled = false;
-    this.#pendingAsync -= 1;
-    // Before the handler, which may block: what waits for room waits no longer.
     this.#resume();
-    this.#callWith(slot, state, value, true);
+  }
+
+  /** Whether `runArrived` has something to run. */
+  get hasArrived(): boolean {
+    return this.#hasArrived;
+  }
+
+  /** Runs the task whose argument has arrived. */
+  runArrived(): void {
+    const slot = this.#fetching;
+    const value = this.#arrived;
+    this.#fetching = EMPTY;
+    this.#hasArrived = false;
+    this.#arrived = undefined;
+    this.#pendingAsync -= 1;
+    this.#callWith(slot, this.#fetchingState, value, true);
     this.sharePrivate();
   }
 
