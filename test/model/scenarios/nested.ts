@@ -195,8 +195,8 @@ export const mutants: Mutant[] = [
     breaks: "a join that ends leaves its machine a searcher",
     by: "nobody searches while",
     file: "scheduler/joins",
-    from: "this.#seat.processor?.handOnSearch();",
-    to: "",
+    from: "this.#runner.joinEnds();\n            // It may have been woken to search, and goes on with its handler.\n            this.#seat.processor?.handOnSearch();",
+    to: "this.#runner.joinEnds();",
   },
   {
     breaks: "a join keeps its processor while there is only work that it can't do",
