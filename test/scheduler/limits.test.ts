@@ -113,6 +113,34 @@ for (const processors of [1, 2]) {
     }));
 }
 
+test("a value that only messages carry is what it was at the call; one that is kept for another attempt and can't be sent any more fails its call", () =>
+  withScheduler({}, async ({ run }) => {
+    for (const retry of ["none", "crash"] as const) {
+      const value = { shared: new SharedArrayBuffer(8), buffer: new ArrayBuffer(16) };
+      const call = run.bytesOf(value, { priority: "high", retry });
+      structuredClone(value.buffer, { transfer: [value.buffer] });
+      if (retry === "none") assert.is(await call, 16);
+      else {
+        const error = (await call.catch((thrown: unknown) => thrown)) as Error;
+        assert.is(error.name, "DataCloneError");
+      }
+    }
+    const next = { shared: new SharedArrayBuffer(8), buffer: new ArrayBuffer(4) };
+    assert.is(await run.bytesOf(next), 4);
+  }));
+
+test("a handler that is asked to stop while it computes learns of it, although its machine has no room for another", () =>
+  withScheduler({ asyncTasksPerMachine: 1 }, async (scheduler) => {
+    const words = sharedWords();
+    const controller = new AbortController();
+    const call = scheduler.run.abortedMeanwhile(words, { signal: controller.signal });
+    await until(() => Atomics.load(words, 0) === 1, "the handler computes");
+    controller.abort();
+    await rejectsWith(call, "ERR_TASK_ABORTED");
+    await until(() => Atomics.load(words, 1) === 1, "the handler was told");
+    await until(() => scheduler.stats().outstanding === 0, "the handler is over");
+  }));
+
 test("an async handler is tried again although its machine sleeps for another handler's sake", () =>
   withScheduler({}, async ({ run }) => {
     const pending = run.untilLetGo(undefined);

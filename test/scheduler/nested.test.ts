@@ -43,6 +43,14 @@ test("a handler may spawn far more tasks than there are slots", () =>
     assert.is(await run.spawnMany(20_000), 20_000);
   }));
 
+test("close waits for a call that a handler has left behind", async () => {
+  const path = join(temporaryDirectory(), "note");
+  const scheduler = await Scheduler.open<typeof handlers>({ handlers: nestedUrl, processors: 1 });
+  await scheduler.run.leaveNote(path);
+  await scheduler.close();
+  assert.ok(existsSync(path));
+});
+
 test("a task isn't over before what it spawned is", () =>
   withScheduler({}, async (scheduler) => {
     assert.is(await scheduler.run.spawnAndLeave(5000), "left");

@@ -15,7 +15,7 @@ import { PRIORITIES } from "./layout.ts";
 import { ResultRate } from "./result-rate.ts";
 import { Parcels } from "./parcels.ts";
 import { type OutcomeSink, type Submitter } from "./submitter.ts";
-import { NO_RETRY } from "./task-table.ts";
+import { isRetryPolicy, NO_RETRY } from "./task-table.ts";
 import { BYTES, kindOf, PARCEL } from "./values.ts";
 
 /** Outcomes handled in one turn of the event loop, so that timers and sockets get theirs. */
@@ -293,8 +293,7 @@ export class Calls implements Source, OutcomeSink {
     const { limits, transferList, policy, priority, kind } = options;
     let parcel = -1;
     let bytes: Uint8Array | undefined;
-    if (transferList !== undefined)
-      parcel = this.parcels.add(value, transferList, policy !== NO_RETRY && transferList.length === 0);
+    if (transferList !== undefined) parcel = this.parcels.add(value, transferList, isRetryPolicy(policy));
     else if (kind !== BYTES || kindOf(value) < 0) {
       try {
         bytes = Uint8Array.from(encode(value));

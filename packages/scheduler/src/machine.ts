@@ -80,9 +80,9 @@ export class Machine implements RequestsHost {
     setImmediate(this.#turnBound);
   }
 
-  /** The value for a task that had to fetch its argument by message. */
-  parcelArrived(slot: number, value: unknown): void {
-    this.runner.parcelArrived(slot, value);
+  /** The value for a task that had to fetch its argument by message, or why it can't have it. */
+  parcelArrived(slot: number, ok: boolean, value: unknown): void {
+    this.runner.parcelArrived(slot, ok, value);
   }
 
   /** Before a wait in a handler: another machine may have the processor. Throws when that is not possible. */
@@ -107,8 +107,10 @@ export class Machine implements RequestsHost {
     let untilDrain = DRAIN_EVERY;
     for (;;) {
       if (this.runner.hasArrived) {
-        this.#hasYielded = false;
-        this.runner.runArrived();
+        this.#runArrived();
+        if (!this.#isTurnOver() && !this.#nested.hasResolved) continue;
+        this.#yield();
+        return;
       }
       if (this.runner.isStalled) {
         this.#leaveToOthers();
@@ -142,6 +144,14 @@ export class Machine implements RequestsHost {
     }
   }
 
+  /** Runs the task whose argument has arrived. The message may have been faster than a bell that rang for other work: that isn't forgotten. */
+  #runArrived(): void {
+    if (this.#seat.processor === undefined) this.#seat.take();
+    this.#leaveToOthers();
+    this.#hasYielded = false;
+    this.runner.runArrived();
+  }
+
   /** Finds a task and runs it; its slot, or `EMPTY`. */
   #next(): number {
     const held = this.runner.runHeld();
@@ -164,6 +174,7 @@ export class Machine implements RequestsHost {
     if (this.#nested.outstanding > 0 && this.#runSubmitted()) return true;
     this.#leaveToOthers();
     this.#parker.prepareAsync();
+    this.runner.cancellations.look();
     if (this.#nested.hasOutcomes()) {
       this.#parker.cancel();
       return true;
@@ -375,7 +386,9 @@ export class Machine implements RequestsHost {
   #mustGoOn(): boolean {
     if (this.#seat.processor === undefined ? this.#processors.isAnyFree() : this.#seat.processor.seesWork())
       return true;
-    return this.#nested.hasOutcomes() || this.runner.cancellations.hasNew() || this.#isClosed();
+    // What is still pending needs the event loop, and comes back by itself.
+    const mustClose = this.#isClosed() && this.runner.pendingAsync === 0;
+    return this.#nested.hasOutcomes() || this.runner.cancellations.hasNew() || mustClose;
   }
 
   #isClosed(): boolean {

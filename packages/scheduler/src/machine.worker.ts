@@ -1,7 +1,7 @@
 /** Entry of a machine's thread: loads the handlers, reports their names, runs. */
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { adoptThread, setBlockingHook } from "@millrace/atomics-sync";
-import { encode } from "@millrace/codec";
+import { decode, encode } from "@millrace/codec";
 import { invariant } from "@millrace/base";
 import type { HeaderReader } from "./context.ts";
 import { handlerEntry, loadHandlers } from "./handlers.ts";
@@ -28,10 +28,11 @@ export type MachineReport =
   | { readonly fetch: number; readonly slot: number }
   | { readonly parcel: number; readonly value: unknown };
 
-/** What it is told: a port with the argument that it asked for; undefined when that is gone. */
+/** What it is told: a port with the argument that it asked for, undefined when that is gone; or an encoded error, when it can't be sent any more. */
 export interface MachineMail {
   readonly slot: number;
   readonly port: MessagePort | undefined;
+  readonly error: Uint8Array | undefined;
 }
 
 const port = parentPort;
@@ -63,9 +64,10 @@ try {
   setBlockingHook({ enter: () => machine.enterBlocking(), leave: () => machine.leaveBlocking() });
   // The port keeps the thread alive while it sleeps in its event loop.
   port.ref();
-  port.on("message", ({ slot, port: parcel }: MachineMail) =>
-    machine.parcelArrived(slot, parcel === undefined ? undefined : unpack(parcel)),
-  );
+  port.on("message", ({ slot, port: parcel, error }: MachineMail) => {
+    if (error !== undefined) machine.parcelArrived(slot, false, decode(error));
+    else machine.parcelArrived(slot, true, parcel === undefined ? undefined : unpack(parcel));
+  });
   report({ names: [...handlers.keys()] });
   machine.start();
 } catch (thrown) {

@@ -6,7 +6,7 @@
  */
 import { type ResourceLimits, type Transferable, Worker } from "node:worker_threads";
 import { buryThread } from "@millrace/atomics-sync";
-import { decode } from "@millrace/codec";
+import { decode, encode } from "@millrace/codec";
 import { messageOf, workerUrl } from "@millrace/base";
 import { schedulerError } from "./errors.ts";
 import { CLOSED_LIFECYCLE, LIFECYCLE, type SchedulerMemory, Shared } from "./layout.ts";
@@ -213,13 +213,24 @@ export class Supervisor {
       return true;
     }
     if ("fetch" in report) {
-      const port = this.#host.parcelFor(report.fetch);
-      const mail: MachineMail = { slot: report.slot, port: port as MachineMail["port"] };
-      worker.postMessage(mail, port === undefined ? [] : [port]);
+      this.#answerFetch(worker, report.fetch, report.slot);
     } else if ("parcel" in report) this.#host.parcelFrom(machine, report.parcel, report.value);
     else if (report.wants === "sweep") this.sweep();
     else this.#staffProcessors();
     return false;
+  }
+
+  #answerFetch(worker: Worker, ticket: number, slot: number): void {
+    let port: MachineMail["port"];
+    let error: Uint8Array | undefined;
+    try {
+      port = this.#host.parcelFor(ticket) as MachineMail["port"];
+    } catch (thrown) {
+      // The value is cloned anew for each attempt, and has changed so that this isn't possible any more.
+      const { name } = thrown as Error;
+      error = encode(Object.assign(new Error(messageOf(thrown)), { name }));
+    }
+    worker.postMessage({ slot, port, error } satisfies MachineMail, port === undefined ? [] : [port]);
   }
 
   #checkNames(names: readonly string[]): void {

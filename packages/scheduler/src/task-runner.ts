@@ -54,6 +54,7 @@ export class TaskRunner {
   #fetching = EMPTY;
   #fetchingState = 0;
   #hasArrived = false;
+  #isArrivedOk = false;
   #arrived: unknown;
   /** Nothing is started before that argument has arrived. */
   #isStalled = false;
@@ -151,6 +152,7 @@ export class TaskRunner {
       return false;
     }
     this.#pendingAsync += 1;
+    this.#isAlone = table.isToBeAlone(slot);
     this.#fetching = slot;
     this.#fetchingState = state;
     outbox.fetchParcel(table.argumentNumber(slot), slot);
@@ -177,11 +179,12 @@ export class TaskRunner {
     this.#seat.push(slot);
   }
 
-  /** The value for a task that had to fetch its argument by message. Its handler is called by the loop: here, in the middle of the machine's sleep, it
+  /** The value for a task that had to fetch its argument by message, or why it can't have it. Its handler is called by the loop: here, in the middle of the machine's sleep, it
    * couldn't sleep itself. */
-  parcelArrived(slot: number, value: unknown): void {
+  parcelArrived(slot: number, ok: boolean, value: unknown): void {
     invariant(this.#fetching === slot, "a parcel is awaited");
     this.#hasArrived = true;
+    this.#isArrivedOk = ok;
     this.#arrived = value;
     this.#isStalled = false;
     this.#resume();
@@ -199,8 +202,10 @@ export class TaskRunner {
     this.#fetching = EMPTY;
     this.#hasArrived = false;
     this.#arrived = undefined;
+    this.#isAlone = false;
     this.#pendingAsync -= 1;
-    this.#callWith(slot, this.#fetchingState, value, true);
+    if (this.#isArrivedOk) this.#callWith(slot, this.#fetchingState, value, true);
+    else this.#settle(slot, this.#fetchingState, false, value, true);
     this.sharePrivate();
   }
 

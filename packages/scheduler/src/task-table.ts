@@ -116,6 +116,11 @@ export function taskPolicy(afterCrash: boolean, afterError: boolean, attemptsMax
   );
 }
 
+/** Whether a task may run again, after a death or an error. */
+export function isRetryPolicy(policy: number): boolean {
+  return (policy & (RETRY_CRASH | RETRY_ERROR)) !== 0;
+}
+
 export function isTimedPolicy(policy: number): boolean {
   return (policy & TIMED) !== 0;
 }
