@@ -781,7 +781,7 @@ export const mutants: Mutant[] = [
     breaks: "a machine goes to sleep when the scheduler has been closed",
     by: "a submitter, a machine",
     file: MACHINE,
-    from: "this.runner.cancellations.hasNew() || this.#isClosed();",
+    from: "this.runner.cancellations.hasNew() || mustClose;",
     to: "this.runner.cancellations.hasNew();",
   },
 ];

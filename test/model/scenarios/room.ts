@@ -122,8 +122,8 @@ export const mutants: Mutant[] = [
     breaks: "a full machine doesn't look for outcomes before it sleeps",
     by: "another machine runs",
     file: MACHINE,
-    from: "this.#parker.prepareAsync();\n        if (this.#nested.hasOutcomes()) {",
-    to: "this.#parker.prepareAsync();\n        if (false) {",
+    from: "this.runner.cancellations.look();\n        if (this.#nested.hasOutcomes()) {",
+    to: "this.runner.cancellations.look();\n        if (false) {",
   },
   {
     breaks: "a full machine that is woken goes on sleeping",
