@@ -141,6 +141,33 @@ test("a handler that is asked to stop while it computes learns of it, although i
     await until(() => scheduler.stats().outstanding === 0, "the handler is over");
   }));
 
+test("what only looks like a promise settles its call once", () =>
+  withScheduler({}, async ({ run }) => {
+    assert.is(await run.thenable("twice"), 1);
+    const error = (await run.thenable("throws").catch((thrown: unknown) => thrown)) as Error;
+    assert.is(error.message, "then threw");
+    assert.is(await run.double(2), 4);
+  }));
+
+test("an argument that can't be cloned for another attempt, whatever its getter throws, fails its call", () =>
+  withScheduler({}, async ({ run }) => {
+    for (const thrown of [null, Object.create(null) as object, Object.assign(new Error("x"), { name: Symbol("x") })]) {
+      let isGone = false;
+      const value = {
+        shared: new SharedArrayBuffer(8),
+        get buffer(): ArrayBuffer {
+          // oxlint-disable-next-line typescript/only-throw-error -- what other people's code may throw
+          if (isGone) throw thrown;
+          return new ArrayBuffer(4);
+        },
+      };
+      const call = run.bytesOf(value, { retry: "crash" });
+      isGone = true;
+      const error = (await call.catch((reason: unknown) => reason)) as Error;
+      assert.match(error.message, "can't be sent any more");
+    }
+  }));
+
 test("an async handler is tried again although its machine sleeps for another handler's sake", () =>
   withScheduler({}, async ({ run }) => {
     const pending = run.untilLetGo(undefined);

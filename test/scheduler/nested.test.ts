@@ -3,6 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { Mutex } from "@millrace/atomics-sync";
 import { Scheduler, type SchedulerOptions } from "@millrace/scheduler";
 import type * as handlers from "../fixtures/nested-handlers.ts";
 import { rejectsWith, temporaryDirectory, until } from "../support.ts";
@@ -41,6 +42,24 @@ for (const processors of [1, 2, 4]) {
 test("a handler may spawn far more tasks than there are slots", () =>
   withScheduler({ nestedTasksMax: 8 }, async ({ run }) => {
     assert.is(await run.spawnMany(20_000), 20_000);
+  }));
+
+test("a machine with room for one async handler runs more calls of it than its queue holds", () =>
+  withScheduler({ processors: 1, asyncTasksPerMachine: 1 }, async ({ run }) => {
+    const numbers = Array.from({ length: 1000 }, (_, n) => n);
+    assert.is(await run.sumOf(numbers), 999_000);
+  }));
+
+test("a lock that can't be waited for doesn't make its machine deaf", () =>
+  withScheduler({ processors: 1 }, async ({ run }) => {
+    const mutex = new Mutex();
+    const guard = mutex.lock();
+    const pending = run.untilLetGo(undefined);
+    assert.is(await run.lockAfterAwait(mutex.handle), "ERR_ASYNC_PENDING");
+    assert.is(await run.double(3), 6);
+    await run.letItGo(undefined);
+    await pending;
+    guard.unlock();
   }));
 
 test("close waits for a call that a handler has left behind", async () => {

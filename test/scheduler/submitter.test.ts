@@ -1,5 +1,6 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { Cancellations } from "@millrace/scheduler/internal/cancellations";
 import { allocateMemory, Shared } from "@millrace/scheduler/internal/layout";
 import { ThreadTable } from "@millrace/atomics-sync";
 import { PRIORITY, Submitter } from "@millrace/scheduler/internal/submitter";
@@ -22,6 +23,30 @@ function open(): { shared: Shared; submitter: Submitter; submit: (priority: numb
     },
   };
 }
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+
+test("deadlines are right however long the scheduler has run", () => {
+  const { shared: young } = open();
+  for (const days of [0, 24.8, 24.9, 49.7, 60, 400]) {
+    const shared = new Shared({ ...young.memory, epochMs: young.memory.epochMs - days * DAY_MS });
+    const table = shared.table();
+    const cancellations = new Cancellations(shared);
+    const nowMs = shared.nowMs();
+    assert.ok(nowMs >= days * DAY_MS);
+    table.describe(0, HANDLER, 1, NO_RETRY, 0, 0);
+    table.setTimes(0, 0, Math.ceil(nowMs + 60_000));
+    assert.not(cancellations.isCancelled(0), `${days} days`);
+    const leftMs = (cancellations.deadlineMs(0) as number) - Date.now();
+    assert.ok(leftMs > 50_000 && leftMs < 61_000, `${days} days: ${leftMs} ms`);
+    table.setTimes(0, 0, Math.ceil(nowMs - 60_000));
+    assert.ok(cancellations.isCancelled(0), `${days} days`);
+    table.setStarted(0, Math.ceil(nowMs - 5000));
+    assert.ok(Math.abs(shared.msUntil(table.started(0)) + 5000) < 1000, `${days} days`);
+    table.setTimes(0, 0, 0);
+    assert.not(cancellations.isCancelled(0));
+  }
+});
 
 /** As the machine does. */
 function run(shared: Shared, slot: number): void {

@@ -13,6 +13,8 @@ export class Cancellations {
   readonly #table: TaskTable;
   /** Contexts with a signal, by slot, and how many tasks had been asked to stop when they were last looked at. */
   readonly #watched = new Map<number, TaskContext>();
+  /** What aborts those with a deadline. */
+  readonly #timers = new Map<number, NodeJS.Timeout>();
   #seen = 0;
 
   constructor(shared: Shared) {
@@ -23,13 +25,14 @@ export class Cancellations {
   isCancelled(slot: number): boolean {
     if (this.#table.isAskedToStop(slot)) return true;
     const deadline = this.#table.deadline(slot);
-    return deadline !== 0 && this.#shared.nowMs() >= deadline;
+    return deadline !== 0 && this.#shared.msUntil(deadline) <= 0;
   }
 
   /** Unix time in ms. */
   deadlineMs(slot: number): number | undefined {
     const deadline = this.#table.deadline(slot);
-    return deadline === 0 ? undefined : this.#shared.memory.epochMs + deadline;
+    if (deadline === 0) return undefined;
+    return this.#shared.memory.epochMs + Math.floor(this.#shared.nowMs()) + this.#shared.msUntil(deadline);
   }
 
   /** `context`, of the task in `slot`, has a signal. */
@@ -37,14 +40,16 @@ export class Cancellations {
     this.#watched.set(slot, context);
     const deadline = this.#table.deadline(slot);
     if (deadline === 0) return;
-    const timer = setTimeout(() => context.abort(), Math.max(0, deadline - this.#shared.nowMs()));
-    context.signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
-    timer.unref();
+    const timer = setTimeout(() => context.abort(), Math.max(0, this.#shared.msUntil(deadline)));
+    this.#timers.set(slot, timer.unref());
   }
 
   /** Its task is over. */
   forget(slot: number): void {
     if (this.#watched.size > 0) this.#watched.delete(slot);
+    if (this.#timers.size === 0) return;
+    clearTimeout(this.#timers.get(slot));
+    this.#timers.delete(slot);
   }
 
   hasNew(): boolean {

@@ -91,7 +91,7 @@ export class LimitedCall {
       this.#lookIn(LOOK_MS);
       return;
     }
-    const left = started + runTimeoutMs - shared.nowMs();
+    const left = shared.msUntil(started) + runTimeoutMs;
     if (left > 0) this.#lookIn(left);
     else this.#timeOut("runTimeoutMs", runTimeoutMs);
   }

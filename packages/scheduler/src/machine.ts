@@ -88,6 +88,8 @@ export class Machine implements RequestsHost {
   /** Before a wait in a handler: another machine may have the processor. Throws when that is not possible. */
   enterBlocking(): void {
     if (this.runner.pendingAsync > 0) {
+      // What waited has taken back this thread's announcement that its event loop may sleep.
+      this.#comeBack();
       throw schedulerError("ERR_ASYNC_PENDING", "this thread can't be blocked: handlers on it wait for its event loop");
     }
     this.#seat.enterBlocking();
@@ -198,7 +200,7 @@ export class Machine implements RequestsHost {
     if (this.#seat.processor === undefined && !this.#seat.take()) return false;
     const processor = this.#seat.processor as Processor;
     processor.giveBack();
-    for (let left = processor.length(); left > 0; left -= 1) {
+    for (let left = processor.localLength(); left > 0; left -= 1) {
       const slot = processor.findLocal();
       if (slot === EMPTY) return false;
       if (!this.#parts.shared.isFromOutside(slot)) {
@@ -368,14 +370,15 @@ export class Machine implements RequestsHost {
 
   /** Comes back from the event loop although no bell rang: an async task has ended, or something was submitted. */
   resume(): void {
-    if (this.#resumption === "room") {
-      this.#parker.cancel();
-      this.#yield();
-    } else if (this.#resumption === "bell" && this.#canGoOn()) {
-      this.#parker.cancel();
-      this.#withdrawAsync();
-      this.#yield();
-    }
+    if (this.#resumption === "room" || this.#canGoOn()) this.#comeBack();
+  }
+
+  /** From the event loop, where this machine sleeps or not: the loop goes on soon. */
+  #comeBack(): void {
+    if (this.#resumption !== "room" && this.#resumption !== "bell") return;
+    this.#parker.cancel();
+    if (this.#resumption === "bell") this.#withdrawAsync();
+    this.#yield();
   }
 
   /** Whether there is something to do beside async tasks that wait for something else. */
@@ -386,8 +389,8 @@ export class Machine implements RequestsHost {
   #mustGoOn(): boolean {
     if (this.#seat.processor === undefined ? this.#processors.isAnyFree() : this.#seat.processor.seesWork())
       return true;
-    // What is still pending needs the event loop, and comes back by itself.
-    const mustClose = this.#isClosed() && this.runner.pendingAsync === 0;
+    // What is still pending needs the event loop, and a join its outcomes; both come back by themselves.
+    const mustClose = this.#isClosed() && this.runner.pendingAsync === 0 && this.runner.joinDepth === 0;
     return this.#nested.hasOutcomes() || this.runner.cancellations.hasNew() || mustClose;
   }
 

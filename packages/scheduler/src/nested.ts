@@ -262,13 +262,15 @@ export class NestedTasks {
     while (this.#waitingFrom < this.#waiting.length) {
       const { handler, argument, resolve, reject } = this.#waiting[this.#waitingFrom] as WaitingCall;
       try {
-        if (!this.#submit(handler, argument, { resolve, reject })) return;
+        if (!this.#submit(handler, argument, { resolve, reject })) break;
       } catch (thrown) {
         reject(thrown);
       }
       this.#waitingFrom += 1;
     }
-    this.#waiting = [];
+    // Forgets what was submitted, in steps that cost a constant per call.
+    if (this.#waitingFrom * 2 < this.#waiting.length) return;
+    this.#waiting = this.#waiting.slice(this.#waitingFrom);
     this.#waitingFrom = 0;
   }
 }

@@ -198,6 +198,11 @@ export class Processor {
     return this.#queue.length();
   }
 
+  /** Entries in the run queue and in the overflow ring behind it: what `findLocal` takes, after `giveBack`. */
+  localLength(): number {
+    return this.#queue.length() + this.#overflow.length();
+  }
+
   // ── searching ────────────────────────────────────────────────────────────────────────────────────────────────────
 
   get isSearching(): boolean {

@@ -76,6 +76,8 @@ export class Scheduler<Handlers = Record<string, Handler>> {
   readonly #handlerNames: readonly string[];
   readonly #monitor: Monitor;
   readonly #trace: TraceRings | undefined;
+  /** Whether its threads' numbers were given back: somebody else may have them now. */
+  #isReleased = false;
   readonly #onHint: (text: string) => void;
   readonly #hinted = new Set<number>();
   readonly #sweeper: NodeJS.Timeout;
@@ -269,6 +271,8 @@ export class Scheduler<Handlers = Record<string, Handler>> {
   }
 
   #release(): void {
+    if (this.#isReleased) return;
+    this.#isReleased = true;
     clearInterval(this.#sweeper);
     clearInterval(this.#schedTrace);
     this.#monitor.stop();

@@ -34,8 +34,8 @@ export class Submitter {
   readonly #completions: SpscConsumer[];
   /** Where tasks of high and normal priority wait. */
   readonly #queues: readonly RunQueuePlace[];
-  /** Slots whose entry found no room in the outbox: possible only after the supervisor doubled some entries. */
-  #unpushed: { slot: number; priority: number }[] = [];
+  /** Slots whose entry found no room in the outbox, and their priority: after the supervisor doubled some entries, or many were taken back. */
+  #unpushed = new Map<number, number>();
   /** Priorities with entries that are not yet published. */
   #unpublished = 0;
   #urgent = 0;
@@ -184,7 +184,7 @@ export class Submitter {
     for (let machine = 0; machine < this.#completions.length && drained < limit; machine += 1) {
       drained += this.#drainMachine(machine, sink, limit - drained);
     }
-    if (this.#unpushed.length > 0) this.#pushAgain();
+    if (this.#unpushed.size > 0) this.#pushAgain();
     return drained;
   }
 
@@ -248,7 +248,7 @@ export class Submitter {
     if (priority === PRIORITY.high) this.#urgent += 1;
     this.#slots.enqueue(slot);
     if ((this.#outboxes[priority] as RunQueue).push(slot)) this.#unpublished |= 1 << priority;
-    else this.#unpushed.push({ slot, priority });
+    else this.#unpushed.set(slot, priority);
     return slot;
   }
 
@@ -257,11 +257,10 @@ export class Submitter {
   }
 
   #pushAgain(): void {
-    const waiting = this.#unpushed;
-    this.#unpushed = [];
-    for (const { slot, priority } of waiting) {
-      if ((this.#outboxes[priority] as RunQueue).push(slot)) this.#unpublished |= 1 << priority;
-      else this.#unpushed.push({ slot, priority });
+    for (const [slot, priority] of this.#unpushed) {
+      if (!(this.#outboxes[priority] as RunQueue).push(slot)) continue;
+      this.#unpushed.delete(slot);
+      this.#unpublished |= 1 << priority;
     }
     this.publish();
   }

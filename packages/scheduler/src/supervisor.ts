@@ -227,8 +227,7 @@ export class Supervisor {
       port = this.#host.parcelFor(ticket) as MachineMail["port"];
     } catch (thrown) {
       // The value is cloned anew for each attempt, and has changed so that this isn't possible any more.
-      const { name } = thrown as Error;
-      error = encode(Object.assign(new Error(messageOf(thrown)), { name }));
+      error = encode(cloneError(thrown));
     }
     worker.postMessage({ slot, port, error } satisfies MachineMail, port === undefined ? [] : [port]);
   }
@@ -298,4 +297,14 @@ export class Supervisor {
       this.#startMachine(machine).catch(() => {});
     }
   }
+}
+
+/** What a clone has thrown, in a form that can be sent: that may be anything, since a getter can throw it. */
+function cloneError(thrown: unknown): Error {
+  const error = new Error("the argument can't be sent any more");
+  if (!(thrown instanceof Error)) return error;
+  const { name, message } = thrown as { readonly name: unknown; readonly message: unknown };
+  error.message += `: ${String(message)}`;
+  error.name = String(name);
+  return error;
 }

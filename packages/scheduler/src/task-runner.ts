@@ -48,8 +48,8 @@ export class TaskRunner {
   /** A task that must run alone and was claimed while others were pending; -1 without. */
   #held = EMPTY;
   #heldState = 0;
-  /** Whether the only pending task must stay alone. */
-  #isAlone = false;
+  /** The pending task that must stay alone; -1 without. */
+  #alone = EMPTY;
   /** The task whose argument is on its way, and the state it was claimed in; -1 without. The argument, once it is there. */
   #fetching = EMPTY;
   #fetchingState = 0;
@@ -90,7 +90,7 @@ export class TaskRunner {
 
   /** Whether as many async tasks are pending as may be. */
   isFull(asyncTasksMax: number): boolean {
-    return this.#pendingAsync >= (this.#isAlone || this.#held !== EMPTY ? 1 : asyncTasksMax);
+    return this.#pendingAsync >= (this.#alone !== EMPTY || this.#held !== EMPTY ? 1 : asyncTasksMax);
   }
 
   // ── joins ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -152,7 +152,7 @@ export class TaskRunner {
       return false;
     }
     this.#pendingAsync += 1;
-    this.#isAlone = table.isToBeAlone(slot);
+    if (table.isToBeAlone(slot)) this.#alone = slot;
     this.#fetching = slot;
     this.#fetchingState = state;
     outbox.fetchParcel(table.argumentNumber(slot), slot);
@@ -163,13 +163,12 @@ export class TaskRunner {
   #startTimed(slot: number, state: number): boolean {
     const { table, shared } = this.#parts;
     const deadline = table.deadline(slot);
-    const now = shared.nowMs();
-    if (deadline !== 0 && now >= deadline) {
+    if (deadline !== 0 && shared.msUntil(deadline) <= 0) {
       table.setInlineResult(slot, EXPIRED);
       this.#complete(slot, state, false);
       return false;
     }
-    table.setStarted(slot, Math.max(1, Math.ceil(now)));
+    table.setStarted(slot, Math.ceil(shared.nowMs()));
     return true;
   }
 
@@ -202,7 +201,7 @@ export class TaskRunner {
     this.#fetching = EMPTY;
     this.#hasArrived = false;
     this.#arrived = undefined;
-    this.#isAlone = false;
+    if (this.#alone === slot) this.#alone = EMPTY;
     this.#pendingAsync -= 1;
     if (this.#isArrivedOk) this.#callWith(slot, this.#fetchingState, value, true);
     else this.#settle(slot, this.#fetchingState, false, value, true);
@@ -262,7 +261,9 @@ export class TaskRunner {
       // Of a list its handlers have been told apart (fork-join.ts).
       if (table.argumentKind(slot) !== ITEMS) handler.isAsync = true;
       trace?.record(TRACE.suspend, slot, runOf(state), number, 0, 0);
-      this.#await(slot, state, children === undefined ? outcome : withChildren(outcome, children), context, wasShared);
+      // A promise of our own: another one's `then` may call back twice, or throw.
+      const own = Promise.resolve(outcome);
+      this.#await(slot, state, children === undefined ? own : withChildren(own, children), context, wasShared);
     } else if (children !== undefined) {
       const own = ok ? Promise.resolve(outcome) : Promise.reject(outcome as Error);
       this.#await(slot, state, withChildren(own, children), context, wasShared);
@@ -282,7 +283,7 @@ export class TaskRunner {
   ): void {
     this.#pendingAsync += 1;
     if (this.#joinDepth > 0 && this.#parts.shared.isFromOutside(slot)) this.#pendingBefore += 1;
-    if (this.#parts.table.isToBeAlone(slot)) this.#isAlone = true;
+    if (this.#parts.table.isToBeAlone(slot)) this.#alone = slot;
     promise.then(
       (value) => this.#settleAsync(slot, state, true, value, context, wasShared),
       (error: unknown) => this.#settleAsync(slot, state, false, error, context, wasShared),
@@ -299,7 +300,7 @@ export class TaskRunner {
   ): void {
     const { trace, table } = this.#parts;
     this.#pendingAsync -= 1;
-    this.#isAlone = false;
+    if (this.#alone === slot) this.#alone = EMPTY;
     trace?.record(TRACE.settle, slot, runOf(state), table.handler(slot), ok ? 1 : 0, 0);
     this.#endContext(slot, context);
     this.#settle(slot, state, ok, value, wasShared);

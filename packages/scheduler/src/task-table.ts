@@ -16,9 +16,9 @@
  *   8–9    ARGUMENT_NUMBER  a 64-bit float
  *   10–11  RESULT_NUMBER    a 64-bit float
  *   12     CANCEL           1 when the submitter wants no result any more; the one word with another writer while the task runs
- *   13     DEADLINE         ms since the scheduler's epoch; 0 without
+ *   13     DEADLINE         ms since the scheduler's epoch, the low 32 bits (Shared.msUntil); 0 without
  *   14     TIME             QUEUED: when it was submitted, µs since the epoch, 0 where that isn't sampled; RUNNING and timed: when it
- *                           was started, ms since the epoch
+ *                           was started, ms since the epoch, likewise
  *   15     CRASHES          bits 0–1 how many machines died under it while it ran alone, 2–9, 10–17, 18–25 which ones
  *
  * States and who moves them on:
@@ -276,7 +276,7 @@ export class TaskTable {
 
   setTimes(slot: number, time: number, deadline: number): void {
     this.#words[slot * SLOT_WORDS + TIME] = time;
-    this.#words[slot * SLOT_WORDS + DEADLINE] = deadline;
+    this.#words[slot * SLOT_WORDS + DEADLINE] = deadline === 0 ? 0 : deadline | 0 || 1;
   }
 
   setArgument(slot: number, offset: number, bytes: number, headerBytes: number): void {
@@ -361,7 +361,7 @@ export class TaskTable {
 
   /** Machine, of a timed task: when it was started. */
   setStarted(slot: number, time: number): void {
-    Atomics.store(this.#words, slot * SLOT_WORDS + TIME, time);
+    Atomics.store(this.#words, slot * SLOT_WORDS + TIME, time | 0 || 1);
   }
 
   /** Submitter, of a timed task that runs: when it was started, 0 when the machine hasn't said yet. */
