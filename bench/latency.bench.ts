@@ -33,20 +33,16 @@ function figures(latenciesUs: readonly number[]): Measure[] {
   }));
 }
 
-async function numbersOneAtATime(call: Call, ms: number): Promise<Measure[]> {
-  const latencies: number[] = [];
-  const warmUntil = performance.now() + ms / 3;
-  const end = warmUntil + ms;
-  for (let n = 0; ; n += 1) {
-    const startedAt = performance.now();
-    if (startedAt > end) return figures(latencies);
-    const result = await call(n);
-    if (result !== n + 1) throw new Error(`wrong result ${String(result)} for ${n}`);
-    if (startedAt > warmUntil) latencies.push((performance.now() - startedAt) * 1000);
-  }
+/** How a number is sent, and the answer, which is the next one, read. No function around the call: it would be part of every figure. */
+interface Form {
+  readonly argument: (n: number) => unknown;
+  readonly answer: (result: unknown) => number;
 }
 
-async function oneAtATime(call: Call, ms: number, pauseMs: number): Promise<Measure[]> {
+const AS_NUMBER: Form = { argument: (n) => n, answer: (result) => result as number };
+const AS_OBJECT: Form = { argument: (n) => ({ a: n }), answer: (result) => (result as { a: number }).a };
+
+async function oneAtATime(call: Call, ms: number, pauseMs: number, form: Form): Promise<Measure[]> {
   const latencies: number[] = [];
   const warmUntil = performance.now() + ms / 3;
   const end = warmUntil + ms;
@@ -54,8 +50,8 @@ async function oneAtATime(call: Call, ms: number, pauseMs: number): Promise<Meas
     if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs));
     const startedAt = performance.now();
     if (startedAt > end) return figures(latencies);
-    const { a } = (await call({ a: n })) as { a: number };
-    if (a !== n + 1) throw new Error(`wrong result ${a} for ${n}`);
+    const answer = form.answer(await call(form.argument(n)));
+    if (answer !== n + 1) throw new Error(`wrong answer ${answer} to ${n}`);
     if (startedAt > warmUntil) latencies.push((performance.now() - startedAt) * 1000);
   }
 }
@@ -95,9 +91,9 @@ function subjectOf(peer: Peer): Subject {
 }
 
 function measure(caseId: string, pool: OpenPool, ms: number): Promise<Measure[]> {
-  if (caseId === "number") return numbersOneAtATime(pool.bind("number"), ms);
   if (caseId === "load") return underLoad(pool.bind("hold"), ms);
-  return oneAtATime(pool.bind("object"), ms, caseId === "paused" ? PAUSE_MS : 0);
+  if (caseId === "number") return oneAtATime(pool.bind("number"), ms, 0, AS_NUMBER);
+  return oneAtATime(pool.bind("object"), ms, caseId === "paused" ? PAUSE_MS : 0, AS_OBJECT);
 }
 
 /** Both sides poll: for services that give cores to latency. */

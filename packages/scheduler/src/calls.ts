@@ -159,7 +159,7 @@ export class Calls implements Source, OutcomeSink {
 
   poll(): number {
     const drained = this.#submitter.drain(this, DRAIN_MAX);
-    // Only then: reading the clock costs as much as the rest for a single call.
+    // The clock is read for that alone, and a lone call feels it.
     if (this.#mayRest) this.#rate.count(drained, performance.now());
     if (drained > 0 && this.#waitingCalls > 0) this.#submitWaiting();
     if (drained > 0 && this.outstanding === 0) this.#whenIdle?.();

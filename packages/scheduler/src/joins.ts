@@ -103,18 +103,14 @@ export class Joins {
    * threads wait in handlers already it is kept; unless a machine has submitted the task, for then the join may be waiting for it.
    */
   #waitAside(slot: number): void {
-    const { parker, nested, shared, idle } = this.#parts;
+    const { parker, nested, shared } = this.#parts;
     this.#mustRunElsewhere();
     this.#refusals = 0;
-    const { isInBlocking, processor } = this.#seat;
+    const { isInBlocking } = this.#seat;
     const isBlocked = !isInBlocking && this.#seat.tryBlock();
     if (isBlocked || isInBlocking) this.#seat.handOff();
     else if (!shared.isFromOutside(slot)) throw this.#seat.exhausted();
-    else {
-      processor?.giveBack();
-      processor?.stopSearching();
-      idle.wakeOne();
-    }
+    else this.#seat.processor?.leaveToOthers();
     parker.prepare();
     if (nested.hasOutcomes()) parker.cancel();
     else parker.wait(this.#blockMs);

@@ -217,13 +217,13 @@ export class Shared {
   }
 
   /** Milliseconds since the epoch. */
+  nowMs(): number {
+    return performance.now() + this.#epochOffsetMs;
+  }
+
   /** How long it is until `ms`, a time since the epoch that was kept in 32 bits: right for 24 days ahead and back, however long the scheduler runs. */
   msUntil(ms: number): number {
     return (ms - Math.floor(this.nowMs())) | 0;
-  }
-
-  nowMs(): number {
-    return performance.now() + this.#epochOffsetMs;
   }
 
   /** Whether the slot belongs to a submitter that is no machine. */

@@ -115,7 +115,7 @@ export class Machine implements RequestsHost {
         return;
       }
       if (this.runner.isStalled) {
-        this.#leaveToOthers();
+        this.#seat.processor?.leaveToOthers();
         this.#resumption = "room";
         return;
       }
@@ -149,7 +149,7 @@ export class Machine implements RequestsHost {
   /** Runs the task whose argument has arrived. The message may have been faster than a bell that rang for other work: that isn't forgotten. */
   #runArrived(): void {
     if (this.#seat.processor === undefined) this.#seat.take();
-    this.#leaveToOthers();
+    this.#seat.processor?.leaveToOthers();
     this.#hasYielded = false;
     this.runner.runArrived();
   }
@@ -174,7 +174,7 @@ export class Machine implements RequestsHost {
       return false;
     }
     if (this.#nested.outstanding > 0 && this.#runSubmitted()) return true;
-    this.#leaveToOthers();
+    this.#seat.processor?.leaveToOthers();
     this.#parker.prepareAsync();
     this.runner.cancellations.look();
     if (this.#nested.hasOutcomes()) {
@@ -184,15 +184,6 @@ export class Machine implements RequestsHost {
     this.#resumption = "room";
     this.#listen();
     return false;
-  }
-
-  /** This machine begins nothing for a while: what there is to do is for others. */
-  #leaveToOthers(): void {
-    const { processor } = this.#seat;
-    if (processor === undefined) return;
-    processor.giveBack();
-    processor.stopSearching();
-    if (processor.seesWork()) this.#idle.wakeOne();
   }
 
   /** Runs a task that machines have submitted, if one lies here; whether there was one. */

@@ -228,6 +228,13 @@ export class Processor {
     this.#idle.stopSearch(this.#machine);
   }
 
+  /** The machine begins nothing for a while, or gives the processor away: what there is to do is for others. */
+  leaveToOthers(): void {
+    this.giveBack();
+    this.stopSearching();
+    if (this.seesWork()) this.#idle.wakeOne();
+  }
+
   /** Stops searching; if there is work to be seen, the next machine is woken for it, because whoever published it may have seen a searcher and woken
    * nobody. For whoever goes on with something else than a sleep, which looks once more by itself. */
   handOnSearch(): void {

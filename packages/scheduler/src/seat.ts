@@ -124,20 +124,17 @@ export class Seat {
 
   /** Gives the processor to a spare machine, with everything that lies there. */
   handOff(): void {
-    const { nested, idle, processors, trace, outbox } = this.#parts;
+    const { nested, processors, trace, outbox } = this.#parts;
     const processor = this.#processor;
     if (processor === undefined) return;
     if (nested.size > 0) nested.share(processor, true);
-    processor.giveBack();
-    processor.stopSearching();
-    const seesWork = processor.seesWork();
+    // The spare takes one task; the others needn't wait for it.
+    processor.leaveToOthers();
     this.#processor = undefined;
     processors.release(processor.index);
     const spare = processors.wakeSpare();
     trace?.record(TRACE.handOff, -1, 0, -1, processor.index, spare);
     if (spare < 0) outbox.wantsMachine();
-    // The spare takes one task; the others needn't wait for it.
-    if (seesWork) idle.wakeOne();
   }
 
   /** The thread isn't blocked any more. */

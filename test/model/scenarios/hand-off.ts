@@ -197,8 +197,8 @@ export const mutants: Mutant[] = [
     breaks: "what a machine has taken in advance waits with it",
     by: "taken in advance",
     file: SEAT,
-    from: "processor.giveBack();\n        processor.stopSearching();\n        const seesWork",
-    to: "processor.stopSearching();\n        const seesWork",
+    from: "processor.leaveToOthers();",
+    to: "processor.stopSearching();",
   },
   {
     breaks: "a machine whose wait is over still counts as one that waits",
