@@ -2,7 +2,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { ThreadTable } from "@millrace/atomics-sync";
 // Internal to the package; only its own tests reach for it.
-import { SyncSpace } from "@millrace/atomics-sync/internal/space";
+import { SyncSpace } from "@millrace/atomics-sync/internal/objects/space";
 
 const SPINS = 10;
 

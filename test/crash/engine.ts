@@ -1,21 +1,21 @@
 // The journal's modules as one value, so that the same checks run against the package and against copies of it with a bug.
-import { readdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 type Modules = {
-  checkpoint: typeof import("@millrace/journal/internal/checkpoint");
-  control: typeof import("@millrace/journal/internal/control");
-  format: typeof import("@millrace/journal/internal/format");
-  journal: typeof import("@millrace/journal/internal/journal");
-  keeper: typeof import("@millrace/journal/internal/keeper");
-  "log-reader": typeof import("@millrace/journal/internal/log-reader");
-  marks: typeof import("@millrace/journal/internal/marks");
-  opening: typeof import("@millrace/journal/internal/opening");
-  producer: typeof import("@millrace/journal/internal/producer");
-  scan: typeof import("@millrace/journal/internal/scan");
-  spare: typeof import("@millrace/journal/internal/spare");
-  stats: typeof import("@millrace/journal/internal/stats");
-  writer: typeof import("@millrace/journal/internal/writer");
+  checkpoint: typeof import("@millrace/journal/internal/files/checkpoint");
+  control: typeof import("@millrace/journal/internal/memory/control");
+  format: typeof import("@millrace/journal/internal/files/format");
+  journal: typeof import("@millrace/journal/internal/opener/journal");
+  keeper: typeof import("@millrace/journal/internal/keeper/keeper");
+  "log-reader": typeof import("@millrace/journal/internal/read/log-reader");
+  marks: typeof import("@millrace/journal/internal/files/marks");
+  opening: typeof import("@millrace/journal/internal/writer/opening");
+  producer: typeof import("@millrace/journal/internal/memory/producer");
+  scan: typeof import("@millrace/journal/internal/read/scan");
+  spare: typeof import("@millrace/journal/internal/files/spare");
+  stats: typeof import("@millrace/journal/internal/memory/stats");
+  writer: typeof import("@millrace/journal/internal/writer/writer");
 };
 
 export interface Engine extends Modules {
@@ -25,32 +25,32 @@ export interface Engine extends Modules {
 
 /** Where the package's own modules lie. */
 export const PACKAGE_DIST: string = fileURLToPath(
-  new URL(".", import.meta.resolve("@millrace/journal/internal/format")),
+  new URL("..", import.meta.resolve("@millrace/journal/internal/files/format")),
 );
 
-const NAMES = [
-  "checkpoint",
-  "control",
-  "format",
-  "journal",
-  "keeper",
-  "log-reader",
-  "marks",
-  "opening",
-  "producer",
-  "scan",
-  "spare",
-  "stats",
-  "writer",
-] as const;
+const PATHS: Readonly<Record<keyof Modules, string>> = {
+  checkpoint: "files/checkpoint",
+  control: "memory/control",
+  format: "files/format",
+  journal: "opener/journal",
+  keeper: "keeper/keeper",
+  "log-reader": "read/log-reader",
+  marks: "files/marks",
+  opening: "writer/opening",
+  producer: "memory/producer",
+  scan: "read/scan",
+  spare: "files/spare",
+  stats: "memory/stats",
+  writer: "writer/writer",
+};
 
 /** The modules in `directory`: the package's own, or a copy. */
 export async function loadEngine(directory: string = PACKAGE_DIST): Promise<Engine> {
-  const files = readdirSync(directory);
   const entries = await Promise.all(
-    NAMES.map(async (name) => {
-      if (!files.includes(`${name}.js`)) throw new Error(`${directory} has no module ${name}`);
-      return [name, await import(pathToFileURL(`${directory}/${name}.js`).href)] as const;
+    Object.entries(PATHS).map(async ([name, path]) => {
+      const file = `${directory}/${path}.js`;
+      if (!existsSync(file)) throw new Error(`${directory} has no module ${path}`);
+      return [name, await import(pathToFileURL(file).href)] as const;
     }),
   );
   return { ...(Object.fromEntries(entries) as unknown as Modules), directory };

@@ -7,9 +7,9 @@ import {
   SimulatedStorage,
   STALE_BLOCK,
   tornBlock,
-} from "@millrace/journal/internal/simulated.fault";
-import type { SegmentHeader } from "@millrace/journal/internal/format";
-import type { LogWriter } from "@millrace/journal/internal/log-writer";
+} from "@millrace/journal/internal/storage/simulated.fault";
+import type { SegmentHeader } from "@millrace/journal/internal/files/format";
+import type { LogWriter } from "@millrace/journal/internal/writer/log-writer";
 import type { Engine } from "./engine.ts";
 import { type Content, type History, type Snapshot, Violation } from "./history.ts";
 import { LIMITS, readContent } from "./rig.ts";

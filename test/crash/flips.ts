@@ -5,7 +5,7 @@
 //   damage to bytes that no reader needs                             opens with everything
 import type { Random } from "@millrace/base";
 import { isMillraceError, seededRandom } from "@millrace/base";
-import { SimulatedStorage } from "@millrace/journal/internal/simulated.fault";
+import { SimulatedStorage } from "@millrace/journal/internal/storage/simulated.fault";
 import type { Engine } from "./engine.ts";
 import { StateError } from "./explore.ts";
 import { type Content, History } from "./history.ts";

@@ -1,6 +1,6 @@
 // Lives one after the other on one simulated disk, with every state that a power cut may leave explored before every operation.
 import type { Random } from "@millrace/base";
-import { type Operation, SimulatedStorage } from "@millrace/journal/internal/simulated.fault";
+import { type Operation, SimulatedStorage } from "@millrace/journal/internal/storage/simulated.fault";
 import type { Engine } from "./engine.ts";
 import { allSelections, describe, type Explorer } from "./explore.ts";
 import { History } from "./history.ts";

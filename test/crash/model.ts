@@ -1,8 +1,8 @@
 // The log as a list: random commands against the real log on a simulated disk, and against a plain array.
 import fc from "../property.ts";
 import { seededRandom } from "@millrace/base";
-import { SimulatedStorage } from "@millrace/journal/internal/simulated.fault";
-import type { LogWriter } from "@millrace/journal/internal/log-writer";
+import { SimulatedStorage } from "@millrace/journal/internal/storage/simulated.fault";
+import type { LogWriter } from "@millrace/journal/internal/writer/log-writer";
 import type { Engine } from "./engine.ts";
 import { allSelections, frameOf } from "./explore.ts";
 import { Violation } from "./history.ts";

@@ -2,9 +2,9 @@
 import { MessageChannel } from "node:worker_threads";
 import * as assert from "uvu/assert";
 import { seededRandom } from "@millrace/base";
-import { SimulatedStorage } from "@millrace/journal/internal/simulated.fault";
-import type { LogWriter } from "@millrace/journal/internal/log-writer";
-import type { RecoveredLog } from "@millrace/journal/internal/recovery";
+import { SimulatedStorage } from "@millrace/journal/internal/storage/simulated.fault";
+import type { LogWriter } from "@millrace/journal/internal/writer/log-writer";
+import type { RecoveredLog } from "@millrace/journal/internal/writer/recovery";
 import type { Engine } from "./engine.ts";
 import { allSelections, frameOf } from "./explore.ts";
 import { allocate, keeperStart, LIMITS, readContent } from "./rig.ts";

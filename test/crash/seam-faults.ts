@@ -1,6 +1,6 @@
 // Every operation of a life fails once, in every way that it may: what the log has promised holds, and it writes nothing any more.
 import type { Random } from "@millrace/base";
-import { type Fault, type Operation, SimulatedStorage } from "@millrace/journal/internal/simulated.fault";
+import { type Fault, type Operation, SimulatedStorage } from "@millrace/journal/internal/storage/simulated.fault";
 import type { Engine } from "./engine.ts";
 import { describe, Explorer, StateError } from "./explore.ts";
 import { History, Violation } from "./history.ts";

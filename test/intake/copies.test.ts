@@ -6,7 +6,7 @@ import { RecordStates } from "@millrace/intake";
 // Internal to the package; only its own tests reach for it.
 import { Retention } from "@millrace/intake/internal/retention";
 import { Journal, NodeStorage, SegmentList } from "@millrace/journal";
-import { segmentName } from "@millrace/journal/internal/format";
+import { segmentName } from "@millrace/journal/internal/files/format";
 import { temporaryDirectory } from "../support.ts";
 
 const RECORDS = 400;

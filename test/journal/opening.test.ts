@@ -13,12 +13,12 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Journal, NodeStorage, storageKind } from "@millrace/journal";
-import { segmentName } from "@millrace/journal/internal/format";
-import { readMarks, writeMarks } from "@millrace/journal/internal/marks";
-import { recover as recoverWith } from "@millrace/journal/internal/recovery";
-import { reserveName, reusedReserveName, reusedSpareName } from "@millrace/journal/internal/spare";
-import { giveUpSegments } from "@millrace/journal/internal/truncate";
-import { guardStorage, kindOf } from "@millrace/journal/internal/storage-guard";
+import { segmentName } from "@millrace/journal/internal/files/format";
+import { readMarks, writeMarks } from "@millrace/journal/internal/files/marks";
+import { recover as recoverWith } from "@millrace/journal/internal/writer/recovery";
+import { reserveName, reusedReserveName, reusedSpareName } from "@millrace/journal/internal/files/spare";
+import { giveUpSegments } from "@millrace/journal/internal/keeper/truncate";
+import { guardStorage, kindOf } from "@millrace/journal/internal/storage/storage-guard";
 import { rejectsWith, temporaryDirectory, throwsWith, until } from "../support.ts";
 import { readAll, recover, TestLog } from "./support.ts";
 

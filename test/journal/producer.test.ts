@@ -9,8 +9,8 @@ import {
   RECEIPT,
   receiptsBytes,
   receiptsPlace,
-} from "@millrace/journal/internal/control";
-import { WRITER_STATS_BYTES } from "@millrace/journal/internal/stats";
+} from "@millrace/journal/internal/memory/control";
+import { WRITER_STATS_BYTES } from "@millrace/journal/internal/memory/stats";
 import { HISTOGRAM_BYTES } from "@millrace/metrics";
 import { createByteRing, SpscProducer } from "@millrace/shared-memory";
 

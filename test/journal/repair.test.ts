@@ -2,8 +2,8 @@ import { readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { gapOutside, LogReader, RECORD_TYPE, RecordCursor, repairLog, surveyLog } from "@millrace/journal";
-import { writeMarks } from "@millrace/journal/internal/marks";
-import { recover as recoverWith } from "@millrace/journal/internal/recovery";
+import { writeMarks } from "@millrace/journal/internal/files/marks";
+import { recover as recoverWith } from "@millrace/journal/internal/writer/recovery";
 import { temporaryDirectory, throwsWith } from "../support.ts";
 import { recover, TestLog } from "./support.ts";
 

@@ -2,12 +2,12 @@
 import { copyFileSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 // The parts below are internal to the package; only the journal's own tests reach for them.
-import { RECORD_FIXED_BYTES } from "@millrace/journal/internal/format";
-import { type JournalLimits, nextSegmentBytes } from "@millrace/journal/internal/limits";
-import { LogWriter } from "@millrace/journal/internal/log-writer";
-import { NodeStorage } from "@millrace/journal/internal/node-storage";
-import { recover } from "@millrace/journal/internal/recovery";
-import { makeSpare } from "@millrace/journal/internal/spare";
+import { RECORD_FIXED_BYTES } from "@millrace/journal/internal/files/format";
+import { type JournalLimits, nextSegmentBytes } from "@millrace/journal/internal/files/limits";
+import { LogWriter } from "@millrace/journal/internal/writer/log-writer";
+import { NodeStorage } from "@millrace/journal/internal/storage/node-storage";
+import { recover } from "@millrace/journal/internal/writer/recovery";
+import { makeSpare } from "@millrace/journal/internal/files/spare";
 
 export const limits: JournalLimits = {
   recordBytesMax: 8192,

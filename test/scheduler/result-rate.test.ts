@@ -1,6 +1,6 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { ResultRate } from "@millrace/scheduler/internal/result-rate";
+import { ResultRate } from "@millrace/scheduler/internal/calls/result-rate";
 
 /** A rate of `perMs` results per millisecond, counted for a while. */
 function rateOf(perMs: number, measurements = 20): ResultRate {

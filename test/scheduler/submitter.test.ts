@@ -1,10 +1,10 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Cancellations } from "@millrace/scheduler/internal/cancellations";
-import { allocateMemory, Shared } from "@millrace/scheduler/internal/layout";
+import { Cancellations } from "@millrace/scheduler/internal/machine/cancellations";
+import { allocateMemory, Shared } from "@millrace/scheduler/internal/shared/layout";
 import { ThreadTable } from "@millrace/atomics-sync";
-import { PRIORITY, Submitter } from "@millrace/scheduler/internal/submitter";
-import { NO_RETRY } from "@millrace/scheduler/internal/task-table";
+import { PRIORITY, Submitter } from "@millrace/scheduler/internal/calls/submitter";
+import { NO_RETRY } from "@millrace/scheduler/internal/shared/task-table";
 import { SpscProducer } from "@millrace/shared-memory";
 
 const HANDLER = 0;

@@ -1,5 +1,5 @@
 import { errorFactory, type ErrorFactory, type ErrorTable } from "@millrace/base";
-import { isDiskFull } from "./storage.ts";
+import { isDiskFull } from "./storage/storage.ts";
 
 export type JournalErrorCode =
   | "ERR_JOURNAL_BUSY"

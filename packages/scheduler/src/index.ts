@@ -1,4 +1,4 @@
-export { type ChromeEvent, type ChromeTrace, chromeTrace, PID } from "./chrome-trace.ts";
+export { type ChromeEvent, type ChromeTrace, chromeTrace, PID } from "./trace/chrome-trace.ts";
 export {
   type ArgumentOf,
   type ContextHost,
@@ -7,13 +7,13 @@ export {
   type ResultOf,
   TaskContext,
   type TaskGroup,
-} from "./context.ts";
+} from "./handler/context.ts";
 export { schedulerErrors } from "./errors.ts";
-export { bindHandlers, type Handler, type LoadedHandlers, loadHandlers, moduleUrl } from "./handlers.ts";
+export { bindHandlers, type Handler, type LoadedHandlers, loadHandlers, moduleUrl } from "./handler/handlers.ts";
 export { Scheduler, type SchedulerStats, type SubmitterHandle } from "./scheduler.ts";
-export type { MachineCounts } from "./stats.ts";
-export { type OutcomeSink, PRIORITY, type Priority, Submitter } from "./submitter.ts";
-export type { MachineDeath } from "./supervisor.ts";
+export type { MachineCounts } from "./machine/stats.ts";
+export { type OutcomeSink, PRIORITY, type Priority, Submitter } from "./calls/submitter.ts";
+export type { MachineDeath } from "./supervisor/supervisor.ts";
 export {
   allocateTraceRings,
   readTrace,
@@ -24,6 +24,6 @@ export {
   TraceRecorder,
   type TraceRings,
   type TraceSnapshot,
-} from "./trace-ring.ts";
+} from "./shared/trace-ring.ts";
 export type { SchedulerOptions } from "./options.ts";
 export type { ParallelMap, ParallelReduce, Run, RunMany, RunManyOptions, RunOptions } from "./run-types.ts";

@@ -13,13 +13,13 @@ import {
   type Rules,
   text,
 } from "@millrace/base";
-import { type CallOptions, PLAIN_CALL } from "./calls.ts";
-import { PROCESSORS_MAX } from "./layout.ts";
+import { type CallOptions, PLAIN_CALL } from "./calls/calls.ts";
+import { PROCESSORS_MAX } from "./shared/layout.ts";
 import type { RunManyOptions, RunOptions } from "./run-types.ts";
-import { PRIORITY } from "./submitter.ts";
-import type { MachineDeath } from "./supervisor.ts";
-import { ATTEMPTS_MAX, taskPolicy } from "./task-table.ts";
-import { BYTES, ITEMS } from "./values.ts";
+import { PRIORITY } from "./calls/submitter.ts";
+import type { MachineDeath } from "./supervisor/supervisor.ts";
+import { ATTEMPTS_MAX, taskPolicy } from "./shared/task-table.ts";
+import { BYTES, ITEMS } from "./shared/values.ts";
 
 export interface SchedulerOptions {
   /** The module whose exported functions are the handlers: a URL, or a path. Each worker thread loads it once; an export named

@@ -4,12 +4,12 @@
 import { availableParallelism } from "node:os";
 import { Reactor, ThreadTable } from "@millrace/atomics-sync";
 import { Histogram } from "@millrace/metrics";
-import { type CallOptions, Calls, PLAIN_CALL } from "./calls.ts";
+import { type CallOptions, Calls, PLAIN_CALL } from "./calls/calls.ts";
 import { schedulerError } from "./errors.ts";
-import { allOver, concatenated, cut, type Items, PIECES_PER_PROCESSOR } from "./fork-join.ts";
-import { allocateMemory, RUN_QUEUE_CAPACITY, type SchedulerMemory } from "./layout.ts";
-import { Mail } from "./mail.ts";
-import { Monitor } from "./monitor.ts";
+import { allOver, concatenated, cut, type Items, PIECES_PER_PROCESSOR } from "./handler/fork-join.ts";
+import { allocateMemory, RUN_QUEUE_CAPACITY, type SchedulerMemory } from "./shared/layout.ts";
+import { Mail } from "./calls/mail.ts";
+import { Monitor } from "./supervisor/monitor.ts";
 import {
   manyOptions,
   reduceOptions,
@@ -19,14 +19,14 @@ import {
   type SchedulerOptions,
 } from "./options.ts";
 import type { ParallelMap, ParallelReduce, Run, RunMany, RunManyOptions, RunOptions } from "./run-types.ts";
-import { schedTraceLine, schedTraceMs } from "./sched-trace.ts";
-import type { HistogramSummary, MachineCounts } from "./stats.ts";
-import { Submitter } from "./submitter.ts";
-import { Supervisor } from "./supervisor.ts";
-import { FREE, QUEUED } from "./task-table.ts";
-import { bindHandlers, type Handler, moduleUrl, unknownHandler } from "./handlers.ts";
-import { allocateTraceRings, readTrace, type TraceRings, type TraceSnapshot } from "./trace-ring.ts";
-import { BYTES, ITEMS } from "./values.ts";
+import { schedTraceLine, schedTraceMs } from "./trace/sched-trace.ts";
+import type { HistogramSummary, MachineCounts } from "./machine/stats.ts";
+import { Submitter } from "./calls/submitter.ts";
+import { Supervisor } from "./supervisor/supervisor.ts";
+import { FREE, QUEUED } from "./shared/task-table.ts";
+import { bindHandlers, type Handler, moduleUrl, unknownHandler } from "./handler/handlers.ts";
+import { allocateTraceRings, readTrace, type TraceRings, type TraceSnapshot } from "./shared/trace-ring.ts";
+import { BYTES, ITEMS } from "./shared/values.ts";
 
 /** What another thread needs to submit tasks: a plain value. */
 export interface SubmitterHandle {

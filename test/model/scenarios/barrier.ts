@@ -1,8 +1,8 @@
 /** The barrier: all or none go on, and nobody waits for the dead or for who gave up. */
 import * as assert from "uvu/assert";
-import { BarrierCore } from "@millrace/atomics-sync/internal/barrier";
-import { block } from "@millrace/atomics-sync/internal/block";
-import { BARRIER } from "@millrace/atomics-sync/internal/kinds";
+import { BarrierCore } from "@millrace/atomics-sync/internal/locks/barrier";
+import { block } from "@millrace/atomics-sync/internal/objects/block";
+import { BARRIER } from "@millrace/atomics-sync/internal/objects/kinds";
 import { join, type Mutant, scenario, type Scenario } from "../api.ts";
 import { assertNodesFree, bury, cellOf, setUpSpace, type Shared, spaceOf } from "../fixtures/spaces.ts";
 
@@ -154,7 +154,7 @@ export const scenarios: Scenario[] = [
   }),
 ];
 
-const FILE = "atomics-sync/barrier";
+const FILE = "atomics-sync/locks/barrier";
 
 export const mutants: Mutant[] = [
   {

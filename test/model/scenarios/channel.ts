@@ -482,7 +482,7 @@ export const scenarios: Scenario[] = all.map((each) => ({
 }));
 
 const core = "channels/channel-core";
-const monitor = "atomics-sync/monitor";
+const monitor = "atomics-sync/objects/monitor";
 
 export const mutants: Mutant[] = [
   {

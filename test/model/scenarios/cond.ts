@@ -1,9 +1,9 @@
 /** The condition: no signal is lost, also when the latch is busy and when a party dies. */
 import * as assert from "uvu/assert";
-import { block } from "@millrace/atomics-sync/internal/block";
-import { CondCore } from "@millrace/atomics-sync/internal/cond";
-import { COND, MUTEX } from "@millrace/atomics-sync/internal/kinds";
-import { MutexCore } from "@millrace/atomics-sync/internal/mutex";
+import { block } from "@millrace/atomics-sync/internal/objects/block";
+import { CondCore } from "@millrace/atomics-sync/internal/locks/cond";
+import { COND, MUTEX } from "@millrace/atomics-sync/internal/objects/kinds";
+import { MutexCore } from "@millrace/atomics-sync/internal/locks/mutex";
 import { join, type Mutant, scenario, type Scenario } from "../api.ts";
 import { assertNodesFree, bury, cellOf, setUpSpace, type Shared, spaceOf } from "../fixtures/spaces.ts";
 
@@ -170,12 +170,12 @@ export const scenarios: Scenario[] = [
   }),
 ];
 
-const FILE = "atomics-sync/cond";
+const FILE = "atomics-sync/locks/cond";
 
 export const mutants: Mutant[] = [
   {
     breaks: "whom a signal has held back is forgotten when the mutex is released",
-    file: "atomics-sync/mutex",
+    file: "atomics-sync/locks/mutex",
     from: "if (this.space.wakesHeldBack.length > 0)\n            this.wakeHeldBack();",
     to: "",
     by: "with the mutex held",

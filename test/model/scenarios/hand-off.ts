@@ -1,10 +1,10 @@
 /** A handler that waits gives its processor to a spare: with everything that lies there, and also when its machine dies. */
 import * as assert from "uvu/assert";
-import type { TaskContext } from "@millrace/scheduler/internal/context";
-import { Shared } from "@millrace/scheduler/internal/layout";
-import { Recovery } from "@millrace/scheduler/internal/recovery";
-import { Submitter } from "@millrace/scheduler/internal/submitter";
-import { FREE, NO_RETRY } from "@millrace/scheduler/internal/task-table";
+import type { TaskContext } from "@millrace/scheduler/internal/handler/context";
+import { Shared } from "@millrace/scheduler/internal/shared/layout";
+import { Recovery } from "@millrace/scheduler/internal/supervisor/recovery";
+import { Submitter } from "@millrace/scheduler/internal/calls/submitter";
+import { FREE, NO_RETRY } from "@millrace/scheduler/internal/shared/task-table";
 import {
   awaitOutcomes,
   closeScheduler,
@@ -153,9 +153,9 @@ export const scenarios: Scenario[] = [
   }),
 ];
 
-const MACHINE = "scheduler/machine";
-const SEAT = "scheduler/seat";
-const PROCESSORS = "scheduler/processors";
+const MACHINE = "scheduler/machine/machine";
+const SEAT = "scheduler/machine/seat";
+const PROCESSORS = "scheduler/shared/processors";
 
 export const mutants: Mutant[] = [
   {

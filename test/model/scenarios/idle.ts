@@ -10,8 +10,8 @@ import {
   EMPTY,
   hasBit,
 } from "@millrace/shared-memory";
-import { lowerHint, raiseHint } from "@millrace/scheduler/internal/hints";
-import { IdleSet, idleWords } from "@millrace/scheduler/internal/idle";
+import { lowerHint, raiseHint } from "@millrace/scheduler/internal/shared/hints";
+import { IdleSet, idleWords } from "@millrace/scheduler/internal/shared/idle";
 import { join, type Mutant, scenario, type Scenario } from "../api.ts";
 
 /** One machine in each word of the set. */
@@ -359,8 +359,8 @@ function emptyOutbox({ words, place }: HintShared, log: unknown[]): void {
   }
 }
 
-const IDLE_FILE = "scheduler/idle";
-const HINTS_FILE = "scheduler/hints";
+const IDLE_FILE = "scheduler/shared/idle";
+const HINTS_FILE = "scheduler/shared/hints";
 
 export const mutants: Mutant[] = [
   {

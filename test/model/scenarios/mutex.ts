@@ -1,12 +1,12 @@
 /** The mutex, and the monitor under it: exclusion, wake-ups, time limits, and deaths at any step. */
 import * as assert from "uvu/assert";
 import { ThreadTable } from "@millrace/atomics-sync";
-import { block } from "@millrace/atomics-sync/internal/block";
-import { finishBurial, mournEverywhere } from "@millrace/atomics-sync/internal/burial";
-import { MUTEX } from "@millrace/atomics-sync/internal/kinds";
-import { MutexCore, OWNED, OWNED_RECOVERED, TAKEN, TIMED_OUT } from "@millrace/atomics-sync/internal/mutex";
-import { ASKS_KIND, FREE, GRANTED, NODE_STATE } from "@millrace/atomics-sync/internal/node";
-import { SyncSpace } from "@millrace/atomics-sync/internal/space";
+import { block } from "@millrace/atomics-sync/internal/objects/block";
+import { finishBurial, mournEverywhere } from "@millrace/atomics-sync/internal/objects/burial";
+import { MUTEX } from "@millrace/atomics-sync/internal/objects/kinds";
+import { MutexCore, OWNED, OWNED_RECOVERED, TAKEN, TIMED_OUT } from "@millrace/atomics-sync/internal/locks/mutex";
+import { ASKS_KIND, FREE, GRANTED, NODE_STATE } from "@millrace/atomics-sync/internal/objects/node";
+import { SyncSpace } from "@millrace/atomics-sync/internal/objects/space";
 import { join, type Mutant, pause, scenario, type Scenario } from "../api.ts";
 
 interface Shared {
@@ -241,8 +241,8 @@ export const scenarios: Scenario[] = [
   }),
 ];
 
-const MONITOR = "atomics-sync/monitor";
-const FILE = "atomics-sync/mutex";
+const MONITOR = "atomics-sync/objects/monitor";
+const FILE = "atomics-sync/locks/mutex";
 
 export const mutants: Mutant[] = [
   {
@@ -331,13 +331,13 @@ export const mutants: Mutant[] = [
   },
   {
     breaks: "nobody looks again after a burial",
-    file: "atomics-sync/burial",
+    file: "atomics-sync/objects/burial",
     from: "if (space.threads.isTaken(thread))\n            unparkAgain(space.threads.words, thread);",
     to: "",
   },
   {
     breaks: "who was about to be woken by the dead thread isn't woken",
-    file: "atomics-sync/parker",
+    file: "atomics-sync/threads/parker",
     from: "if (unpark(words, id) || Atomics.load(words, parkWord(id)) !== NOTIFIED)",
     to: "if (unpark(words, id) || true)",
   },
@@ -349,7 +349,7 @@ export const mutants: Mutant[] = [
   },
   {
     breaks: "a waiter sleeps without looking whether it was served",
-    file: "atomics-sync/block",
+    file: "atomics-sync/objects/block",
     from: "parker.prepare();\n        if (isServed(space.words, node)) {",
     to: "parker.prepare();\n        if (false) {",
   },

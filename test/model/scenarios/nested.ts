@@ -1,9 +1,9 @@
 /** Tasks that handlers spawn: on a private stack, shared, stolen, joined; and a machine that ends while it has submitted some. */
 import * as assert from "uvu/assert";
-import { Shared } from "@millrace/scheduler/internal/layout";
-import type { TaskContext } from "@millrace/scheduler/internal/context";
-import { Submitter } from "@millrace/scheduler/internal/submitter";
-import { FREE, NO_RETRY } from "@millrace/scheduler/internal/task-table";
+import { Shared } from "@millrace/scheduler/internal/shared/layout";
+import type { TaskContext } from "@millrace/scheduler/internal/handler/context";
+import { Submitter } from "@millrace/scheduler/internal/calls/submitter";
+import { FREE, NO_RETRY } from "@millrace/scheduler/internal/shared/task-table";
 import {
   assertNotSearching,
   awaitOutcomes,
@@ -176,7 +176,7 @@ export const scenarios: Scenario[] = [
   }),
 ];
 
-const FILE = "scheduler/nested";
+const FILE = "scheduler/machine/nested";
 
 export const mutants: Mutant[] = [
   {
@@ -194,35 +194,35 @@ export const mutants: Mutant[] = [
   {
     breaks: "a join that ends leaves its machine a searcher",
     by: "nobody searches while",
-    file: "scheduler/joins",
+    file: "scheduler/machine/joins",
     from: "this.#runner.joinEnds();\n            // It may have been woken to search, and goes on with its handler.\n            this.#seat.processor?.handOnSearch();",
     to: "this.#runner.joinEnds();",
   },
   {
     breaks: "a join keeps its processor while there is only work that it can't do",
     by: "a join makes way",
-    file: "scheduler/joins",
+    file: "scheduler/machine/joins",
     from: "this.#waitAside(slot);\n            return true;",
     to: "return false;\n            return true;",
   },
   {
     breaks: "a join that makes way keeps its processor",
     by: "a join makes way",
-    file: "scheduler/joins",
+    file: "scheduler/machine/joins",
     from: "if (isBlocked || isInBlocking)\n            this.#seat.handOff();",
     to: "if (isBlocked || isInBlocking)\n            void 0;",
   },
   {
     breaks: "a join that made way still counts as blocked",
     by: "a join makes way",
-    file: "scheduler/joins",
+    file: "scheduler/machine/joins",
     from: "if (isBlocked)\n            this.#seat.goOn();",
     to: "",
   },
   {
     breaks: "a join that makes way doesn't look for outcomes before it sleeps",
     by: "a join makes way",
-    file: "scheduler/joins",
+    file: "scheduler/machine/joins",
     from: "if (nested.hasOutcomes())\n            parker.cancel();",
     to: "if (false)\n            parker.cancel();",
   },

@@ -142,7 +142,7 @@ export const scenarios: Scenario[] = [
   }),
 ];
 
-const FILE = "atomics-sync/parker";
+const FILE = "atomics-sync/threads/parker";
 
 export const mutants: Mutant[] = [
   {

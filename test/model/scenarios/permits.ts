@@ -1,9 +1,9 @@
 /** Permits: never too many, none lost, first come first served, and deaths at any step. */
 import * as assert from "uvu/assert";
-import { block } from "@millrace/atomics-sync/internal/block";
-import { PERMITS } from "@millrace/atomics-sync/internal/kinds";
-import { HELD, NODE_STATE } from "@millrace/atomics-sync/internal/node";
-import { ASKS_EXCLUSIVE, PermitsCore } from "@millrace/atomics-sync/internal/permits";
+import { block } from "@millrace/atomics-sync/internal/objects/block";
+import { PERMITS } from "@millrace/atomics-sync/internal/objects/kinds";
+import { HELD, NODE_STATE } from "@millrace/atomics-sync/internal/objects/node";
+import { ASKS_EXCLUSIVE, PermitsCore } from "@millrace/atomics-sync/internal/locks/permits";
 import { join, type Mutant, scenario, type Scenario } from "../api.ts";
 import { assertNodesFree, bury, cellOf, setUpSpace, type Shared, spaceOf } from "../fixtures/spaces.ts";
 
@@ -215,8 +215,8 @@ export const scenarios: Scenario[] = [
   }),
 ];
 
-const FILE = "atomics-sync/permits";
-const MONITOR = "atomics-sync/monitor";
+const FILE = "atomics-sync/locks/permits";
+const MONITOR = "atomics-sync/objects/monitor";
 
 export const mutants: Mutant[] = [
   {

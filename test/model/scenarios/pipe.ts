@@ -1,9 +1,9 @@
 /** One-to-one channels: the ring, its two ways of waiting, close, and the death of either end. */
 import * as assert from "uvu/assert";
 import { ThreadTable } from "@millrace/atomics-sync";
-import { finishBurial, mournEverywhere } from "@millrace/atomics-sync/internal/burial";
-import { PIPE } from "@millrace/atomics-sync/internal/kinds";
-import { SyncSpace } from "@millrace/atomics-sync/internal/space";
+import { finishBurial, mournEverywhere } from "@millrace/atomics-sync/internal/objects/burial";
+import { PIPE } from "@millrace/atomics-sync/internal/objects/kinds";
+import { SyncSpace } from "@millrace/atomics-sync/internal/objects/space";
 import { BLOCKED, CLOSED, DONE, INT32, ORPHANED, TIMED_OUT } from "@millrace/channels/internal/outcomes";
 import { PipeCore } from "@millrace/channels/internal/pipe-core";
 import { createSharedHeap, SharedHeap } from "@millrace/shared-memory";
@@ -318,7 +318,7 @@ export const mutants: Mutant[] = [
   },
   {
     breaks: "a dead sender isn't told",
-    file: "atomics-sync/burial",
+    file: "atomics-sync/objects/burial",
     from: "Atomics.compareExchange(space.words, cell + end, dead + 1, GONE);",
     to: ";",
   },

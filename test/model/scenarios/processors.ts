@@ -1,8 +1,8 @@
 /** Processors: who holds one, who waits for one, and nobody sleeps beside one that is free. */
 import * as assert from "uvu/assert";
 import { Parker } from "@millrace/atomics-sync";
-import { Shared } from "@millrace/scheduler/internal/layout";
-import { NONE, type Processors } from "@millrace/scheduler/internal/processors";
+import { Shared } from "@millrace/scheduler/internal/shared/layout";
+import { NONE, type Processors } from "@millrace/scheduler/internal/shared/processors";
 import { type SchedulerShared, schedulerMemory } from "../fixtures/scheduler.ts";
 import { join, type Mutant, scenario, type Scenario } from "../api.ts";
 
@@ -88,7 +88,7 @@ export const scenarios: Scenario[] = [
   }),
 ];
 
-const FILE = "scheduler/processors";
+const FILE = "scheduler/shared/processors";
 
 export const mutants: Mutant[] = [
   {

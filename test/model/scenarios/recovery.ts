@@ -6,12 +6,12 @@ import * as assert from "uvu/assert";
 import { isMillraceError } from "@millrace/base";
 import { unpark } from "@millrace/atomics-sync";
 import { hasBit, RunQueue, spscRingLength, SpscProducer } from "@millrace/shared-memory";
-import type { TaskContext } from "@millrace/scheduler/internal/context";
-import type { Handler } from "@millrace/scheduler/internal/handlers";
-import { lowerHint, raiseHint } from "@millrace/scheduler/internal/hints";
-import { firstSlotOf, type SchedulerMemory, Shared } from "@millrace/scheduler/internal/layout";
-import { Recovery } from "@millrace/scheduler/internal/recovery";
-import { Submitter } from "@millrace/scheduler/internal/submitter";
+import type { TaskContext } from "@millrace/scheduler/internal/handler/context";
+import type { Handler } from "@millrace/scheduler/internal/handler/handlers";
+import { lowerHint, raiseHint } from "@millrace/scheduler/internal/shared/hints";
+import { firstSlotOf, type SchedulerMemory, Shared } from "@millrace/scheduler/internal/shared/layout";
+import { Recovery } from "@millrace/scheduler/internal/supervisor/recovery";
+import { Submitter } from "@millrace/scheduler/internal/calls/submitter";
 import {
   ATTEMPTS_MAX,
   CRASHES_MAX,
@@ -20,7 +20,7 @@ import {
   NOT_CLAIMED,
   RUNNING,
   taskPolicy,
-} from "@millrace/scheduler/internal/task-table";
+} from "@millrace/scheduler/internal/shared/task-table";
 import {
   awaitOutcomes,
   closeScheduler,
@@ -518,11 +518,11 @@ export const scenarios: Scenario[] = [
   }),
 ];
 
-const RECOVERY = "scheduler/recovery";
-const TASK_TABLE = "scheduler/task-table";
-const MACHINE = "scheduler/machine";
-const TASK_RUNNER = "scheduler/task-runner";
-const SUBMITTER = "scheduler/submitter";
+const RECOVERY = "scheduler/supervisor/recovery";
+const TASK_TABLE = "scheduler/shared/task-table";
+const MACHINE = "scheduler/machine/machine";
+const TASK_RUNNER = "scheduler/machine/task-runner";
+const SUBMITTER = "scheduler/calls/submitter";
 
 export const mutants: Mutant[] = [
   {
@@ -710,7 +710,7 @@ export const mutants: Mutant[] = [
   {
     breaks: "nobody takes what is in the queue of a dead machine",
     by: "had taken from a queue",
-    file: "scheduler/processor",
+    file: "scheduler/machine/processor",
     from: "const stolen = this.#steal();",
     to: "const stolen = EMPTY;",
   },

@@ -1,9 +1,9 @@
 /** Machines with as many async tasks as they may have: what these have submitted is still run, here or elsewhere, and nothing else. */
 import * as assert from "uvu/assert";
-import { Shared } from "@millrace/scheduler/internal/layout";
-import type { TaskContext } from "@millrace/scheduler/internal/context";
-import { Submitter } from "@millrace/scheduler/internal/submitter";
-import { FREE, NO_RETRY } from "@millrace/scheduler/internal/task-table";
+import { Shared } from "@millrace/scheduler/internal/shared/layout";
+import type { TaskContext } from "@millrace/scheduler/internal/handler/context";
+import { Submitter } from "@millrace/scheduler/internal/calls/submitter";
+import { FREE, NO_RETRY } from "@millrace/scheduler/internal/shared/task-table";
 import {
   awaitOutcomes,
   closeScheduler,
@@ -94,7 +94,7 @@ export const scenarios: Scenario[] = [
   }),
 ];
 
-const MACHINE = "scheduler/machine";
+const MACHINE = "scheduler/machine/machine";
 
 export const mutants: Mutant[] = [
   {

@@ -1,9 +1,9 @@
 /** Scopes, what contexts stand on: their end in all threads, places that are used again, and deaths at any step. */
 import * as assert from "uvu/assert";
 import { ThreadTable } from "@millrace/atomics-sync";
-import { block } from "@millrace/atomics-sync/internal/block";
-import { finishBurial, mournEverywhere } from "@millrace/atomics-sync/internal/burial";
-import { FREE, NODE_STATE } from "@millrace/atomics-sync/internal/node";
+import { block } from "@millrace/atomics-sync/internal/objects/block";
+import { finishBurial, mournEverywhere } from "@millrace/atomics-sync/internal/objects/burial";
+import { FREE, NODE_STATE } from "@millrace/atomics-sync/internal/objects/node";
 import {
   makeScope,
   SCOPE_CANCELLED,
@@ -11,8 +11,8 @@ import {
   SCOPE_MAKER_DIED,
   SCOPE_OVERDUE,
   ScopeCore,
-} from "@millrace/atomics-sync/internal/scope";
-import { CELL_WORDS, SyncSpace } from "@millrace/atomics-sync/internal/space";
+} from "@millrace/atomics-sync/internal/objects/scope";
+import { CELL_WORDS, SyncSpace } from "@millrace/atomics-sync/internal/objects/space";
 import { isMillraceError } from "@millrace/base";
 import { join, type Mutant, pause, scenario, type Scenario } from "../api.ts";
 
@@ -399,7 +399,7 @@ export const scenarios: Scenario[] = [
   }),
 ];
 
-const FILE = "atomics-sync/scope";
+const FILE = "atomics-sync/objects/scope";
 
 export const mutants: Mutant[] = [
   {

@@ -11,7 +11,7 @@ import {
   SLOT_BYTES,
   TaskTable,
   taskPolicy,
-} from "@millrace/scheduler/internal/task-table";
+} from "@millrace/scheduler/internal/shared/task-table";
 import { join, type Mutant, pause, scenario, type Scenario } from "../api.ts";
 
 const ARGUMENT = 2.5;
@@ -156,7 +156,7 @@ export const scenarios: Scenario[] = [
   }),
 ];
 
-const FILE = "scheduler/task-table";
+const FILE = "scheduler/shared/task-table";
 
 export const mutants: Mutant[] = [
   {

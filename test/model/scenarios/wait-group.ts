@@ -1,9 +1,9 @@
 /** The wait group: nobody sleeps when all is done, nobody goes on before, and claims end with their thread. */
 import * as assert from "uvu/assert";
-import { block } from "@millrace/atomics-sync/internal/block";
-import { WAIT_GROUP } from "@millrace/atomics-sync/internal/kinds";
-import { ASKS_FRONT, ASKS_KIND } from "@millrace/atomics-sync/internal/node";
-import { WaitGroupCore } from "@millrace/atomics-sync/internal/wait-group";
+import { block } from "@millrace/atomics-sync/internal/objects/block";
+import { WAIT_GROUP } from "@millrace/atomics-sync/internal/objects/kinds";
+import { ASKS_FRONT, ASKS_KIND } from "@millrace/atomics-sync/internal/objects/node";
+import { WaitGroupCore } from "@millrace/atomics-sync/internal/locks/wait-group";
 import { join, type Mutant, scenario, type Scenario } from "../api.ts";
 import { assertNodesFree, bury, cellOf, setUpSpace, type Shared, spaceOf } from "../fixtures/spaces.ts";
 
@@ -134,7 +134,7 @@ export const scenarios: Scenario[] = [
   }),
 ];
 
-const FILE = "atomics-sync/wait-group";
+const FILE = "atomics-sync/locks/wait-group";
 
 export const mutants: Mutant[] = [
   {

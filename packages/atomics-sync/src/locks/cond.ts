@@ -1,0 +1,240 @@
+/**
+ * A condition variable between threads, tied to a mutex.
+ *
+ * Source: Go's sync.Cond and its list of tickets (src/runtime/sema.go, notifyList): whoever was registered before a signal gets it, in order.
+ *
+ * Words of the cell beyond the monitor's:
+ *
+ *   MUTEX, MUTEX_GENERATION   which mutex; written before anybody else knows the object
+ *   WAITERS                   parties that wait, or have not come back yet: 0 spares a signal the latch. A death leaves it too high, which costs
+ *                             that time and nothing else
+ *   SIGNALS, BROADCASTS       how often each was asked for; counted up by anyone
+ *   SIGNALS_DONE, BROADCASTS_DONE   how many of those were carried out; under the latch
+ *
+ * A signal is counted, then the latch holder carries it out: this thread, or the one that has the latch. It loads the counts first and puts the
+ * inbox in order second, so a party that was registered before the signal is in the queue then. It counts a signal as done after it has woken
+ * somebody: a death in between wakes one more.
+ *
+ * A thread that signals while it has the mutex wakes nobody before it has released that. If it dies in between, whoever buries it wakes everybody.
+ *
+ * A waiting party's node stays GRANTED until it has the mutex again. If its thread dies before, burial finds the object by it, and all others
+ * are woken (`repair`): the signal may have been for them.
+ *
+ * Rejected: moving waiters from here to the mutex's queue on a broadcast (two latches at once, for a case that is rare).
+ */
+import type { WaitOptions } from "../objects/async-waits.ts";
+import { assertMayBlock, block, type BlockOptions } from "../objects/block.ts";
+import { runWithin } from "../threads/blocking.ts";
+import { asyncWaits, currentSpace } from "../objects/current.ts";
+import { syncError } from "../errors.ts";
+import { assertOpen, cellOf, handleOf, isOpen, type SyncHandle } from "../objects/handle.ts";
+import { COND } from "../objects/kinds.ts";
+import { CELL_KIND_WORDS, Monitor } from "../objects/monitor.ts";
+import {
+  failureOf,
+  type Hold,
+  isMutexHeld,
+  lockInEventLoop,
+  type Mutex,
+  MutexCore,
+  notHeld,
+  OWNED,
+  OWNED_RECOVERED,
+} from "./mutex.ts";
+import { ASKS_ASYNC, GRANTED, WAITING } from "../objects/node.ts";
+import type { SyncSpace } from "../objects/space.ts";
+
+const MUTEX_CELL = CELL_KIND_WORDS;
+const MUTEX_GENERATION: number = CELL_KIND_WORDS + 1;
+const WAITERS: number = CELL_KIND_WORDS + 2;
+const SIGNALS: number = CELL_KIND_WORDS + 3;
+const BROADCASTS: number = CELL_KIND_WORDS + 4;
+const SIGNALS_DONE: number = CELL_KIND_WORDS + 5;
+const BROADCASTS_DONE: number = CELL_KIND_WORDS + 6;
+
+export class CondCore extends Monitor {
+  /** Of a new object, before anybody else knows it. */
+  tie(mutex: SyncHandle): void {
+    this.words[this.cell + MUTEX_CELL] = mutex.cell;
+    this.words[this.cell + MUTEX_GENERATION] = mutex.generation;
+  }
+
+  mutexHandle(space: number): SyncHandle {
+    const cell = this.words[this.cell + MUTEX_CELL] as number;
+    return { type: "Mutex", space, cell, generation: this.words[this.cell + MUTEX_GENERATION] as number };
+  }
+
+  /** A node that the next signals find. Before the mutex is released. */
+  register(asks: number, wakes: number): number {
+    const node = this.prepareNode(0, asks, wakes);
+    Atomics.add(this.words, this.cell + WAITERS, 1);
+    this.post(node, WAITING);
+    this.pump();
+    return node;
+  }
+
+  /** The party of `node` has the mutex again; it had been told unless `isTold` is false. */
+  leave(node: number, isTold: boolean): void {
+    if (isTold) this.space.giveNode(node);
+    if (!this.isClosed()) Atomics.sub(this.words, this.cell + WAITERS, 1);
+  }
+
+  /** Whoever is woken wants the mutex at once: woken before it is free, it would have to sleep a second time. */
+  protected override lockAhead(): number {
+    const mutex = this.words[this.cell + MUTEX_CELL] as number;
+    return mutex !== 0 && isMutexHeld(this.space, mutex) ? mutex : 0;
+  }
+
+  signal(): void {
+    this.#ask(SIGNALS);
+  }
+
+  broadcast(): void {
+    this.#ask(BROADCASTS);
+  }
+
+  #ask(word: number): void {
+    if (Atomics.load(this.words, this.cell + WAITERS) === 0) return;
+    Atomics.add(this.words, this.cell + word, 1);
+    this.pump();
+  }
+
+  protected override serve(): void {
+    const cell = this.cell;
+    // Ends: each round carries out what was asked for, and somebody must ask for more.
+    for (;;) {
+      const signals = Atomics.load(this.words, cell + SIGNALS);
+      const broadcasts = Atomics.load(this.words, cell + BROADCASTS);
+      const isForAll = broadcasts !== this.words[cell + BROADCASTS_DONE];
+      if (!isForAll && signals === this.words[cell + SIGNALS_DONE]) return;
+      this.settleInbox();
+      if (isForAll) {
+        for (let node = this.oldest(); node !== 0; node = this.oldest()) this.settleOldest(node, WAITING, GRANTED);
+        this.words[cell + BROADCASTS_DONE] = broadcasts;
+        this.words[cell + SIGNALS_DONE] = signals;
+      } else this.#carryOut(signals);
+    }
+  }
+
+  /** Carries one signal out, or all up to `signals` when nobody waits. */
+  #carryOut(signals: number): void {
+    const done = this.cell + SIGNALS_DONE;
+    const node = this.oldest();
+    if (node === 0) this.words[done] = signals;
+    else if (this.settleOldest(node, WAITING, GRANTED)) this.words[done] = ((this.words[done] as number) + 1) | 0;
+  }
+
+  protected override repair(): void {
+    this.words[this.cell + BROADCASTS_DONE] = (Atomics.load(this.words, this.cell + BROADCASTS) - 1) | 0;
+  }
+}
+
+const TYPE = "Cond";
+
+/**
+ * A condition variable between threads. Parties that hold its mutex wait until another one that has changed what the mutex protects signals.
+ * Look at the condition in a loop: another party may have been there first, and a death wakes everybody who waits.
+ */
+export class Cond {
+  readonly #space: SyncSpace;
+  readonly #core: CondCore;
+  readonly #mutex: MutexCore;
+  /** A plain value that `Cond.from` takes in any thread of this process. */
+  readonly handle: SyncHandle;
+
+  /** Makes a new condition of `mutex`. `of` is what `from` passes. Throws `ERR_SYNC_SPACE_FULL`, `ERR_SYNC_CLOSED`. */
+  constructor(mutex: Mutex | undefined, space: SyncSpace = currentSpace(), of?: SyncHandle) {
+    if (mutex !== undefined) cellOf(space, "Mutex", mutex.handle);
+    const cell = of === undefined ? space.takeCell(COND) : cellOf(space, TYPE, of);
+    this.#space = space;
+    this.#core = new CondCore(space, cell);
+    this.handle = of ?? handleOf(space, TYPE, cell);
+    if (mutex !== undefined) this.#core.tie(mutex.handle);
+    this.#mutex = new MutexCore(space, cellOf(space, "Mutex", this.#core.mutexHandle(space.id)));
+  }
+
+  /** The condition that a handle means. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`, also when its mutex was closed. */
+  static from(handle: SyncHandle, space: SyncSpace = currentSpace()): Cond {
+    return new Cond(undefined, space, handle);
+  }
+
+  /**
+   * Releases the mutex that `hold` stands for, blocks the thread until it is signalled, and takes the mutex again; `hold.recovered` is then what
+   * the last taking found. Not on the main thread (`ERR_BLOCKING_MAIN`). After `timeoutMs` it takes the mutex again as well and throws
+   * `ERR_SYNC_TIMEOUT`. Throws `ERR_LOCK_NOT_HELD` when `hold` is over or of another mutex. Where the mutex can't be had again
+   * (`ERR_LOCK_ABANDONED`), the hold is over.
+   */
+  wait(hold: Hold, options: BlockOptions = {}): void {
+    this.#assertReady(hold);
+    assertMayBlock(this.#space, "Cond.wait", "waitAsync");
+    const node = this.#core.register(0, this.#space.thread);
+    hold.suspend(this.#mutex);
+    let isTold = false;
+    try {
+      isTold = block(this.#space, this.#core, node, options.timeoutMs ?? Infinity);
+    } finally {
+      // Also when the context around the wait is over.
+      this.#resume(
+        hold,
+        runWithin(undefined, () => this.#mutex.lock(Infinity)),
+        node,
+        isTold,
+      );
+    }
+    if (!isTold) throw timedOut(options.timeoutMs);
+  }
+
+  /** As `wait`, without blocking the thread; resolves with the mutex taken again. Rejects as well with the mutex taken again, with
+   * `ERR_SYNC_TIMEOUT` or with the signal's reason. */
+  async waitAsync(hold: Hold, options: WaitOptions = {}): Promise<void> {
+    this.#assertReady(hold);
+    options.signal?.throwIfAborted();
+    const waits = asyncWaits(this.#space);
+    const node = this.#core.register(ASKS_ASYNC, waits.thread);
+    hold.suspend(this.#mutex);
+    let isTold = false;
+    try {
+      isTold = await waits.wait(this.#core, node, options);
+    } finally {
+      this.#resume(hold, await lockInEventLoop(this.#space, this.#mutex, {}), node, isTold);
+    }
+    if (!isTold) throw timedOut(options.timeoutMs);
+  }
+
+  /** Wakes the party that has waited longest, if any does. With or without the mutex. */
+  signal(): void {
+    this.#assertOpen();
+    this.#core.signal();
+  }
+
+  /** Wakes all who wait. With or without the mutex. */
+  broadcast(): void {
+    this.#assertOpen();
+    this.#core.broadcast();
+  }
+
+  /** Gives the condition's place in memory back; its mutex stays. Throws `ERR_SYNC_IN_USE` while anybody waits. */
+  close(): void {
+    if (!isOpen(this.#space, this.handle)) return;
+    if (!this.#core.close()) throw syncError("ERR_SYNC_IN_USE", "close: somebody waits for the condition");
+  }
+
+  #assertReady(hold: Hold): void {
+    this.#assertOpen();
+    if (!hold.isHeldOf(this.#mutex)) throw notHeld();
+  }
+
+  #resume(hold: Hold, outcome: number, node: number, isTold: boolean): void {
+    this.#core.leave(node, isTold);
+    if (outcome !== OWNED && outcome !== OWNED_RECOVERED) throw failureOf(outcome, undefined);
+    hold.resume(outcome);
+  }
+
+  #assertOpen(): void {
+    if (this.#core.kind !== this.handle.generation) assertOpen(this.#space, this.handle);
+  }
+}
+
+function timedOut(timeoutMs: number | undefined): Error {
+  return syncError("ERR_SYNC_TIMEOUT", `the condition was not signalled within ${timeoutMs} ms`);
+}

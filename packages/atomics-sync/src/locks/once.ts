@@ -1,0 +1,105 @@
+/**
+ * Something that is done once, whatever threads ask for it.
+ *
+ * Source: Go's sync.Once. A word of its mutex's cell says that it was done; the mutex keeps others waiting meanwhile. When the thread that does it
+ * dies, the mutex goes to the next one, which finds the word as it was.
+ */
+import type { WaitOptions } from "../objects/async-waits.ts";
+import { assertMayBlock, type BlockOptions } from "../objects/block.ts";
+import { currentSpace } from "../objects/current.ts";
+import { assertOpen, cellOf, type SyncHandle } from "../objects/handle.ts";
+import { Mutex, ONCE_DONE, type Hold } from "./mutex.ts";
+import type { SyncSpace } from "../objects/space.ts";
+
+const TYPE = "Once";
+
+/**
+ * Does something once, whatever threads ask for it; each of them goes on when it is done. As in Go it counts as done when the function throws: the
+ * error goes to the one whose function it was, the others go on. When its thread dies meanwhile, the next one that asks does it.
+ *
+ * Inside the function, don't ask the same Once again: it waits for itself. Each method throws `ERR_SYNC_CLOSED` after `close()`.
+ */
+export class Once {
+  readonly #space: SyncSpace;
+  readonly #mutex: Mutex;
+  /** A plain value that `Once.from` takes in any thread of this process. */
+  readonly handle: SyncHandle;
+
+  /** Makes a new one. `of` is what `from` passes. Throws `ERR_SYNC_SPACE_FULL`. */
+  constructor(space: SyncSpace = currentSpace(), of?: SyncHandle) {
+    this.#space = space;
+    this.#mutex = of === undefined ? new Mutex({}, space) : Mutex.from(mutexOf(space, of), space);
+    this.handle = { ...this.#mutex.handle, type: TYPE };
+  }
+
+  /** The one that a handle means. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`. */
+  static from(handle: SyncHandle, space: SyncSpace = currentSpace()): Once {
+    return new Once(space, handle);
+  }
+
+  get isDone(): boolean {
+    return Atomics.load(this.#space.words, this.handle.cell + ONCE_DONE) === 1;
+  }
+
+  /**
+   * Calls `run` unless that, or another, was called already; true if this call did. Blocks the thread while another one does it: not on the
+   * main thread (`ERR_BLOCKING_MAIN`). Throws what `run` throws; `ERR_LOCK_HELD` inside of it; `ERR_SYNC_TIMEOUT` when `timeoutMs` have passed.
+   */
+  do(run: () => void, options: BlockOptions = {}): boolean {
+    if (this.#wasDone()) return false;
+    let hold = this.#mutex.tryLock();
+    if (hold === undefined) {
+      if (this.#wasDone()) return false;
+      assertMayBlock(this.#space, "Once.do", "doAsync");
+      hold = this.#mutex.lock(options);
+    }
+    if (this.isDone) {
+      hold.unlock();
+      return false;
+    }
+    try {
+      run();
+    } finally {
+      this.#finish(hold);
+    }
+    return true;
+  }
+
+  /** As `do`, and waits for what `run` returns. Rejects also with `ERR_SYNC_TIMEOUT`, or with the signal's reason, when it had to wait for another
+   * one for too long. */
+  async doAsync(run: () => void | PromiseLike<void>, options: WaitOptions = {}): Promise<boolean> {
+    if (this.#wasDone()) return false;
+    const hold = await this.#mutex.lockAsync(options);
+    if (this.isDone) {
+      hold.unlock();
+      return false;
+    }
+    try {
+      await run();
+    } finally {
+      this.#finish(hold);
+    }
+    return true;
+  }
+
+  /** Gives its place in memory back. Throws `ERR_SYNC_IN_USE` while it is being done. */
+  close(): void {
+    this.#mutex.close();
+  }
+
+  #wasDone(): boolean {
+    if (!this.isDone) return false;
+    // The word may be another object's by now.
+    assertOpen(this.#space, this.handle);
+    return true;
+  }
+
+  #finish(hold: Hold): void {
+    Atomics.store(this.#space.words, this.handle.cell + ONCE_DONE, 1);
+    hold.unlock();
+  }
+}
+
+function mutexOf(space: SyncSpace, handle: SyncHandle): SyncHandle {
+  return { ...handle, type: "Mutex", cell: cellOf(space, TYPE, handle) };
+}

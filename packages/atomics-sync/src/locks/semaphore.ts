@@ -1,0 +1,143 @@
+/** A semaphore between threads: a number of permits, taken and given back; weighted, and first come, first served (permits.ts). */
+import { integer, resolveOptions, type Rules } from "@millrace/base";
+import type { WaitOptions } from "../objects/async-waits.ts";
+import { assertMayBlock, block, type BlockOptions } from "../objects/block.ts";
+import { asyncWaits, currentSpace } from "../objects/current.ts";
+import { syncError } from "../errors.ts";
+import { assertOpen, cellOf, handleOf, isOpen, type SyncHandle } from "../objects/handle.ts";
+import { PERMITS } from "../objects/kinds.ts";
+import { ASKS_ASYNC, HELD, NODE_STATE } from "../objects/node.ts";
+import { PERMITS_MAX, PermitsCore } from "./permits.ts";
+import type { SyncSpace } from "../objects/space.ts";
+
+const TYPE = "Semaphore";
+const rules = { permits: integer(1, PERMITS_MAX, 1) } satisfies Rules;
+
+/** Permits that are held. `using` gives them back; so does the death of the thread. */
+export class Permit implements Disposable {
+  readonly #core: PermitsCore;
+  readonly #node: number;
+  /** How many. */
+  readonly permits: number;
+  #isOver = false;
+
+  constructor(core: PermitsCore, node: number, permits: number) {
+    this.#core = core;
+    this.#node = node;
+    this.permits = permits;
+  }
+
+  /** Gives the permits back, in the thread that took them. Throws `ERR_LOCK_NOT_HELD` the second time. */
+  release(): void {
+    if (this.#isOver) throw syncError("ERR_LOCK_NOT_HELD", "the permit was given back already");
+    this.#isOver = true;
+    this.#core.release(this.#node);
+  }
+
+  /** Gives the permits back unless that was done. */
+  [Symbol.dispose](): void {
+    if (!this.#isOver) this.release();
+  }
+}
+
+/**
+ * A counting semaphore between threads. Whoever asks for more permits than are there waits in line; nobody who came later is served before, so
+ * that a large request gets its turn. Permits of a thread that dies come back by themselves.
+ *
+ * Each method that takes permits throws `ERR_SYNC_CLOSED` after `close()`, `ERR_PERMITS_TOO_MANY` when there are never so many,
+ * `ERR_INVALID_OPTION` for a number that isn't a whole one above 0.
+ */
+export class Semaphore {
+  readonly #space: SyncSpace;
+  readonly #core: PermitsCore;
+  /** A plain value that `Semaphore.from` takes in any thread of this process. */
+  readonly handle: SyncHandle;
+
+  /** Makes a new semaphore with 1 to 2²⁰ permits. `of` is what `from` passes. Throws `ERR_INVALID_OPTION`, `ERR_SYNC_SPACE_FULL`. */
+  constructor(permits: number, space: SyncSpace = currentSpace(), of?: SyncHandle) {
+    if (of === undefined) resolveOptions(TYPE, rules, { permits });
+    const cell = of === undefined ? space.takeCell(PERMITS) : cellOf(space, TYPE, of);
+    this.#space = space;
+    this.#core = new PermitsCore(space, cell);
+    this.handle = of ?? handleOf(space, TYPE, cell);
+    if (of === undefined) this.#core.setPermits(permits);
+  }
+
+  /** The semaphore that a handle means. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`. */
+  static from(handle: SyncHandle, space: SyncSpace = currentSpace()): Semaphore {
+    return new Semaphore(0, space, handle);
+  }
+
+  /** How many permits there are in all. */
+  get permits(): number {
+    return this.#core.permits;
+  }
+
+  /** How many nobody holds; stale at once. */
+  get available(): number {
+    return this.#core.available;
+  }
+
+  /**
+   * Blocks the thread until it has `permits` permits. Not on the main thread (`ERR_BLOCKING_MAIN`). Throws `ERR_LOCK_HELD` where the thread
+   * holds so many itself that it would wait for ever, `ERR_SYNC_TIMEOUT` when `timeoutMs` have passed.
+   */
+  acquire(permits: number = 1, options: BlockOptions = {}): Permit {
+    this.#check(permits);
+    if (!this.#space.mayBlock) {
+      const permit = this.tryAcquire(permits);
+      if (permit !== undefined) return permit;
+      assertMayBlock(this.#space, "Semaphore.acquire", "acquireAsync");
+    }
+    const node = this.#core.take(permits, 0, this.#space.thread);
+    if (!this.#isHeld(node)) this.#waitFor(node, permits, options.timeoutMs ?? Infinity);
+    return new Permit(this.#core, node, permits);
+  }
+
+  /** Resolves when this thread has the permits. Rejects with `ERR_SYNC_TIMEOUT`, or with the signal's reason. */
+  async acquireAsync(permits: number = 1, options: WaitOptions = {}): Promise<Permit> {
+    this.#check(permits);
+    options.signal?.throwIfAborted();
+    const waits = asyncWaits(this.#space);
+    const node = this.#core.take(permits, ASKS_ASYNC, waits.thread);
+    if (!this.#isHeld(node) && !(await waits.wait(this.#core, node, options)))
+      throw timedOut(permits, options.timeoutMs);
+    return new Permit(this.#core, node, permits);
+  }
+
+  /** Takes the permits if they can be had at once and without overtaking anybody; undefined otherwise, and also when another thread is busy with the
+   * semaphore for unusually long. */
+  tryAcquire(permits: number = 1): Permit | undefined {
+    this.#check(permits);
+    const node = this.#core.tryTake(permits, 0);
+    return node === 0 ? undefined : new Permit(this.#core, node, permits);
+  }
+
+  /** Gives the semaphore's place in memory back. Throws `ERR_SYNC_IN_USE` while anybody holds a permit or waits for one. */
+  close(): void {
+    if (!isOpen(this.#space, this.handle)) return;
+    if (!this.#core.close()) throw syncError("ERR_SYNC_IN_USE", "close: somebody holds a permit or waits for one");
+  }
+
+  #isHeld(node: number): boolean {
+    return Atomics.load(this.#space.words, node + NODE_STATE) === HELD;
+  }
+
+  #waitFor(node: number, permits: number, timeoutMs: number): void {
+    if (this.#core.wouldWaitForItself(permits, true) && this.#core.cancel(node)) {
+      throw syncError("ERR_LOCK_HELD", `this thread holds permits that it waits for`);
+    }
+    if (!block(this.#space, this.#core, node, timeoutMs)) throw timedOut(permits, timeoutMs);
+  }
+
+  #check(permits: number): void {
+    if (this.#core.kind !== this.handle.generation) assertOpen(this.#space, this.handle);
+    if (Number.isInteger(permits) && permits > 0 && permits <= this.#core.permits) return;
+    resolveOptions(TYPE, rules, { permits });
+    throw syncError("ERR_PERMITS_TOO_MANY", `${permits} permits were asked for, and there are ${this.#core.permits}`);
+  }
+}
+
+function timedOut(permits: number, timeoutMs: number | undefined): Error {
+  return syncError("ERR_SYNC_TIMEOUT", `${permits} permits were not to be had within ${timeoutMs} ms`);
+}

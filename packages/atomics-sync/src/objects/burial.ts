@@ -1,0 +1,74 @@
+/**
+ * What is done for a thread that has ended without saying so: `terminate()`, out of memory, `process.exit()`, an uncaught error.
+ *
+ *   1. its entry becomes DEAD: from now on anybody takes a latch from it;
+ *   2. it is taken out of every object: out of queues, holders, ownership (Monitor.mourn), over and over until nothing refers to it; an
+ *      object whose latch another thread has is left for the next round. The scopes that it has made end (scope.ts);
+ *   3. DEATHS is counted and every thread is woken: whoever waits serves its own object then, and a wake-up that the dead thread owed is made
+ *      good;
+ *   4. its nodes and its pages of the heap are free, and its entry may be used again.
+ *
+ * Whoever buries dies with the process (a worker's parent), so this needs no repair itself. A dead thread's own workers end with it; they are
+ * buried by whoever watches them, as long as that thread lives.
+ */
+import { GONE, isOwned, PIPE, PIPE_ENDS } from "./kinds.ts";
+import { LATCH, Monitor, OWNER_MASK } from "./monitor.ts";
+import { NODE_CELL, FREE, NODE_STATE } from "./node.ts";
+import { unparkAgain } from "../threads/parker.ts";
+import { mournPlace } from "./scope.ts";
+import { CELL_STATE, type SyncSpace } from "./space.ts";
+
+const LATCH_THREAD = 0xffff;
+
+/** Does one round of step 2; true when nothing refers to the dead thread any more. */
+export function mournEverywhere(space: SyncSpace, dead: number): boolean {
+  const cells = cellsWaitedFor(space, dead);
+  let isOver = true;
+  for (let index = 0; index < space.cells; index += 1) {
+    const cell = space.cellAt(index);
+    const kind = space.kindOf(cell);
+    if (kind === 0) continue;
+    if (kind === PIPE) {
+      for (const end of PIPE_ENDS) Atomics.compareExchange(space.words, cell + end, dead + 1, GONE);
+      continue;
+    }
+    const isHolder = (Atomics.load(space.words, cell + LATCH) & LATCH_THREAD) === dead + 1;
+    const isOwner = isOwned(kind) && (Atomics.load(space.words, cell + CELL_STATE) & OWNER_MASK) === dead + 1;
+    if (!isHolder && !isOwner && !cells.has(cell)) continue;
+    if (!new Monitor(space, cell).mourn(dead, isOwned(kind))) isOver = false;
+  }
+  for (let index = 0; index < space.scopes; index += 1) {
+    const place = space.scopeAt(index);
+    const isHolder = (Atomics.load(space.words, place + LATCH) & LATCH_THREAD) === dead + 1;
+    const isUser = isHolder || cells.has(place);
+    if (isUser && !new Monitor(space, place).mourn(dead, false)) isOver = false;
+    if (!mournPlace(space, place, dead, isUser)) isOver = false;
+  }
+  return isOver;
+}
+
+/** The objects that nodes of the thread refer to. */
+function cellsWaitedFor(space: SyncSpace, thread: number): Set<number> {
+  const cells = new Set<number>();
+  for (let chunk = 0; chunk < space.chunks; chunk += 1) {
+    if (space.chunkOwner(chunk) !== thread) continue;
+    for (let index = 0; index < space.chunkNodes; index += 1) {
+      const node = space.nodeAt(chunk, index);
+      if (Atomics.load(space.words, node + NODE_STATE) !== FREE) cells.add(space.words[node + NODE_CELL] as number);
+    }
+  }
+  return cells;
+}
+
+/** Steps 3 and 4. */
+export function finishBurial(space: SyncSpace, dead: number): void {
+  for (let chunk = 0; chunk < space.chunks; chunk += 1) {
+    if (space.chunkOwner(chunk) === dead) space.giveChunk(chunk);
+  }
+  space.releaseHeap(dead);
+  space.countDeath();
+  for (let thread = 0; thread < space.threads.threadsMax; thread += 1) {
+    if (space.threads.isTaken(thread)) unparkAgain(space.threads.words, thread);
+  }
+  space.threads.renew(dead);
+}

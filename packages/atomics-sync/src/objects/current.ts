@@ -1,0 +1,109 @@
+/**
+ * The space that a thread shares with the threads that it starts and with the one that started it; and what happens to it at their end.
+ */
+import { randomInt } from "node:crypto";
+import { getEnvironmentData, isMainThread, setEnvironmentData, type Worker } from "node:worker_threads";
+import { createSharedHeap, SharedHeap } from "@millrace/shared-memory";
+import { AsyncWaits } from "./async-waits.ts";
+import { finishBurial, mournEverywhere } from "./burial.ts";
+import { Reactor } from "../threads/reactor.ts";
+import { SPACE_SHAPE, SyncSpace } from "./space.ts";
+import { isAdopted, ownThread, ThreadTable } from "../threads/threads.ts";
+
+/** Under this name a thread's space is handed on to the threads that it starts. */
+const ENVIRONMENT_KEY = "millrace.space";
+const HEAP_KEY = "millrace.heap";
+/** Rounds that a thread spends on its own burial when it exits; a latch is held for a microsecond. */
+const OWN_ROUNDS_MAX = 10_000;
+
+let space: SyncSpace | undefined;
+let waits: AsyncWaits | undefined;
+
+/** The space of the calling thread. */
+export function currentSpace(): SyncSpace {
+  if (space === undefined) {
+    const inherited = getEnvironmentData(ENVIRONMENT_KEY);
+    const buffer =
+      inherited instanceof SharedArrayBuffer ? inherited : SyncSpace.allocate(SPACE_SHAPE, randomInt(2 ** 31));
+    setEnvironmentData(ENVIRONMENT_KEY, buffer);
+    const heap = new SharedHeap(inheritedHeap(), ownThread());
+    space = new SyncSpace(buffer, ThreadTable.current(), ownThread(), { heap });
+    if (!isMainThread && !isAdopted()) process.once("exit", buryOwnThread);
+  }
+  return space;
+}
+
+function inheritedHeap(): SharedArrayBuffer {
+  const inherited = getEnvironmentData(HEAP_KEY);
+  const buffer = inherited instanceof SharedArrayBuffer ? inherited : createSharedHeap();
+  setEnvironmentData(HEAP_KEY, buffer);
+  return buffer;
+}
+
+// In the main thread at once, so that every worker inherits it, whenever it is started.
+if (isMainThread) currentSpace();
+
+/** How many locks (Mutex, RWMutex) the calling thread holds, in whatever form: a task that holds one must not run others meanwhile. */
+export function locksHeld(): number {
+  return space?.locksHeld ?? 0;
+}
+
+/** What waits in the calling thread's event loop; for objects of `of`, which is the current space but in tests. */
+export function asyncWaits(of: SyncSpace): AsyncWaits {
+  if (of !== space) return new AsyncWaits(of, Reactor.current());
+  waits ??= new AsyncWaits(space, Reactor.current());
+  return waits;
+}
+
+/**
+ * A worker that ends in an orderly way gives back what it still holds; if that takes too long, whoever watches it goes on. It isn't DEAD
+ * meanwhile: it takes latches, and nobody may take those from it.
+ */
+function buryOwnThread(): void {
+  const own = currentSpace();
+  for (let round = 0; round < OWN_ROUNDS_MAX; round += 1) {
+    if (!mournEverywhere(own, own.thread)) continue;
+    finishBurial(own, own.thread);
+    own.threads.release(own.thread);
+    return;
+  }
+  own.threads.markDead(own.thread);
+}
+
+/**
+ * Buries thread `id` of `ThreadTable.current()`, which has ended: locks that it held go to the next one with `recovered`, permits are given back,
+ * its waits are over. Resolves when nothing refers to it any more; its entry is then as if it had just been reserved. For whoever
+ * reserved the entry.
+ */
+export async function buryThread(id: number): Promise<void> {
+  const { threads } = currentSpace();
+  const nodeThread = threads.nodeThreadOf(id);
+  await bury(id);
+  // The entry under which the thread's event loop was woken.
+  if (nodeThread >= 0) await buryNodeThread(nodeThread);
+}
+
+async function buryNodeThread(nodeThread: number): Promise<void> {
+  const { threads } = currentSpace();
+  for (let id = 0; id < threads.threadsMax; id += 1) {
+    if (!threads.isInUse(id) || threads.nodeThreadOf(id) !== nodeThread) continue;
+    await bury(id);
+    threads.release(id);
+  }
+}
+
+async function bury(id: number): Promise<void> {
+  const own = currentSpace();
+  own.threads.markDead(id);
+  while (!mournEverywhere(own, id)) await new Promise((resolve) => setImmediate(resolve));
+  finishBurial(own, id);
+}
+
+/**
+ * Reports the end of a worker that you start yourself: what it holds is given back when it ends, however that comes about. Call it in the thread
+ * that started the worker, once, before the worker can have ended. Millrace's own threads are watched already.
+ */
+export function watchThread(worker: Worker): void {
+  const nodeThread = worker.threadId;
+  worker.once("exit", () => void buryNodeThread(nodeThread));
+}

@@ -1,0 +1,378 @@
+/**
+ * The shared memory under locks, channels and contexts: cells (one per object), nodes (one per waiting or holding party) and scopes (one
+ * per context).
+ *
+ * All threads of a process that can share an object see the same space, so a handle is three numbers, and whoever mends after a
+ * dead thread reaches everything that it touched.
+ *
+ * Memory, in 32-bit words:
+ *
+ *   0              header   SPACE_ID, CELLS, CHUNKS, CHUNK_NODES: constants; DEATHS: threads that were buried, written by those who bury;
+ *                           SCOPES: constant
+ *   CELLS_AT       cells    `CELL_WORDS` each; monitor.ts says what they hold
+ *   after them     chunks   a line of control, then CHUNK_NODES nodes of `NODE_WORDS` each
+ *     +0   OWNER   0, or the thread that has the chunk, plus one; moved by compare-and-swap from 0, back to 0 by whoever buries the thread
+ *     +1   NEWS    a bit per node whose outcome its owner's event loop shall look at; set by those who wake it, taken by the owner
+ *   after them     scopes   `SCOPE_WORDS` each; scope.ts says what they hold
+ *
+ * The words of one cell are written by different threads and lie together all the same: whoever touches an object touches most of
+ * them. Two cells lie a line apart.
+ *
+ * A node belongs to the owner of its chunk: it alone takes nodes into use, from a list of its own, without atomics. Who may
+ * write what in a node that is in use, its state says (node.ts).
+ */
+import { isMainThread } from "node:worker_threads";
+import { invariant } from "@millrace/base";
+import { LINE_WORDS, type SharedHeap } from "@millrace/shared-memory";
+import { syncError } from "../errors.ts";
+import { FREE, HELD, NODE_CELL, NODE_NEED, NODE_STATE, NODE_WORDS } from "./node.ts";
+import type { ThreadTable } from "../threads/threads.ts";
+
+export const CELL_WORDS: number = LINE_WORDS;
+/** A cell, and what scope.ts puts behind it. */
+export const SCOPE_WORDS: number = 5 * LINE_WORDS;
+/** Word of a cell: what it is for in bits 0–7, 0 while it is free; how often it was taken into use in the bits above. */
+export const CELL_KIND = 0;
+/** Word of a cell: the object's state (monitor.ts). */
+export const CELL_STATE = 3;
+/** STATE of a cell that is free: nothing that a late user tries succeeds. */
+const CLOSED = -1;
+const KIND_MASK = 0xff;
+/** In place of a kind: nobody may use the cell any more, and nobody may take it yet. */
+const CLOSING = 0xff;
+const GENERATION_SHIFT = 8;
+
+const SPACE_ID = 0;
+const CELLS = 1;
+const CHUNKS = 2;
+const CHUNK_NODES = 3;
+const DEATHS = 4;
+const SCOPES = 5;
+const CELLS_AT = LINE_WORDS;
+const CHUNK_OWNER = 0;
+const CHUNK_NEWS = 1;
+const CHUNK_CONTROL_WORDS = LINE_WORDS;
+
+export interface SpaceShape {
+  /** Objects that exist at once. */
+  readonly cells: number;
+  /** Nodes are handed to threads in chunks; the product is the most that wait or hold at once. */
+  readonly chunks: number;
+  /** Nodes per chunk, at most 32: they share a word of NEWS. */
+  readonly chunkNodes: number;
+  /** Contexts that exist at once; none by default. */
+  readonly scopes?: number;
+}
+
+/** 16,384 objects, 32,768 parties and 8192 contexts: 9.3 MiB, of which the system hands out only what is touched. */
+export const SPACE_SHAPE: SpaceShape = { cells: 16_384, chunks: 1024, chunkNodes: 32, scopes: 8192 };
+
+const SPINS = 100;
+/** So many times longer, about 50 µs, looks a thread to which that has paid. */
+const LONG_LOOK_FACTOR = 50;
+/** The trial of a long look costs less than a tenth of so many sleeps. */
+const SLEEPS_PER_TRIAL = 64;
+
+/** How one thread sees a space; for tests that play several threads. */
+export interface SpaceView {
+  readonly spins?: number;
+  readonly mayBlock?: boolean;
+  readonly now?: () => number;
+  readonly heap?: SharedHeap;
+}
+
+/** One thread's view of a space. */
+export class SyncSpace {
+  readonly words: Int32Array;
+  readonly threads: ThreadTable;
+  /** The thread whose view this is, in `threads`. */
+  readonly thread: number;
+  readonly cells: number;
+  readonly chunks: number;
+  readonly chunkNodes: number;
+  readonly scopes: number;
+  /** Nodes of this thread that are not in use. */
+  readonly #free: number[] = [];
+  /** Nodes that it has given up while others could still see them; free as soon as their state says so. */
+  #leaving: number[] = [];
+  readonly #ownChunks: number[] = [];
+  #cellHint = 0;
+  /** How many locks this thread holds, in whatever form: a task that holds one must not run others meanwhile. */
+  locksHeld = 0;
+  /** Locks for which flows of this thread's event loop wait, and how many of each: a wait that blocks the thread behind them would never end. */
+  readonly asyncLockWaits: Map<number, number> = new Map();
+  /** Whom this thread wakes once it has released a lock: the lock's cell, the thread and the node in turn (monitor.ts). */
+  readonly wakesHeldBack: number[] = [];
+  /** How often a thread looks whether it was served before it sleeps: 100 looks are about a microsecond, a short critical section. */
+  readonly spins: number;
+  /** How often it looks now, and how many waits have ended in sleep since it last looked longer. */
+  #looks: number;
+  #sleeps = 0;
+  /** Whether this thread may block: not the main thread. */
+  readonly mayBlock: boolean;
+  /** Milliseconds, for time limits. */
+  readonly now: () => number;
+  readonly #heap: SharedHeap | undefined;
+  /** Nodes of this thread that are groups (group.ts) and not in use: a group's node never becomes anything else. */
+  readonly #groups: number[] = [];
+  #ticket = 0;
+
+  constructor(buffer: SharedArrayBuffer, threads: ThreadTable, thread: number, view: SpaceView = {}) {
+    this.spins = view.spins ?? SPINS;
+    this.#looks = this.spins;
+    this.mayBlock = view.mayBlock ?? !isMainThread;
+    this.now = view.now ?? (() => performance.now());
+    this.#heap = view.heap;
+    this.words = new Int32Array(buffer);
+    this.threads = threads;
+    this.thread = thread;
+    this.cells = this.words[CELLS] as number;
+    this.chunks = this.words[CHUNKS] as number;
+    this.chunkNodes = this.words[CHUNK_NODES] as number;
+    this.scopes = this.words[SCOPES] as number;
+  }
+
+  /** Memory for a space; `id` tells it apart from those of other processes. */
+  static allocate(shape: SpaceShape, id: number): SharedArrayBuffer {
+    invariant(shape.chunkNodes <= 32, "the nodes of a chunk share a word of bits");
+    const { scopes = 0 } = shape;
+    const chunkWords = CHUNK_CONTROL_WORDS + shape.chunkNodes * NODE_WORDS;
+    const totalWords = CELLS_AT + shape.cells * CELL_WORDS + shape.chunks * chunkWords + scopes * SCOPE_WORDS;
+    const buffer = new SharedArrayBuffer(totalWords * Int32Array.BYTES_PER_ELEMENT);
+    const words = new Int32Array(buffer);
+    words[SPACE_ID] = id;
+    words[CELLS] = shape.cells;
+    words[CHUNKS] = shape.chunks;
+    words[CHUNK_NODES] = shape.chunkNodes;
+    words[SCOPES] = scopes;
+    return buffer;
+  }
+
+  /** Tells spaces of different processes apart. */
+  get id(): number {
+    return this.words[SPACE_ID] as number;
+  }
+
+  /** The memory of values that are handed over. */
+  get heap(): SharedHeap {
+    invariant(this.#heap !== undefined, "a space whose objects carry values has a heap");
+    return this.#heap;
+  }
+
+  /** Gives what a dead thread had of the heap to others. */
+  releaseHeap(dead: number): void {
+    this.#heap?.releaseThread(dead);
+  }
+
+  // ── cells ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Takes a free cell into use, all words but its first 0, and returns its word index. Throws `ERR_SYNC_SPACE_FULL`. */
+  takeCell(kind: number): number {
+    // From behind the last one on: a cell that was just given up is taken last, so that late users of it are found out.
+    for (let step = 0; step < this.cells; step += 1) {
+      const cell = this.cellAt((this.#cellHint + step) % this.cells);
+      const seen = Atomics.load(this.words, cell + CELL_KIND);
+      if ((seen & KIND_MASK) !== 0) continue;
+      const taken = ((seen >>> GENERATION_SHIFT) + 1) << GENERATION_SHIFT;
+      if (Atomics.compareExchange(this.words, cell + CELL_KIND, seen, taken | kind) !== seen) continue;
+      this.#cellHint = (this.#cellHint + step + 1) % this.cells;
+      Atomics.store(this.words, cell + CELL_STATE, 0);
+      return cell;
+    }
+    throw syncError("ERR_SYNC_SPACE_FULL", `all ${this.cells} places for shared objects are taken`);
+  }
+
+  /** Turns late users of a cell away; returns what `reopenCell` takes. */
+  closeCell(cell: number): number {
+    const kind = Atomics.load(this.words, cell + CELL_KIND);
+    Atomics.store(this.words, cell + CELL_KIND, kind | CLOSING);
+    return kind;
+  }
+
+  /** It is in use after all. */
+  reopenCell(cell: number, kind: number): void {
+    Atomics.store(this.words, cell + CELL_KIND, kind);
+  }
+
+  /** Gives a closed cell back, which nobody uses any more. */
+  giveCell(cell: number): void {
+    for (let word = 1; word < CELL_WORDS; word += 1) Atomics.store(this.words, cell + word, 0);
+    Atomics.store(this.words, cell + CELL_STATE, CLOSED);
+    Atomics.store(this.words, cell + CELL_KIND, Atomics.load(this.words, cell + CELL_KIND) & ~KIND_MASK);
+  }
+
+  cellAt(index: number): number {
+    return CELLS_AT + index * CELL_WORDS;
+  }
+
+  /** What the cell is for; 0 when it is free. */
+  kindOf(cell: number): number {
+    return Atomics.load(this.words, cell + CELL_KIND) & KIND_MASK;
+  }
+
+  // ── nodes ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Takes a node of this thread into use and returns its word index. Throws `ERR_WAITERS_EXHAUSTED`. */
+  takeNode(): number {
+    if (this.#free.length === 0) this.#refill();
+    return this.#free.pop() as number;
+  }
+
+  /** Gives a node back that nobody else can see any more. */
+  giveNode(node: number): void {
+    Atomics.store(this.words, node + NODE_STATE, FREE);
+    this.#free.push(node);
+  }
+
+  /** Gives a node back that others may still see: it is used again once its state is FREE. */
+  leaveNode(node: number): void {
+    this.#leaving.push(node);
+  }
+
+  /** A node for a group. Throws `ERR_WAITERS_EXHAUSTED`. */
+  takeGroup(): number {
+    return this.#groups.pop() ?? this.takeNode();
+  }
+
+  /**
+   * How often to look before sleeping. Where another thread answers within the time of a sleep and a wake-up, which is tens of microseconds, it
+   * is faster to look on than to sleep; where none does, every look is wasted. So one wait in `SLEEPS_PER_TRIAL` looks long, and whether that
+   * paid decides for the next.
+   */
+  looksBeforeSleep(): number {
+    if (this.#sleeps < SLEEPS_PER_TRIAL || this.spins === 0) return this.#looks;
+    this.#sleeps = 0;
+    return this.spins * LONG_LOOK_FACTOR;
+  }
+
+  /** What came of it: served after so many looks, or not (and then the thread sleeps). */
+  hasLooked(looks: number, isServed: boolean): void {
+    if (!isServed) {
+      this.#sleeps += 1;
+      this.#looks = this.spins;
+    } else if (looks > this.spins) this.#looks = this.spins * LONG_LOOK_FACTOR;
+  }
+
+  /** A number below 0 for a group, another one than for the 2³¹ before it. */
+  nextTicket(): number {
+    this.#ticket = this.#ticket === -(2 ** 31) ? -1 : this.#ticket - 1;
+    return this.#ticket;
+  }
+
+  giveGroup(node: number): void {
+    Atomics.store(this.words, node + NODE_STATE, FREE);
+    this.#groups.push(node);
+  }
+
+  /** How much this thread holds of the object in `cell`. */
+  ownHeld(cell: number): number {
+    let held = 0;
+    for (const chunk of this.#ownChunks) {
+      for (let index = 0; index < this.chunkNodes; index += 1) {
+        const node = this.nodeAt(chunk, index);
+        const isHeld = Atomics.load(this.words, node + NODE_STATE) === HELD && this.words[node + NODE_CELL] === cell;
+        if (isHeld) held += this.words[node + NODE_NEED] as number;
+      }
+    }
+    return held;
+  }
+
+  #refill(): void {
+    const leaving: number[] = [];
+    for (const node of this.#leaving) {
+      if (Atomics.load(this.words, node + NODE_STATE) === FREE) this.#free.push(node);
+      else leaving.push(node);
+    }
+    this.#leaving = leaving;
+    if (this.#free.length === 0) this.#claimChunk();
+  }
+
+  #claimChunk(): void {
+    for (let chunk = 0; chunk < this.chunks; chunk += 1) {
+      const owner = this.#chunkAt(chunk) + CHUNK_OWNER;
+      if (Atomics.load(this.words, owner) !== 0) continue;
+      if (Atomics.compareExchange(this.words, owner, 0, this.thread + 1) !== 0) continue;
+      this.#ownChunks.push(chunk);
+      for (let index = this.chunkNodes - 1; index >= 0; index -= 1) this.#free.push(this.nodeAt(chunk, index));
+      return;
+    }
+    const most = this.chunks * this.chunkNodes;
+    throw syncError("ERR_WAITERS_EXHAUSTED", `${most} parties wait for or hold shared objects at once`);
+  }
+
+  #chunkAt(chunk: number): number {
+    return CELLS_AT + this.cells * CELL_WORDS + chunk * (CHUNK_CONTROL_WORDS + this.chunkNodes * NODE_WORDS);
+  }
+
+  nodeAt(chunk: number, index: number): number {
+    return this.#chunkAt(chunk) + CHUNK_CONTROL_WORDS + index * NODE_WORDS;
+  }
+
+  /** A number below 2¹⁶ for a node, 1 at least: what fits into a state word. */
+  nodeNumber(node: number): number {
+    return this.chunkOf(node) * this.chunkNodes + this.#indexOf(node) + 1;
+  }
+
+  nodeOfNumber(number: number): number {
+    return this.nodeAt(Math.floor((number - 1) / this.chunkNodes), (number - 1) % this.chunkNodes);
+  }
+
+  chunkOf(node: number): number {
+    return Math.floor((node - this.#chunkAt(0)) / (CHUNK_CONTROL_WORDS + this.chunkNodes * NODE_WORDS));
+  }
+
+  #indexOf(node: number): number {
+    return (node - this.nodeAt(this.chunkOf(node), 0)) / NODE_WORDS;
+  }
+
+  /** The thread that a chunk belongs to; -1 when it belongs to nobody. */
+  chunkOwner(chunk: number): number {
+    return Atomics.load(this.words, this.#chunkAt(chunk) + CHUNK_OWNER) - 1;
+  }
+
+  /** Gives the chunk of a dead thread back; its nodes are free. */
+  giveChunk(chunk: number): void {
+    for (let index = 0; index < this.chunkNodes; index += 1) {
+      Atomics.store(this.words, this.nodeAt(chunk, index) + NODE_STATE, FREE);
+    }
+    Atomics.store(this.words, this.#chunkAt(chunk) + CHUNK_NEWS, 0);
+    Atomics.store(this.words, this.#chunkAt(chunk) + CHUNK_OWNER, 0);
+  }
+
+  /** Tells the owner's event loop to look at a node; wake it afterwards. */
+  announce(node: number): void {
+    Atomics.or(this.words, this.#chunkAt(this.chunkOf(node)) + CHUNK_NEWS, 1 << this.#indexOf(node));
+  }
+
+  /** Puts the nodes of this thread that were announced into `nodes`. */
+  takeNews(nodes: number[]): void {
+    for (const chunk of this.#ownChunks) {
+      const word = this.#chunkAt(chunk) + CHUNK_NEWS;
+      if (Atomics.load(this.words, word) === 0) continue;
+      const news = Atomics.exchange(this.words, word, 0);
+      for (let index = 0; index < this.chunkNodes; index += 1) {
+        if ((news & (1 << index)) !== 0) nodes.push(this.nodeAt(chunk, index));
+      }
+    }
+  }
+
+  // ── scopes ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  scopeAt(index: number): number {
+    return this.#chunkAt(this.chunks) + index * SCOPE_WORDS;
+  }
+
+  /** Where this thread looks for a free scope first; the one that was given up last is taken last. */
+  scopeHint = 0;
+
+  // ── deaths ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** How many threads were buried; who waits looks after its object again when it changes. */
+  deaths(): number {
+    return Atomics.load(this.words, DEATHS);
+  }
+
+  countDeath(): void {
+    Atomics.add(this.words, DEATHS, 1);
+  }
+}

@@ -1,0 +1,157 @@
+/**
+ * The threads of one process that may wait for each other: a table in shared memory with an entry per thread.
+ *
+ * Memory, in 32-bit words; entry `id` begins at word `id × ENTRY_WORDS`:
+ *
+ *   +0    STATE  FREE, or TAKEN by compare-and-swap by whoever reserves the entry; back to FREE by the same party, after the
+ *                thread is gone. DEAD from the end of its thread until nothing refers to it any more (burial.ts). Starts at FREE.
+ *   +1    NODE_THREAD  the thread's number in node:worker_threads, -1 where it isn't known; written with STATE
+ *   +32   PARK   AWAKE, SYNC, ASYNC or NOTIFIED (parker.ts); written by the thread itself and by those who wake it.
+ *   +64   BELL   0 or 1, what an event loop waits on with Atomics.waitAsync (parker.ts).
+ *
+ * PARK and BELL are separate words because V8 keeps sync and async waiters of one address in one queue: a notification
+ * meant for the one could go to the other, whose event loop may be blocked.
+ */
+import { getEnvironmentData, setEnvironmentData, threadId } from "node:worker_threads";
+import { invariant } from "@millrace/base";
+import { LINE_WORDS } from "@millrace/shared-memory";
+import { syncError } from "../errors.ts";
+
+const FREE = 0;
+const TAKEN = 1;
+const DEAD = 2;
+
+const STATE = 0;
+const NODE_THREAD = 1;
+const PARK = LINE_WORDS;
+const BELL: number = 2 * LINE_WORDS;
+const ENTRY_WORDS: number = 3 * LINE_WORDS;
+
+/** Threads in one table: far more than the cores of any machine that we know of, in 96 KiB. */
+export const THREADS_MAX = 256;
+
+export function parkWord(id: number): number {
+  return id * ENTRY_WORDS + PARK;
+}
+
+export function bellWord(id: number): number {
+  return id * ENTRY_WORDS + BELL;
+}
+
+const NOBODY = -1;
+let own = NOBODY;
+let isOwnAdopted = false;
+
+/** The number of the calling thread in `ThreadTable.current()`, the same for its whole life: what owns locks and what is woken by name. */
+export function ownThread(): number {
+  if (own === NOBODY) {
+    own = ThreadTable.current().reserve(threadId);
+  }
+  return own;
+}
+
+/** Makes `id`, reserved by whoever started this thread, the calling thread's number. Before anything asks for `ownThread`. */
+export function adoptThread(id: number): void {
+  invariant(own === NOBODY || own === id, "a thread has one number");
+  own = id;
+  isOwnAdopted = true;
+  Atomics.store(ThreadTable.current().words, id * ENTRY_WORDS + NODE_THREAD, threadId);
+}
+
+/** Whether whoever started this thread has reserved its number, and gives it back. */
+export function isAdopted(): boolean {
+  return isOwnAdopted;
+}
+
+/** Under this name a thread's table is handed on to the threads that it starts. */
+const ENVIRONMENT_KEY = "millrace.threads";
+let current: ThreadTable | undefined;
+
+/** A table of threads; every thread makes its own object over the same words. */
+export class ThreadTable {
+  readonly words: Int32Array;
+  readonly #threadsMax: number;
+
+  constructor(buffer: SharedArrayBuffer) {
+    this.words = new Int32Array(buffer);
+    this.#threadsMax = this.words.length / ENTRY_WORDS;
+    invariant(Number.isInteger(this.#threadsMax), "a thread table has whole entries");
+  }
+
+  /** Memory for a table. */
+  static allocate(threadsMax: number = THREADS_MAX): SharedArrayBuffer {
+    return new SharedArrayBuffer(threadsMax * ENTRY_WORDS * Int32Array.BYTES_PER_ELEMENT);
+  }
+
+  /** The table that this thread shares with the threads that it starts from now on, and with the one that started it if that
+   * had a table by then. */
+  static current(): ThreadTable {
+    if (current === undefined) {
+      const inherited = getEnvironmentData(ENVIRONMENT_KEY);
+      const buffer = inherited instanceof SharedArrayBuffer ? inherited : ThreadTable.allocate();
+      setEnvironmentData(ENVIRONMENT_KEY, buffer);
+      current = new ThreadTable(buffer);
+    }
+    return current;
+  }
+
+  get buffer(): SharedArrayBuffer {
+    return this.words.buffer as SharedArrayBuffer;
+  }
+
+  /** Takes a free entry for a thread, one's own or one that is about to start, and returns its id. `nodeThread` is the thread's
+   * `threadId` in node:worker_threads where it is known. */
+  reserve(nodeThread: number = NOBODY): number {
+    for (let id = 0; id < this.#threadsMax; id += 1) {
+      if (Atomics.compareExchange(this.words, id * ENTRY_WORDS + STATE, FREE, TAKEN) !== FREE) continue;
+      Atomics.store(this.words, id * ENTRY_WORDS + NODE_THREAD, nodeThread);
+      return id;
+    }
+    throw syncError("ERR_THREADS_EXHAUSTED", `all ${this.#threadsMax} entries of the thread table are taken`);
+  }
+
+  get threadsMax(): number {
+    return this.#threadsMax;
+  }
+
+  /** Whether the thread has ended and may still be referred to. */
+  isDead(id: number): boolean {
+    return Atomics.load(this.words, id * ENTRY_WORDS + STATE) === DEAD;
+  }
+
+  /** Whether the entry is reserved, and its thread alive as far as anybody has said. */
+  isTaken(id: number): boolean {
+    return Atomics.load(this.words, id * ENTRY_WORDS + STATE) === TAKEN;
+  }
+
+  isInUse(id: number): boolean {
+    return Atomics.load(this.words, id * ENTRY_WORDS + STATE) !== FREE;
+  }
+
+  /** Says that the thread has ended; whoever says so buries it. */
+  markDead(id: number): void {
+    Atomics.store(this.words, id * ENTRY_WORDS + STATE, DEAD);
+  }
+
+  /** Nothing refers to the dead thread any more: its entry is as if it had just been reserved. */
+  renew(id: number): void {
+    Atomics.store(this.words, parkWord(id), 0);
+    Atomics.store(this.words, bellWord(id), 0);
+    Atomics.store(this.words, id * ENTRY_WORDS + NODE_THREAD, NOBODY);
+    Atomics.store(this.words, id * ENTRY_WORDS + STATE, TAKEN);
+  }
+
+  /** The thread's number in node:worker_threads; -1 where it isn't known. */
+  nodeThreadOf(id: number): number {
+    return Atomics.load(this.words, id * ENTRY_WORDS + NODE_THREAD);
+  }
+
+  /** Gives an entry back; only once its thread is gone, or waits for nothing any more. */
+  release(id: number): void {
+    Atomics.store(this.words, parkWord(id), 0);
+    Atomics.store(this.words, bellWord(id), 0);
+    // Before STATE: whoever reserves the entry next must not be taken for the thread that had it.
+    Atomics.store(this.words, id * ENTRY_WORDS + NODE_THREAD, NOBODY);
+    Atomics.store(this.words, id * ENTRY_WORDS + STATE, FREE);
+  }
+}

@@ -1,0 +1,90 @@
+/**
+ * A copy of the log while it is being written: complete up to what was durable when it began, checked batch by batch on the way.
+ *
+ * The copy is what a crash right after that moment would have left, so that opening it is an ordinary recovery.
+ */
+import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import { readCheckpoints, writeCheckpoint } from "../files/checkpoint.ts";
+import { journalError } from "../errors.ts";
+import { SEGMENT_HEADER_BYTES, segmentName } from "../files/format.ts";
+import { LogReader } from "../read/log-reader.ts";
+import { type Marks, writeMarks } from "../files/marks.ts";
+import { NodeStorage } from "../storage/node-storage.ts";
+import { readFully, type Storage, writeFully } from "../storage/storage.ts";
+
+export interface BackupSummary {
+  readonly directory: string;
+  readonly segments: number;
+  readonly bytes: number;
+  /** The first and the last sequence in the copy. */
+  readonly firstSequence: number;
+  readonly lastSequence: number;
+}
+
+/** Copied in one step. */
+const STEP_BYTES = 1 << 20;
+
+/** Copies the log up to `durableSequence` into `directory`, which must be empty or absent. */
+export function* backUp(
+  storage: Storage,
+  directory: string,
+  marks: Marks,
+  durableSequence: number,
+): Generator<void, BackupSummary> {
+  if (existsSync(directory) && readdirSync(directory).length > 0) {
+    throw journalError("ERR_JOURNAL_STORAGE", `${directory} is not empty: a backup goes into a directory of its own`, {
+      details: { directory },
+    });
+  }
+  // Before the log: a checkpoint never tells of more than was durable when it was made.
+  const checkpoints = readCheckpoints(storage, marks.logId);
+  mkdirSync(directory, { recursive: true });
+  const target = new NodeStorage(directory);
+  const reader = new LogReader(storage);
+  const ends = new Map<number, number>();
+  let copied = 0;
+  try {
+    reader.seek(marks.firstSequence);
+    let stepEnd = 0;
+    while (reader.next(durableSequence)) {
+      ends.set(reader.segment.segment, reader.end);
+      copied += reader.body.length;
+      if (copied < stepEnd) continue;
+      stepEnd = copied + STEP_BYTES;
+      yield;
+    }
+    const last = ends.size === 0 ? marks.firstSegment : Math.max(...ends.keys());
+    let bytes = 0;
+    for (let segment = marks.firstSegment; segment <= last; segment += 1) {
+      // A segment may hold nothing but its header: its only batch was written again into the next one.
+      const end = ends.get(segment) ?? SEGMENT_HEADER_BYTES;
+      bytes += end;
+      yield* copy(storage, target, segmentName(segment), end);
+    }
+    for (const checkpoint of checkpoints.toReversed()) writeCheckpoint(target, marks.logId, checkpoint);
+    writeMarks(target, { ...marks, durableSequence });
+    target.syncDirectory();
+    const { firstSequence } = marks;
+    return { directory, segments: last - marks.firstSegment + 1, bytes, firstSequence, lastSequence: durableSequence };
+  } finally {
+    reader.close();
+  }
+}
+
+function* copy(from: Storage, to: Storage, name: string, bytes: number): Generator<void, void> {
+  const source = from.open(name, "read");
+  const target = to.open(name, "create");
+  try {
+    const buffer = Buffer.alloc(Math.min(STEP_BYTES, bytes));
+    for (let done = 0; done < bytes;) {
+      const read = readFully(source, buffer, Math.min(buffer.length, bytes - done), done);
+      writeFully(target, [buffer.subarray(0, read)], done);
+      done += read;
+      yield;
+    }
+    target.sync();
+  } finally {
+    source.close();
+    target.close();
+  }
+}

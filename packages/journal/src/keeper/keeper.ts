@@ -1,0 +1,361 @@
+/**
+ * The keeper thread's loop: everything that the writer shouldn't wait for.
+ *
+ *   spares       the next segment, zero-filled or made from one that nobody needs any more; first of all the reserve
+ *   marks        what is durable, within 100 ms of the log going idle, otherwise once a second
+ *   commands     checkpoint, truncateBefore, backup: from the opener, one after the other, on a port that is polled
+ *   scrub        reads finished segments once, slowly: those that the opening judged by their headers, and those without an index
+ *
+ * It alone writes `marks` and the checkpoints and removes segments. It never touches the segment that is being written. Its death costs
+ * nothing but time: the next one goes on from what is on the disk.
+ */
+import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
+import { Parker, unpark } from "@millrace/atomics-sync";
+import { encode } from "@millrace/codec";
+import { backUp } from "./backup.ts";
+import { type Checkpoint, readCheckpoints, writeCheckpoint } from "../files/checkpoint.ts";
+import {
+  CLOSED,
+  COMMANDS,
+  IS_QUIET,
+  type JournalMemory,
+  POISONED,
+  SPARE_ERRNO,
+  SPARE_FAILED,
+  SPARE_PAGES,
+  SPARE_READY,
+  SPARE_STATE,
+  SPARE_WANTED,
+  STATE,
+} from "../memory/control.ts";
+import { storageError } from "../errors.ts";
+import { ALIGNMENT, segmentName } from "../files/format.ts";
+import { keyIndexName } from "../read/key-index.ts";
+import { type JournalLimits, reserveBytes } from "../files/limits.ts";
+import { type Marks, readMarks, writeMarks } from "../files/marks.ts";
+import { type DamageReport, scrubSegment } from "./scrub.ts";
+import { findSpare, makeReserve, makeSpare } from "../files/spare.ts";
+import { WriterStats } from "../memory/stats.ts";
+import { isDiskFull, type Storage } from "../storage/storage.ts";
+import { firstNeeded, giveUpSegments, segmentIds } from "./truncate.ts";
+
+/** What the opening found, for the keeper. */
+export interface KeeperStart {
+  readonly directory: string;
+  readonly logId: Buffer;
+  readonly firstSegment: number;
+  readonly firstSequence: number;
+  /** Names of segments whose bodies were not read. */
+  readonly unread: readonly string[];
+  readonly limits: JournalLimits;
+  /** Whether segments become spares instead of being deleted. */
+  readonly isReusing: boolean;
+  /** Without syncs nothing is durable, and `marks` must not say so. */
+  readonly isSynced: boolean;
+}
+
+export type KeeperCommand = { readonly id: number } & (
+  | { readonly kind: "checkpoint"; readonly bytes: Uint8Array; readonly from: number }
+  | { readonly kind: "truncate"; readonly before: number }
+  | { readonly kind: "backup"; readonly directory: string }
+);
+
+export type KeeperReply =
+  | { readonly id: number; readonly result: unknown }
+  | { readonly id: number; readonly error: Uint8Array }
+  | { readonly damage: DamageReport }
+  | { readonly scrubbed: string };
+
+/** Longest sleep without a look around. */
+const PARK_MS = 1000;
+/** How long the log must be idle before `marks` catches up, and how often it does while the log is busy. */
+const IDLE_MS = 100;
+const MARKS_MS = 1000;
+/** Pause before another try to make a spare on a full disk. */
+const RETRY_MS = 250;
+/** A step of the scrub, of about a MiB, is followed by a pause at least this long and so many times as long as the step: it shall not
+ * be felt. */
+const SCRUB_PAUSE_MS = 10;
+const SCRUB_PAUSE_PART = 9;
+
+interface Task {
+  readonly id: number;
+  readonly steps: Generator<void, unknown>;
+}
+
+export class Keeper {
+  readonly #storage: Storage;
+  readonly #memory: JournalMemory;
+  readonly #start: KeeperStart;
+  readonly #port: MessagePort;
+  readonly #nowMs: () => number;
+  readonly #control: Int32Array;
+  readonly #threads: Int32Array;
+  readonly #parker: Parker;
+  readonly #stats: WriterStats;
+  #marks: Marks;
+  /** Whether they are on disk, or there is nothing to lose. Those of an earlier process may only be in the page cache, even after a sync
+   * that succeeds (an earlier one may have failed); then the other page is still needed. Their name is sure: an opening syncs the directory. */
+  #areMarksSure: boolean;
+  #marksAt = 0;
+  /** What was durable when the keeper last looked, and when that was. */
+  #seen = -1;
+  #seenAt = 0;
+  #retryAt = 0;
+  #commandsSeen = 0;
+  /** The generation of the checkpoint that is surely on disk; likewise. */
+  #sureCheckpoint = 0;
+  #task: Task | undefined;
+  #scrub: Generator<void, void> | undefined;
+  readonly #scrubbed = new Set<string>();
+  #scrubbedUpTo = 0;
+  #scrubAt = 0;
+
+  constructor(
+    storage: Storage,
+    memory: JournalMemory,
+    start: KeeperStart,
+    port: MessagePort,
+    nowMs: () => number = () => performance.now(),
+  ) {
+    this.#nowMs = nowMs;
+    this.#storage = storage;
+    this.#memory = memory;
+    this.#start = start;
+    this.#port = port;
+    this.#control = new Int32Array(memory.control);
+    this.#threads = new Int32Array(memory.threads);
+    this.#parker = new Parker(this.#threads, memory.keeperThread);
+    this.#stats = new WriterStats(memory.stats);
+    const found = readMarks(storage);
+    const { logId, firstSegment, firstSequence } = start;
+    this.#areMarksSure = found === undefined || !found.logId.equals(logId);
+    this.#marks =
+      found !== undefined && found.logId.equals(logId)
+        ? found
+        : { logId, generation: found?.generation ?? 0, durableSequence: 0, firstSegment, firstSequence };
+  }
+
+  /** Runs until the journal is closed or poisoned. Throws when `marks` can't be written any more: nothing is certain then. */
+  run(): void {
+    while (!this.#isOver()) {
+      const sleepMs = this.turn();
+      if (sleepMs > 0) this.#sleep(sleepMs);
+    }
+  }
+
+  /** Does a little of everything that is due; returns for how long there is nothing to do. For `run`, and for tests on one thread. */
+  turn(): number {
+    this.#serveSpare();
+    const isBusy = this.#stepCommand();
+    const marksInMs = this.#writeMarks();
+    const scrubInMs = this.#stepScrub();
+    return isBusy ? 0 : Math.max(1, Math.min(marksInMs, scrubInMs, this.#retryInMs()));
+  }
+
+  #isOver(): boolean {
+    const state = Atomics.load(this.#control, STATE);
+    return state === CLOSED || state === POISONED;
+  }
+
+  // ── spares ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #serveSpare(): void {
+    const state = Atomics.load(this.#control, SPARE_STATE);
+    if (state !== SPARE_WANTED && !(state === SPARE_FAILED && this.#nowMs() >= this.#retryAt)) return;
+    const pages = Atomics.load(this.#control, SPARE_PAGES);
+    let outcome = SPARE_READY;
+    try {
+      this.#makeSpare(pages * ALIGNMENT);
+    } catch (thrown) {
+      Atomics.store(this.#control, SPARE_ERRNO, Math.abs((thrown as { errno?: number }).errno ?? 0));
+      outcome = SPARE_FAILED;
+      this.#retryAt = this.#nowMs() + RETRY_MS;
+    }
+    // The writer may have asked for another size meanwhile; then the next turn makes that one.
+    if (Atomics.load(this.#control, SPARE_PAGES) !== pages) return;
+    Atomics.compareExchange(this.#control, SPARE_STATE, state, outcome);
+    if (outcome !== state) unpark(this.#threads, this.#memory.writerThread);
+  }
+
+  /** The reserve comes first: on a full disk it is worth more than the next segment. */
+  #makeSpare(bytes: number): void {
+    const { limits } = this.#start;
+    makeReserve(this.#storage, reserveBytes(limits));
+    if (findSpare(this.#storage, bytes, limits.segmentBytesMax) === undefined) makeSpare(this.#storage, bytes);
+  }
+
+  #retryInMs(): number {
+    return Atomics.load(this.#control, SPARE_STATE) === SPARE_FAILED ? this.#retryAt - this.#nowMs() : PARK_MS;
+  }
+
+  // ── marks ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Writes `marks` when it is time; how long until it will be. */
+  #writeMarks(): number {
+    const durable = this.#start.isSynced ? this.#stats.get("durableSequence") : 0;
+    const now = this.#nowMs();
+    if (durable === this.#marks.durableSequence) return PARK_MS;
+    if (durable !== this.#seen) {
+      this.#seen = durable;
+      this.#seenAt = now;
+    }
+    const dueAt = Math.min(this.#seenAt + IDLE_MS, this.#marksAt + MARKS_MS);
+    if (now < dueAt) return dueAt - now;
+    this.#marksAt = now;
+    try {
+      this.#store({ durableSequence: durable });
+    } catch (thrown) {
+      // Only where `marks` doesn't exist yet: afterwards it is written in place. Without it an opening reads everything.
+      if (!isDiskFull(thrown)) throw thrown;
+    }
+    return MARKS_MS;
+  }
+
+  #store(change: Partial<Marks>): void {
+    // The same bytes in the same place: no power cut can tear them.
+    if (!this.#areMarksSure) writeMarks(this.#storage, this.#marks);
+    const next = { ...this.#marks, ...change, generation: this.#marks.generation + 1 };
+    writeMarks(this.#storage, next);
+    this.#marks = next;
+    this.#areMarksSure = true;
+  }
+
+  // ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** One step of the command at hand; whether there is more to do. */
+  #stepCommand(): boolean {
+    if (this.#task === undefined) {
+      this.#commandsSeen = Atomics.load(this.#control, COMMANDS);
+      const received = receiveMessageOnPort(this.#port) as { message: KeeperCommand } | undefined;
+      if (received === undefined) return false;
+      this.#task = { id: received.message.id, steps: this.#stepsOf(received.message) };
+    }
+    const { id, steps } = this.#task;
+    try {
+      const step = steps.next();
+      if (step.done !== true) return true;
+      this.#reply({ id, result: step.value });
+    } catch (thrown) {
+      this.#reply({ id, error: Uint8Array.from(encode(storageError(this.#start.directory, thrown))) });
+    }
+    this.#task = undefined;
+    return true;
+  }
+
+  #reply(reply: KeeperReply): void {
+    this.#port.postMessage(reply);
+  }
+
+  #stepsOf(command: KeeperCommand): Generator<void, unknown> {
+    switch (command.kind) {
+      case "checkpoint":
+        return this.#checkpoint(command.bytes, command.from);
+      case "truncate":
+        return this.#truncate(command.before);
+      default:
+        return backUp(this.#storage, command.directory, this.#marks, this.#stats.get("durableSequence"));
+    }
+  }
+
+  *#checkpoint(bytes: Uint8Array, from: number): Generator<void, void> {
+    const { logId } = this.#start;
+    const [newest] = readCheckpoints(this.#storage, logId);
+    if (newest !== undefined && newest.generation !== this.#sureCheckpoint)
+      writeCheckpoint(this.#storage, logId, newest);
+    const checkpoint: Checkpoint = {
+      generation: (newest?.generation ?? 0) + 1,
+      from,
+      timeMs: Date.now(),
+      bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
+    };
+    writeCheckpoint(this.#storage, logId, checkpoint);
+    this.#sureCheckpoint = checkpoint.generation;
+    yield;
+  }
+
+  /** Returns the first sequence that is kept. */
+  *#truncate(before: number): Generator<void, number> {
+    const { logId, limits, isReusing } = this.#start;
+    const checkpoints = readCheckpoints(this.#storage, logId);
+    const bound = Math.min(before, ...checkpoints.map(({ from }) => from));
+    const first = firstNeeded(this.#storage, this.#marks.firstSegment, bound);
+    const { firstSegment, firstSequence } = this.#marks;
+    const kept =
+      first !== undefined && first.segment > firstSegment
+        ? { firstSegment: first.segment, firstSequence: first.baseSequence }
+        : { firstSegment, firstSequence };
+    // Nothing to give up; but an earlier keeper may have died in the midst of it.
+    const isClean = segmentIds(this.#storage).every((id) => id >= kept.firstSegment);
+    if (isClean || before < kept.firstSequence) return kept.firstSequence;
+    // On both pages before anything is removed: then not even a lost page makes the removed segments look missing.
+    this.#store(kept);
+    this.#store(kept);
+    yield;
+    const wanted = Atomics.load(this.#control, SPARE_PAGES) * ALIGNMENT;
+    const reuse = { isReusing, wanted, most: limits.segmentBytesMax, reserve: reserveBytes(limits) };
+    yield* giveUpSegments(this.#storage, kept.firstSegment, reuse);
+    return kept.firstSequence;
+  }
+
+  // ── scrub ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** A step of the scrub when it is time; how long until the next. */
+  #stepScrub(): number {
+    const startedAt = this.#nowMs();
+    if (startedAt < this.#scrubAt) return this.#scrubAt - startedAt;
+    this.#scrub ??= this.#nextScrub();
+    if (this.#scrub === undefined) return PARK_MS;
+    try {
+      if (this.#scrub.next().done === true) this.#scrub = undefined;
+    } catch (thrown) {
+      // A disk that can't be read, or has no room for an index, says so when it matters.
+      if ((thrown as NodeJS.ErrnoException).syscall === undefined) throw thrown;
+      this.#scrub = undefined;
+    }
+    const tookMs = this.#nowMs() - startedAt;
+    const pauseMs = Math.max(SCRUB_PAUSE_MS, tookMs * SCRUB_PAUSE_PART);
+    this.#scrubAt = startedAt + tookMs + pauseMs;
+    return pauseMs;
+  }
+
+  /** The next finished segment that wants to be read; asked only when the writer has begun another one. */
+  #nextScrub(): Generator<void, void> | undefined {
+    const segment = this.#stats.get("segment");
+    if (segment === this.#scrubbedUpTo) return undefined;
+    for (const id of segmentIds(this.#storage)) {
+      const name = segmentName(id);
+      if (id >= segment || this.#scrubbed.has(name) || id < this.#marks.firstSegment) continue;
+      this.#scrubbed.add(name);
+      if (this.#start.unread.includes(name) || !this.#storage.list().includes(keyIndexName(id)))
+        return this.#scrubOne(name);
+    }
+    this.#scrubbedUpTo = segment;
+    return undefined;
+  }
+
+  *#scrubOne(name: string): Generator<void, void> {
+    const damage = yield* scrubSegment(this.#storage, name);
+    this.#reply(damage === undefined ? { scrubbed: name } : { damage });
+  }
+
+  // ── sleeping ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #sleep(ms: number): void {
+    const isBehind = this.#start.isSynced && this.#stats.get("durableSequence") !== this.#marks.durableSequence;
+    if (!isBehind) Atomics.store(this.#control, IS_QUIET, 1);
+    this.#parker.prepare();
+    if (this.#hasWork(isBehind)) this.#parker.cancel();
+    else this.#parker.wait(ms);
+    Atomics.store(this.#control, IS_QUIET, 0);
+  }
+
+  #hasWork(wasBehind: boolean): boolean {
+    return (
+      this.#isOver() ||
+      Atomics.load(this.#control, SPARE_STATE) === SPARE_WANTED ||
+      Atomics.load(this.#control, COMMANDS) !== this.#commandsSeen ||
+      (!wasBehind && this.#start.isSynced && this.#stats.get("durableSequence") !== this.#marks.durableSequence)
+    );
+  }
+}

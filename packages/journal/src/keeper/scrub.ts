@@ -1,0 +1,61 @@
+/** Reads a segment whole, in steps, and compares it with what its successor says about it. */
+import { segmentName, segmentOfName } from "../files/format.ts";
+import { IndexFile, keyIndexName, SegmentPlaces, writeKeyIndex } from "../read/key-index.ts";
+import { readHeader } from "../read/scan.ts";
+import { SegmentReader } from "../read/segment-reader.ts";
+import type { Storage } from "../storage/storage.ts";
+
+/** Acknowledged data that can't be read any more. */
+export interface DamageReport {
+  readonly file: string;
+  readonly offset: number;
+  readonly reason: string;
+  readonly firstSequence: number;
+  readonly lastSequence: number;
+}
+
+/** Read in one step. */
+const STEP_BYTES = 1 << 20;
+
+/**
+ * The first damage in a segment that has a successor; undefined when it is sound, or was given up meanwhile. A sound one gets its index
+ * on the way.
+ */
+export function* scrubSegment(storage: Storage, name: string): Generator<void, DamageReport | undefined> {
+  if (!storage.list().includes(name)) return undefined;
+  const header = readHeader(storage, name);
+  const successor = readHeader(storage, segmentName((segmentOfName(name) as number) + 1));
+  if (header === undefined || successor === undefined) return undefined;
+  const end = successor.previous;
+  const reader = new SegmentReader(storage.open(name, "read"), header);
+  const places = new SegmentPlaces(header);
+  try {
+    let stepEnd = STEP_BYTES;
+    while (reader.position.offset < end.endOffset) {
+      if (!reader.next()) break;
+      places.add(reader);
+      if (reader.position.offset < stepEnd) continue;
+      stepEnd = reader.position.offset + STEP_BYTES;
+      yield;
+    }
+    const { offset, nextSequence, chain } = reader.position;
+    if (offset === end.endOffset && nextSequence === end.lastSequence + 1 && chain === end.chain) {
+      if (IndexFile.open(storage, header) !== undefined) return undefined;
+      try {
+        writeKeyIndex(storage, header, places);
+      } finally {
+        // It may have been given up under our hands: then nobody would remove its index any more.
+        const names = storage.list();
+        const index = keyIndexName(header.segment);
+        if (!names.includes(name) && names.includes(index)) storage.remove(index);
+      }
+      return undefined;
+    }
+    // It may have become a spare under our hands.
+    if (!storage.list().includes(name)) return undefined;
+    const { reason } = reader;
+    return { file: name, offset, reason, firstSequence: nextSequence, lastSequence: end.lastSequence };
+  } finally {
+    reader.close();
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * Giving up the front of the log: whole segments, oldest first.
+ *
+ * What each step promises if the power goes right after it: `marks` names the new first segment (the caller's work): the segments before
+ * it don't belong to the log, wherever they are. One is removed or becomes a spare: nothing of the log has changed.
+ */
+import { ALIGNMENT, segmentName, segmentOfName } from "../files/format.ts";
+import { keyIndexName } from "../read/key-index.ts";
+import { readHeader } from "../read/scan.ts";
+import { findReserve, listSpares, reusedReserveName, reusedSpareName } from "../files/spare.ts";
+import type { Storage } from "../storage/storage.ts";
+
+/** Used segments that wait to be used again. More would only hold space that others may want. */
+const REUSED_MAX = 2;
+
+/** The segment from `first` on that holds `sequence`, or begins right after it; never the last one's successor. */
+export function firstNeeded(
+  storage: Storage,
+  first: number,
+  sequence: number,
+): { readonly segment: number; readonly baseSequence: number } | undefined {
+  let found: { segment: number; baseSequence: number } | undefined;
+  for (const id of segmentIds(storage)) {
+    if (id < first) continue;
+    const header = readHeader(storage, segmentName(id));
+    if (header === undefined || (found !== undefined && header.baseSequence > sequence)) break;
+    found = { segment: id, baseSequence: header.baseSequence };
+  }
+  return found;
+}
+
+/** What becomes of segments that are given up: bytes of a useful spare, at least and at most, and of a useful reserve. */
+export interface Reuse {
+  readonly isReusing: boolean;
+  readonly wanted: number;
+  readonly most: number;
+  readonly reserve: number;
+}
+
+/** Removes the segments before `first`, or makes spares of them; where the reserve was used up, first of all another one. */
+export function* giveUpSegments(storage: Storage, first: number, reuse: Reuse): Generator<void, void> {
+  for (const id of segmentIds(storage)) {
+    if (id >= first) break;
+    const name = segmentName(id);
+    if (storage.list().includes(keyIndexName(id))) storage.remove(keyIndexName(id));
+    const bytes = sizeOf(storage, name);
+    const next = nextLife(storage, id, bytes, reuse);
+    if (next === undefined) storage.remove(name);
+    else {
+      if (next.bytes < bytes) shorten(storage, name, next.bytes);
+      storage.rename(name, next.name);
+    }
+    yield;
+  }
+  storage.syncDirectory();
+}
+
+/** What a segment that is given up is of use for, and how much of it; undefined when it isn't. */
+function nextLife(
+  storage: Storage,
+  id: number,
+  bytes: number,
+  { isReusing, wanted, most, reserve }: Reuse,
+): { readonly name: string; readonly bytes: number } | undefined {
+  if (!isReusing || bytes % ALIGNMENT !== 0 || bytes > most) return undefined;
+  if (bytes >= reserve && findReserve(storage) === undefined)
+    return { name: reusedReserveName(reserve, id), bytes: reserve };
+  const reused = listSpares(storage).filter(({ isReused }) => isReused).length;
+  return bytes >= wanted && reused < REUSED_MAX ? { name: reusedSpareName(bytes, id), bytes } : undefined;
+}
+
+/** Its segment doesn't belong to the log any more: a crash in between changes nothing. */
+function shorten(storage: Storage, name: string, bytes: number): void {
+  const file = storage.open(name, "write");
+  try {
+    file.truncate(bytes);
+    file.sync();
+  } finally {
+    file.close();
+  }
+}
+
+export function segmentIds(storage: Storage): number[] {
+  return storage
+    .list()
+    .map(segmentOfName)
+    .filter((id) => id !== undefined)
+    .toSorted((left, right) => left - right);
+}
+
+function sizeOf(storage: Storage, name: string): number {
+  const file = storage.open(name, "read");
+  try {
+    return file.size();
+  } finally {
+    file.close();
+  }
+}

@@ -1,0 +1,547 @@
+/**
+ * The journal as the opener sees it: open a directory, append records that are durable when the promise resolves, read them back.
+ */
+import { Worker } from "node:worker_threads";
+import { type MillraceError, messageOf, workerUrl } from "@millrace/base";
+import { decode } from "@millrace/codec";
+import { Reactor, ThreadTable, unpark, unparkAgain } from "@millrace/atomics-sync";
+import { Histogram, type HistogramSummary } from "@millrace/metrics";
+import { allocate, stateRing } from "./allocate.ts";
+import { Appends, type AppendWaiter } from "./appends.ts";
+import type { BackupSummary } from "../keeper/backup.ts";
+import type { Checkpoint } from "../files/checkpoint.ts";
+import {
+  CLOSED,
+  CLOSING,
+  ERRNO,
+  type JournalMemory,
+  NO_THREAD,
+  OPEN,
+  POISONED,
+  producerWord,
+  SPACE,
+  SPACE_FULL,
+  STATE,
+  STEP,
+  STEPS,
+} from "../memory/control.ts";
+import { journalError } from "../errors.ts";
+import { Followers } from "./followers.ts";
+import { RECORD_TYPE } from "../files/format.ts";
+import { type Health, healthOf } from "./health.ts";
+import { KeeperClient } from "./keeper-client.ts";
+import type { JournalLimits } from "../files/limits.ts";
+import { lockDirectory } from "../storage/lock.ts";
+import { isMemory, lockMemory } from "../storage/memory-storage.ts";
+import {
+  type AppendOptions,
+  type JournalOptions,
+  limitsOf,
+  type ResolvedJournalOptions,
+  resolveJournalOptions,
+} from "./options.ts";
+import { partsOf } from "./record-parts.ts";
+import { JournalProducer, type RecordParts } from "../memory/producer.ts";
+import type { JournalRecord } from "../read/record-stream.ts";
+import { type ReadOptions, Readings } from "./readings.ts";
+import type { RecoverySummary } from "../writer/recovery.ts";
+import type { DamageReport } from "../keeper/scrub.ts";
+import { errnoName, type StorageSource } from "../storage/storage.ts";
+import { guardStorage, MEMORY_KIND, type StorageKind, storageKind } from "../storage/storage-guard.ts";
+import { WriterStats } from "../memory/stats.ts";
+import type { WriterReport, WriterWorkerData } from "../writer/writer.worker.ts";
+
+/** What the delivery thread needs: a plain value for `workerData`. */
+export interface DeliveryHandle {
+  readonly storage: StorageSource;
+  readonly memory: JournalMemory;
+  /** Its own ring, which is lazy. */
+  readonly ring: number;
+  readonly logId: Uint8Array;
+  /** First sequence in the log when it was opened. */
+  readonly firstSequence: number;
+  /** Highest sequence in the log when it was opened. */
+  readonly recoveredSequence: number;
+}
+
+/** What a thread needs to append: a plain value for `workerData`, for `JournalAppender.connect`. One thread per handle. */
+export interface ProducerHandle {
+  readonly memory: JournalMemory;
+  readonly ring: number;
+  readonly pendingBytesMax: number;
+  readonly pollMs: number;
+}
+
+export interface JournalStats {
+  readonly state: "open" | "closing" | "closed" | "poisoned";
+  readonly durableSequence: number;
+  readonly batches: number;
+  readonly records: number;
+  readonly bytes: number;
+  readonly segment: number;
+  /** Write and sync of a batch, in µs. */
+  readonly syncMicroseconds: HistogramSummary;
+  /** How long the running write and sync has taken so far, in ms; 0 while none runs. A stuck disk shows here. */
+  readonly syncRunningMs: number;
+  /** Appends that are not yet durable. */
+  readonly outstanding: number;
+  /** Whether records are refused now because the disk is full, and how many were. */
+  readonly isDiskFull: boolean;
+  readonly refused: number;
+  /** How often the writer had to wait for a segment to be prepared. */
+  readonly spareWaits: number;
+  /** "none": nothing is durable, whatever is called so. UNSAFE. */
+  readonly sync: "each batch" | "none (UNSAFE)";
+  readonly storage: StorageKind;
+  /** Segments whose bodies are still to be read in the background, and the damage that was found there. */
+  readonly unverifiedSegments: number;
+  readonly damage: readonly DamageReport[];
+  /** The oldest sequence that a reader of this journal still wants: nothing from there on is given up. Undefined without readers. */
+  readonly pinnedSequence: number | undefined;
+  readonly keeperRestarts: number;
+  readonly recovery: RecoverySummary;
+}
+
+export class Journal {
+  readonly directory: string;
+  readonly #options: ResolvedJournalOptions;
+  readonly #source: StorageSource;
+  readonly #storageKind: StorageKind;
+  readonly #memory: JournalMemory;
+  readonly #control: Int32Array;
+  readonly #threads: ThreadTable;
+  readonly #unlock: () => void;
+  readonly #appends: Appends;
+  /** For records that go on when the disk is full. */
+  readonly #stateAppends: Appends;
+  readonly #followers: Followers;
+  readonly #writerStats: WriterStats;
+  readonly #syncHistogram: Histogram;
+  readonly #damage: DamageReport[] = [];
+  readonly #readings: Readings;
+  #logId: Buffer = Buffer.alloc(16);
+  #summary: RecoverySummary | undefined;
+  #writer: Worker | undefined;
+  #writerExited: Promise<void> = Promise.resolve();
+  #keeper: KeeperClient | undefined;
+  #writerError: unknown;
+  #nextProducer = 0;
+  #closing: Promise<void> | undefined;
+  #isClosed = false;
+
+  private constructor(options: ResolvedJournalOptions, kind: StorageKind, unlock: () => void) {
+    this.directory = options.directory;
+    this.#options = options;
+    this.#source = options.storage ?? { directory: options.directory };
+    this.#storageKind = kind;
+    this.#unlock = unlock;
+    this.#threads = ThreadTable.current();
+    const reactor = Reactor.current();
+    this.#memory = allocate(options, this.#threads, reactor.thread);
+    this.#control = new Int32Array(this.#memory.control);
+    this.#writerStats = new WriterStats(this.#memory.stats);
+    this.#syncHistogram = new Histogram(this.#memory.syncHistogram);
+    const { pendingBytesMax, pollMicroseconds } = options;
+    const limits = { pendingBytesMax, pollMs: pollMicroseconds / 1000 };
+    const appendsOf = (ring: number): Appends =>
+      new Appends(new JournalProducer(this.#memory, ring), reactor, limits, () => this.#poisonedError());
+    this.#appends = appendsOf(0);
+    this.#stateAppends = appendsOf(stateRing(options));
+    this.#readings = new Readings(this.#source, {
+      durable: () => this.durableSequence,
+      logId: () => this.#logId,
+      mustBeOpen: () => this.#mustBeOpen(),
+      more: (after, signal) => this.#more(after, signal),
+    });
+    this.#followers = new Followers(
+      reactor,
+      this.#control,
+      () => this.durableSequence,
+      () => this.#isOver(),
+    );
+  }
+
+  /**
+   * Opens the directory: locks it, recovers what is there, begins a new segment. Throws `ERR_JOURNAL_LOCKED`, `ERR_JOURNAL_STORAGE`,
+   * `ERR_JOURNAL_UNSAFE_STORAGE`, `ERR_JOURNAL_DAMAGED`, `ERR_JOURNAL_TORN`, `ERR_JOURNAL_VERSION`, `ERR_INVALID_OPTION`.
+   */
+  static async open(given: JournalOptions): Promise<Journal> {
+    const options = resolveJournalOptions(given);
+    const limits = limitsOf(options);
+    const { directory, storage, allowUnsafeStorage } = options;
+    const isInMemory = storage !== undefined && isMemory(storage);
+    const unlock = isInMemory ? lockMemory(storage) : lockDirectory(directory);
+    let journal: Journal;
+    try {
+      const kind = isInMemory ? MEMORY_KIND : storageKind(directory);
+      guardStorage(directory, kind, isInMemory || allowUnsafeStorage);
+      journal = new Journal(options, kind, unlock);
+    } catch (thrown) {
+      unlock();
+      throw thrown;
+    }
+    try {
+      await journal.#start(limits);
+    } catch (thrown) {
+      await journal.#release();
+      throw thrown;
+    }
+    return journal;
+  }
+
+  /** What the opening found. */
+  get recovery(): RecoverySummary {
+    return this.#summary as RecoverySummary;
+  }
+
+  /** Everything up to this sequence is durable. */
+  get durableSequence(): number {
+    return this.#writerStats.get("durableSequence");
+  }
+
+  /** The first sequence that is still there; one more than the last one when there is none. */
+  get firstSequence(): number {
+    return this.#readings.firstSequence;
+  }
+
+  // ── appending ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Appends bytes, or any value that structured clone takes; resolves with the record's sequence when it is durable. Rejects with
+   * `ERR_JOURNAL_UNCERTAIN` when nobody knows whether it is stored, and with any other code when it certainly is not:
+   * `ERR_JOURNAL_FULL`, `ERR_JOURNAL_BUSY`, `ERR_JOURNAL_RECORD_TOO_LARGE`, `ERR_JOURNAL_POISONED`, `ERR_JOURNAL_CLOSED`.
+   */
+  append(payload: unknown, given?: AppendOptions): Promise<number> {
+    return new Promise((resolve, reject) => {
+      if (given === undefined && payload instanceof Uint8Array) {
+        this.#mustBeOpen();
+        this.#appends.appendBytes(payload, resolve, reject);
+      } else this.appendParts(partsOf(payload, given), { durable: resolve, failed: reject });
+    });
+  }
+
+  /**
+   * Appends records that are stored together or not at all; resolves with their sequences, which follow each other. Rejects as `append`
+   * does. A group is limited by `batchBytesMax` and by half of `ringBytes`.
+   */
+  appendMany(records: Iterable<{ readonly payload: unknown } & AppendOptions>): Promise<number[]> {
+    return new Promise((resolve, reject) => {
+      const parts = Array.from(records, ({ payload, ...options }) => partsOf(payload, options));
+      if (parts.length === 0) {
+        resolve([]);
+        return;
+      }
+      this.#mustBeOpen();
+      this.#appends.appendGroup(parts, {
+        durable: (first) => resolve(parts.map((_, index) => first + index)),
+        failed: reject,
+      });
+    });
+  }
+
+  /** As `append`, without a promise and without checks of the options, for layers above. Throws what was certainly not stored. */
+  appendParts(record: RecordParts, waiter: AppendWaiter): void {
+    this.#mustBeOpen();
+    // A full disk stops data only; in all other times one ring keeps the order of the calls.
+    const isDetour = record.type !== RECORD_TYPE.data && Atomics.load(this.#control, SPACE) === SPACE_FULL;
+    (isDetour ? this.#stateAppends : this.#appends).append(record, waiter);
+  }
+
+  /**
+   * Writes a record again at the end of the log, so that what lies before it can be given up; resolves with its new sequence when that is
+   * durable. `origin` of the copy is the sequence that the record was acknowledged with. Goes on when the disk is full. Throws
+   * `ERR_JOURNAL_TRUNCATED` when the record isn't there any more.
+   */
+  async copyForward(sequence: number): Promise<number> {
+    const record = await this.get(sequence);
+    if (record === undefined) throw this.#readings.missing(sequence);
+    const { type, priority, timeMs, header, key, payload, origin, flags } = record;
+    return new Promise((resolve, reject) => {
+      this.#mustBeOpen();
+      const moved = { origin, replaces: sequence };
+      const parts = { type, priority, timeMs, header, key, payload, flags, moved };
+      this.#stateAppends.append(parts, { durable: resolve, failed: reject });
+    });
+  }
+
+  /** A handle for another thread that wants to append; `producers` of them can be had. */
+  producerHandle(): ProducerHandle {
+    if (this.#nextProducer === this.#options.producers) {
+      throw journalError("ERR_JOURNAL_PRODUCERS", `all ${this.#options.producers} handles for producers are taken`);
+    }
+    const ring = stateRing(this.#options) + 1 + this.#nextProducer;
+    this.#nextProducer += 1;
+    const { pendingBytesMax, pollMicroseconds } = this.#options;
+    return { memory: this.#memory, ring, pendingBytesMax, pollMs: pollMicroseconds / 1000 };
+  }
+
+  // ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Durable records in the order of their sequences. What a reader hasn't read yet isn't given up, so leave the loop or call `return`.
+   * Throws `ERR_JOURNAL_DAMAGED` where a record is missing, and the signal's reason.
+   */
+  read(options: ReadOptions = {}): AsyncGenerator<JournalRecord, void> {
+    return this.#readings.read(options);
+  }
+
+  /** The record with this sequence; undefined when it isn't durable yet, or was given up. */
+  get(sequence: number): Promise<JournalRecord | undefined> {
+    return this.#readings.get(sequence);
+  }
+
+  /** The newest record with this key; undefined without one. */
+  find(key: Uint8Array | string): Promise<JournalRecord | undefined> {
+    return this.#readings.find(key);
+  }
+
+  // ── checkpoints, giving up, backup ───────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Keeps `bytes`, which stand for everything before sequence `from`; resolves when they are durable. Goes on when the disk is full, as long
+   * as the bytes are no more than in an earlier checkpoint.
+   */
+  async checkpoint(bytes: Uint8Array, from: number): Promise<void> {
+    if (!Number.isInteger(from) || from < 1 || from > this.durableSequence + 1) {
+      throw new RangeError(
+        `a checkpoint reads on from a sequence between 1 and ${this.durableSequence + 1}, not ${from}`,
+      );
+    }
+    await this.#keeperNow().send({ kind: "checkpoint", bytes, from });
+  }
+
+  /** The newest checkpoint; undefined without one. */
+  lastCheckpoint(): Promise<Checkpoint | undefined> {
+    return this.#readings.lastCheckpoint();
+  }
+
+  /**
+   * Gives up records before `sequence`, in whole segments: never past the checkpoint before the last, nor past a reader of this journal.
+   * Resolves with the first sequence that is still there.
+   */
+  async truncateBefore(sequence: number): Promise<number> {
+    const before = Math.min(sequence, this.durableSequence + 1, this.#readings.pinned ?? Infinity);
+    if (before < this.firstSequence) return this.firstSequence;
+    return this.#readings.truncating(
+      async () => (await this.#keeperNow().send({ kind: "truncate", before })) as number,
+    );
+  }
+
+  /** Copies everything that is durable now into an empty or absent directory, checking it on the way. Meanwhile nothing is given up. */
+  backup(directory: string): Promise<BackupSummary> {
+    return this.#readings.holding(
+      async () => (await this.#keeperNow().send({ kind: "backup", directory })) as BackupSummary,
+    );
+  }
+
+  // ── state ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** For the thread named by `deliveryThread`. */
+  deliveryHandle(): DeliveryHandle {
+    return {
+      storage: this.#source,
+      memory: this.#memory,
+      ring: 1,
+      logId: this.#logId,
+      firstSequence: this.firstSequence,
+      recoveredSequence: this.recovery.lastSequence,
+    };
+  }
+
+  /** The delivery thread is gone: without it the rings' space is never released, so nothing can be promised any more. */
+  poison(): void {
+    if (Atomics.load(this.#control, STATE) === CLOSED) return;
+    Atomics.store(this.#control, STATE, POISONED);
+    for (let ring = 0; ring < this.#memory.rings.length; ring += 1) {
+      const thread = Atomics.load(this.#control, producerWord(ring));
+      if (thread !== NO_THREAD) unparkAgain(this.#threads.words, thread);
+    }
+    unparkAgain(this.#threads.words, this.#memory.writerThread);
+    unparkAgain(this.#threads.words, this.#memory.keeperThread);
+    this.#followers.wakeAll();
+  }
+
+  stats(): JournalStats {
+    const stats = this.#writerStats;
+    const syncStartedMs = stats.get("syncStartedMs");
+    return {
+      state: this.#state(),
+      durableSequence: stats.get("durableSequence"),
+      batches: stats.get("batches"),
+      records: stats.get("records"),
+      bytes: stats.get("bytes"),
+      segment: stats.get("segment"),
+      syncMicroseconds: this.#syncHistogram.summary(),
+      syncRunningMs: syncStartedMs === 0 ? 0 : performance.timeOrigin + performance.now() - syncStartedMs,
+      outstanding: this.#appends.outstanding + this.#stateAppends.outstanding,
+      isDiskFull: Atomics.load(this.#control, SPACE) === SPACE_FULL,
+      refused: stats.get("refused"),
+      spareWaits: stats.get("spareWaits"),
+      sync: this.#options.sync === "none" ? "none (UNSAFE)" : "each batch",
+      storage: this.#storageKind,
+      unverifiedSegments: this.#keeper?.unread ?? 0,
+      damage: [...this.#damage],
+      pinnedSequence: this.#readings.pinned,
+      keeperRestarts: this.#keeper?.restarts ?? 0,
+      recovery: this.recovery,
+    };
+  }
+
+  /** Whether records can be taken now, and every reason for doubt. Also while the disk is stuck. */
+  health(): Health {
+    return healthOf(this.stats());
+  }
+
+  /** Takes no more records, makes those under way durable, marks the end as clean, unlocks. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** Resolves when every append that was made so far is durable or has failed. */
+  async settle(): Promise<void> {
+    await Promise.all([this.#appends.drain(), this.#stateAppends.drain()]);
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([this.settle(), this.#keeper?.idle()]);
+    if (Atomics.compareExchange(this.#control, STATE, OPEN, CLOSING) === OPEN) {
+      unpark(this.#threads.words, this.#memory.writerThread);
+    }
+    await this.#writerExited;
+    await this.#release();
+    if (Atomics.load(this.#control, STATE) === POISONED) throw this.#poisonedError();
+  }
+
+  #state(): JournalStats["state"] {
+    switch (Atomics.load(this.#control, STATE)) {
+      case CLOSING:
+        return "closing";
+      case CLOSED:
+        return "closed";
+      case POISONED:
+        return "poisoned";
+      default:
+        return "open";
+    }
+  }
+
+  #isOver(): boolean {
+    return this.#closing !== undefined || this.#state() === "poisoned";
+  }
+
+  #mustBeOpen(): void {
+    if (this.#closing !== undefined)
+      throw journalError("ERR_JOURNAL_CLOSED", `the journal in ${this.directory} is closed`);
+  }
+
+  #keeperNow(): KeeperClient {
+    this.#mustBeOpen();
+    if (this.#state() === "poisoned") throw this.#poisonedError();
+    return this.#keeper as KeeperClient;
+  }
+
+  async #more(after: number, signal: AbortSignal | undefined): Promise<boolean> {
+    await this.#followers.moreThan(after, signal);
+    if (this.#state() === "poisoned") throw this.#poisonedError();
+    return this.#closing === undefined || this.durableSequence > after;
+  }
+
+  async #start(limits: JournalLimits): Promise<void> {
+    const { summary, logId, firstSegment, unread } = await this.#startWriter(limits);
+    this.#summary = summary;
+    this.#logId = Buffer.from(logId);
+    this.#readings.firstSequence = summary.firstSequence;
+    const { sync, recovery } = this.#options;
+    const isSynced = sync !== "none";
+    const start = {
+      directory: this.directory,
+      logId: this.#logId,
+      firstSegment,
+      firstSequence: summary.firstSequence,
+      unread,
+      limits,
+      // Leftovers in a reused file can't be told from a torn batch, and "strict" wants to be told.
+      isReusing: recovery !== "strict",
+      isSynced,
+    };
+    this.#keeper = new KeeperClient(this.#source, this.#memory, start, {
+      isNeeded: () => !this.#isClosed && (this.#state() === "open" || this.#state() === "closing"),
+      gone: () => this.#poisonedError(),
+      onDamage: (damage) => this.#damaged(damage),
+    });
+  }
+
+  #damaged(damage: DamageReport): void {
+    this.#damage.push(damage);
+    const { file, offset, reason, firstSequence, lastSequence } = damage;
+    const error = journalError(
+      "ERR_JOURNAL_DAMAGED",
+      `${file} at offset ${offset}: ${reason}: acknowledged records ${firstSequence} to at most ${lastSequence} are lost`,
+      { details: { ...damage } },
+    );
+    if (this.#options.onDamage === undefined) process.emitWarning(error);
+    else this.#options.onDamage(damage);
+  }
+
+  #startWriter(limits: JournalLimits): Promise<Exclude<WriterReport, { error: Uint8Array }>> {
+    const { recovery, verifyAll, sync } = this.#options;
+    const data: WriterWorkerData = {
+      directory: this.directory,
+      storage: this.#source,
+      memory: this.#memory,
+      limits,
+      recovery: { strict: recovery === "strict", everything: verifyAll },
+      isSynced: sync !== "none",
+    };
+    const writer = new Worker(workerUrl("../writer/writer.worker", import.meta.url), {
+      workerData: data,
+      name: "millrace journal writer",
+    });
+    this.#writer = writer;
+    writer.on("error", (thrown) => (this.#writerError = thrown));
+    this.#writerExited = new Promise((resolve) => {
+      writer.once("exit", () => {
+        // Whatever the cause: without a writer nothing becomes durable.
+        if (Atomics.load(this.#control, STATE) !== CLOSED) this.poison();
+        resolve();
+      });
+    });
+    return new Promise((resolve, reject) => {
+      writer.once("message", (report: WriterReport) => {
+        if ("error" in report) reject(decode(report.error) as Error);
+        else resolve(report);
+      });
+      writer.once("exit", () => reject(this.#poisonedError()));
+    });
+  }
+
+  #poisonedError(): MillraceError {
+    const errno = Atomics.load(this.#control, ERRNO);
+    const step = STEPS[Atomics.load(this.#control, STEP)] ?? "the writer thread";
+    const name = errno === 0 ? undefined : errnoName(errno);
+    const reason = name ?? (this.#writerError === undefined ? "a thread ended" : messageOf(this.#writerError));
+    return journalError("ERR_JOURNAL_POISONED", `the journal in ${this.directory} has stopped: ${step}: ${reason}`, {
+      cause: this.#writerError,
+      details: { directory: this.directory, step, errno: name },
+    });
+  }
+
+  /** The directory is unlocked when no thread of this journal can touch it any more. */
+  async #release(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#appends.detach();
+    this.#stateAppends.detach();
+    this.#followers.detach();
+    const closed = journalError("ERR_JOURNAL_CLOSED", `the journal in ${this.directory} is closed`);
+    await Promise.all([this.#readings.close(), this.#writer?.terminate(), this.#keeper?.stop(closed)]);
+    this.#threads.release(this.#memory.writerThread);
+    this.#threads.release(this.#memory.keeperThread);
+    this.#unlock();
+  }
+}

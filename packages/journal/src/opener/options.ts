@@ -1,0 +1,131 @@
+/** The options of a journal, each with its default and its range. */
+import {
+  boolean,
+  custom,
+  integer,
+  oneOf,
+  optional,
+  powerOfTwo,
+  resolveOptions,
+  type Rules,
+  text,
+} from "@millrace/base";
+import { isMemory } from "../storage/memory-storage.ts";
+import { RECORD_TYPE } from "../files/format.ts";
+import { checkLimits, HEADER_BYTES_MAX, type JournalLimits, KEY_BYTES_MAX } from "../files/limits.ts";
+import type { DamageReport } from "../keeper/scrub.ts";
+import type { StorageSource } from "../storage/storage.ts";
+
+export interface JournalOptions {
+  /** Where the log lies; created if needed. One process at a time. Required, but for a journal in memory. */
+  readonly directory?: string;
+  /** Largest record, with header and key; at least 1 KiB. Default 1 MiB. */
+  readonly recordBytesMax?: number;
+  /** Largest batch, and largest atomic group. Default 4 MiB. */
+  readonly batchBytesMax?: number;
+  /** Size to which segments grow. Default 64 MiB. */
+  readonly segmentBytesMax?: number;
+  /** Memory of a producer's ring, a power of two: what may be on its way to the disk at once. Default 8 MiB. */
+  readonly ringBytes?: number;
+  /** Bytes that may wait on the heap when the ring is full; then appends are refused. Default 256 MiB. */
+  readonly pendingBytesMax?: number;
+  /** How long to poll for durable records before this thread's event loop may sleep. Default 100 µs. */
+  readonly pollMicroseconds?: number;
+  /** What an opening does with a torn last batch, which nobody was promised: set it aside, or refuse. Default "tolerateTornTail". */
+  readonly recovery?: "tolerateTornTail" | "strict";
+  /** Read every batch at the opening, instead of leaving old segments to the background. Default false. */
+  readonly verifyAll?: boolean;
+  /** "none": records are called durable although a loss of power takes them. For comparisons and tests. Default "each batch". */
+  readonly sync?: "each batch" | "none";
+  /** Take a file system that keeps nothing, or one over a network. Default false. */
+  readonly allowUnsafeStorage?: boolean;
+  /** Threads besides the opener that can append: `producerHandle()` gives a handle for each. Default 0. */
+  readonly producers?: number;
+  /** Told when the background finds damage in old segments. Default: a warning of the process. */
+  readonly onDamage?: (damage: DamageReport) => void;
+  /** `memoryStorage()` for a journal that needs no disk and keeps nothing (UNSAFE); or a module that gives a storage, for which the directory
+   * holds the lock. For tests. */
+  readonly storage?: StorageSource;
+  /** Number, in this thread's `ThreadTable`, of a thread that reads the records as they become durable. Default none. */
+  readonly deliveryThread?: number;
+}
+
+const MIB: number = 2 ** 20;
+const isStorageSource = (value: unknown): value is StorageSource =>
+  typeof value === "object" && value !== null && ("directory" in value || "memory" in value || "url" in value);
+const isFunction = (value: unknown): value is (damage: DamageReport) => void => typeof value === "function";
+
+const rules = {
+  directory: text(),
+  recordBytesMax: integer(1024, 2 ** 27, MIB),
+  batchBytesMax: integer(4096, 2 ** 28, 4 * MIB),
+  segmentBytesMax: integer(2 ** 16, 2 ** 31, 64 * MIB),
+  ringBytes: powerOfTwo(2 ** 13, 2 ** 29, 8 * MIB),
+  pendingBytesMax: integer(0, 2 ** 40, 256 * MIB),
+  pollMicroseconds: integer(0, 1_000_000, 100),
+  recovery: oneOf(["tolerateTornTail", "strict"], "tolerateTornTail"),
+  verifyAll: boolean(false),
+  sync: oneOf(["each batch", "none"], "each batch"),
+  allowUnsafeStorage: boolean(false),
+  producers: integer(0, 64, 0),
+  onDamage: optional(custom("a function", isFunction)),
+  storage: optional(custom("a storage source", isStorageSource)),
+  deliveryThread: optional(integer(0, 65_535, 0)),
+} satisfies Rules;
+
+/** With every default in place. */
+export type ResolvedJournalOptions = {
+  readonly [Name in keyof JournalOptions]-?: Name extends "storage" | "onDamage" | "deliveryThread"
+    ? JournalOptions[Name] | undefined
+    : NonNullable<JournalOptions[Name]>;
+};
+
+/** Throws `ERR_INVALID_OPTION`. */
+export function resolveJournalOptions(given: JournalOptions): ResolvedJournalOptions {
+  const isInMemory = given.storage !== undefined && isMemory(given.storage);
+  return resolveOptions("Journal", rules, isInMemory ? { directory: "(memory)", ...given } : given);
+}
+
+/** Throws `ERR_INVALID_OPTION` when the sizes don't fit each other. */
+export function limitsOf(options: ResolvedJournalOptions): JournalLimits {
+  const { recordBytesMax, batchBytesMax, segmentBytesMax, ringBytes } = options;
+  const limits = { recordBytesMax, batchBytesMax, segmentBytesMax };
+  checkLimits(limits, ringBytes);
+  return limits;
+}
+
+export interface AppendOptions {
+  /** For `find` and for order; up to 65,535 bytes. A text is stored as UTF-8. */
+  readonly key?: Uint8Array | string;
+  /** Anything that a reader wants to know before the payload: bytes or a value; up to 65,535 bytes. */
+  readonly headers?: unknown;
+  /** One of RECORD_TYPE. Default data. */
+  readonly type?: number;
+  /** 0 to 255, only stored. Default 0. */
+  readonly priority?: number;
+}
+
+const isKey = (value: unknown): value is Uint8Array | string =>
+  value instanceof Uint8Array || typeof value === "string";
+const isAnything = (value: unknown): value is unknown => value !== undefined;
+
+const appendRules = {
+  key: optional(custom(`bytes or a text of at most ${KEY_BYTES_MAX} bytes`, isKey)),
+  headers: optional(custom(`a value of at most ${HEADER_BYTES_MAX} bytes`, isAnything)),
+  type: integer(1, 255, RECORD_TYPE.data),
+  priority: integer(0, 255, 0),
+} satisfies Rules;
+
+export interface ResolvedAppendOptions {
+  readonly key: Uint8Array | string | undefined;
+  readonly headers: unknown;
+  readonly type: number;
+  readonly priority: number;
+}
+
+const APPEND_DEFAULTS: ResolvedAppendOptions = resolveOptions("append", appendRules);
+
+/** Throws `ERR_INVALID_OPTION`. Checking costs more than appending: calls without options needn't pay for it. */
+export function resolveAppendOptions(given: AppendOptions | undefined): ResolvedAppendOptions {
+  return given === undefined ? APPEND_DEFAULTS : resolveOptions("append", appendRules, given);
+}

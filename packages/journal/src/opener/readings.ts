@@ -1,0 +1,185 @@
+/** Reading on the opener's thread: in order, by sequence, by key; and what readers hold of the log meanwhile. */
+import type { MillraceError } from "@millrace/base";
+import { type Checkpoint, readCheckpoints } from "../files/checkpoint.ts";
+import { journalError } from "../errors.ts";
+import { Lookup } from "../read/lookup.ts";
+import { readMarks } from "../files/marks.ts";
+import { openStorage } from "../storage/open-storage.ts";
+import { keyBytes } from "./record-parts.ts";
+import { type JournalRecord, type ReadPlan, type ReadStart, RecordStream } from "../read/record-stream.ts";
+import type { Storage, StorageSource } from "../storage/storage.ts";
+
+export interface ReadOptions {
+  /**
+   * Where to begin: a sequence, 0 for the first that is there; a time; a key, of which the newest record is looked for; or "checkpoint", where the newest checkpoint says
+   * that one has to read on. Default: 0.
+   */
+  readonly from?: number | Date | Uint8Array | string;
+  /** Where to end, inclusive: a sequence or a time. Default: what is durable when the reading begins, or never with `follow`. */
+  readonly to?: number | Date;
+  /** Wait for more at the end, until the journal closes or `signal` is aborted. Default false. */
+  readonly follow?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** What readings need to know of the log that is open. */
+export interface OpenLog {
+  /** Everything up to this sequence is durable. */
+  durable(): number;
+  logId(): Buffer;
+  /** Throws when the journal is closed. */
+  mustBeOpen(): void;
+  /** Waits until more than `after` is durable; false when no more comes. Throws when the journal is poisoned. */
+  more(after: number, signal: AbortSignal | undefined): Promise<boolean>;
+}
+
+export class Readings {
+  readonly #source: StorageSource;
+  readonly #log: OpenLog;
+  /** Where each reader is. */
+  readonly #pins = new Map<object, number>();
+  readonly #truncations = new Set<Promise<number>>();
+  #storage: Promise<Storage> | undefined;
+  #lookup: Promise<Lookup> | undefined;
+  /** The first sequence that is still there. */
+  firstSequence = 1;
+
+  constructor(source: StorageSource, log: OpenLog) {
+    this.#source = source;
+    this.#log = log;
+  }
+
+  /** The oldest sequence that a reader still wants; undefined without readers. */
+  get pinned(): number | undefined {
+    return this.#pins.size === 0 ? undefined : Math.min(...this.#pins.values());
+  }
+
+  /** While `body` runs nothing is given up. */
+  async holding<T>(body: () => Promise<T>): Promise<T> {
+    const reader = {};
+    this.#pins.set(reader, 0);
+    try {
+      return await body();
+    } finally {
+      this.#pins.delete(reader);
+    }
+  }
+
+  read(options: ReadOptions): RecordStream {
+    const reader = {};
+    const log = this.#log;
+    const begin = async (): Promise<ReadStart> => {
+      const { from, to, follow = false, signal } = options;
+      signal?.throwIfAborted();
+      // Until it is known where to begin, nothing more is given up.
+      this.#pins.set(reader, 0);
+      await Promise.allSettled(this.#truncations);
+      const first = await this.#sequenceOf(from ?? this.firstSequence);
+      this.#pins.set(reader, first);
+      const known = log.durable();
+      const plan: ReadPlan = {
+        from: first,
+        fromMs: from instanceof Date ? from.getTime() : undefined,
+        to: typeof to === "number" ? to : follow || to !== undefined ? undefined : known,
+        toMs: to instanceof Date ? to.getTime() : undefined,
+        durable: () => (follow ? log.durable() : known),
+        more: follow ? (after) => log.more(after, signal) : undefined,
+        signal,
+        at: (sequence) => this.#pins.set(reader, sequence),
+      };
+      return { storage: await this.#openStorage(), plan };
+    };
+    return new RecordStream(begin, () => this.#pins.delete(reader));
+  }
+
+  async get(sequence: number): Promise<JournalRecord | undefined> {
+    return (await this.#openLookup()).get(sequence, this.#log.durable(), this.firstSequence);
+  }
+
+  async find(key: Uint8Array | string): Promise<JournalRecord | undefined> {
+    return (await this.#openLookup()).find(keyBytes(key), this.#log.durable(), this.firstSequence);
+  }
+
+  async lastCheckpoint(): Promise<Checkpoint | undefined> {
+    return readCheckpoints(await this.#openStorage(), this.#log.logId())[0];
+  }
+
+  /** Changes the log from its front by `giveUp`, which tells its new first sequence. Readings that begin meanwhile wait for its end. */
+  async truncating(giveUp: () => Promise<number>): Promise<number> {
+    const truncation = this.#truncate(giveUp);
+    this.#truncations.add(truncation);
+    return truncation.finally(() => this.#truncations.delete(truncation));
+  }
+
+  async #truncate(giveUp: () => Promise<number>): Promise<number> {
+    let first = 0;
+    try {
+      first = await giveUp();
+    } catch (thrown) {
+      // It may have broken off after the log had got its new beginning.
+      first = await this.#markedFirst();
+      throw thrown;
+    } finally {
+      this.firstSequence = Math.max(this.firstSequence, first);
+      const lookup = await this.#openedLookup();
+      lookup?.forget();
+    }
+    return this.firstSequence;
+  }
+
+  /** What `marks` says is the first sequence; 0 where it can't be read: what went wrong before is what the caller must know. */
+  async #markedFirst(): Promise<number> {
+    try {
+      const marks = readMarks(await this.#openStorage());
+      return marks?.logId.equals(this.#log.logId()) === true ? marks.firstSequence : 0;
+    } catch {
+      return 0;
+    }
+  }
+
+  async close(): Promise<void> {
+    const lookup = await this.#openedLookup();
+    lookup?.close();
+  }
+
+  /** If it is open. */
+  #openedLookup(): Promise<Lookup | undefined> {
+    // Whoever asked for it was told why it can't be.
+    return this.#lookup?.catch(() => undefined) ?? Promise.resolve(undefined);
+  }
+
+  missing(sequence: number): MillraceError {
+    return journalError(
+      "ERR_JOURNAL_TRUNCATED",
+      `sequence ${sequence} isn't there; the first one is ${this.firstSequence}`,
+      { details: { sequence, firstSequence: this.firstSequence } },
+    );
+  }
+
+  async #sequenceOf(from: number | Date | Uint8Array | string): Promise<number> {
+    if (from instanceof Date) return this.firstSequence;
+    if (typeof from === "number") {
+      if (from < this.firstSequence && from >= 1 && this.firstSequence > 1) throw this.missing(from);
+      return Math.max(from, this.firstSequence);
+    }
+    if (from === "checkpoint") return (await this.lastCheckpoint())?.from ?? this.firstSequence;
+    const found = await this.find(from);
+    if (found !== undefined) return found.sequence;
+    throw journalError("ERR_JOURNAL_NO_KEY", "no record has the key that the reading was to begin with");
+  }
+
+  #openStorage(): Promise<Storage> {
+    this.#storage ??= openStorage(this.#source).catch((thrown: unknown) => {
+      this.#storage = undefined;
+      this.#lookup = undefined;
+      throw thrown;
+    });
+    return this.#storage;
+  }
+
+  async #openLookup(): Promise<Lookup> {
+    this.#log.mustBeOpen();
+    this.#lookup ??= this.#openStorage().then((storage) => new Lookup(storage));
+    return this.#lookup;
+  }
+}

@@ -1,0 +1,156 @@
+/**
+ * Reads batches in order across segments, also while the log is being written: the caller says up to which sequence
+ * everything is durable, and nothing above is looked at.
+ */
+import { journalError } from "../errors.ts";
+import { type BatchHeader, type SegmentHeader, segmentName, segmentOfName } from "../files/format.ts";
+import { readHeader, readHeaderIfThere } from "./scan.ts";
+import { SegmentReader } from "./segment-reader.ts";
+import type { Storage } from "../storage/storage.ts";
+
+export class LogReader {
+  readonly #storage: Storage;
+  #reader: SegmentReader | undefined;
+  /** The next segment's header, which says where this one ends; undefined while this one is the last. */
+  #successor: SegmentHeader | undefined;
+
+  constructor(storage: Storage) {
+    this.#storage = storage;
+  }
+
+  /** The batch that `next` found, and its records; valid until the next call. */
+  get batch(): BatchHeader {
+    return (this.#reader as SegmentReader).batch as BatchHeader;
+  }
+
+  get body(): Buffer {
+    return (this.#reader as SegmentReader).body;
+  }
+
+  /** Segment and file offset of that batch. */
+  get segment(): SegmentHeader {
+    return (this.#reader as SegmentReader).header;
+  }
+
+  get offset(): number {
+    return (this.#reader as SegmentReader).batchOffset;
+  }
+
+  /** File offset of that batch's end. */
+  get end(): number {
+    return (this.#reader as SegmentReader).position.offset;
+  }
+
+  /** Why `next` found nothing. */
+  get reason(): string {
+    return this.#reader?.reason ?? "there is no segment";
+  }
+
+  /** Goes to the batch that holds `sequence`, or will hold it. False when the log begins later or is empty. */
+  seek(sequence: number): boolean {
+    this.close();
+    let found: SegmentHeader | undefined;
+    for (const id of this.#segmentIds()) {
+      const header = readHeaderIfThere(this.#storage, segmentName(id));
+      if (header === "gone") continue;
+      if (header === undefined || (header.baseSequence > sequence && found !== undefined)) break;
+      found = header;
+      if (header.baseSequence > sequence) break;
+    }
+    if (found === undefined) return false;
+    this.#open(found);
+    this.skipTo(sequence);
+    return found.baseSequence <= sequence;
+  }
+
+  /** Goes on to the batch that holds `sequence`, as far as that lies in the same segment, by the headers of the batches before it. */
+  skipTo(sequence: number): void {
+    // In a segment that ends before its last batch (which was copied to the next one) the skip must end there too.
+    const end = this.#successor?.previous.lastSequence ?? Number.MAX_SAFE_INTEGER;
+    this.#reader?.skipTo(Math.min(sequence, end));
+  }
+
+  /** Goes to the first batch that was written at `timeMs` or later. False when the log is empty. */
+  seekTime(timeMs: number): boolean {
+    this.close();
+    let found: SegmentHeader | undefined;
+    for (const id of this.#segmentIds()) {
+      const header = readHeaderIfThere(this.#storage, segmentName(id));
+      if (header === "gone") continue;
+      if (header === undefined || (header.createdMs > timeMs && found !== undefined)) break;
+      found = header;
+    }
+    if (found === undefined) return false;
+    this.#open(found);
+    const end = this.#successor?.previous.lastSequence ?? Number.MAX_SAFE_INTEGER;
+    (this.#reader as unknown as SegmentReader).skipToTime(timeMs, end);
+    return true;
+  }
+
+  /**
+   * Steps to the next batch whose last sequence is at most `durableSequence`; false when there is none yet. Throws
+   * `ERR_JOURNAL_DAMAGED` when a batch that must be there isn't valid.
+   */
+  next(durableSequence: number): boolean {
+    // Ends: every turn reads a batch, gives up, or moves on by a segment.
+    for (;;) {
+      const reader = this.#reader;
+      if (reader === undefined) return false;
+      if (this.#successor === undefined) {
+        // The segment that is being written, unless it was just left for the next one.
+        if (reader.position.nextSequence > durableSequence) return false;
+        if (reader.next()) return true;
+        this.#successor = this.#lookForSuccessor(reader.header.segment);
+        if (this.#successor === undefined)
+          throw missingBatch(reader, this.#segmentIds().includes(reader.header.segment));
+      } else if (reader.position.offset < this.#successor.previous.endOffset) {
+        if (reader.position.nextSequence > durableSequence) return false;
+        if (reader.next()) return true;
+        throw missingBatch(reader, this.#segmentIds().includes(reader.header.segment));
+      } else {
+        this.#open(this.#successor);
+      }
+    }
+  }
+
+  close(): void {
+    this.#reader?.close();
+    this.#reader = undefined;
+    this.#successor = undefined;
+  }
+
+  #open(header: SegmentHeader): void {
+    this.#reader?.close();
+    this.#reader = new SegmentReader(this.#storage.open(segmentName(header.segment), "read"), header);
+    this.#successor = this.#lookForSuccessor(header.segment);
+  }
+
+  #lookForSuccessor(segment: number): SegmentHeader | undefined {
+    if (!this.#segmentIds().includes(segment + 1)) return undefined;
+    return readHeader(this.#storage, segmentName(segment + 1));
+  }
+
+  #segmentIds(): number[] {
+    return this.#storage
+      .list()
+      .map(segmentOfName)
+      .filter((id) => id !== undefined)
+      .toSorted((left, right) => left - right);
+  }
+}
+
+/** A segment that was given up while it was read may have become another one. */
+function missingBatch(reader: SegmentReader, isThere: boolean): Error {
+  const file = segmentName(reader.header.segment);
+  const { offset, nextSequence } = reader.position;
+  if (!isThere) {
+    return journalError("ERR_JOURNAL_TRUNCATED", `sequence ${nextSequence} was given up while it was read`, {
+      details: { file, firstSequence: nextSequence },
+    });
+  }
+  return journalError(
+    "ERR_JOURNAL_DAMAGED",
+    `${file} at offset ${offset}: ${reader.reason}, where sequence ${nextSequence} must be`,
+    { details: { file, offset, firstSequence: nextSequence } },
+  );
+}

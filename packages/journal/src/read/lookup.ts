@@ -1,0 +1,217 @@
+/**
+ * Finds single records: by sequence and by key. For the opener's thread, which reads a few pages per question.
+ *
+ * A finished segment is looked up in its index file, or in places collected by reading it once when the keeper hasn't got there yet. The
+ * segment that is being written is read on from where the last question left it.
+ */
+import { type BatchHeader, RecordCursor, recordStarts, type SegmentHeader, segmentName } from "../files/format.ts";
+import { IndexFile, keyHash, SegmentPlaces } from "./key-index.ts";
+import { type JournalRecord, recordAt } from "./record-stream.ts";
+import { readHeaderIfThere } from "./scan.ts";
+import { SegmentReader } from "./segment-reader.ts";
+import type { Storage } from "../storage/storage.ts";
+import { segmentIds } from "../keeper/truncate.ts";
+
+/** Read for one record: a small batch. */
+const WINDOW_BYTES = 1 << 16;
+/**
+ * Bytes of batches that are kept after they were checked. A batch has one checksum, so that a question costs as much as its whole batch: without this,
+ * neighbours would each pay for it again. One batch is kept in any case.
+ */
+const CACHE_BYTES: number = 16 * 2 ** 20;
+
+interface Known {
+  readonly header: SegmentHeader;
+  /** A file's, once there is one: the newest segment has none. */
+  index: IndexFile | undefined;
+  places: SegmentPlaces | undefined;
+  /** Reads on in the places. */
+  reader: SegmentReader | undefined;
+}
+
+/** A batch that was checked, and where its records begin. */
+interface CheckedBatch {
+  readonly body: Buffer;
+  readonly starts: Uint32Array;
+}
+
+/** The batches that were asked for last, by segment and offset. What is durable doesn't change, and a segment's id never comes again. */
+class BatchCache {
+  readonly #batches = new Map<string, CheckedBatch>();
+  #bytes = 0;
+
+  get(segment: number, offset: number): CheckedBatch | undefined {
+    const place = `${segment}/${offset}`;
+    const batch = this.#batches.get(place);
+    if (batch === undefined) return undefined;
+    // A map keeps the order of insertion: the first is the one that nobody has asked for the longest.
+    this.#batches.delete(place);
+    this.#batches.set(place, batch);
+    return batch;
+  }
+
+  add(segment: number, offset: number, batch: CheckedBatch): void {
+    this.#bytes += bytesOf(batch);
+    for (const [place, oldest] of this.#batches) {
+      if (this.#bytes <= CACHE_BYTES) break;
+      this.#bytes -= bytesOf(oldest);
+      this.#batches.delete(place);
+    }
+    this.#batches.set(`${segment}/${offset}`, batch);
+  }
+
+  clear(): void {
+    this.#batches.clear();
+    this.#bytes = 0;
+  }
+}
+
+function bytesOf({ body, starts }: CheckedBatch): number {
+  return body.length + starts.byteLength;
+}
+
+export class Lookup {
+  readonly #storage: Storage;
+  readonly #cache = new BatchCache();
+  readonly #cursor = new RecordCursor();
+  readonly #segments = new Map<number, Known>();
+  /** The same in order, as of the last look at the directory, and what was known of the log then. */
+  #inOrder: readonly Known[] = [];
+  #newest: number | undefined;
+  #durableThen = -1;
+  #firstThen = -1;
+
+  constructor(storage: Storage) {
+    this.#storage = storage;
+  }
+
+  /** The record with this sequence; undefined when it was given up, or isn't durable yet. */
+  get(sequence: number, durableSequence: number, firstSequence: number): JournalRecord | undefined {
+    if (sequence < 1 || sequence > durableSequence) return undefined;
+    return this.#again(() => this.#get(sequence, this.#refresh(durableSequence, firstSequence), durableSequence));
+  }
+
+  /** The newest record with this key. */
+  find(key: Uint8Array, durableSequence: number, firstSequence: number): JournalRecord | undefined {
+    return this.#again(() => this.#find(key, this.#refresh(durableSequence, firstSequence), durableSequence));
+  }
+
+  close(): void {
+    for (const { reader } of this.#segments.values()) reader?.close();
+    this.#segments.clear();
+    this.#inOrder = [];
+    this.forget();
+    this.#cache.clear();
+  }
+
+  #get(sequence: number, segments: readonly Known[], durableSequence: number): JournalRecord | undefined {
+    // A segment's last batch may have been written again into the next one: the newest that begins early enough has it.
+    const known = segments.findLast(({ header }) => header.baseSequence <= sequence);
+    return known === undefined ? undefined : this.#read(known, sequence, durableSequence);
+  }
+
+  #find(key: Uint8Array, segments: readonly Known[], durableSequence: number): JournalRecord | undefined {
+    const hash = keyHash(key);
+    let above = Number.POSITIVE_INFINITY;
+    for (const known of segments.toReversed()) {
+      for (const sequence of this.#placesOf(known, durableSequence).sequencesOf(hash).toReversed()) {
+        // What lies above was written again into the next segment.
+        if (sequence >= above || sequence > durableSequence) continue;
+        const record = this.#read(known, sequence, durableSequence);
+        if (record?.key.equals(key) === true) return record;
+      }
+      above = known.header.baseSequence;
+    }
+    return undefined;
+  }
+
+  #read(known: Known, sequence: number, durableSequence: number): JournalRecord | undefined {
+    const place = this.#placesOf(known, durableSequence).batchOf(sequence);
+    if (place === undefined) return undefined;
+    const [offset, firstSequence] = place;
+    const batch = this.#cache.get(known.header.segment, offset) ?? this.#readBatch(known, offset, firstSequence);
+    const start = batch?.starts[sequence - firstSequence];
+    if (batch === undefined || start === undefined) return undefined;
+    const cursor = this.#cursor;
+    cursor.reset(batch.body, sequence);
+    cursor.at(start);
+    return recordAt(cursor);
+  }
+
+  /** The batch at `offset`; undefined when there is none that begins with `firstSequence`. */
+  #readBatch({ header }: Known, offset: number, firstSequence: number): CheckedBatch | undefined {
+    const file = this.#storage.open(segmentName(header.segment), "read");
+    const reader = new SegmentReader(file, header, WINDOW_BYTES);
+    try {
+      if (!reader.startAt(offset, firstSequence) || !reader.next()) return undefined;
+      const { body } = reader;
+      const batch = {
+        // A large one stays in the memory that it was read into; for a small one that would be too much.
+        body: body.length * 2 < body.buffer.byteLength ? Buffer.from(body) : body,
+        starts: recordStarts(body, (reader.batch as BatchHeader).count),
+      };
+      this.#cache.add(header.segment, offset, batch);
+      return batch;
+    } finally {
+      reader.close();
+    }
+  }
+
+  /** All segments that are there now, in order. The directory is looked at only when the log has changed: that costs more than a small batch. */
+  #refresh(durableSequence: number, firstSequence: number): readonly Known[] {
+    if (durableSequence === this.#durableThen && firstSequence === this.#firstThen) return this.#inOrder;
+    const ids = segmentIds(this.#storage);
+    this.#newest = ids.at(-1);
+    for (const [id, { reader }] of this.#segments) {
+      if (ids.includes(id)) continue;
+      reader?.close();
+      this.#segments.delete(id);
+    }
+    this.#inOrder = ids.flatMap((id) => {
+      const known = this.#segments.get(id);
+      if (known !== undefined) return [known];
+      const header = readHeaderIfThere(this.#storage, segmentName(id));
+      if (header === undefined || header === "gone") return [];
+      const fresh: Known = { header, index: undefined, places: undefined, reader: undefined };
+      this.#segments.set(id, fresh);
+      return [fresh];
+    });
+    this.#durableThen = durableSequence;
+    this.#firstThen = firstSequence;
+    return this.#inOrder;
+  }
+
+  /** The log was changed from its front. */
+  forget(): void {
+    this.#durableThen = -1;
+    for (const known of this.#segments.values()) known.index = undefined;
+  }
+
+  /** Again when a segment, or an index, was removed between the look at the directory and the opening of its file. */
+  #again<T>(look: () => T): T {
+    // Ends: each time a segment or an index has gone, of those that there were.
+    for (let left = Number.POSITIVE_INFINITY; ; left -= 1) {
+      try {
+        return look();
+      } catch (thrown) {
+        if ((thrown as NodeJS.ErrnoException).code !== "ENOENT" || left <= 0) throw thrown;
+        left = Math.min(left, 2 * this.#inOrder.length + 1);
+        this.forget();
+      }
+    }
+  }
+
+  #placesOf(known: Known, durableSequence: number): IndexFile | SegmentPlaces {
+    if (known.header.segment !== this.#newest) known.index ??= IndexFile.open(this.#storage, known.header);
+    if (known.index !== undefined) {
+      known.reader?.close();
+      known.reader = undefined;
+      known.places = undefined;
+      return known.index;
+    }
+    known.places ??= new SegmentPlaces(known.header);
+    known.reader ??= new SegmentReader(this.#storage.open(segmentName(known.header.segment), "read"), known.header);
+    while (known.reader.position.nextSequence <= durableSequence && known.reader.next()) known.places.add(known.reader);
+    return known.places;
+  }
+}

@@ -1,0 +1,199 @@
+/**
+ * Opening a journal: decides where the log goes on.
+ *
+ * The scan (scan.ts) refuses damage. What it calls torn or unfinished is copied or moved to quarantine. The last valid batch, if no
+ * clean end follows, may have been read from the page cache without being on disk (after a failed sync, for instance): it is
+ * written again, with its sequences, as the first batch of a new segment, and nothing of it is used before that is durable.
+ * Nothing is ever appended to a segment of an earlier opening.
+ *
+ * The log itself is changed only by moving an unfinished segment away; running recovery again gives the same result.
+ */
+import { randomBytes } from "node:crypto";
+import { type SegmentHeader, segmentOfName } from "../files/format.ts";
+import { type BatchCopy, type LogScan, scanLog, type SegmentScan } from "../read/scan.ts";
+import { journalError } from "../errors.ts";
+import { keyIndexName } from "../read/key-index.ts";
+import { type Marks, MARKS_NAME, writeMarks } from "../files/marks.ts";
+import { type Storage, writeFully } from "../storage/storage.ts";
+
+/** What an opening found, for people. */
+export interface RecoverySummary {
+  readonly segments: number;
+  /** Segments whose batches were read; the others were judged by their headers and are read in the background. */
+  readonly segmentsRead: number;
+  /** Batches and bytes of records in the segments that were read. */
+  readonly batches: number;
+  readonly bytes: number;
+  readonly records: number;
+  readonly firstSequence: number;
+  readonly lastSequence: number;
+  /** Whether the journal was closed properly the last time. */
+  readonly cleanEnd: boolean;
+  /** Bytes of a torn tail that were set aside. */
+  readonly tornBytes: number;
+  /** Copies in the directory `quarantine`. */
+  readonly quarantined: readonly string[];
+  readonly durationMs: number;
+}
+
+/** Where the log goes on. */
+export interface RecoveredLog {
+  readonly logId: Buffer;
+  readonly epoch: number;
+  readonly nextSegment: number;
+  readonly nextSequence: number;
+  /** End of what stays in the old segments. */
+  readonly previous: SegmentHeader["previous"];
+  /** The last batch, to be written again; undefined after a clean end and in a new log. */
+  readonly tail: BatchCopy | undefined;
+  readonly marks: Marks | undefined;
+  readonly segments: readonly RecoveredSegment[];
+  readonly summary: RecoverySummary;
+}
+
+/** A segment as an opening found it. */
+export interface RecoveredSegment {
+  readonly name: string;
+  readonly baseSequence: number;
+  /** Whether its batches were read. */
+  readonly isRead: boolean;
+}
+
+const QUARANTINE = "quarantine";
+
+export interface RecoveryOptions {
+  /** Refuse a torn tail too, instead of setting it aside. Default false. */
+  readonly strict?: boolean;
+  /** Read every batch, also in segments that `marks` knows to be durable. Default false. */
+  readonly everything?: boolean;
+}
+
+/** Throws `ERR_JOURNAL_DAMAGED`, `ERR_JOURNAL_TORN`, `ERR_JOURNAL_VERSION`, and the system's errors. */
+export function recover(storage: Storage, options: RecoveryOptions = {}): RecoveredLog {
+  const startedMs = performance.now();
+  const { strict = false, everything = false } = options;
+  removeTemporaries(storage);
+  syncNewest(storage);
+  const scan = scanLog(storage, { everything });
+  if (strict) refuseTorn(scan);
+  const quarantined = setAside(storage, scan);
+  const kept = removeGivenUp(storage, scan);
+  const marks = scan.segments.length === 0 ? forgetMarks(storage) : kept;
+  const last = scan.segments.at(-1);
+  const lastSequence = last?.end.lastSequence ?? 0;
+  const sum = (count: (segment: SegmentScan) => number): number =>
+    scan.segments.reduce((total, segment) => total + count(segment), 0);
+  return {
+    logId: last?.header.logId ?? randomBytes(16),
+    epoch: (last?.header.epoch ?? 0) + 1,
+    nextSegment: (last?.header.segment ?? 0) + 1,
+    nextSequence: lastSequence + 1,
+    previous: scan.tailStart ?? last?.end ?? { segment: 0, endOffset: 0, lastSequence: 0, chain: 0 },
+    tail: scan.tail,
+    marks,
+    segments: scan.segments.map(({ name, header, isRead }) => ({ name, baseSequence: header.baseSequence, isRead })),
+    summary: {
+      segments: scan.segments.length,
+      segmentsRead: sum((segment) => (segment.isRead ? 1 : 0)),
+      firstSequence: scan.segments[0]?.header.baseSequence ?? 1,
+      batches: sum((segment) => segment.batches),
+      records: sum((segment) => segment.records),
+      bytes: sum((segment) => segment.bytes),
+      lastSequence,
+      cleanEnd: scan.cleanEnd,
+      tornBytes: scan.torn.length,
+      quarantined,
+      durationMs: performance.now() - startedMs,
+    },
+  };
+}
+
+/** What `tolerateTornTail` sets aside, `strict` refuses. */
+function refuseTorn(scan: LogScan): void {
+  if (scan.torn.length === 0 && !scan.isTornUnknown) return;
+  const { name, end } = scan.segments.at(-1) as SegmentScan;
+  const what = scan.isTornUnknown
+    ? "bytes that may be left from a torn batch"
+    : `${scan.torn.length} bytes of a torn batch`;
+  throw journalError("ERR_JOURNAL_TORN", `${name} at offset ${end.endOffset}: ${what}`, {
+    details: { file: name, offset: end.endOffset, bytes: scan.torn.length, firstSequence: end.lastSequence + 1 },
+  });
+}
+
+/**
+ * Segments that were given up, and that a crash kept from being deleted. The marks that say so may only be in the page cache, even after
+ * a sync that succeeds (an earlier one may have failed): both pages are written again first, or the segments would seem to be missing.
+ */
+function removeGivenUp(storage: Storage, { marks, givenUp }: LogScan): Marks | undefined {
+  if (marks === undefined || givenUp.length === 0) return marks;
+  const next = { ...marks, generation: marks.generation + 1 };
+  // The newer page first, in its place: until it is on disk the other one is needed as it was.
+  writeMarks(storage, marks);
+  writeMarks(storage, next);
+  const names = storage.list();
+  for (const name of givenUp) {
+    const index = keyIndexName(segmentOfName(name) as number);
+    if (names.includes(index)) storage.remove(index);
+    storage.remove(name);
+  }
+  storage.syncDirectory();
+  return next;
+}
+
+/** Marks of a log that never held a record: the next log has another id. */
+function forgetMarks(storage: Storage): undefined {
+  if (!storage.list().includes(MARKS_NAME)) return;
+  storage.remove(MARKS_NAME);
+  storage.syncDirectory();
+}
+
+function removeTemporaries(storage: Storage): void {
+  const leftovers = storage.list().filter((name) => name.endsWith(".tmp"));
+  for (const name of leftovers) storage.remove(name);
+}
+
+/** No decision may rest on bytes that are only in the page cache: a process that died may have left them there. */
+function syncNewest(storage: Storage): void {
+  const newest = storage
+    .list()
+    .filter((name) => segmentOfName(name) !== undefined)
+    .toSorted()
+    .at(-1);
+  if (newest !== undefined) {
+    const file = storage.open(newest, "write");
+    file.sync();
+    file.close();
+  }
+  storage.syncDirectory();
+}
+
+/** Copies the torn tail, moves unfinished segments; returns the names of the copies. */
+function setAside(storage: Storage, scan: LogScan): string[] {
+  const quarantined: string[] = [];
+  if (scan.torn.length === 0 && scan.unfinished.length === 0) return quarantined;
+  storage.makeDirectory(QUARANTINE);
+  const last = scan.segments.at(-1);
+  if (scan.torn.length > 0 && last !== undefined) {
+    const name = `${QUARANTINE}/${last.name}-at-${last.end.endOffset}`;
+    writeCopy(storage, name, scan.torn);
+    quarantined.push(name);
+  }
+  for (const name of scan.unfinished) {
+    storage.rename(name, `${QUARANTINE}/${name}`);
+    quarantined.push(`${QUARANTINE}/${name}`);
+  }
+  storage.syncDirectory(QUARANTINE);
+  storage.syncDirectory();
+  return quarantined;
+}
+
+/** An earlier recovery of the same tail may have left a copy, or part of one: it is replaced. */
+function writeCopy(storage: Storage, name: string, bytes: Buffer): void {
+  const file = storage.open(name, "replace");
+  try {
+    writeFully(file, [bytes], 0);
+    file.sync();
+  } finally {
+    file.close();
+  }
+}

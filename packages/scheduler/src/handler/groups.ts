@@ -1,0 +1,100 @@
+/**
+ * Tasks that a handler spawns and waits for together.
+ *
+ * A group belongs to the machine whose handler made it, and all its outcomes come back to that machine, so its counter is a plain
+ * number and a spawn needs neither a promise nor a shared word.
+ */
+import { schedulerError } from "../errors.ts";
+
+/** What a group needs of its machine. */
+export interface GroupHost {
+  spawn(group: Group, index: number, name: string, argument: unknown): void;
+  /** Runs other tasks until the group has nothing pending. */
+  join(group: Group): void;
+}
+
+export class Group {
+  readonly #host: GroupHost;
+  /** Undefined where nobody wants the results. */
+  readonly #results: unknown[] | undefined;
+  #spawned = 0;
+  #pending = 0;
+  #hasFailed = false;
+  #error: unknown;
+  #whenDone: (() => void) | undefined;
+
+  constructor(host: GroupHost, keepsResults: boolean) {
+    this.#host = host;
+    this.#results = keepsResults ? [] : undefined;
+  }
+
+  /** Tasks that are not over yet. */
+  get pending(): number {
+    return this.#pending;
+  }
+
+  /** Whether something is pending, or has failed without anybody having been told. */
+  get needsJoin(): boolean {
+    return this.#pending > 0 || this.#hasFailed;
+  }
+
+  spawn(name: string, argument: unknown): void {
+    const index = this.#spawned;
+    this.#pending += 1;
+    this.#spawned = index + 1;
+    try {
+      this.#host.spawn(this, index, name, argument);
+    } catch (thrown) {
+      // Refused before it became a task: a wrong name, a value that can't be sent.
+      this.#pending -= 1;
+      this.#spawned = index;
+      throw thrown;
+    }
+  }
+
+  /** As `spawn`, by whoever knows how to make the task; `submit` returns whether it did. */
+  adopt(submit: (index: number) => boolean): boolean {
+    if (!submit(this.#spawned)) return false;
+    this.#spawned += 1;
+    this.#pending += 1;
+    return true;
+  }
+
+  /** From the machine: a task of the group is over. */
+  settled(index: number, ok: boolean, value: unknown): void {
+    if (ok) {
+      if (this.#results !== undefined) this.#results[index] = value;
+    } else if (!this.#hasFailed) {
+      this.#hasFailed = true;
+      this.#error = value;
+    }
+    this.#pending -= 1;
+    if (this.#pending === 0) this.#whenDone?.();
+  }
+
+  join(): unknown[] {
+    if (this.#pending > 0) this.#host.join(this);
+    return this.#take();
+  }
+
+  async done(): Promise<unknown[]> {
+    if (this.#whenDone !== undefined) {
+      throw schedulerError("ERR_GROUP_AWAITED", "a group of tasks is awaited by one party only");
+    }
+    if (this.#pending > 0) await new Promise<void>((resolve) => (this.#whenDone = resolve));
+    this.#whenDone = undefined;
+    return this.#take();
+  }
+
+  /** The results in the order of the spawns, or the first error; the group is empty afterwards. */
+  #take(): unknown[] {
+    const hasFailed = this.#hasFailed;
+    const error = this.#error;
+    const results = this.#results?.splice(0) ?? [];
+    this.#spawned = 0;
+    this.#hasFailed = false;
+    this.#error = undefined;
+    if (hasFailed) throw error;
+    return results;
+  }
+}

@@ -1,0 +1,111 @@
+/**
+ * Handlers: the functions that a module exports, known by their names.
+ *
+ * Every machine loads the module for itself; the order of the sorted names is the number by which a task names its handler.
+ */
+import { pathToFileURL } from "node:url";
+import { messageOf, nearest } from "@millrace/base";
+import type { TaskContext } from "./context.ts";
+import { schedulerError } from "../errors.ts";
+import { HANDLERS_MAX } from "../shared/task-table.ts";
+
+// `any` and not `unknown`: a handler with an argument of its own type must be assignable.
+// oxlint-disable-next-line typescript/no-explicit-any
+export type Handler = (argument: any, context: TaskContext) => unknown;
+
+/** A module as `open()` takes it, as the text of a URL. */
+export function moduleUrl(module: URL | string): string {
+  if (module instanceof URL) return module.href;
+  return module.includes("://") ? module : pathToFileURL(module).href;
+}
+
+/** A handler as a machine keeps it. */
+export interface HandlerEntry {
+  readonly name: string;
+  readonly call: Handler;
+  /** Whether it may look at its second argument; making a context costs as much as a small task. */
+  readonly takesContext: boolean;
+  /** Whether it has returned a promise. */
+  isAsync: boolean;
+}
+
+export function handlerEntry(name: string, call: Handler): HandlerEntry {
+  return { name, call, takesContext: takesContext(call), isAsync: call.constructor.name === "AsyncFunction" };
+}
+
+/** False only for a function that certainly can't see a second argument, judged by its text. */
+function takesContext(call: Handler): boolean {
+  if (call.length > 1) return true;
+  const text = Function.prototype.toString.call(call);
+  const parameters = text.slice(0, text.indexOf(")") + 1);
+  return (
+    !/^(async\s+)?(function\b[^(]*|[\w$]+\s*)?\(?[\w$\s]*\)/.test(parameters) ||
+    /\barguments\b|\beval\b|\[native code\]/.test(text)
+  );
+}
+
+/** Functions among a module's exports, sorted by name. A default export that is a function or an object of functions counts
+ * where nothing else does (CommonJS). TypeScript sources load where Node strips types (22.18, 23.6 and later). Throws `ERR_HANDLER_MODULE`. */
+export async function loadHandlers(url: string): Promise<LoadedHandlers> {
+  const namespace = await importModule(url);
+  const handlers = functionsOf(namespace);
+  const fallback = namespace.default;
+  if (handlers.length === 0 && typeof fallback === "object" && fallback !== null) {
+    handlers.push(...functionsOf(fallback as Record<string, unknown>));
+  }
+  if (handlers.length === 0)
+    throw schedulerError("ERR_HANDLER_MODULE", `${url} exports no function`, { details: { url } });
+  if (handlers.length > HANDLERS_MAX) {
+    throw schedulerError("ERR_HANDLER_MODULE", `${url} exports more than ${HANDLERS_MAX} functions`, {
+      details: { url },
+    });
+  }
+  const sorted = new Map(handlers.toSorted(([left], [right]) => (left < right ? -1 : 1)));
+  const initialize = sorted.get(INITIALIZE) as Initialize | undefined;
+  sorted.delete(INITIALIZE);
+  return { handlers: sorted, initialize };
+}
+
+/** The export of this name is no handler: it runs once in every machine, before the first task. */
+export const INITIALIZE = "initialize";
+export type Initialize = (machine: { readonly machine: number }) => unknown;
+
+export interface LoadedHandlers {
+  readonly handlers: Map<string, Handler>;
+  readonly initialize: Initialize | undefined;
+}
+
+async function importModule(url: string): Promise<Record<string, unknown>> {
+  try {
+    return (await import(url)) as Record<string, unknown>;
+  } catch (cause) {
+    throw schedulerError("ERR_HANDLER_MODULE", `${url} could not be loaded: ${messageOf(cause)}`, {
+      cause,
+      details: { url },
+    });
+  }
+}
+
+function functionsOf(exports: Record<string, unknown>): [string, Handler][] {
+  return Object.entries(exports).filter((entry): entry is [string, Handler] => typeof entry[1] === "function");
+}
+
+/** One function per handler, on an object that refuses every other name with `ERR_HANDLER_UNKNOWN`. */
+export function bindHandlers(names: readonly string[], bind: (name: string, number: number) => unknown): object {
+  // Known names are own properties; only a wrong name reaches the proxy behind them.
+  const unknown = new Proxy(Object.freeze({}), {
+    get: (_, name) => {
+      if (typeof name === "symbol" || name === "then") return undefined;
+      throw unknownHandler(name, names);
+    },
+  });
+  const bound = Object.create(unknown) as Record<string, unknown>;
+  names.forEach((name, number) => (bound[name] = bind(name, number)));
+  return Object.freeze(bound);
+}
+
+export function unknownHandler(name: string, names: readonly string[]): Error {
+  const near = nearest(name, names);
+  const hint = near === undefined ? `there are ${names.join(", ")}` : `did you mean "${near}"?`;
+  return schedulerError("ERR_HANDLER_UNKNOWN", `no handler is called "${name}"; ${hint}`, { details: { name, names } });
+}

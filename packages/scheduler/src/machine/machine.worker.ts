@@ -1,0 +1,82 @@
+/** Entry of a machine's thread: loads the handlers, reports their names, runs. */
+import { type MessagePort, parentPort, workerData } from "node:worker_threads";
+import { adoptThread, setBlockingHook } from "@millrace/atomics-sync";
+import { decode, encode } from "@millrace/codec";
+import { invariant } from "@millrace/base";
+import type { HeaderReader } from "../handler/context.ts";
+import { handlerEntry, loadHandlers } from "../handler/handlers.ts";
+import { Machine } from "./machine.ts";
+import type { MachineOptions } from "./machine-options.ts";
+import { unpack } from "../calls/parcels.ts";
+
+/** What a machine's thread is started with. */
+export interface MachineWorkerData {
+  readonly options: MachineOptions;
+  readonly handlersUrl: string;
+  /** Module whose `readHeader` turns task headers into `context.record`. */
+  readonly headerReaderUrl: string | undefined;
+}
+
+/**
+ * What it reports: the names of its handlers, or why it can't start (encoded, to keep code and cause); later that a processor has no
+ * machine, that a task is in no queue, that it needs an argument that bytes can't carry, or such a result.
+ */
+export type MachineReport =
+  | { readonly names: readonly string[] }
+  | { readonly error: Uint8Array }
+  | { readonly wants: "machine" | "sweep" }
+  | { readonly fetch: number; readonly slot: number }
+  | { readonly parcel: number; readonly value: unknown };
+
+/** What it is told: a port with the argument that it asked for, undefined when that is gone; or an encoded error, when it can't be sent any more. */
+export interface MachineMail {
+  readonly slot: number;
+  readonly port: MessagePort | undefined;
+  readonly error: Uint8Array | undefined;
+}
+
+const port = parentPort;
+invariant(port !== null, "machine.worker runs in a worker thread");
+const data = workerData as MachineWorkerData;
+const { machine: index, memory } = data.options;
+adoptThread(memory.machineThreads[index] as number);
+
+const report = (message: MachineReport, transferList: readonly object[] = []): void =>
+  port.postMessage(message, transferList as never);
+/** Tickets of a machine that was replaced are not used again. */
+let parcels: number = Math.floor(performance.timeOrigin) * 1024;
+
+try {
+  const { handlers, initialize } = await loadHandlers(data.handlersUrl);
+  await initialize?.({ machine: index });
+  const entries = [...handlers].map(([name, call]) => handlerEntry(name, call));
+  const machine = new Machine(data.options, entries, await headerReader(), {
+    wantsMachine: () => report({ wants: "machine" }),
+    wantsSweep: () => report({ wants: "sweep" }),
+    fetchParcel: (ticket, slot) => report({ fetch: ticket, slot }),
+    sendParcel: (value, list) => {
+      parcels += 1;
+      report({ parcel: parcels, value }, list);
+      return parcels;
+    },
+    closed: () => port.close(),
+  });
+  setBlockingHook({ enter: () => machine.enterBlocking(), leave: () => machine.leaveBlocking() });
+  // The port keeps the thread alive while it sleeps in its event loop.
+  port.ref();
+  port.on("message", ({ slot, port: parcel, error }: MachineMail) => {
+    if (error !== undefined) machine.parcelArrived(slot, false, decode(error));
+    else machine.parcelArrived(slot, true, parcel === undefined ? undefined : unpack(parcel));
+  });
+  report({ names: [...handlers.keys()] });
+  machine.start();
+} catch (thrown) {
+  report({ error: Uint8Array.from(encode(thrown)) });
+  port.close();
+}
+
+async function headerReader(): Promise<HeaderReader | undefined> {
+  if (data.headerReaderUrl === undefined) return undefined;
+  const module = (await import(data.headerReaderUrl)) as { readHeader: HeaderReader };
+  return module.readHeader;
+}

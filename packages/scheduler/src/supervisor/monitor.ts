@@ -1,0 +1,118 @@
+/**
+ * Looks at the processors from outside, as Go's sysmon does: one whose handler runs on and on is stuck, and what only its machine
+ * could reach (the task to run next, its private entries) is queued anew for the others.
+ *
+ * Runs on the opener's thread: every `LOOK_MS` while tasks are settled or under way, then at longer and longer intervals, never so
+ * that it keeps the process alive.
+ */
+import type { Shared } from "../shared/layout.ts";
+import type { Processors } from "../shared/processors.ts";
+import type { Recovery } from "./recovery.ts";
+
+/** Go's forcePreemptNS. */
+const LOOK_MS = 10;
+/** Looks without any progress before the pauses grow, and the longest pause. */
+const QUIET_LOOKS = 100;
+const PAUSE_MS_MAX = 1000;
+/** Handlers that hold a thread for longer than this are told of. */
+const HINT_MS = 100;
+
+interface Watch {
+  tick: number;
+  owner: number;
+  /** When the tick was first seen, ms. */
+  since: number;
+  /** The slot of the task that runs, -1 without. */
+  handler: number;
+  isRescued: boolean;
+}
+
+export class Monitor {
+  readonly #shared: Shared;
+  readonly #processors: Processors;
+  readonly #recovery: Recovery;
+  readonly #onLong: (handler: number, ms: number) => void;
+  readonly #watches: Watch[];
+  #timer: NodeJS.Timeout | undefined;
+  #quiet = 0;
+  #isStopped = false;
+  /** How often a stuck processor's tasks were taken over, and how many tasks. */
+  rescues = 0;
+
+  constructor(shared: Shared, recovery: Recovery, onLong: (handler: number, ms: number) => void) {
+    this.#shared = shared;
+    this.#processors = shared.processors();
+    this.#recovery = recovery;
+    this.#onLong = onLong;
+    this.#watches = Array.from({ length: this.#processors.count }, () => ({
+      tick: 0,
+      owner: -1,
+      since: performance.now(),
+      handler: -1,
+      isRescued: false,
+    }));
+    this.#lookIn(LOOK_MS);
+  }
+
+  /** Whether some handler runs on and on, so that it is no wonder that nothing moves. */
+  get isAnyStuck(): boolean {
+    return this.#watches.some((watch) => watch.isRescued);
+  }
+
+  /** Something was submitted: looks often again. */
+  wake(): void {
+    if (this.#quiet < QUIET_LOOKS || this.#isStopped) return;
+    this.#quiet = 0;
+    clearTimeout(this.#timer);
+    this.#lookIn(LOOK_MS);
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    clearTimeout(this.#timer);
+  }
+
+  #lookIn(ms: number): void {
+    this.#timer = setTimeout(() => this.#look(), ms).unref();
+  }
+
+  #look(): void {
+    const now = performance.now();
+    this.#quiet += 1;
+    for (let processor = 0; processor < this.#watches.length; processor += 1) this.#lookAt(processor, now);
+    const over = Math.max(0, this.#quiet - QUIET_LOOKS);
+    if (!this.#isStopped) this.#lookIn(Math.min(LOOK_MS + over * LOOK_MS, PAUSE_MS_MAX));
+  }
+
+  #lookAt(processor: number, now: number): void {
+    const watch = this.#watches[processor] as Watch;
+    const tick = this.#processors.tick(processor);
+    const owner = this.#processors.owner(processor);
+    if (tick !== watch.tick || owner !== watch.owner) {
+      this.#quiet = 0;
+      // A machine that died, or waits and has given its processor away, was not running on and on.
+      if (watch.handler >= 0 && owner === watch.owner && now - watch.since >= HINT_MS)
+        this.#onLong(watch.handler, now - watch.since);
+      watch.tick = tick;
+      watch.owner = owner;
+      watch.since = now;
+      watch.isRescued = false;
+      const slot = this.#processors.runningSlot(processor);
+      watch.handler = (tick & 1) === 1 && slot >= 0 ? this.#shared.table().handler(slot) : -1;
+      return;
+    }
+    if ((tick & 1) === 0 || owner < 0) return;
+    this.#quiet = 0;
+    if (now - watch.since < LOOK_MS / 2 || watch.isRescued) return;
+    watch.isRescued = true;
+    this.#rescue(processor);
+  }
+
+  #rescue(processor: number): void {
+    const hadNext = this.#recovery.takeNext(processor);
+    const found = this.#recovery.sweep();
+    if (!hadNext && found === 0) return;
+    this.rescues += 1;
+    this.#shared.idleSet().wakeOne();
+  }
+}

@@ -1,0 +1,265 @@
+/**
+ * Putting things right after a machine's thread is gone. Run by the supervisor, after the thread's `exit` event and never before:
+ * only then is it certain that nothing of it writes any more.
+ *
+ * A machine may die at any instruction. What each point leaves behind, and what mends it here:
+ *
+ *   took entries from a queue, claimed none     QUEUED without an entry anywhere → pushed to the recovery outbox
+ *   claimed, ran, wrote the result              RUNNING by this machine → FAILED (crashed), or QUEUED again by the task's policy
+ *   made it DONE, didn't publish the completion DONE by this machine, not in its ring → published here
+ *   published, woke nobody                      every submitter is woken
+ *   woke a machine halfway                      every machine is woken (IdleSet.forget)
+ *   cleared a hint, didn't look again           every hint is raised
+ *   held a processor                            given to a spare, or to the thread that replaces it
+ *   had submitted tasks                         QUEUED → taken back; RUNNING elsewhere → its outcome is read here and thrown away
+ *
+ * A death is held against a task only if it ran alone. Tasks that ran side by side when their machine died are run alone the next
+ * time, if their policy has one.
+ *
+ * Looking for lost entries may push an entry that is on its way from one queue to another a second time. That is harmless: the
+ * claim decides.
+ */
+import { invariant } from "@millrace/base";
+import { unparkAgain } from "@millrace/atomics-sync";
+import {
+  EMPTY,
+  FULL,
+  RunQueue,
+  type RunQueuePlace,
+  runQueueSnapshot,
+  SpscConsumer,
+  SpscProducer,
+  spscRingLength,
+  spscRingSnapshot,
+} from "@millrace/shared-memory";
+import { raiseHint } from "../shared/hints.ts";
+import { firstSlotOf, PRIORITIES, type Shared, slotsOf } from "../shared/layout.ts";
+import { RECOVERY_PRIORITY } from "../machine/processor.ts";
+import { CRASHES_MAX, FREE, QUEUED, RUNNING, type TaskTable } from "../shared/task-table.ts";
+import { ARENA_BYTES, CRASHED } from "../shared/values.ts";
+
+export interface RecoveryReport {
+  /** Tasks that failed with the machine. */
+  failed: number;
+  /** Tasks that will run again. */
+  requeued: number;
+  /** Tasks whose queue entry was lost. */
+  found: number;
+  /** Outcomes that were written but not reported. */
+  reported: number;
+  /** Tasks that the dead machine's handlers had submitted and that nobody waits for any more. */
+  orphaned: number;
+}
+
+export class Recovery {
+  readonly #shared: Shared;
+  readonly #table: TaskTable;
+  readonly #outbox: RunQueue;
+  readonly #entries: Int32Array;
+  /** Whether the recovery outbox had no room for a task. */
+  #hasPostponed = false;
+
+  constructor(shared: Shared) {
+    this.#shared = shared;
+    this.#table = shared.table();
+    this.#outbox = new RunQueue(shared.outbox(shared.memory.externals, 0));
+    this.#entries = new Int32Array(Math.max(shared.layout.recoveryCapacity, shared.layout.overflowCapacity));
+  }
+
+  /** Settles or requeues everything that `machine` had in its hands. */
+  recover(machine: number): RecoveryReport {
+    const report: RecoveryReport = { failed: 0, requeued: 0, found: 0, reported: 0, orphaned: 0 };
+    report.orphaned = this.#takeBackSubmitted(machine);
+    const ranAlone = this.#countRunning(machine) === 1;
+    const own = this.#shared.submitterOfMachine(machine);
+    for (let submitter = 0; submitter < this.#shared.submitters; submitter += 1) {
+      if (submitter === own) continue;
+      // Before the states are read: a slot that is read as DONE afterwards and is not among these was never published.
+      const published = this.#publishedBy(machine, submitter);
+      const ring = new SpscProducer(this.#shared.completions(machine, submitter));
+      const first = firstSlotOf(this.#shared.memory, submitter);
+      for (let slot = first; slot < first + slotsOf(this.#shared.memory, submitter); slot += 1) {
+        this.#mend(slot, machine, ranAlone, published, ring, report);
+      }
+      ring.publish();
+    }
+    report.found = this.sweep();
+    this.#shared.processors().forget(machine);
+    this.#wakeEverybody(machine);
+    return report;
+  }
+
+  /** Pushes every task that is queued by its state but in no queue; how many. Also for the safety net and for stuck machines. Wake a machine
+   * afterwards. */
+  sweep(): number {
+    const queued = this.#collectEntries();
+    this.#hasPostponed = false;
+    let found = 0;
+    for (let slot = 0; slot < this.#table.count; slot += 1) {
+      if (this.#table.state(slot) !== QUEUED || queued.has(slot)) continue;
+      if (!this.#outbox.push(slot)) this.#hasPostponed = true;
+      found += 1;
+    }
+    if (found > 0) this.#publish();
+    return found;
+  }
+
+  /** Takes the task that a stuck machine would run next away from it; whether there was one. */
+  takeNext(processor: number): boolean {
+    const word = this.#shared.processors().nextWord(processor);
+    if (Atomics.load(this.#shared.words, word) === 0) return false;
+    const slot = Atomics.exchange(this.#shared.words, word, 0) - 1;
+    if (slot < 0 || !this.#outbox.push(slot)) return false;
+    this.#publish();
+    return true;
+  }
+
+  /** Whether every outcome of a dead machine was read, and nobody runs what it had submitted, so that its memory can serve a new
+   * thread. */
+  isDrained(machine: number): boolean {
+    for (let submitter = 0; submitter < this.#shared.submitters; submitter += 1) {
+      if (spscRingLength(this.#shared.completions(machine, submitter)) > 0) return false;
+    }
+    if (this.#hasPostponed && this.sweep() > 0) {
+      // Those that were woken by the death may sleep again.
+      this.#shared.idleSet().wakeOne();
+      return false;
+    }
+    return this.#readOrphans(machine);
+  }
+
+  /** Frees what the dead machine had submitted and nobody runs. */
+  #takeBackSubmitted(machine: number): number {
+    const own = this.#shared.submitterOfMachine(machine);
+    const first = firstSlotOf(this.#shared.memory, own);
+    let taken = 0;
+    for (let slot = first; slot < first + slotsOf(this.#shared.memory, own); slot += 1) {
+      const state = this.#table.state(slot);
+      if (state === FREE) continue;
+      taken += 1;
+      if (state === QUEUED) this.#table.cancel(slot);
+      // It ran here: its own submitter died with it. One look, as in `stateUnder`: another machine may hand the task back between two.
+      else if (this.#table.stateUnder(slot, machine) !== FREE) this.#free(slot);
+    }
+    return taken;
+  }
+
+  /** The outcomes of what others ran for the dead machine; whether nothing is left. */
+  #readOrphans(machine: number): boolean {
+    const own = this.#shared.submitterOfMachine(machine);
+    for (let other = 0; other < this.#shared.memory.machines; other += 1) {
+      const ring = new SpscConsumer(this.#shared.completions(other, own));
+      const frees = new SpscProducer(this.#shared.frees(other, own));
+      for (let word = ring.peek(); word !== EMPTY; word = ring.peek()) {
+        this.#giveBlockBack(this.#shared.words[word] as number, frees);
+        this.#free(this.#shared.words[word] as number);
+        ring.advance();
+      }
+      frees.publish();
+      ring.release();
+    }
+    const first = firstSlotOf(this.#shared.memory, own);
+    for (let slot = first; slot < first + slotsOf(this.#shared.memory, own); slot += 1) {
+      if (this.#table.state(slot) === FREE) continue;
+      // Still running somewhere: its outcome will come.
+      if (!this.#table.cancel(slot)) return false;
+    }
+    return true;
+  }
+
+  #giveBlockBack(slot: number, frees: SpscProducer): void {
+    if (this.#table.resultKind(slot) !== ARENA_BYTES) return;
+    const word = frees.stage();
+    invariant(word !== FULL, "a ring of freed blocks has room for every slot");
+    this.#shared.words[word] = this.#table.resultOffset(slot);
+    this.#shared.words[word + 1] = this.#table.resultClass(slot);
+  }
+
+  #free(slot: number): void {
+    this.#table.free(slot, (this.#table.generation(slot) + 1) & 0xffff);
+  }
+
+  #countRunning(machine: number): number {
+    let running = 0;
+    for (let slot = 0; slot < this.#table.count; slot += 1) {
+      if (this.#table.stateUnder(slot, machine) === RUNNING) running += 1;
+    }
+    return running;
+  }
+
+  #mend(
+    slot: number,
+    machine: number,
+    ranAlone: boolean,
+    published: ReadonlySet<number>,
+    ring: SpscProducer,
+    report: RecoveryReport,
+  ): void {
+    const state = this.#table.stateUnder(slot, machine);
+    if (state === FREE) return;
+    if (state === RUNNING) {
+      if (ranAlone) this.#table.blame(slot, machine);
+      const crashes = this.#table.crashedMachines(slot).length;
+      if (this.#table.mayRetryAfterCrash(slot, this.#table.stateWord(slot)) && crashes < CRASHES_MAX) {
+        if (!ranAlone) this.#table.isolate(slot);
+        this.#table.requeue(slot);
+        report.requeued += 1;
+        return;
+      }
+      this.#table.setResult(slot, CRASHED, 0, 0, 0);
+      this.#table.fail(slot);
+      report.failed += 1;
+    } else if (published.has(slot)) return;
+    else report.reported += 1;
+    const staged = ring.stage();
+    invariant(staged !== FULL, "a completion ring has room for every slot of its submitter");
+    this.#shared.words[staged] = slot;
+  }
+
+  #publishedBy(machine: number, submitter: number): Set<number> {
+    const count = spscRingSnapshot(this.#shared.completions(machine, submitter), this.#entries);
+    return new Set(this.#entries.subarray(0, count));
+  }
+
+  #collectEntries(): Set<number> {
+    const { processors, externals } = this.#shared.memory;
+    const entries = new Set<number>();
+    for (let external = 0; external < externals; external += 1) {
+      for (let priority = 0; priority < PRIORITIES; priority += 1) {
+        this.#collect(this.#shared.outbox(external, priority), entries);
+      }
+    }
+    this.#collect(this.#shared.outbox(externals, 0), entries);
+    for (let processor = 0; processor < processors; processor += 1) {
+      this.#collect(this.#shared.runQueue(processor), entries);
+      this.#collect(this.#shared.overflow(processor), entries);
+      const next = Atomics.load(this.#shared.words, this.#shared.processors().nextWord(processor));
+      if (next !== 0) entries.add(next - 1);
+    }
+    return entries;
+  }
+
+  #collect(place: RunQueuePlace, entries: Set<number>): void {
+    const count = runQueueSnapshot(place, this.#entries);
+    for (let index = 0; index < count; index += 1) entries.add(this.#entries[index] as number);
+  }
+
+  #publish(): void {
+    this.#outbox.publish();
+    for (let priority = 0; priority < PRIORITIES; priority += 1) {
+      const hints = this.#shared.layout.hints[priority] as number;
+      for (let outbox = 0; outbox < this.#shared.memory.externals; outbox += 1) {
+        raiseHint(this.#shared.words, hints, outbox);
+      }
+    }
+    const recoveryHints = this.#shared.layout.hints[RECOVERY_PRIORITY] as number;
+    raiseHint(this.#shared.words, recoveryHints, this.#shared.memory.externals);
+  }
+
+  #wakeEverybody(machine: number): void {
+    // Also when nothing was found: the machine may have cleared a hint without looking again.
+    this.#publish();
+    this.#shared.idleSet().forget(machine);
+    for (const thread of this.#shared.memory.submitterThreads) unparkAgain(this.#shared.threads, thread);
+  }
+}
