@@ -13,6 +13,7 @@ type Modules = {
   opening: typeof import("@millrace/journal/internal/writer/opening");
   producer: typeof import("@millrace/journal/internal/memory/producer");
   scan: typeof import("@millrace/journal/internal/read/scan");
+  segments: typeof import("@millrace/journal/internal/files/segments");
   spare: typeof import("@millrace/journal/internal/files/spare");
   stats: typeof import("@millrace/journal/internal/memory/stats");
   writer: typeof import("@millrace/journal/internal/writer/writer");
@@ -39,6 +40,7 @@ const PATHS: Readonly<Record<keyof Modules, string>> = {
   opening: "writer/opening",
   producer: "memory/producer",
   scan: "read/scan",
+  segments: "files/segments",
   spare: "files/spare",
   stats: "memory/stats",
   writer: "writer/writer",

@@ -165,7 +165,7 @@ function open(engine: Engine, disk: SimulatedStorage): { readonly log: LogWriter
 
 function newestSnapshot(engine: Engine, disk: SimulatedStorage): Omit<Snapshot, "id"> | undefined {
   const name = disk.list().find((each) => each.startsWith("log-")) as string;
-  const { logId } = engine.scan.readHeader(disk, name) as SegmentHeader;
+  const { logId } = engine.segments.readHeader(disk, name) as SegmentHeader;
   const newest = engine.checkpoint.readCheckpoints(disk, logId)[0];
   return newest === undefined ? undefined : { from: newest.from, text: newest.bytes.toString() };
 }

@@ -127,7 +127,7 @@ function describeLog(
   }
   reader.close();
   const newest = scan.segments.at(-1);
-  if (scan.cleanEnd && newest !== undefined && scan.tailStart !== undefined) {
+  if (scan.hasCleanEnd && newest !== undefined && scan.tailStart !== undefined) {
     const offset = scan.tailStart.endOffset;
     batches.push({
       file: newest.name,

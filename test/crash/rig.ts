@@ -7,7 +7,7 @@ import { ThreadTable } from "@millrace/atomics-sync";
 import { seededRandom } from "@millrace/base";
 import { HISTOGRAM_BYTES } from "@millrace/metrics";
 import { createByteRing } from "@millrace/shared-memory";
-import type { JournalMemory } from "@millrace/journal";
+import type { JournalMemory } from "@millrace/journal/kernel";
 import type { Keeper, KeeperReply, KeeperStart } from "@millrace/journal/internal/keeper/keeper";
 import type { JournalLimits } from "@millrace/journal/internal/files/limits";
 import type { LogWriter } from "@millrace/journal/internal/writer/log-writer";

@@ -143,7 +143,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
     name: "a clean end is taken for granted",
     file: "read/scan.js",
     from: "tail: kept,\n            tailStart,",
-    to: "tail: kept, tailStart: cleanEnd ? undefined : tailStart,",
+    to: "tail: kept, tailStart: hasCleanEnd ? undefined : tailStart,",
   },
   {
     name: "the directory is not synced after a segment got its name",

@@ -5,7 +5,8 @@ import * as assert from "uvu/assert";
 import { RecordStates } from "@millrace/intake";
 // Internal to the package; only its own tests reach for it.
 import { Retention } from "@millrace/intake/internal/retention";
-import { Journal, NodeStorage, SegmentList } from "@millrace/journal";
+import { Journal, NodeStorage } from "@millrace/journal";
+import { SegmentList } from "@millrace/journal/kernel";
 import { segmentName } from "@millrace/journal/internal/files/format";
 import { temporaryDirectory } from "../support.ts";
 

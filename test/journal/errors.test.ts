@@ -1,7 +1,8 @@
 import { readdirSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Journal, type JournalOptions, NodeStorage, RECORD_TYPE, SegmentList } from "@millrace/journal";
+import { Journal, type JournalOptions, NodeStorage, RECORD_TYPE } from "@millrace/journal";
+import { SegmentList } from "@millrace/journal/kernel";
 import { type Fault, Faults } from "../fixtures/fault-storage.js";
 import { rejectsWith, temporaryDirectory, until } from "../support.ts";
 

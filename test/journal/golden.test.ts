@@ -24,7 +24,7 @@ for (const name of ["left", "closed", "recovered"]) {
     const { directory, expected } = copyOf(name);
     assert.ok(expected.length >= 23);
     const journal = await Journal.open({ directory, verifyAll: true });
-    assert.is(journal.recovery.cleanEnd, name === "closed");
+    assert.is(journal.recovery.hasCleanEnd, name === "closed");
     assert.equal(await readExpected(journal), expected);
     assert.is((await journal.find("a key"))?.sequence, 1);
     const checkpoint = await journal.lastCheckpoint();

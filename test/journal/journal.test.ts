@@ -39,7 +39,7 @@ test("records come back as they were appended, in the order of their sequences",
 
   const again = await Journal.open({ directory });
   assert.is(again.recovery.lastSequence, 3);
-  assert.ok(again.recovery.cleanEnd);
+  assert.ok(again.recovery.hasCleanEnd);
   assert.is(await again.append(Buffer.from("four")), 4);
   assert.equal(
     (await all(again)).map((record) => record.sequence),

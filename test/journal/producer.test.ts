@@ -1,7 +1,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Parker, ThreadTable } from "@millrace/atomics-sync";
-import { JournalProducer } from "@millrace/journal";
+import { JournalProducer } from "@millrace/journal/kernel";
 // Internal to the package; only its own tests reach for them.
 import {
   controlBytes,

@@ -1,4 +1,5 @@
-import { LogReader, RecordCursor, type Storage } from "@millrace/journal";
+import type { Storage } from "@millrace/journal";
+import { LogReader, RecordCursor } from "@millrace/journal/kernel";
 
 /** The payloads of all records from the first on, with their sequences checked to be dense. */
 export function readAll(storage: Storage, durableSequence: number): string[] {

@@ -48,7 +48,7 @@ test("what was appended is there after a crash and after a clean end", () => {
   for (let round = 0; round < 4; round += 1) {
     if (round % 2 === 1) log.writer.close();
     const { summary } = recover(log.storage);
-    assert.is(summary.cleanEnd, round % 2 === 1);
+    assert.is(summary.hasCleanEnd, round % 2 === 1);
     assert.is(summary.lastSequence, 3 + round);
     log.open();
     assert.is(log.writer.nextSequence, 4 + round);

@@ -1,7 +1,8 @@
 import { readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { gapOutside, LogReader, RECORD_TYPE, RecordCursor, repairLog, surveyLog } from "@millrace/journal";
+import { RECORD_TYPE } from "@millrace/journal";
+import { gapOutside, LogReader, RecordCursor, repairLog, surveyLog } from "@millrace/journal/kernel";
 import { writeMarks } from "@millrace/journal/internal/files/marks";
 import { recover as recoverWith } from "@millrace/journal/internal/writer/recovery";
 import { temporaryDirectory, throwsWith } from "../support.ts";

@@ -12,6 +12,7 @@
  */
 import { unpark } from "@millrace/atomics-sync";
 import { invariant } from "@millrace/base";
+import type { Storage } from "@millrace/journal";
 import {
   type DeliveryHandle,
   deliveryReceiptsPlace,
@@ -21,8 +22,7 @@ import {
   RECEIPT,
   RecordCursor,
   sequenceOf,
-  type Storage,
-} from "@millrace/journal";
+} from "@millrace/journal/kernel";
 import { ByteRingReleaser, EMPTY, FRAME_WORD_BYTES, SpscConsumer } from "@millrace/shared-memory";
 
 /** A receipt of the writer: everything in `ring` before `end` is durable; or was refused, with a count of 0. */

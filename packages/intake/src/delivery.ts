@@ -14,16 +14,15 @@
  */
 import { Parker, unpark } from "@millrace/atomics-sync";
 import { invariant, type Random, seededRandom } from "@millrace/base";
+import { RECORD_TYPE, type Storage } from "@millrace/journal";
 import {
   type DeliveryHandle,
   findReserve,
   JournalProducer,
   readCheckpoints,
-  RECORD_TYPE,
   type RecordCursor,
   sequenceOf,
-  type Storage,
-} from "@millrace/journal";
+} from "@millrace/journal/kernel";
 import { type OutcomeSink, PRIORITY, type SubmitterHandle, Submitter } from "@millrace/scheduler";
 import { EMPTY, FULL, SpscConsumer, SpscProducer } from "@millrace/shared-memory";
 import { Backlog } from "./backlog.ts";

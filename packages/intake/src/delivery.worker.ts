@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { parentPort } from "node:worker_threads";
 import { encode } from "@millrace/codec";
 import { invariant } from "@millrace/base";
-import { openStorage } from "@millrace/journal";
+import { openStorage } from "@millrace/journal/kernel";
 import { type CheckpointRequest, Delivery, type DeadReport, type DeliveryData } from "./delivery.ts";
 
 /** What the thread reports: it is ready; it can't start or had to stop; a record that somebody awaits is dead; what is to be kept of the state. */

@@ -18,7 +18,8 @@ import {
 } from "@millrace/base";
 import { decode, encode } from "@millrace/codec";
 import { Reactor, ThreadTable, unpark } from "@millrace/atomics-sync";
-import { type AppendWaiter, Journal, type JournalOptions, type JournalStats, RECORD_TYPE } from "@millrace/journal";
+import { Journal, type JournalOptions, type JournalStats, RECORD_TYPE } from "@millrace/journal";
+import type { AppendWaiter } from "@millrace/journal/kernel";
 import { bindHandlers, type Handler, PRIORITY, type Priority, type SubmitterHandle } from "@millrace/scheduler";
 import { CELLS, CHECKPOINTS, controlBytes, DRAINING, STATE, STATS_BYTES, STOPPED } from "./control.ts";
 import type { CheckpointRequest, DeadReport, DeliveryData, DeliveryOptions } from "./delivery.ts";

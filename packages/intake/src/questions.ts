@@ -3,7 +3,7 @@
  */
 import { unpark, type Reactor, type Source } from "@millrace/atomics-sync";
 import { EMPTY, FULL, SpscConsumer, SpscProducer } from "@millrace/shared-memory";
-import { sequenceOf } from "@millrace/journal";
+import { sequenceOf } from "@millrace/journal/kernel";
 import { ALL, answersPlace, FINISHED, QUESTION, QUESTIONS_MAX, questionsPlace } from "./control.ts";
 
 interface Asker {

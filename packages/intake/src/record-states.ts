@@ -8,14 +8,8 @@
  * Rebuilt from the log, from its first record or from a snapshot on. The log alone is enough: what is finished by a record, or replaced
  * by one, lies before it.
  */
-import {
-  type Checkpoint,
-  type DeliveryHandle,
-  LogReader,
-  RECORD_TYPE,
-  RecordCursor,
-  type Storage,
-} from "@millrace/journal";
+import { type Checkpoint, RECORD_TYPE, type Storage } from "@millrace/journal";
+import { type DeliveryHandle, LogReader, RecordCursor } from "@millrace/journal/kernel";
 import { RangeSet } from "./range-set.ts";
 import { deadSequence, decodeAck } from "./state-records.ts";
 

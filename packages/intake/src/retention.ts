@@ -6,15 +6,8 @@
  * copied to the end of the log, and keeps its identity.
  */
 import { invariant } from "@millrace/base";
-import {
-  LogReader,
-  RECORD_TYPE,
-  RecordCursor,
-  type RecordParts,
-  SegmentList,
-  type SegmentPlace,
-  type Storage,
-} from "@millrace/journal";
+import { RECORD_TYPE, type Storage } from "@millrace/journal";
+import { LogReader, RecordCursor, type RecordParts, SegmentList, type SegmentPlace } from "@millrace/journal/kernel";
 import type { RecordStates } from "./record-states.ts";
 import { deadSequence } from "./state-records.ts";
 

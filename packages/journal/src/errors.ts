@@ -1,5 +1,4 @@
 import { errorFactory, type ErrorFactory, type ErrorTable } from "@millrace/base";
-import { isDiskFull } from "./storage/storage.ts";
 
 export type JournalErrorCode =
   | "ERR_JOURNAL_BUSY"
@@ -87,15 +86,3 @@ export const journalErrors: ErrorTable<JournalErrorCode> = {
 };
 
 export const journalError: ErrorFactory<JournalErrorCode> = errorFactory(journalErrors);
-
-/** What a thread of the journal reports for an error of the system; any other error is returned as it is. */
-export function storageError(directory: string, thrown: unknown): unknown {
-  const { code, syscall } = thrown as NodeJS.ErrnoException;
-  if (syscall === undefined) return thrown;
-  const isFull = isDiskFull(thrown);
-  return journalError(
-    isFull ? "ERR_JOURNAL_FULL" : "ERR_JOURNAL_STORAGE",
-    `${directory} ${isFull ? "has no room" : "can't be used"}: ${(thrown as Error).message}`,
-    { cause: thrown, details: { directory, errno: code } },
-  );
-}

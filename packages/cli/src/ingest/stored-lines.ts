@@ -1,7 +1,8 @@
 /**
  * Which lines of a source are in the journal already, and with what content: by line number, a CRC each.
  */
-import { LogReader, NodeStorage, RECORD_TYPE, RecordCursor } from "@millrace/journal";
+import { NodeStorage, RECORD_TYPE } from "@millrace/journal";
+import { LogReader, RecordCursor } from "@millrace/journal/kernel";
 import { publisherHeaders } from "@millrace/intake";
 
 /** What `ingest` stores beside each record. */

@@ -1,16 +1,15 @@
 /** `millrace journal gaps`, `repair` and `compact`: what is missing, what to do about it, and making a journal small. */
 import { RangeSet, RecordStates } from "@millrace/intake";
+import { Journal, RECORD_TYPE } from "@millrace/journal";
 import {
   gapOutside,
   type Gap,
-  Journal,
   lockDirectory,
-  RECORD_TYPE,
   RecordCursor,
   repairLog,
   scanLog,
   surveyLog,
-} from "@millrace/journal";
+} from "@millrace/journal/kernel";
 import { cliError } from "../errors.ts";
 import { EXIT } from "../exit-codes.ts";
 import { Reporter } from "../reporter.ts";

@@ -3,15 +3,8 @@
  */
 import { isMillraceError, messageOf } from "@millrace/base";
 import { handlerName, RangeSet, RecordStates } from "@millrace/intake";
-import {
-  type BatchVisitor,
-  type LogScan,
-  RECORD_TYPE,
-  RecordCursor,
-  scanLog,
-  storageKind,
-  type StorageKind,
-} from "@millrace/journal";
+import { RECORD_TYPE, storageKind, type StorageKind } from "@millrace/journal";
+import { type BatchVisitor, type LogScan, RecordCursor, scanLog } from "@millrace/journal/kernel";
 import { EXIT } from "../exit-codes.ts";
 import { Reporter } from "../reporter.ts";
 import { grouped, table } from "../units.ts";
@@ -132,7 +125,7 @@ function documentOf(
     handlers: Object.fromEntries(handlers),
     unfinished:
       lastSequence - firstSequence + 1 - (finished.countUpTo(lastSequence) - finished.countUpTo(firstSequence - 1)),
-    end: scan.torn.length > 0 ? "torn" : scan.cleanEnd ? "clean" : "open or crashed",
+    end: scan.torn.length > 0 ? "torn" : scan.hasCleanEnd ? "clean" : "open or crashed",
     tornBytes: scan.torn.length,
     unfinishedSegments: scan.unfinished,
   };

@@ -2,16 +2,8 @@
 import { createWriteStream } from "node:fs";
 import { once } from "node:events";
 import { handlerName, publisherHeaders } from "@millrace/intake";
-import {
-  LogReader,
-  readMarks,
-  RECORD_TYPE,
-  recordAt,
-  RecordCursor,
-  type JournalRecord,
-  scanLog,
-  surveyLog,
-} from "@millrace/journal";
+import { RECORD_TYPE, type JournalRecord } from "@millrace/journal";
+import { LogReader, readMarks, recordAt, RecordCursor, scanLog, surveyLog } from "@millrace/journal/kernel";
 import { decode } from "@millrace/codec";
 import { EXIT } from "../exit-codes.ts";
 import { Reporter } from "../reporter.ts";

@@ -6,7 +6,8 @@
  * loss of power.
  */
 import { isMillraceError, type Random, seededRandom } from "@millrace/base";
-import { NodeStorage, scanLog } from "@millrace/journal";
+import { NodeStorage } from "@millrace/journal";
+import { scanLog } from "@millrace/journal/kernel";
 import { EXIT } from "../exit-codes.ts";
 import { Reporter } from "../reporter.ts";
 import { duration, grouped, round, table } from "../units.ts";

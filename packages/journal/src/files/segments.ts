@@ -1,14 +1,58 @@
-/** Which segments there are and where each begins; headers are read once. */
-import { segmentName } from "./format.ts";
-import { readHeaderIfThere } from "../read/scan.ts";
-import type { Storage } from "../storage/storage.ts";
-import { segmentIds } from "../keeper/truncate.ts";
+/** The segments of a log: which there are, where each begins, their headers. */
+import { journalError } from "../errors.ts";
+import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentName, segmentOfName } from "./format.ts";
+import { readFully, type Storage, type StorageFile } from "../storage/storage.ts";
+
+/** The ids of the segments that are there, in order. */
+export function segmentIds(storage: Storage): number[] {
+  return storage
+    .list()
+    .map(segmentOfName)
+    .filter((id) => id !== undefined)
+    .toSorted((left, right) => left - right);
+}
+
+/** The header of a segment; undefined when it is invalid or belongs to a segment of another name. */
+export function readHeader(storage: Storage, name: string): SegmentHeader | undefined {
+  return withFile(storage, name, (file) => {
+    const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES);
+    readFully(file, bytes, SEGMENT_HEADER_BYTES, 0);
+    const header = decodeSegmentHeader(bytes);
+    if (header === "version") {
+      throw journalError("ERR_JOURNAL_VERSION", `${name} has a format that this version can't read`, {
+        details: { name },
+      });
+    }
+    return header === "invalid" || header.segment !== segmentOfName(name) ? undefined : header;
+  });
+}
+
+/** As `readHeader`, beside a running journal: "gone" for a segment that was given up after its name was read. */
+export function readHeaderIfThere(storage: Storage, name: string): SegmentHeader | "gone" | undefined {
+  try {
+    return readHeader(storage, name);
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return "gone";
+    throw thrown;
+  }
+}
+
+/** Runs `use` with a file that is open for reading, and closes it. */
+export function withFile<T>(storage: Storage, name: string, use: (file: StorageFile) => T): T {
+  const file = storage.open(name, "read");
+  try {
+    return use(file);
+  } finally {
+    file.close();
+  }
+}
 
 export interface SegmentPlace {
   readonly segment: number;
   readonly baseSequence: number;
 }
 
+/** Where each segment begins; every header is read once. */
 export class SegmentList {
   readonly #storage: Storage;
   readonly #known = new Map<number, SegmentPlace>();

@@ -28,16 +28,17 @@ import {
   SPARE_WANTED,
   STATE,
 } from "../memory/control.ts";
-import { storageError } from "../errors.ts";
 import { ALIGNMENT, segmentName } from "../files/format.ts";
 import { keyIndexName } from "../read/key-index.ts";
 import { type JournalLimits, reserveBytes } from "../files/limits.ts";
 import { type Marks, readMarks, writeMarks } from "../files/marks.ts";
+import { segmentIds } from "../files/segments.ts";
 import { type DamageReport, scrubSegment } from "./scrub.ts";
 import { findSpare, makeReserve, makeSpare } from "../files/spare.ts";
 import { WriterStats } from "../memory/stats.ts";
 import { isDiskFull, type Storage } from "../storage/storage.ts";
-import { firstNeeded, giveUpSegments, segmentIds } from "./truncate.ts";
+import { storageError } from "../storage/storage-errors.ts";
+import { firstNeeded, giveUpSegments } from "./truncate.ts";
 
 /** What the opening found, for the keeper. */
 export interface KeeperStart {

@@ -1,7 +1,7 @@
 /** Reads a segment whole, in steps, and compares it with what its successor says about it. */
 import { segmentName, segmentOfName } from "../files/format.ts";
 import { IndexFile, keyIndexName, SegmentPlaces, writeKeyIndex } from "../read/key-index.ts";
-import { readHeader } from "../read/scan.ts";
+import { readHeader } from "../files/segments.ts";
 import { SegmentReader } from "../read/segment-reader.ts";
 import type { Storage } from "../storage/storage.ts";
 

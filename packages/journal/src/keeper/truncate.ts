@@ -4,9 +4,9 @@
  * What each step promises if the power goes right after it: `marks` names the new first segment (the caller's work): the segments before
  * it don't belong to the log, wherever they are. One is removed or becomes a spare: nothing of the log has changed.
  */
-import { ALIGNMENT, segmentName, segmentOfName } from "../files/format.ts";
+import { ALIGNMENT, segmentName } from "../files/format.ts";
 import { keyIndexName } from "../read/key-index.ts";
-import { readHeader } from "../read/scan.ts";
+import { readHeader, segmentIds, withFile } from "../files/segments.ts";
 import { findReserve, listSpares, reusedReserveName, reusedSpareName } from "../files/spare.ts";
 import type { Storage } from "../storage/storage.ts";
 
@@ -43,7 +43,7 @@ export function* giveUpSegments(storage: Storage, first: number, reuse: Reuse): 
     if (id >= first) break;
     const name = segmentName(id);
     if (storage.list().includes(keyIndexName(id))) storage.remove(keyIndexName(id));
-    const bytes = sizeOf(storage, name);
+    const bytes = withFile(storage, name, (file) => file.size());
     const next = nextLife(storage, id, bytes, reuse);
     if (next === undefined) storage.remove(name);
     else {
@@ -75,23 +75,6 @@ function shorten(storage: Storage, name: string, bytes: number): void {
   try {
     file.truncate(bytes);
     file.sync();
-  } finally {
-    file.close();
-  }
-}
-
-export function segmentIds(storage: Storage): number[] {
-  return storage
-    .list()
-    .map(segmentOfName)
-    .filter((id) => id !== undefined)
-    .toSorted((left, right) => left - right);
-}
-
-function sizeOf(storage: Storage, name: string): number {
-  const file = storage.open(name, "read");
-  try {
-    return file.size();
   } finally {
     file.close();
   }

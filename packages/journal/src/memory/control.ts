@@ -3,10 +3,10 @@
  *
  * `control`, in 32-bit words, each group on lines of its own:
  *
- *   0     STATE        below; written by the writer thread, and by the opener for CLOSING and when the writer is gone
+ *   0     STATE        0 while the writer recovers the log, then one of those below; written by the writer thread, and by the opener for CLOSING and when the writer is gone
  *   32    ERRNO        why the journal is poisoned: the system's error number, 0 for none; written by the writer before STATE
  *   33    STEP         what failed: an index into STEPS
- *   64    SPARE_STATE  NONE, WANTED (by the writer), READY, FAILED (by the keeper)
+ *   64    SPARE_STATE  0, WANTED (by the writer), READY, FAILED (by the keeper)
  *   65    SPARE_PAGES  least size wanted, in pages of 4096 bytes; written by the writer before WANTED
  *   66    SPARE_ERRNO  written by the keeper before FAILED
  *   96    SPACE        OK, or FULL while DATA records are refused because the disk is full; written by the writer
@@ -39,7 +39,6 @@ export const COMMANDS: number = 5 * LINE_WORDS;
 export const FOLLOWERS: number = 6 * LINE_WORDS;
 const URGENT: number = 7 * LINE_WORDS;
 
-export const OPENING = 0;
 export const OPEN = 1;
 export const CLOSING = 2;
 export const CLOSED = 3;
@@ -47,7 +46,6 @@ export const POISONED = 4;
 
 export const STEPS = ["the writer thread", "writing a batch", "beginning a segment", "closing"] as const;
 
-export const SPARE_NONE = 0;
 export const SPARE_WANTED = 1;
 export const SPARE_READY = 2;
 export const SPARE_FAILED = 3;

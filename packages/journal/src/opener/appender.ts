@@ -2,12 +2,19 @@
 import { type MillraceError } from "@millrace/base";
 import { Reactor, ThreadTable } from "@millrace/atomics-sync";
 import { Appends } from "./appends.ts";
-import { CLOSED, CLOSING, NO_THREAD, producerWord, STATE } from "../memory/control.ts";
+import { CLOSED, CLOSING, type JournalMemory, NO_THREAD, producerWord, STATE } from "../memory/control.ts";
 import { journalError } from "../errors.ts";
-import type { ProducerHandle } from "./journal.ts";
 import type { AppendOptions } from "./options.ts";
 import { partsOf } from "./record-parts.ts";
 import { JournalProducer } from "../memory/producer.ts";
+
+/** What a thread needs to append: a plain value for `workerData`, for `JournalAppender.connect`. One thread per handle. */
+export interface ProducerHandle {
+  readonly memory: JournalMemory;
+  readonly ring: number;
+  readonly pendingBytesMax: number;
+  readonly pollMs: number;
+}
 
 export class JournalAppender {
   readonly #control: Int32Array;

@@ -1,5 +1,5 @@
 /** Whether a journal can take records, and why not. */
-import type { JournalStats } from "./journal.ts";
+import type { JournalStats } from "./stats.ts";
 
 export interface Health {
   /** Whether records can be taken and become durable. */
@@ -30,7 +30,7 @@ export function healthOf(stats: JournalStats): Health {
       `the keeper thread had to be replaced ${stats.keeperRestarts} times: segments and marks are prepared late`,
     );
   }
-  if (stats.sync !== "each batch") warnings.push("sync is none: a loss of power takes acknowledged records");
+  if (!stats.isSynced) warnings.push("sync is none: a loss of power takes acknowledged records");
   if (stats.storage.trust === "unsafe" || stats.storage.trust === "doubtful") {
     warnings.push(`the directory is on ${stats.storage.fileSystem}: ${stats.storage.reason}`);
   }

@@ -1,19 +1,17 @@
 /**
  * The journal as the opener sees it: open a directory, append records that are durable when the promise resolves, read them back.
  */
-import { Worker } from "node:worker_threads";
-import { type MillraceError, messageOf, workerUrl } from "@millrace/base";
-import { decode } from "@millrace/codec";
+import { baseError, type MillraceError } from "@millrace/base";
 import { Reactor, ThreadTable, unpark, unparkAgain } from "@millrace/atomics-sync";
-import { Histogram, type HistogramSummary } from "@millrace/metrics";
+import { Histogram } from "@millrace/metrics";
 import { allocate, stateRing } from "./allocate.ts";
+import type { ProducerHandle } from "./appender.ts";
 import { Appends, type AppendWaiter } from "./appends.ts";
 import type { BackupSummary } from "../keeper/backup.ts";
 import type { Checkpoint } from "../files/checkpoint.ts";
 import {
   CLOSED,
   CLOSING,
-  ERRNO,
   type JournalMemory,
   NO_THREAD,
   OPEN,
@@ -22,8 +20,6 @@ import {
   SPACE,
   SPACE_FULL,
   STATE,
-  STEP,
-  STEPS,
 } from "../memory/control.ts";
 import { journalError } from "../errors.ts";
 import { Followers } from "./followers.ts";
@@ -46,10 +42,11 @@ import type { JournalRecord } from "../read/record-stream.ts";
 import { type ReadOptions, Readings } from "./readings.ts";
 import type { RecoverySummary } from "../writer/recovery.ts";
 import type { DamageReport } from "../keeper/scrub.ts";
-import { errnoName, type StorageSource } from "../storage/storage.ts";
+import type { StorageSource } from "../storage/storage.ts";
 import { guardStorage, MEMORY_KIND, type StorageKind, storageKind } from "../storage/storage-guard.ts";
+import type { JournalStats } from "./stats.ts";
 import { WriterStats } from "../memory/stats.ts";
-import type { WriterReport, WriterWorkerData } from "../writer/writer.worker.ts";
+import { type OpenedLog, WriterClient } from "./writer-client.ts";
 
 /** What the delivery thread needs: a plain value for `workerData`. */
 export interface DeliveryHandle {
@@ -62,44 +59,6 @@ export interface DeliveryHandle {
   readonly firstSequence: number;
   /** Highest sequence in the log when it was opened. */
   readonly recoveredSequence: number;
-}
-
-/** What a thread needs to append: a plain value for `workerData`, for `JournalAppender.connect`. One thread per handle. */
-export interface ProducerHandle {
-  readonly memory: JournalMemory;
-  readonly ring: number;
-  readonly pendingBytesMax: number;
-  readonly pollMs: number;
-}
-
-export interface JournalStats {
-  readonly state: "open" | "closing" | "closed" | "poisoned";
-  readonly durableSequence: number;
-  readonly batches: number;
-  readonly records: number;
-  readonly bytes: number;
-  readonly segment: number;
-  /** Write and sync of a batch, in µs. */
-  readonly syncMicroseconds: HistogramSummary;
-  /** How long the running write and sync has taken so far, in ms; 0 while none runs. A stuck disk shows here. */
-  readonly syncRunningMs: number;
-  /** Appends that are not yet durable. */
-  readonly outstanding: number;
-  /** Whether records are refused now because the disk is full, and how many were. */
-  readonly isDiskFull: boolean;
-  readonly refused: number;
-  /** How often the writer had to wait for a segment to be prepared. */
-  readonly spareWaits: number;
-  /** "none": nothing is durable, whatever is called so. UNSAFE. */
-  readonly sync: "each batch" | "none (UNSAFE)";
-  readonly storage: StorageKind;
-  /** Segments whose bodies are still to be read in the background, and the damage that was found there. */
-  readonly unverifiedSegments: number;
-  readonly damage: readonly DamageReport[];
-  /** The oldest sequence that a reader of this journal still wants: nothing from there on is given up. Undefined without readers. */
-  readonly pinnedSequence: number | undefined;
-  readonly keeperRestarts: number;
-  readonly recovery: RecoverySummary;
 }
 
 export class Journal {
@@ -121,10 +80,8 @@ export class Journal {
   readonly #readings: Readings;
   #logId: Buffer = Buffer.alloc(16);
   #summary: RecoverySummary | undefined;
-  #writer: Worker | undefined;
-  #writerExited: Promise<void> = Promise.resolve();
+  #writer: WriterClient | undefined;
   #keeper: KeeperClient | undefined;
-  #writerError: unknown;
   #nextProducer = 0;
   #closing: Promise<void> | undefined;
   #isClosed = false;
@@ -303,9 +260,10 @@ export class Journal {
    */
   async checkpoint(bytes: Uint8Array, from: number): Promise<void> {
     if (!Number.isInteger(from) || from < 1 || from > this.durableSequence + 1) {
-      throw new RangeError(
-        `a checkpoint reads on from a sequence between 1 and ${this.durableSequence + 1}, not ${from}`,
-      );
+      const allowed = `a sequence between 1 and ${this.durableSequence + 1}`;
+      throw baseError("ERR_INVALID_OPTION", `checkpoint: "from" must be ${allowed}, not ${from}`, {
+        details: { name: "from", value: from, allowed },
+      });
     }
     await this.#keeperNow().send({ kind: "checkpoint", bytes, from });
   }
@@ -377,7 +335,7 @@ export class Journal {
       isDiskFull: Atomics.load(this.#control, SPACE) === SPACE_FULL,
       refused: stats.get("refused"),
       spareWaits: stats.get("spareWaits"),
-      sync: this.#options.sync === "none" ? "none (UNSAFE)" : "each batch",
+      isSynced: this.#options.sync !== "none",
       storage: this.#storageKind,
       unverifiedSegments: this.#keeper?.unread ?? 0,
       damage: [...this.#damage],
@@ -412,7 +370,7 @@ export class Journal {
     if (Atomics.compareExchange(this.#control, STATE, OPEN, CLOSING) === OPEN) {
       unpark(this.#threads.words, this.#memory.writerThread);
     }
-    await this.#writerExited;
+    await this.#writer?.exited;
     await this.#release();
     if (Atomics.load(this.#control, STATE) === POISONED) throw this.#poisonedError();
   }
@@ -488,9 +446,9 @@ export class Journal {
     else this.#options.onDamage(damage);
   }
 
-  #startWriter(limits: JournalLimits): Promise<Exclude<WriterReport, { error: Uint8Array }>> {
+  #startWriter(limits: JournalLimits): Promise<OpenedLog> {
     const { recovery, verifyAll, sync } = this.#options;
-    const data: WriterWorkerData = {
+    const data = {
       directory: this.directory,
       storage: this.#source,
       memory: this.#memory,
@@ -498,37 +456,15 @@ export class Journal {
       recovery: { strict: recovery === "strict", everything: verifyAll },
       isSynced: sync !== "none",
     };
-    const writer = new Worker(workerUrl("../writer/writer.worker", import.meta.url), {
-      workerData: data,
-      name: "millrace journal writer",
+    this.#writer = new WriterClient(data, () => {
+      // Whatever the cause: without a writer nothing becomes durable.
+      if (Atomics.load(this.#control, STATE) !== CLOSED) this.poison();
     });
-    this.#writer = writer;
-    writer.on("error", (thrown) => (this.#writerError = thrown));
-    this.#writerExited = new Promise((resolve) => {
-      writer.once("exit", () => {
-        // Whatever the cause: without a writer nothing becomes durable.
-        if (Atomics.load(this.#control, STATE) !== CLOSED) this.poison();
-        resolve();
-      });
-    });
-    return new Promise((resolve, reject) => {
-      writer.once("message", (report: WriterReport) => {
-        if ("error" in report) reject(decode(report.error) as Error);
-        else resolve(report);
-      });
-      writer.once("exit", () => reject(this.#poisonedError()));
-    });
+    return this.#writer.opened;
   }
 
   #poisonedError(): MillraceError {
-    const errno = Atomics.load(this.#control, ERRNO);
-    const step = STEPS[Atomics.load(this.#control, STEP)] ?? "the writer thread";
-    const name = errno === 0 ? undefined : errnoName(errno);
-    const reason = name ?? (this.#writerError === undefined ? "a thread ended" : messageOf(this.#writerError));
-    return journalError("ERR_JOURNAL_POISONED", `the journal in ${this.directory} has stopped: ${step}: ${reason}`, {
-      cause: this.#writerError,
-      details: { directory: this.directory, step, errno: name },
-    });
+    return (this.#writer as WriterClient).poisonedError();
   }
 
   /** The directory is unlocked when no thread of this journal can touch it any more. */

@@ -35,8 +35,8 @@ export interface JournalOptions {
   readonly recovery?: "tolerateTornTail" | "strict";
   /** Read every batch at the opening, instead of leaving old segments to the background. Default false. */
   readonly verifyAll?: boolean;
-  /** "none": records are called durable although a loss of power takes them. For comparisons and tests. Default "each batch". */
-  readonly sync?: "each batch" | "none";
+  /** "none": records are called durable although a loss of power takes them. For comparisons and tests. Default "batch": a sync after every batch. */
+  readonly sync?: "batch" | "none";
   /** Take a file system that keeps nothing, or one over a network. Default false. */
   readonly allowUnsafeStorage?: boolean;
   /** Threads besides the opener that can append: `producerHandle()` gives a handle for each. Default 0. */
@@ -65,7 +65,7 @@ const rules = {
   pollMicroseconds: integer(0, 1_000_000, 100),
   recovery: oneOf(["tolerateTornTail", "strict"], "tolerateTornTail"),
   verifyAll: boolean(false),
-  sync: oneOf(["each batch", "none"], "each batch"),
+  sync: oneOf(["batch", "none"], "batch"),
   allowUnsafeStorage: boolean(false),
   producers: integer(0, 64, 0),
   onDamage: optional(custom("a function", isFunction)),

@@ -3,8 +3,8 @@
  * everything is durable, and nothing above is looked at.
  */
 import { journalError } from "../errors.ts";
-import { type BatchHeader, type SegmentHeader, segmentName, segmentOfName } from "../files/format.ts";
-import { readHeader, readHeaderIfThere } from "./scan.ts";
+import { type BatchHeader, type SegmentHeader, segmentName } from "../files/format.ts";
+import { readHeader, readHeaderIfThere, segmentIds } from "../files/segments.ts";
 import { SegmentReader } from "./segment-reader.ts";
 import type { Storage } from "../storage/storage.ts";
 
@@ -50,7 +50,7 @@ export class LogReader {
   seek(sequence: number): boolean {
     this.close();
     let found: SegmentHeader | undefined;
-    for (const id of this.#segmentIds()) {
+    for (const id of segmentIds(this.#storage)) {
       const header = readHeaderIfThere(this.#storage, segmentName(id));
       if (header === "gone") continue;
       if (header === undefined || (header.baseSequence > sequence && found !== undefined)) break;
@@ -74,7 +74,7 @@ export class LogReader {
   seekTime(timeMs: number): boolean {
     this.close();
     let found: SegmentHeader | undefined;
-    for (const id of this.#segmentIds()) {
+    for (const id of segmentIds(this.#storage)) {
       const header = readHeaderIfThere(this.#storage, segmentName(id));
       if (header === "gone") continue;
       if (header === undefined || (header.createdMs > timeMs && found !== undefined)) break;
@@ -102,11 +102,11 @@ export class LogReader {
         if (reader.next()) return true;
         this.#successor = this.#lookForSuccessor(reader.header.segment);
         if (this.#successor === undefined)
-          throw missingBatch(reader, this.#segmentIds().includes(reader.header.segment));
+          throw missingBatch(reader, segmentIds(this.#storage).includes(reader.header.segment));
       } else if (reader.position.offset < this.#successor.previous.endOffset) {
         if (reader.position.nextSequence > durableSequence) return false;
         if (reader.next()) return true;
-        throw missingBatch(reader, this.#segmentIds().includes(reader.header.segment));
+        throw missingBatch(reader, segmentIds(this.#storage).includes(reader.header.segment));
       } else {
         this.#open(this.#successor);
       }
@@ -126,16 +126,8 @@ export class LogReader {
   }
 
   #lookForSuccessor(segment: number): SegmentHeader | undefined {
-    if (!this.#segmentIds().includes(segment + 1)) return undefined;
+    if (!segmentIds(this.#storage).includes(segment + 1)) return undefined;
     return readHeader(this.#storage, segmentName(segment + 1));
-  }
-
-  #segmentIds(): number[] {
-    return this.#storage
-      .list()
-      .map(segmentOfName)
-      .filter((id) => id !== undefined)
-      .toSorted((left, right) => left - right);
   }
 }
 

@@ -7,10 +7,9 @@
 import { type BatchHeader, RecordCursor, recordStarts, type SegmentHeader, segmentName } from "../files/format.ts";
 import { IndexFile, keyHash, SegmentPlaces } from "./key-index.ts";
 import { type JournalRecord, recordAt } from "./record-stream.ts";
-import { readHeaderIfThere } from "./scan.ts";
 import { SegmentReader } from "./segment-reader.ts";
 import type { Storage } from "../storage/storage.ts";
-import { segmentIds } from "../keeper/truncate.ts";
+import { readHeaderIfThere, segmentIds } from "../files/segments.ts";
 
 /** Read for one record: a small batch. */
 const WINDOW_BYTES = 1 << 16;

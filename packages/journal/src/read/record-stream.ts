@@ -51,14 +51,6 @@ export interface ReadStart {
   readonly plan: ReadPlan;
 }
 
-/** Throws `ERR_JOURNAL_DAMAGED` where a record is missing, `ERR_JOURNAL_TRUNCATED` where it was given up, and the signal's reason. */
-export function readRecords(storage: Storage, plan: ReadPlan): AsyncGenerator<JournalRecord, void> {
-  return new RecordStream(
-    () => Promise.resolve({ storage, plan }),
-    () => {},
-  );
-}
-
 /**
  * An async generator of records, written by hand: all records of a batch are there at once, and a generator would make every one of them wait
  * for several turns of the microtask queue. Calls are answered in their order, as a generator does.

@@ -28,7 +28,6 @@ import {
   type BatchHeader,
   BatchSeal,
   batchBytes,
-  decodeSegmentHeader,
   KIND,
   SEGMENT_HEADER_BYTES,
   SEGMENT_REUSED,
@@ -37,6 +36,7 @@ import {
   segmentOfName,
 } from "../files/format.ts";
 import { type Marks, readMarks } from "../files/marks.ts";
+import { readHeader, withFile } from "../files/segments.ts";
 import { SegmentReader } from "./segment-reader.ts";
 import { readFully, type Storage, type StorageFile } from "../storage/storage.ts";
 
@@ -72,7 +72,7 @@ export interface LogScan {
   /** Where the last batch begins, or the clean end. */
   readonly tailStart: SegmentHeader["previous"] | undefined;
   /** Whether the log was closed properly. */
-  readonly cleanEnd: boolean;
+  readonly hasCleanEnd: boolean;
   /** Bytes behind the last valid batch, up to the last that isn't zero. */
   readonly torn: Buffer;
   /** Bytes lie there that may be leftovers of the file's earlier life, or of a batch whose header never arrived. */
@@ -111,7 +111,7 @@ export function scanLog(storage: Storage, options: ScanOptions = {}): LogScan {
       segments: [],
       tail: undefined,
       tailStart: undefined,
-      cleanEnd: true,
+      hasCleanEnd: true,
       torn: Buffer.alloc(0),
       isTornUnknown: false,
     };
@@ -166,31 +166,6 @@ function listSegments(
     unfinished.push(name);
   }
   return { found, givenUp };
-}
-
-/** The header of a segment; undefined when it is invalid or belongs to a segment of another name. */
-export function readHeader(storage: Storage, name: string): SegmentHeader | undefined {
-  return withFile(storage, name, (file) => {
-    const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES);
-    readFully(file, bytes, SEGMENT_HEADER_BYTES, 0);
-    const header = decodeSegmentHeader(bytes);
-    if (header === "version") {
-      throw journalError("ERR_JOURNAL_VERSION", `${name} has a format that this version can't read`, {
-        details: { name },
-      });
-    }
-    return header === "invalid" || header.segment !== segmentOfName(name) ? undefined : header;
-  });
-}
-
-/** As `readHeader`, for a reader of a log that goes on: "gone" for a segment that was given up since its name was read. */
-export function readHeaderIfThere(storage: Storage, name: string): SegmentHeader | "gone" | undefined {
-  try {
-    return readHeader(storage, name);
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return "gone";
-    throw thrown;
-  }
 }
 
 /** Whether a segment without a valid header holds batches of the log that `before` belongs to. */
@@ -294,7 +269,7 @@ function scanSealed(storage: Storage, segment: Found, successor: SegmentHeader, 
   });
 }
 
-type LastScan = Pick<LogScan, "tail" | "tailStart" | "cleanEnd" | "torn" | "isTornUnknown"> & {
+type LastScan = Pick<LogScan, "tail" | "tailStart" | "hasCleanEnd" | "torn" | "isTornUnknown"> & {
   readonly segment: SegmentScan;
 };
 
@@ -316,15 +291,15 @@ function scanLast(storage: Storage, segment: Found, durable: number, visit: Batc
     refuseDamage(segment, reader, file);
     if (tail === undefined && segment.header.kind === KIND.recovered) return undefined;
     refuseLoss(segment, reader, durable);
-    const cleanEnd = tail !== undefined && (tail.flags & BATCH_CLEAN_END) !== 0;
+    const hasCleanEnd = tail !== undefined && (tail.flags & BATCH_CLEAN_END) !== 0;
     // Without a batch the segment's header is the witness: it was written when everything before it was durable.
     // A clean end proves that what is before it was durable, but nothing proves that it is itself: the log goes on before it.
-    const kept = cleanEnd || tail === undefined ? undefined : copyBatch(segment, file, tail, tailStart);
+    const kept = hasCleanEnd || tail === undefined ? undefined : copyBatch(segment, file, tail, tailStart);
     return {
       segment: { ...segment, isRead: true, ...counts.read(), end },
       tail: kept,
       tailStart,
-      cleanEnd,
+      hasCleanEnd,
       ...readTorn(file, segment.header, end.endOffset),
     };
   });
@@ -441,15 +416,6 @@ function usedBytes(bytes: Buffer): number {
   while (end >= ZEROS.length && ZEROS.compare(bytes, end - ZEROS.length, end) === 0) end -= ZEROS.length;
   while (end > 0 && bytes[end - 1] === 0) end -= 1;
   return end;
-}
-
-function withFile<T>(storage: Storage, name: string, use: (file: StorageFile) => T): T {
-  const file = storage.open(name, "read");
-  try {
-    return use(file);
-  } finally {
-    file.close();
-  }
 }
 
 function damagedBatch(segment: Found, reader: SegmentReader, lastSequence: number): Error {

@@ -28,10 +28,9 @@ import {
   segmentName,
 } from "../files/format.ts";
 import { MARKS_NAME, writeMarks } from "../files/marks.ts";
-import { readHeader } from "../read/scan.ts";
+import { readHeader, segmentIds } from "../files/segments.ts";
 import { readFully, type Storage, writeFully } from "../storage/storage.ts";
 import { type Gap, rebuiltHeader, type Survey, surveyLog } from "./survey.ts";
-import { segmentIds } from "../keeper/truncate.ts";
 
 export interface RepairSummary {
   readonly gaps: readonly Gap[];

@@ -14,10 +14,9 @@ import {
   segmentName,
 } from "../files/format.ts";
 import { MARKS_NAME, readMarks } from "../files/marks.ts";
-import { readHeader } from "../read/scan.ts";
+import { readHeader, segmentIds } from "../files/segments.ts";
 import { SegmentReader } from "../read/segment-reader.ts";
 import { readFully, type Storage } from "../storage/storage.ts";
-import { segmentIds } from "../keeper/truncate.ts";
 
 /** The end of what is valid somewhere in a segment, and where its last batch begins: that may have been written again into the next. */
 export type Position = SegmentHeader["previous"] & { readonly beforeLast?: SegmentHeader["previous"] | undefined };

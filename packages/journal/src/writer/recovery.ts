@@ -28,7 +28,7 @@ export interface RecoverySummary {
   readonly firstSequence: number;
   readonly lastSequence: number;
   /** Whether the journal was closed properly the last time. */
-  readonly cleanEnd: boolean;
+  readonly hasCleanEnd: boolean;
   /** Bytes of a torn tail that were set aside. */
   readonly tornBytes: number;
   /** Copies in the directory `quarantine`. */
@@ -100,7 +100,7 @@ export function recover(storage: Storage, options: RecoveryOptions = {}): Recove
       records: sum((segment) => segment.records),
       bytes: sum((segment) => segment.bytes),
       lastSequence,
-      cleanEnd: scan.cleanEnd,
+      hasCleanEnd: scan.hasCleanEnd,
       tornBytes: scan.torn.length,
       quarantined,
       durationMs: performance.now() - startedMs,

@@ -3,7 +3,6 @@ import { parentPort, workerData } from "node:worker_threads";
 import { encode } from "@millrace/codec";
 import { invariant } from "@millrace/base";
 import type { JournalMemory } from "../memory/control.ts";
-import { storageError } from "../errors.ts";
 import { segmentOfName } from "../files/format.ts";
 import type { JournalLimits } from "../files/limits.ts";
 import type { LogWriter } from "./log-writer.ts";
@@ -11,6 +10,7 @@ import { openStorage } from "../storage/open-storage.ts";
 import { openLog } from "./opening.ts";
 import type { RecoveryOptions, RecoverySummary } from "./recovery.ts";
 import type { Storage, StorageSource } from "../storage/storage.ts";
+import { storageError } from "../storage/storage-errors.ts";
 import { Writer } from "./writer.ts";
 
 export interface WriterWorkerData {

@@ -1,0 +1,24 @@
+/** For packages above, which read and write the log on threads of their own; users need index.ts only. */
+export type { AppendWaiter } from "./opener/appends.ts";
+export { readCheckpoints } from "./files/checkpoint.ts";
+export {
+  deliveryReceiptsPlace,
+  type JournalMemory,
+  NO_THREAD,
+  producerWord,
+  RECEIPT,
+  sequenceOf,
+} from "./memory/control.ts";
+export type { DeliveryHandle } from "./opener/journal.ts";
+export { type Gap, type Survey, surveyLog } from "./repair/survey.ts";
+export { gapOutside, repairLog, type RepairSummary } from "./repair/repair.ts";
+export { JournalProducer, type RecordParts } from "./memory/producer.ts";
+export { lockDirectory } from "./storage/lock.ts";
+export { LogReader } from "./read/log-reader.ts";
+export { type Marks, readMarks } from "./files/marks.ts";
+export { openStorage } from "./storage/open-storage.ts";
+export { recordAt } from "./read/record-stream.ts";
+export { RecordCursor } from "./files/format.ts";
+export { type BatchVisitor, type LogScan, type ScanOptions, scanLog, type SegmentScan } from "./read/scan.ts";
+export { SegmentList, type SegmentPlace } from "./files/segments.ts";
+export { findReserve } from "./files/spare.ts";
