@@ -2,14 +2,15 @@ export { type ChromeEvent, type ChromeTrace, chromeTrace, PID } from "./trace/ch
 export {
   type ArgumentOf,
   type ContextHost,
+  type Handler,
   type HandlerName,
   type HeaderReader,
   type ResultOf,
   TaskContext,
-  type TaskGroup,
+  type TaskGroupView as TaskGroup,
 } from "./handler/context.ts";
 export { schedulerErrors } from "./errors.ts";
-export { bindHandlers, type Handler, type LoadedHandlers, loadHandlers, moduleUrl } from "./handler/handlers.ts";
+export { bindHandlers, type LoadedHandlers, loadHandlers, moduleUrl } from "./handler/handlers.ts";
 export { Scheduler, type SchedulerStats, type SubmitterHandle } from "./scheduler.ts";
 export type { MachineCounts } from "./machine/stats.ts";
 export { type OutcomeSink, PRIORITY, type Priority, Submitter } from "./calls/submitter.ts";

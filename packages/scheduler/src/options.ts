@@ -13,7 +13,7 @@ import {
   type Rules,
   text,
 } from "@millrace/base";
-import { type CallOptions, PLAIN_CALL } from "./calls/calls.ts";
+import { type CallOptions, PLAIN_CALL } from "./calls/call-options.ts";
 import { PROCESSORS_MAX } from "./shared/layout.ts";
 import type { RunManyOptions, RunOptions } from "./run-types.ts";
 import { PRIORITY } from "./calls/submitter.ts";

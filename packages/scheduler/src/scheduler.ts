@@ -4,8 +4,10 @@
 import { availableParallelism } from "node:os";
 import { Reactor, ThreadTable } from "@millrace/atomics-sync";
 import { Histogram } from "@millrace/metrics";
-import { type CallOptions, Calls, PLAIN_CALL } from "./calls/calls.ts";
+import { type CallOptions, PLAIN_CALL } from "./calls/call-options.ts";
+import { Calls } from "./calls/calls.ts";
 import { schedulerError } from "./errors.ts";
+import type { Handler } from "./handler/context.ts";
 import { allOver, concatenated, cut, type Items, PIECES_PER_PROCESSOR } from "./handler/fork-join.ts";
 import { allocateMemory, RUN_QUEUE_CAPACITY, type SchedulerMemory } from "./shared/layout.ts";
 import { Mail } from "./calls/mail.ts";
@@ -24,7 +26,7 @@ import type { HistogramSummary, MachineCounts } from "./machine/stats.ts";
 import { Submitter } from "./calls/submitter.ts";
 import { Supervisor } from "./supervisor/supervisor.ts";
 import { FREE, QUEUED } from "./shared/task-table.ts";
-import { bindHandlers, type Handler, moduleUrl, unknownHandler } from "./handler/handlers.ts";
+import { bindHandlers, moduleUrl, unknownHandler } from "./handler/handlers.ts";
 import { allocateTraceRings, readTrace, type TraceRings, type TraceSnapshot } from "./shared/trace-ring.ts";
 import { BYTES, ITEMS } from "./shared/values.ts";
 

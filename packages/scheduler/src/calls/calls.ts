@@ -2,20 +2,21 @@
  * Calls with promises, for a thread with an event loop: what `run` and `runMany` do.
  *
  * A call beyond the table's slots waits on this thread's heap, encoded, so that later changes of the value don't matter; the calls
- * of higher priority leave it first. The values of a batch stay where they are and are encoded when their turn comes.
+ * of higher priority leave it first. The values of a list stay where they are and are encoded when their turn comes.
  */
 import { encode } from "@millrace/codec";
 import { isMillraceError } from "@millrace/base";
 import type { Reactor, Source } from "@millrace/atomics-sync";
 import { FULL } from "@millrace/shared-memory";
 import { schedulerError } from "../errors.ts";
-import { type CallLimits, LimitedCall } from "./limited-call.ts";
-import { Batch } from "./batch.ts";
+import type { CallOptions } from "./call-options.ts";
+import { LimitedCall } from "./limited-call.ts";
+import { CallList } from "./call-list.ts";
 import { PRIORITIES } from "../shared/layout.ts";
 import { ResultRate } from "./result-rate.ts";
 import { Parcels } from "./parcels.ts";
 import { type OutcomeSink, type Submitter } from "./submitter.ts";
-import { isRetryPolicy, NO_RETRY } from "../shared/task-table.ts";
+import { isRetryPolicy } from "../shared/task-table.ts";
 import { BYTES, kindOf, PARCEL } from "../shared/values.ts";
 
 /** Outcomes handled in one turn of the event loop, so that timers and sockets get theirs. */
@@ -23,25 +24,6 @@ const DRAIN_MAX = 1024;
 
 /** Tasks of a list that are published together: so that a machine begins while the others are submitted. */
 const PUBLISH_EVERY = 64;
-
-/** How a call is made; see `RunOptions`. */
-export interface CallOptions {
-  readonly priority: number;
-  /** By `taskPolicy`. */
-  readonly policy: number;
-  readonly limits: CallLimits | undefined;
-  readonly transferList: readonly object[] | undefined;
-  /** What runs in place of the handler itself: BYTES for a plain call, ITEMS for a list of its arguments. */
-  readonly kind: number;
-}
-
-export const PLAIN_CALL: CallOptions = {
-  priority: 1,
-  policy: NO_RETRY,
-  limits: undefined,
-  transferList: undefined,
-  kind: BYTES,
-};
 
 type Settle = (value: unknown) => void;
 
@@ -80,12 +62,12 @@ export class Calls implements Source, OutcomeSink {
   readonly #spinMs: number;
   readonly #resolves: (Settle | undefined)[];
   readonly #rejects: (Settle | undefined)[];
-  /** By slot: the batch it belongs to, and its place there. */
-  readonly #batches: (Batch | undefined)[];
+  /** By slot: the list it belongs to, and its place there. */
+  readonly #lists: (CallList | undefined)[];
   readonly #places: Int32Array;
   readonly #limited: (LimitedCall | undefined)[];
   /** By priority, each from its cursor on. */
-  readonly #waiting: (WaitingCall | Batch)[][] = Array.from({ length: PRIORITIES }, () => []);
+  readonly #waiting: (WaitingCall | CallList)[][] = Array.from({ length: PRIORITIES }, () => []);
   readonly #waitingFrom = new Int32Array(PRIORITIES);
   #waitingCalls = 0;
   /** What rejects the calls whose slot is free and whose outcome is still on its way by message. */
@@ -106,7 +88,7 @@ export class Calls implements Source, OutcomeSink {
     this.#takeParcel = takeParcel;
     this.#resolves = new Array<Settle | undefined>(submitter.capacity).fill(undefined);
     this.#rejects = new Array<Settle | undefined>(submitter.capacity).fill(undefined);
-    this.#batches = new Array<Batch | undefined>(submitter.capacity).fill(undefined);
+    this.#lists = new Array<CallList | undefined>(submitter.capacity).fill(undefined);
     this.#places = new Int32Array(submitter.capacity);
     this.#limited = new Array<LimitedCall | undefined>(submitter.capacity).fill(undefined);
     reactor.add(this);
@@ -149,9 +131,9 @@ export class Calls implements Source, OutcomeSink {
   callMany(handler: number, options: CallOptions, values: ArrayLike<unknown>): Promise<unknown[]> {
     return new Promise((resolve, reject) => {
       if (this.#isClosed) throw closedError();
-      const batch = new Batch(handler, options, values, resolve, reject);
-      if (batch.isOver) return;
-      this.#wait(batch, options.priority, values.length);
+      const list = new CallList(handler, options, values, resolve, reject);
+      if (list.isOver) return;
+      this.#wait(list, options.priority, values.length);
       this.#submitWaiting();
       this.#expect();
     });
@@ -178,17 +160,17 @@ export class Calls implements Source, OutcomeSink {
 
   settled(slot: number): void {
     const call = slot - this.#submitter.firstSlot;
-    const batch = this.#batches[call];
+    const list = this.#lists[call];
     const isOk = this.#submitter.isOk(slot);
-    if (batch !== undefined) {
-      this.#batches[call] = undefined;
+    if (list !== undefined) {
+      this.#lists[call] = undefined;
       const place = this.#places[call] as number;
-      if (this.#submitter.table.resultKind(slot) !== PARCEL) batch.settled(place, isOk, this.#submitter, slot);
+      if (this.#submitter.table.resultKind(slot) !== PARCEL) list.settled(place, isOk, this.#submitter, slot);
       else
         this.#awaitParcel(
           slot,
-          (value) => batch.arrived(place, isOk, value),
-          (error) => batch.failed(error),
+          (value) => list.arrived(place, isOk, value),
+          (error) => list.failed(error),
         );
       return;
     }
@@ -227,13 +209,13 @@ export class Calls implements Source, OutcomeSink {
     this.#isClosed = true;
     const error = schedulerError("ERR_SCHEDULER_CLOSED", "the runtime was terminated before the task was over");
     for (const limited of this.#limited) limited?.end();
-    for (const batch of new Set(this.#batches)) batch?.abandon(error);
+    for (const list of new Set(this.#lists)) list?.abandon(error);
     for (const reject of this.#rejects) reject?.(error);
     for (const reject of this.#parcelsAwaited) reject(error);
     this.#parcelsAwaited.clear();
     for (const list of this.#waiting) {
       for (const call of list.splice(0)) {
-        if (call instanceof Batch) call.abandon(error);
+        if (call instanceof CallList) call.abandon(error);
         else {
           call.limited?.end();
           call.reject(error);
@@ -317,8 +299,8 @@ export class Calls implements Source, OutcomeSink {
     this.#expect();
   }
 
-  #wait(call: WaitingCall | Batch, priority: number, calls: number): void {
-    (this.#waiting[priority] as (WaitingCall | Batch)[]).push(call);
+  #wait(call: WaitingCall | CallList, priority: number, calls: number): void {
+    (this.#waiting[priority] as (WaitingCall | CallList)[]).push(call);
     this.#waitingCalls += calls;
   }
 
@@ -363,13 +345,13 @@ export class Calls implements Source, OutcomeSink {
 
   /** False when a call found no slot. */
   #submitFrom(priority: number): boolean {
-    const list = this.#waiting[priority] as (WaitingCall | Batch)[];
+    const list = this.#waiting[priority] as (WaitingCall | CallList)[];
     let from = this.#waitingFrom[priority] as number;
     let hasRoom = true;
     // Ends: every turn takes an entry off the list or stops.
     while (from < list.length) {
-      const entry = list[from] as WaitingCall | Batch;
-      hasRoom = entry instanceof Batch ? this.#submitBatch(entry) : this.#submitOne(entry);
+      const entry = list[from] as WaitingCall | CallList;
+      hasRoom = entry instanceof CallList ? this.#submitList(entry) : this.#submitOne(entry);
       if (!hasRoom) break;
       from += 1;
     }
@@ -382,27 +364,27 @@ export class Calls implements Source, OutcomeSink {
     return hasRoom;
   }
 
-  #submitBatch(batch: Batch): boolean {
-    const { handler, options } = batch;
-    // Ends: every turn takes a value out of the batch or stops.
-    while (batch.next < batch.values.length) {
-      const place = batch.next;
+  #submitList(list: CallList): boolean {
+    const { handler, options } = list;
+    // Ends: every turn takes a value out of the list or stops.
+    while (list.next < list.values.length) {
+      const place = list.next;
       let slot: number;
       try {
-        slot = this.#submitter.submit(handler, options.priority, options.policy, 0, batch.values[place]);
+        slot = this.#submitter.submit(handler, options.priority, options.policy, 0, list.values[place]);
       } catch (thrown) {
-        batch.next += 1;
+        list.next += 1;
         this.#waitingCalls -= 1;
-        batch.failed(thrown);
+        list.failed(thrown);
         continue;
       }
       if (slot === FULL) return false;
-      batch.next += 1;
+      list.next += 1;
       this.#waitingCalls -= 1;
       const call = slot - this.#submitter.firstSlot;
-      this.#batches[call] = batch;
+      this.#lists[call] = list;
       this.#places[call] = place;
-      if (batch.next % PUBLISH_EVERY === 0) this.#submitter.publish();
+      if (list.next % PUBLISH_EVERY === 0) this.#submitter.publish();
     }
     return true;
   }

@@ -6,16 +6,9 @@
  * ends.
  */
 import { schedulerError } from "../errors.ts";
+import type { CallLimits } from "./call-options.ts";
 import type { Submitter } from "./submitter.ts";
 import { QUEUED, RUNNING } from "../shared/task-table.ts";
-
-export interface CallLimits {
-  readonly signal: AbortSignal | undefined;
-  /** From the call on. */
-  readonly timeoutMs: number | undefined;
-  /** From the task's start on. */
-  readonly runTimeoutMs: number | undefined;
-}
 
 /** How often a task that waits for its start is looked at. */
 const LOOK_MS = 10;

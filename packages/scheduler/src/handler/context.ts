@@ -1,12 +1,16 @@
 /** What a handler learns about its task and can do from within it: its second argument. */
-import { Group, type GroupHost } from "./groups.ts";
-import type { Handler } from "./handlers.ts";
+import { TaskGroup, type TaskGroupHost } from "./task-group.ts";
+
+/** A function that a module exports for tasks to call. */
+// `any` and not `unknown`: a handler with an argument of its own type must be assignable.
+// oxlint-disable-next-line typescript/no-explicit-any
+export type Handler = (argument: any, context: TaskContext) => unknown;
 
 /** Reads the header that a submitter attached to a task; named by `SchedulerOptions.headerReader`. */
 export type HeaderReader = (header: Uint8Array) => unknown;
 
 /** What a context needs of the machine. */
-export interface ContextHost extends GroupHost {
+export interface ContextHost extends TaskGroupHost {
   readonly machine: number;
   attempt(running: number): number;
   deadlineMs(slot: number): number | undefined;
@@ -39,7 +43,7 @@ export type ArgumentOf<H> = H extends (argument: infer A, ...rest: never[]) => u
 export type ResultOf<H> = H extends (...parameters: never[]) => infer Result ? Awaited<Result> : never;
 
 /** Tasks that were spawned together. For the handler that made it, and only while its task runs. */
-export interface TaskGroup<Handlers = Record<string, Handler>> {
+export interface TaskGroupView<Handlers = Record<string, Handler>> {
   /** Tasks that are not over yet. */
   readonly pending: number;
   /** Adds a task. Cheap: no promise is made. Throws `ERR_HANDLER_UNKNOWN`, `ERR_VALUE_UNSUPPORTED`. */
@@ -59,7 +63,7 @@ export class TaskContext<Handlers = Record<string, Handler>> {
   readonly #running: number;
   #isOver = false;
   #record: unknown;
-  #children: Group | undefined;
+  #children: TaskGroup | undefined;
   #controller: AbortController | undefined;
 
   constructor(host: ContextHost, slot: number, running: number) {
@@ -114,18 +118,18 @@ export class TaskContext<Handlers = Record<string, Handler>> {
 
   /** Starts a task whose result nobody needs. This task isn't over before it is, and fails if it does. */
   spawn<Name extends HandlerName<Handlers>>(name: Name, argument: ArgumentOf<Handlers[Name]>): void {
-    this.#children ??= new Group(this.#host, false);
+    this.#children ??= new TaskGroup(this.#host, false);
     this.#children.spawn(name, argument);
   }
 
-  /** Waits for everything spawned by `spawn`, running other tasks meanwhile; throws the first error. See `TaskGroup.join`. */
+  /** Waits for everything spawned by `spawn`, running other tasks meanwhile; throws the first error. See `TaskGroupView.join`. */
   join(): void {
     this.#children?.join();
   }
 
   /** A group of tasks whose results are kept. */
-  group(): TaskGroup<Handlers> {
-    return new Group(this.#host, true) as unknown as TaskGroup<Handlers>;
+  group(): TaskGroupView<Handlers> {
+    return new TaskGroup(this.#host, true) as unknown as TaskGroupView<Handlers>;
   }
 
   /**
@@ -150,7 +154,7 @@ export class TaskContext<Handlers = Record<string, Handler>> {
   }
 
   /** @internal What was spawned and not joined. */
-  get unjoined(): Group | undefined {
+  get unjoined(): TaskGroup | undefined {
     return this.#children !== undefined && this.#children.needsJoin ? this.#children : undefined;
   }
 

@@ -4,7 +4,7 @@
  * are busy, and become small at the end.
  */
 import type { TaskContext } from "./context.ts";
-import type { Group } from "./groups.ts";
+import type { TaskGroup } from "./task-group.ts";
 import type { HandlerEntry } from "./handlers.ts";
 
 /** Pieces per processor that a list is cut into at first. */
@@ -25,8 +25,8 @@ export interface Items {
 export interface ItemsHost {
   readonly isSharingWanted: boolean;
   /** Gives a piece to the others; its outcome comes to the group. */
-  spawnItems(group: Group, items: Items): boolean;
-  newGroup(): Group;
+  spawnItems(group: TaskGroup, items: Items): boolean;
+  newGroup(): TaskGroup;
 }
 
 /** The results of all values in order, or the reduced one in a list; a promise where a handler returned one. */
@@ -123,7 +123,7 @@ export async function allOver(values: readonly unknown[]): Promise<unknown[]> {
 class Split {
   readonly #host: ItemsHost;
   readonly #given: Items;
-  #group: Group | undefined;
+  #group: TaskGroup | undefined;
   /** The values from here on were given away. */
   end: number;
 

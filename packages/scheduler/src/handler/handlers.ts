@@ -5,13 +5,9 @@
  */
 import { pathToFileURL } from "node:url";
 import { messageOf, nearest } from "@millrace/base";
-import type { TaskContext } from "./context.ts";
+import type { Handler } from "./context.ts";
 import { schedulerError } from "../errors.ts";
 import { HANDLERS_MAX } from "../shared/task-table.ts";
-
-// `any` and not `unknown`: a handler with an argument of its own type must be assignable.
-// oxlint-disable-next-line typescript/no-explicit-any
-export type Handler = (argument: any, context: TaskContext) => unknown;
 
 /** A module as `open()` takes it, as the text of a URL. */
 export function moduleUrl(module: URL | string): string {

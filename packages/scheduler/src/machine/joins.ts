@@ -1,7 +1,7 @@
 /** A handler waits for tasks that it has spawned, and its machine runs tasks meanwhile: the handler's own, then whatever there is. */
 import { EMPTY } from "@millrace/shared-memory";
 import { schedulerError } from "../errors.ts";
-import type { Group } from "../handler/groups.ts";
+import type { TaskGroup } from "../handler/task-group.ts";
 import type { HandlerEntry } from "../handler/handlers.ts";
 import type { MachineParts } from "./machine-parts.ts";
 import type { Processor } from "./processor.ts";
@@ -30,7 +30,7 @@ export class Joins {
     this.#blockMs = blockMs;
   }
 
-  join(group: Group): void {
+  join(group: TaskGroup): void {
     const { nested } = this.#parts;
     this.#runner.joinBegins();
     try {

@@ -13,7 +13,7 @@
  */
 import { decode, encode } from "@millrace/codec";
 import { EMPTY, FULL, SpscConsumer } from "@millrace/shared-memory";
-import { Group } from "../handler/groups.ts";
+import { TaskGroup } from "../handler/task-group.ts";
 import type { Shared } from "../shared/layout.ts";
 import type { Processor } from "./processor.ts";
 import { TaskSlots } from "../shared/slots.ts";
@@ -44,7 +44,7 @@ export class NestedTasks {
   readonly #stack: Int32Array;
   #top = 0;
   /** By slot: whose it is. */
-  readonly #owners: (Group | Call | undefined)[];
+  readonly #owners: (TaskGroup | Call | undefined)[];
   readonly #indexes: Int32Array;
   /** Calls by `run` beyond the slots. */
   #waiting: WaitingCall[] = [];
@@ -61,7 +61,7 @@ export class NestedTasks {
     this.#machine = machine;
     this.#slots = new TaskSlots(shared, submitter, trace);
     this.#stack = new Int32Array(this.#slots.capacity);
-    this.#owners = new Array<Group | Call | undefined>(this.#slots.capacity).fill(undefined);
+    this.#owners = new Array<TaskGroup | Call | undefined>(this.#slots.capacity).fill(undefined);
     this.#indexes = new Int32Array(this.#slots.capacity);
     this.#completions = Array.from(
       { length: shared.memory.machines },
@@ -85,7 +85,7 @@ export class NestedTasks {
   }
 
   /** A task of a group; `FULL` when there is no slot: then the caller runs it on the spot. */
-  spawn(group: Group, index: number, handler: number, argument: unknown): number {
+  spawn(group: TaskGroup, index: number, handler: number, argument: unknown): number {
     const slot = this.#slots.fill(handler, NORMAL, POLICY, 0, argument);
     if (slot === FULL) return FULL;
     this.#owners[slot - this.#slots.first] = group;
@@ -95,7 +95,7 @@ export class NestedTasks {
   }
 
   /** As `spawn`, with an argument that is encoded already. */
-  spawnBytes(group: Group, index: number, handler: number, kind: number, bytes: Uint8Array): number {
+  spawnBytes(group: TaskGroup, index: number, handler: number, kind: number, bytes: Uint8Array): number {
     const slot = this.#slots.fillBytes(handler, NORMAL, POLICY, 0, kind, bytes, NO_BYTES);
     if (slot === FULL) return FULL;
     this.#owners[slot - this.#slots.first] = group;
@@ -240,15 +240,15 @@ export class NestedTasks {
     this.#tell(owner, this.#indexes[slot - this.#slots.first] as number, isOk, value);
   }
 
-  #takeOwner(slot: number): Group | Call {
+  #takeOwner(slot: number): TaskGroup | Call {
     const index = slot - this.#slots.first;
-    const owner = this.#owners[index] as Group | Call;
+    const owner = this.#owners[index] as TaskGroup | Call;
     this.#owners[index] = undefined;
     return owner;
   }
 
-  #tell(owner: Group | Call, index: number, ok: boolean, value: unknown): void {
-    if (owner instanceof Group) {
+  #tell(owner: TaskGroup | Call, index: number, ok: boolean, value: unknown): void {
+    if (owner instanceof TaskGroup) {
       owner.settled(index, ok, value);
       return;
     }

@@ -3,7 +3,7 @@ import { encode } from "@millrace/codec";
 import { FULL } from "@millrace/shared-memory";
 import type { ContextHost, HeaderReader, TaskContext } from "../handler/context.ts";
 import type { Items, ItemsHost } from "../handler/fork-join.ts";
-import { Group } from "../handler/groups.ts";
+import { TaskGroup } from "../handler/task-group.ts";
 import { unknownHandler } from "../handler/handlers.ts";
 import type { Joins } from "./joins.ts";
 import type { MachineParts } from "./machine-parts.ts";
@@ -81,7 +81,7 @@ export class Requests implements ContextHost, ItemsHost {
     return promise;
   }
 
-  spawn(group: Group, index: number, name: string, argument: unknown): void {
+  spawn(group: TaskGroup, index: number, name: string, argument: unknown): void {
     const { runner } = this.#host;
     const handler = this.#handlerNumber(name);
     if (this.#parts.nested.spawn(group, index, handler, argument) === FULL) {
@@ -90,12 +90,12 @@ export class Requests implements ContextHost, ItemsHost {
     else this.#flushSoon();
   }
 
-  join(group: Group): void {
+  join(group: TaskGroup): void {
     this.#host.joins.join(group);
   }
 
-  newGroup(): Group {
-    return new Group(this, true);
+  newGroup(): TaskGroup {
+    return new TaskGroup(this, true);
   }
 
   get isSharingWanted(): boolean {
@@ -108,7 +108,7 @@ export class Requests implements ContextHost, ItemsHost {
     );
   }
 
-  spawnItems(group: Group, items: Items): boolean {
+  spawnItems(group: TaskGroup, items: Items): boolean {
     const { nested, idle } = this.#parts;
     const { processor } = this.#seat;
     return group.adopt((index) => {

@@ -16,7 +16,7 @@ import { EMPTY, FULL, SpscProducer } from "@millrace/shared-memory";
 import { Cancellations } from "./cancellations.ts";
 import { type ContextHost, TaskContext } from "../handler/context.ts";
 import { isThenable, type Items, type ItemsHost, runItems } from "../handler/fork-join.ts";
-import type { Group } from "../handler/groups.ts";
+import type { TaskGroup } from "../handler/task-group.ts";
 import type { HandlerEntry } from "../handler/handlers.ts";
 import type { MachineParts } from "./machine-parts.ts";
 import type { Seat } from "./seat.ts";
@@ -351,7 +351,7 @@ export class TaskRunner {
   // ── tasks without a slot ─────────────────────────────────────────────────────────────────────────────────────────
 
   /** There is no slot for another task of the group: it is run on the spot, so that a handler may spawn without end. */
-  runOnTheSpot(group: Group, index: number, number: number, argument: unknown): void {
+  runOnTheSpot(group: TaskGroup, index: number, number: number, argument: unknown): void {
     const handler = this.#parts.handlers[number] as HandlerEntry;
     const context = handler.takesContext ? new TaskContext(this.#host, NO_SLOT, 0) : (undefined as never);
     this.#parts.stats.inline();
@@ -383,7 +383,7 @@ export class TaskRunner {
     );
   }
 
-  #settleOnTheSpot(group: Group, index: number, ok: boolean, value: unknown): void {
+  #settleOnTheSpot(group: TaskGroup, index: number, ok: boolean, value: unknown): void {
     this.#parts.stats.settled(ok);
     try {
       group.settled(index, ok, copyOf(value));
@@ -428,7 +428,7 @@ function copyOf(value: unknown): unknown {
 }
 
 /** The outcome of a task whose spawned children are still pending: its own, or else the first error among theirs. */
-async function withChildren(own: PromiseLike<unknown>, children: Group): Promise<unknown> {
+async function withChildren(own: PromiseLike<unknown>, children: TaskGroup): Promise<unknown> {
   let result: unknown;
   let error: unknown;
   let hasFailed = false;

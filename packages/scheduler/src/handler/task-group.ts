@@ -7,14 +7,14 @@
 import { schedulerError } from "../errors.ts";
 
 /** What a group needs of its machine. */
-export interface GroupHost {
-  spawn(group: Group, index: number, name: string, argument: unknown): void;
+export interface TaskGroupHost {
+  spawn(group: TaskGroup, index: number, name: string, argument: unknown): void;
   /** Runs other tasks until the group has nothing pending. */
-  join(group: Group): void;
+  join(group: TaskGroup): void;
 }
 
-export class Group {
-  readonly #host: GroupHost;
+export class TaskGroup {
+  readonly #host: TaskGroupHost;
   /** Undefined where nobody wants the results. */
   readonly #results: unknown[] | undefined;
   #spawned = 0;
@@ -23,7 +23,7 @@ export class Group {
   #error: unknown;
   #whenDone: (() => void) | undefined;
 
-  constructor(host: GroupHost, keepsResults: boolean) {
+  constructor(host: TaskGroupHost, keepsResults: boolean) {
     this.#host = host;
     this.#results = keepsResults ? [] : undefined;
   }

@@ -1,8 +1,8 @@
 /** Many calls of one handler with one promise: what `runMany` waits for. */
-import type { CallOptions } from "./calls.ts";
+import type { CallOptions } from "./call-options.ts";
 import type { Submitter } from "./submitter.ts";
 
-export class Batch {
+export class CallList {
   readonly handler: number;
   readonly options: CallOptions;
   readonly values: ArrayLike<unknown>;
