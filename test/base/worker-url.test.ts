@@ -12,7 +12,7 @@ test("a caller that runs compiled gets the compiled entry beside it", () => {
 test("a caller that runs from source gets the source entry", () => {
   assert.is(
     workerUrl("./writer.worker", "file:///app/packages/journal/src/opener/journal.ts").href,
-    "file:///app/packages/journal/src/writer/writer.worker.ts",
+    "file:///app/packages/journal/src/opener/writer.worker.ts",
   );
 });
 
