@@ -1,3 +1,3 @@
 export { cliErrors } from "./errors.ts";
-export { EXIT } from "./exit-codes.ts";
+export { EXIT } from "./terminal/exit-codes.ts";
 export { main } from "./main.ts";

@@ -4,7 +4,7 @@
 import { availableParallelism } from "node:os";
 import { TRACE_RECORDS_DEFAULT, TRACE_RECORDS_MAX } from "millrace";
 import { Command, CommanderError, Option } from "commander";
-import { EXIT, EXIT_HELP } from "./exit-codes.ts";
+import { EXIT, EXIT_HELP } from "./terminal/exit-codes.ts";
 import { exitCodeOf, ingest, type IngestOptions } from "./ingest/command.ts";
 import { FORMATS } from "./ingest/sources.ts";
 import { compact, gaps, repair, type RepairOptions } from "./journal/care.ts";
@@ -14,8 +14,8 @@ import { exportRecords, type ExportOptions, tail, type TailOptions } from "./jou
 import { type CrashOptions, loadCrash } from "./load/crash.ts";
 import { loadRun, type RunOptions } from "./load/run.ts";
 import { record, stats, type TraceRecordOptions } from "./trace/commands.ts";
-import { Reporter, type ReporterOptions } from "./reporter.ts";
-import { powerOfTwo, positiveNumber, wholeNumber } from "./units.ts";
+import { Reporter, type ReporterOptions } from "./terminal/reporter.ts";
+import { powerOfTwo, positiveNumber, wholeNumber } from "./terminal/units.ts";
 
 /** Runs the command line and returns the exit code. */
 export async function main(argv: readonly string[]): Promise<number> {

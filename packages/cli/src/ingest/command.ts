@@ -11,10 +11,10 @@ import { Histogram } from "@millrace/metrics";
 import { isMillraceError } from "@millrace/base";
 import { type Acknowledgement, type Millrace, open } from "millrace";
 import { cliError } from "../errors.ts";
-import { EXIT } from "../exit-codes.ts";
-import { type HandlerOption, parseHandler } from "../handler-option.ts";
-import { Reporter, type ReporterOptions } from "../reporter.ts";
-import { duration, grouped, round, table } from "../units.ts";
+import { EXIT } from "../terminal/exit-codes.ts";
+import { type HandlerOption, parseHandler } from "../terminal/handler-option.ts";
+import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
+import { duration, grouped, round, table } from "../terminal/units.ts";
 import { type Format, openSource, type SourceInput, type SourceItem } from "./sources.ts";
 import { readStoredLines, type StoredLines } from "./stored-lines.ts";
 

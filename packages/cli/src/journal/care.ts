@@ -11,9 +11,9 @@ import {
   surveyLog,
 } from "@millrace/journal/kernel";
 import { cliError } from "../errors.ts";
-import { EXIT } from "../exit-codes.ts";
-import { Reporter } from "../reporter.ts";
-import { grouped, table } from "../units.ts";
+import { EXIT } from "../terminal/exit-codes.ts";
+import { Reporter } from "../terminal/reporter.ts";
+import { grouped, table } from "../terminal/units.ts";
 import { type JournalCommandOptions, storageOf } from "./place.ts";
 
 export interface RepairOptions extends JournalCommandOptions {

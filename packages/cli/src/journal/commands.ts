@@ -5,9 +5,9 @@ import { isMillraceError, messageOf } from "@millrace/base";
 import { handlerName, RangeSet, RecordStates } from "@millrace/intake";
 import { RECORD_TYPE, storageKind, type StorageKind } from "@millrace/journal";
 import { type BatchVisitor, type LogScan, RecordCursor, scanLog } from "@millrace/journal/kernel";
-import { EXIT } from "../exit-codes.ts";
-import { Reporter } from "../reporter.ts";
-import { grouped, table } from "../units.ts";
+import { EXIT } from "../terminal/exit-codes.ts";
+import { Reporter } from "../terminal/reporter.ts";
+import { grouped, table } from "../terminal/units.ts";
 import { type JournalCommandOptions, missing, storageOf } from "./place.ts";
 
 const TYPE_NAMES = new Map<number, string>(Object.entries(RECORD_TYPE).map(([name, type]) => [type, name]));

@@ -2,7 +2,7 @@
 import { existsSync, statSync } from "node:fs";
 import { NodeStorage, type Storage } from "@millrace/journal";
 import { cliError } from "../errors.ts";
-import type { ReporterOptions } from "../reporter.ts";
+import type { ReporterOptions } from "../terminal/reporter.ts";
 
 export interface JournalCommandOptions extends ReporterOptions {
   readonly dir: string;

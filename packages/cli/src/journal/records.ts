@@ -5,9 +5,9 @@ import { handlerName, publisherHeaders } from "@millrace/intake";
 import { RECORD_TYPE, type JournalRecord } from "@millrace/journal";
 import { LogReader, readMarks, recordAt, RecordCursor, scanLog, surveyLog } from "@millrace/journal/kernel";
 import { decode } from "@millrace/codec";
-import { EXIT } from "../exit-codes.ts";
-import { Reporter } from "../reporter.ts";
-import { grouped } from "../units.ts";
+import { EXIT } from "../terminal/exit-codes.ts";
+import { Reporter } from "../terminal/reporter.ts";
+import { grouped } from "../terminal/units.ts";
 import { type JournalCommandOptions, storageOf } from "./place.ts";
 
 export interface TailOptions extends JournalCommandOptions {

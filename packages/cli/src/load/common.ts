@@ -3,8 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Histogram } from "@millrace/metrics";
-import type { ReporterOptions } from "../reporter.ts";
-import { duration, round } from "../units.ts";
+import type { ReporterOptions } from "../terminal/reporter.ts";
+import { duration, round } from "../terminal/units.ts";
 import type { VictimPlace } from "./victim.ts";
 
 export interface LoadOptions extends ReporterOptions {

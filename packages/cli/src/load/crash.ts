@@ -8,9 +8,9 @@
 import { isMillraceError, type Random, seededRandom } from "@millrace/base";
 import { NodeStorage } from "@millrace/journal";
 import { scanLog } from "@millrace/journal/kernel";
-import { EXIT } from "../exit-codes.ts";
-import { Reporter } from "../reporter.ts";
-import { duration, grouped, round, table } from "../units.ts";
+import { EXIT } from "../terminal/exit-codes.ts";
+import { Reporter } from "../terminal/reporter.ts";
+import { duration, grouped, round, table } from "../terminal/units.ts";
 import { createWorkplace, type LoadOptions, type Latency, latencyMs, latencyText, type Workplace } from "./common.ts";
 import { Generator } from "./generator.ts";
 import { readLedgers } from "./ledger.ts";

@@ -1,10 +1,10 @@
 /**
  * `millrace load run`: an open-loop load on a runtime in a process of its own, and the latency of its acknowledgements.
  */
-import { EXIT } from "../exit-codes.ts";
+import { EXIT } from "../terminal/exit-codes.ts";
 import { cliError } from "../errors.ts";
-import { Reporter } from "../reporter.ts";
-import { duration, grouped, parseDurationMs, round, table } from "../units.ts";
+import { Reporter } from "../terminal/reporter.ts";
+import { duration, grouped, parseDurationMs, round, table } from "../terminal/units.ts";
 import { createWorkplace, type Latency, latencyMs, latencyText, type LoadOptions, type Workplace } from "./common.ts";
 import { Generator } from "./generator.ts";
 import { Victim } from "./victim.ts";

@@ -13,9 +13,9 @@ import { messageOf } from "@millrace/base";
 import type { ChromeTrace } from "@millrace/scheduler";
 import { TRACE_ENVIRONMENT } from "millrace";
 import { cliError } from "../errors.ts";
-import { EXIT } from "../exit-codes.ts";
-import { Reporter, type ReporterOptions } from "../reporter.ts";
-import { duration, grouped, table } from "../units.ts";
+import { EXIT } from "../terminal/exit-codes.ts";
+import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
+import { duration, grouped, table } from "../terminal/units.ts";
 import { type Spread, type TraceStats, traceStats } from "./stats.ts";
 
 export interface TraceRecordOptions extends ReporterOptions {

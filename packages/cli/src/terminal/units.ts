@@ -1,5 +1,5 @@
 /** Numbers with units, as people type and read them. */
-import { cliError } from "./errors.ts";
+import { cliError } from "../errors.ts";
 
 const DURATION_MS: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1000, m: 60_000 };
 

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { cliError } from "./errors.ts";
+import { cliError } from "../errors.ts";
 
 export interface HandlerOption {
   readonly module: URL;
