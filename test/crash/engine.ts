@@ -12,6 +12,7 @@ type Modules = {
   marks: typeof import("@millrace/journal/internal/files/marks");
   opening: typeof import("@millrace/journal/internal/writer/opening");
   producer: typeof import("@millrace/journal/internal/memory/producer");
+  records: typeof import("@millrace/journal/internal/files/records");
   scan: typeof import("@millrace/journal/internal/read/scan");
   segments: typeof import("@millrace/journal/internal/files/segments");
   spare: typeof import("@millrace/journal/internal/files/spare");
@@ -39,6 +40,7 @@ const PATHS: Readonly<Record<keyof Modules, string>> = {
   marks: "files/marks",
   opening: "writer/opening",
   producer: "memory/producer",
+  records: "files/records",
   scan: "read/scan",
   segments: "files/segments",
   spare: "files/spare",

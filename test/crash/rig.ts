@@ -303,7 +303,7 @@ const SCRIBBLE = {
 /** All records from a sequence to another, through the reader that production uses. */
 export function readContent(engine: Engine, storage: Storage, from: number, to: number): Content {
   const reader = new engine["log-reader"].LogReader(storage);
-  const cursor = new engine.format.RecordCursor();
+  const cursor = new engine.records.RecordCursor();
   const texts: string[] = [];
   try {
     reader.seek(from);

@@ -23,10 +23,10 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   {
     name: "a record is acknowledged before its sync",
     file: "writer/writer.js",
-    from: "const firstSequence = this.#log.append(this.#spans, bytes, frames);",
+    from: "const firstSequence = this.#log.append(this.#rings.spans, bytes, frames);",
     to: `const firstSequence = this.#log.nextSequence;
-         this.#acknowledge(firstSequence);
-         this.#log.append(this.#spans, bytes, frames);`,
+         this.#rings.acknowledge(firstSequence);
+         this.#log.append(this.#rings.spans, bytes, frames);`,
   },
   {
     name: "every seventh batch is not synced",
@@ -58,14 +58,13 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     name: "the ring is released before the sync",
-    file: "writer/writer.js",
-    from: "const firstSequence = this.#log.append(this.#spans, bytes, frames);",
-    to: `for (const ring of this.#rings) if (ring.frames > 0) ring.releaser.release(ring.taker.end);
-         const firstSequence = this.#log.append(this.#spans, bytes, frames);`,
+    file: "writer/rings.js",
+    from: "frames += ring.frames;\n        }\n        // The next batch",
+    to: "frames += ring.frames; ring.releaser.release(taker.end);\n        }\n        // The next batch",
   },
   {
     name: "receipts are written in another order than the records",
-    file: "writer/writer.js",
+    file: "writer/rings.js",
     from: "const start = (this.#firstRing + count - 1) % count;",
     to: "const start = this.#firstRing % count;",
   },

@@ -4,7 +4,8 @@
  * A finished segment is looked up in its index file, or in places collected by reading it once when the keeper hasn't got there yet. The
  * segment that is being written is read on from where the last question left it.
  */
-import { type BatchHeader, RecordCursor, recordStarts, type SegmentHeader, segmentName } from "../files/format.ts";
+import { type BatchHeader, type SegmentHeader, segmentName } from "../files/format.ts";
+import { RecordCursor, recordStarts } from "../files/records.ts";
 import { IndexFile, keyHash, SegmentPlaces } from "./key-index.ts";
 import { type JournalRecord, recordAt } from "./record-stream.ts";
 import { SegmentReader } from "./segment-reader.ts";

@@ -2,7 +2,8 @@
 import { decode } from "@millrace/codec";
 import { journalError } from "../errors.ts";
 import type { BatchHeader } from "../files/format.ts";
-import { RECORD_HEADER_VALUE, RECORD_VALUE, RecordCursor } from "../files/format.ts";
+import { RECORD_HEADER_VALUE, RECORD_VALUE } from "../files/format.ts";
+import { RecordCursor } from "../files/records.ts";
 import { LogReader } from "./log-reader.ts";
 import type { Storage } from "../storage/storage.ts";
 

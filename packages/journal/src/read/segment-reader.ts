@@ -7,10 +7,10 @@ import {
   type BatchHeader,
   batchBytes,
   BatchSeal,
-  isWellFormed,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
 } from "../files/format.ts";
+import { isWellFormed } from "../files/records.ts";
 import { readFully, type StorageFile } from "../storage/storage.ts";
 
 /** Read at once: large enough that the cost of a call doesn't matter, small enough to stay in a cache. */

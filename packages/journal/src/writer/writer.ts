@@ -10,23 +10,15 @@
 import { Parker, unpark } from "@millrace/atomics-sync";
 import { LookAround } from "@millrace/atomics-sync/kernel";
 import { Histogram } from "@millrace/metrics";
-import { ByteRingReleaser, ByteRingTaker, FULL, SpscProducer } from "@millrace/shared-memory";
 import {
   CLOSED,
   CLOSING,
-  deliveryReceiptsPlace,
   ERRNO,
   FOLLOWERS,
   IS_QUIET,
   type JournalMemory,
-  NO_THREAD,
   OPEN,
   POISONED,
-  producerWord,
-  RECEIPT,
-  receiptsPlace,
-  sequenceHigh,
-  sequenceLow,
   SPACE,
   SPACE_FULL,
   SPACE_OK,
@@ -38,16 +30,13 @@ import {
   STATE,
   STEP,
   STEPS,
-  urgentWord,
 } from "../memory/control.ts";
 import { ALIGNMENT } from "../files/format.ts";
-import { BATCH_RECORDS_MAX } from "../files/limits.ts";
 import type { LogWriter } from "./log-writer.ts";
+import { LAZY_MS, Rings } from "./rings.ts";
 import { isNoSpace } from "../storage/storage.ts";
 import { WriterStats } from "../memory/stats.ts";
 
-/** Longest that a lazy record waits for company. */
-const LAZY_MS = 10;
 /** Longest sleep without a look around. */
 const PARK_MS = 1000;
 /** How long the writer looks for records before it sleeps, while that pays: about what a sleep and a wake-up cost. */
@@ -57,21 +46,6 @@ const SPARE_RETRY_MS = 250;
 /** Pause before another look at a ring of receipts that is full. */
 const READER_PAUSE_MS = 1;
 
-/** What the writer keeps about one ring. */
-interface RingState {
-  readonly taker: ByteRingTaker;
-  readonly releaser: ByteRingReleaser;
-  readonly receipts: SpscProducer;
-  readonly receiptWords: Int32Array;
-  readonly producerWord: number;
-  readonly isState: boolean;
-  readonly isLazy: boolean;
-  /** Frames of this ring in the batch being written. */
-  frames: number;
-  /** When a lazy record was first seen waiting; 0 for none. */
-  waitingSinceMs: number;
-}
-
 export class Writer {
   readonly #memory: JournalMemory;
   readonly #log: LogWriter;
@@ -79,14 +53,10 @@ export class Writer {
   readonly #control: Int32Array;
   readonly #threads: Int32Array;
   readonly #parker: Parker;
-  readonly #rings: RingState[];
-  readonly #deliveryReceipts: SpscProducer | undefined;
-  readonly #deliveryWords: Int32Array | undefined;
+  readonly #rings: Rings;
   readonly #stats: WriterStats;
   readonly #syncHistogram: Histogram;
   readonly #lookAround = new LookAround(LOOK_AROUND_MS, 0);
-  readonly #spans: Uint8Array[] = [];
-  #firstRing = 0;
   /** The disk is full: only state records are written. */
   #isStarved = false;
   #retryAt = 0;
@@ -101,23 +71,10 @@ export class Writer {
     this.#control = new Int32Array(memory.control);
     this.#threads = new Int32Array(memory.threads);
     this.#parker = new Parker(this.#threads, memory.writerThread);
-    this.#rings = memory.rings.map((ring, index) => {
-      const place = receiptsPlace(ring.receipts);
-      return {
-        taker: new ByteRingTaker(ring.ring),
-        releaser: new ByteRingReleaser(ring.ring),
-        receipts: new SpscProducer(place),
-        receiptWords: place.words,
-        producerWord: producerWord(index),
-        isState: ring.isState,
-        isLazy: ring.isLazy,
-        frames: 0,
-        waitingSinceMs: 0,
-      };
+    this.#rings = new Rings(memory, batchBytesMax, () => {
+      this.#stopIfPoisoned();
+      this.#pause(READER_PAUSE_MS);
     });
-    const delivery = memory.delivery === undefined ? undefined : deliveryReceiptsPlace(memory.delivery.receipts);
-    this.#deliveryReceipts = delivery === undefined ? undefined : new SpscProducer(delivery);
-    this.#deliveryWords = delivery?.words;
     this.#stats = new WriterStats(memory.stats);
     this.#syncHistogram = new Histogram(memory.syncHistogram);
     this.#stats.set("durableSequence", log.nextSequence - 1);
@@ -138,7 +95,7 @@ export class Writer {
       throw thrown;
     } finally {
       unpark(this.#threads, this.#memory.keeperThread);
-      this.#wakeProducers();
+      this.#rings.wakeAll();
     }
   }
 
@@ -147,131 +104,34 @@ export class Writer {
     this.#stopIfPoisoned();
     if (this.#isStarved) this.#endureFullDisk();
     else if (this.#isWithoutReserve()) this.#starve();
-    const bytes = this.#gather();
+    const bytes = this.#isDue() ? this.#rings.gather(this.#isStarved) : 0;
     if (bytes > 0) {
       if (this.#hasRoom(bytes)) this.#commit(bytes);
       else this.#putBack();
       return true;
     }
-    if (Atomics.load(this.#control, STATE) === CLOSING && !this.#anyFrames()) return false;
+    if (Atomics.load(this.#control, STATE) === CLOSING && !this.#rings.hasFrames()) return false;
     this.#sleep();
     return true;
-  }
-
-  // ── gathering ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  /** Takes whole groups from all rings, in turn, up to the limits of a batch; returns their bytes, 0 when none is due. */
-  #gather(): number {
-    this.#spans.length = 0;
-    if (!this.#isDue()) return 0;
-    let bytes = 0;
-    let frames = 0;
-    const count = this.#rings.length;
-    for (let offset = 0; offset < count; offset += 1) {
-      const ring = this.#rings[(this.#firstRing + offset) % count] as RingState;
-      if (this.#isStarved && !ring.isState) continue;
-      ring.frames = ring.taker.take(this.#batchBytesMax - bytes, BATCH_RECORDS_MAX - frames);
-      if (ring.frames === 0) continue;
-      const { taker } = ring;
-      if (taker.firstBytes > 0)
-        this.#spans.push(taker.bytes.subarray(taker.firstOffset, taker.firstOffset + taker.firstBytes));
-      if (taker.secondBytes > 0) this.#spans.push(taker.bytes.subarray(0, taker.secondBytes));
-      bytes += taker.spanBytes;
-      frames += ring.frames;
-    }
-    // The next batch begins with another ring: a full one can't keep the others out.
-    this.#firstRing = (this.#firstRing + 1) % count;
-    return bytes;
-  }
-
-  /** Whether some ring has records that shall not wait any longer, or the journal closes or is poisoned. */
-  #isDue(): boolean {
-    let isDue = Atomics.load(this.#control, STATE) !== OPEN;
-    for (let index = 0; index < this.#rings.length; index += 1) {
-      const ring = this.#rings[index] as RingState;
-      if (!ring.taker.hasFrames()) continue;
-      if (!ring.isLazy || this.#isAwaited(index)) isDue = true;
-      else {
-        if (ring.waitingSinceMs === 0) ring.waitingSinceMs = performance.now();
-        if (performance.now() - ring.waitingSinceMs >= LAZY_MS) isDue = true;
-      }
-    }
-    return isDue;
-  }
-
-  #isAwaited(index: number): boolean {
-    const { taker } = this.#rings[index] as RingState;
-    return ((Atomics.load(this.#control, urgentWord(index)) - taker.taken) | 0) > 0;
-  }
-
-  #anyFrames(): boolean {
-    return this.#rings.some((ring) => ring.taker.hasFrames());
   }
 
   // ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #commit(bytes: number): void {
     this.#step = "writing a batch";
-    let frames = 0;
-    for (const ring of this.#rings) frames += ring.frames;
+    const { frames } = this.#rings;
     const startedMs = performance.now();
     this.#stats.set("syncStartedMs", performance.timeOrigin + startedMs);
-    const firstSequence = this.#log.append(this.#spans, bytes, frames);
+    const firstSequence = this.#log.append(this.#rings.spans, bytes, frames);
     this.#stats.set("syncStartedMs", 0);
     this.#syncHistogram.record((performance.now() - startedMs) * 1000);
     this.#stats.add("batches", 1);
     this.#stats.add("records", frames);
     this.#stats.add("bytes", bytes);
     this.#stats.set("durableSequence", firstSequence + frames - 1);
-    this.#acknowledge(firstSequence);
-  }
-
-  /** Receipts for everything in the batch, in the order in which `#gather` took it, then wakes those concerned. */
-  #acknowledge(firstSequence: number): void {
-    let sequence = firstSequence;
-    const count = this.#rings.length;
-    // `#gather` has moved on by one ring.
-    const start = (this.#firstRing + count - 1) % count;
-    for (let offset = 0; offset < count; offset += 1) {
-      const index = (start + offset) % count;
-      const ring = this.#rings[index] as RingState;
-      if (ring.frames === 0) continue;
-      // Delivery first: what a producer knows to be durable, delivery knows too.
-      if (this.#deliveryReceipts !== undefined) {
-        this.#writeReceipt(this.#deliveryReceipts, this.#deliveryWords as Int32Array, index, ring, sequence);
-      }
-      this.#writeReceipt(ring.receipts, ring.receiptWords, index, ring, sequence);
-      ring.taker.finish();
-      if (this.#deliveryReceipts === undefined) ring.releaser.release(ring.taker.end);
-      sequence += ring.frames;
-      ring.waitingSinceMs = 0;
-    }
-    for (const ring of this.#rings) {
-      if (ring.frames > 0) this.#wakeProducer(ring);
-      ring.frames = 0;
-    }
-    if (Atomics.load(this.#control, FOLLOWERS) > 0) this.#wakeProducer(this.#rings[0] as RingState);
+    this.#rings.acknowledge(firstSequence);
+    if (Atomics.load(this.#control, FOLLOWERS) > 0) this.#rings.wakeFollowers();
     this.#wakeKeeper();
-    if (this.#memory.delivery !== undefined) unpark(this.#threads, this.#memory.delivery.thread);
-  }
-
-  /** Sequence 0 refuses the records. */
-  #writeReceipt(receipts: SpscProducer, words: Int32Array, index: number, ring: RingState, sequence: number): void {
-    let word = receipts.stage();
-    // A reader that lags by this much holds up the log instead of losing receipts. Ends when it reads, or when the opener
-    // has poisoned the journal because the reader's thread is gone.
-    while (word === FULL) {
-      this.#stopIfPoisoned();
-      this.#wakeProducers();
-      this.#pause(READER_PAUSE_MS);
-      word = receipts.stage();
-    }
-    words[word + RECEIPT.end] = ring.taker.end;
-    words[word + RECEIPT.sequenceLow] = sequenceLow(sequence);
-    words[word + RECEIPT.sequenceHigh] = sequenceHigh(sequence);
-    words[word + RECEIPT.count] = sequence === 0 ? -ring.frames : ring.frames;
-    if (receipts === this.#deliveryReceipts) words[word + RECEIPT.ring] = index;
-    receipts.publish();
   }
 
   // ── segments ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -344,10 +204,10 @@ export class Writer {
     if (this.#hasRoomForData()) {
       this.#isStarved = false;
       Atomics.store(this.#control, SPACE, SPACE_OK);
-      this.#wakeProducers();
+      this.#rings.wakeAll();
       return;
     }
-    this.#refuseData();
+    this.#stats.add("refused", this.#rings.refuseData());
     if (performance.now() < this.#retryAt) return;
     this.#retryAt = performance.now() + SPARE_RETRY_MS;
     if (Atomics.load(this.#control, SPARE_STATE) === SPARE_FAILED) this.#refuseHopeless();
@@ -359,30 +219,9 @@ export class Writer {
     return this.#log.fits(this.#batchBytesMax) || this.#log.findSpare(0) !== undefined;
   }
 
-  /** Everything that waits in rings for data is certainly not stored, and its producers are told so. */
-  #refuseData(): void {
-    for (let index = 0; index < this.#rings.length; index += 1) {
-      const ring = this.#rings[index] as RingState;
-      if (ring.isState) continue;
-      ring.frames = ring.taker.take(this.#batchBytesMax, BATCH_RECORDS_MAX);
-      if (ring.frames === 0) continue;
-      if (this.#deliveryReceipts !== undefined) {
-        this.#writeReceipt(this.#deliveryReceipts, this.#deliveryWords as Int32Array, index, ring, 0);
-      }
-      this.#writeReceipt(ring.receipts, ring.receiptWords, index, ring, 0);
-      ring.taker.finish();
-      if (this.#deliveryReceipts === undefined) ring.releaser.release(ring.taker.end);
-      this.#stats.add("refused", ring.frames);
-      this.#wakeProducer(ring);
-      ring.frames = 0;
-      ring.waitingSinceMs = 0;
-    }
-    if (this.#memory.delivery !== undefined) unpark(this.#threads, this.#memory.delivery.thread);
-  }
-
   /** The batch that was gathered has to wait; nothing of it was marked as taken. */
   #putBack(): void {
-    for (const ring of this.#rings) ring.frames = 0;
+    this.#rings.putBack();
     // Not even the reserve has room for state records: they wait for the keeper.
     if (this.#isStarved) this.#pause(SPARE_RETRY_MS);
   }
@@ -405,8 +244,12 @@ export class Writer {
       this.#parker.cancel();
       return;
     }
-    const isLazyWaiting = this.#rings.some((ring) => ring.waitingSinceMs > 0);
-    this.#parker.wait(isLazyWaiting ? LAZY_MS : this.#isStarved ? SPARE_RETRY_MS : PARK_MS);
+    this.#parker.wait(this.#rings.isLazyWaiting() ? LAZY_MS : this.#isStarved ? SPARE_RETRY_MS : PARK_MS);
+  }
+
+  /** Whether there is something to do at once: records that are due, or the end. */
+  #isDue(): boolean {
+    return this.#rings.isDue() || Atomics.load(this.#control, STATE) !== OPEN;
   }
 
   /** Looks for records for a while: whoever awaits one before it appends the next needn't wake this thread each time. */
@@ -440,20 +283,10 @@ export class Writer {
     Atomics.store(this.#control, STATE, POISONED);
   }
 
-  #wakeProducer(ring: RingState): void {
-    const thread = Atomics.load(this.#control, ring.producerWord);
-    if (thread !== NO_THREAD) unpark(this.#threads, thread);
-  }
-
   /** The keeper sleeps until something has become durable that `marks` doesn't know. */
   #wakeKeeper(): void {
     if (Atomics.load(this.#control, IS_QUIET) === 0) return;
     Atomics.store(this.#control, IS_QUIET, 0);
     unpark(this.#threads, this.#memory.keeperThread);
-  }
-
-  #wakeProducers(): void {
-    for (const ring of this.#rings) this.#wakeProducer(ring);
-    if (this.#memory.delivery !== undefined) unpark(this.#threads, this.#memory.delivery.thread);
   }
 }

@@ -1,0 +1,123 @@
+/** The records in the body of a batch; format.ts defines their bytes. */
+import { alignUp, frameContinues, frameLength } from "@millrace/shared-memory";
+import { readU64, RECORD_FIXED_BYTES, RECORD_MOVED, RECORD_MOVED_BYTES } from "./format.ts";
+
+/** Every record goes through one: reading numbers takes half of the time that a `Buffer`'s methods do. */
+function viewOf(body: Buffer): DataView {
+  return new DataView(body.buffer, body.byteOffset, body.length);
+}
+
+/** Walks the records of a batch's body. */
+export class RecordCursor {
+  #body: Buffer = Buffer.alloc(0);
+  #view: DataView = viewOf(this.#body);
+  #next = 0;
+  /** Of the record that `next` found. */
+  sequence = 0;
+  type = 0;
+  priority = 0;
+  timeMs = 0;
+  /** RECORD_VALUE, RECORD_HEADER_VALUE, RECORD_MOVED. */
+  flags = 0;
+  continues = false;
+  /** The sequence of the copy that this one replaces; 0 for a record that was never copied forward. */
+  replaces = 0;
+  #origin = 0;
+  /** Offsets into the body. */
+  headerStart = 0;
+  keyStart = 0;
+  payloadStart = 0;
+  payloadEnd = 0;
+  /** Start of the record's frame. */
+  start = 0;
+
+  reset(body: Buffer, firstSequence: number): void {
+    this.#body = body;
+    this.#view = viewOf(body);
+    this.#next = 0;
+    this.sequence = firstSequence - 1;
+  }
+
+  get body(): Buffer {
+    return this.#body;
+  }
+
+  /** Steps to the next record; false at the end. */
+  next(): boolean {
+    if (this.#next >= this.#body.length) return false;
+    this.at(this.#next);
+    return true;
+  }
+
+  /** Goes to the record whose frame begins at `start`, and counts it as the one after the last. */
+  at(start: number): void {
+    const view = this.#view;
+    const word = view.getUint32(start, true);
+    this.start = start;
+    this.sequence += 1;
+    this.continues = frameContinues(word);
+    this.type = view.getUint8(start + 4);
+    this.priority = view.getUint8(start + 5);
+    this.flags = view.getUint16(start + 10, true);
+    this.timeMs = view.getFloat64(start + 16, true);
+    this.headerStart = start + RECORD_FIXED_BYTES;
+    this.#origin = 0;
+    this.replaces = 0;
+    if ((this.flags & RECORD_MOVED) !== 0) {
+      this.#origin = readU64(this.#body, start + RECORD_FIXED_BYTES);
+      this.replaces = readU64(this.#body, start + RECORD_FIXED_BYTES + 8);
+      this.headerStart += RECORD_MOVED_BYTES;
+    }
+    this.keyStart = this.headerStart + view.getUint16(start + 6, true);
+    this.payloadStart = this.keyStart + view.getUint16(start + 8, true);
+    this.payloadEnd = start + 4 + frameLength(word);
+    this.#next = alignUp(this.payloadEnd, 8);
+  }
+
+  /** The sequence that the record was acknowledged with: another than `sequence` when it was copied forward. */
+  get origin(): number {
+    return this.#origin === 0 ? this.sequence : this.#origin;
+  }
+
+  header(): Buffer {
+    return this.#body.subarray(this.headerStart, this.keyStart);
+  }
+
+  key(): Buffer {
+    return this.#body.subarray(this.keyStart, this.payloadStart);
+  }
+
+  payload(): Buffer {
+    return this.#body.subarray(this.payloadStart, this.payloadEnd);
+  }
+}
+
+/** Whether the records in `body` fill it exactly and are `count`. */
+export function isWellFormed(body: Buffer, count: number): boolean {
+  const bytes = body.length;
+  const view = viewOf(body);
+  let offset = 0;
+  let records = 0;
+  while (offset < bytes) {
+    if (bytes - offset < RECORD_FIXED_BYTES) return false;
+    const end = offset + 4 + frameLength(view.getUint32(offset, true));
+    const moved = (view.getUint16(offset + 10, true) & RECORD_MOVED) === 0 ? 0 : RECORD_MOVED_BYTES;
+    const parts = view.getUint16(offset + 6, true) + view.getUint16(offset + 8, true);
+    if (offset + RECORD_FIXED_BYTES + moved + parts > end || end > bytes) return false;
+    offset = alignUp(end, 8);
+    records += 1;
+  }
+  return offset === bytes && records === count;
+}
+
+/** Where each of the `count` records of a well-formed body begins. */
+export function recordStarts(body: Buffer, count: number): Uint32Array {
+  const view = viewOf(body);
+  const starts = new Uint32Array(count);
+  let offset = 0;
+  for (let index = 0; index < count; index += 1) {
+    starts[index] = offset;
+    offset = alignUp(offset + 4 + frameLength(view.getUint32(offset, true)), 8);
+  }
+  return starts;
+}
