@@ -27,4 +27,5 @@ export {
   type Rules,
 } from "./options.ts";
 export { type Random, seededRandom } from "./random.ts";
+export { readU64, writeU64 } from "./u64.ts";
 export { workerUrl } from "./worker-url.ts";

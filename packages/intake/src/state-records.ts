@@ -4,7 +4,7 @@
  * ACK   payload: pairs of u64 first sequence and u32 count; each range of sequences is finished.
  * DEAD  payload: u64 sequence, then the last error, encoded by the codec; the sequence is finished, as a failure.
  */
-import { messageOf } from "@millrace/base";
+import { messageOf, readU64, writeU64 } from "@millrace/base";
 import { decode, encode } from "@millrace/codec";
 import type { RangeSet } from "./range-set.ts";
 
@@ -25,7 +25,7 @@ export function encodeAck(finished: RangeSet, from: number, rangesMax: number): 
   const payload = Buffer.alloc(count * RANGE_BYTES);
   for (let index = 0; index < count; index += 1) {
     const [first, last] = finished.range(from + index);
-    writeSequence(payload, first, index * RANGE_BYTES);
+    writeU64(payload, first, index * RANGE_BYTES);
     payload.writeUInt32LE(last - first + 1, index * RANGE_BYTES + 8);
   }
   return payload;
@@ -34,7 +34,7 @@ export function encodeAck(finished: RangeSet, from: number, rangesMax: number): 
 /** Adds the ranges of an ACK payload to `finished`. */
 export function decodeAck(payload: Buffer, finished: RangeSet): void {
   for (let offset = 0; offset + RANGE_BYTES <= payload.length; offset += RANGE_BYTES) {
-    const first = readSequence(payload, offset);
+    const first = readU64(payload, offset);
     finished.addRange(first, first + payload.readUInt32LE(offset + 8) - 1);
   }
 }
@@ -42,7 +42,7 @@ export function decodeAck(payload: Buffer, finished: RangeSet): void {
 /** A DEAD payload of at most `bytesMax` bytes. An error that is larger is kept by name, code and the beginning of its message. */
 export function encodeDead(sequence: number, error: unknown, bytesMax: number): Buffer {
   const head = Buffer.alloc(8);
-  writeSequence(head, sequence, 0);
+  writeU64(head, sequence, 0);
   const whole = Buffer.concat([head, encode(error)]);
   return whole.length <= bytesMax ? whole : Buffer.concat([head, encode(excerpt(error))]);
 }
@@ -59,18 +59,9 @@ function excerpt(error: unknown): object {
 }
 
 export function deadSequence(payload: Buffer): number {
-  return readSequence(payload, 0);
+  return readU64(payload, 0);
 }
 
 export function deadError(payload: Buffer): unknown {
   return decode(payload, 8);
-}
-
-function writeSequence(bytes: Buffer, sequence: number, offset: number): void {
-  bytes.writeUInt32LE(sequence % 2 ** 32, offset);
-  bytes.writeUInt32LE(Math.floor(sequence / 2 ** 32), offset + 4);
-}
-
-function readSequence(bytes: Buffer, offset: number): number {
-  return bytes.readUInt32LE(offset) + bytes.readUInt32LE(offset + 4) * 2 ** 32;
 }

@@ -15,7 +15,8 @@
  * If the power goes while one is written, the other is still there; and the log is only given up to where the older of both reads on.
  */
 import { crc32 } from "@millrace/codec";
-import { ALIGNMENT, FORMAT_VERSION, readU64, writeU64 } from "./format.ts";
+import { readU64, writeU64 } from "@millrace/base";
+import { ALIGNMENT, FORMAT_VERSION } from "./format.ts";
 import { readFully, type Storage, writeFully } from "../storage/storage.ts";
 
 const NAMES = ["checkpoint-a", "checkpoint-b"] as const;

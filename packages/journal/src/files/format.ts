@@ -66,6 +66,7 @@
  * after the other, each after the sync of the one before has returned; so only the last batch can be torn, and a valid batch
  * proves that everything before it was durable.
  */
+import { readU64, writeU64 } from "@millrace/base";
 import { crc32 } from "@millrace/codec";
 import { alignUp } from "@millrace/shared-memory";
 
@@ -284,13 +285,4 @@ export class BatchSeal {
     writeU64(this.#place, offset, 24);
     return crc32(bytes.subarray(at + 8, at + BATCH_HEADER_BYTES), crc32(this.#place));
   }
-}
-
-export function writeU64(bytes: Buffer, value: number, offset: number): void {
-  bytes.writeUInt32LE(value % 2 ** 32, offset);
-  bytes.writeUInt32LE(Math.floor(value / 2 ** 32), offset + 4);
-}
-
-export function readU64(bytes: Buffer, offset: number): number {
-  return bytes.readUInt32LE(offset) + bytes.readUInt32LE(offset + 4) * 2 ** 32;
 }

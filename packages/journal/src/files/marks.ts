@@ -18,7 +18,8 @@
  * Written by the keeper thread only (and before it by nobody); read at an opening and by tools.
  */
 import { crc32 } from "@millrace/codec";
-import { ALIGNMENT, FORMAT_VERSION, readU64, writeU64 } from "./format.ts";
+import { readU64, writeU64 } from "@millrace/base";
+import { ALIGNMENT, FORMAT_VERSION } from "./format.ts";
 import { readFully, type Storage, writeFully } from "../storage/storage.ts";
 
 export const MARKS_NAME = "marks";

@@ -1,6 +1,7 @@
 /** The records in the body of a batch; format.ts defines their bytes. */
 import { alignUp, frameContinues, frameLength } from "@millrace/shared-memory";
-import { readU64, RECORD_FIXED_BYTES, RECORD_MOVED, RECORD_MOVED_BYTES } from "./format.ts";
+import { readU64 } from "@millrace/base";
+import { RECORD_FIXED_BYTES, RECORD_MOVED, RECORD_MOVED_BYTES } from "./format.ts";
 
 /** Every record goes through one: reading numbers takes half of the time that a `Buffer`'s methods do. */
 function viewOf(body: Buffer): DataView {

@@ -16,7 +16,8 @@ import {
   urgentWord,
 } from "./control.ts";
 import { journalError } from "../errors.ts";
-import { RECORD_FIXED_BYTES, RECORD_MOVED, RECORD_MOVED_BYTES, RECORD_TYPE, writeU64 } from "../files/format.ts";
+import { writeU64 } from "@millrace/base";
+import { RECORD_FIXED_BYTES, RECORD_MOVED, RECORD_MOVED_BYTES, RECORD_TYPE } from "../files/format.ts";
 import { GROUP_RECORDS_MAX, HEADER_BYTES_MAX, KEY_BYTES_MAX } from "../files/limits.ts";
 
 /** A record on its way into the ring. The bytes are copied. */

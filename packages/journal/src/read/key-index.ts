@@ -14,7 +14,8 @@
  * checksum or its segment is as good as none.
  */
 import { crc32 } from "@millrace/codec";
-import { ALIGNMENT, FORMAT_VERSION, readU64, type SegmentHeader, writeU64 } from "../files/format.ts";
+import { readU64, writeU64 } from "@millrace/base";
+import { ALIGNMENT, FORMAT_VERSION, type SegmentHeader } from "../files/format.ts";
 import { RecordCursor } from "../files/records.ts";
 import type { SegmentReader } from "./segment-reader.ts";
 import { readFully, type Storage, writeFully } from "../storage/storage.ts";
