@@ -123,7 +123,10 @@ export class Submitter {
     header: Uint8Array,
   ): number {
     const policy = retryAfterCrash ? AFTER_CRASH : NO_RETRY;
-    return this.#enqueue(this.#slots.fillBytes(handler, priority, policy, 0, BYTES, value, header), priority);
+    return this.#enqueue(
+      this.#slots.fillBytes({ handler, priority, policy, deadline: 0 }, { kind: BYTES, value, header }),
+      priority,
+    );
   }
 
   /** As `submit`, for a value that is encoded already; `kind` says as what. */
@@ -135,7 +138,10 @@ export class Submitter {
     kind: number,
     value: Uint8Array,
   ): number {
-    return this.#enqueue(this.#slots.fillBytes(handler, priority, policy, deadline, kind, value, NO_HEADER), priority);
+    return this.#enqueue(
+      this.#slots.fillBytes({ handler, priority, policy, deadline }, { kind, value, header: NO_HEADER }),
+      priority,
+    );
   }
 
   /** As `submit`, for a value that is kept elsewhere under `ticket`. */

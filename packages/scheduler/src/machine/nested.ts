@@ -96,7 +96,10 @@ export class NestedTasks {
 
   /** As `spawn`, with an argument that is encoded already. */
   spawnBytes(group: TaskGroup, index: number, handler: number, kind: number, bytes: Uint8Array): number {
-    const slot = this.#slots.fillBytes(handler, NORMAL, POLICY, 0, kind, bytes, NO_BYTES);
+    const slot = this.#slots.fillBytes(
+      { handler, priority: NORMAL, policy: POLICY, deadline: 0 },
+      { kind, value: bytes, header: NO_BYTES },
+    );
     if (slot === FULL) return FULL;
     this.#owners[slot - this.#slots.first] = group;
     this.#indexes[slot - this.#slots.first] = index;

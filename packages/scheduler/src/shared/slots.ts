@@ -18,6 +18,22 @@ const RESULT_ROOM = 48;
  * a small task. A power of two. */
 const SAMPLE_EVERY = 64;
 
+/** How a task is run; the numbers are those of `fill`. */
+export interface TaskTerms {
+  readonly handler: number;
+  readonly priority: number;
+  readonly policy: number;
+  readonly deadline: number;
+}
+
+export interface EncodedArgument {
+  /** BYTES or ITEMS. */
+  readonly kind: number;
+  readonly value: Uint8Array;
+  /** For the handler's context; empty without. */
+  readonly header: Uint8Array;
+}
+
 export class TaskSlots {
   readonly #shared: Shared;
   readonly #table: TaskTable;
@@ -85,16 +101,8 @@ export class TaskSlots {
     return slot;
   }
 
-  /** As `fill`, for a value that is encoded already and a header for the handler's context. `kind` is BYTES or ITEMS. */
-  fillBytes(
-    handler: number,
-    priority: number,
-    policy: number,
-    deadline: number,
-    kind: number,
-    value: Uint8Array,
-    header: Uint8Array,
-  ): number {
+  /** As `fill`, for an argument that is encoded already. */
+  fillBytes(terms: TaskTerms, { kind, value, header }: EncodedArgument): number {
     if (this.#freeCount === 0) return FULL;
     const sizeClass = blockClass(value.length + header.length + RESULT_ROOM);
     const offset = this.#arena.allocate(sizeClass);
@@ -102,6 +110,7 @@ export class TaskSlots {
     this.#arena.bytes.set(value, offset);
     if (header.length > 0) this.#arena.bytes.set(header, offset + value.length);
     const slot = this.#take();
+    const { handler, priority, policy, deadline } = terms;
     this.#table.setArgument(slot, offset >> 6, value.length, header.length);
     this.#describe(slot, handler, priority, policy, deadline, kind, sizeClass);
     return slot;
