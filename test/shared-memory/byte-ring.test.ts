@@ -297,7 +297,10 @@ test("a capacity that is no power of two or too large is refused", () => {
   }
 });
 
-/** Runs the parties of one ring as threads; taker and releaser fail at the first frame that is missing, broken or out of order. */
+/**
+ * Runs the parties of one ring as threads; taker and releaser fail at the first frame that is
+ * missing, broken or out of order.
+ */
 async function assertConserved(capacity: number, frames: number, roles: ByteRingEnd["role"][]): Promise<void> {
   // The positions wrap on the way.
   const ring = createByteRing(capacity, 2 ** 32 - 2 ** 20);

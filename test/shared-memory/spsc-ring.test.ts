@@ -64,7 +64,8 @@ test("any sequence of operations behaves like an array that holds at most `capac
       const { words } = place;
       let producer = new SpscProducer(place);
       let consumer = new SpscConsumer(place);
-      // The numbers of all records from the oldest that isn't released; `published` and `consumed` count from there.
+      // The numbers of all records from the oldest that isn't released; `published` and `consumed`
+      // count from there.
       let records: number[] = [];
       let published = 0;
       let consumed = 0;

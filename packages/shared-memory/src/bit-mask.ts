@@ -1,10 +1,11 @@
 /**
- * Sets of small numbers as bits in shared words: who is idle, who searches, who died.
+ * Sets of small numbers as bits in shared words: the machines that sleep, that search, that died.
  *
- * Bits and not counters, because a thread may die at any instruction: the supervisor can clear a dead thread's bit, and
- * setting or clearing it twice changes nothing. A counter would leak.
+ * Rejected: counters. A thread may die at any instruction. The supervisor can clear the bit of a
+ * dead thread, and setting or clearing a bit twice changes nothing; a counter would stay wrong.
  *
- * Memory: `maskWords(members)` words from `base`, all written by anyone through Atomics.or and Atomics.and.
+ * Memory: `maskWords(members)` words from `base`, written by any thread through Atomics.or and
+ * Atomics.and.
  */
 const WORD_BITS = 32;
 
@@ -18,7 +19,7 @@ export function setBit(words: Int32Array, base: number, member: number): void {
   Atomics.or(words, base + (member >> 5), 1 << (member & 31));
 }
 
-/** Takes `member` out of the set; whether it was in it. */
+/** Takes `member` out of the set; returns whether the set had it. */
 export function clearBit(words: Int32Array, base: number, member: number): boolean {
   const bit = 1 << (member & 31);
   return (Atomics.and(words, base + (member >> 5), ~bit) & bit) !== 0;
@@ -50,7 +51,7 @@ export function countBits(words: Int32Array, base: number, count: number): numbe
   return bits;
 }
 
-/** The lowest member of the word at `base + index`, or -1. */
+/** The number of the lowest bit that is set in `word`, or -1. */
 export function lowestBit(word: number): number {
   return 31 - Math.clz32(word & -word);
 }

@@ -1,30 +1,35 @@
 /**
- * A ring of framed records of any size: one producer thread, one taker, and a third party that releases the space.
+ * A ring of frames of any size. One thread produces, one takes, and a third (or the taker)
+ * releases.
  *
- * The ring knows frames and groups, and nothing of what is in them.
+ * The ring knows frames and groups of frames; their content means nothing to it.
  *
  * Memory of the ring's own SharedArrayBuffer, offsets in bytes:
  *
  *   0     TAIL      end of the committed frames;   written by the producer, read by the taker
  *   4     WANTED    1 while the producer waits for room; written by the producer, read by the releaser
- *   128   TAKEN     end of what the taker is done with; written by the taker, read by anyone
- *   256   RELEASED  end of what may be overwritten; written by the releaser, read by the producer
+ *   128   TAKEN     end of the frames that the taker has finished; written by the taker, read by all
+ *   256   RELEASED  end of the free bytes; written by the releaser, read by the producer
  *   384   the frames: `capacity` bytes, a power of two
  *
- * The three are positions in bytes that run freely and wrap at 2^32; RELEASED ≤ TAKEN ≤ TAIL ≤ RELEASED + capacity.
+ * The three are positions in bytes that run freely and wrap at 2^32; RELEASED ≤ TAKEN ≤ TAIL ≤
+ * RELEASED + capacity.
  *
- * A frame starts at a multiple of 8: one word, then `length` bytes, then padding up to the next multiple of 8.
+ * A frame starts at a multiple of 8: one word, then `length` bytes, then padding up to the next
+ * multiple of 8.
  *
  *   bits 0–29  length of the content in bytes
  *   bit 30     CONTINUES: the next frame belongs to the same group; a taker takes a group whole or not at all
  *   bit 31     SKIP (the word is negative): no frame here, the next one is at the start of the ring
  *
- * A frame never wraps, so its bytes can be handed to a system call as they are. Staged frames become visible by one store of
- * TAIL (pairs with the taker's load); a producer that dies before it leaves nothing behind, also not half a group.
- * Overwriting is ordered by the store of RELEASED (pairs with the producer's load).
+ * A frame never wraps, so its bytes can be handed to a system call as they are. Staged frames
+ * become visible by one store of TAIL (pairs with the taker's load); a producer that dies before
+ * that store leaves nothing behind, not even half a group. Overwriting is ordered by the store of
+ * RELEASED (pairs with the producer's load).
  *
- * Rejected: one ring for all producers (Agrona's ManyToOneRingBuffer). A producer that dies between claim and commit leaves a
- * hole there that somebody must find and fill before anything behind it can be taken.
+ * Rejected: one ring for all producers (Agrona's ManyToOneRingBuffer). A producer that dies between
+ * claim and commit leaves a hole there, and every later frame waits until some other thread finds
+ * and fills it.
  */
 import { invariant } from "@millrace/base";
 import { alignUp, isPowerOfTwo, LINE_BYTES, LINE_WORDS } from "./line.ts";
@@ -40,7 +45,10 @@ export const FRAMES_OFFSET: number = 3 * LINE_BYTES;
 const SKIP = -1;
 const CONTINUES: number = 1 << 30;
 const LENGTH_MASK: number = CONTINUES - 1;
-/** Frames start at multiples of this many bytes, so that their words are aligned and a SKIP always fits. */
+/**
+ * Frames start at multiples of this many bytes, so that their words are aligned and a SKIP always
+ * fits.
+ */
 export const FRAME_ALIGNMENT = 8;
 /** Bytes of a frame before its content. */
 export const FRAME_WORD_BYTES = 4;
@@ -62,7 +70,10 @@ export function frameContinues(word: number): boolean {
   return (word & CONTINUES) !== 0;
 }
 
-/** Memory for a ring of `capacity` bytes; all positions start at `start` (a multiple of 8, for tests near the wrap). */
+/**
+ * Memory for a ring of `capacity` bytes; all positions start at `start` (a multiple of 8, for tests
+ * near the wrap).
+ */
 export function createByteRing(capacity: number, start = 0): SharedArrayBuffer {
   invariant(
     isPowerOfTwo(capacity) && capacity <= BYTE_RING_CAPACITY_MAX,
@@ -97,15 +108,15 @@ export class ByteRingProducer {
     this.#releasedSeen = this.#words[RELEASED] as number;
   }
 
-  /** End of what was committed, a position. */
+  /** End of the committed frames, a position. */
   get committed(): number {
     return this.#committed;
   }
 
   /**
-   * Reserves a frame for `length` bytes of content and returns the content's offset in `bytes`, or `FULL`: then the releaser is
-   * asked to wake this thread when there is room again. `continues` joins the frame with the next one to one group.
-   * Nobody sees it before `commit`.
+   * Reserves a frame for `length` bytes of content and returns the content's offset in `bytes`.
+   * `FULL` without room; the releaser then wakes this thread once there is some. `continues` puts
+   * the next frame into the same group. No other thread sees the frame before `commit`.
    */
   stage(length: number, continues: boolean): number {
     invariant(
@@ -137,7 +148,7 @@ export class ByteRingProducer {
     this.#staged = this.#committed;
   }
 
-  /** Bytes between the oldest byte that is not released and the end of what was committed. */
+  /** Bytes that are committed and not yet released. */
   usedBytes(): number {
     return (this.#committed - Atomics.load(this.#words, RELEASED)) | 0;
   }
@@ -147,7 +158,8 @@ export class ByteRingProducer {
     if (((end - this.#releasedSeen) | 0) <= this.capacity) return true;
     this.#releasedSeen = Atomics.load(this.#words, RELEASED);
     if (((end - this.#releasedSeen) | 0) > this.capacity) {
-      // Announce, then look again: the releaser stores RELEASED first and looks at WANTED second, so one sees the other.
+      // Announce, then look again: the releaser stores RELEASED first and looks at WANTED second,
+      // so one sees the other.
       Atomics.store(this.#words, WANTED, 1);
       this.#wantsRoom = true;
       this.#releasedSeen = Atomics.load(this.#words, RELEASED);
@@ -162,7 +174,8 @@ export class ByteRingProducer {
 }
 
 /**
- * The taker's end; one thread only. `take` fills the fields below; the taker works on the spans and then calls `finish`.
+ * The taker's end; one thread only. `take` fills the fields below; the taker reads the spans, then
+ * calls `finish`.
  */
 export class ByteRingTaker {
   readonly #words: Int32Array;
@@ -180,7 +193,7 @@ export class ByteRingTaker {
   firstBytes = 0;
   /** Length of the second span, which begins at offset 0; 0 when the frames didn't wrap. */
   secondBytes = 0;
-  /** Position of the end of what was taken. */
+  /** End of the last `take`, a position. */
   end: number;
 
   constructor(ring: SharedArrayBuffer) {
@@ -196,7 +209,7 @@ export class ByteRingTaker {
     return Atomics.load(this.#words, TAIL);
   }
 
-  /** Position up to which everything was taken. */
+  /** End of the frames that were taken, a position. */
   get taken(): number {
     return this.#taken;
   }
@@ -207,8 +220,9 @@ export class ByteRingTaker {
   }
 
   /**
-   * Looks at waiting frames, whole groups only, at most `bytesMax` bytes and `framesMax` frames, and describes them in the
-   * fields. Returns the number of frames, 0 when none waits or the first group is larger than the limits.
+   * Finds waiting frames, whole groups only, at most `bytesMax` bytes and `framesMax` frames, and
+   * describes them in the fields. Returns the number of frames: 0 when none waits or the first
+   * group exceeds a limit.
    */
   take(bytesMax: number, framesMax: number): number {
     const tail = Atomics.load(this.#words, TAIL);
@@ -238,7 +252,7 @@ export class ByteRingTaker {
     return this.frames;
   }
 
-  /** Marks the last `take` as done with: nobody reads these bytes through the taker any more. */
+  /** Ends the last `take`: the taker reads these bytes no more. */
   finish(): void {
     this.#taken = this.end;
     Atomics.store(this.#words, TAKEN, this.#taken);
@@ -275,7 +289,10 @@ export class ByteRingReleaser {
     this.#position = this.#words[RELEASED] as number;
   }
 
-  /** Steps to the next frame before `end`, a position that was taken; false when there is none. Fills the fields. */
+  /**
+   * Steps to the next frame before `end`, a position that was taken; false when there is none.
+   * Fills the fields.
+   */
   next(end: number): boolean {
     const mask = this.capacity - 1;
     while (this.#position !== end) {
@@ -294,8 +311,10 @@ export class ByteRingReleaser {
     return false;
   }
 
-  /** Gives the space of everything before `end` back to the producer, walked or not; true when the producer waits for it
-   * and must be woken. */
+  /**
+   * Gives all space before `end` back to the producer, walked or not. True when the producer waits
+   * for room: the caller must wake it.
+   */
   release(end: number): boolean {
     this.#position = end;
     Atomics.store(this.#words, RELEASED, end);

@@ -1,10 +1,11 @@
 /**
- * A bounded FIFO of numbers with one owner who pushes, and many threads that take from its head.
+ * A bounded FIFO of numbers: its owner pushes, any thread takes from its head.
  *
- * It serves as the run queue of a processor (256 entries) and as the outbox of a submitting thread (one entry per task slot,
- * so that it can never be full).
+ * It serves as the run queue of a processor (256 entries) and as the outbox of a submitting thread
+ * (one entry per task slot, so that it can never be full).
  *
- * Source: the P-local run queue of Go's runtime (runqput, runqget, runqgrab in src/runtime/proc.go).
+ * Source: the P-local run queue of Go's runtime (runqput, runqget, runqgrab in
+ * src/runtime/proc.go).
  *
  * Memory, in 32-bit words from `base`:
  *
@@ -12,15 +13,18 @@
  *   +32   TAIL     entries pushed; written by the owner, read by all;   starts at 0
  *   +64   ENTRIES  `capacity` words, plain
  *
- * Both counters wrap at 2^32. The store of TAIL publishes the entries before it (pairs with the load in `takeFrom`).
+ * Both counters wrap at 2^32. The store of TAIL publishes the entries before it (pairs with the
+ * load in `takeFrom`).
  *
- * Entries are read by plain loads although the owner may overwrite them meanwhile. That race is harmless: the owner reuses a
- * place only after HEAD has moved past it, and then the reader's compare-and-swap fails and the value is thrown away. An
- * aligned 32-bit access doesn't tear (ECMA-262, IsNoTearConfiguration). HEAD would have to wrap around to the same value
- * between two instructions for a stale value to survive; even then the claim of the task slot decides, not this queue.
+ * Entries are read by plain loads although the owner may overwrite them meanwhile. That race is
+ * harmless: the owner reuses a place only after HEAD has moved past it, and then the reader's
+ * compare-and-swap fails and the value is thrown away. An aligned 32-bit access doesn't tear
+ * (ECMA-262, IsNoTearConfiguration). HEAD would have to wrap around to the same value between two
+ * instructions for a stale value to survive; even then the claim of the task slot decides, not this
+ * queue.
  *
- * Rejected: Chase–Lev (grows, so memory must be reclaimed; LIFO; steals one by one) and Tokio's packed head of two
- * counters (needed in Rust, where the race above is undefined behaviour).
+ * Rejected: Chase–Lev (grows, so memory must be reclaimed; LIFO; steals one by one) and Tokio's
+ * packed head of two counters (needed in Rust, where the race above is undefined behaviour).
  */
 import { invariant } from "@millrace/base";
 import { isPowerOfTwo, LINE_WORDS } from "./line.ts";
@@ -44,13 +48,16 @@ export function runQueueWords(capacity: number): number {
   return ENTRIES + Math.ceil(capacity / LINE_WORDS) * LINE_WORDS;
 }
 
-/** How many entries wait in the queue at `place`; any thread, a guess by the time it is used. */
+/** Entries that wait in the queue at `place`. Any thread; stale at once. */
 export function runQueueLength(place: RunQueuePlace): number {
   const head = Atomics.load(place.words, place.base + HEAD);
   return (Atomics.load(place.words, place.base + TAIL) - head) | 0;
 }
 
-/** Copies the entries that wait at `place` into `into` and returns their number. Any thread; stale at once. */
+/**
+ * Copies the entries that wait at `place` into `into` and returns their number. Any thread; stale
+ * at once.
+ */
 export function runQueueSnapshot(place: RunQueuePlace, into: Int32Array): number {
   const head = Atomics.load(place.words, place.base + HEAD);
   const length = (Atomics.load(place.words, place.base + TAIL) - head) | 0;
@@ -72,7 +79,7 @@ export class RunQueue {
   #published: number;
   /** HEAD as last seen; at most too small. */
   #headSeen: number;
-  /** How many entries the last `takeFrom` that found some has moved into this queue. */
+  /** Entries that the last successful `takeFrom` moved into this queue. */
   moved = 0;
 
   constructor(place: RunQueuePlace) {
@@ -118,7 +125,10 @@ export class RunQueue {
     return EMPTY;
   }
 
-  /** As `pop`, for up to `most` entries at once, the oldest first, copied to the start of `into`; how many. One compare-and-swap for all. */
+  /**
+   * As `pop`, for up to `most` entries, with one compare-and-swap. Copies them to the start of
+   * `into`, the oldest first, and returns their number.
+   */
   popMany(into: Int32Array, most: number): number {
     if (this.#published !== this.#tail) this.publish();
     const tail = this.#tail;
@@ -137,15 +147,17 @@ export class RunQueue {
   }
 
   /**
-   * Takes a share of what waits at `victim`: returns the oldest entry, for the caller to run at once, and moves the others into
-   * this queue. `EMPTY` when nothing waits, `RETRY` when another thread was faster. The share is one part in `parts`,
-   * rounded up, at most `most` (1 or more), and never more than this queue has room for.
+   * Takes a share of what waits at `victim`: returns the oldest entry, for the caller to run at
+   * once, and moves the others into this queue. `EMPTY` when nothing waits, `RETRY` when another
+   * thread was faster. The share is one part in `parts`, rounded up, at most `most` (1 or more),
+   * and at most the room in this queue plus one.
    */
   takeFrom(victim: RunQueuePlace, parts: number, most: number): number {
     const head = Atomics.load(victim.words, victim.base + HEAD);
     const waiting = (Atomics.load(victim.words, victim.base + TAIL) - head) | 0;
     if (waiting <= 0) return EMPTY;
-    // HEAD and TAIL are read one after the other; if HEAD moved far in between, the difference is nonsense.
+    // HEAD and TAIL are read one after the other; if HEAD moved far in between, the difference is
+    // nonsense.
     if (waiting > victim.capacity) return RETRY;
     const room = this.#room();
     const count = Math.min(Math.ceil(waiting / parts), most, room + 1);

@@ -1,7 +1,8 @@
 /**
  * A bounded ring of fixed-width records from one producer thread to one consumer thread.
  *
- * Source: Lamport's queue with private mirrors of the shared counters, as in the LMAX Disruptor and FastForward.
+ * Source: Lamport's queue with private mirrors of the shared counters, as in the LMAX Disruptor and
+ * FastForward.
  *
  * Memory, in 32-bit words from `base`:
  *
@@ -9,12 +10,13 @@
  *   +32   HEAD   records consumed;  written by the consumer, read by the producer; starts at 0
  *   +64   capacity × width words of records, plain
  *
- * Both counters run freely and wrap at 2^32; a difference is always taken as `(a - b) | 0`.
- * A record is ordered by the store of TAIL (pairs with the consumer's load) and its reuse by the store of HEAD (pairs with
- * the producer's load). A producer that dies between `stage` and `publish` leaves nothing behind: what lies past TAIL
- * doesn't exist.
+ * Both counters run freely and wrap at 2^32; a difference is always taken as `(a - b) | 0`. A
+ * record is ordered by the store of TAIL (pairs with the consumer's load) and its reuse by the
+ * store of HEAD (pairs with the producer's load). A producer that dies between `stage` and
+ * `publish` leaves nothing behind: records past TAIL don't exist.
  *
- * Rejected: a sequence number per slot (Vyukov), which serves many producers but leaves a hole when one dies.
+ * Rejected: a sequence number per slot (Vyukov), which serves many producers but leaves a hole when
+ * one dies.
  */
 import { invariant } from "@millrace/base";
 import { isPowerOfTwo, LINE_WORDS } from "./line.ts";
@@ -41,14 +43,16 @@ export function spscRingWords(capacity: number, width: number): number {
   return RECORDS + Math.ceil((capacity * width) / LINE_WORDS) * LINE_WORDS;
 }
 
-/** Records that wait in the ring at `place`; any thread, a guess by the time it is used. */
+/** Records that wait in the ring at `place`. Any thread; stale at once. */
 export function spscRingLength(place: SpscRingPlace): number {
   const head = Atomics.load(place.words, place.base + HEAD);
   return (Atomics.load(place.words, place.base + TAIL) - head) | 0;
 }
 
-/** Copies the first word of every waiting record into `into` and returns their number. Exact once the producer is gone, apart
- * from records that the consumer takes meanwhile. */
+/**
+ * Copies the first word of every waiting record into `into` and returns their number. Exact once
+ * the producer is gone, apart from records that the consumer takes meanwhile.
+ */
 export function spscRingSnapshot(place: SpscRingPlace, into: Int32Array): number {
   const head = Atomics.load(place.words, place.base + HEAD);
   const count = Math.min((Atomics.load(place.words, place.base + TAIL) - head) | 0, into.length);
@@ -82,7 +86,10 @@ export class SpscProducer {
     this.#headSeen = (this.#tail - place.capacity) | 0;
   }
 
-  /** Word index of the next free record, to be filled by plain stores, or `FULL`. Invisible until `publish`. */
+  /**
+   * Word index of the next free record, to be filled by plain stores, or `FULL`. Invisible until
+   * `publish`.
+   */
   stage(): number {
     const tail = this.#tail;
     if (((tail - this.#headSeen) | 0) >= this.#capacity) {

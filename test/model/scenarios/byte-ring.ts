@@ -1,4 +1,7 @@
-/** Frames of different sizes through a ring of 32 bytes whose positions are about to wrap, with both ends asleep when they can't go on. */
+/**
+ * Frames of different sizes through a ring of 32 bytes whose positions are about to wrap, with both
+ * ends asleep when they can't go on.
+ */
 import * as assert from "uvu/assert";
 import { Parker, ThreadTable, unpark } from "@millrace/atomics-sync";
 import { ByteRingProducer, ByteRingReleaser, ByteRingTaker, createByteRing, FULL } from "@millrace/shared-memory";
@@ -15,8 +18,11 @@ interface Shared {
   readonly done: Int32Array;
 }
 
-/** Bytes of content, and whether the next frame belongs to the same group. With frames of 8 and 16 bytes the third and the fifth don't fit before
- * the end, so that both a gap of 8 bytes and one of the whole rest are skipped. */
+/**
+ * Bytes of content, and whether the next frame belongs to the same group. With frames of 8 and 16
+ * bytes the third and the fifth don't fit before the end, so that both a gap of 8 bytes and one of
+ * the whole rest are skipped.
+ */
 interface Frame {
   readonly bytes: number;
   readonly continues: boolean;
@@ -266,8 +272,8 @@ export const mutants: Mutant[] = [
   {
     breaks: "frames that were rolled back stay",
     file: FILE,
-    from: "this.#staged = this.#committed;\n    }\n    /** Bytes between",
-    to: "}\n    /** Bytes between",
+    from: "this.#staged = this.#committed;\n    }\n    /** Bytes that are committed",
+    to: "}\n    /** Bytes that are committed",
   },
   {
     breaks: "room is compared without the wrap",
