@@ -88,13 +88,13 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     name: "a missing beginning goes unnoticed",
-    file: "read/scan.js",
+    file: "read/found-segments.js",
     from: "if (header.segment !== marks.firstSegment) {",
     to: "if (false) {",
   },
   {
     name: "a newest segment with a bad header is unfinished, whatever it holds",
-    file: "read/scan.js",
+    file: "read/found-segments.js",
     from: "before === undefined || holdsBatches(storage, name, before.header)",
     to: "before === undefined",
   },

@@ -6,7 +6,7 @@ export type { Health } from "./opener/health.ts";
 export { Journal } from "./opener/journal.ts";
 export { JournalAppender, type ProducerHandle } from "./opener/appender.ts";
 export type { AppendOptions, JournalOptions } from "./opener/options.ts";
-export type { JournalRecord } from "./read/record-stream.ts";
+export type { JournalRecord } from "./read/record.ts";
 export type { JournalStats } from "./opener/stats.ts";
 export { memoryStorage, type MemorySource } from "./storage/memory-storage.ts";
 export { NodeStorage } from "./storage/node-storage.ts";

@@ -17,7 +17,7 @@ export { lockDirectory } from "./storage/lock.ts";
 export { LogReader } from "./read/log-reader.ts";
 export { type Marks, readMarks } from "./files/marks.ts";
 export { openStorage } from "./storage/open-storage.ts";
-export { recordAt } from "./read/record-stream.ts";
+export { recordAt } from "./read/record.ts";
 export { RecordCursor } from "./files/records.ts";
 export { type BatchVisitor, type LogScan, type ScanOptions, scanLog, type SegmentScan } from "./read/scan.ts";
 export { SegmentList, type SegmentPlace } from "./files/segments.ts";

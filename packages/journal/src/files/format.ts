@@ -111,6 +111,16 @@ export const RECORD_TYPE = {
   lost: 9,
 } as const;
 
+/** Where the valid batches of a segment end, or where they end before some batch of it. */
+export interface SegmentEnd {
+  readonly segment: number;
+  readonly endOffset: number;
+  /** Of the last record before that place. */
+  readonly lastSequence: number;
+  /** Chain value that the next batch names. */
+  readonly chain: number;
+}
+
 export interface SegmentHeader {
   readonly logId: Buffer;
   readonly segment: number;
@@ -122,12 +132,7 @@ export interface SegmentHeader {
   readonly recordBytesMax: number;
   readonly kind: number;
   readonly createdMs: number;
-  readonly previous: {
-    readonly segment: number;
-    readonly endOffset: number;
-    readonly lastSequence: number;
-    readonly chain: number;
-  };
+  readonly previous: SegmentEnd;
   readonly recovered: { readonly first: number; readonly last: number };
   readonly flags: number;
   /** Chain value that the first batch names: the header's CRC, unless it was repaired. */
@@ -226,6 +231,11 @@ export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | "invalid" | 
     flags,
     chain: (flags & SEGMENT_REPAIRED) === 0 ? crc : bytes.readUInt32LE(148),
   };
+}
+
+/** The salt in the batch header at `bytes[at]`; of use only once a `BatchSeal` has found that header valid. */
+export function batchSalt(bytes: Buffer, at: number): Buffer {
+  return Buffer.from(bytes.subarray(at + 32, at + 40));
 }
 
 /** Where a batch header must lie to be valid; one per segment, to be reused. */

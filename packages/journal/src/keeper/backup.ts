@@ -1,7 +1,9 @@
 /**
- * A copy of the log while it is being written: complete up to what was durable when it began, checked batch by batch on the way.
+ * Copies a log while it is being written: complete up to what was durable at the beginning, each
+ * batch checked.
  *
- * The copy is what a crash right after that moment would have left, so that opening it is an ordinary recovery.
+ * The copy is what a crash right after that moment would have left, so opening it is an ordinary
+ * recovery.
  */
 import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import { readCheckpoints, writeCheckpoint } from "../files/checkpoint.ts";
@@ -36,7 +38,7 @@ export function* backUp(
       details: { directory },
     });
   }
-  // Before the log: a checkpoint never tells of more than was durable when it was made.
+  // Read before the log: a checkpoint never speaks of more than was durable when it was made.
   const checkpoints = readCheckpoints(storage, marks.logId);
   mkdirSync(directory, { recursive: true });
   const target = new NodeStorage(directory);
@@ -56,7 +58,8 @@ export function* backUp(
     const last = ends.size === 0 ? marks.firstSegment : Math.max(...ends.keys());
     let bytes = 0;
     for (let segment = marks.firstSegment; segment <= last; segment += 1) {
-      // A segment may hold nothing but its header: its only batch was written again into the next one.
+      // A segment may hold nothing but its header: an opening has repeated its only batch in the
+      // next segment.
       const end = ends.get(segment) ?? SEGMENT_HEADER_BYTES;
       bytes += end;
       yield* copy(storage, target, segmentName(segment), end);

@@ -1,13 +1,14 @@
 /**
- * The keeper thread's loop: everything that the writer shouldn't wait for.
+ * The keeper thread's loop: all work that the writer shouldn't wait for.
  *
- *   spares       the next segment, zero-filled or made from one that nobody needs any more; first of all the reserve
- *   marks        what is durable, within 100 ms of the log going idle, otherwise once a second
- *   commands     checkpoint, truncateBefore, backup: from the opener, one after the other, on a port that is polled
- *   scrub        reads finished segments once, slowly: those that the opening judged by their headers, and those without an index
+ *   spares     makes the next segment ready, zero-filled or out of a used one; before that the reserve
+ *   marks      writes what is durable: within 100 ms of the log going idle, otherwise once a second
+ *   commands   checkpoint, truncateBefore, backup: from the opener, one after the other, on a port that is polled
+ *   scrub      slowly reads each finished segment once that the opening has judged by its header, or that has no index
  *
- * It alone writes `marks` and the checkpoints and removes segments. It never touches the segment that is being written. Its death costs
- * nothing but time: the next one goes on from what is on the disk.
+ * Only the keeper writes `marks` and the checkpoints, and removes segments. It never touches the
+ * segment that is being written. A dead keeper costs nothing but time: its successor continues from
+ * the state of the disk.
  */
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { Parker, unpark } from "@millrace/atomics-sync";
@@ -69,13 +70,18 @@ export type KeeperReply =
 
 /** Longest sleep without a look around. */
 const PARK_MS = 1000;
-/** How long the log must be idle before `marks` catches up, and how often it does while the log is busy. */
+/**
+ * How long the log must be idle before `marks` catches up, and how often it does while the log is
+ * busy.
+ */
 const IDLE_MS = 100;
 const MARKS_MS = 1000;
-/** Pause before another try to make a spare on a full disk. */
+/** Pause before the next attempt to make a spare on a full disk. */
 const RETRY_MS = 250;
-/** A step of the scrub, of about a MiB, is followed by a pause at least this long and so many times as long as the step: it shall not
- * be felt. */
+/**
+ * The pause after a step of the scrub (about a MiB): at least this long, and this many times as
+ * long as the step.
+ */
 const SCRUB_PAUSE_MS = 10;
 const SCRUB_PAUSE_PART = 9;
 
@@ -95,8 +101,12 @@ export class Keeper {
   readonly #parker: Parker;
   readonly #stats: WriterStats;
   #marks: Marks;
-  /** Whether they are on disk, or there is nothing to lose. Those of an earlier process may only be in the page cache, even after a sync
-   * that succeeds (an earlier one may have failed); then the other page is still needed. Their name is sure: an opening syncs the directory. */
+  /**
+   * Whether the current marks are certainly on disk. Those of an earlier process may only be in the
+   * page cache, even after a sync that succeeds (an earlier sync may have failed): they are written
+   * again before the other page is touched. The file's name is certain, because an opening syncs
+   * the directory.
+   */
   #areMarksSure: boolean;
   #marksAt = 0;
   /** What was durable when the keeper last looked, and when that was. */
@@ -104,7 +114,10 @@ export class Keeper {
   #seenAt = 0;
   #retryAt = 0;
   #commandsSeen = 0;
-  /** The generation of the checkpoint that is surely on disk; likewise. */
+  /**
+   * The generation of the newest checkpoint that is certainly on disk; 0 until this keeper has
+   * written one.
+   */
   #sureCheckpoint = 0;
   #task: Task | undefined;
   #scrub: Generator<void, void> | undefined;
@@ -137,7 +150,10 @@ export class Keeper {
         : { logId, generation: found?.generation ?? 0, durableSequence: 0, firstSegment, firstSequence };
   }
 
-  /** Runs until the journal is closed or poisoned. Throws when `marks` can't be written any more: nothing is certain then. */
+  /**
+   * Runs until the journal is closed or poisoned. Throws when `marks` can't be written: then
+   * nothing is certain.
+   */
   run(): void {
     while (!this.#isOver()) {
       const sleepMs = this.turn();
@@ -145,7 +161,10 @@ export class Keeper {
     }
   }
 
-  /** Does a little of everything that is due; returns for how long there is nothing to do. For `run`, and for tests on one thread. */
+  /**
+   * Does one step of each duty that is due; returns how many ms are free after it. For `run`, and
+   * for tests.
+   */
   turn(): number {
     this.#serveSpare();
     const isBusy = this.#stepCommand();
@@ -207,14 +226,15 @@ export class Keeper {
     try {
       this.#store({ durableSequence: durable });
     } catch (thrown) {
-      // Only where `marks` doesn't exist yet: afterwards it is written in place. Without it an opening reads everything.
+      // Only the first marks need room; later ones are written in place. Without marks an opening
+      // reads everything.
       if (!isDiskFull(thrown)) throw thrown;
     }
     return MARKS_MS;
   }
 
   #store(change: Partial<Marks>): void {
-    // The same bytes in the same place: no power cut can tear them.
+    // The same bytes in the same place: a loss of power can't tear them.
     if (!this.#areMarksSure) writeMarks(this.#storage, this.#marks);
     const next = { ...this.#marks, ...change, generation: this.#marks.generation + 1 };
     writeMarks(this.#storage, next);
@@ -286,10 +306,11 @@ export class Keeper {
       first !== undefined && first.segment > firstSegment
         ? { firstSegment: first.segment, firstSequence: first.baseSequence }
         : { firstSegment, firstSequence };
-    // Nothing to give up; but an earlier keeper may have died in the midst of it.
+    // Even with nothing to give up, an earlier keeper may have died half-way.
     const isClean = segmentIds(this.#storage).every((id) => id >= kept.firstSegment);
     if (isClean || before < kept.firstSequence) return kept.firstSequence;
-    // On both pages before anything is removed: then not even a lost page makes the removed segments look missing.
+    // On both pages before anything is removed: then even with one page lost no removed segment
+    // looks missing.
     this.#store(kept);
     this.#store(kept);
     yield;
@@ -310,7 +331,8 @@ export class Keeper {
     try {
       if (this.#scrub.next().done === true) this.#scrub = undefined;
     } catch (thrown) {
-      // A disk that can't be read, or has no room for an index, says so when it matters.
+      // A disk that can't be read, or has no room for an index, is reported by the reading or
+      // append that needs it.
       if ((thrown as NodeJS.ErrnoException).syscall === undefined) throw thrown;
       this.#scrub = undefined;
     }
@@ -320,7 +342,10 @@ export class Keeper {
     return pauseMs;
   }
 
-  /** The next finished segment that wants to be read; asked only when the writer has begun another one. */
+  /**
+   * The scrub of the next finished segment; looked for only after the writer has begun another
+   * segment.
+   */
   #nextScrub(): Generator<void, void> | undefined {
     const segment = this.#stats.get("segment");
     if (segment === this.#scrubbedUpTo) return undefined;

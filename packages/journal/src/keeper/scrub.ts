@@ -18,8 +18,8 @@ export interface DamageReport {
 const STEP_BYTES = 1 << 20;
 
 /**
- * The first damage in a segment that has a successor; undefined when it is sound, or was given up meanwhile. A sound one gets its index
- * on the way.
+ * The first damage in a segment that has a successor; undefined when the segment is sound, or was
+ * given up meanwhile. A sound segment gets its index on the way.
  */
 export function* scrubSegment(storage: Storage, name: string): Generator<void, DamageReport | undefined> {
   if (!storage.list().includes(name)) return undefined;
@@ -44,14 +44,14 @@ export function* scrubSegment(storage: Storage, name: string): Generator<void, D
       try {
         writeKeyIndex(storage, header, places);
       } finally {
-        // It may have been given up under our hands: then nobody would remove its index any more.
+        // The segment may have been given up meanwhile: then its index would stay for ever.
         const names = storage.list();
         const index = keyIndexName(header.segment);
         if (!names.includes(name) && names.includes(index)) storage.remove(index);
       }
       return undefined;
     }
-    // It may have become a spare under our hands.
+    // The file may have become a spare meanwhile.
     if (!storage.list().includes(name)) return undefined;
     const { reason } = reader;
     return { file: name, offset, reason, firstSequence: nextSequence, lastSequence: end.lastSequence };

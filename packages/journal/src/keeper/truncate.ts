@@ -1,8 +1,9 @@
 /**
  * Giving up the front of the log: whole segments, oldest first.
  *
- * What each step promises if the power goes right after it: `marks` names the new first segment (the caller's work): the segments before
- * it don't belong to the log, wherever they are. One is removed or becomes a spare: nothing of the log has changed.
+ * The state if the power goes right after a step. First the caller has `marks` name the new first
+ * segment: from then on the segments before it don't belong to the log, whether or not they are
+ * there. Then each of them is removed or becomes a spare: the log doesn't change.
  */
 import { ALIGNMENT, segmentName } from "../files/format.ts";
 import { keyIndexName } from "../read/key-index.ts";
@@ -10,10 +11,13 @@ import { readHeader, segmentIds, withFile } from "../files/segments.ts";
 import { findReserve, listSpares, reusedReserveName, reusedSpareName } from "../files/spare.ts";
 import type { Storage } from "../storage/storage.ts";
 
-/** Used segments that wait to be used again. More would only hold space that others may want. */
+/** Used segments kept as spares. More would only hold space that other programs may need. */
 const REUSED_MAX = 2;
 
-/** The segment from `first` on that holds `sequence`, or begins right after it; never the last one's successor. */
+/**
+ * The segment, from `first` on, that holds `sequence` or begins right after it; the last segment,
+ * if all lie before it.
+ */
 export function firstNeeded(
   storage: Storage,
   first: number,
@@ -29,7 +33,10 @@ export function firstNeeded(
   return found;
 }
 
-/** What becomes of segments that are given up: bytes of a useful spare, at least and at most, and of a useful reserve. */
+/**
+ * What a segment that is given up can become: bytes of a useful spare, at least and at most, and of
+ * a useful reserve.
+ */
 export interface Reuse {
   readonly isReusing: boolean;
   readonly wanted: number;
@@ -37,7 +44,10 @@ export interface Reuse {
   readonly reserve: number;
 }
 
-/** Removes the segments before `first`, or makes spares of them; where the reserve was used up, first of all another one. */
+/**
+ * Removes the segments before `first`, or makes spares of them; a reserve that was used up is
+ * replaced first.
+ */
 export function* giveUpSegments(storage: Storage, first: number, reuse: Reuse): Generator<void, void> {
   for (const id of segmentIds(storage)) {
     if (id >= first) break;
@@ -55,7 +65,7 @@ export function* giveUpSegments(storage: Storage, first: number, reuse: Reuse): 
   storage.syncDirectory();
 }
 
-/** What a segment that is given up is of use for, and how much of it; undefined when it isn't. */
+/** The next name and size of a segment that is given up; undefined when it is of no use. */
 function nextLife(
   storage: Storage,
   id: number,
@@ -69,7 +79,7 @@ function nextLife(
   return bytes >= wanted && reused < REUSED_MAX ? { name: reusedSpareName(bytes, id), bytes } : undefined;
 }
 
-/** Its segment doesn't belong to the log any more: a crash in between changes nothing. */
+/** The segment doesn't belong to the log any more, so a crash in between changes nothing. */
 function shorten(storage: Storage, name: string, bytes: number): void {
   const file = storage.open(name, "write");
   try {

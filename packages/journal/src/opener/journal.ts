@@ -38,7 +38,7 @@ import {
 } from "./options.ts";
 import { partsOf } from "./record-parts.ts";
 import { JournalProducer, type RecordParts } from "../memory/producer.ts";
-import type { JournalRecord } from "../read/record-stream.ts";
+import type { JournalRecord } from "../read/record.ts";
 import { type ReadOptions, Readings } from "./readings.ts";
 import type { RecoverySummary } from "../writer/recovery.ts";
 import type { DamageReport } from "../keeper/scrub.ts";

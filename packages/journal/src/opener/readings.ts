@@ -6,7 +6,8 @@ import { Lookup } from "../read/lookup.ts";
 import { readMarks } from "../files/marks.ts";
 import { openStorage } from "../storage/open-storage.ts";
 import { keyBytes } from "./record-parts.ts";
-import { type JournalRecord, type ReadPlan, type ReadStart, RecordStream } from "../read/record-stream.ts";
+import type { JournalRecord } from "../read/record.ts";
+import { type ReadPlan, type ReadStart, RecordStream } from "../read/record-stream.ts";
 import type { Storage, StorageSource } from "../storage/storage.ts";
 
 export interface ReadOptions {

@@ -1,7 +1,8 @@
 /**
  * Where the records of one segment are: the offset of every batch, and the keys by their checksums.
  *
- * `index-<id>.idx` beside a finished segment; the keeper writes it, and it can be deleted at any time:
+ * `index-<id>.idx` beside a finished segment; the keeper writes it, and it can be deleted at any
+ * time:
  *
  *   0     8   magic "MILLINDX"                  8   u16 format version
  *   16    u64 segment                           24  8 salt of the segment
@@ -10,8 +11,8 @@
  *   64    per batch: u32 first sequence − B, u32 offset / 4096, in order
  *         per record with a key: u32 CRC of the key, u32 sequence − B, sorted
  *
- * An index is a hint, never the truth: whoever finds a place in it reads the record there and compares. One that doesn't match its
- * checksum or its segment is as good as none.
+ * An index is advice, never the truth: the lookup reads the record at the place that it names, and
+ * compares. An index that doesn't match its checksum or its segment is ignored.
  */
 import { crc32 } from "@millrace/codec";
 import { readU64, writeU64 } from "@millrace/base";
@@ -169,7 +170,10 @@ export class IndexFile {
   }
 }
 
-/** Writes the index of a finished segment. A torn one doesn't match its checksum, so it needs neither a sync nor a rename. */
+/**
+ * Writes the index of a finished segment. A torn index fails its checksum, so it needs neither a
+ * sync nor a rename.
+ */
 export function writeKeyIndex(storage: Storage, header: SegmentHeader, places: SegmentPlaces): void {
   const file = storage.open(keyIndexName(header.segment), "replace");
   try {

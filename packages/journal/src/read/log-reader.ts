@@ -1,6 +1,6 @@
 /**
- * Reads batches in order across segments, also while the log is being written: the caller says up to which sequence
- * everything is durable, and nothing above is looked at.
+ * Reads batches in order across segments, also while the log is being written. The caller says up
+ * to which sequence everything is durable; the reader looks at nothing above it.
  */
 import { journalError } from "../errors.ts";
 import { type BatchHeader, type SegmentHeader, segmentName } from "../files/format.ts";
@@ -11,7 +11,10 @@ import type { Storage } from "../storage/storage.ts";
 export class LogReader {
   readonly #storage: Storage;
   #reader: SegmentReader | undefined;
-  /** The next segment's header, which says where this one ends; undefined while this one is the last. */
+  /**
+   * The next segment's header, which says where this one ends; undefined while this one is the
+   * last.
+   */
   #successor: SegmentHeader | undefined;
 
   constructor(storage: Storage) {
@@ -46,7 +49,10 @@ export class LogReader {
     return this.#reader?.reason ?? "there is no segment";
   }
 
-  /** Goes to the batch that holds `sequence`, or will hold it. False when the log begins later or is empty. */
+  /**
+   * Moves to the batch that holds `sequence`, or will hold it. False when the log begins later or
+   * is empty.
+   */
   seek(sequence: number): boolean {
     this.close();
     let found: SegmentHeader | undefined;
@@ -63,14 +69,20 @@ export class LogReader {
     return found.baseSequence <= sequence;
   }
 
-  /** Goes on to the batch that holds `sequence`, as far as that lies in the same segment, by the headers of the batches before it. */
+  /**
+   * Moves forward to the batch that holds `sequence`, or to the end of this segment, reading only
+   * batch headers.
+   */
   skipTo(sequence: number): void {
-    // In a segment that ends before its last batch (which was copied to the next one) the skip must end there too.
+    // A segment can end before its last batch, which was then copied to the next one: the skip must
+    // end there too.
     const end = this.#successor?.previous.lastSequence ?? Number.MAX_SAFE_INTEGER;
     this.#reader?.skipTo(Math.min(sequence, end));
   }
 
-  /** Goes to the first batch that was written at `timeMs` or later. False when the log is empty. */
+  /**
+   * Moves to the first batch that was written at `timeMs` or later. False when the log is empty.
+   */
   seekTime(timeMs: number): boolean {
     this.close();
     let found: SegmentHeader | undefined;
@@ -88,11 +100,11 @@ export class LogReader {
   }
 
   /**
-   * Steps to the next batch whose last sequence is at most `durableSequence`; false when there is none yet. Throws
-   * `ERR_JOURNAL_DAMAGED` when a batch that must be there isn't valid.
+   * Steps to the next batch whose last sequence is at most `durableSequence`; false when there is
+   * none yet. Throws `ERR_JOURNAL_DAMAGED` when a batch that must be there isn't valid.
    */
   next(durableSequence: number): boolean {
-    // Ends: every turn reads a batch, gives up, or moves on by a segment.
+    // Ends: each turn reads a batch, gives up, or moves to the next segment.
     for (;;) {
       const reader = this.#reader;
       if (reader === undefined) return false;
@@ -131,7 +143,7 @@ export class LogReader {
   }
 }
 
-/** A segment that was given up while it was read may have become another one. */
+/** The file of a segment that was given up during the reading may have become another segment. */
 function missingBatch(reader: SegmentReader, isThere: boolean): Error {
   const file = segmentName(reader.header.segment);
   const { offset, nextSequence } = reader.position;

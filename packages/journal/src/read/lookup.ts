@@ -1,13 +1,15 @@
 /**
- * Finds single records: by sequence and by key. For the opener's thread, which reads a few pages per question.
+ * Finds single records by sequence and by key, for the opener's thread: a question reads a few
+ * pages.
  *
- * A finished segment is looked up in its index file, or in places collected by reading it once when the keeper hasn't got there yet. The
- * segment that is being written is read on from where the last question left it.
+ * The place of a record in a finished segment is in the segment's index file. Until the keeper has
+ * written that file, and for the segment that is being written, the lookup reads the segment itself
+ * and collects the places; the next question continues where the last one stopped.
  */
 import { type BatchHeader, type SegmentHeader, segmentName } from "../files/format.ts";
 import { RecordCursor, recordStarts } from "../files/records.ts";
 import { IndexFile, keyHash, SegmentPlaces } from "./key-index.ts";
-import { type JournalRecord, recordAt } from "./record-stream.ts";
+import { type JournalRecord, recordAt } from "./record.ts";
 import { SegmentReader } from "./segment-reader.ts";
 import type { Storage } from "../storage/storage.ts";
 import { readHeaderIfThere, segmentIds } from "../files/segments.ts";
@@ -15,17 +17,18 @@ import { readHeaderIfThere, segmentIds } from "../files/segments.ts";
 /** Read for one record: a small batch. */
 const WINDOW_BYTES = 1 << 16;
 /**
- * Bytes of batches that are kept after they were checked. A batch has one checksum, so that a question costs as much as its whole batch: without this,
- * neighbours would each pay for it again. One batch is kept in any case.
+ * Bytes of checked batches that are kept. A batch has one checksum, so a question costs as much as
+ * its whole batch; without the cache each neighbour would pay that again. One batch is kept in any
+ * case.
  */
 const CACHE_BYTES: number = 16 * 2 ** 20;
 
 interface Known {
   readonly header: SegmentHeader;
-  /** A file's, once there is one: the newest segment has none. */
+  /** The index file, once the keeper has written it; the newest segment has none. */
   index: IndexFile | undefined;
   places: SegmentPlaces | undefined;
-  /** Reads on in the places. */
+  /** Stands behind the last batch in `places`. */
   reader: SegmentReader | undefined;
 }
 
@@ -35,7 +38,10 @@ interface CheckedBatch {
   readonly starts: Uint32Array;
 }
 
-/** The batches that were asked for last, by segment and offset. What is durable doesn't change, and a segment's id never comes again. */
+/**
+ * The latest batches, by segment and offset. Durable bytes don't change, and a segment's id is
+ * never used again.
+ */
 class BatchCache {
   readonly #batches = new Map<string, CheckedBatch>();
   #bytes = 0;
@@ -44,7 +50,7 @@ class BatchCache {
     const place = `${segment}/${offset}`;
     const batch = this.#batches.get(place);
     if (batch === undefined) return undefined;
-    // A map keeps the order of insertion: the first is the one that nobody has asked for the longest.
+    // A map keeps the order of insertion: the first entry is the least recently used one.
     this.#batches.delete(place);
     this.#batches.set(place, batch);
     return batch;
@@ -75,7 +81,7 @@ export class Lookup {
   readonly #cache = new BatchCache();
   readonly #cursor = new RecordCursor();
   readonly #segments = new Map<number, Known>();
-  /** The same in order, as of the last look at the directory, and what was known of the log then. */
+  /** The same in order, and the state of the log at the last look at the directory. */
   #inOrder: readonly Known[] = [];
   #newest: number | undefined;
   #durableThen = -1;
@@ -105,7 +111,8 @@ export class Lookup {
   }
 
   #get(sequence: number, segments: readonly Known[], durableSequence: number): JournalRecord | undefined {
-    // A segment's last batch may have been written again into the next one: the newest that begins early enough has it.
+    // An opening may have repeated a segment's last batch in the next segment; the newest copy
+    // counts.
     const known = segments.findLast(({ header }) => header.baseSequence <= sequence);
     return known === undefined ? undefined : this.#read(known, sequence, durableSequence);
   }
@@ -115,7 +122,7 @@ export class Lookup {
     let above = Number.POSITIVE_INFINITY;
     for (const known of segments.toReversed()) {
       for (const sequence of this.#placesOf(known, durableSequence).sequencesOf(hash).toReversed()) {
-        // What lies above was written again into the next segment.
+        // An opening has repeated the records above in the next segment.
         if (sequence >= above || sequence > durableSequence) continue;
         const record = this.#read(known, sequence, durableSequence);
         if (record?.key.equals(key) === true) return record;
@@ -146,7 +153,8 @@ export class Lookup {
       if (!reader.startAt(offset, firstSequence) || !reader.next()) return undefined;
       const { body } = reader;
       const batch = {
-        // A large one stays in the memory that it was read into; for a small one that would be too much.
+        // A large body keeps the window that it was read into; for a small body that would waste
+        // memory.
         body: body.length * 2 < body.buffer.byteLength ? Buffer.from(body) : body,
         starts: recordStarts(body, (reader.batch as BatchHeader).count),
       };
@@ -157,7 +165,10 @@ export class Lookup {
     }
   }
 
-  /** All segments that are there now, in order. The directory is looked at only when the log has changed: that costs more than a small batch. */
+  /**
+   * The segments that are there now, in order. Listing the directory costs more than a small batch:
+   * only after changes.
+   */
   #refresh(durableSequence: number, firstSequence: number): readonly Known[] {
     if (durableSequence === this.#durableThen && firstSequence === this.#firstThen) return this.#inOrder;
     const ids = segmentIds(this.#storage);
@@ -187,9 +198,12 @@ export class Lookup {
     for (const known of this.#segments.values()) known.index = undefined;
   }
 
-  /** Again when a segment, or an index, was removed between the look at the directory and the opening of its file. */
+  /**
+   * Looks again when a segment or an index was removed between the listing and the opening of its
+   * file.
+   */
   #again<T>(look: () => T): T {
-    // Ends: each time a segment or an index has gone, of those that there were.
+    // Ends: each further turn means that one more of the known segments or indexes has gone.
     for (let left = Number.POSITIVE_INFINITY; ; left -= 1) {
       try {
         return look();

@@ -1,7 +1,8 @@
 /**
  * Reads a log without changing anything, and tells a torn tail from damage.
  *
- * Batches are strictly serial, so a crash can tear only the last one, which nobody was told about. Hence:
+ * Batches are strictly serial, so a crash can tear only the last one, which was never acknowledged.
+ * Hence:
  *
  *   an invalid batch in any segment but the last                          damage
  *   an invalid batch in the last segment, a valid one somewhere behind it damage: the later one was written only after the
@@ -11,34 +12,34 @@
  *   an invalid batch in the last segment otherwise                        a torn tail
  *   only zeros, or leftovers in a reused file                             the end
  *   a newest segment without header and without any batch                 unfinished: as if it weren't there
- *   a newest segment that an opening began by repeating the last batch of
- *   the segment before, without that batch                                unfinished, likewise: the batch is still in its old place
+ *   a newest segment that an opening began by repeating the last batch    unfinished too: the batch is still in its old
+ *   of the segment before, without that batch                             place
  *
- * Segments that `marks` knows to be durable as a whole can be judged by their headers alone, which makes an opening fast: each names the
- * end, the last sequence and the last checksum of the one before. Their bodies are then checked in the background (scrub.ts).
+ * Segments that `marks` knows to be durable as a whole can be judged by their headers alone, which
+ * makes an opening fast: each names the end, the last sequence and the last checksum of the one
+ * before. Their bodies are then checked in the background (scrub.ts).
  *
- * What can't be told apart: a bit that flips in the very last batch, before any later batch, a clean end or `marks` has witnessed
- * it, looks like a torn tail.
+ * One case can't be told apart: a bit that flips in the very last batch, before any later batch, a
+ * clean end or `marks` has witnessed it, looks like a torn tail.
  */
-import { journalError } from "../errors.ts";
 import {
   ALIGNMENT,
   BATCH_CLEAN_END,
-  BATCH_HEADER_BYTES,
   type BatchHeader,
   BatchSeal,
-  batchBytes,
   KIND,
   SEGMENT_HEADER_BYTES,
-  SEGMENT_REUSED,
+  type SegmentEnd,
   type SegmentHeader,
   segmentName,
-  segmentOfName,
 } from "../files/format.ts";
 import { type Marks, readMarks } from "../files/marks.ts";
-import { readHeader, withFile } from "../files/segments.ts";
+import { withFile } from "../files/segments.ts";
+import type { Storage, StorageFile } from "../storage/storage.ts";
+import { firstBatch, readTorn, type Torn } from "./behind-end.ts";
+import { damaged } from "./damage.ts";
+import { findSegments, type Found } from "./found-segments.ts";
 import { SegmentReader } from "./segment-reader.ts";
-import { readFully, type Storage, type StorageFile } from "../storage/storage.ts";
 
 /** A batch, copied. */
 export interface BatchCopy {
@@ -50,17 +51,19 @@ export interface BatchCopy {
 export interface SegmentScan {
   readonly name: string;
   readonly header: SegmentHeader;
-  /** Whether its batches were read; otherwise it was judged by its header and counts only records. */
+  /**
+   * Whether its batches were read; otherwise it was judged by its header and counts only records.
+   */
   readonly isRead: boolean;
   readonly batches: number;
   readonly records: number;
   /** Bytes of all records. */
   readonly bytes: number;
   /** Where its valid batches end. */
-  readonly end: SegmentHeader["previous"];
+  readonly end: SegmentEnd;
 }
 
-export interface LogScan {
+export interface LogScan extends Torn {
   readonly segments: readonly SegmentScan[];
   /** Files that an opening left unfinished. */
   readonly unfinished: readonly string[];
@@ -70,13 +73,9 @@ export interface LogScan {
   /** The last batch, if it isn't a clean end. */
   readonly tail: BatchCopy | undefined;
   /** Where the last batch begins, or the clean end. */
-  readonly tailStart: SegmentHeader["previous"] | undefined;
+  readonly tailStart: SegmentEnd | undefined;
   /** Whether the log was closed properly. */
   readonly hasCleanEnd: boolean;
-  /** Bytes behind the last valid batch, up to the last that isn't zero. */
-  readonly torn: Buffer;
-  /** Bytes lie there that may be leftovers of the file's earlier life, or of a batch whose header never arrived. */
-  readonly isTornUnknown: boolean;
 }
 
 /** Called for every batch; the records are valid during the call. */
@@ -92,11 +91,8 @@ export interface ScanOptions {
 /** Throws `ERR_JOURNAL_DAMAGED`, `ERR_JOURNAL_VERSION`. */
 export function scanLog(storage: Storage, options: ScanOptions = {}): LogScan {
   const { everything = true, visit = () => {} } = options;
-  const unfinished: string[] = [];
   const marks = readMarks(storage);
-  const { found, givenUp } = listSegments(storage, marks, unfinished);
-  checkOrder(found);
-  checkBeginning(found, marks);
+  const { found, unfinished, givenUp } = findSegments(storage, marks);
   const durable = marks?.durableSequence ?? 0;
   const sealed = found.slice(0, -1).map((segment, index) => {
     const successor = (found[index + 1] as Found).header;
@@ -121,7 +117,8 @@ export function scanLog(storage: Storage, options: ScanOptions = {}): LogScan {
   const before = found.at(-2);
   if (before === undefined)
     throw damaged(last.name, SEGMENT_HEADER_BYTES, "the batch that an earlier opening repeated is gone");
-  // Its batches were visited already; now it counts as the last, and keeps the batch that was to be repeated.
+  // Its batches were visited already; now it counts as the last, and keeps the batch that was to be
+  // repeated.
   const older = scanLast(storage, before, durable, () => {}) as LastScan;
   if (older.segment.end.lastSequence !== last.header.recovered.last) {
     throw damaged(last.name, SEGMENT_HEADER_BYTES, "the batch that an earlier opening repeated is gone here and there");
@@ -134,106 +131,7 @@ export function scanLog(storage: Storage, options: ScanOptions = {}): LogScan {
   };
 }
 
-interface Found {
-  readonly name: string;
-  readonly header: SegmentHeader;
-}
-
-/** The segments that belong to the log, in order, and the names of those before. */
-function listSegments(
-  storage: Storage,
-  marks: Marks | undefined,
-  unfinished: string[],
-): { readonly found: Found[]; readonly givenUp: string[] } {
-  const all = storage
-    .list()
-    .filter((name) => segmentOfName(name) !== undefined)
-    .toSorted();
-  const first = marks?.firstSegment ?? 0;
-  const givenUp = all.filter((name) => (segmentOfName(name) as number) < first);
-  const names = all.slice(givenUp.length);
-  const found: Found[] = [];
-  for (const name of names) {
-    const header = readHeader(storage, name);
-    if (header !== undefined) {
-      found.push({ name, header });
-      continue;
-    }
-    const before = found.at(-1);
-    if (name !== names.at(-1) || before === undefined || holdsBatches(storage, name, before.header)) {
-      throw damaged(name, 0, "the segment's header is invalid");
-    }
-    unfinished.push(name);
-  }
-  return { found, givenUp };
-}
-
-/** Whether a segment without a valid header holds batches of the log that `before` belongs to. */
-function holdsBatches(storage: Storage, name: string, before: SegmentHeader): boolean {
-  const seal = new BatchSeal(before.logId, before.segment + 1, before.salt);
-  return withFile(storage, name, (file) => firstBatch(file, seal, SEGMENT_HEADER_BYTES, true) !== undefined);
-}
-
-/** Read at once while looking for a batch or for zeros; a multiple of the alignment. */
-const SEARCH_BYTES: number = 2 ** 20;
-const ZEROS: Buffer = Buffer.alloc(ALIGNMENT);
-
-/** The first valid batch header at or after `from`, whatever its sequence and chain. */
-function firstBatch(
-  file: StorageFile,
-  seal: BatchSeal,
-  from: number,
-  anySalt: boolean,
-): { readonly offset: number; readonly header: BatchHeader } | undefined {
-  const size = file.size();
-  const window = Buffer.allocUnsafeSlow(Math.max(0, Math.min(SEARCH_BYTES, size - from)));
-  for (let start = from; start < size; start += window.length) {
-    const bytes = window.subarray(0, readFully(file, window, window.length, start));
-    for (let at = 0; at < bytes.length; at += ALIGNMENT) {
-      const header = seal.decode(bytes, at, start + at, anySalt);
-      if (header !== undefined) return { offset: start + at, header };
-    }
-  }
-  return undefined;
-}
-
-function checkOrder(found: readonly Found[]): void {
-  for (let index = 1; index < found.length; index += 1) {
-    const before = found[index - 1] as Found;
-    const { name, header } = found[index] as Found;
-    if (!header.logId.equals(before.header.logId)) throw damaged(name, 0, "it belongs to another log");
-    if (header.segment !== before.header.segment + 1 || header.previous.segment !== before.header.segment) {
-      const missing = segmentName(before.header.segment + 1);
-      throw damaged(missing, 0, `the segment between ${before.name} and ${name} is missing`);
-    }
-  }
-}
-
-/** Segments are only given up from the front, and `marks` says so before one of them is deleted. */
-function checkBeginning(found: readonly Found[], marks: Marks | undefined): void {
-  const first = found[0];
-  if (first === undefined) {
-    if (marks === undefined || marks.durableSequence === 0) return;
-    throw damaged(segmentName(marks.firstSegment), 0, "every segment is missing", {
-      firstSequence: marks.firstSequence,
-      lastSequence: marks.durableSequence,
-    });
-  }
-  const { name, header } = first;
-  if (marks === undefined) {
-    if (header.kind === KIND.first || header.previous.segment === 0) return;
-    throw damaged(name, 0, "the segments before it are missing, and no file `marks` says that they were given up");
-  }
-  if (!header.logId.equals(marks.logId)) throw damaged("marks", 0, "it belongs to another log");
-  if (header.segment !== marks.firstSegment) {
-    throw damaged(segmentName(marks.firstSegment), 0, `the segments before ${name} are missing`, {
-      firstSequence: marks.firstSequence,
-      lastSequence: header.baseSequence - 1,
-    });
-  }
-}
-
-/** A segment that has a successor, by what the successor says about it. */
+/** A segment that has a successor, judged by what the successor says about it. */
 function judgeSealed(storage: Storage, segment: Found, successor: SegmentHeader): SegmentScan {
   const { name, header } = segment;
   const end = successor.previous;
@@ -248,10 +146,16 @@ function judgeSealed(storage: Storage, segment: Found, successor: SegmentHeader)
   return { name, header, isRead: false, batches: 0, records, bytes: 0, end };
 }
 
-/** Read at once in a segment that is read whole: several batches, since one that sticks out has to be moved within the memory. */
+/**
+ * Read at once in a segment that is read whole: several batches, since one that sticks out has to
+ * be moved within the memory.
+ */
 const SCAN_BYTES: number = 2 ** 22;
 
-/** A segment that has a successor: valid up to the offset, sequence and chain that the successor names. */
+/**
+ * A segment that has a successor: valid up to the offset, sequence and chain that the successor
+ * names.
+ */
 function scanSealed(storage: Storage, segment: Found, successor: SegmentHeader, visit: BatchVisitor): SegmentScan {
   const named = successor.previous;
   return withFile(storage, segment.name, (file) => {
@@ -261,7 +165,7 @@ function scanSealed(storage: Storage, segment: Found, successor: SegmentHeader, 
       if (!reader.next()) throw damagedBatch(segment, reader, named.lastSequence);
       counts.add(reader, visit);
     }
-    const end = endOf(segment.header, reader);
+    const { end } = reader;
     if (end.endOffset !== named.endOffset || end.lastSequence !== named.lastSequence || end.chain !== named.chain) {
       throw damaged(segment.name, end.endOffset, `${segmentName(successor.segment)} names another end of this segment`);
     }
@@ -269,31 +173,35 @@ function scanSealed(storage: Storage, segment: Found, successor: SegmentHeader, 
   });
 }
 
-type LastScan = Pick<LogScan, "tail" | "tailStart" | "hasCleanEnd" | "torn" | "isTornUnknown"> & {
+type LastScan = Pick<LogScan, "tail" | "tailStart" | "hasCleanEnd" | keyof Torn> & {
   readonly segment: SegmentScan;
 };
 
-/** The last segment: valid up to the first invalid batch, unless that is damage. Undefined for an unfinished one. */
+/**
+ * The last segment: valid up to the first invalid batch, unless that is damage. Undefined for an
+ * unfinished one.
+ */
 function scanLast(storage: Storage, segment: Found, durable: number, visit: BatchVisitor): LastScan | undefined {
   return withFile(storage, segment.name, (file) => {
     const reader = new SegmentReader(file, segment.header, SCAN_BYTES);
     const counts = new Counts();
     let tail: BatchHeader | undefined;
-    let tailStart: SegmentHeader["previous"] | undefined;
-    let end = endOf(segment.header, reader);
+    let tailStart: SegmentEnd | undefined;
+    let { end } = reader;
     while (reader.next()) {
       if (tail === undefined) checkRepeated(segment, reader);
       counts.add(reader, visit);
       tail = reader.batch as BatchHeader;
       tailStart = end;
-      end = endOf(segment.header, reader);
+      ({ end } = reader);
     }
     refuseDamage(segment, reader, file);
     if (tail === undefined && segment.header.kind === KIND.recovered) return undefined;
     refuseLoss(segment, reader, durable);
     const hasCleanEnd = tail !== undefined && (tail.flags & BATCH_CLEAN_END) !== 0;
-    // Without a batch the segment's header is the witness: it was written when everything before it was durable.
-    // A clean end proves that what is before it was durable, but nothing proves that it is itself: the log goes on before it.
+    // Without a batch the segment's header is the witness: it was written when everything before it
+    // was durable. A clean end proves that the batches before it were durable. Nothing proves that
+    // the clean end itself is: the log continues in front of it.
     const kept = hasCleanEnd || tail === undefined ? undefined : copyBatch(segment, file, tail, tailStart);
     return {
       segment: { ...segment, isRead: true, ...counts.read(), end },
@@ -305,14 +213,17 @@ function scanLast(storage: Storage, segment: Found, durable: number, visit: Batc
   });
 }
 
-/** The batch at `start`, read and checked once more: of all that were read only the last one is kept. */
+/**
+ * The batch at `start`, read and checked once more: of all that were read only the last one is
+ * kept.
+ */
 function copyBatch(
   segment: Found,
   file: StorageFile,
   { firstSequence, crc }: BatchHeader,
-  start: SegmentHeader["previous"] | undefined,
+  start: SegmentEnd | undefined,
 ): BatchCopy {
-  const offset = (start as SegmentHeader["previous"]).endOffset;
+  const offset = (start as SegmentEnd).endOffset;
   const reader = new SegmentReader(file, segment.header);
   const isThere = reader.startAt(offset, firstSequence) && reader.next();
   const header = reader.batch;
@@ -347,12 +258,7 @@ class Counts {
   }
 }
 
-function endOf(header: SegmentHeader, reader: SegmentReader): SegmentHeader["previous"] {
-  const { offset, nextSequence, chain } = reader.position;
-  return { segment: header.segment, endOffset: offset, lastSequence: nextSequence - 1, chain };
-}
-
-/** `marks` remembers that more was durable. */
+/** Refuses a log that ends before the sequence that `marks` knows to be durable. */
 function refuseLoss(segment: Found, reader: SegmentReader, durable: number): void {
   const { offset, nextSequence } = reader.position;
   if (durable < nextSequence) return;
@@ -364,13 +270,14 @@ function refuseLoss(segment: Found, reader: SegmentReader, durable: number): voi
   );
 }
 
-/** A valid batch behind an invalid one: the invalid one had been acknowledged. */
+/** Refuses a valid batch behind an invalid one: the invalid one had been acknowledged. */
 function refuseDamage(segment: Found, reader: SegmentReader, file: StorageFile): void {
   const { offset, nextSequence } = reader.position;
   const seal = new BatchSeal(segment.header.logId, segment.header.segment, segment.header.salt);
   const later = firstBatch(file, seal, offset + ALIGNMENT, false);
   if (later === undefined) return;
-  // What was durable when the later batch was written; that batch itself may have been acknowledged or not.
+  // What was durable when the later batch was written; that batch itself may have been acknowledged
+  // or not.
   const lastSequence = later.header.durableSequence;
   throw damaged(
     segment.name,
@@ -380,59 +287,12 @@ function refuseDamage(segment: Found, reader: SegmentReader, file: StorageFile):
   );
 }
 
-/** What lies behind the end: bytes of a batch that was never finished. In a reused file they can't be told from leftovers, unless
- * at least the batch's header arrived. */
-function readTorn(file: StorageFile, header: SegmentHeader, start: number): Pick<LogScan, "torn" | "isTornUnknown"> {
-  if ((header.flags & SEGMENT_REUSED) === 0)
-    return { torn: readUntilZeros(file, start, file.size()), isTornUnknown: false };
-  const page = Buffer.alloc(BATCH_HEADER_BYTES);
-  const isThere = readFully(file, page, BATCH_HEADER_BYTES, start) === BATCH_HEADER_BYTES;
-  const seal = new BatchSeal(header.logId, header.segment, header.salt);
-  const batch = isThere ? seal.decode(page, 0, start) : undefined;
-  if (batch === undefined) return { torn: Buffer.alloc(0), isTornUnknown: page.some((byte) => byte !== 0) };
-  return {
-    torn: readUntilZeros(file, start, Math.min(file.size(), start + batchBytes(batch.bodyBytes))),
-    isTornUnknown: false,
-  };
-}
-
-/** Bytes from `start` up to the last before `stop` that isn't zero. Mostly there are none, and a segment's space is large. */
-function readUntilZeros(file: StorageFile, start: number, stop: number): Buffer {
-  const window = Buffer.allocUnsafeSlow(Math.max(0, Math.min(SEARCH_BYTES, stop - start)));
-  let end = start;
-  for (let at = start; at < stop; at += window.length) {
-    const read = readFully(file, window, Math.min(window.length, stop - at), at);
-    const used = usedBytes(window.subarray(0, read));
-    if (used > 0) end = at + used;
-  }
-  const bytes = Buffer.alloc(end - start);
-  readFully(file, bytes, bytes.length, start);
-  return bytes;
-}
-
-/** Up to the last byte that isn't zero. */
-function usedBytes(bytes: Buffer): number {
-  let end = bytes.length;
-  while (end >= ZEROS.length && ZEROS.compare(bytes, end - ZEROS.length, end) === 0) end -= ZEROS.length;
-  while (end > 0 && bytes[end - 1] === 0) end -= 1;
-  return end;
-}
-
 function damagedBatch(segment: Found, reader: SegmentReader, lastSequence: number): Error {
-  const { offset, nextSequence } = reader.position;
+  const { offset, nextSequence: firstSequence } = reader.position;
   return damaged(
     segment.name,
     offset,
-    `${reader.reason}: acknowledged records ${nextSequence} to at most ${lastSequence} are lost`,
-    {
-      firstSequence: nextSequence,
-      lastSequence,
-    },
+    `${reader.reason}: acknowledged records ${firstSequence} to at most ${lastSequence} are lost`,
+    { firstSequence, lastSequence },
   );
-}
-
-function damaged(file: string, offset: number, what: string, details: Record<string, unknown> = {}): Error {
-  return journalError("ERR_JOURNAL_DAMAGED", `${file} at offset ${offset}: ${what}`, {
-    details: { file, offset, ...details },
-  });
 }

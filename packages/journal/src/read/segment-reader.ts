@@ -1,5 +1,6 @@
 /**
- * Reads one segment from front to back, a batch at a time, and believes nothing that its checksums don't prove.
+ * Reads one segment from front to back, a batch at a time, and believes nothing that its checksums
+ * don't prove.
  */
 import { crc32 } from "@millrace/codec";
 import {
@@ -8,12 +9,13 @@ import {
   batchBytes,
   BatchSeal,
   SEGMENT_HEADER_BYTES,
+  type SegmentEnd,
   type SegmentHeader,
 } from "../files/format.ts";
 import { isWellFormed } from "../files/records.ts";
 import { readFully, type StorageFile } from "../storage/storage.ts";
 
-/** Read at once: large enough that the cost of a call doesn't matter, small enough to stay in a cache. */
+/** Bytes read at once: large enough to hide the cost of a call, small enough to stay in a cache. */
 const WINDOW_BYTES = 1 << 20;
 
 /** Where a reader stands. */
@@ -62,7 +64,18 @@ export class SegmentReader {
     return { offset: this.#offset, nextSequence: this.#nextSequence, chain: this.#chain };
   }
 
-  /** Steps to the next batch; false, with `reason`, when there is no valid one here. May be called again later. */
+  /**
+   * Where the batches that were read so far end, as the header of the next segment would name it.
+   */
+  get end(): SegmentEnd {
+    const { segment } = this.header;
+    return { segment, endOffset: this.#offset, lastSequence: this.#nextSequence - 1, chain: this.#chain };
+  }
+
+  /**
+   * Steps to the next batch; false, with `reason`, when none is valid here yet. May be called again
+   * later.
+   */
   next(): boolean {
     // The window may be older than the batch: a second look reads afresh.
     if (this.#isInWindow(BATCH_HEADER_BYTES) && this.#parse()) return true;
@@ -70,7 +83,10 @@ export class SegmentReader {
     return this.#parse();
   }
 
-  /** Goes to the batch at `offset`, which must begin with `sequence`; false, and where it was, when there is no such batch. */
+  /**
+   * Moves to the batch at `offset`, which must begin with `sequence`; without such a batch returns
+   * false and stays.
+   */
   startAt(offset: number, sequence: number): boolean {
     const before = this.#offset;
     this.#offset = offset;
@@ -87,14 +103,17 @@ export class SegmentReader {
     return true;
   }
 
-  /** The batch header at `offset`, if there is a valid one; for a reader that looks behind damage. */
+  /** The batch header at `offset`, if it is valid; for tools that look behind damage. */
   peekAt(seal: BatchSeal, offset: number): BatchHeader | undefined {
     const bytes = Buffer.alloc(BATCH_HEADER_BYTES);
     if (readFully(this.#file, bytes, bytes.length, offset) < bytes.length) return undefined;
     return seal.decode(bytes, 0, offset);
   }
 
-  /** Steps over batches up to `lastSequence` that were written before `timeMs`, by their headers alone. */
+  /**
+   * Steps over batches up to `lastSequence` that were written before `timeMs`, by their headers
+   * alone.
+   */
   skipToTime(timeMs: number, lastSequence: number): void {
     this.#skip((batch) => batch.timeMs < timeMs && batch.firstSequence + batch.count <= lastSequence + 1);
   }
@@ -168,7 +187,10 @@ export class SegmentReader {
     this.#extend(bytes);
   }
 
-  /** Moves the window to where the reader stands and reads on behind what it holds: no byte is read twice for a batch that sticks out. */
+  /**
+   * Moves the window to where the reader stands, and reads behind the bytes that it holds: no byte
+   * is read twice for a batch that sticks out.
+   */
   #extend(bytes: number): void {
     const skipped = this.#offset - this.#windowStart;
     const held = this.#window.subarray(skipped, this.#windowBytes);

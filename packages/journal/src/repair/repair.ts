@@ -29,7 +29,7 @@ import {
 } from "../files/format.ts";
 import { MARKS_NAME, writeMarks } from "../files/marks.ts";
 import { readHeader, segmentIds } from "../files/segments.ts";
-import { readFully, type Storage, writeFully } from "../storage/storage.ts";
+import { readFully, replaceFile, type Storage } from "../storage/storage.ts";
 import { type Gap, rebuiltHeader, type Survey, surveyLog } from "./survey.ts";
 
 export interface RepairSummary {
@@ -75,7 +75,7 @@ export function repairLog(storage: Storage, nowMs: number): RepairSummary {
     firstSequence,
     lastSequence,
   }));
-  write(
+  replaceFile(
     storage,
     note,
     Buffer.from(`${JSON.stringify({ repairedAtMs: nowMs, lost, gaps: told, quarantined }, undefined, 2)}\n`),
@@ -100,14 +100,14 @@ function repairSegment(storage: Storage, segment: number, gaps: readonly Gap[], 
   const isThere = storage.list().includes(name);
   let bytes = isThere ? readWhole(storage, name) : Buffer.alloc(0);
   const copy = isThere ? `${QUARANTINE}/${name}-before-repair-${nowMs}` : undefined;
-  if (copy !== undefined) write(storage, copy, bytes);
+  if (copy !== undefined) replaceFile(storage, copy, bytes);
   let header = gaps[0]?.header;
   for (const gap of gaps) {
     if (gap.header === undefined) [bytes, header] = withHeader(storage, gap, bytes, nowMs);
     else bytes = filled(bytes, gap.header, gap, nowMs);
   }
   if (header === undefined) throw unrepairable(name, "nothing is known of its neighbours");
-  write(storage, `${name}.tmp`, bytes);
+  replaceFile(storage, `${name}.tmp`, bytes);
   storage.syncDirectory(QUARANTINE);
   storage.rename(`${name}.tmp`, name);
   storage.syncDirectory();
@@ -224,16 +224,6 @@ function readWhole(storage: Storage, name: string): Buffer {
     const bytes = Buffer.alloc(file.size());
     readFully(file, bytes, bytes.length, 0);
     return bytes;
-  } finally {
-    file.close();
-  }
-}
-
-function write(storage: Storage, name: string, bytes: Buffer): void {
-  const file = storage.open(name, "replace");
-  try {
-    writeFully(file, [bytes], 0);
-    file.sync();
   } finally {
     file.close();
   }

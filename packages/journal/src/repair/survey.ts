@@ -10,6 +10,7 @@ import {
   KIND,
   SEGMENT_HEADER_BYTES,
   SEGMENT_REPAIRED,
+  type SegmentEnd,
   type SegmentHeader,
   segmentName,
 } from "../files/format.ts";
@@ -19,7 +20,7 @@ import { SegmentReader } from "../read/segment-reader.ts";
 import { readFully, type Storage } from "../storage/storage.ts";
 
 /** The end of what is valid somewhere in a segment, and where its last batch begins: that may have been written again into the next. */
-export type Position = SegmentHeader["previous"] & { readonly beforeLast?: SegmentHeader["previous"] | undefined };
+export type Position = SegmentEnd & { readonly beforeLast?: SegmentEnd | undefined };
 
 /** A piece of the log that can't be read. */
 export interface Gap {
@@ -193,14 +194,14 @@ function surveySegment(
   try {
     // Ends: every turn reads a batch, or moves on behind a gap, or is the last.
     for (;;) {
-      let before = endOf(header, reader);
+      let before = reader.end;
       while (reader.position.offset < stop && reader.next()) {
         beforeLast = before;
-        before = endOf(header, reader);
+        before = reader.end;
         visit(header, reader.batch as BatchHeader, reader.body);
       }
       const { offset, nextSequence, chain } = reader.position;
-      const here = endOf(header, reader);
+      const here = reader.end;
       if (offset >= stop) return successor?.previous ?? here;
       const gap = {
         file,
@@ -235,11 +236,6 @@ function surveySegment(
   } finally {
     reader.close();
   }
-}
-
-function endOf(header: SegmentHeader, reader: SegmentReader): SegmentHeader["previous"] {
-  const { offset, nextSequence, chain } = reader.position;
-  return { segment: header.segment, endOffset: offset, lastSequence: nextSequence - 1, chain };
 }
 
 /** The next batch behind a gap whose header and body are valid; `reader` stands in front of it then. */

@@ -83,6 +83,17 @@ export function writeFully(file: StorageFile, buffers: readonly Uint8Array[], po
   }
 }
 
+/** Writes a whole file in place of an older one, and makes its bytes durable, though not its name. */
+export function replaceFile(storage: Storage, name: string, bytes: Uint8Array): void {
+  const file = storage.open(name, "replace");
+  try {
+    writeFully(file, [bytes], 0);
+    file.sync();
+  } finally {
+    file.close();
+  }
+}
+
 /** Reads up to `length` bytes, fewer only at the end of the file. */
 export function readFully(file: StorageFile, buffer: Uint8Array, length: number, position: number): number {
   let done = 0;

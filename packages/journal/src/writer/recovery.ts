@@ -14,7 +14,7 @@ import { type BatchCopy, type LogScan, scanLog, type SegmentScan } from "../read
 import { journalError } from "../errors.ts";
 import { keyIndexName } from "../read/key-index.ts";
 import { type Marks, MARKS_NAME, writeMarks } from "../files/marks.ts";
-import { type Storage, writeFully } from "../storage/storage.ts";
+import { replaceFile, type Storage } from "../storage/storage.ts";
 
 /** What an opening found, for people. */
 export interface RecoverySummary {
@@ -175,7 +175,8 @@ function setAside(storage: Storage, scan: LogScan): string[] {
   const last = scan.segments.at(-1);
   if (scan.torn.length > 0 && last !== undefined) {
     const name = `${QUARANTINE}/${last.name}-at-${last.end.endOffset}`;
-    writeCopy(storage, name, scan.torn);
+    // An earlier recovery of the same tail may have left a copy, or part of one.
+    replaceFile(storage, name, scan.torn);
     quarantined.push(name);
   }
   for (const name of scan.unfinished) {
@@ -185,15 +186,4 @@ function setAside(storage: Storage, scan: LogScan): string[] {
   storage.syncDirectory(QUARANTINE);
   storage.syncDirectory();
   return quarantined;
-}
-
-/** An earlier recovery of the same tail may have left a copy, or part of one: it is replaced. */
-function writeCopy(storage: Storage, name: string, bytes: Buffer): void {
-  const file = storage.open(name, "replace");
-  try {
-    writeFully(file, [bytes], 0);
-    file.sync();
-  } finally {
-    file.close();
-  }
 }
