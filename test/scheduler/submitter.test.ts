@@ -1,9 +1,11 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Cancellations } from "@millrace/scheduler/internal/machine/cancellations";
-import { allocateMemory, Shared } from "@millrace/scheduler/internal/shared/layout";
+import { allocateMemory } from "@millrace/scheduler/internal/shared/layout";
+import { Shared } from "@millrace/scheduler/internal/shared/shared";
 import { ThreadTable } from "@millrace/atomics-sync";
-import { PRIORITY, Submitter } from "@millrace/scheduler/internal/calls/submitter";
+import { Submitter } from "@millrace/scheduler/internal/calls/submitter";
+import { PRIORITY } from "@millrace/scheduler/internal/shared/priorities";
 import { NO_RETRY } from "@millrace/scheduler/internal/shared/task-table";
 import { SpscProducer } from "@millrace/shared-memory";
 

@@ -13,7 +13,8 @@ export { schedulerErrors } from "./errors.ts";
 export { bindHandlers, type LoadedHandlers, loadHandlers, moduleUrl } from "./handler/handlers.ts";
 export { Scheduler, type SchedulerStats, type SubmitterHandle } from "./scheduler.ts";
 export type { MachineCounts } from "./machine/stats.ts";
-export { type OutcomeSink, PRIORITY, type Priority, Submitter } from "./calls/submitter.ts";
+export { type OutcomeSink, Submitter } from "./calls/submitter.ts";
+export { PRIORITY, type Priority } from "./shared/priorities.ts";
 export type { MachineDeath } from "./supervisor/supervisor.ts";
 export {
   allocateTraceRings,

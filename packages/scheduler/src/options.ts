@@ -16,7 +16,7 @@ import {
 import { type CallOptions, PLAIN_CALL } from "./calls/call-options.ts";
 import { PROCESSORS_MAX } from "./shared/layout.ts";
 import type { RunManyOptions, RunOptions } from "./run-types.ts";
-import { PRIORITY } from "./calls/submitter.ts";
+import { PRIORITY } from "./shared/priorities.ts";
 import type { MachineDeath } from "./supervisor/supervisor.ts";
 import { ATTEMPTS_MAX, taskPolicy } from "./shared/task-table.ts";
 import { BYTES, ITEMS } from "./shared/values.ts";

@@ -1,6 +1,6 @@
 /** Calls of handlers as their module's types give them. */
 import type { ArgumentOf, HandlerName, ResultOf } from "./handler/context.ts";
-import type { Priority } from "./calls/submitter.ts";
+import type { Priority } from "./shared/priorities.ts";
 
 /** Options of one call. */
 export interface RunOptions {

@@ -1,7 +1,7 @@
 /** A handler that waits gives its processor to a spare: with everything that lies there, and also when its machine dies. */
 import * as assert from "uvu/assert";
 import type { TaskContext } from "@millrace/scheduler/internal/handler/context";
-import { Shared } from "@millrace/scheduler/internal/shared/layout";
+import { Shared } from "@millrace/scheduler/internal/shared/shared";
 import { Recovery } from "@millrace/scheduler/internal/supervisor/recovery";
 import { Submitter } from "@millrace/scheduler/internal/calls/submitter";
 import { FREE, NO_RETRY } from "@millrace/scheduler/internal/shared/task-table";
@@ -190,7 +190,7 @@ export const mutants: Mutant[] = [
     breaks: "a spare doesn't say that it sleeps",
     by: "a spare must run",
     file: PROCESSORS,
-    from: "setBit(this.#words, this.#shared.layout.spares, machine);",
+    from: "setBit(this.#words, this.#place.spares, machine);",
     to: "",
   },
   {

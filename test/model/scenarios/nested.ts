@@ -1,6 +1,6 @@
 /** Tasks that handlers spawn: on a private stack, shared, stolen, joined; and a machine that ends while it has submitted some. */
 import * as assert from "uvu/assert";
-import { Shared } from "@millrace/scheduler/internal/shared/layout";
+import { Shared } from "@millrace/scheduler/internal/shared/shared";
 import type { TaskContext } from "@millrace/scheduler/internal/handler/context";
 import { Submitter } from "@millrace/scheduler/internal/calls/submitter";
 import { FREE, NO_RETRY } from "@millrace/scheduler/internal/shared/task-table";

@@ -1,7 +1,7 @@
 /** Processors: who holds one, who waits for one, and nobody sleeps beside one that is free. */
 import * as assert from "uvu/assert";
 import { Parker } from "@millrace/atomics-sync";
-import { Shared } from "@millrace/scheduler/internal/shared/layout";
+import { Shared } from "@millrace/scheduler/internal/shared/shared";
 import { NONE, type Processors } from "@millrace/scheduler/internal/shared/processors";
 import { type SchedulerShared, schedulerMemory } from "../fixtures/scheduler.ts";
 import { join, type Mutant, scenario, type Scenario } from "../api.ts";
@@ -100,7 +100,7 @@ export const mutants: Mutant[] = [
   {
     breaks: "whoever gives a processor back wakes nobody",
     file: FILE,
-    from: "unpark(this.#shared.threads, this.#shared.memory.machineThreads[machine]);\n                    return machine;",
+    from: "unpark(this.#threads, this.#numbers.machineThreads[machine]);\n                    return machine;",
     to: "return machine;",
   },
   {

@@ -8,7 +8,8 @@ import { unpark } from "@millrace/atomics-sync";
 import { hasBit, RunQueue, spscRingLength, SpscProducer } from "@millrace/shared-memory";
 import type { Handler, TaskContext } from "@millrace/scheduler/internal/handler/context";
 import { lowerHint, raiseHint } from "@millrace/scheduler/internal/shared/hints";
-import { firstSlotOf, type SchedulerMemory, Shared } from "@millrace/scheduler/internal/shared/layout";
+import { firstSlotOf, type SchedulerMemory } from "@millrace/scheduler/internal/shared/layout";
+import { Shared } from "@millrace/scheduler/internal/shared/shared";
 import { Recovery } from "@millrace/scheduler/internal/supervisor/recovery";
 import { Submitter } from "@millrace/scheduler/internal/calls/submitter";
 import {

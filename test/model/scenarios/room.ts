@@ -1,6 +1,6 @@
 /** Machines with as many async tasks as they may have: what these have submitted is still run, here or elsewhere, and nothing else. */
 import * as assert from "uvu/assert";
-import { Shared } from "@millrace/scheduler/internal/shared/layout";
+import { Shared } from "@millrace/scheduler/internal/shared/shared";
 import type { TaskContext } from "@millrace/scheduler/internal/handler/context";
 import { Submitter } from "@millrace/scheduler/internal/calls/submitter";
 import { FREE, NO_RETRY } from "@millrace/scheduler/internal/shared/task-table";

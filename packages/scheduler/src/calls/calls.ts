@@ -12,7 +12,7 @@ import { schedulerError } from "../errors.ts";
 import type { CallOptions } from "./call-options.ts";
 import { LimitedCall } from "./limited-call.ts";
 import { CallList } from "./call-list.ts";
-import { PRIORITIES } from "../shared/layout.ts";
+import { PRIORITIES } from "../shared/priorities.ts";
 import { ResultRate } from "./result-rate.ts";
 import { Parcels } from "./parcels.ts";
 import { type OutcomeSink, type Submitter } from "./submitter.ts";

@@ -8,14 +8,12 @@ import { EMPTY, FULL, RunQueue, runQueueLength, type RunQueuePlace, SpscConsumer
 import { raiseHint } from "../shared/hints.ts";
 import { TraceRecorder, type TraceRings } from "../shared/trace-ring.ts";
 import type { IdleSet } from "../shared/idle.ts";
-import { PRIORITIES, type SchedulerMemory, Shared } from "../shared/layout.ts";
+import type { SchedulerMemory } from "../shared/layout.ts";
+import { PRIORITIES, PRIORITY } from "../shared/priorities.ts";
+import { Shared } from "../shared/shared.ts";
 import { TaskSlots } from "../shared/slots.ts";
 import { ATTEMPTS_MAX, NO_RETRY, taskPolicy, type TaskTable } from "../shared/task-table.ts";
 import { CRASHED } from "../shared/values.ts";
-
-/** 0 is served first. */
-export const PRIORITY = { high: 0, normal: 1, low: 2 } as const;
-export type Priority = keyof typeof PRIORITY;
 
 const AFTER_CRASH: number = taskPolicy(true, false, ATTEMPTS_MAX, false);
 

@@ -5,7 +5,7 @@
  * cancellations has changed; whoever adds to it wakes the machine afterwards.
  */
 import type { TaskContext } from "../handler/context.ts";
-import type { Shared } from "../shared/layout.ts";
+import type { Shared } from "../shared/shared.ts";
 import type { TaskTable } from "../shared/task-table.ts";
 
 export class Cancellations {

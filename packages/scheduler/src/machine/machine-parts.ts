@@ -2,7 +2,7 @@
 import { Parker } from "@millrace/atomics-sync";
 import type { HandlerEntry } from "../handler/handlers.ts";
 import type { IdleSet } from "../shared/idle.ts";
-import { Shared } from "../shared/layout.ts";
+import { Shared } from "../shared/shared.ts";
 import type { MachineOptions, MachineOutbox } from "./machine-options.ts";
 import { NestedTasks } from "./nested.ts";
 import type { Processors } from "../shared/processors.ts";

@@ -14,7 +14,7 @@
 import { decode, encode } from "@millrace/codec";
 import { EMPTY, FULL, SpscConsumer } from "@millrace/shared-memory";
 import { TaskGroup } from "../handler/task-group.ts";
-import type { Shared } from "../shared/layout.ts";
+import type { Shared } from "../shared/shared.ts";
 import type { Processor } from "./processor.ts";
 import { TaskSlots } from "../shared/slots.ts";
 import { ATTEMPTS_MAX, NOT_CLAIMED, taskPolicy } from "../shared/task-table.ts";

@@ -20,7 +20,9 @@ import type { Random } from "@millrace/base";
 import { EMPTY, hasBit, RETRY, RunQueue, runQueueLength, type RunQueuePlace } from "@millrace/shared-memory";
 import { lowerHint } from "../shared/hints.ts";
 import type { IdleSet } from "../shared/idle.ts";
-import { PRIORITIES, RUN_QUEUE_CAPACITY, type Shared } from "../shared/layout.ts";
+import { RUN_QUEUE_CAPACITY } from "../shared/layout.ts";
+import { PRIORITIES, RECOVERY_PRIORITY } from "../shared/priorities.ts";
+import type { Shared } from "../shared/shared.ts";
 import { NOT_CLAIMED, type TaskTable } from "../shared/task-table.ts";
 
 /** Every so many tasks the outboxes are served first, the lowest priority before all (Go's schedtick % 61; a prime, so that it
@@ -360,6 +362,3 @@ export class Processor {
     if (!this.#isSearching && this.#queue.moved > 0 && this.#idle.isAnyoneIdle()) this.#idle.wakeOne();
   }
 }
-
-/** The priority whose hints also cover the recovery outbox. */
-export const RECOVERY_PRIORITY = 1;

@@ -3,7 +3,7 @@ import { copyBytes, decode, type EncodedValue, encodeInPlace } from "@millrace/c
 import { messageOf } from "@millrace/base";
 import { Arena, ArenaView, blockClass, EMPTY, FULL, SpscConsumer } from "@millrace/shared-memory";
 import { Transferred } from "../handler/context.ts";
-import type { Shared } from "../shared/layout.ts";
+import type { Shared } from "../shared/shared.ts";
 import type { TaskTable } from "../shared/task-table.ts";
 import { ARENA_BYTES, BYTES, constantOf, ITEMS, kindOf, NO_ROOM, NUMBER, PARCEL } from "../shared/values.ts";
 

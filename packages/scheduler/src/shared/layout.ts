@@ -22,23 +22,14 @@
  * `arenas`: a growable buffer per submitter for arguments, and one per machine for results that don't fit beside the argument.
  */
 import { invariant } from "@millrace/base";
-import {
-  createArena,
-  LINE_BYTES,
-  LINE_WORDS,
-  maskWords,
-  type RunQueuePlace,
-  runQueueWords,
-  type SpscRingPlace,
-  spscRingWords,
-} from "@millrace/shared-memory";
-import { idleWords, IdleSet } from "./idle.ts";
-import { PROCESSOR_WORDS, Processors } from "./processors.ts";
-import { SLOT_BYTES, TaskTable } from "./task-table.ts";
+import { createArena, LINE_BYTES, LINE_WORDS, maskWords, runQueueWords, spscRingWords } from "@millrace/shared-memory";
+import { idleWords } from "./idle.ts";
+import { PRIORITIES } from "./priorities.ts";
+import { PROCESSOR_WORDS } from "./processors.ts";
+import { SLOT_BYTES } from "./task-table.ts";
 
 /** Entries in a processor's run queue, as in Go and Tokio: enough for a burst, few enough to search at a steal. */
 export const RUN_QUEUE_CAPACITY = 256;
-export const PRIORITIES = 3;
 /** More than the cores of the machines that we know of would give; a limit because every pair of machine and submitter has rings. */
 export const PROCESSORS_MAX = 64;
 /** Slots, and with them rings, are numbered in 18 bits. */
@@ -154,7 +145,7 @@ export function layoutOf(shape: SchedulerShape): Layout {
 }
 
 /** Words of an entry in a ring of freed result blocks: offset in units of 64 bytes, size class. */
-const FREE_WIDTH = 2;
+export const FREE_WIDTH = 2;
 
 /** Memory of a new scheduler. `threads` already holds the ids of machines and of submitters outside. */
 export function allocateMemory(
@@ -178,99 +169,4 @@ export function allocateMemory(
     machineThreads,
     submitterThreads: [...externalThreads, ...machineThreads],
   };
-}
-
-/** The memory with views and places: what the parts of the scheduler are built from, one per thread. */
-export class Shared {
-  readonly memory: SchedulerMemory;
-  readonly layout: Layout;
-  readonly words: Int32Array;
-  readonly threads: Int32Array;
-  readonly submitters: number;
-  readonly #externalSlots: number;
-  readonly #slotsEachShift: number;
-  readonly #nestedShift: number;
-  readonly #epochOffsetMs: number;
-
-  constructor(memory: SchedulerMemory) {
-    this.memory = memory;
-    this.layout = layoutOf(memory);
-    this.words = new Int32Array(memory.words);
-    this.threads = new Int32Array(memory.threads);
-    this.submitters = submittersOf(memory);
-    this.#externalSlots = memory.externals * memory.slotsEach;
-    this.#slotsEachShift = 31 - Math.clz32(memory.slotsEach);
-    this.#nestedShift = 31 - Math.clz32(memory.nestedSlots);
-    this.#epochOffsetMs = performance.timeOrigin - memory.epochMs;
-  }
-
-  table(): TaskTable {
-    return new TaskTable(this.memory.slots, firstSlotOf(this.memory, this.submitters));
-  }
-
-  idleSet(): IdleSet {
-    return new IdleSet(this.words, this.layout.idle, this.layout.idleAsync, this.threads, this.memory.machineThreads);
-  }
-
-  processors(): Processors {
-    return new Processors(this);
-  }
-
-  /** Milliseconds since the epoch. */
-  nowMs(): number {
-    return performance.now() + this.#epochOffsetMs;
-  }
-
-  /** How long it is until `ms`, a time since the epoch that was kept in 32 bits: right for 24 days ahead and back, however long the scheduler runs. */
-  msUntil(ms: number): number {
-    return (ms - Math.floor(this.nowMs())) | 0;
-  }
-
-  /** Whether the slot belongs to a submitter that is no machine. */
-  isFromOutside(slot: number): boolean {
-    return slot < this.#externalSlots;
-  }
-
-  submitterOf(slot: number): number {
-    if (this.isFromOutside(slot)) return slot >> this.#slotsEachShift;
-    return this.memory.externals + ((slot - this.#externalSlots) >> this.#nestedShift);
-  }
-
-  /** The submitter that is a machine. */
-  submitterOfMachine(machine: number): number {
-    return this.memory.externals + machine;
-  }
-
-  runQueue(processor: number): RunQueuePlace {
-    return {
-      words: this.words,
-      base: this.layout.runQueues[processor] as number,
-      capacity: this.memory.runQueueCapacity,
-    };
-  }
-
-  overflow(processor: number): RunQueuePlace {
-    return {
-      words: this.words,
-      base: this.layout.overflows[processor] as number,
-      capacity: this.layout.overflowCapacity,
-    };
-  }
-
-  /** Index `externals` is the recovery outbox, which has priority 0 only. */
-  outbox(external: number, priority: number): RunQueuePlace {
-    const base = (this.layout.outboxes[external] as number[])[priority] as number;
-    const isRecovery = external === this.memory.externals;
-    return { words: this.words, base, capacity: isRecovery ? this.layout.recoveryCapacity : this.memory.slotsEach };
-  }
-
-  completions(machine: number, submitter: number): SpscRingPlace {
-    const base = (this.layout.completions[machine] as number[])[submitter] as number;
-    return { words: this.words, base, capacity: slotsOf(this.memory, submitter), width: 1 };
-  }
-
-  frees(machine: number, submitter: number): SpscRingPlace {
-    const base = (this.layout.frees[machine] as number[])[submitter] as number;
-    return { words: this.words, base, capacity: slotsOf(this.memory, submitter), width: FREE_WIDTH };
-  }
 }

@@ -20,7 +20,6 @@
  */
 import { unpark, unparkAgain } from "@millrace/atomics-sync";
 import { clearBit, countBits, hasBit, LINE_WORDS, lowestBit, maskWords, setBit } from "@millrace/shared-memory";
-import type { Shared } from "./layout.ts";
 
 const OWNER = 0;
 const TICK: number = LINE_WORDS;
@@ -34,17 +33,35 @@ const NOBODY = 0;
 /** No processor. */
 export const NONE = -1;
 
+/** Word indexes of what this file describes. */
+export interface ProcessorsPlace {
+  readonly processors: readonly number[];
+  readonly spares: number;
+  readonly blocked: number;
+}
+
+/** How many there may be, and their threads' numbers in the thread table. */
+export interface MachineNumbers {
+  readonly processors: number;
+  readonly machines: number;
+  readonly machineThreads: readonly number[];
+}
+
 export class Processors {
-  readonly #shared: Shared;
   readonly #words: Int32Array;
+  readonly #place: ProcessorsPlace;
+  readonly #threads: Int32Array;
+  readonly #numbers: MachineNumbers;
   readonly #bases: readonly number[];
   readonly #maskWords: number;
 
-  constructor(shared: Shared) {
-    this.#shared = shared;
-    this.#words = shared.words;
-    this.#bases = shared.layout.processors;
-    this.#maskWords = maskWords(shared.memory.machines);
+  constructor(words: Int32Array, place: ProcessorsPlace, threads: Int32Array, numbers: MachineNumbers) {
+    this.#words = words;
+    this.#place = place;
+    this.#threads = threads;
+    this.#numbers = numbers;
+    this.#bases = place.processors;
+    this.#maskWords = maskWords(numbers.machines);
   }
 
   get count(): number {
@@ -87,12 +104,12 @@ export class Processors {
   /** Wakes a machine that has no processor; which one, or -1 when none sleeps. */
   wakeSpare(): number {
     for (let index = 0; index < this.#maskWords; index += 1) {
-      let spares = Atomics.load(this.#words, this.#shared.layout.spares + index);
+      let spares = Atomics.load(this.#words, this.#place.spares + index);
       // Ends: each turn takes a bit out of the word that was read.
       while (spares !== 0) {
         const machine = index * 32 + lowestBit(spares);
-        if (clearBit(this.#words, this.#shared.layout.spares, machine)) {
-          unpark(this.#shared.threads, this.#shared.memory.machineThreads[machine] as number);
+        if (clearBit(this.#words, this.#place.spares, machine)) {
+          unpark(this.#threads, this.#numbers.machineThreads[machine] as number);
           return machine;
         }
         spares &= spares - 1;
@@ -103,37 +120,37 @@ export class Processors {
 
   /** Supervisor, after a death: wakes every machine without a processor, since the dead one may have been waking one of them. */
   wakeSpareAgain(): void {
-    for (let machine = 0; machine < this.#shared.memory.machines; machine += 1) {
-      unparkAgain(this.#shared.threads, this.#shared.memory.machineThreads[machine] as number);
+    for (let machine = 0; machine < this.#numbers.machines; machine += 1) {
+      unparkAgain(this.#threads, this.#numbers.machineThreads[machine] as number);
     }
   }
 
   announceSpare(machine: number): void {
-    setBit(this.#words, this.#shared.layout.spares, machine);
+    setBit(this.#words, this.#place.spares, machine);
   }
 
   /** The machine is awake. True when a waker had picked it. */
   cancelSpare(machine: number): boolean {
-    return !clearBit(this.#words, this.#shared.layout.spares, machine);
+    return !clearBit(this.#words, this.#place.spares, machine);
   }
 
   /** Machine: is about to wait in a handler. False, and nothing has changed, when too many wait already: some processor would be left
    * without a machine. */
   tryBlock(machine: number): boolean {
-    const { blocked } = this.#shared.layout;
+    const { blocked } = this.#place;
     setBit(this.#words, blocked, machine);
-    const { machines, processors } = this.#shared.memory;
+    const { machines, processors } = this.#numbers;
     if (countBits(this.#words, blocked, this.#maskWords) <= machines - processors) return true;
     clearBit(this.#words, blocked, machine);
     return false;
   }
 
   unblock(machine: number): void {
-    clearBit(this.#words, this.#shared.layout.blocked, machine);
+    clearBit(this.#words, this.#place.blocked, machine);
   }
 
   isBlocked(machine: number): boolean {
-    return hasBit(this.#words, this.#shared.layout.blocked, machine);
+    return hasBit(this.#words, this.#place.blocked, machine);
   }
 
   /** Supervisor, once the machine's thread is gone: takes away what it held. Whether that was a processor. */

@@ -7,7 +7,8 @@ import { copyBytes, decode, type EncodedValue, encodeInPlace } from "@millrace/c
 import { invariant } from "@millrace/base";
 import { Arena, ArenaView, blockClass, FULL, SpscProducer } from "@millrace/shared-memory";
 import { schedulerError } from "../errors.ts";
-import { firstSlotOf, type Shared, slotsOf } from "./layout.ts";
+import { firstSlotOf, slotsOf } from "./layout.ts";
+import type { Shared } from "./shared.ts";
 import { DONE, isTimedPolicy, runNumber, type TaskTable } from "./task-table.ts";
 import { TRACE, type TraceRecorder } from "./trace-ring.ts";
 import { ARENA_BYTES, BYTES, constantOf, CRASHED, EXPIRED, kindOf, NO_ROOM, NUMBER, PARCEL } from "./values.ts";

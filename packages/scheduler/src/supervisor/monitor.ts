@@ -5,7 +5,7 @@
  * Runs on the opener's thread: every `LOOK_MS` while tasks are settled or under way, then at longer and longer intervals, never so
  * that it keeps the process alive.
  */
-import type { Shared } from "../shared/layout.ts";
+import type { Shared } from "../shared/shared.ts";
 import type { Processors } from "../shared/processors.ts";
 import type { Recovery } from "./recovery.ts";
 

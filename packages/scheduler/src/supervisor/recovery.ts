@@ -33,8 +33,9 @@ import {
   spscRingSnapshot,
 } from "@millrace/shared-memory";
 import { raiseHint } from "../shared/hints.ts";
-import { firstSlotOf, PRIORITIES, type Shared, slotsOf } from "../shared/layout.ts";
-import { RECOVERY_PRIORITY } from "../machine/processor.ts";
+import { firstSlotOf, slotsOf } from "../shared/layout.ts";
+import { PRIORITIES, RECOVERY_PRIORITY } from "../shared/priorities.ts";
+import type { Shared } from "../shared/shared.ts";
 import { CRASHES_MAX, FREE, QUEUED, RUNNING, type TaskTable } from "../shared/task-table.ts";
 import { ARENA_BYTES, CRASHED } from "../shared/values.ts";
 

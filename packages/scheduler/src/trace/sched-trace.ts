@@ -1,6 +1,7 @@
 /** A line of state every so many ms, as Go's GODEBUG=schedtrace=1000 prints: `MILLRACE_SCHEDTRACE=1000`. */
 import { countBits, maskWords, runQueueLength } from "@millrace/shared-memory";
-import { PRIORITIES, type Shared } from "../shared/layout.ts";
+import { PRIORITIES } from "../shared/priorities.ts";
+import type { Shared } from "../shared/shared.ts";
 
 /** The period in ms that the environment asks for; undefined when it doesn't. */
 export function schedTraceMs(environment: NodeJS.ProcessEnv): number | undefined {
