@@ -194,7 +194,7 @@ export class Delivery implements OutcomeSink {
     this.#questions = new SpscConsumer(questionsPlace(this.#words));
     this.#answers = new SpscProducer(answersPlace(this.#words));
     this.#reports = reports;
-    this.#running = Array.from({ length: this.#submitter.capacity }, () => ({
+    this.#running = Array.from({ length: this.#submitter.slots.capacity }, () => ({
       sequence: 0,
       attempts: 0,
       handler: 0,
@@ -305,7 +305,7 @@ export class Delivery implements OutcomeSink {
     const taskHeader = this.#taskHeaders.write(sequence, timeMs, attempts, headers);
     const slot = this.#submitter.submitBytes(handler, Math.min(priority, PRIORITY.low), false, payload, taskHeader);
     if (slot === FULL) return FULL;
-    Object.assign(this.#running[slot - this.#submitter.firstSlot] as Running, record);
+    Object.assign(this.#running[slot - this.#submitter.slots.first] as Running, record);
     this.#count(CELLS.delivered);
     return slot;
   }
@@ -331,8 +331,8 @@ export class Delivery implements OutcomeSink {
 
   /** From `Submitter.drain`: a handler is done with a record. */
   settled(slot: number): void {
-    const running = this.#running[slot - this.#submitter.firstSlot] as Running;
-    if (this.#submitter.isOk(slot)) {
+    const running = this.#running[slot - this.#submitter.slots.first] as Running;
+    if (this.#submitter.slots.isOk(slot)) {
       const place = this.#states.placeOf(running.sequence);
       this.#finished.add(place);
       // An ACK of the old place would say nothing of a copy that is under way: `#settleCopy` acknowledges that one.
@@ -341,7 +341,7 @@ export class Delivery implements OutcomeSink {
     } else if (running.attempts < this.#options.maxDeliveries) {
       this.#retryLater(slot, running);
     } else {
-      const payload = encodeDead(running.sequence, this.#submitter.value(slot), this.#payloadBytesMax);
+      const payload = encodeDead(running.sequence, this.#submitter.slots.value(slot), this.#payloadBytesMax);
       this.#unwrittenDead.push({ sequence: running.sequence, payload });
       this.#dying.add(running.sequence);
     }
@@ -352,8 +352,8 @@ export class Delivery implements OutcomeSink {
     const waitMs = backoffMs(running.attempts, retryBaseMs, retryMaxMs, this.#random.fraction());
     this.#retries.add(performance.now() + waitMs, {
       ...running,
-      headers: Uint8Array.from(encodedHeadersOfTask(this.#submitter.headerBytes(slot))),
-      payload: Uint8Array.from(this.#submitter.argumentBytes(slot)),
+      headers: Uint8Array.from(encodedHeadersOfTask(this.#submitter.slots.headerBytes(slot))),
+      payload: Uint8Array.from(this.#submitter.slots.argumentBytes(slot)),
     });
     this.#count(CELLS.retried);
   }
@@ -594,7 +594,7 @@ export class Delivery implements OutcomeSink {
   /** Nothing runs, and everything that was finished is durably so. */
   #isQuiet(): boolean {
     return (
-      this.#submitter.outstanding === 0 &&
+      this.#submitter.slots.outstanding === 0 &&
       this.#toAck.ranges === 0 &&
       this.#staged.length === 0 &&
       this.#unwrittenDead.length === 0

@@ -259,9 +259,9 @@ export class Scheduler<Handlers = Record<string, Handler>> {
 
   /** The tasks under way by handler. */
   #tasksAlive(): TasksAlive[] {
-    const { table, firstSlot, capacity } = this.#submitter;
+    const { table, slots } = this.#submitter;
     const alive = new Map<number, { running: number; queued: number }>();
-    for (let slot = firstSlot; slot < firstSlot + capacity; slot += 1) {
+    for (let slot = slots.first; slot < slots.first + slots.capacity; slot += 1) {
       const state = table.state(slot);
       if (state === FREE) continue;
       const counts = alive.get(table.handler(slot)) ?? { running: 0, queued: 0 };

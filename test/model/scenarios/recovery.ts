@@ -725,8 +725,8 @@ export const mutants: Mutant[] = [
     breaks: "a submitter gives the place of an outcome back before the slot of the task",
     by: "while it reports",
     file: SUBMITTER,
-    from: "this.#slots.release(slot);\n            ring.advance();",
-    to: "ring.advance();\n            ring.release();\n            this.#slots.release(slot);",
+    from: "this.slots.release(slot);\n            ring.advance();",
+    to: "ring.advance();\n            ring.release();\n            this.slots.release(slot);",
   },
   {
     breaks: "a submitter raises the hint before there is anything",

@@ -1,46 +1,32 @@
 /**
  * Calls with promises, for a thread with an event loop: what `run` and `runMany` do.
  *
- * A call beyond the table's slots waits on this thread's heap, encoded, so that later changes of the value don't matter; the calls
- * of higher priority leave it first. The values of a list stay where they are and are encoded when their turn comes.
+ * A call beyond the table's slots waits on this thread's heap. Its argument is encoded at the call, so that later changes of the
+ * value don't matter.
  */
 import { encode } from "@millrace/codec";
 import { isMillraceError } from "@millrace/base";
 import type { Reactor, Source } from "@millrace/atomics-sync";
 import { FULL } from "@millrace/shared-memory";
 import { schedulerError } from "../errors.ts";
-import type { CallOptions } from "./call-options.ts";
-import { LimitedCall } from "./limited-call.ts";
 import { CallList } from "./call-list.ts";
-import { PRIORITIES } from "../shared/priorities.ts";
-import { ResultRate } from "./result-rate.ts";
+import type { CallOptions } from "./call-options.ts";
+import { type CallOwner, type Settle, SingleCall } from "./call-owner.ts";
+import { LimitedCall } from "./limited-call.ts";
 import { Parcels } from "./parcels.ts";
-import { type OutcomeSink, type Submitter } from "./submitter.ts";
+import { ResultRate } from "./result-rate.ts";
+import type { OutcomeSink, Submitter } from "./submitter.ts";
+import { type WaitingCall, WaitingLine } from "./waiting-line.ts";
 import { isRetryPolicy } from "../shared/task-table.ts";
 import { BYTES, kindOf, PARCEL } from "../shared/values.ts";
 
 /** Outcomes handled in one turn of the event loop, so that timers and sockets get theirs. */
 const DRAIN_MAX = 1024;
 
-/** Tasks of a list that are published together: so that a machine begins while the others are submitted. */
+/** Calls of a list that are published together: a machine begins while the others are submitted. */
 const PUBLISH_EVERY = 64;
 
-type Settle = (value: unknown) => void;
-
-interface WaitingCall {
-  readonly handler: number;
-  readonly options: CallOptions;
-  readonly bytes: Uint8Array | undefined;
-  readonly value: unknown;
-  /** -1 without. */
-  readonly parcel: number;
-  readonly deadline: number;
-  readonly resolve: Settle;
-  readonly reject: Settle;
-  readonly limited: LimitedCall | undefined;
-}
-
-/** Tells what became of a result that was sent by message. */
+/** Asks for a result that is sent by message; `settle` gets it, at once or later. */
 export type TakeParcel = (machine: number, ticket: number, settle: Settle) => void;
 
 /** How this thread waits for outcomes. */
@@ -60,24 +46,19 @@ export class Calls implements Source, OutcomeSink {
   readonly #reactor: Reactor;
   readonly #takeParcel: TakeParcel;
   readonly #spinMs: number;
-  readonly #resolves: (Settle | undefined)[];
-  readonly #rejects: (Settle | undefined)[];
-  /** By slot: the list it belongs to, and its place there. */
-  readonly #lists: (CallList | undefined)[];
+  /** By slot, while its task is under way: whose call it is, and its place there. */
+  readonly #owners: (CallOwner | undefined)[];
   readonly #places: Int32Array;
-  readonly #limited: (LimitedCall | undefined)[];
-  /** By priority, each from its cursor on. */
-  readonly #waiting: (WaitingCall | CallList)[][] = Array.from({ length: PRIORITIES }, () => []);
-  readonly #waitingFrom = new Int32Array(PRIORITIES);
-  #waitingCalls = 0;
-  /** What rejects the calls whose slot is free and whose outcome is still on its way by message. */
-  readonly #parcelsAwaited = new Set<Settle>();
+  readonly #waiting = new WaitingLine();
+  /** The calls whose slot is free and whose outcome is still on its way by message. */
+  readonly #parcelsAwaited = new Set<ParcelAwaited>();
   #isClosed = false;
   #whenIdle: (() => void) | undefined;
   #isSpinDue = false;
   readonly #mayRest: boolean;
   readonly #rate = new ResultRate();
   readonly #spinBound = (): void => this.#spin();
+  readonly #submitBound = (call: WaitingCall): boolean => this.#submit(call);
 
   constructor(submitter: Submitter, reactor: Reactor, waits: Waits, takeParcel: TakeParcel) {
     this.pollMs = waits.pollMs;
@@ -86,54 +67,41 @@ export class Calls implements Source, OutcomeSink {
     this.#spinMs = waits.spinMs;
     this.#mayRest = waits.mayRest;
     this.#takeParcel = takeParcel;
-    this.#resolves = new Array<Settle | undefined>(submitter.capacity).fill(undefined);
-    this.#rejects = new Array<Settle | undefined>(submitter.capacity).fill(undefined);
-    this.#lists = new Array<CallList | undefined>(submitter.capacity).fill(undefined);
-    this.#places = new Int32Array(submitter.capacity);
-    this.#limited = new Array<LimitedCall | undefined>(submitter.capacity).fill(undefined);
+    this.#owners = new Array<CallOwner | undefined>(submitter.slots.capacity).fill(undefined);
+    this.#places = new Int32Array(submitter.slots.capacity);
     reactor.add(this);
   }
 
   /** Calls under way, and those that wait for a slot. */
   get outstanding(): number {
-    return this.#submitter.outstanding + this.#waitingCalls + this.#parcelsAwaited.size;
+    return this.#submitter.slots.outstanding + this.#waiting.length + this.#parcelsAwaited.size;
   }
 
   call(handler: number, options: CallOptions, value: unknown): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.#isClosed) throw closedError();
-      if (this.#waitingCalls > 0 || options.limits !== undefined || options.transferList !== undefined) {
-        this.#callSlowly(handler, options, value, resolve, reject);
-        return;
-      }
-      let slot: number;
-      try {
-        slot =
-          options.kind === BYTES
-            ? this.#submitter.submit(handler, options.priority, options.policy, 0, value)
-            : this.#submitter.submitEncoded(handler, options.priority, options.policy, 0, options.kind, encode(value));
-      } catch (thrown) {
-        this.#refused(handler, options, value, resolve, reject, thrown);
-        return;
-      }
-      if (slot === FULL) {
-        this.#callSlowly(handler, options, value, resolve, reject);
-        return;
-      }
-      this.#resolves[slot - this.#submitter.firstSlot] = resolve;
-      this.#rejects[slot - this.#submitter.firstSlot] = reject;
-      this.#submitter.publish();
+      const call = new SingleCall(resolve, reject);
+      if (options.limits !== undefined) this.#callLimited(call, handler, options, value);
+      else if (this.#place(call, 0, handler, options, value)) this.#submitter.publish();
+      else this.#submitWaiting();
       this.#expect();
     });
   }
 
   /** One call per value, published together; the results in the order of the values, or the first error once all are over. */
-  callMany(handler: number, options: CallOptions, values: ArrayLike<unknown>): Promise<unknown[]> {
+  callMany(handler: number, options: CallOptions, values: readonly unknown[]): Promise<unknown[]> {
     return new Promise((resolve, reject) => {
       if (this.#isClosed) throw closedError();
-      const list = new CallList(handler, options, values, resolve, reject);
-      if (list.isOver) return;
-      this.#wait(list, options.priority, values.length);
+      const { length } = values;
+      if (length === 0) {
+        resolve([]);
+        return;
+      }
+      const list = new CallList(length, resolve as Settle, reject);
+      for (let place = 0; place < length; place += 1) {
+        this.#place(list, place, handler, options, values[place]);
+        if ((place + 1) % PUBLISH_EVERY === 0) this.#submitter.publish();
+      }
       this.#submitWaiting();
       this.#expect();
     });
@@ -141,9 +109,9 @@ export class Calls implements Source, OutcomeSink {
 
   poll(): number {
     const drained = this.#submitter.drain(this, DRAIN_MAX);
-    // The clock is read for that alone, and a lone call feels it.
+    // Without `mayRest` the clock isn't read: a lone call feels it.
     if (this.#mayRest) this.#rate.count(drained, performance.now());
-    if (drained > 0 && this.#waitingCalls > 0) this.#submitWaiting();
+    if (drained > 0 && this.#waiting.length > 0) this.#submitWaiting();
     if (drained > 0 && this.outstanding === 0) this.#whenIdle?.();
     return drained;
   }
@@ -153,54 +121,42 @@ export class Calls implements Source, OutcomeSink {
   }
 
   restMs(): number {
-    const isUrgent = this.#submitter.urgent > 0 || (this.#waiting[0] as unknown[]).length > 0;
+    const isUrgent = this.#submitter.urgent > 0 || this.#waiting.isUrgent;
     if (!this.#mayRest || isUrgent || this.#submitter.isAnyoneIdle()) return 0;
     return this.#rate.restMs(this.#submitter.waiting());
   }
 
   settled(slot: number): void {
-    const call = slot - this.#submitter.firstSlot;
-    const list = this.#lists[call];
-    const isOk = this.#submitter.isOk(slot);
-    if (list !== undefined) {
-      this.#lists[call] = undefined;
-      const place = this.#places[call] as number;
-      if (this.#submitter.table.resultKind(slot) !== PARCEL) list.settled(place, isOk, this.#submitter, slot);
-      else
-        this.#awaitParcel(
-          slot,
-          (value) => list.arrived(place, isOk, value),
-          (error) => list.failed(error),
-        );
-      return;
-    }
-    const limited = this.#limited[call];
-    if (limited !== undefined) {
-      this.#limited[call] = undefined;
-      limited.settled();
-    }
-    const settle = (isOk ? this.#resolves[call] : this.#rejects[call]) as Settle;
-    if (this.#submitter.table.argumentKind(slot) === PARCEL) {
-      this.parcels.drop(this.#submitter.table.argumentNumber(slot));
-    }
-    if (this.#submitter.table.resultKind(slot) === PARCEL) {
-      this.#awaitParcel(slot, settle, this.#rejects[call] as Settle);
+    const { slots, table } = this.#submitter;
+    const index = slot - slots.first;
+    const owner = this.#owners[index] as CallOwner;
+    const place = this.#places[index] as number;
+    // A slot that waits for its next call must not keep this one's promise, result and context alive.
+    this.#owners[index] = undefined;
+    owner.limited?.settled();
+    if (table.argumentKind(slot) === PARCEL) this.parcels.drop(table.argumentNumber(slot));
+    let isOk = slots.isOk(slot);
+    if (table.resultKind(slot) === PARCEL) {
+      this.#awaitParcel(table.machine(slot), table.resultNumber(slot), { owner, place, isOk });
       return;
     }
     let value: unknown;
     try {
-      value = this.#submitter.value(slot);
+      value = slots.value(slot);
     } catch (thrown) {
-      (this.#rejects[call] as Settle)(thrown);
-      return;
+      isOk = false;
+      value = thrown;
     }
-    settle(value);
+    owner.settled(place, isOk, value);
   }
 
   /** Takes no more calls; resolves when those under way are settled. */
   async drain(): Promise<void> {
     this.#isClosed = true;
+    // The argument of a call that is just being made may have called close(), in a getter: let that call be made.
+    await Promise.resolve();
     if (this.outstanding > 0) await new Promise<void>((resolve) => (this.#whenIdle = resolve));
+    this.#whenIdle = undefined;
     this.#reactor.remove(this);
   }
 
@@ -208,22 +164,12 @@ export class Calls implements Source, OutcomeSink {
   abandon(): void {
     this.#isClosed = true;
     const error = schedulerError("ERR_SCHEDULER_CLOSED", "the runtime was terminated before the task was over");
-    for (const limited of this.#limited) limited?.end();
-    for (const list of new Set(this.#lists)) list?.abandon(error);
-    for (const reject of this.#rejects) reject?.(error);
-    for (const reject of this.#parcelsAwaited) reject(error);
+    const owners = new Set(this.#owners);
+    for (const { owner } of this.#parcelsAwaited) owners.add(owner);
+    for (const { owner } of this.#waiting.clear()) owners.add(owner);
+    this.#owners.fill(undefined);
     this.#parcelsAwaited.clear();
-    for (const list of this.#waiting) {
-      for (const call of list.splice(0)) {
-        if (call instanceof CallList) call.abandon(error);
-        else {
-          call.limited?.end();
-          call.reject(error);
-        }
-      }
-    }
-    this.#waitingFrom.fill(0);
-    this.#waitingCalls = 0;
+    for (const owner of owners) owner?.abandon(error);
     this.parcels.clear();
     this.#whenIdle?.();
     this.#reactor.remove(this);
@@ -249,174 +195,161 @@ export class Calls implements Source, OutcomeSink {
     } while (performance.now() < end && this.outstanding > 0);
   }
 
-  // ── calls that wait, are limited, or carry what bytes can't ──────────────────────────────────────────────────────
+  // ── on the way to a slot ─────────────────────────────────────────────────────────────────────────────────────────
 
-  /** The value can't be encoded: a parcel, if structured clone takes it. */
-  #refused(
-    handler: number,
-    options: CallOptions,
-    value: unknown,
-    resolve: Settle,
-    reject: Settle,
-    reason: unknown,
-  ): void {
-    if (!isMillraceError(reason, "ERR_VALUE_UNSUPPORTED") || options.kind !== BYTES) {
-      reject(reason);
-      return;
+  /** Finds a slot for the call, or lets it wait; whether it has one. An argument that can't be sent settles the call. */
+  #place(owner: CallOwner, place: number, handler: number, options: CallOptions, value: unknown): boolean {
+    if (this.#waiting.length > 0 || options.transferList !== undefined) {
+      this.#wait(owner, place, handler, options, value);
+      return false;
     }
+    const { priority, policy, kind } = options;
+    let slot: number;
     try {
-      this.#callSlowly(handler, { ...options, transferList: [] }, value, resolve, reject);
-    } catch {
-      reject(reason);
+      slot =
+        kind === BYTES
+          ? this.#submitter.submit(handler, priority, policy, 0, value)
+          : this.#submitter.submitEncoded(handler, priority, policy, 0, kind, encode(value));
+    } catch (thrown) {
+      this.#refused(owner, place, handler, options, value, thrown);
+      return false;
     }
-  }
-
-  #callSlowly(handler: number, options: CallOptions, value: unknown, resolve: Settle, reject: Settle): void {
-    const { limits, transferList, policy, priority, kind } = options;
-    let parcel = -1;
-    let bytes: Uint8Array | undefined;
-    if (transferList !== undefined) parcel = this.parcels.add(value, transferList, isRetryPolicy(policy));
-    else if (kind !== BYTES || kindOf(value) < 0) {
-      try {
-        bytes = Uint8Array.from(encode(value));
-      } catch (thrown) {
-        this.#refused(handler, options, value, resolve, reject, thrown);
-        return;
-      }
+    if (slot === FULL) {
+      this.#wait(owner, place, handler, options, value);
+      return false;
     }
-    const limited = limits === undefined ? undefined : new LimitedCall(limits, this.#submitter, reject);
-    if (limited?.isOver === true) {
-      this.parcels.drop(parcel);
-      return;
-    }
-    const deadline = limited?.deadline ?? 0;
-    this.#wait({ handler, options, bytes, value, parcel, deadline, resolve, reject, limited }, priority, 1);
-    limited?.start(
-      (slot) => this.#freed(slot),
-      () => this.#leftWaiting(),
-    );
-    this.#submitWaiting();
-    this.#expect();
-  }
-
-  #wait(call: WaitingCall | CallList, priority: number, calls: number): void {
-    (this.#waiting[priority] as (WaitingCall | CallList)[]).push(call);
-    this.#waitingCalls += calls;
-  }
-
-  /** A limited call was taken back before any machine had it. */
-  #freed(slot: number): void {
-    this.#limited[slot - this.#submitter.firstSlot] = undefined;
-    if (this.#submitter.table.argumentKind(slot) === PARCEL) {
-      this.parcels.drop(this.#submitter.table.argumentNumber(slot));
-    }
-    this.#submitWaiting();
-    this.#wentIdle();
-  }
-
-  /** A limited call ended while it waited on the heap; its entry is passed over when its turn comes. */
-  #leftWaiting(): void {
-    this.#submitWaiting();
-    this.#wentIdle();
-  }
-
-  /** The outcome of a task comes by message; until then the call counts as under way. */
-  #awaitParcel(slot: number, settle: Settle, reject: Settle): void {
-    const { table } = this.#submitter;
-    this.#parcelsAwaited.add(reject);
-    this.#takeParcel(table.machine(slot), table.resultNumber(slot), (value) => {
-      this.#parcelsAwaited.delete(reject);
-      settle(value);
-      this.#wentIdle();
-    });
-  }
-
-  #wentIdle(): void {
-    if (this.outstanding > 0) return;
-    this.#whenIdle?.();
-    this.#reactor.check();
-  }
-
-  #submitWaiting(): void {
-    let hasRoom = true;
-    for (let priority = 0; priority < PRIORITIES && hasRoom; priority += 1) hasRoom = this.#submitFrom(priority);
-    this.#submitter.publish();
-  }
-
-  /** False when a call found no slot. */
-  #submitFrom(priority: number): boolean {
-    const list = this.#waiting[priority] as (WaitingCall | CallList)[];
-    let from = this.#waitingFrom[priority] as number;
-    let hasRoom = true;
-    // Ends: every turn takes an entry off the list or stops.
-    while (from < list.length) {
-      const entry = list[from] as WaitingCall | CallList;
-      hasRoom = entry instanceof CallList ? this.#submitList(entry) : this.#submitOne(entry);
-      if (!hasRoom) break;
-      from += 1;
-    }
-    // Forgets what was submitted, in steps that cost a constant per call.
-    if (from > 1024 ? from * 2 > list.length : from === list.length) {
-      list.splice(0, from);
-      from = 0;
-    }
-    this.#waitingFrom[priority] = from;
-    return hasRoom;
-  }
-
-  #submitList(list: CallList): boolean {
-    const { handler, options } = list;
-    // Ends: every turn takes a value out of the list or stops.
-    while (list.next < list.values.length) {
-      const place = list.next;
-      let slot: number;
-      try {
-        slot = this.#submitter.submit(handler, options.priority, options.policy, 0, list.values[place]);
-      } catch (thrown) {
-        list.next += 1;
-        this.#waitingCalls -= 1;
-        list.failed(thrown);
-        continue;
-      }
-      if (slot === FULL) return false;
-      list.next += 1;
-      this.#waitingCalls -= 1;
-      const call = slot - this.#submitter.firstSlot;
-      this.#lists[call] = list;
-      this.#places[call] = place;
-      if (list.next % PUBLISH_EVERY === 0) this.#submitter.publish();
-    }
+    this.#own(slot, owner, place);
     return true;
   }
 
-  #submitOne(call: WaitingCall): boolean {
-    const { handler, options, bytes, value, parcel, deadline, resolve, reject, limited } = call;
+  #own(slot: number, owner: CallOwner, place: number): void {
+    const index = slot - this.#submitter.slots.first;
+    this.#owners[index] = owner;
+    this.#places[index] = place;
+  }
+
+  #callLimited(call: SingleCall, handler: number, options: CallOptions, value: unknown): void {
+    const { limits } = options;
+    if (limits === undefined) return;
+    const limited = new LimitedCall(limits, this.#submitter, (error) => call.reject(error));
+    if (limited.isOver) return;
+    call.limited = limited;
+    // The time that encoding takes counts: the timer runs from here.
+    limited.start(
+      (slot) => this.#freed(slot),
+      () => this.#leftWaiting(),
+    );
+    this.#wait(call, 0, handler, options, value);
+    this.#submitWaiting();
+  }
+
+  /** Puts the call into the waiting line, with its argument as it is now. */
+  #wait(owner: CallOwner, place: number, handler: number, options: CallOptions, value: unknown): void {
+    const { transferList, policy, kind } = options;
+    let parcel = -1;
+    let bytes: Uint8Array | undefined;
+    try {
+      if (transferList !== undefined) parcel = this.parcels.add(value, transferList, isRetryPolicy(policy));
+      else if (kind !== BYTES || kindOf(value) < 0) bytes = Uint8Array.from(encode(value));
+    } catch (thrown) {
+      this.#refused(owner, place, handler, options, value, thrown);
+      return;
+    }
+    const isInSlot = bytes === undefined && parcel < 0;
+    this.#waiting.add({ owner, place, handler, options, bytes, value: isInSlot ? value : undefined, parcel });
+  }
+
+  /** Bytes can't carry the argument: it goes as a parcel, if structured clone takes it. */
+  #refused(
+    owner: CallOwner,
+    place: number,
+    handler: number,
+    options: CallOptions,
+    value: unknown,
+    reason: unknown,
+  ): void {
+    const mayBeParcel = options.kind === BYTES && options.transferList === undefined;
+    if (mayBeParcel && isMillraceError(reason, "ERR_VALUE_UNSUPPORTED")) {
+      try {
+        const parcel = this.parcels.add(value, [], isRetryPolicy(options.policy));
+        this.#waiting.add({ owner, place, handler, options, bytes: undefined, value: undefined, parcel });
+        return;
+      } catch {
+        // The codec's reason names the path to what can't be sent.
+      }
+    }
+    owner.limited?.end();
+    owner.settled(place, false, reason);
+  }
+
+  #submitWaiting(): void {
+    this.#waiting.serve(this.#submitBound);
+    this.#submitter.publish();
+  }
+
+  /** False when no slot is free. */
+  #submit({ owner, place, handler, options, bytes, value, parcel }: WaitingCall): boolean {
+    const { limited } = owner;
     const { priority, policy, kind } = options;
     if (limited?.isOver === true) {
-      this.#waitingCalls -= 1;
       this.parcels.drop(parcel);
       return true;
     }
+    const deadline = limited?.deadline ?? 0;
     let slot: number;
     try {
       if (parcel >= 0) slot = this.#submitter.submitParcel(handler, priority, policy, deadline, parcel);
       else if (bytes === undefined) slot = this.#submitter.submit(handler, priority, policy, deadline, value);
       else slot = this.#submitter.submitEncoded(handler, priority, policy, deadline, kind, bytes);
     } catch (thrown) {
-      this.#waitingCalls -= 1;
       limited?.end();
-      reject(thrown);
+      owner.settled(place, false, thrown);
       return true;
     }
     if (slot === FULL) return false;
-    this.#waitingCalls -= 1;
-    const index = slot - this.#submitter.firstSlot;
-    this.#resolves[index] = resolve;
-    this.#rejects[index] = reject;
-    this.#limited[index] = limited;
+    this.#own(slot, owner, place);
     limited?.submitted(slot);
     return true;
   }
+
+  // ── calls that end early, and results that come by message ───────────────────────────────────────────────────────
+
+  /** A limited call was taken back before any machine had it. */
+  #freed(slot: number): void {
+    const { slots, table } = this.#submitter;
+    this.#owners[slot - slots.first] = undefined;
+    if (table.argumentKind(slot) === PARCEL) this.parcels.drop(table.argumentNumber(slot));
+    this.#submitWaiting();
+    this.#checkIdle();
+  }
+
+  /** A limited call ended while it waited on the heap; its entry is passed over when its turn comes. */
+  #leftWaiting(): void {
+    this.#submitWaiting();
+    this.#checkIdle();
+  }
+
+  /** The outcome of a task comes by message; until then the call counts as under way. */
+  #awaitParcel(machine: number, ticket: number, awaited: ParcelAwaited): void {
+    this.#parcelsAwaited.add(awaited);
+    this.#takeParcel(machine, ticket, (value) => {
+      if (!this.#parcelsAwaited.delete(awaited)) return;
+      awaited.owner.settled(awaited.place, awaited.isOk, value);
+      this.#checkIdle();
+    });
+  }
+
+  #checkIdle(): void {
+    if (this.outstanding > 0) return;
+    this.#whenIdle?.();
+    this.#reactor.check();
+  }
+}
+
+interface ParcelAwaited {
+  readonly owner: CallOwner;
+  readonly place: number;
+  readonly isOk: boolean;
 }
 
 function closedError(): Error {

@@ -3,7 +3,6 @@
  *
  * It knows nothing of promises or event loops, so that a thread that blocks (the intake's delivery) can use it as well.
  */
-import { BYTES } from "../shared/values.ts";
 import { EMPTY, FULL, RunQueue, runQueueLength, type RunQueuePlace, SpscConsumer } from "@millrace/shared-memory";
 import { raiseHint } from "../shared/hints.ts";
 import { TraceRecorder, type TraceRings } from "../shared/trace-ring.ts";
@@ -13,12 +12,12 @@ import { PRIORITIES, PRIORITY } from "../shared/priorities.ts";
 import { Shared } from "../shared/shared.ts";
 import { TaskSlots } from "../shared/slots.ts";
 import { ATTEMPTS_MAX, NO_RETRY, taskPolicy, type TaskTable } from "../shared/task-table.ts";
-import { CRASHED } from "../shared/values.ts";
+import { BYTES } from "../shared/values.ts";
 
 const AFTER_CRASH: number = taskPolicy(true, false, ATTEMPTS_MAX, false);
 
-/** Told of each task that is over, while its slot can still be read. Must not submit. */
 export interface OutcomeSink {
+  /** The task in `slot` is over. Its slot can be read until this returns. Must not submit. */
   settled(slot: number): void;
 }
 
@@ -27,12 +26,14 @@ export class Submitter {
   readonly #index: number;
   readonly #table: TaskTable;
   readonly #idle: IdleSet;
-  readonly #slots: TaskSlots;
+  /** The slots of this thread. An outcome is read from them, only from within `OutcomeSink.settled`. */
+  readonly slots: TaskSlots;
   readonly #outboxes: RunQueue[];
   readonly #completions: SpscConsumer[];
-  /** Where tasks of high and normal priority wait. */
+  /** The queues in which tasks of high and normal priority wait. */
   readonly #queues: readonly RunQueuePlace[];
-  /** Slots whose entry found no room in the outbox, and their priority: after the supervisor doubled some entries, or many were taken back. */
+  /** Slots whose entry found no room in the outbox, with their priorities. Entries that the supervisor doubled, or of tasks that
+   * were taken back, can fill it. */
   #unpushed = new Map<number, number>();
   /** Priorities with entries that are not yet published. */
   #unpublished = 0;
@@ -45,7 +46,7 @@ export class Submitter {
     this.#table = shared.table();
     this.#idle = shared.idleSet();
     const recorder = trace === undefined ? undefined : new TraceRecorder(trace, trace.machines + index);
-    this.#slots = new TaskSlots(shared, index, recorder);
+    this.slots = new TaskSlots(shared, index, recorder);
     this.#outboxes = Array.from({ length: PRIORITIES }, (_, priority) => new RunQueue(shared.outbox(index, priority)));
     this.#completions = Array.from(
       { length: memory.machines },
@@ -67,12 +68,7 @@ export class Submitter {
     return this.#shared;
   }
 
-  /** Tasks that are under way. */
-  get outstanding(): number {
-    return this.#slots.outstanding;
-  }
-
-  /** Entries that wait for a machine: of this thread without those of low priority, and in all run queues. Stale at once. */
+  /** How many entries wait for a machine: in this thread's outboxes but for low priority, and in all run queues. Stale at once. */
   waiting(): number {
     let entries = 0;
     for (const queue of this.#queues) entries += runQueueLength(queue);
@@ -84,23 +80,9 @@ export class Submitter {
     return this.#urgent;
   }
 
-  /** Whether a machine sleeps that could run tasks. Stale at once. */
+  /** Whether a machine that could run tasks sleeps. Stale at once. */
   isAnyoneIdle(): boolean {
     return this.#idle.isAnyoneIdle();
-  }
-
-  get capacity(): number {
-    return this.#slots.capacity;
-  }
-
-  /** Slots that are free now. */
-  get free(): number {
-    return this.#slots.free;
-  }
-
-  /** The first slot of this submitter; its slots are numbered from here. */
-  get firstSlot(): number {
-    return this.#slots.first;
   }
 
   /**
@@ -109,7 +91,7 @@ export class Submitter {
    * that could never fit.
    */
   submit(handler: number, priority: number, policy: number, deadline: number, value: unknown): number {
-    return this.#enqueue(this.#slots.fill(handler, priority, policy, deadline, value), priority);
+    return this.#enqueue(this.slots.fill(handler, priority, policy, deadline, value), priority);
   }
 
   /** As `submit`, for a value that is encoded already and a header for the handler's context. */
@@ -122,12 +104,12 @@ export class Submitter {
   ): number {
     const policy = retryAfterCrash ? AFTER_CRASH : NO_RETRY;
     return this.#enqueue(
-      this.#slots.fillBytes({ handler, priority, policy, deadline: 0 }, { kind: BYTES, value, header }),
+      this.slots.fillBytes({ handler, priority, policy, deadline: 0 }, { kind: BYTES, value, header }),
       priority,
     );
   }
 
-  /** As `submit`, for a value that is encoded already; `kind` says as what. */
+  /** As `submit`, for a value that is encoded already; `kind` is BYTES or ITEMS. */
   submitEncoded(
     handler: number,
     priority: number,
@@ -137,14 +119,14 @@ export class Submitter {
     value: Uint8Array,
   ): number {
     return this.#enqueue(
-      this.#slots.fillBytes({ handler, priority, policy, deadline }, { kind, value, header: NO_HEADER }),
+      this.slots.fillBytes({ handler, priority, policy, deadline }, { kind, value, header: NO_HEADER }),
       priority,
     );
   }
 
-  /** As `submit`, for a value that is kept elsewhere under `ticket`. */
+  /** As `submit`, for a value that lies among the parcels under `ticket`. */
   submitParcel(handler: number, priority: number, policy: number, deadline: number, ticket: number): number {
-    return this.#enqueue(this.#slots.fillParcel(handler, priority, policy, deadline, ticket), priority);
+    return this.#enqueue(this.slots.fillParcel(handler, priority, policy, deadline, ticket), priority);
   }
 
   /** Makes everything submitted since the last call visible, and wakes a machine for it. */
@@ -161,24 +143,23 @@ export class Submitter {
 
   /** Takes one task back; false when a machine has it already. */
   cancel(slot: number): boolean {
-    if (!this.#slots.cancel(slot)) return false;
+    if (!this.slots.cancel(slot)) return false;
     this.#ended(slot);
     return true;
   }
 
-  /** Asks the machine that runs the task to stop: see `TaskContext.cancelled`. */
+  /** Asks the handler that runs the task to stop; see `TaskContext.isCancelled`. */
   askToStop(slot: number): void {
     this.#table.askToStop(slot);
     Atomics.add(this.#shared.words, this.#shared.layout.cancels, 1);
     this.#idle.wake(this.#table.machine(slot));
   }
 
-  /** Takes back every task that no machine has yet; how many. */
+  /** Takes back every task that no machine has yet; returns their number. */
   cancelQueued(): number {
+    const { first, capacity } = this.slots;
     let cancelled = 0;
-    for (let slot = this.firstSlot; slot < this.firstSlot + this.capacity; slot += 1) {
-      if (this.cancel(slot)) cancelled += 1;
-    }
+    for (let slot = first; slot < first + capacity; slot += 1) if (this.cancel(slot)) cancelled += 1;
     return cancelled;
   }
 
@@ -207,42 +188,15 @@ export class Submitter {
       const slot = this.#shared.words[word] as number;
       sink.settled(slot);
       this.#ended(slot);
-      this.#slots.release(slot);
+      this.slots.release(slot);
       ring.advance();
       drained += 1;
     }
     if (drained === 0) return 0;
-    this.#slots.publishFrees(machine);
+    this.slots.publishFrees(machine);
     // Last: a completion that is still in the ring tells the supervisor that its slot was not yet freed.
     ring.release();
     return drained;
-  }
-
-  // ── reading an outcome, only from within OutcomeSink.settled ─────────────────────────────────────────────────────
-
-  /** Whether the handler returned. Otherwise `value` is what it threw. */
-  isOk(slot: number): boolean {
-    return this.#slots.isOk(slot);
-  }
-
-  /** Whether the machine died under the task. */
-  isCrashed(slot: number): boolean {
-    return this.#table.resultKind(slot) === CRASHED;
-  }
-
-  /** What the handler returned or threw. */
-  value(slot: number): unknown {
-    return this.#slots.value(slot);
-  }
-
-  /** The encoded argument, for a task submitted by `submitBytes`. Valid until its slot is freed. */
-  argumentBytes(slot: number): Uint8Array {
-    return this.#slots.argumentBytes(slot);
-  }
-
-  /** The header, likewise. */
-  headerBytes(slot: number): Uint8Array {
-    return this.#slots.headerBytes(slot);
   }
 
   // ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -250,7 +204,7 @@ export class Submitter {
   #enqueue(slot: number, priority: number): number {
     if (slot === FULL) return FULL;
     if (priority === PRIORITY.high) this.#urgent += 1;
-    this.#slots.enqueue(slot);
+    this.slots.enqueue(slot);
     if ((this.#outboxes[priority] as RunQueue).push(slot)) this.#unpublished |= 1 << priority;
     else this.#unpushed.set(slot, priority);
     return slot;
