@@ -203,7 +203,7 @@ test("handlers that run on and on are named once", async () => {
     await run.hold(250);
     await run.hold(250);
     await run.double(1);
-    await until(() => hints.length > 0, "the monitor looks again");
+    await until(() => hints.length > 0, "the watchdog looks again");
   });
   assert.is(hints.length, 1);
   assert.match(hints[0] as string, /^hold ran \d+ ms without a pause: call it through mill\.blocking\.hold/);

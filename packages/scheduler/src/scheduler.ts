@@ -11,7 +11,7 @@ import type { Handler } from "./handler/context.ts";
 import { allOver, concatenated, cut, type Items, PIECES_PER_PROCESSOR } from "./handler/fork-join.ts";
 import { allocateMemory, RUN_QUEUE_CAPACITY, type SchedulerMemory } from "./shared/layout.ts";
 import { Mail } from "./calls/mail.ts";
-import { Monitor } from "./supervisor/monitor.ts";
+import { Watchdog } from "./supervisor/watchdog.ts";
 import {
   manyOptions,
   reduceOptions,
@@ -76,7 +76,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
   readonly #submitter: Submitter;
   readonly #calls: Calls;
   readonly #handlerNames: readonly string[];
-  readonly #monitor: Monitor;
+  readonly #watchdog: Watchdog;
   readonly #trace: TraceRings | undefined;
   /** Whether its threads' numbers were given back: somebody else may have them now. */
   #isReleased = false;
@@ -120,7 +120,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     this.runMany = this.#bindRunMany() as RunMany<Handlers>;
     this.parallelMap = this.#bindMap() as ParallelMap<Handlers>;
     this.parallelReduce = this.#bindReduce() as ParallelReduce<Handlers>;
-    this.#monitor = new Monitor(supervisor.shared, supervisor.recovery, (handler, ms) => this.#hintLong(handler, ms));
+    this.#watchdog = new Watchdog(supervisor.shared, supervisor.recovery, (handler, ms) => this.#hintLong(handler, ms));
     this.#sweeper = setInterval(() => this.#sweep(), SWEEP_MS).unref();
     const traceMs = schedTraceMs(process.env);
     if (traceMs !== undefined) this.#schedTrace = setInterval(() => this.#printState(), traceMs).unref();
@@ -204,7 +204,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
       restarts: this.#supervisor.restarts,
       sweptTasks: this.#sweptTasks,
       wakeupsMissed: this.#reactor.wakeupsMissed,
-      rescues: this.#monitor.rescues,
+      rescues: this.#watchdog.rescues,
       machines: machines.map((machine) => machine.read()),
       waitingMicroseconds: waiting.summary(),
       runningMicroseconds: running.summary(),
@@ -277,7 +277,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     this.#isReleased = true;
     clearInterval(this.#sweeper);
     clearInterval(this.#schedTrace);
-    this.#monitor.stop();
+    this.#watchdog.stop();
     releaseMachineThreads(this.#memory);
   }
 
@@ -286,7 +286,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
       const { ok, failed } = machine.read();
       return sum + ok + failed;
     }, 0);
-    const isQuiet = this.#calls.outstanding > 0 && settled === this.#settledAtLastSweep && !this.#monitor.isAnyStuck;
+    const isQuiet = this.#calls.outstanding > 0 && settled === this.#settledAtLastSweep && !this.#watchdog.isAnyStuck;
     this.#settledAtLastSweep = settled;
     this.#quietSweeps = isQuiet ? this.#quietSweeps + 1 : 0;
     // A machine that the system hasn't let run for a while may hold private entries.
@@ -310,7 +310,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
   // ── calls ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #call(handler: number, options: CallOptions, argument: unknown): Promise<unknown> {
-    this.#monitor.wake();
+    this.#watchdog.wake();
     return this.#calls.call(handler, options, argument);
   }
 
@@ -328,7 +328,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
       this.#handlerNames,
       (name, handler) =>
         (items: readonly unknown[], options?: RunManyOptions): Promise<unknown[]> => {
-          this.#monitor.wake();
+          this.#watchdog.wake();
           return this.#calls.callMany(handler, manyOptions(`runMany.${name}`, options, BYTES), items);
         },
     );

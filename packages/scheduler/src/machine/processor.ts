@@ -13,7 +13,7 @@
  *   overflow  a larger ring, others take half of that as well
  *   outboxes  of the threads outside, by priority
  *
- * Entries in the batch are in no queue. If the machine gets stuck with them, the monitor finds their tasks by their states and
+ * Entries in the batch are in no queue. If the machine gets stuck with them, the watchdog finds their tasks by their states and
  * queues them again; the claim decides who runs them.
  */
 import type { Random } from "@millrace/base";

@@ -71,7 +71,7 @@ export class Seat {
     return true;
   }
 
-  /** Odd while a handler runs: the monitor sees for how long it hasn't changed. `running`: its slot + 1, or 0. */
+  /** Odd while a handler runs: the watchdog sees for how long it hasn't changed. `running`: its slot + 1, or 0. */
   handlerBegins(running: number, isOutermost: boolean): void {
     if (this.#processor !== undefined) this.#setTick(this.#processor, running, isOutermost ? 1 : 2);
   }

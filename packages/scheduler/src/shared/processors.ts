@@ -9,7 +9,7 @@
  *   OWNER   machine + 1, or 0: nobody. Taken by compare-and-swap from 0; given back by its owner's store of 0, or by the supervisor's
  *           once the owner's thread is gone. This word is the truth; everything below helps to find it.
  *   TICK    changes whenever the owner starts or ends a task, odd while one runs; and beside it the task's slot; written by the owner,
- *           plain, read by the monitor
+ *           plain, read by the watchdog
  *   NEXT    slot + 1 of the task to run next, or 0 (processor.ts)
  *
  * And two sets of machines: SPARES, those that sleep without a processor: a bit is set by the machine, cleared by whoever wakes it, or by

@@ -1,23 +1,24 @@
 /**
- * Putting things right after a machine's thread is gone. Run by the supervisor, after the thread's `exit` event and never before:
- * only then is it certain that nothing of it writes any more.
+ * Puts things right after a machine's thread is gone. The supervisor runs it after the thread's
+ * `exit` event and never before: only then is it certain that the thread writes nothing any more.
  *
- * A machine may die at any instruction. What each point leaves behind, and what mends it here:
+ * A machine may die at any instruction. Each step that it may leave half done, and the mend:
  *
- *   took entries from a queue, claimed none     QUEUED without an entry anywhere → pushed to the recovery outbox
- *   claimed, ran, wrote the result              RUNNING by this machine → FAILED (crashed), or QUEUED again by the task's policy
- *   made it DONE, didn't publish the completion DONE by this machine, not in its ring → published here
- *   published, woke nobody                      every submitter is woken
- *   woke a machine halfway                      every machine is woken (IdleSet.forget)
- *   cleared a hint, didn't look again           every hint is raised
- *   held a processor                            given to a spare, or to the thread that replaces it
- *   had submitted tasks                         QUEUED → taken back; RUNNING elsewhere → its outcome is read here and thrown away
+ *   took entries from a queue, claimed none  QUEUED, in no queue → pushed to the recovery outbox
+ *   claimed, ran, wrote the result           RUNNING → FAILED (crashed), or QUEUED by its policy
+ *   made it DONE, published no completion    DONE, not in the machine's ring → published here
+ *   published, woke nobody                   every submitter is woken
+ *   woke a machine halfway                   every machine is woken (IdleSet.forget)
+ *   cleared a flag, didn't look again        every outbox flag is raised
+ *   held a processor                         a spare or the thread's successor gets it
+ *   had submitted tasks                      QUEUED → taken back; RUNNING on another machine →
+ *                                            its outcome is read here and thrown away
  *
- * A death is held against a task only if it ran alone. Tasks that ran side by side when their machine died are run alone the next
- * time, if their policy has one.
+ * A death counts against a task only if the task ran alone. Tasks that ran side by side when their
+ * machine died run alone the next time, if their policy allows another attempt.
  *
- * Looking for lost entries may push an entry that is on its way from one queue to another a second time. That is harmless: the
- * claim decides.
+ * The search for lost entries may push an entry that is on its way between two queues a second time.
+ * That is harmless: the claim decides.
  */
 import { invariant } from "@millrace/base";
 import { unparkAgain } from "@millrace/atomics-sync";
@@ -44,11 +45,11 @@ export interface RecoveryReport {
   failed: number;
   /** Tasks that will run again. */
   requeued: number;
-  /** Tasks whose queue entry was lost. */
+  /** Tasks that had no queue entry any more. */
   found: number;
   /** Outcomes that were written but not reported. */
   reported: number;
-  /** Tasks that the dead machine's handlers had submitted and that nobody waits for any more. */
+  /** Tasks that the dead machine's handlers had submitted. */
   orphaned: number;
 }
 
@@ -67,7 +68,7 @@ export class Recovery {
     this.#entries = new Int32Array(Math.max(shared.layout.recoveryCapacity, shared.layout.overflowCapacity));
   }
 
-  /** Settles or requeues everything that `machine` had in its hands. */
+  /** Settles or requeues every task that `machine` had claimed. */
   recover(machine: number): RecoveryReport {
     const report: RecoveryReport = { failed: 0, requeued: 0, found: 0, reported: 0, orphaned: 0 };
     report.orphaned = this.#takeBackSubmitted(machine);
@@ -75,7 +76,7 @@ export class Recovery {
     const own = this.#shared.submitterOfMachine(machine);
     for (let submitter = 0; submitter < this.#shared.submitters; submitter += 1) {
       if (submitter === own) continue;
-      // Before the states are read: a slot that is read as DONE afterwards and is not among these was never published.
+      // Read before the states: a slot that is DONE afterwards and missing here was never published.
       const published = this.#publishedBy(machine, submitter);
       const ring = new SpscProducer(this.#shared.completions(machine, submitter));
       const first = firstSlotOf(this.#shared.memory, submitter);
@@ -90,8 +91,10 @@ export class Recovery {
     return report;
   }
 
-  /** Pushes every task that is queued by its state but in no queue; how many. Also for the safety net and for stuck machines. Wake a machine
-   * afterwards. */
+  /**
+   * Pushes every task that is QUEUED but in no queue, and returns how many. The sweep of a quiet
+   * scheduler and the watchdog use it as well. The caller then wakes a machine.
+   */
   sweep(): number {
     const queued = this.#collectEntries();
     this.#hasPostponed = false;
@@ -105,7 +108,7 @@ export class Recovery {
     return found;
   }
 
-  /** Takes the task that a stuck machine would run next away from it; whether there was one. */
+  /** Takes the next task of a stuck machine away from it; returns whether there was one. */
   takeNext(processor: number): boolean {
     const word = this.#shared.processors().nextWord(processor);
     if (Atomics.load(this.#shared.words, word) === 0) return false;
@@ -115,21 +118,23 @@ export class Recovery {
     return true;
   }
 
-  /** Whether every outcome of a dead machine was read, and nobody runs what it had submitted, so that its memory can serve a new
-   * thread. */
+  /**
+   * Whether submitters have read every outcome of a dead machine, and no machine runs a task that it
+   * had submitted. A new thread may then use its memory.
+   */
   isDrained(machine: number): boolean {
     for (let submitter = 0; submitter < this.#shared.submitters; submitter += 1) {
       if (spscRingLength(this.#shared.completions(machine, submitter)) > 0) return false;
     }
     if (this.#hasPostponed && this.sweep() > 0) {
-      // Those that were woken by the death may sleep again.
+      // The machines that the death woke may sleep again.
       this.#shared.idleSet().wakeOne();
       return false;
     }
     return this.#readOrphans(machine);
   }
 
-  /** Frees what the dead machine had submitted and nobody runs. */
+  /** Frees the tasks that the dead machine had submitted and that no machine runs. */
   #takeBackSubmitted(machine: number): number {
     const own = this.#shared.submitterOfMachine(machine);
     const first = firstSlotOf(this.#shared.memory, own);
@@ -139,7 +144,8 @@ export class Recovery {
       if (state === FREE) continue;
       taken += 1;
       if (state === QUEUED) this.#table.cancel(slot);
-      // It ran here: its own submitter died with it. One look, as in `stateUnder`: another machine may hand the task back between two.
+      // It ran here: its submitter died with it. One load, as `stateUnder` says: between two loads
+      // another machine may hand the task back.
       else if (this.#table.stateUnder(slot, machine) !== FREE) this.#free(slot);
     }
     return taken;
@@ -162,7 +168,7 @@ export class Recovery {
     const first = firstSlotOf(this.#shared.memory, own);
     for (let slot = first; slot < first + slotsOf(this.#shared.memory, own); slot += 1) {
       if (this.#table.state(slot) === FREE) continue;
-      // Still running somewhere: its outcome will come.
+      // A machine still runs it: its outcome will come.
       if (!this.#table.cancel(slot)) return false;
     }
     return true;
@@ -258,7 +264,7 @@ export class Recovery {
   }
 
   #wakeEverybody(machine: number): void {
-    // Also when nothing was found: the machine may have cleared a hint without looking again.
+    // Even when nothing was found: the machine may have cleared a flag without looking again.
     this.#publish();
     this.#shared.idleSet().forget(machine);
     for (const thread of this.#shared.memory.submitterThreads) unparkAgain(this.#shared.threads, thread);

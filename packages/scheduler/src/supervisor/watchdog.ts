@@ -1,9 +1,10 @@
 /**
- * Looks at the processors from outside, as Go's sysmon does: one whose handler runs on and on is stuck, and what only its machine
- * could reach (the task to run next, its private entries) is queued anew for the others.
+ * Looks at the processors from outside, as Go's sysmon does. A processor whose handler runs for long
+ * is stuck: the tasks that only its machine could reach (the next one, its private entries) are
+ * queued anew, so that other machines find them.
  *
- * Runs on the opener's thread: every `LOOK_MS` while tasks are settled or under way, then at longer and longer intervals, never so
- * that it keeps the process alive.
+ * Runs on the opener's thread: every `LOOK_MS` while tasks run or settle, otherwise at growing
+ * intervals. Its timer never keeps the process alive.
  */
 import type { Shared } from "../shared/shared.ts";
 import type { Processors } from "../shared/processors.ts";
@@ -11,10 +12,10 @@ import type { Recovery } from "./recovery.ts";
 
 /** Go's forcePreemptNS. */
 const LOOK_MS = 10;
-/** Looks without any progress before the pauses grow, and the longest pause. */
+/** After this many looks without progress the pauses grow, up to PAUSE_MS_MAX. */
 const QUIET_LOOKS = 100;
 const PAUSE_MS_MAX = 1000;
-/** Handlers that hold a thread for longer than this are told of. */
+/** A handler that holds its thread for longer than this is reported to `onLong`. */
 const HINT_MS = 100;
 
 interface Watch {
@@ -22,12 +23,12 @@ interface Watch {
   owner: number;
   /** When the tick was first seen, ms. */
   since: number;
-  /** The slot of the task that runs, -1 without. */
+  /** The number of the handler that runs, -1 without. */
   handler: number;
   isRescued: boolean;
 }
 
-export class Monitor {
+export class Watchdog {
   readonly #shared: Shared;
   readonly #processors: Processors;
   readonly #recovery: Recovery;
@@ -36,7 +37,7 @@ export class Monitor {
   #timer: NodeJS.Timeout | undefined;
   #quiet = 0;
   #isStopped = false;
-  /** How often a stuck processor's tasks were taken over, and how many tasks. */
+  /** How often the tasks of a stuck processor were queued anew. */
   rescues = 0;
 
   constructor(shared: Shared, recovery: Recovery, onLong: (handler: number, ms: number) => void) {
@@ -54,12 +55,12 @@ export class Monitor {
     this.#lookIn(LOOK_MS);
   }
 
-  /** Whether some handler runs on and on, so that it is no wonder that nothing moves. */
+  /** Whether some handler runs for so long that a standstill is no sign of a lost task. */
   get isAnyStuck(): boolean {
     return this.#watches.some((watch) => watch.isRescued);
   }
 
-  /** Something was submitted: looks often again. */
+  /** A task was submitted: looks at short intervals again. */
   wake(): void {
     if (this.#quiet < QUIET_LOOKS || this.#isStopped) return;
     this.#quiet = 0;
@@ -90,7 +91,7 @@ export class Monitor {
     const owner = this.#processors.owner(processor);
     if (tick !== watch.tick || owner !== watch.owner) {
       this.#quiet = 0;
-      // A machine that died, or waits and has given its processor away, was not running on and on.
+      // A machine that died, or gave its processor away to wait, was not running a long handler.
       if (watch.handler >= 0 && owner === watch.owner && now - watch.since >= HINT_MS)
         this.#onLong(watch.handler, now - watch.since);
       watch.tick = tick;
