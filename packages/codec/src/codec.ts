@@ -1,8 +1,9 @@
 /**
- * Values as bytes: MessagePack by msgpackr for plain trees, with a short cut for flat objects; a node list in MessagePack for everything else.
+ * Values as bytes: MessagePack by msgpackr for plain trees, with a short cut for flat objects, and
+ * a node list in MessagePack for every other value.
  *
- * Both forms are self-describing. Plain values begin with any byte but 0xC1, which MessagePack never uses; a value that
- * begins with 0xC1 is a node list (graph.ts).
+ * Both forms are self-describing. Plain values begin with any byte but 0xC1, which MessagePack
+ * never uses; a value that begins with 0xC1 is a node list (graph.ts).
  */
 import { Packr, REUSE_BUFFER_MODE, RESET_BUFFER_MODE } from "msgpackr";
 import { isMillraceError } from "@millrace/base";
@@ -21,11 +22,13 @@ const packr = new Packr({
   useToJSON: false,
 });
 
-/** What msgpackr returns in its mode of reused buffers: the whole buffer, with the range of this value. */
+/**
+ * msgpackr's result in its mode of reused buffers: the whole buffer, with the range of the value.
+ */
 type Packed = Buffer & { start: number; end: number };
 const PACK_MODE: number = REUSE_BUFFER_MODE | RESET_BUFFER_MODE;
 
-/** Where the bytes of the last encoded value lie: in `buffer`, from `start` to `end`. One object, changed by each call. */
+/** The place of the last encoded value: `buffer[start, end)`. Each call changes the same object. */
 export interface EncodedValue {
   buffer: Uint8Array;
   start: number;
@@ -36,13 +39,18 @@ const last: EncodedValue = { buffer: new Uint8Array(0), start: 0, end: 0 };
 
 const flat: Buffer = Buffer.allocUnsafeSlow(FLAT_BYTES_MAX);
 
-/** Encodes a value. The bytes are valid until the next call of `encode` or `encodeInPlace` on this thread. Throws `ERR_VALUE_UNSUPPORTED`. */
+/**
+ * Encodes a value. The bytes are valid until the next call of `encode` or `encodeInPlace` on this
+ * thread. Throws `ERR_VALUE_UNSUPPORTED`.
+ */
 export function encode(value: unknown): Uint8Array {
   const { buffer, start, end } = encodeInPlace(value);
   return buffer.subarray(start, end);
 }
 
-/** As `encode`, without making an object for the bytes: for small values that costs as much as the encoding. */
+/**
+ * As `encode`, without an object for the bytes: for small values it costs as much as the encoding.
+ */
 export function encodeInPlace(value: unknown): Readonly<EncodedValue> {
   if (typeof value === "object" && value !== null) {
     const length = encodeFlat(value, flat);
@@ -70,7 +78,7 @@ export function encodeInPlace(value: unknown): Readonly<EncodedValue> {
   return last;
 }
 
-/** Up to so many bytes a loop is faster than a view and a call. */
+/** Up to this many bytes a loop is faster than a view and a call. */
 const LOOP_BYTES = 96;
 
 /** Copies `from[start, end)` to `to[offset …)`. */
@@ -82,12 +90,12 @@ export function copyBytes(from: Uint8Array, start: number, end: number, to: Uint
   for (let index = start; index < end; index += 1) to[offset + index - start] = from[index] as number;
 }
 
-/** Room for the bytes of one value: msgpackr reads much faster from private memory that it has seen before. */
+/** Room for one value: msgpackr reads much faster from private memory that it has seen before. */
 let scratch: Buffer = Buffer.allocUnsafeSlow(64 * 1024);
 
 /**
- * Decodes the value in `bytes[start, end)`, which may be shared memory that changes after the call. The value holds no
- * reference to `bytes`. Throws `ERR_VALUE_CORRUPT`.
+ * Decodes the value in `bytes[start, end)`, which may be shared memory that changes after the call.
+ * The value holds no reference to `bytes`. Throws `ERR_VALUE_CORRUPT`.
  */
 export function decode(bytes: Uint8Array, start = 0, end: number = bytes.length): unknown {
   const length = end - start;

@@ -1,9 +1,11 @@
 /**
- * A short cut for the values that are sent most: *flat* objects, with few members that are numbers, booleans, null or short text.
+ * A short cut for the most frequent values: *flat* objects, with few members that are numbers,
+ * booleans, null or short text.
  *
- * The bytes are ordinary MessagePack, which msgpackr reads as well; only the way there is shorter: one pass that decides and writes, where
- * isPlain and msgpackr make two, and keys that are found again instead of decoded (docs/adr/0012-flat-objects.md). Both ends
- * give up at the first thing that they don't know, and then the value goes the long way.
+ * The bytes are ordinary MessagePack, which msgpackr reads as well. The way there is shorter: one
+ * pass decides and writes, where isPlain and msgpackr make two; a table of known keys saves
+ * decoding them (docs/adr/0012-flat-objects.md). Writer and reader give up at the first part that
+ * they don't know, and the value goes the long way.
  *
  *   0x80 | members, then per member a key and a value:
  *   key      0xA0 | length, ASCII
@@ -13,9 +15,12 @@
  *            0xA0 | length, ASCII
  *            0xC0 null, 0xC2 false, 0xC3 true
  */
-/** What MessagePack can say in the first byte of a map. */
+/** The most members that the first byte of a MessagePack map can count. */
 const MEMBERS_MAX = 15;
-/** Likewise of a string; also so short that a loop over its characters is faster than a call that leaves JavaScript. */
+/**
+ * The longest text that the first byte of a string can count. A loop over that few characters is
+ * faster than a call that leaves JavaScript.
+ */
 const TEXT_MAX = 31;
 const ASCII_MAX = 0x7f;
 
@@ -35,10 +40,16 @@ export const NOT_FLAT = -1;
 
 const float = new DataView(new ArrayBuffer(8));
 
-/** Calls of `encodeFlat`: a getter among the members may encode something itself, into the same bytes. */
+/**
+ * Calls of `encodeFlat`: a getter among the members may encode something itself, into the same
+ * bytes.
+ */
 let calls = 0;
 
-/** Writes a flat object to the start of `into`, which has `FLAT_BYTES_MAX` bytes, and returns the length, or `NOT_FLAT`. */
+/**
+ * Writes a flat object to the start of `into`, which has `FLAT_BYTES_MAX` bytes, and returns the
+ * length, or `NOT_FLAT`.
+ */
 export function encodeFlat(value: object, into: Uint8Array): number {
   if (Object.getPrototypeOf(value) !== Object.prototype || Array.isArray(value)) return NOT_FLAT;
   calls += 1;
@@ -57,7 +68,7 @@ export function encodeFlat(value: object, into: Uint8Array): number {
   return call === calls ? at : NOT_FLAT;
 }
 
-/** Keys that msgpackr doesn't take as mere data. */
+/** Keys that msgpackr treats specially. */
 function isSpecial(key: string): boolean {
   return key === "__proto__" || key === "constructor";
 }
@@ -122,13 +133,16 @@ function writeWord(word: number, into: Uint8Array, at: number): void {
 const KEYS = 1024;
 const keys: string[] = new Array<string>(KEYS).fill("");
 
-/** Where `readMember` has got to. */
+/** How far `readMember` has read. */
 let position = 0;
 
-/** What a member can't be, and what a record can't be. */
+/** Stands for a member that isn't flat. */
 const UNKNOWN: unique symbol = Symbol("unknown");
 
-/** The flat object in `bytes[0, end)`, or undefined when it isn't one, or not in the form that `encodeFlat` gives it. `bytes` mustn't change. */
+/**
+ * The flat object in `bytes[0, end)`; undefined when the bytes are another value or have another
+ * form than `encodeFlat` gives. `bytes` mustn't change meanwhile.
+ */
 export function decodeFlat(bytes: Buffer, end: number): object | undefined {
   const first = bytes[0] as number;
   if (first >> 4 !== MAP >> 4) return undefined;
@@ -154,18 +168,19 @@ function readKey(bytes: Buffer, end: number): string | undefined {
   const known = keys[place] as string;
   if (isText(known, bytes, start, length)) return known;
   const key = textOf(bytes, start, length);
-  // What every object has already can be more than data: `__proto__`, and whatever somebody has put there.
+  // A key that every object has can be more than data: `__proto__`, and setters that a program
+  // added.
   if (key === undefined || key in Object.prototype) return undefined;
   keys[place] = asPropertyName(key);
   return key;
 }
 
-/** The same text as V8 keeps it for names of properties: with any other it would look for that one first, each time. */
+/** The text as V8 interns it for property names; any other copy costs a look-up at each use. */
 function asPropertyName(key: string): string {
   return Object.keys({ [key]: 0 })[0] as string;
 }
 
-/** Steps over a text; its length, or -1 where none is, or not all of it. */
+/** Steps over a text and returns its length, or -1 when there is none or only a part of one. */
 function lengthOfText(bytes: Buffer, end: number): number {
   if (position >= end) return -1;
   const first = bytes[position] as number;
@@ -183,7 +198,7 @@ function isText(text: string, bytes: Buffer, start: number, length: number): boo
   return true;
 }
 
-/** Undefined when it isn't ASCII. */
+/** The text; undefined when it isn't ASCII. */
 function textOf(bytes: Buffer, start: number, length: number): string | undefined {
   for (let at = start; at < start + length; at += 1) {
     if ((bytes[at] as number) > ASCII_MAX) return undefined;
@@ -204,7 +219,9 @@ function textOf(bytes: Buffer, start: number, length: number): string | undefine
   return text;
 }
 
-/** Up to so many characters, adding them four by four is faster than a call that leaves JavaScript. */
+/**
+ * Up to this many characters, adding four at a time is faster than a call that leaves JavaScript.
+ */
 const LOOP_MAX = 14;
 
 function readMember(bytes: Buffer, end: number): unknown {

@@ -1,19 +1,22 @@
 /**
- * Values that are not a plain tree, written down as a list of nodes that refer to each other by number.
+ * Values that are not a plain tree, written down as a list of nodes that refer to each other by
+ * number.
  *
- * Covers what structuredClone covers apart from ports, shared memory and host objects: cycles and shared references, Map, Set,
- * RegExp, Error with cause and code, ArrayBuffer and all its views, boxed primitives, sparse arrays, big integers, -0, ill-formed strings,
- * class instances (as plain objects). Objects keep their identity within the value; two views of one ArrayBuffer become two
+ * Covers what structuredClone covers apart from ports, shared memory and host objects: cycles and
+ * shared references, Map, Set, RegExp, Error with cause and code, ArrayBuffer and all its views,
+ * boxed primitives, sparse arrays, big integers, -0, ill-formed strings, class instances (as plain
+ * objects). Objects keep their identity within the value; two views of one ArrayBuffer become two
  * buffers, each with the bytes of its view.
  *
- * The form is an array of nodes; node 0 is a box around the value. In a node a *slot* is either a primitive that MessagePack
- * carries as it is, or an array `[SLOT…]`. Children are numbers of nodes, so nothing here recurses. docs/value-format.md has the table.
+ * The form is an array of nodes; node 0 is a box around the value. In a node a *slot* is either a
+ * primitive that MessagePack carries as it is, or an array `[SLOT…]`. Children are numbers of
+ * nodes, so nothing here recurses. docs/value-format.md has the table.
  */
 import { types } from "node:util";
 import { MillraceError } from "@millrace/base";
 import { codecError } from "./errors.ts";
 
-/** Slots: what stands for a member. */
+/** Slots: the forms of a member that MessagePack alone can't carry. */
 const UNDEFINED = 0;
 const REFERENCE = 1;
 const MINUS_ZERO = 2;
@@ -44,7 +47,7 @@ export function toGraph(value: unknown): Node[] {
 class GraphWriter {
   readonly #nodes: Node[] = [];
   readonly #numbers = new Map<object, number>();
-  /** Objects that have a number and wait for their node, with the path that led to them. */
+  /** Numbered objects without a node yet, with the path that led to each. */
   readonly #waiting: { object: object; path: string }[] = [];
 
   write(value: unknown): Node[] {
@@ -173,7 +176,9 @@ function unsupported(path: string, what: string): Error {
   });
 }
 
-/** Rebuilds the value that `toGraph` wrote down. Throws on anything else; the caller names the error. */
+/**
+ * Rebuilds the value that `toGraph` wrote down. Throws for any other nodes; the caller adds a code.
+ */
 export function fromGraph(nodes: readonly Node[]): unknown {
   const objects = nodes.map((node, index) => (index === 0 ? undefined : shell(node)));
   for (let index = 1; index < nodes.length; index += 1) fill(nodes[index] as Node, objects[index] as object, objects);
@@ -203,7 +208,7 @@ function bigintFromHex(hex: string): bigint {
   return hex.startsWith("-") ? -BigInt(`0x${hex.slice(1)}`) : BigInt(`0x${hex}`);
 }
 
-/** The object of a node, still without its members: they may refer to objects that come later. */
+/** The object of a node, without its members: they may refer to objects that come later. */
 function shell(node: Node): object {
   switch (node[0]) {
     case OBJECT:
@@ -263,7 +268,7 @@ function fill(node: Node, object: object, objects: readonly unknown[]): void {
   }
 }
 
-/** Sets a member as an own property, also one named `__proto__`. */
+/** Sets a member as an own property, even one named `__proto__`. */
 function define(object: object, key: string, value: unknown, enumerable = true): void {
   Object.defineProperty(object, key, { value, enumerable, configurable: true, writable: true });
 }

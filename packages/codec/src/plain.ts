@@ -1,9 +1,11 @@
 /**
- * Decides whether a value is *plain*: a tree that MessagePack carries without loss through msgpackr's own types.
+ * Decides whether a value is *plain*: a tree that MessagePack carries without loss through
+ * msgpackr's own types.
  *
- * Plain are null, booleans, undefined, numbers but -0, 64-bit bigints, well-formed strings, Date, Uint8Array and Buffer, and
- * arrays without holes and objects without a class made of those, as long as no object appears twice and none is deeper
- * than `DEPTH_MAX`. Everything else that structuredClone takes goes through graph.ts; the rest is refused there.
+ * Plain are null, booleans, undefined, numbers but -0, 64-bit bigints, well-formed strings, Date,
+ * Uint8Array and Buffer, and arrays without holes and objects without a class made of those, as
+ * long as no object appears twice and none is deeper than `DEPTH_MAX`. Every other value that
+ * structuredClone takes goes through graph.ts, which refuses the rest.
  */
 import { types } from "node:util";
 

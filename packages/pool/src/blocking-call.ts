@@ -1,4 +1,4 @@
-/** One blocking call, from the moment it was made until its promise is settled. */
+/** One blocking call, from the call to the settled promise. */
 import type { Transferable } from "node:worker_threads";
 import { errorFactory } from "@millrace/base";
 import { schedulerErrors } from "@millrace/scheduler";
@@ -10,12 +10,12 @@ export class BlockingCall {
   readonly transferList: Transferable[];
   readonly #resolve: (value: unknown) => void;
   readonly #reject: (error: unknown) => void;
-  /** Tells piscina to end the thread; only for calls that can be cancelled. */
+  /** Tells piscina to end the thread; undefined for a call that can't be cancelled. */
   readonly #controller: AbortController | undefined;
   readonly #signal: AbortSignal | undefined;
   readonly #onAbort = (): void => this.cancel(abortError(this.request, this.#signal?.reason));
   readonly #timer: NodeJS.Timeout | undefined;
-  /** Told when the call is cancelled before it was started. */
+  /** Runs when the call is cancelled, started or not. */
   onCancel: () => void = () => {};
 
   constructor(
@@ -37,7 +37,7 @@ export class BlockingCall {
       this.#timer = setTimeout(() => this.cancel(timeoutError(request, timeoutMs)), timeoutMs);
   }
 
-  /** Undefined: it can't be cancelled. */
+  /** Undefined for a call that can't be cancelled. */
   get signal(): AbortSignal | undefined {
     return this.#controller?.signal;
   }
@@ -58,7 +58,7 @@ export class BlockingCall {
     this.#reject(error);
   }
 
-  /** Rejects the call at once; if it runs, its thread is ended. */
+  /** Rejects the call at once and ends its thread if it runs. */
   cancel(reason: unknown): void {
     this.fail(reason);
     this.#controller?.abort();
@@ -73,7 +73,7 @@ export class BlockingCall {
 
 const schedulerError = errorFactory(schedulerErrors);
 
-/** As a call by `run` that is aborted. */
+/** The error of an aborted `run`, for a blocking call. */
 export function abortError({ handler }: Pick<BlockingRequest, "handler">, cause: unknown): Error {
   return schedulerError("ERR_TASK_ABORTED", `blocking.${handler} was aborted`, { cause, details: { handler } });
 }

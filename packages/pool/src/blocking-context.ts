@@ -1,6 +1,7 @@
 /**
- * The context of a handler on a thread of the blocking pool. There is no machine, so nothing can be submitted from here; blocking is what
- * the thread is for; and a call that is cancelled ends the thread, so that nobody is left to be told.
+ * The context of a handler on a thread of the blocking pool. The thread is no machine, so the
+ * handler can submit no tasks; it may block as it likes; and cancelling its call ends the thread,
+ * so there is no cancellation to look for.
  */
 import { type ContextHost, TaskContext } from "@millrace/scheduler";
 import { poolError } from "./errors.ts";

@@ -1,8 +1,8 @@
 /**
- * What a thread of the blocking pool runs: piscina loads this module and calls `blockingTask`.
+ * The task of a thread of the blocking pool: piscina loads this module and calls `blockingTask`.
  *
- * A handler's error is part of the answer, so that it crosses as it does for `run`; whatever piscina itself rejects with is then
- * about the thread.
+ * A handler's error is part of the answer and crosses as it does for `run`. An error that piscina
+ * itself rejects with is therefore about the thread.
  */
 import { move } from "piscina";
 import { type Handler, type LoadedHandlers, loadHandlers } from "@millrace/scheduler";
@@ -23,7 +23,7 @@ export interface BlockingAnswer {
   readonly outcome: Packed;
 }
 
-/** One module per pool; the promise, so that it is loaded and initialised once. */
+/** A pool has one module; keeping the promise makes sure that it is loaded and initialised once. */
 let loading: Promise<LoadedHandlers> | undefined;
 
 export async function blockingTask(request: BlockingRequest): Promise<BlockingAnswer> {

@@ -1,12 +1,13 @@
 /**
- * Whole calls on threads of their own: for long synchronous work, native addons and blocking I/O, which would hold up a processor
- * and everything in its queue.
+ * Whole calls on threads of their own: for long synchronous work, native addons and blocking I/O,
+ * which would hold up a processor and everything in its queue.
  *
- * The threads are piscina's: it starts them when calls wait, ends them when they are idle, and ends the one whose call is cancelled.
- * The queue is ours, and piscina is handed at most as many calls as it may have threads. Left to its own queue, piscina 5.3 forgets to
- * replace a thread that died or was aborted while calls wait (with minThreads 0 they then wait for ever).
+ * The threads are piscina's: it starts them when calls wait, ends idle ones, and ends the thread of
+ * a cancelled call. The queue is ours, and piscina gets at most as many calls as it may have
+ * threads. With its own queue, piscina 5.3 forgets to replace a thread that died or was aborted
+ * while calls wait (with minThreads 0 they wait for ever).
  *
- * Not safe to share: belongs to the thread that made it.
+ * Belongs to the thread that made it.
  */
 import { availableParallelism } from "node:os";
 import type { ResourceLimits, Transferable } from "node:worker_threads";
@@ -30,11 +31,11 @@ import { buffersOf, pack } from "./packed.ts";
 export interface BlockingOptions {
   /** Threads that stay once they were started. Default 0. */
   readonly threadsMin?: number;
-  /** Calls that run at the same time, a thread each. Default twice the available parallelism, at least 4. */
+  /** Calls at the same time, a thread each. Default twice the available parallelism, at least 4. */
   readonly threadsMax?: number;
   /** How long a thread above `threadsMin` waits for a call before it ends. Default 10 s. */
   readonly idleTimeoutMs?: number;
-  /** Calls that may wait for a thread; one more rejects with `ERR_BLOCKING_FULL`. Default 65536. */
+  /** Calls that may wait for a thread; the next rejects with `ERR_BLOCKING_FULL`. Default 65536. */
   readonly queueMax?: number;
   /** Passed on to each thread, as for `new Worker()`. Default none. */
   readonly resourceLimits?: ResourceLimits;
@@ -42,11 +43,14 @@ export interface BlockingOptions {
 
 /** Options of one blocking call. */
 export interface BlockingCallOptions {
-  /** Rejects the call with `ERR_TASK_ABORTED`. If it runs already, its thread is ended at once and replaced when needed. */
+  /**
+   * Rejects the call with `ERR_TASK_ABORTED`. If the call runs already, its thread is ended at
+   * once, and replaced when the next call needs one.
+   */
   readonly signal?: AbortSignal;
-  /** The same after this time, counted from the call, with `ERR_TASK_TIMEOUT`. Default none. */
+  /** Rejects and ends it after this time from the call, with `ERR_TASK_TIMEOUT`. Default none. */
   readonly timeoutMs?: number;
-  /** Handed over instead of copied, from the moment of the call. The argument then goes by structured clone. */
+  /** Moved instead of copied, at the call. The argument then goes by structured clone. */
   readonly transferList?: readonly Transferable[];
 }
 
@@ -65,15 +69,18 @@ export interface BlockingStats {
   readonly threads: number;
   readonly running: number;
   readonly waiting: number;
-  /** Calls that are over, whatever their outcome. */
+  /** Calls that ended, with any outcome. */
   readonly completed: number;
 }
 
-/** Longer than any sensible call; what `setTimeout` can take. */
+/** The longest time that `setTimeout` takes. */
 const TIMEOUT_MS_MAX: number = 2 ** 31 - 1;
 
-/** The defaults: blocking work waits more than it computes, so more threads than cores; 10 s idle as in Tokio's blocking pool; a
- * queue that a burst fits into and that shows within seconds that calls come faster than they are served. */
+/**
+ * The defaults: more threads than cores, because blocking work waits more than it computes; 10 s
+ * idle as in Tokio's blocking pool; a queue that takes a burst, and that fills within seconds when
+ * calls come faster than threads serve them.
+ */
 const rules = {
   threadsMin: integer(0, 1024, 0),
   threadsMax: integer(1, 1024, () => Math.max(4, 2 * availableParallelism())),
@@ -84,7 +91,7 @@ const rules = {
   ),
 } satisfies Rules;
 
-/** With less than 4 MB of heap a thread doesn't fail to start, it takes the process with it (V8 of Node 24). */
+/** A thread with less than 4 MB of heap takes the whole process with it (V8 of Node 24). */
 const limitRules = {
   maxYoungGenerationSizeMb: optional(integer(1, 2 ** 20, 1)),
   maxOldGenerationSizeMb: optional(integer(4, 2 ** 20, 4)),
@@ -105,7 +112,7 @@ export class Blocking<Handlers = Record<string, Handler>> {
   readonly run: BlockingRun<Handlers>;
   readonly #url: string;
   readonly #options: Resolved<typeof rules>;
-  /** In the order of the calls; a set, because a call that is cancelled leaves from the middle. */
+  /** In the order of the calls; a set, because a cancelled call leaves from the middle. */
   readonly #waiting = new Set<BlockingCall>();
   readonly #running = new Set<BlockingCall>();
   #opening: Promise<Piscina> | undefined;
@@ -138,7 +145,7 @@ export class Blocking<Handlers = Record<string, Handler>> {
     };
   }
 
-  /** Takes no more calls, waits for those under way, ends the threads. */
+  /** Takes no more calls, waits for the calls under way, ends the threads. */
   async close(): Promise<void> {
     this.#isClosed = true;
     if (this.#waiting.size + this.#running.size > 0) await new Promise<void>((resolve) => (this.#whenIdle = resolve));
@@ -177,7 +184,7 @@ export class Blocking<Handlers = Record<string, Handler>> {
     });
   }
 
-  /** A call that was cancelled; one that runs leaves when piscina has let go of it. */
+  /** A cancelled call leaves the queue; a running one leaves when piscina lets go of it. */
   #leave(call: BlockingCall): void {
     if (!this.#waiting.delete(call)) return;
     this.#completed += 1;
@@ -199,7 +206,7 @@ export class Blocking<Handlers = Record<string, Handler>> {
       const { transferList, signal = null } = call;
       call.answer((await pool.run(call.request, { transferList: transferList as never, signal })) as BlockingAnswer);
     } catch (thrown) {
-      // Without effect on a call that was cancelled: that one is settled.
+      // Without effect on a cancelled call: its promise is settled.
       call.fail(deathError(call, thrown));
     }
     this.#running.delete(call);
@@ -229,22 +236,25 @@ export class Blocking<Handlers = Record<string, Handler>> {
       recordTiming: false,
       ...(resourceLimits === undefined ? {} : { resourceLimits }),
     });
-    // A thread that ends while nothing runs on it concerns nobody, unless it was to serve a call that was handed over.
+    // The end of an idle thread concerns no call, unless piscina had queued one for it.
     pool.on("error", (error) => this.#checkThreads(pool, error));
     pool.on("workerDestroy", () => this.#checkThreads(pool, undefined));
     this.#pool = pool;
     return pool;
   }
 
-  /** Threads that can't even start (too little memory, for instance) leave piscina with calls and no thread: begins anew. */
+  /**
+   * Threads that can't even start (too little memory, for instance) leave piscina with calls and
+   * without a thread: rejects the calls and begins with a new pool.
+   */
   #checkThreads(pool: Piscina, cause: unknown): void {
-    // Later: a call that is over makes room for the next, for which piscina starts a thread.
+    // Later: a call that ends makes room for the next, and piscina starts a thread for that one.
     setImmediate(() => {
       if (this.#pool !== pool || pool.threads.length > 0 || this.#running.size === 0) return;
       this.#pool = undefined;
       this.#opening = undefined;
       for (const call of this.#running) call.cancel(deathError(call, cause));
-      // Rejects what it still has, which takes those calls off our list.
+      // Rejects the calls that piscina still has, which takes them off our list.
       void pool.destroy();
     });
   }
@@ -262,7 +272,7 @@ function resolveBlocking(given: BlockingOptions = {}): Resolved<typeof rules> {
   return options;
 }
 
-/** The argument as it is now, and what is handed over with it. */
+/** The argument as it is now, with the list of objects that move with it. */
 function send(argument: unknown, transferList: readonly Transferable[] | undefined): Sent {
   if (transferList === undefined) {
     const packed = pack(argument);
@@ -277,7 +287,7 @@ interface Sent {
   readonly transferList: Transferable[];
 }
 
-/** Handlers' errors are answers; what piscina rejects with is about the thread. */
+/** A handler's error is an answer; an error from piscina is about the thread. */
 function deathError({ request }: BlockingCall, cause: unknown): Error {
   return schedulerError(
     "ERR_MACHINE_DIED",

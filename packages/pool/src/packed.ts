@@ -1,14 +1,16 @@
 /**
- * Values on their way to and from a thread of the blocking pool: encoded as for `run`, so that both return the same (a Buffer stays a
- * Buffer, an error keeps its code). What the codec can't carry and structured clone can (shared memory, ports in a transfer list)
- * goes as it is.
+ * Values on their way to and from a thread of the blocking pool. They are encoded as for `run`, so
+ * that both return the same (a Buffer stays a Buffer, an error keeps its code). A value that only
+ * structured clone carries (shared memory, ports in a transfer list) goes as it is.
  */
 import { decode, encode } from "@millrace/codec";
 import { isMillraceError, messageOf } from "@millrace/base";
 
 export type Packed = { readonly bytes: Uint8Array<ArrayBuffer> } | { readonly value: unknown };
 
-/** Takes the value as it is now. Throws `ERR_VALUE_UNSUPPORTED` with the path to what can't be sent. */
+/**
+ * The value as it is now. Throws `ERR_VALUE_UNSUPPORTED` with the path to the part that can't go.
+ */
 export function pack(value: unknown): Packed {
   if (typeof value !== "object" || value === null) {
     if (typeof value === "number" || typeof value === "boolean" || value === undefined || value === null)
@@ -39,7 +41,7 @@ export function unpack(packed: Packed): unknown {
   return "bytes" in packed ? decode(packed.bytes) : packed.value;
 }
 
-/** What may be handed over instead of being copied. */
+/** The memory to move instead of copying it. */
 export function buffersOf(packed: Packed): ArrayBuffer[] {
   return "bytes" in packed ? [packed.bytes.buffer] : [];
 }

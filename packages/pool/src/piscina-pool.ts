@@ -1,11 +1,13 @@
 /**
- * Piscina's interface over the scheduler: for programs that use piscina and want cheaper calls without being rewritten.
+ * Piscina's interface over the scheduler: cheaper calls for programs that use piscina.
  *
- * `run`, `close`, `destroy`, the events `error`, `drain`, `needsDrain` and `close`, and the statistics are as in piscina 5. What can't be
- * had is refused when it is asked for (docs/pool.md lists it); three things differ silently, because they can't be asked for: an aborted
- * task that has begun is not stopped (it may look at nothing; use `mill.blocking` for tasks that must be killed), values go through
- * Millrace's codec (a Buffer stays a Buffer, class instances are refused instead of losing their class), and an error of a task keeps
- * its code and its own members.
+ * `run`, `close`, `destroy`, the events `error`, `drain`, `needsDrain` and `close`, and the
+ * statistics are as in piscina 5. The pool refuses any other feature of piscina when the program
+ * asks for it (docs/pool.md has the list). Three things differ silently:
+ *
+ * - an aborted task that has begun goes on (use `mill.blocking` for tasks that must be killed);
+ * - values go through Millrace's codec (a Buffer stays a Buffer);
+ * - an error of a task keeps its code and its own members.
  *
  * Belongs to the thread that made it.
  */
@@ -78,7 +80,10 @@ export class Pool<Task = any, Result = any> extends EventEmitter {
   #isClosed = false;
   #whenIdle: (() => void) | undefined;
 
-  /** Starts the threads. Throws `ERR_INVALID_OPTION`. What the start fails with is an `error` event and rejects every task. */
+  /**
+   * Starts the threads. Throws `ERR_INVALID_OPTION`. An error of the start is an `error` event and
+   * rejects every task.
+   */
   constructor(options: PoolOptions = {}) {
     super();
     this.options = resolvePoolOptions(options);
@@ -94,8 +99,8 @@ export class Pool<Task = any, Result = any> extends EventEmitter {
   }
 
   /**
-   * Runs a task on a thread. Rejects with what it threw, an AbortError, `ERR_POOL_FULL`, `ERR_POOL_TASK`, `ERR_MACHINE_DIED`,
-   * `ERR_VALUE_UNSUPPORTED`.
+   * Runs a task on a thread. Rejects with the task's error, an AbortError, `ERR_POOL_FULL`,
+   * `ERR_POOL_TASK`, `ERR_MACHINE_DIED`, `ERR_VALUE_UNSUPPORTED`.
    */
   async run(task: Task, options?: PoolRunOptions): Promise<Result> {
     const { transferList, filename, name, signal } =
@@ -129,7 +134,10 @@ export class Pool<Task = any, Result = any> extends EventEmitter {
     }
   }
 
-  /** Takes no more tasks, waits for those under way (`closeTimeout` at most, then an `error` event and their end), ends the threads. */
+  /**
+   * Takes no more tasks, waits for the tasks under way, ends the threads. After `closeTimeout` it
+   * emits an `error` event and ends the tasks as well.
+   */
   async close(options: { readonly force?: false } = {}): Promise<void> {
     if (options.force)
       throw unsupported("close({ force: true })", "destroy() ends everything, close() waits for everything");
@@ -160,12 +168,12 @@ export class Pool<Task = any, Result = any> extends EventEmitter {
     return this.options.maxThreads;
   }
 
-  /** Tasks beyond those that the threads can have at once. */
+  /** Tasks beyond the number that the threads can have at once. */
   get queueSize(): number {
     return Math.max(0, this.#outstanding - this.#capacity);
   }
 
-  /** Tasks that are over, whatever their outcome. */
+  /** Tasks that ended, with any outcome. */
   get completed(): number {
     return this.#completed;
   }
@@ -180,7 +188,7 @@ export class Pool<Task = any, Result = any> extends EventEmitter {
     return this.#needsDrain;
   }
 
-  /** The part of the threads' time that was spent in tasks, from 0 to 1; 0 without `recordTiming`. */
+  /** The part of the threads' time that tasks took, from 0 to 1; 0 without `recordTiming`. */
   get utilization(): number {
     if (!this.options.recordTiming || this.#scheduler === undefined) return 0;
     const busyMs = this.#scheduler.stats().machines.reduce((sum, machine) => sum + machine.busyMs, 0);
@@ -224,7 +232,7 @@ export class Pool<Task = any, Result = any> extends EventEmitter {
     });
   }
 
-  /** Before the threads are there. The value is taken as it is now. */
+  /** A call before the threads have started. It takes the value as it is now. */
   async #callLater(handler: HandlerName, argument: unknown, options: CallOptions): Promise<unknown> {
     const { transferList } = options;
     const kept: Packed & { readonly list?: readonly object[] } =
@@ -261,7 +269,7 @@ export class Pool<Task = any, Result = any> extends EventEmitter {
     return thrown;
   }
 
-  /** False when the time was over first. */
+  /** False if the time ended first. */
   #idleWithin(ms: number): Promise<boolean> {
     if (this.#outstanding === 0) return Promise.resolve(true);
     return new Promise((resolve) => {
@@ -273,7 +281,10 @@ export class Pool<Task = any, Result = any> extends EventEmitter {
     });
   }
 
-  /** A thread that died under tasks has rejected them; as in piscina only another one is an event. */
+  /**
+   * A death under tasks rejects those tasks; as in piscina only the death of an idle thread is an
+   * event.
+   */
   #died({ error, exitCode, failed, requeued, machine }: MachineDeath): void {
     if (failed + requeued === 0) this.#report(error ?? new Error(`thread ${machine} exited with code ${exitCode}`));
   }

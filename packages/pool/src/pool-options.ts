@@ -1,6 +1,7 @@
 /**
- * The options of `Pool`: piscina's, as far as they mean something over the scheduler. What doesn't is refused with the reason in place
- * of the allowed values; only values that say what happens anyway are taken.
+ * The options of `Pool`: those of piscina that mean something over the scheduler. Another option of
+ * piscina is refused, with the reason in place of the allowed values, unless its value asks for
+ * what the scheduler does anyway.
  */
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
@@ -18,11 +19,13 @@ import {
 import { poolError } from "./errors.ts";
 
 export interface PoolOptions {
-  /** The module with the task functions: a path, or a file URL. Optional if every run() names one. */
+  /**
+   * The module with the task functions: a path, or a file URL. Optional if every run() names one.
+   */
   readonly filename?: string | null;
   /** Which export is called. Default "default". */
   readonly name?: string;
-  /** Threads: all of `maxThreads` are started at once and stay, so `minThreads` only has to be at most that. */
+  /** At most `maxThreads`, and without effect: all of those start at once and stay. */
   readonly minThreads?: number;
   /** Default: the available parallelism. */
   readonly maxThreads?: number;

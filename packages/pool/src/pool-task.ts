@@ -1,9 +1,10 @@
 /**
- * What the machines of a `Pool` run: the handlers of a scheduler whose module is this one, with the pool's `filename` and `name` in the
- * query of its URL.
+ * The handlers of a `Pool`: the module of its scheduler is this one, with the pool's `filename` and
+ * `name` in the query of its URL.
  *
- * The function is the module's export of that name, or that property of its default export; "default" is also a CommonJS module that
- * is a function itself. A module is loaded when it is first needed; if that fails, it is the task that rejects.
+ * A task runs the module's export of that name, or that property of its default export; "default"
+ * is also a CommonJS module that is a function itself. The first task that needs a module loads it;
+ * if that fails, the task rejects.
  */
 import { pathToFileURL } from "node:url";
 import type { TaskContext } from "@millrace/scheduler";
@@ -26,7 +27,7 @@ const ownName: string = parameters.get("name") ?? "default";
 const TRANSFERABLE: symbol = Symbol.for("Piscina.transferable");
 const VALUE: symbol = Symbol.for("Piscina.valueOf");
 
-/** By file and name. Not limited: there are as many as the program names. */
+/** By file and name. Without a limit: there are as many as the program names. */
 const functions = new Map<string, TaskFunction>();
 let own: TaskFunction | undefined;
 
@@ -60,7 +61,8 @@ function keyOf(filename: string, name: string): string {
 async function load(filename: string, name: string): Promise<TaskFunction> {
   const url = filename.includes("://") ? filename : pathToFileURL(filename).href;
   const namespace = (await import(url)) as Record<string, unknown>;
-  // The exports of CommonJS lie in `default`, and those that TypeScript compiled for it have another `default` in there.
+  // CommonJS exports lie in `default`; what TypeScript compiled to CommonJS has another `default`
+  // there.
   const inner = namespace.default as Record<string, unknown> | undefined;
   const found = [namespace[name], inner?.[name]].find((each) => typeof each === "function");
   if (found === undefined) {

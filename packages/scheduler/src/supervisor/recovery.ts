@@ -17,8 +17,8 @@
  * A death counts against a task only if the task ran alone. Tasks that ran side by side when their
  * machine died run alone the next time, if their policy allows another attempt.
  *
- * The search for lost entries may push an entry that is on its way between two queues a second time.
- * That is harmless: the claim decides.
+ * The search for lost entries may push an entry that is on its way between two queues a second
+ * time. That is harmless: the claim decides.
  */
 import { invariant } from "@millrace/base";
 import { unparkAgain } from "@millrace/atomics-sync";
@@ -76,7 +76,8 @@ export class Recovery {
     const own = this.#shared.submitterOfMachine(machine);
     for (let submitter = 0; submitter < this.#shared.submitters; submitter += 1) {
       if (submitter === own) continue;
-      // Read before the states: a slot that is DONE afterwards and missing here was never published.
+      // Read before the states: a slot that is DONE afterwards and missing here was never
+      // published.
       const published = this.#publishedBy(machine, submitter);
       const ring = new SpscProducer(this.#shared.completions(machine, submitter));
       const first = firstSlotOf(this.#shared.memory, submitter);
@@ -119,8 +120,8 @@ export class Recovery {
   }
 
   /**
-   * Whether submitters have read every outcome of a dead machine, and no machine runs a task that it
-   * had submitted. A new thread may then use its memory.
+   * Whether submitters have read every outcome of a dead machine, and no machine runs a task that
+   * it had submitted. A new thread may then use its memory.
    */
   isDrained(machine: number): boolean {
     for (let submitter = 0; submitter < this.#shared.submitters; submitter += 1) {
@@ -151,7 +152,7 @@ export class Recovery {
     return taken;
   }
 
-  /** The outcomes of what others ran for the dead machine; whether nothing is left. */
+  /** Reads the outcomes of the dead machine's tasks on other machines; returns whether all came. */
   #readOrphans(machine: number): boolean {
     const own = this.#shared.submitterOfMachine(machine);
     for (let other = 0; other < this.#shared.memory.machines; other += 1) {

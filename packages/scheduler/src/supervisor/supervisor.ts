@@ -1,8 +1,9 @@
 /**
- * Starts the machines, notices when one dies, mends what it left behind, and starts another in its place.
+ * Starts the machines, notices the death of one, mends the state that it left behind, and starts
+ * another thread in its place.
  *
- * There are as many machines as processors at first; more are started, up to `machinesMax`, when one waits in a handler and no
- * spare is there to take its processor.
+ * There are as many machines as processors at first. When a machine waits in a handler and no spare
+ * machine can take its processor, the supervisor starts one more, up to `machinesMax`.
  */
 import { type ResourceLimits, type Transferable, Worker } from "node:worker_threads";
 import { buryThread } from "@millrace/atomics-sync";
@@ -16,16 +17,16 @@ import { Recovery, type RecoveryReport } from "./recovery.ts";
 import { MACHINE_STATS_BYTES, MachineStats } from "../machine/stats.ts";
 import type { TraceRings } from "../shared/trace-ring.ts";
 
-/** A machine that died sooner than this after its start counts as crashing in a loop. */
+/** A machine that dies sooner than this after its start counts as crashing in a loop. */
 const STABLE_MS = 1000;
-/** Pause before the next start, doubled each time while it crashes in a loop. */
+/** Pause before the next start, doubled each time while machines crash in a loop. */
 const BACKOFF_MS = 50;
 const BACKOFF_MS_MAX = 5000;
-/** How often a dead machine is looked at until its outcomes were read. */
+/** How often the supervisor checks whether a dead machine's outcomes were read. */
 const DRAIN_CHECK_MS = 2;
-/** How long an idle machine looks around before it sleeps, while that pays: a sleep and a wake-up cost about 50 µs together. */
+/** How long an idle machine looks for work before it sleeps: a sleep and a wake-up cost 50 µs. */
 const LOOK_AROUND_MS = 0.05;
-/** After close() a machine that still runs is stuck in a handler. */
+/** A machine that still runs this long after close() is stuck in a handler. */
 const CLOSE_MS = 5000;
 
 export interface SupervisorOptions {
@@ -37,14 +38,14 @@ export interface SupervisorOptions {
   readonly trace: TraceRings | undefined;
 }
 
-/** What became of a machine that ended on its own. */
+/** The death of a machine, and what the recovery did about its tasks. */
 export interface MachineDeath extends RecoveryReport {
   readonly machine: number;
   readonly exitCode: number;
   readonly error: Error | undefined;
 }
 
-/** What the opener does for its machines. */
+/** The opener's part: it learns of deaths, and holds values that go by message. */
 export interface SupervisorHost {
   machineDied(death: MachineDeath): void;
   /** The port that holds the argument with this ticket. */
@@ -57,9 +58,9 @@ interface MachineThread {
   readonly stats: MachineStats;
   readonly statsBuffer: SharedArrayBuffer;
   startedAt: number;
-  /** Its handlers are being loaded. */
+  /** The thread is loading its handlers. */
   isStarting: boolean;
-  /** It died, and is not yet fit for another start. */
+  /** The thread died, and the machine is not yet fit for another. */
   isRecovering: boolean;
   exited: Promise<void>;
 }
@@ -74,9 +75,9 @@ export class Supervisor {
   #names: readonly string[] | undefined;
   #isClosing = false;
   #restarts = 0;
-  /** Deaths for which no thread was started yet. */
+  /** Deaths without a new thread in their place. */
   #unreplaced = 0;
-  /** Deaths soon after a start, one after the other, and before when no thread is started because of them. */
+  /** Deaths in a row that came soon after a start, and the time before which no thread starts. */
   #crashesInARow = 0;
   #notBefore = 0;
 
@@ -100,8 +101,10 @@ export class Supervisor {
     });
   }
 
-  /** Starts a machine per processor, all at once; resolves with the names of the handlers. Rejects with the error of the first that
-   * fails. */
+  /**
+   * Starts a machine per processor, all at once, and resolves with the names of the handlers.
+   * Rejects with the error of the first machine that fails.
+   */
   async start(): Promise<readonly string[]> {
     const first = this.#machines.slice(0, this.#memory.processors);
     const outcomes = await Promise.allSettled(first.map((_, machine) => this.#startMachine(machine)));
@@ -121,7 +124,7 @@ export class Supervisor {
     return this.#restarts;
   }
 
-  /** Threads that run now. */
+  /** How many threads run now. */
   get running(): number {
     return this.#machines.filter((machine) => machine.worker !== undefined).length;
   }
@@ -137,7 +140,7 @@ export class Supervisor {
     return found;
   }
 
-  /** Ends the machines; every task must be settled. */
+  /** Ends the machines. Every task must be settled. */
   async close(): Promise<void> {
     this.#isClosing = true;
     Atomics.store(this.#shared.words, LIFECYCLE, CLOSED_LIFECYCLE);
@@ -204,7 +207,7 @@ export class Supervisor {
     });
   }
 
-  /** True when the machine has started. */
+  /** Returns true when the machine has started. */
   #handle(machine: number, worker: Worker, report: MachineReport): boolean {
     if ("error" in report) throw decode(report.error);
     if ("names" in report) {
@@ -227,7 +230,7 @@ export class Supervisor {
     try {
       port = this.#host.parcelFor(ticket) as MachineMail["port"];
     } catch (thrown) {
-      // The value is cloned anew for each attempt, and has changed so that this isn't possible any more.
+      // Each attempt clones the value anew, and meanwhile it has become one that can't be cloned.
       error = encode(cloneError(thrown));
     }
     worker.postMessage({ slot, port, error } satisfies MachineMail, port === undefined ? [] : [port]);
@@ -258,10 +261,13 @@ export class Supervisor {
     this.#staffProcessors();
   }
 
-  /** Gives back what a dead machine held of locks, and waits until its outcomes were read; then its number may serve another thread. */
+  /**
+   * Releases the locks of a dead machine and waits until submitters have read its outcomes. Then
+   * another thread may have its number.
+   */
   async #becomeFit(machine: number): Promise<void> {
     await buryThread(this.#memory.machineThreads[machine] as number);
-    // Ends: whoever submitted reads its outcomes, and what others run for the dead one ends with them at the latest.
+    // Ends: submitters read the outcomes; the dead machine's tasks on other machines end at last.
     while (!this.#isClosing && !this.recovery.isDrained(machine)) {
       // oxlint-disable-next-line no-await-in-loop
       await new Promise((resolve) => setTimeout(resolve, DRAIN_CHECK_MS));
@@ -270,14 +276,14 @@ export class Supervisor {
     this.#staffProcessors();
   }
 
-  /** Finds a machine for every processor without one: a spare, or a new thread if one may be started. */
+  /** Finds a machine for every free processor: a spare, or a new thread if one may start. */
   #staffProcessors(): void {
     if (this.#isClosing) return;
     const processors = this.#shared.processors();
     let free = 0;
     for (let processor = 0; processor < processors.count; processor += 1)
       if (processors.owner(processor) < 0) free += 1;
-    // Threads that start now will take one each.
+    // Each thread that is starting will take one.
     const starting = this.#machines.filter((thread) => thread.worker !== undefined && thread.isStarting).length;
     free -= starting;
     while (free > 0 && processors.wakeSpare() >= 0) free -= 1;
@@ -294,13 +300,13 @@ export class Supervisor {
         this.#unreplaced -= 1;
         this.#restarts += 1;
       }
-      // A thread that fails to start has ended or will end, and comes back here by its exit.
+      // A thread that fails to start ends, and its exit comes back here.
       this.#startMachine(machine).catch(() => {});
     }
   }
 }
 
-/** What a clone has thrown, in a form that can be sent: that may be anything, since a getter can throw it. */
+/** The error of a clone, fit to be sent: a getter may have thrown anything. */
 function cloneError(thrown: unknown): Error {
   const error = new Error("the argument can't be sent any more");
   if (!(thrown instanceof Error)) return error;

@@ -1,7 +1,7 @@
 /**
- * Looks at the processors from outside, as Go's sysmon does. A processor whose handler runs for long
- * is stuck: the tasks that only its machine could reach (the next one, its private entries) are
- * queued anew, so that other machines find them.
+ * Looks at the processors from outside, as Go's sysmon does. A processor whose handler runs for
+ * long is stuck: the tasks that only its machine could reach (the next one, its private entries)
+ * are queued anew, so that other machines find them.
  *
  * Runs on the opener's thread: every `LOOK_MS` while tasks run or settle, otherwise at growing
  * intervals. Its timer never keeps the process alive.
