@@ -1,7 +1,9 @@
-// `npm start`: real records through the whole house, killed in the middle; then the crash cycle; then one table.
+// `npm start`: ingests real records and is killed in the middle; runs the crash cycle; prints one
+// table.
 //
-// Everything goes through the command that users have (packages/cli/bin/millrace.mjs). The counts come from ledgers that the handlers
-// write outside the journal. Exits 3 if one acknowledged record is lost. `--short` is for CI.
+// Every step runs the users' command (packages/cli/bin/millrace.mjs). The counts come from ledgers
+// that the handlers write outside the journal. Exits with 3 if one acknowledged record is lost.
+// `--short` is for CI.
 import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -54,7 +56,7 @@ function fail(step, { code, messages }) {
   process.exit(code === 0 ? 1 : (code ?? 1));
 }
 
-/** How many flights the handlers have written down so far. */
+/** The number of flights in the ledgers so far, repeated ones included. */
 function handledSoFar() {
   return readdirSync(ledgers).reduce(
     (sum, name) => sum + Math.floor(statSync(join(ledgers, name)).size / ENTRY_BYTES),
@@ -62,7 +64,7 @@ function handledSoFar() {
   );
 }
 
-/** Flights handled at least once, and how often one was handled again. */
+/** The number of flights that were handled, and of repeated calls. */
 function readLedgers() {
   const seen = new Uint8Array(FLIGHTS + 1);
   let handled = 0;

@@ -2,15 +2,15 @@
 //
 //   node examples/pipeline/pipeline.mjs [numbers] [workers]
 //
-// Between the stages lies a buffer that takes up a stage being faster for a while: up to its capacity nobody waits, beyond it
-// the faster stage does (back-pressure). The memory of values is taken as they come, not for the capacity.
+// A buffer between two stages evens out their speeds: a send waits only while the buffer is full
+// (back-pressure). Its memory grows with the values in it, not with its capacity.
 import { availableParallelism } from "node:os";
 import { isMainThread, Worker, workerData } from "node:worker_threads";
 import { Chan, watchThread } from "millrace";
 
 const BUFFER = 10_000;
 
-/** What the middle stage does: the length of the Collatz sequence from `number` on. */
+/** The work of the middle stage: the length of the Collatz sequence from `number` on. */
 function transform(number) {
   let steps = 0;
   for (let value = number; value !== 1; value = value % 2 === 0 ? value / 2 : 3 * value + 1) steps += 1;
@@ -24,11 +24,11 @@ async function main(count, workers) {
     const worker = new Worker(new URL(import.meta.url), {
       workerData: { numbers: numbers.handle, results: results.handle },
     });
-    // If it dies, its waits are over, and the others go on.
+    // If this worker dies, its waits end, and the other workers continue.
     watchThread(worker);
     return new Promise((resolve) => worker.once("exit", resolve));
   });
-  // The last worker to end tells the collector that nothing more comes.
+  // The last worker to end closes the results, which ends the collector's loop.
   const ended = Promise.all(running).then(() => results.close());
 
   const generated = generate(numbers, count);

@@ -1,8 +1,10 @@
 /**
- * `millrace ingest`: the records of a file, each published once and handled at least once, also across crashes of this command.
+ * `millrace ingest`: publishes each record of a file once, and has it handled at least once, also
+ * across crashes.
  *
- * Each record is stored with its source, its line and the CRC of its value. A run begins by reading from the journal which lines are
- * there, and publishes the others; so running the same command again after a crash goes on where it stopped.
+ * Each record is stored with its source, its line and the CRC of its value. A run first reads from
+ * the journal which lines are stored, and publishes the others; so the same command, run again
+ * after a crash, continues where it stopped.
  */
 import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
@@ -29,10 +31,10 @@ export interface IngestOptions extends ReporterOptions {
   readonly allowUnsafeStorage?: boolean | undefined;
 }
 
-/** Malformed lines that are printed one by one. */
+/** Malformed lines that are printed; further ones are only counted. */
 const PROBLEMS_SHOWN_MAX = 20;
 
-/** What the command counts. */
+/** The figures of a run. */
 interface Counts {
   /** Well-formed records in the input, and lines that are not. */
   records: number;
@@ -50,7 +52,7 @@ export async function ingest(file: string, options: IngestOptions): Promise<numb
   const input = await openSource(file, options.format);
   const mill = await open({
     handlers: handler.module,
-    // What is stored tells which lines need no second publishing.
+    // The stored records name the lines that must not be published again.
     journal: { directory: options.dir, retain: "all", allowUnsafeStorage: options.allowUnsafeStorage === true },
     ...(options.processors === undefined ? {} : { processors: options.processors }),
   });
@@ -64,7 +66,7 @@ function sourceName(file: string): string {
   try {
     return realpathSync(file);
   } catch {
-    // Reported with its reason when it is opened.
+    // Opening the file reports the reason.
     return resolve(file);
   }
 }
@@ -142,7 +144,7 @@ class IngestRun {
     item: Extract<SourceItem, { value: unknown }>,
   ): void {
     this.#counts.records += 1;
-    // Of the text, which is the same in every version; the values come from text.
+    // The CRC of the text, which is the same in every version: the encoding of values may change.
     const crc = crc32(Buffer.from(JSON.stringify(item.value)));
     if (stored.has(item.number)) {
       if (stored.crc(item.number) !== crc) throw this.#changed(item.number);
@@ -165,7 +167,10 @@ class IngestRun {
     );
   }
 
-  /** A record wasn't stored: the line is at fault if it is too large, everything else ends the run. */
+  /**
+   * A record wasn't stored. If it is too large, its line counts as malformed; any other error ends
+   * the run.
+   */
   #refused(line: number, error: unknown): void {
     if (!isMillraceError(error, "ERR_JOURNAL_RECORD_TOO_LARGE")) {
       this.#failure ??= error;
@@ -206,14 +211,14 @@ class IngestRun {
     );
   }
 
-  /** Waits for what is under way, closes, prints; the exit code. */
+  /** Waits for the records under way, closes, prints; returns the exit code. */
   async #finish(): Promise<number> {
     while (this.#inFlight > 0) {
       this.#showProgress();
       await new Promise((next) => setTimeout(next, 5));
     }
     try {
-      // Also after a malformed line: what was accepted is handled before the command ends.
+      // Also after a malformed line: the accepted records are handled before the command ends.
       if (this.#signal === undefined) await this.#drain();
       await this.#mill.close();
     } catch (thrown) {
@@ -226,7 +231,7 @@ class IngestRun {
     }
     this.#reporter.result(document, () => this.#text(document));
     if (this.#signal !== undefined) {
-      this.#reporter.message("interrupted; the same command goes on where this one stopped");
+      this.#reporter.message("interrupted; run the same command again to continue");
       return this.#signal === "SIGINT" ? EXIT.interrupted : EXIT.terminated;
     }
     if (document.dead > 0) {
@@ -302,7 +307,10 @@ class IngestRun {
     });
   }
 
-  /** The first signal stops in good order, the second at once: what was acknowledged is safe either way. */
+  /**
+   * The first signal stops in good order, the second at once; acknowledged records are safe either
+   * way.
+   */
   #listenForSignals(): () => void {
     const listen = (signal: "SIGINT" | "SIGTERM") => (): void => {
       if (this.#signal !== undefined) process.exit(signal === "SIGINT" ? EXIT.interrupted : EXIT.terminated);
@@ -324,7 +332,7 @@ class IngestRun {
 interface IngestDocument extends Counts {
   readonly source: string;
   readonly format: Format;
-  /** Handled by this run, also records that an earlier one had left. */
+  /** Records that this run has handled, with those that an earlier run had left. */
   readonly handled: number;
   readonly retried: number;
   readonly dead: number;

@@ -1,6 +1,6 @@
 /**
- * Records out of a file or stdin, with the number by which each is known: the line in NDJSON and CSV, the element in a JSON array;
- * all count from 1.
+ * Reads records out of a file or stdin. Each has a number, counted from 1: its line in NDJSON and
+ * CSV, its place in a JSON array.
  */
 import { createReadStream, statSync } from "node:fs";
 import type { Readable } from "node:stream";
@@ -28,9 +28,12 @@ export interface SourceInput {
   readonly totalBytes: number | undefined;
 }
 
-/** Longest line: far above the largest record, and a bound on memory for a file without line ends. */
+/**
+ * Longest line: far above the largest record; bounds the memory that a file without line ends can
+ * take.
+ */
 const LINE_BYTES_MAX: number = 64 * 2 ** 20;
-/** Items handed on at once. */
+/** Items in one batch. */
 const BATCH_ITEMS = 512;
 
 /** Opens `path`, "-" for stdin. Throws `ERR_INGEST_INPUT`. */
@@ -130,8 +133,8 @@ function addLine(items: SourceItem[], number: number, line: Buffer): void {
 // ── JSON array ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /**
- * The parser takes a piece of text as a whole or not at all: of a piece with a mistake in it no element comes through. Small pieces
- * keep that loss small, and are no slower than large ones.
+ * The parser yields no element of a piece of text that has a mistake in it. Small pieces keep that
+ * loss small, and are no slower than large ones.
  */
 const PIECE_BYTES = 512;
 
@@ -143,7 +146,7 @@ async function* jsonArray(chunks: AsyncIterable<Buffer>): AsyncGenerator<SourceI
     for await (const chunk of chunks) {
       for (let start = 0; start < chunk.length; start += PIECE_BYTES) yield chunk.subarray(start, start + PIECE_BYTES);
     }
-    // Stream-chain's word for the end.
+    // Stream-chain's mark for the end.
     yield none;
   }
   try {

@@ -1,11 +1,11 @@
 /**
- * Which lines of a source are in the journal already, and with what content: by line number, a CRC each.
+ * The lines of a source that are in the journal already, each with the CRC of its content.
  */
 import { NodeStorage, RECORD_TYPE } from "@millrace/journal";
 import { LogReader, RecordCursor } from "@millrace/journal/kernel";
 import { publisherHeaders } from "@millrace/intake";
 
-/** What `ingest` stores beside each record. */
+/** The headers that `ingest` stores with each record. */
 export interface IngestHeaders {
   readonly source: string;
   readonly line: number;
@@ -48,7 +48,10 @@ export class StoredLines {
   }
 }
 
-/** Reads the lines of `source` out of the journal in `directory`, up to `lastSequence`. The caller holds the directory's lock. */
+/**
+ * Reads the lines of `source` out of the journal in `directory`, up to `lastSequence`. The caller
+ * holds the directory's lock.
+ */
 export function readStoredLines(directory: string, lastSequence: number, source: string): StoredLines {
   const stored = new StoredLines();
   const reader = new LogReader(new NodeStorage(directory));

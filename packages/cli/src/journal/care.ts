@@ -1,4 +1,7 @@
-/** `millrace journal gaps`, `repair` and `compact`: what is missing, what to do about it, and making a journal small. */
+/**
+ * `millrace journal gaps`, `repair` and `compact`: list what is missing, fill it, make a journal
+ * smaller.
+ */
 import { RangeSet, RecordStates } from "@millrace/intake";
 import { Journal, RECORD_TYPE } from "@millrace/journal";
 import {
@@ -40,7 +43,10 @@ function gapText({ file, offset, firstSequence, lastSequence, reason }: GapDocum
   return `  ${what}: ${file} at offset ${offset}: ${reason}`;
 }
 
-/** What is missing now, and what earlier repairs gave up. Exit code 3 when something is missing. */
+/**
+ * Lists the records that are missing, and those that earlier repairs gave up. Exit code 3 when any
+ * are missing.
+ */
 export function gaps(options: JournalCommandOptions): number {
   const reporter = new Reporter(options);
   const givenUp = new RangeSet();
@@ -67,7 +73,10 @@ export function gaps(options: JournalCommandOptions): number {
   return document.gaps.length === 0 ? EXIT.ok : EXIT.dataLost;
 }
 
-/** Fills gaps whose records all lie in the accepted range. Exit code 3, and nothing done, when one doesn't. */
+/**
+ * Fills the gaps if all their records lie in the accepted range; otherwise changes nothing, exit
+ * code 3.
+ */
 export function repair(options: RepairOptions): number {
   const reporter = new Reporter(options);
   const [first, last] = rangeOf(options.acceptLoss);
@@ -84,7 +93,7 @@ export function repair(options: RepairOptions): number {
       return EXIT.dataLost;
     }
     const summary = repairLog(storage, Date.now());
-    // What is left is either sound, or says why not.
+    // Throws if the repaired log isn't sound.
     const { segments } = scanLog(storage);
     const document = {
       repaired: summary.gaps.length > 0,
@@ -117,7 +126,10 @@ function rangeOf(text: string): [first: number, last: number] {
   throw cliError("ERR_CLI_USAGE", `--accept-loss must be a sequence or a range such as 120-135, not "${text}"`);
 }
 
-/** Deletes what is finished, and copies what isn't out of its way. For a journal of an intake that isn't running. */
+/**
+ * Deletes the finished records, after copying the others to the end. For the journal of an intake
+ * that isn't running.
+ */
 export async function compact(options: JournalCommandOptions): Promise<number> {
   const reporter = new Reporter(options);
   const storage = storageOf(options.dir);
@@ -146,7 +158,8 @@ export async function compact(options: JournalCommandOptions): Promise<number> {
       await journal.copyForward(sequence);
       copied += 1;
     }
-    // Two, because the log is given up to where the older one reads on; empty ones, so that the next opening reads what is left.
+    // Two, because truncation stops at the older checkpoint; empty, so that the next opening reads
+    // the records left.
     const from = last + 1;
     await journal.checkpoint(new Uint8Array(0), from);
     await journal.checkpoint(new Uint8Array(0), from);

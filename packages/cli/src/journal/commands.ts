@@ -1,16 +1,30 @@
 /**
- * `millrace journal inspect` and `verify`: read a journal without changing it, also while another process writes to it.
+ * `millrace journal inspect` and `verify`: read a journal without changing it, also while a process
+ * writes to it.
  */
 import { isMillraceError, messageOf } from "@millrace/base";
 import { handlerName, RangeSet, RecordStates } from "@millrace/intake";
 import { RECORD_TYPE, storageKind, type StorageKind } from "@millrace/journal";
-import { type BatchVisitor, type LogScan, RecordCursor, scanLog } from "@millrace/journal/kernel";
+import {
+  type BatchVisitor,
+  type LogScan,
+  RecordCursor,
+  scanLog,
+  SEGMENT_REPAIRED,
+  SEGMENT_REUSED,
+  SEGMENT_UNSYNCED,
+} from "@millrace/journal/kernel";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter } from "../terminal/reporter.ts";
 import { grouped, table } from "../terminal/units.ts";
 import { type JournalCommandOptions, missing, storageOf } from "./place.ts";
+import { typeName } from "./record-types.ts";
 
-const TYPE_NAMES = new Map<number, string>(Object.entries(RECORD_TYPE).map(([name, type]) => [type, name]));
+const FLAG_NAMES: readonly (readonly [flag: number, name: string])[] = [
+  [SEGMENT_REUSED, "made from a used file"],
+  [SEGMENT_UNSYNCED, "UNSAFE: written without syncs"],
+  [SEGMENT_REPAIRED, "repaired"],
+];
 
 interface InspectDocument {
   readonly directory: string;
@@ -19,7 +33,7 @@ interface InspectDocument {
   readonly bytes: number;
   readonly firstSequence: number;
   readonly lastSequence: number;
-  /** What the file marks says to be durable; undefined without it. */
+  /** The durable sequence in the file `marks`; undefined without the file. */
   readonly knownDurableSequence: number | undefined;
   readonly dead: number;
   readonly givenUpByRepairs: readonly (readonly [first: number, last: number])[];
@@ -41,7 +55,7 @@ export function inspect(options: JournalCommandOptions): number {
   return EXIT.ok;
 }
 
-/** Like inspect, with the verdict as exit code. */
+/** Reads every byte; the exit code is the verdict. */
 export function verify(options: JournalCommandOptions): number {
   const reporter = new Reporter(options);
   try {
@@ -69,7 +83,7 @@ function read(directory: string): InspectDocument {
   const visit: BatchVisitor = (_, batch, body) => {
     cursor.reset(body, batch.firstSequence);
     while (cursor.next()) {
-      bump(types, TYPE_NAMES.get(cursor.type) ?? `type ${cursor.type}`);
+      bump(types, typeName(cursor.type) ?? `type ${cursor.type}`);
       if (cursor.type === RECORD_TYPE.data) bump(handlers, nameOf(cursor.header()));
       if (cursor.type === RECORD_TYPE.lost) lost.add(cursor.sequence);
       readState(states, cursor);
@@ -105,11 +119,7 @@ function documentOf(
       bytes,
       endOffset: end.endOffset,
       allocatedBytes: header.segmentBytes,
-      flags: [
-        ...((header.flags & 1) === 0 ? [] : ["made from a used file"]),
-        ...((header.flags & 2) === 0 ? [] : ["UNSAFE: written without syncs"]),
-        ...((header.flags & 4) === 0 ? [] : ["repaired"]),
-      ],
+      flags: flagNames(header.flags),
       createdAt: new Date(header.createdMs).toISOString(),
     })),
     records: scan.segments.reduce((sum, segment) => sum + segment.records, 0),
@@ -120,7 +130,7 @@ function documentOf(
     dead: states.deadCount,
     givenUpByRepairs: Array.from({ length: lost.ranges }, (_, index) => lost.range(index)),
     storage,
-    sync: newest !== undefined && (newest.flags & 2) !== 0 ? "none (UNSAFE)" : "each batch",
+    sync: newest !== undefined && (newest.flags & SEGMENT_UNSYNCED) !== 0 ? "none (UNSAFE)" : "each batch",
     types: Object.fromEntries(types),
     handlers: Object.fromEntries(handlers),
     unfinished:
@@ -131,7 +141,14 @@ function documentOf(
   };
 }
 
-/** A journal needn't be an intake's: then what it says about records can't be read. */
+function flagNames(flags: number): string[] {
+  return FLAG_NAMES.filter(([flag]) => (flags & flag) !== 0).map(([, name]) => name);
+}
+
+/**
+ * Any program may write a journal, not only an intake: then a state record may not be readable as
+ * one.
+ */
 function readState(states: RecordStates, cursor: RecordCursor): void {
   try {
     states.read(cursor);
@@ -141,7 +158,7 @@ function readState(states: RecordStates, cursor: RecordCursor): void {
   }
 }
 
-/** A journal needn't be an intake's: any header is allowed. */
+/** Any program may write a journal, not only an intake: then a header needn't name a handler. */
 function nameOf(header: Buffer): string {
   try {
     return handlerName(header);
@@ -177,7 +194,7 @@ function textOf(document: InspectDocument): string {
     [
       "end",
       document.tornBytes > 0
-        ? `${document.end}, ${grouped(document.tornBytes)} bytes that nobody was promised`
+        ? `${document.end}, ${grouped(document.tornBytes)} bytes that were never acknowledged`
         : document.end,
     ],
   ]);

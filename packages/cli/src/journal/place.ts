@@ -1,4 +1,4 @@
-/** The journal that a command looks at. */
+/** Opens the directory of the journal that a command reads. */
 import { existsSync, statSync } from "node:fs";
 import { NodeStorage, type Storage } from "@millrace/journal";
 import { cliError } from "../errors.ts";

@@ -1,4 +1,4 @@
-/** `millrace journal tail` and `export`: the records of a journal as lines. */
+/** `millrace journal tail` and `export`: print the records of a journal as lines of JSON. */
 import { createWriteStream } from "node:fs";
 import { once } from "node:events";
 import { handlerName, publisherHeaders } from "@millrace/intake";
@@ -9,6 +9,7 @@ import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter } from "../terminal/reporter.ts";
 import { grouped } from "../terminal/units.ts";
 import { type JournalCommandOptions, storageOf } from "./place.ts";
+import { typeName } from "./record-types.ts";
 
 export interface TailOptions extends JournalCommandOptions {
   readonly lines: number;
@@ -22,17 +23,19 @@ export interface ExportOptions extends JournalCommandOptions {
   readonly salvage?: boolean;
 }
 
-const TYPE_NAMES = new Map<number, string>(Object.entries(RECORD_TYPE).map(([name, type]) => [type, name]));
 /** Pause between two looks at a journal that another process writes. */
 const LOOK_MS = 200;
 
-/** A record as a line of JSON has it: values where they can be read, otherwise bytes in base64. */
+/**
+ * A record as an object for a line of JSON: values where they can be decoded, otherwise text or
+ * base64.
+ */
 export function lineOf(record: JournalRecord): object {
   const { sequence, origin, type, priority, timeMs, key } = record;
   return {
     sequence,
     ...(origin === sequence ? {} : { origin }),
-    type: TYPE_NAMES.get(type) ?? type,
+    type: typeName(type) ?? type,
     time: new Date(timeMs).toISOString(),
     ...(priority === 0 ? {} : { priority }),
     ...(key.length === 0 ? {} : { key: textOr64(key) }),
@@ -61,20 +64,20 @@ function payloadOf(record: JournalRecord): object {
     try {
       return { value: decode(payload) };
     } catch {
-      // Bytes of somebody else.
+      // Not an intake's record.
     }
   }
   return payload.length === 0 ? {} : { payload: textOr64(payload) };
 }
 
-/** A text when the bytes are one, otherwise base64 with a name that says so. */
+/** The bytes as text if they are UTF-8, otherwise as `{ base64 }`. */
 function textOr64(bytes: Buffer): string | { readonly base64: string } {
   const text = bytes.toString("utf8");
   // eslint-disable-next-line no-control-regex
   return Buffer.from(text).equals(bytes) && !/[\x00-\x08]/.test(text) ? text : { base64: bytes.toString("base64") };
 }
 
-/** Reads on from a place in a log that may be growing. */
+/** Reads from a place to the end of a log that may be growing. */
 class Following {
   readonly #reader: LogReader;
   readonly #cursor = new RecordCursor();
@@ -86,7 +89,7 @@ class Following {
     reader.seek(from);
   }
 
-  /** The records up to `durable` that were not returned yet. */
+  /** The records up to `durable` that weren't returned before. */
   *read(durable: number): Generator<JournalRecord, void> {
     while (this.#reader.next(durable)) {
       this.#cursor.reset(this.#reader.body, this.#reader.batch.firstSequence);
@@ -112,7 +115,7 @@ export async function tail(options: TailOptions): Promise<number> {
   process.once("SIGINT", () => stop.abort());
   process.once("SIGTERM", () => stop.abort());
   while (!stop.signal.aborted) {
-    // What another process has written isn't durable before its `marks` say so.
+    // Another process's records count as durable once its `marks` say so.
     for (const record of following.read(readMarks(storage)?.durableSequence ?? 0)) print(record);
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, LOOK_MS);
@@ -126,7 +129,10 @@ function print(record: JournalRecord): void {
   process.stdout.write(`${JSON.stringify(lineOf(record))}\n`);
 }
 
-/** Records as lines of JSON, into a file or to stdout; with `salvage` everything that can be read of a damaged journal, and exit code 3. */
+/**
+ * Writes records as lines of JSON to a file or stdout; `salvage` takes whatever is readable of a
+ * damaged journal.
+ */
 export async function exportRecords(options: ExportOptions): Promise<number> {
   const reporter = new Reporter(options);
   const storage = storageOf(options.dir);
@@ -147,7 +153,7 @@ export async function exportRecords(options: ExportOptions): Promise<number> {
   if (options.salvage === true) {
     ({ gaps } = surveyLog(storage, (_, batch, body) => visit(batch.firstSequence, body)));
   } else {
-    // Nothing is written of a journal that isn't sound.
+    // A damaged journal fails here, before anything is written.
     const { segments } = scanLog(storage);
     const reader = new LogReader(storage);
     const last = Math.min(segments.at(-1)?.end.lastSequence ?? 0, to);

@@ -1,4 +1,4 @@
-/** What the load commands share. */
+/** The options, the directories and the latency figures that both load commands use. */
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,7 +16,10 @@ export interface LoadOptions extends ReporterOptions {
   readonly dir?: string | undefined;
 }
 
-/** Where a run keeps its things. `remove` deletes them, unless the user named the directory. */
+/**
+ * The directories of a run. `remove` deletes them, except a journal directory that the user has
+ * named.
+ */
 export interface Workplace extends VictimPlace {
   readonly remove: () => void;
 }

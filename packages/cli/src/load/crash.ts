@@ -1,8 +1,8 @@
 /**
- * `millrace load crash`: load, SIGKILL at random moments, restart on the same directory, and at the end a comparison of what was
- * acknowledged with what was handled.
+ * `millrace load crash`: puts a process under load, kills it at random moments, restarts it on the
+ * same directory, and at the end compares the acknowledged records with the handled ones.
  *
- * A kill takes the process away, not the page cache: this proves what survives a crash of the process, not what survives a
+ * A kill ends the process and leaves the page cache: the run tests a crash of the process, not a
  * loss of power.
  */
 import { isMillraceError, type Random, seededRandom } from "@millrace/base";
@@ -22,9 +22,9 @@ export interface CrashOptions extends LoadOptions {
   readonly kills: number;
 }
 
-/** One life of the process under test. */
+/** One life of the process under test, after a kill. */
 interface Life {
-  /** From its start until it took records; undefined when it was killed before. */
+  /** From its start until it took records; undefined when the next kill came first. */
   readonly recoveryMs: number | undefined;
 }
 
@@ -36,7 +36,10 @@ interface CrashDocument extends Omit<Reconciliation, "lostIds" | "ghostIds"> {
   /** Start to first record taken, after a kill. */
   readonly recoveryMs: { readonly median: number; readonly max: number };
   readonly killedWhileRecovering: number;
-  /** From when a record was due, also while the process was down; and from when it was sent. */
+  /**
+   * Until the acknowledgement: from when a record was due (also while the process was down), and
+   * from when it was sent.
+   */
   readonly ackMs: Latency;
   readonly serviceMs: Latency;
   readonly acknowledgedPerSecond: number;
@@ -122,7 +125,7 @@ class CrashRun {
     return this.#document(seconds);
   }
 
-  /** The first start is no recovery. */
+  /** The first start, which isn't counted as a recovery. */
   async #startFirst(): Promise<Victim> {
     const victim = this.#start();
     await victim.listening();
@@ -135,7 +138,7 @@ class CrashRun {
     return this.#victim;
   }
 
-  /** Starts it again, as often as a kill meets it while it recovers. */
+  /** Starts the process again; once more for each kill that comes while it recovers. */
   async #restart(): Promise<Victim> {
     for (;;) {
       const startedAt = performance.now();
@@ -151,7 +154,10 @@ class CrashRun {
     }
   }
 
-  /** Waits until the process takes records, or kills it before that when the next kill is due. */
+  /**
+   * Waits until the process takes records; kills it earlier when the next kill is due. Returns
+   * whether it was killed.
+   */
   async #raceWithKill(victim: Victim): Promise<boolean> {
     const listening = victim.listening();
     const dueMs = (this.#killAtMs[0] ?? Number.POSITIVE_INFINITY) - this.#generator.elapsedMs();
@@ -180,7 +186,7 @@ class CrashRun {
       );
       return generator.elapsedMs() >= killAtMs;
     });
-    // Everything is sent, and the last kill is still to come.
+    // The schedule is through, and the last kill is still to come.
     while (generator.elapsedMs() < killAtMs && Number.isFinite(killAtMs))
       await new Promise((next) => setTimeout(next, 1));
   }
@@ -223,7 +229,7 @@ class CrashRun {
   }
 }
 
-/** Random moments, spread over the run; the first one leaves time for something to be lost. */
+/** Random moments, spread over the run; records are under way before the first one. */
 function killTimes({ kills, seconds }: CrashOptions, random: Random): number[] {
   const spanMs = seconds * 1000;
   return Array.from({ length: kills }, (_, index) => ((index + 0.2 + 0.7 * random.fraction()) / kills) * spanMs);

@@ -1,8 +1,10 @@
 /**
- * An open-loop generator: record n is due at start + n / rate, whatever became of the ones before it.
+ * An open-loop generator: record n is due at start + n / rate, whether or not the records before it
+ * are answered.
  *
- * Latency counts from when a record was due, so that a stall of the process under test, or of this generator, is seen by every record
- * that was due meanwhile (no coordinated omission). The time from due to sent is reported beside it.
+ * Latency counts from when a record was due: a stall of the process under test, or of this
+ * generator, shows in each record that was due meanwhile (no coordinated omission). The time from
+ * due to sent is reported beside it.
  */
 import { createConnection, type Socket } from "node:net";
 import { Histogram } from "@millrace/metrics";
@@ -21,7 +23,7 @@ export interface GeneratorOptions {
 const BURST_MAX = 4096;
 /** The schedule is looked at about this often. */
 const TICK_MS = 1;
-/** Longest that an answer may take before a run without kills counts it as missing. */
+/** A run without kills counts an answer as missing after this time without any answer. */
 const ANSWER_MS = 30_000;
 
 export class Generator {
@@ -50,7 +52,7 @@ export class Generator {
     this.#sentAtMs = new Float64Array(this.total);
   }
 
-  /** Whether the schedule is through and every record was sent. */
+  /** Whether every record of the schedule was sent. */
   get isDone(): boolean {
     return this.sent === this.total;
   }
@@ -96,7 +98,7 @@ export class Generator {
     this.#socket = undefined;
   }
 
-  /** Sends what is due until `until` returns true, or everything was sent. */
+  /** Sends the due records until `until` returns true, or all were sent. */
   async sendUntil(until: () => boolean): Promise<void> {
     while (!this.isDone && !until()) {
       if (this.#socket !== undefined) this.#sendDue(this.#socket);
@@ -104,7 +106,10 @@ export class Generator {
     }
   }
 
-  /** Resolves when every record of this connection is answered, or the connection is gone, or an answer is overdue. */
+  /**
+   * Resolves when all records of this connection are answered, the connection is gone, or an answer
+   * is overdue.
+   */
   async answers(): Promise<void> {
     while (this.#socket !== undefined && this.#inFlight > 0) {
       const isOverdue = await new Promise<boolean>((resolve) => {

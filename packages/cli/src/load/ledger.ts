@@ -1,6 +1,7 @@
 /**
- * What the handlers of the process under test have handled: one entry per call, appended to files outside its directory before the
- * handler returns. A write that has returned is in the kernel's hands and survives the process, so the ledger needs no sync.
+ * The calls that the handlers of the process under test have finished: one entry each, appended to
+ * a file outside the journal before the handler returns. The kernel holds a write that has
+ * returned, so the entry survives the process without a sync.
  *
  * An entry is 16 bytes: f64 id, u32 CRC of the payload as the handler got it, u32 attempt.
  */

@@ -1,4 +1,7 @@
-/** Payloads that can be made again from their number: the checker needs no copy to tell whether one was altered. */
+/**
+ * Payloads computed from the record's number, so that an altered one is found without keeping
+ * copies.
+ */
 import { crc32 } from "@millrace/codec";
 
 /** Fills `payload` with bytes that depend on the record's id and the run's seed. */

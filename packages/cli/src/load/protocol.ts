@@ -1,5 +1,5 @@
 /**
- * What goes over the Unix socket between the load generator and the process under test.
+ * The frames on the Unix socket between the load generator and the process under test.
  *
  *   request  u32 length of what follows, f64 id, payload
  *   answer   u32 length of what follows (9), f64 id, u8 outcome
@@ -9,14 +9,14 @@ export const OUTCOME = {
   acknowledged: 0,
   /** The record was certainly not stored. */
   rejected: 1,
-  /** Nobody knows. */
+  /** The record may be stored or not. */
   uncertain: 2,
 } as const;
 
 const LENGTH_BYTES = 4;
 const ID_BYTES = 8;
 const ANSWER_BYTES: number = LENGTH_BYTES + ID_BYTES + 1;
-/** A frame beyond this is no frame: it bounds the memory that a wrong peer can take up. */
+/** Largest frame; bounds the memory that a wrong peer can take up. */
 const FRAME_BYTES_MAX: number = 64 * 2 ** 20;
 
 export function requestBytes(payloadBytes: number): number {

@@ -1,5 +1,5 @@
 /**
- * Compares what was sent and acknowledged with what was handled.
+ * Compares the records that were sent and acknowledged with those that were handled.
  *
  *   lost        acknowledged and never handled
  *   ghost       handled but never sent, certainly rejected, or altered
@@ -8,7 +8,7 @@
  */
 import type { LedgerEntry } from "./ledger.ts";
 
-/** What the generator knows about a record; the index is its id. */
+/** The generator's knowledge of a record; the index is the record's id. */
 export const STATUS = { unsent: 0, sent: 1, acknowledged: 2, rejected: 3 } as const;
 
 export interface Reconciliation {
@@ -24,7 +24,9 @@ export interface Reconciliation {
 
 const EXAMPLES_MAX = 20;
 
-/** `statuses[id]` is one of STATUS; `crcOf` gives the checksum that a record's payload must have. */
+/**
+ * `statuses[id]` is one of STATUS; `crcOf` gives the checksum that a record's payload must have.
+ */
 export function reconcile(
   statuses: Uint8Array,
   entries: readonly LedgerEntry[],

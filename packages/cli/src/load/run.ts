@@ -1,5 +1,6 @@
 /**
- * `millrace load run`: an open-loop load on a runtime in a process of its own, and the latency of its acknowledgements.
+ * `millrace load run`: puts a runtime in a process of its own under open-loop load, and measures
+ * its acknowledgements.
  */
 import { EXIT } from "../terminal/exit-codes.ts";
 import { cliError } from "../errors.ts";
@@ -38,7 +39,10 @@ interface RunDocument {
   readonly payloadBytes: number;
 }
 
-/** The generator is at fault when it sent later than this, or fewer than this share of the records. */
+/**
+ * The run is invalid when the generator sent later than this, or fewer than this share of the
+ * records.
+ */
 const LAG_P99_MS_MAX = 20;
 const ACHIEVED_MIN = 0.99;
 

@@ -1,4 +1,4 @@
-/** The handler of the process under test: writes down what it got. */
+/** The handler of the process under test: writes each record that it gets into the ledger. */
 import { threadId } from "node:worker_threads";
 import { crc32 } from "@millrace/codec";
 import type { Context, DeliveredRecord } from "millrace";
@@ -9,7 +9,7 @@ export interface LoadRecord {
   readonly payload: Uint8Array;
 }
 
-/** Named by the generator in the environment of the process, and inherited by its threads. */
+/** The generator names it in the environment of the process; the threads inherit that. */
 const directory = process.env.MILLRACE_LOAD_LEDGER;
 const ledger = directory === undefined ? undefined : new LedgerWriter(directory, `${process.pid}-${threadId}`);
 

@@ -1,4 +1,4 @@
-/** Starting, watching and killing the process under test. */
+/** Starts, watches and kills the process under test. */
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { workerUrl } from "@millrace/base";
@@ -18,7 +18,7 @@ type Finished = Extract<VictimReport, { finished: true }>;
 
 /** Longest start, with the recovery of a large journal. */
 const START_MS = 60_000;
-/** Longest time to deliver what is left and to close. */
+/** Longest time to handle the records that are left and to close. */
 const FINISH_MS = 120_000;
 
 export class Victim {
@@ -48,12 +48,15 @@ export class Victim {
     });
   }
 
-  /** Resolves when it takes records; undefined when it was killed before. Throws `ERR_LOAD_VICTIM`, or its own error. */
+  /**
+   * Resolves when the process takes records; undefined when it was killed first. Throws
+   * `ERR_LOAD_VICTIM`.
+   */
   listening(): Promise<Listening | undefined> {
     return this.#report("listening", START_MS) as Promise<Listening | undefined>;
   }
 
-  /** Has it deliver everything, close, and end by itself. Connections must be closed before. */
+  /** Has the process handle all records, close and exit. Connections must be closed before. */
   async finish(): Promise<Finished> {
     this.#child.send("finish");
     const finished = (await this.#report("finished", FINISH_MS)) as Finished;
@@ -61,7 +64,7 @@ export class Victim {
     return finished;
   }
 
-  /** SIGKILL, if it still runs; resolves when it is gone. */
+  /** Sends SIGKILL if the process still runs; resolves when it is gone. */
   async kill(): Promise<void> {
     this.#isKilled = true;
     this.#child.kill("SIGKILL");

@@ -1,8 +1,9 @@
 /**
- * The process under test: a runtime that takes records over a Unix socket and answers each when it is durable.
+ * The process under test: a runtime that takes records over a Unix socket and answers each when it
+ * is durable.
  *
- * A process of its own, started by the generator with an IPC channel: it reports when it listens, and on "finish" drains, closes and
- * reports its counts. It is also killed without warning: that is what it is for.
+ * The generator starts it as a process of its own, with an IPC channel. It reports when it listens;
+ * on "finish" it drains, closes and reports its counts. The generator may kill it at any moment.
  */
 import { rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
@@ -31,7 +32,8 @@ async function run(): Promise<void> {
   const mill = await open<typeof handlers>({
     handlers: new URL("./victim-handlers.js", import.meta.url),
     processors: Number(processors),
-    // A run without --dir may use the system's directory for temporary files, which can be memory: kill -9 leaves that alone.
+    // Without --dir the journal lies in the system's directory for temporary files, which may be
+    // memory. A kill leaves that alone.
     journal: { directory, allowUnsafeStorage: true },
   });
   const server = await listen((socket) => serve(mill, socket));
@@ -46,7 +48,7 @@ async function run(): Promise<void> {
 }
 
 function listen(onConnection: (socket: Socket) => void): Promise<Server> {
-  // Left behind by the one that was killed.
+  // A killed predecessor has left its socket behind.
   rmSync(socketPath, { force: true });
   return new Promise((resolve, reject) => {
     const server = createServer(onConnection);
@@ -55,7 +57,7 @@ function listen(onConnection: (socket: Socket) => void): Promise<Server> {
   });
 }
 
-/** Answers of one turn of the event loop leave in one write. */
+/** Sends the answers of one turn of the event loop in one write. */
 function serve(mill: Millrace<typeof handlers>, socket: Socket): void {
   let answers: Buffer[] = [];
   const flush = (): void => {

@@ -1,4 +1,4 @@
-/** How the command ends, for scripts and gates. Documented in every --help. */
+/** How the command ends, for scripts and CI. Every --help lists these codes. */
 export const EXIT = {
   ok: 0,
   failure: 1,
@@ -7,7 +7,7 @@ export const EXIT = {
   dataLost: 3,
   /** A target that was asked for was missed. */
   targetMissed: 4,
-  /** The run proves nothing: the generator couldn't keep up, or what was to be tested didn't happen. */
+  /** The run proves nothing: the generator was too slow, or the event under test never happened. */
   runInvalid: 5,
   interrupted: 130,
   terminated: 143,

@@ -1,5 +1,5 @@
 /**
- * What the command prints: the document or the summary on stdout, everything else on stderr.
+ * Prints for the command: the document or the summary on stdout, everything else on stderr.
  */
 import { isMillraceError, messageOf } from "@millrace/base";
 
@@ -56,7 +56,7 @@ export class Reporter {
     process.stderr.write(`\r\x1b[2K${text().slice(0, (process.stderr.columns ?? 80) - 1)}`);
   }
 
-  /** What went wrong, what to do about it, and with --json a document that says the same. */
+  /** An error and its cure; with --json also a document on stdout with both. */
   error(thrown: unknown, document: object = {}): void {
     this.#clearProgress();
     const { code: systemCode } = thrown as { code?: unknown };

@@ -1,9 +1,9 @@
 /**
- * `millrace trace record`: runs a program with tracing on and collects what its runtimes wrote; `millrace trace stats`: a trace in
- * numbers.
+ * `millrace trace record`: runs a program with tracing on and collects the traces of its runtimes.
+ * `millrace trace stats`: prints the numbers of a trace.
  *
- * A traced program writes by itself: `open()` of the package `millrace` sees MILLRACE_TRACE_DIRECTORY (and the two variables
- * beside it) and leaves one file per runtime there.
+ * A traced program writes its traces itself: `open()` of the package `millrace` reads
+ * MILLRACE_TRACE_DIRECTORY (and the two variables beside it) and writes one file per runtime there.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -22,7 +22,10 @@ export interface TraceRecordOptions extends ReporterOptions {
   readonly out: string;
   /** Records kept per thread. */
   readonly records: number;
-  /** Write the trace after this time and end the program; otherwise when it closes its runtime or ends. */
+  /**
+   * Write the trace after this time and end the program. Default: when the program closes its
+   * runtime or ends.
+   */
   readonly seconds?: number;
 }
 
@@ -72,7 +75,7 @@ function describe({ exitCode, signal }: Ended): string {
 function runTraced(command: readonly string[], directory: string, options: TraceRecordOptions): Promise<Ended> {
   const { seconds } = options;
   const child = spawn(command[0] as string, command.slice(1), {
-    // Its output is the program's own business; ours goes to stdout.
+    // With --json our document has stdout for itself; the program's output then goes to stderr.
     stdio: ["inherit", options.json === true ? process.stderr : "inherit", "inherit"],
     env: {
       ...process.env,
@@ -119,14 +122,14 @@ function endOnceTraced(child: ChildProcess, directory: string): { readonly hasEn
   };
 }
 
-/** Whole files only: they are written under another name first. */
+/** The complete traces; an unfinished one has another ending. */
 function tracesIn(directory: string): string[] {
   return readdirSync(directory)
     .filter((name) => name.endsWith(".json"))
     .toSorted();
 }
 
-/** The first as `out`, others beside it with a number. */
+/** Copies the first trace to `out`, and further ones beside it with a number. */
 function collect(directory: string, out: string): { file: string; trace: ChromeTrace }[] {
   return tracesIn(directory).map((name, index) => {
     const { dir, name: stem, ext } = parse(resolve(out));
@@ -181,7 +184,7 @@ function textOf(given: TraceStats): string {
   );
   const machines = columns(
     ["machine", "tasks", "busy", "parked", "parks", "timed out", "steals", "stolen", "dropped"],
-    // Spare threads that were never started have nothing to tell.
+    // Leave out spare threads that were never started.
     given.machines
       .filter((each) => each.tasks + each.parks + each.dropped > 0)
       .map((each) => [
@@ -195,7 +198,7 @@ function textOf(given: TraceStats): string {
   return [head, handlers, machines].join("\n\n");
 }
 
-/** The first column to the left, numbers to the right. */
+/** A table: the first column aligned left, the others right. */
 function columns(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = head.map((title, column) =>
     Math.max(title.length, ...rows.map((row) => (row[column] as string).length)),

@@ -1,7 +1,9 @@
 /**
- * What a trace says in numbers: per handler how long its tasks waited and ran, per machine what it did with its time.
+ * The numbers of a trace: how long the tasks of each handler waited and ran, and how each machine
+ * spent its time.
  *
- * Everything is counted from the events in the file, so a file that was cut to a part can be asked about that part.
+ * All of them are computed from the events in the file, so a file that was cut to a part gives the
+ * numbers of that part.
  */
 import { type ChromeEvent, type ChromeTrace, PID } from "@millrace/scheduler";
 
@@ -17,7 +19,7 @@ export interface HandlerTraceStats {
   readonly handler: string;
   readonly tasks: number;
   readonly failed: number;
-  /** Tasks whose handler returned a promise; `ranUs` then ends where it did. */
+  /** Tasks whose handler returned a promise; their `ranUs` ends at that return. */
   readonly async: number;
   readonly ranUs: Spread | undefined;
   /** From submission to start, of tasks whose submission is in the trace. */
@@ -33,7 +35,7 @@ export interface MachineTraceStats {
   readonly busyPercent: number;
   readonly parkedPercent: number;
   readonly parks: number;
-  /** Sleeps that nobody ended: their time was over. */
+  /** Sleeps that ended because their time was over. */
   readonly parksTimedOut: number;
   readonly steals: number;
   readonly stolenTasks: number;
