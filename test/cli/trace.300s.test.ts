@@ -10,7 +10,6 @@ import {
   chromeTrace,
   PID,
   readTrace,
-  TRACE,
   TraceRecorder,
 } from "@millrace/scheduler";
 import { open } from "millrace";
@@ -23,20 +22,20 @@ import { documentOf, millrace } from "./support.ts";
 function sample(): string {
   const rings = allocateTraceRings(2, 1, 64);
   const [one, two, main] = [0, 1, 2].map((ring) => new TraceRecorder(rings, ring)) as TraceRecorder[];
-  for (const task of [0, 1, 2, 3]) main?.record(TRACE.submit, task, 0, task === 3 ? 1 : 0, 1, 0);
-  one?.record(TRACE.depth, -1, 0, -1, 4, 0);
-  one?.record(TRACE.start, 0, 0, 0, 0, 2);
-  two?.record(TRACE.steal, 1, 0, -1, 0, 2);
+  for (const task of [0, 1, 2, 3]) main?.submitted(task, 0, task === 3 ? 1 : 0, 1);
+  one?.depth(4, 0);
+  one?.started(0, 0, 0, 0, 2);
+  two?.stole(1, -1, 0, 2);
   for (const task of [1, 2]) {
-    two?.record(TRACE.start, task, 0, 0, 1, 2);
-    two?.record(TRACE.end, task, 0, 0, task === 1 ? 0 : 1, 0);
+    two?.started(task, 0, 0, 1, 2);
+    two?.ended(task, 0, 0, task !== 1);
   }
-  two?.record(TRACE.park, -1, 0, -1, 0, 0);
-  two?.record(TRACE.unpark, -1, 0, -1, 0, 0);
-  one?.record(TRACE.end, 0, 0, 0, 1, 0);
-  one?.record(TRACE.start, 3, 0, 1, 0, 2);
-  one?.record(TRACE.suspend, 3, 0, 1, 0, 0);
-  one?.record(TRACE.settle, 3, 0, 1, 1, 0);
+  two?.parked(0);
+  two?.unparked(false);
+  one?.ended(0, 0, 0, true);
+  one?.started(3, 0, 1, 0, 2);
+  one?.suspended(3, 0, 1);
+  one?.settled(3, 0, 1, true);
   const file = join(temporaryDirectory(), "trace.json");
   writeFileSync(file, JSON.stringify(chromeTrace(rings, readTrace(rings), ["add", "wait"])));
   return file;

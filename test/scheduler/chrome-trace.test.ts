@@ -7,7 +7,6 @@ import {
   chromeTrace,
   PID,
   readTrace,
-  TRACE,
   TraceRecorder,
   type TraceRings,
 } from "@millrace/scheduler";
@@ -43,10 +42,10 @@ test("a task is a slice with its handler's name, what it waited, and how it ende
   const rings = allocateTraceRings(1, 1, 64);
   const machine = new TraceRecorder(rings, 0);
   const main = new TraceRecorder(rings, 1);
-  main.record(TRACE.submit, 5, 3 << 4, 1, 2, 0);
-  machine.record(TRACE.start, 5, 3 << 4, 1, 0, 1);
-  machine.record(TRACE.end, 5, 3 << 4, 1, 0, 0);
-  main.record(TRACE.outcome, 5, 3 << 4, 1, 0, 0);
+  main.submitted(5, 3 << 4, 1, 2);
+  machine.started(5, 3 << 4, 1, 0, 1);
+  machine.ended(5, 3 << 4, 1, false);
+  main.outcome(5, 3 << 4, 1, false);
   const trace = exported(rings);
   const [slice, ...rest] = eventsOf(trace, "X", "task") as [ChromeEvent];
   assert.is(rest.length, 0);
@@ -71,12 +70,12 @@ test("a task is a slice with its handler's name, what it waited, and how it ende
 test("tasks that a join runs meanwhile are slices inside the slice of the one that joins", () => {
   const rings = allocateTraceRings(1, 1, 64);
   const machine = new TraceRecorder(rings, 0);
-  machine.record(TRACE.start, 1, 0, 0, 0, 1);
+  machine.started(1, 0, 0, 0, 1);
   for (const task of [2, 3]) {
-    machine.record(TRACE.start, task, 0, 1, 0, 0);
-    machine.record(TRACE.end, task, 0, 1, 1, 0);
+    machine.started(task, 0, 1, 0, 0);
+    machine.ended(task, 0, 1, true);
   }
-  machine.record(TRACE.end, 1, 0, 0, 1, 0);
+  machine.ended(1, 0, 0, true);
   const trace = exported(rings);
   assert.is(eventsOf(trace, "X", "task").length, 3);
   assertNested(trace);
@@ -89,11 +88,11 @@ test("tasks that a join runs meanwhile are slices inside the slice of the one th
 test("an async handler is a slice until it returns, and an async slice until its promise is settled", () => {
   const rings = allocateTraceRings(2, 1, 64);
   const machine = new TraceRecorder(rings, 0);
-  machine.record(TRACE.start, 1, 0, 0, 0, 2);
-  machine.record(TRACE.suspend, 1, 0, 0, 0, 0);
-  machine.record(TRACE.park, -1, 0, -1, 1, 0);
-  machine.record(TRACE.settle, 1, 0, 0, 1, 0);
-  machine.record(TRACE.unpark, -1, 0, -1, 1, 0);
+  machine.started(1, 0, 0, 0, 2);
+  machine.suspended(1, 0, 0);
+  machine.parked(1);
+  machine.settled(1, 0, 0, true);
+  machine.unparked(true);
   const trace = exported(rings);
   const [begin] = eventsOf(trace, "b") as [ChromeEvent];
   const [end] = eventsOf(trace, "e") as [ChromeEvent];
@@ -108,11 +107,11 @@ test("an async handler is a slice until it returns, and an async slice until its
 test("a steal is a flow from the processor's track to the first stolen task on the thief's", () => {
   const rings = allocateTraceRings(2, 1, 64);
   const thief = new TraceRecorder(rings, 1);
-  thief.record(TRACE.depth, -1, 0, -1, 0, 1);
-  thief.record(TRACE.steal, 9, 0, -1, 0, 4);
-  thief.record(TRACE.start, 9, 0, 0, 1, 2);
-  thief.record(TRACE.end, 9, 0, 0, 1, 0);
-  thief.record(TRACE.depth, -1, 0, -1, 3, 1);
+  thief.depth(0, 1);
+  thief.stole(9, -1, 0, 4);
+  thief.started(9, 0, 0, 1, 2);
+  thief.ended(9, 0, 0, true);
+  thief.depth(3, 1);
   const trace = exported(rings);
   const [steal] = eventsOf(trace, "X", "steal") as [ChromeEvent];
   assert.equal([steal.pid, steal.tid, steal.args], [PID.processors, 0, { by: 1, tasks: 4, first: 9 }]);
@@ -135,10 +134,10 @@ test("what was dropped is counted, and slices that were cut say at which end", (
   const rings = allocateTraceRings(1, 1, 4);
   const machine = new TraceRecorder(rings, 0);
   for (let task = 0; task < 10; task += 1) {
-    machine.record(TRACE.start, task, 0, 0, 0, 1);
-    machine.record(TRACE.end, task, 0, 0, 1, 0);
+    machine.started(task, 0, 0, 0, 1);
+    machine.ended(task, 0, 0, true);
   }
-  machine.record(TRACE.start, 10, 0, 1, 0, 1);
+  machine.started(10, 0, 1, 0, 1);
   const trace = exported(rings);
   // Of 21 records in a ring of four the newest three are sure to be whole: the end of 8 is overwritten, 9 and the beginning of 10 stay.
   assert.equal(trace.otherData.dropped, [18, 0]);
@@ -149,9 +148,9 @@ test("what was dropped is counted, and slices that were cut say at which end", (
       ["settle", 10, "end"],
     ],
   );
-  machine.record(TRACE.end, 10, 0, 1, 1, 0);
-  machine.record(TRACE.start, 11, 0, 0, 0, 1);
-  machine.record(TRACE.end, 11, 0, 0, 1, 0);
+  machine.ended(10, 0, 1, true);
+  machine.started(11, 0, 0, 0, 1);
+  machine.ended(11, 0, 0, true);
   const [first] = eventsOf(exported(rings), "X", "task");
   assert.equal([first?.name, first?.args?.task, first?.args?.cut], ["settle", 10, "begin"]);
   assertNested(exported(rings));

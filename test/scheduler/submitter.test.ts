@@ -12,7 +12,7 @@ import { SpscProducer } from "@millrace/shared-memory";
 const HANDLER = 0;
 
 function open(): { shared: Shared; submitter: Submitter; submit: (priority: number) => number } {
-  const shape = { processors: 1, machines: 1, externals: 1, slotsEach: 4, nestedSlots: 2, runQueueCapacity: 4 };
+  const shape = { processors: 1, machines: 1, outsiders: 1, slotsEach: 4, nestedSlots: 2, runQueueCapacity: 4 };
   const memory = allocateMemory(shape, 64, ThreadTable.allocate(2), [0], [1]);
   const submitter = new Submitter(memory, 0);
   return {

@@ -136,7 +136,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
       {
         processors: options.processors,
         machines,
-        externals: submitterThreads.length,
+        outsiders: submitterThreads.length,
         slotsEach: options.tasksMax,
         nestedSlots: options.nestedTasksMax,
         runQueueCapacity: RUN_QUEUE_CAPACITY,
@@ -184,7 +184,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
   /** Lets another thread of this process submit tasks: the one with index `guest` in the option `guests`. */
   submitterHandle(guest: number): SubmitterHandle {
     const submitter = guest + 1;
-    const thread = submitter < this.#memory.externals ? this.#memory.submitterThreads[submitter] : undefined;
+    const thread = submitter < this.#memory.outsiders ? this.#memory.submitterThreads[submitter] : undefined;
     if (thread === undefined) throw new RangeError(`guest ${guest} was not announced in the option "guests"`);
     return { memory: this.#memory, submitter, thread, handlerNames: this.#handlerNames };
   }

@@ -153,7 +153,7 @@ export const scenarios: Scenario[] = [
   }),
 ];
 
-const MACHINE = "scheduler/machine/machine";
+const REST = "scheduler/machine/rest";
 const SEAT = "scheduler/machine/seat";
 const PROCESSORS = "scheduler/shared/processors";
 
@@ -182,9 +182,9 @@ export const mutants: Mutant[] = [
   {
     breaks: "a spare doesn't look again before it sleeps",
     by: "a spare goes to sleep",
-    file: MACHINE,
-    from: "this.#seat.processor === undefined ? this.#processors.isAnyFree() : this.#seat.processor.seesWork()",
-    to: "this.#seat.processor !== undefined && this.#seat.processor.seesWork()",
+    file: REST,
+    from: "processor === undefined ? processors.isAnyFree() : processor.seesWork()",
+    to: "processor !== undefined && processor.seesWork()",
   },
   {
     breaks: "a spare doesn't say that it sleeps",

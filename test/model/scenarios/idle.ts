@@ -1,4 +1,4 @@
-/** Who sleeps and who is woken: the protocol of machine.ts around IdleSet, Parker and hints, with a counter in place of the queues. */
+/** Who sleeps and who is woken: the protocol of machine.ts around IdleSet, Parker and outbox flags, with a counter in place of the queues. */
 import * as assert from "uvu/assert";
 import { Parker, ThreadTable, unpark, unparkAgain } from "@millrace/atomics-sync";
 import {
@@ -10,7 +10,7 @@ import {
   EMPTY,
   hasBit,
 } from "@millrace/shared-memory";
-import { lowerHint, raiseHint } from "@millrace/scheduler/internal/shared/hints";
+import { lowerFlag, raiseFlag } from "@millrace/scheduler/internal/shared/outbox-flags";
 import { IdleSet, idleWords } from "@millrace/scheduler/internal/shared/idle";
 import { join, type Mutant, scenario, type Scenario } from "../api.ts";
 
@@ -285,7 +285,7 @@ export const scenarios: Scenario[] = [
     deep: { preemptions: 1 },
   }),
   scenario({
-    name: "hints: an outbox with entries has a hint",
+    name: "outbox flags: an outbox with entries has its flag",
     setUp: (): HintShared => {
       const words = new Int32Array(new SharedArrayBuffer((64 + runQueueWords(2)) * 4));
       return { words, place: { words, base: 64, capacity: 2 } };
@@ -296,7 +296,7 @@ export const scenarios: Scenario[] = [
         for (let entry = 1; entry <= 2; entry += 1) {
           outbox.push(entry);
           outbox.publish();
-          raiseHint(words, HINTS, OUTBOX);
+          raiseFlag(words, HINTS, OUTBOX);
         }
       },
       first: emptyOutbox,
@@ -310,10 +310,10 @@ export const scenarios: Scenario[] = [
     bounds: { preemptions: 3 },
   }),
   scenario({
-    name: "hints: a searcher that looks while a hint is lowered, and a machine that sleeps",
+    name: "outbox flags: a searcher that looks while a flag is lowered, and a machine that sleeps",
     setUp: (): HintShared => {
       const words = new Int32Array(new SharedArrayBuffer((64 + runQueueWords(2)) * 4));
-      raiseHint(words, HINTS, OUTBOX);
+      raiseFlag(words, HINTS, OUTBOX);
       words[SEARCHES] = 1;
       return { words, place: { words, base: 64, capacity: 2 } };
     },
@@ -322,7 +322,7 @@ export const scenarios: Scenario[] = [
         const outbox = new RunQueue(place);
         outbox.push(1);
         outbox.publish();
-        raiseHint(words, HINTS, OUTBOX);
+        raiseFlag(words, HINTS, OUTBOX);
         wakeUnlessSearched(words);
       },
       searcher({ words, place }) {
@@ -332,7 +332,7 @@ export const scenarios: Scenario[] = [
       },
       passer({ words, place }) {
         if (!hasBit(words, HINTS, OUTBOX) || runQueueLength(place) > 0) return;
-        if (lowerHint(words, HINTS, OUTBOX, place)) wakeUnlessSearched(words);
+        if (lowerFlag(words, HINTS, OUTBOX, place)) wakeUnlessSearched(words);
       },
     },
     check({ words }) {
@@ -355,12 +355,12 @@ function emptyOutbox({ words, place }: HintShared, log: unknown[]): void {
     if (!hasBit(words, HINTS, OUTBOX)) return;
     const entry = own.takeFrom(place, 2, 1);
     if (entry !== EMPTY && entry !== RETRY) log.push(entry);
-    else if (runQueueLength(place) <= 0) lowerHint(words, HINTS, OUTBOX, place);
+    else if (runQueueLength(place) <= 0) lowerFlag(words, HINTS, OUTBOX, place);
   }
 }
 
 const IDLE_FILE = "scheduler/shared/idle";
-const HINTS_FILE = "scheduler/shared/hints";
+const FLAGS_FILE = "scheduler/shared/outbox-flags";
 
 export const mutants: Mutant[] = [
   {
@@ -518,24 +518,24 @@ export const mutants: Mutant[] = [
     to: "return this.#idle;",
   },
   {
-    breaks: "a hint is lowered without another look",
-    by: "hints",
-    file: HINTS_FILE,
+    breaks: "a flag is lowered without another look",
+    by: "outbox flags",
+    file: FLAGS_FILE,
     from: "if (runQueueLength(place) <= 0)\n        return false;",
     to: "return false;",
   },
   {
-    breaks: "nobody is woken for a hint that is raised again",
-    by: "while a hint is lowered",
-    file: HINTS_FILE,
-    from: "setBit(words, hints, outbox);\n    return true;",
-    to: "setBit(words, hints, outbox);\n    return false;",
+    breaks: "nobody is woken for a flag that is raised again",
+    by: "while a flag is lowered",
+    file: FLAGS_FILE,
+    from: "setBit(words, flags, outbox);\n    return true;",
+    to: "setBit(words, flags, outbox);\n    return false;",
   },
   {
-    breaks: "a hint isn't raised again",
-    by: "hints",
-    file: HINTS_FILE,
-    from: "if (!hasBit(words, hints, outbox))\n        setBit(words, hints, outbox);",
+    breaks: "a flag isn't raised again",
+    by: "outbox flags",
+    file: FLAGS_FILE,
+    from: "if (!hasBit(words, flags, outbox))\n        setBit(words, flags, outbox);",
     to: "",
   },
 ];

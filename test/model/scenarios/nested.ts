@@ -195,8 +195,8 @@ export const mutants: Mutant[] = [
     breaks: "a join that ends leaves its machine a searcher",
     by: "nobody searches while",
     file: "scheduler/machine/joins",
-    from: "this.#runner.joinEnds();\n            // It may have been woken to search, and goes on with its handler.\n            this.#seat.processor?.handOnSearch();",
-    to: "this.#runner.joinEnds();",
+    from: "this.#load.joinEnds();\n            // It may have been woken to search, and goes on with its handler.\n            this.#seat.processor?.passSearchOn();",
+    to: "this.#load.joinEnds();",
   },
   {
     breaks: "a join keeps its processor while there is only work that it can't do",
@@ -209,14 +209,14 @@ export const mutants: Mutant[] = [
     breaks: "a join that makes way keeps its processor",
     by: "a join makes way",
     file: "scheduler/machine/joins",
-    from: "if (isBlocked || isInBlocking)\n            this.#seat.handOff();",
+    from: "if (isBlocked || isInBlocking)\n            this.#seat.yieldProcessor();",
     to: "if (isBlocked || isInBlocking)\n            void 0;",
   },
   {
     breaks: "a join that made way still counts as blocked",
     by: "a join makes way",
     file: "scheduler/machine/joins",
-    from: "if (isBlocked)\n            this.#seat.goOn();",
+    from: "if (isBlocked)\n            this.#seat.unblock();",
     to: "",
   },
   {

@@ -27,7 +27,7 @@ function useProcessor({ memory }: SchedulerShared): void {
   slots[3] = (slots[3] as number) + 1;
 }
 
-function handOff(machine: number) {
+function yieldProcessor(machine: number) {
   return (given: SchedulerShared): number => {
     const shared = new Shared(given.memory);
     const processors = shared.processors();
@@ -44,7 +44,7 @@ export const scenarios: Scenario[] = [
   scenario({
     name: "processors: three threads have the only processor one after the other, and none waits beside a free one",
     setUp: () => schedulerMemory(1, 1, 1, 2, 3),
-    threads: { first: handOff(0), second: handOff(1), third: handOff(2) },
+    threads: { first: yieldProcessor(0), second: yieldProcessor(1), third: yieldProcessor(2) },
     check({ memory }) {
       assert.is(new Int32Array(memory.slots)[3], 3);
       assert.is(new Shared(memory).processors().owner(0), -1);
@@ -55,8 +55,8 @@ export const scenarios: Scenario[] = [
     name: "processors: a thread that dies with the processor, or while it gives it away",
     setUp: () => schedulerMemory(1, 1, 1, 2, 2),
     threads: {
-      first: handOff(0),
-      second: handOff(1),
+      first: yieldProcessor(0),
+      second: yieldProcessor(1),
       supervisor({ memory }) {
         if (!join("first")) return;
         const processors = new Shared(memory).processors();

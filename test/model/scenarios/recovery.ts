@@ -7,7 +7,7 @@ import { isMillraceError } from "@millrace/base";
 import { unpark } from "@millrace/atomics-sync";
 import { hasBit, RunQueue, spscRingLength, SpscProducer } from "@millrace/shared-memory";
 import type { Handler, TaskContext } from "@millrace/scheduler/internal/handler/context";
-import { lowerHint, raiseHint } from "@millrace/scheduler/internal/shared/hints";
+import { lowerFlag, raiseFlag } from "@millrace/scheduler/internal/shared/outbox-flags";
 import { firstSlotOf, type SchedulerMemory } from "@millrace/scheduler/internal/shared/layout";
 import { Shared } from "@millrace/scheduler/internal/shared/shared";
 import { Recovery } from "@millrace/scheduler/internal/supervisor/recovery";
@@ -365,7 +365,7 @@ export const scenarios: Scenario[] = [
       const view = new Shared(shared.memory);
       new RunQueue(view.runQueue(0)).takeFrom(view.outbox(0, NORMAL), 1, 1);
       // Entries of tasks that are over.
-      const place = view.outbox(shared.memory.externals, 0);
+      const place = view.outbox(shared.memory.outsiders, 0);
       const outbox = new RunQueue(place);
       for (let entry = 0; entry < place.capacity; entry += 1) outbox.push(1);
       outbox.publish();
@@ -411,20 +411,20 @@ export const scenarios: Scenario[] = [
       const shared = schedulerMemory(1, 1, 1, 2);
       // The machine has emptied the outbox.
       const { words, layout } = new Shared(shared.memory);
-      raiseHint(words, layout.hints[NORMAL] as number, 0);
+      raiseFlag(words, layout.outboxFlags[NORMAL] as number, 0);
       return shared;
     },
     threads: {
       submitter: ({ memory }) => void submit(memory, 1, NO_RETRY),
       machine({ memory }) {
         const shared = new Shared(memory);
-        lowerHint(shared.words, shared.layout.hints[NORMAL] as number, 0, shared.outbox(0, NORMAL));
+        lowerFlag(shared.words, shared.layout.outboxFlags[NORMAL] as number, 0, shared.outbox(0, NORMAL));
       },
       supervisor: runSupervisor,
     },
     check({ memory }) {
       const { words, layout } = new Shared(memory);
-      assert.ok(hasBit(words, layout.hints[NORMAL] as number, 0), "an entry that nobody looks for");
+      assert.ok(hasBit(words, layout.outboxFlags[NORMAL] as number, 0), "an entry that nobody looks for");
     },
     kill: ["machine"],
     bounds: { preemptions: 2 },
@@ -520,7 +520,7 @@ export const scenarios: Scenario[] = [
 
 const RECOVERY = "scheduler/supervisor/recovery";
 const TASK_TABLE = "scheduler/shared/task-table";
-const MACHINE = "scheduler/machine/machine";
+const REST = "scheduler/machine/rest";
 const TASK_RUNNER = "scheduler/machine/task-runner";
 const SUBMITTER = "scheduler/calls/submitter";
 
@@ -557,14 +557,14 @@ export const mutants: Mutant[] = [
     breaks: "nobody is told that the outbox of recovery has entries",
     by: "had taken from a queue",
     file: RECOVERY,
-    from: "raiseHint(this.#shared.words, recoveryHints, this.#shared.memory.externals);",
+    from: "raiseFlag(this.#shared.words, recoveryFlags, this.#shared.memory.outsiders);",
     to: "",
   },
   {
     breaks: "a hint that a dead machine has lowered stays lowered",
     by: "lowers a hint",
     file: RECOVERY,
-    from: "raiseHint(this.#shared.words, hints, outbox);",
+    from: "raiseFlag(this.#shared.words, flags, outbox);",
     to: "",
   },
   {
@@ -732,8 +732,8 @@ export const mutants: Mutant[] = [
     breaks: "a submitter raises the hint before there is anything",
     by: "a submitter, a machine",
     file: SUBMITTER,
-    from: "this.#outboxes[priority].publish();\n            raiseHint(this.#shared.words, this.#shared.layout.hints[priority], this.#index);",
-    to: "raiseHint(this.#shared.words, this.#shared.layout.hints[priority], this.#index);\n            this.#outboxes[priority].publish();",
+    from: "this.#outboxes[priority].publish();\n            raiseFlag(this.#shared.words, this.#shared.layout.outboxFlags[priority], this.#index);",
+    to: "raiseFlag(this.#shared.words, this.#shared.layout.outboxFlags[priority], this.#index);\n            this.#outboxes[priority].publish();",
   },
   {
     breaks: "a submitter wakes nobody",
@@ -746,8 +746,8 @@ export const mutants: Mutant[] = [
     breaks: "a machine reports a task before it is over",
     by: "a submitter, a machine",
     file: TASK_RUNNER,
-    from: 'table.finish(slot, state, ok);\n        const submitter = shared.submitterOf(slot);\n        const ring = this.#completions[submitter];\n        const word = ring.stage();\n        invariant(word !== FULL, "a completion ring has room for every slot of its submitter");\n        shared.words[word] = slot;\n        // First: who has read the outcome finds it counted.\n        stats.settled(ok);\n        ring.publish();',
-    to: 'const submitter = shared.submitterOf(slot);\n        const ring = this.#completions[submitter];\n        const word = ring.stage();\n        invariant(word !== FULL, "a completion ring has room for every slot of its submitter");\n        shared.words[word] = slot;\n        // First: who has read the outcome finds it counted.\n        stats.settled(ok);\n        ring.publish();\n        table.finish(slot, state, ok);',
+    from: 'table.finish(slot, state, ok);\n        const submitter = shared.submitterOf(slot);\n        const ring = this.#completions[submitter];\n        const word = ring.stage();\n        invariant(word !== FULL, "a completion ring has room for every slot of its submitter");\n        shared.words[word] = slot;\n        // Before the outcome can be read, so that its reader finds it counted.\n        stats.settled(ok);\n        ring.publish();',
+    to: 'const submitter = shared.submitterOf(slot);\n        const ring = this.#completions[submitter];\n        const word = ring.stage();\n        invariant(word !== FULL, "a completion ring has room for every slot of its submitter");\n        shared.words[word] = slot;\n        // Before the outcome can be read, so that its reader finds it counted.\n        stats.settled(ok);\n        ring.publish();\n        table.finish(slot, state, ok);',
   },
   {
     breaks: "a machine wakes a submitter before it has reported",
@@ -759,29 +759,29 @@ export const mutants: Mutant[] = [
   {
     breaks: "a machine doesn't look again before it sleeps",
     by: "a submitter, a machine",
-    file: MACHINE,
-    from: "if (this.#mustGoOn())\n            this.#parker.cancel();\n        else {",
+    file: REST,
+    from: "if (this.#seesWork())\n            this.#parker.cancel();\n        else {",
     to: "{",
   },
   {
     breaks: "a machine can be chosen before it can be woken",
     by: "may be faster",
-    file: MACHINE,
+    file: REST,
     from: "this.#parker.prepare();\n        this.#announce();",
     to: "this.#announce();\n        this.#parker.prepare();",
   },
   {
     breaks: "a machine that was chosen doesn't know that it searches",
     by: "may be faster",
-    file: MACHINE,
+    file: REST,
     from: "this.#seat.processor.wasPicked();",
     to: "",
   },
   {
     breaks: "a machine goes to sleep when the scheduler has been closed",
     by: "a submitter, a machine",
-    file: MACHINE,
-    from: "this.runner.cancellations.hasNew() || mustClose;",
-    to: "this.runner.cancellations.hasNew();",
+    file: REST,
+    from: "this.#cancellations.hasNew() || mustClose;",
+    to: "this.#cancellations.hasNew();",
   },
 ];

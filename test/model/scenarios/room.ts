@@ -95,6 +95,7 @@ export const scenarios: Scenario[] = [
 ];
 
 const MACHINE = "scheduler/machine/machine";
+const REST = "scheduler/machine/rest";
 
 export const mutants: Mutant[] = [
   {
@@ -108,7 +109,7 @@ export const mutants: Mutant[] = [
     breaks: "a full machine passes over the task to run next",
     by: "runs what its tasks",
     file: MACHINE,
-    from: "processor.giveBack();\n        for (let left",
+    from: "processor.publishPrivate();\n        for (let left",
     to: "for (let left",
   },
   {
@@ -121,14 +122,14 @@ export const mutants: Mutant[] = [
   {
     breaks: "a full machine doesn't look for outcomes before it sleeps",
     by: "another machine runs",
-    file: MACHINE,
-    from: "this.runner.cancellations.look();\n        if (this.#nested.hasOutcomes()) {",
-    to: "this.runner.cancellations.look();\n        if (false) {",
+    file: REST,
+    from: "this.#cancellations.look();\n        if (this.#parts.nested.hasOutcomes()) {",
+    to: "this.#cancellations.look();\n        if (false) {",
   },
   {
     breaks: "a full machine that is woken goes on sleeping",
     by: "two full machines",
-    file: MACHINE,
+    file: REST,
     from: 'if (this.#resumption === "room") {\n            this.#turn();\n            return;\n        }',
     to: 'if (this.#resumption === "room")\n            return;',
   },

@@ -4,7 +4,7 @@
  * It knows nothing of promises or event loops, so that a thread that blocks (the intake's delivery) can use it as well.
  */
 import { EMPTY, FULL, RunQueue, runQueueLength, type RunQueuePlace, SpscConsumer } from "@millrace/shared-memory";
-import { raiseHint } from "../shared/hints.ts";
+import { raiseFlag } from "../shared/outbox-flags.ts";
 import { TraceRecorder, type TraceRings } from "../shared/trace-ring.ts";
 import type { IdleSet } from "../shared/idle.ts";
 import type { SchedulerMemory } from "../shared/layout.ts";
@@ -136,7 +136,7 @@ export class Submitter {
       if ((this.#unpublished & bit) === 0) continue;
       this.#unpublished &= ~bit;
       (this.#outboxes[priority] as RunQueue).publish();
-      raiseHint(this.#shared.words, this.#shared.layout.hints[priority] as number, this.#index);
+      raiseFlag(this.#shared.words, this.#shared.layout.outboxFlags[priority] as number, this.#index);
     }
     this.#idle.wakeOne();
   }

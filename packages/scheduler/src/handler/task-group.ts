@@ -98,3 +98,23 @@ export class TaskGroup {
     return results;
   }
 }
+
+/** The outcome of a task whose spawned children are still pending: its own, or else the first error among theirs. */
+export async function withChildren(own: PromiseLike<unknown>, children: TaskGroup): Promise<unknown> {
+  let result: unknown;
+  let error: unknown;
+  let hasFailed = false;
+  try {
+    result = await own;
+  } catch (thrown) {
+    hasFailed = true;
+    error = thrown;
+  }
+  try {
+    await children.done();
+  } catch (thrown) {
+    if (!hasFailed) throw thrown;
+  }
+  if (hasFailed) throw error;
+  return result;
+}

@@ -3,50 +3,54 @@ import { EMPTY } from "@millrace/shared-memory";
 import { schedulerError } from "../errors.ts";
 import type { TaskGroup } from "../handler/task-group.ts";
 import type { HandlerEntry } from "../handler/handlers.ts";
+import { PARCEL } from "../shared/values.ts";
+import type { Load } from "./load.ts";
 import type { MachineParts } from "./machine-parts.ts";
 import type { Processor } from "./processor.ts";
+import { PARK_MS, type Rest } from "./rest.ts";
 import type { Seat } from "./seat.ts";
+import type { Sharing } from "./sharing.ts";
 import type { TaskRunner } from "./task-runner.ts";
-import { PARCEL } from "../shared/values.ts";
 
 /** Joins within joins that still run other tasks; deeper ones only wait, so that the stack has an end. */
 const JOIN_DEPTH_MAX = 512;
 
 export class Joins {
   readonly #parts: MachineParts;
+  readonly #load: Load;
   readonly #seat: Seat;
+  readonly #sharing: Sharing;
+  readonly #rest: Rest;
   readonly #runner: TaskRunner;
-  /** Blocks the thread until there is something to do, or for `blockMs`. */
-  readonly #block: () => void;
-  readonly #blockMs: number;
-  /** Tasks that joins have handed back since they ran one, or waited. */
+  /** Tasks that joins have requeued since they ran one, or waited. */
   #refusals = 0;
 
-  constructor(parts: MachineParts, seat: Seat, runner: TaskRunner, block: () => void, blockMs: number) {
+  constructor(parts: MachineParts, load: Load, seat: Seat, sharing: Sharing, rest: Rest, runner: TaskRunner) {
     this.#parts = parts;
+    this.#load = load;
     this.#seat = seat;
+    this.#sharing = sharing;
+    this.#rest = rest;
     this.#runner = runner;
-    this.#block = block;
-    this.#blockMs = blockMs;
   }
 
   join(group: TaskGroup): void {
     const { nested } = this.#parts;
-    this.#runner.joinBegins();
+    this.#load.joinBegins();
     try {
       // Ends: every turn runs a task, reads outcomes, or sleeps until there are some.
       while (group.pending > 0) {
         if (this.#helpPrivate()) continue;
         if (nested.drain() > 0) continue;
-        if (this.#runner.joinDepth < JOIN_DEPTH_MAX && this.#helpOthers()) continue;
+        if (this.#load.joinDepth < JOIN_DEPTH_MAX && this.#helpOthers()) continue;
         this.#waitForOutcomes();
       }
     } finally {
-      this.#runner.joinEnds();
+      this.#load.joinEnds();
       // It may have been woken to search, and goes on with its handler.
-      this.#seat.processor?.handOnSearch();
+      this.#seat.processor?.passSearchOn();
       // From an async handler that goes on: nobody else shares what is left.
-      if (!this.#runner.isRunning && this.#runner.joinDepth === 0) this.#runner.sharePrivate();
+      if (!this.#load.isRunning && this.#load.joinDepth === 0) this.#sharing.shareAll();
     }
   }
 
@@ -54,9 +58,9 @@ export class Joins {
     const { nested } = this.#parts;
     const slot = nested.pop();
     if (slot === EMPTY) return false;
-    this.#seat.processor?.handOnSearch();
+    this.#seat.processor?.passSearchOn();
     this.#runner.call(slot, nested.claimed, false);
-    if (nested.size > 0) this.#runner.sharePrivateIfWanted();
+    if (nested.size > 0) this.#sharing.shareIfWanted();
     return true;
   }
 
@@ -66,7 +70,7 @@ export class Joins {
     if (slot === EMPTY) return false;
     const processor = this.#seat.processor as Processor;
     if (this.#needsEventLoop(slot)) {
-      this.#runner.handBack(slot, processor.claimed);
+      this.#runner.requeue(slot, processor.claimed);
       if (idle.isAnyoneIdle()) idle.wakeOne();
       this.#refusals += 1;
       // What lies behind it may be for a join; where nothing does, others get it all.
@@ -93,7 +97,7 @@ export class Joins {
   #waitForOutcomes(): void {
     this.#mustRunElsewhere();
     this.#seat.processor?.stopSearching();
-    this.#block();
+    this.#rest.block();
     // It may have been woken to take one that others have left.
     if (this.#seat.processor === undefined && !this.#seat.isInBlocking) this.#seat.take();
   }
@@ -108,18 +112,18 @@ export class Joins {
     this.#refusals = 0;
     const { isInBlocking } = this.#seat;
     const isBlocked = !isInBlocking && this.#seat.tryBlock();
-    if (isBlocked || isInBlocking) this.#seat.handOff();
+    if (isBlocked || isInBlocking) this.#seat.yieldProcessor();
     else if (!shared.isFromOutside(slot)) throw this.#seat.exhausted();
     else this.#seat.processor?.leaveToOthers();
     parker.prepare();
     if (nested.hasOutcomes()) parker.cancel();
-    else parker.wait(this.#blockMs);
-    if (isBlocked) this.#seat.goOn();
+    else parker.wait(PARK_MS);
+    if (isBlocked) this.#seat.unblock();
   }
 
   /** What a join waits for runs elsewhere, unless it was begun here by this very join: that needs this thread's event loop. */
   #mustRunElsewhere(): void {
-    if (!this.#runner.hasOwnPending) return;
+    if (!this.#load.hasOwnPending) return;
     throw schedulerError(
       "ERR_ASYNC_PENDING",
       "a join would block the thread whose event loop its own tasks wait for; await the group's done() instead",

@@ -1,54 +1,65 @@
 /**
  * A machine: the loop of a worker thread that finds tasks and runs them while it holds a processor.
  *
- * Sync handlers run back to back; the loop goes through the event loop every few milliseconds (turn-clock.ts), so that timers, promises and ports of
- * the user's module get their turn. An idle machine blocks in Atomics.wait. While async handlers are pending, or when nothing
- * came for `PARK_MS` (so that output, inspector and timers aren't held up for ever), it sleeps in its event loop instead and is
- * woken by its bell. A machine without a processor sleeps likewise, as a spare; what its async handlers go on with needs none.
+ * Sync handlers run back to back. Every few milliseconds (turn-clock.ts) the loop goes through the event
+ * loop, so that timers, promises and ports of the user's module get their turn. How an idle machine sleeps is in
+ * rest.ts. A machine without a processor sleeps too, as a spare; its pending async handlers go on without one.
  *
- * Its parts: the processor that it holds (seat.ts), one task from claim to outcome (task-runner.ts), joins (joins.ts), and what handlers ask for
- * (requests.ts). All run on this thread; what other threads see is written there.
+ * The parts of a machine, each built from those before it:
+ *
+ *   Load         what the thread has under way
+ *   Seat         the processor that it holds
+ *   Sharing      how its private tasks become visible to others
+ *   ParcelFetch  the argument that is on its way by message
+ *   Rest         how it sleeps and comes back
+ *   OnTheSpot    spawned tasks without a slot
+ *   Requests     what handlers ask for through their contexts
+ *   TaskRunner   one task, from its claim to its outcome
+ *   Joins        handlers that wait for their tasks
+ *
+ * One knot is left, and tied here: a handler may join, and a join runs handlers. All parts run on this thread;
+ * what other threads see is written in each part.
  */
 import { LookAround } from "@millrace/atomics-sync/kernel";
 import { EMPTY } from "@millrace/shared-memory";
 import type { HeaderReader } from "../handler/context.ts";
-import { schedulerError } from "../errors.ts";
 import type { HandlerEntry } from "../handler/handlers.ts";
+import { Cancellations } from "./cancellations.ts";
 import { Joins } from "./joins.ts";
-import { CLOSED_LIFECYCLE, LIFECYCLE } from "../shared/layout.ts";
+import { Load } from "./load.ts";
 import type { MachineOptions, MachineOutbox } from "./machine-options.ts";
 import { type MachineParts, machineParts } from "./machine-parts.ts";
+import { OnTheSpot } from "./on-the-spot.ts";
+import { ParcelFetch } from "./parcel-fetch.ts";
 import type { Processor } from "./processor.ts";
-import { Requests, type RequestsHost } from "./requests.ts";
+import { Requests } from "./requests.ts";
+import { Rest } from "./rest.ts";
 import { Seat } from "./seat.ts";
+import { Sharing } from "./sharing.ts";
+import { TaskIo } from "./task-io.ts";
 import { TaskRunner } from "./task-runner.ts";
-import { TRACE } from "../shared/trace-ring.ts";
 import { TurnClock } from "./turn-clock.ts";
 
-/** Longest blocking wait; then the machine sleeps in its event loop. */
-const PARK_MS = 100;
 /** Looks between two readings of the clock. */
 const SPIN_LOOKS = 8;
-/** Own outcomes are looked for after so many tasks while others are at work for this machine. */
+/** After this many tasks the machine reads the outcomes of what others run for it. */
 const DRAIN_EVERY = 8;
 
-export class Machine implements RequestsHost {
-  readonly runner: TaskRunner;
-  readonly joins: Joins;
+export class Machine {
   readonly #parts: MachineParts;
   readonly #nested: MachineParts["nested"];
-  readonly #parker: MachineParts["parker"];
-  readonly #stats: MachineParts["stats"];
-  readonly #trace: MachineParts["trace"];
-  readonly #idle: MachineParts["idle"];
-  readonly #processors: MachineParts["processors"];
+  readonly #load = new Load();
   readonly #seat: Seat;
+  readonly #sharing: Sharing;
+  readonly #cancellations: Cancellations;
+  readonly #parcels: ParcelFetch;
+  readonly #rest: Rest;
+  readonly #io: TaskIo;
+  readonly #requests: Requests;
+  readonly #runner: TaskRunner;
   readonly #clock = new TurnClock();
   readonly #asyncTasksMax: number;
   readonly #lookAround: LookAround;
-  readonly #turnBound = (): void => this.#turn();
-  /** What brings the loop back: nothing (it runs), a turn of the event loop, the bell, room for another async task. */
-  #resumption: "running" | "immediate" | "bell" | "room" | "closed" = "running";
   /** Whether the event loop had a turn since the last task was started. */
   #hasYielded = false;
 
@@ -59,67 +70,82 @@ export class Machine implements RequestsHost {
     outbox: MachineOutbox,
   ) {
     const parts = machineParts(options, handlers, outbox);
+    const load = this.#load;
+    const seat = new Seat(parts);
+    const sharing = new Sharing(parts, seat, load);
+    const cancellations = new Cancellations(parts.shared);
+    const parcels = new ParcelFetch(outbox);
+    const rest = new Rest(parts, seat, load, parcels, cancellations, () => this.#turn());
+    const io = new TaskIo(parts.shared, parts.machine, (value, list) => outbox.sendParcel(value, list));
+    const onTheSpot = new OnTheSpot(parts, load, () => rest.resume());
+    const requests = new Requests({
+      parts,
+      load,
+      seat,
+      sharing,
+      cancellations,
+      rest,
+      io,
+      onTheSpot,
+      describe,
+      join: (group) => joins.join(group),
+    });
+    const runner = new TaskRunner({ parts, load, seat, sharing, cancellations, parcels, rest, io, host: requests });
+    const joins = new Joins(parts, load, seat, sharing, rest, runner);
     this.#parts = parts;
     this.#nested = parts.nested;
-    this.#parker = parts.parker;
-    this.#stats = parts.stats;
-    this.#trace = parts.trace;
-    this.#idle = parts.idle;
-    this.#processors = parts.processors;
-    this.#seat = new Seat(parts);
-    const requests = new Requests(parts, this.#seat, describe, this);
-    this.runner = new TaskRunner(parts, this.#seat, requests, () => this.resume());
-    this.joins = new Joins(parts, this.#seat, this.runner, () => this.#block(), PARK_MS);
+    this.#seat = seat;
+    this.#sharing = sharing;
+    this.#cancellations = cancellations;
+    this.#parcels = parcels;
+    this.#rest = rest;
+    this.#io = io;
+    this.#requests = requests;
+    this.#runner = runner;
     this.#asyncTasksMax = options.asyncTasksMax;
     this.#lookAround = new LookAround(options.lookAroundMs, options.spinMs);
   }
 
   start(): void {
-    this.runner.io.forgetFreed();
-    this.#resumption = "immediate";
-    setImmediate(this.#turnBound);
+    this.#io.forgetFreed();
+    this.#rest.yield();
   }
 
   /** The value for a task that had to fetch its argument by message, or why it can't have it. */
   parcelArrived(slot: number, ok: boolean, value: unknown): void {
-    this.runner.parcelArrived(slot, ok, value);
+    this.#parcels.arrived(slot, ok, value);
+    this.#rest.resume();
   }
 
   /** Before a wait in a handler: another machine may have the processor. Throws when that is not possible. */
   enterBlocking(): void {
-    if (this.runner.pendingAsync > 0) {
-      // What waited has taken back this thread's announcement that its event loop may sleep.
-      this.#comeBack();
-      throw schedulerError("ERR_ASYNC_PENDING", "this thread can't be blocked: handlers on it wait for its event loop");
-    }
-    this.#seat.enterBlocking();
+    this.#requests.enterBlocking();
   }
 
   leaveBlocking(): void {
-    this.#seat.leaveBlocking();
+    this.#requests.leaveBlocking();
   }
 
   // ── the loop ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #turn(): void {
-    if (this.#resumption === "closed") return;
-    this.#resumption = "running";
+    if (!this.#rest.turnBegins()) return;
     this.#clock.start();
-    this.runner.cancellations.look();
+    this.#cancellations.look();
     let untilDrain = DRAIN_EVERY;
     for (;;) {
-      if (this.runner.hasArrived) {
+      if (this.#parcels.hasArrived) {
         this.#runArrived();
         if (!this.#isTurnOver() && !this.#nested.hasResolved) continue;
         this.#yield();
         return;
       }
-      if (this.runner.isStalled) {
+      if (this.#parcels.isStalled) {
         this.#seat.processor?.leaveToOthers();
-        this.#resumption = "room";
+        this.#rest.untilResumed();
         return;
       }
-      if (this.runner.isFull(this.#asyncTasksMax)) {
+      if (this.#runner.isFull(this.#asyncTasksMax)) {
         if (!this.#waitForRoom()) return;
         if (!this.#isTurnOver()) continue;
         this.#yield();
@@ -146,26 +172,26 @@ export class Machine implements RequestsHost {
     }
   }
 
-  /** Runs the task whose argument has arrived. The message may have been faster than a bell that rang for other work: that isn't forgotten. */
+  /** Runs the task whose argument has arrived. Its message may have been faster than a bell for other work, which stays to be found. */
   #runArrived(): void {
     if (this.#seat.processor === undefined) this.#seat.take();
     this.#seat.processor?.leaveToOthers();
     this.#hasYielded = false;
-    this.runner.runArrived();
+    this.#runner.runArrived();
   }
 
   /** Finds a task and runs it; its slot, or `EMPTY`. */
   #next(): number {
-    const held = this.runner.runHeld();
+    const held = this.#runner.runHeld();
     if (held !== EMPTY) return held;
     const slot = this.#seat.findWork();
-    if (slot !== EMPTY) this.runner.run(slot, this.#seat.claimed);
+    if (slot !== EMPTY) this.#runner.run(slot, this.#seat.claimed);
     return slot;
   }
 
   /**
-   * As many async tasks are pending as may be. They may be waiting for what they have submitted, so that is still run, and its outcomes are read; everything
-   * else is left to others. False when the loop comes back by the bell or by `#resume`.
+   * As many async tasks are pending as may be. They may wait for what they have submitted, so that is still
+   * run, and its outcomes are read; everything else is left to others. False when the loop comes back by itself.
    */
   #waitForRoom(): boolean {
     this.#drain();
@@ -175,99 +201,92 @@ export class Machine implements RequestsHost {
     }
     if (this.#nested.outstanding > 0 && this.#runSubmitted()) return true;
     this.#seat.processor?.leaveToOthers();
-    this.#parker.prepareAsync();
-    this.runner.cancellations.look();
-    if (this.#nested.hasOutcomes()) {
-      this.#parker.cancel();
-      return true;
-    }
-    this.#resumption = "room";
-    this.#listen();
-    return false;
+    return this.#rest.untilRoom();
   }
 
-  /** Runs a task that machines have submitted, if one lies here; whether there was one. */
+  /** Runs a task that a machine has submitted, if one lies here; whether there was one. */
   #runSubmitted(): boolean {
     if (this.#seat.processor === undefined && !this.#seat.take()) return false;
     const processor = this.#seat.processor as Processor;
-    processor.giveBack();
+    processor.publishPrivate();
     for (let left = processor.localLength(); left > 0; left -= 1) {
       const slot = processor.findLocal();
       if (slot === EMPTY) return false;
       if (!this.#parts.shared.isFromOutside(slot)) {
-        if (processor.length() > 0) this.#idle.wakeOne();
-        this.runner.run(slot, processor.claimed);
+        if (processor.length() > 0) this.#parts.idle.wakeOne();
+        this.#runner.run(slot, processor.claimed);
         return true;
       }
-      this.runner.handBack(slot, processor.claimed);
+      this.#runner.requeue(slot, processor.claimed);
     }
     return false;
   }
 
-  /** Reads the outcomes of what others have run; how many. They may have made room for more tasks, which others may have in turn. */
+  /** Reads the outcomes of what others have run; how many. They may have made room for more tasks, which others may have. */
   #drain(): number {
     const drained = this.#nested.drain();
-    if (drained > 0) this.runner.sharePrivate();
+    if (drained > 0) this.#sharing.shareAll();
     return drained;
   }
 
-  /** Lets the event loop run and goes on then. */
+  /** Lets the event loop run first. */
   #yield(): void {
     this.#nested.hasResolved = false;
     this.#hasYielded = true;
-    this.#resumption = "immediate";
-    setImmediate(this.#turnBound);
+    this.#rest.yield();
   }
 
   #isTurnOver(): boolean {
     const clock = this.#clock;
     if (!clock.isDue()) return false;
     const isOver = clock.read();
-    this.#stats.busyMs(clock.elapsedMs);
+    this.#parts.stats.busyMs(clock.elapsedMs);
     const { processor } = this.#seat;
     if (processor !== undefined) {
       processor.takesBatches = clock.areTasksShort;
-      processor.handOnSearch();
+      processor.passSearchOn();
       this.#seat.noteDepth();
     }
     return isOver;
   }
 
-  // ── sleeping ─────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── with nothing to do ───────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Nothing to do: sleeps, and returns true when the loop shall go on, false when something else brings it back. */
+  /** Sleeps. Returns true when the loop goes on, false when something else brings it back. */
   #sleep(): boolean {
     // Outcomes aren't work: they are read below.
     if (this.#spin() && !this.#nested.hasOutcomes()) return true;
-    this.#seat.processor?.handOnSearch();
-    this.#stats.copy(this.#seat.counters);
+    this.#seat.processor?.passSearchOn();
+    this.#parts.stats.copy(this.#seat.counters);
     this.#seat.noteDepth();
     if (this.#closeIfAsked()) return false;
-    this.runner.cancellations.look();
+    this.#cancellations.look();
     if (this.#drain() > 0) {
       if (!this.#nested.hasResolved) return true;
       this.#yield();
       return false;
     }
-    if (this.runner.pendingAsync > 0) {
-      if (this.#hasYielded) return this.#sleepInEventLoop();
+    if (this.#load.pendingAsync > 0) {
+      if (this.#hasYielded) return this.#rest.sleepInEventLoop();
       // Most async handlers only wait for a microtask: one turn of the event loop is cheaper than a bell.
       this.#yield();
       return false;
     }
-    if (process.stdout.writableLength > 0 || process.stderr.writableLength > 0) return this.#sleepInEventLoop();
-    if (this.#block()) return true;
+    if (process.stdout.writableLength > 0 || process.stderr.writableLength > 0) return this.#rest.sleepInEventLoop();
+    if (this.#rest.block()) return true;
     // It may have begun to search for work that was gone by the second look.
-    this.#seat.processor?.handOnSearch();
-    return this.#sleepInEventLoop();
+    this.#seat.processor?.passSearchOn();
+    return this.#rest.sleepInEventLoop();
   }
 
-  /** Looks for work for a while before sleeping; whether there is some. Counted as searching meanwhile, so that whoever submits
-   * one task after the other doesn't wake this machine for each. */
+  /**
+   * Looks for work for a while before sleeping; whether there is some. The machine counts as searching
+   * meanwhile, so that a thread that submits one task after the other doesn't wake it for each.
+   */
   #spin(): boolean {
     const processor = this.#seat.processor;
     const budgetMs = this.#lookAround.budgetMs();
-    if (processor === undefined || this.runner.pendingAsync > 0 || budgetMs === 0) return false;
+    if (processor === undefined || this.#load.pendingAsync > 0 || budgetMs === 0) return false;
     const end = performance.now() + budgetMs;
     processor.search();
     let hasFound = false;
@@ -275,123 +294,14 @@ export class Machine implements RequestsHost {
       for (let look = 0; look < SPIN_LOOKS && !hasFound; look += 1) {
         hasFound = processor.seesWork() || this.#nested.hasOutcomes();
       }
-    } while (!hasFound && performance.now() < end && !this.#isClosed());
+    } while (!hasFound && performance.now() < end && !this.#rest.isClosed);
     this.#lookAround.looked(hasFound);
     return hasFound;
   }
 
-  /** Blocks until there is something to do; false when nothing came for `PARK_MS`. */
-  #block(): boolean {
-    // First what a waker acts on, then what makes it choose this machine: one that was chosen and found awake would go to sleep counted
-    // as searching, and nobody would be woken any more.
-    this.#parker.prepare();
-    this.#announce();
-    let woken = true;
-    if (this.#mustGoOn()) this.#parker.cancel();
-    else {
-      this.#stats.park();
-      this.#trace?.record(TRACE.park, -1, 0, -1, this.#seat.processor === undefined ? 2 : 0, 0);
-      woken = this.#parker.wait(PARK_MS);
-      this.#trace?.record(TRACE.unpark, -1, 0, -1, woken ? 1 : 0, 0);
-    }
-    const wasPicked = this.#withdraw();
-    const mustGoOn = wasPicked || this.#mustGoOn();
-    if (woken && !mustGoOn) this.#stats.wokenForNothing();
-    return mustGoOn || woken;
-  }
-
-  /** Tells others that this machine sleeps. */
-  #announce(): void {
-    if (this.#seat.processor === undefined) this.#processors.announceSpare(this.#parts.machine);
-    else this.#idle.sleep(this.#parts.machine);
-  }
-
-  /** It is awake; true when a waker had picked it. */
-  #withdraw(): boolean {
-    if (this.#seat.processor === undefined) return this.#processors.cancelSpare(this.#parts.machine);
-    if (this.#idle.wakeUp(this.#parts.machine)) {
-      this.#seat.processor.wasPicked();
-      return true;
-    }
-    if (this.#seat.processor.seesWork()) this.#seat.processor.search();
-    return false;
-  }
-
-  /** False: the loop comes back by the bell, or by `#resume`. */
-  #sleepInEventLoop(): boolean {
-    // In this order for the same reason as in #block.
-    this.#parker.prepareAsync();
-    if (this.#seat.processor === undefined) this.#processors.announceSpare(this.#parts.machine);
-    else this.#idle.sleepAsync(this.#parts.machine);
-    if (this.#mustGoOn()) {
-      this.#parker.cancel();
-      this.#withdrawAsync();
-      this.#seat.processor?.search();
-      return true;
-    }
-    this.#stats.park();
-    this.#trace?.record(TRACE.park, -1, 0, -1, this.#seat.processor === undefined ? 2 : 1, 0);
-    this.#resumption = "bell";
-    this.#listen();
-    return false;
-  }
-
-  #listen(): void {
-    const ring = this.#parker.listen();
-    if (ring === "rung") queueMicrotask(() => this.#ring());
-    else if (ring !== "listening") void ring.then(() => this.#ring());
-  }
-
-  #withdrawAsync(): void {
-    if (this.#seat.processor === undefined) this.#processors.cancelSpare(this.#parts.machine);
-    else this.#idle.wakeUpAsync(this.#parts.machine);
-  }
-
-  #ring(): void {
-    this.#parker.answered();
-    if (this.#resumption === "room") {
-      this.#turn();
-      return;
-    }
-    if (this.#resumption !== "bell") return;
-    this.#trace?.record(TRACE.unpark, -1, 0, -1, 1, 0);
-    this.#withdrawAsync();
-    this.#turn();
-  }
-
-  /** Comes back from the event loop although no bell rang: an async task has ended, or something was submitted. */
-  resume(): void {
-    if (this.#resumption === "room" || this.#canGoOn()) this.#comeBack();
-  }
-
-  /** From the event loop, where this machine sleeps or not: the loop goes on soon. */
-  #comeBack(): void {
-    if (this.#resumption !== "room" && this.#resumption !== "bell") return;
-    this.#parker.cancel();
-    if (this.#resumption === "bell") this.#withdrawAsync();
-    this.#yield();
-  }
-
-  /** Whether there is something to do beside async tasks that wait for something else. */
-  #canGoOn(): boolean {
-    return this.runner.pendingAsync === 0 || this.runner.hasArrived || this.#nested.outstanding > 0;
-  }
-
-  #mustGoOn(): boolean {
-    if (this.#seat.processor === undefined ? this.#processors.isAnyFree() : this.#seat.processor.seesWork())
-      return true;
-    // What is still pending needs the event loop, and a join its outcomes; both come back by themselves.
-    const mustClose = this.#isClosed() && this.runner.pendingAsync === 0 && this.runner.joinDepth === 0;
-    return this.#nested.hasOutcomes() || this.runner.cancellations.hasNew() || mustClose;
-  }
-
-  #isClosed(): boolean {
-    return Atomics.load(this.#parts.shared.words, LIFECYCLE) === CLOSED_LIFECYCLE;
-  }
-
   #closeIfAsked(): boolean {
-    if (!this.#isClosed() || this.runner.pendingAsync > 0 || this.#seat.processor?.seesWork() === true) return false;
-    this.#resumption = "closed";
+    if (!this.#rest.isClosed || this.#load.pendingAsync > 0 || this.#seat.processor?.seesWork() === true) return false;
+    this.#rest.close();
     this.#parts.outbox.closed();
     return true;
   }

@@ -50,7 +50,7 @@ export class NestedTasks {
   #waiting: WaitingCall[] = [];
   #waitingFrom = 0;
   /** Tasks that others may have: what they did comes back through the rings. */
-  #shareds = 0;
+  #sharedCount = 0;
   /** Whether promises were resolved: their callbacks wait for a turn of the event loop. */
   hasResolved = false;
 
@@ -81,7 +81,7 @@ export class NestedTasks {
 
   /** Whether other machines may be at work for this one. */
   get hasShared(): boolean {
-    return this.#shareds > 0;
+    return this.#sharedCount > 0;
   }
 
   /** A task of a group; `FULL` when there is no slot: then the caller runs it on the spot. */
@@ -139,7 +139,7 @@ export class NestedTasks {
       this.claimed = this.#slots.claim(slot, this.#machine);
       if (this.claimed !== NOT_CLAIMED) return slot;
       // The sweep had queued it as well, and another machine was faster.
-      this.#shareds += 1;
+      this.#sharedCount += 1;
     }
     return EMPTY;
   }
@@ -152,7 +152,7 @@ export class NestedTasks {
     for (let index = 0; index < count; index += 1) processor.push(this.#stack[index] as number);
     this.#stack.copyWithin(0, count, this.#top);
     this.#top -= count;
-    this.#shareds += count;
+    this.#sharedCount += count;
     processor.publish();
   }
 
@@ -166,13 +166,13 @@ export class NestedTasks {
       this.#top = 1;
     }
     this.#top = 0;
-    this.#shareds += 1;
+    this.#sharedCount += 1;
     processor.pushNext(this.#stack[0] as number);
   }
 
   /** As `share`, without a processor: the sweep finds them by their states. */
   forgetPrivate(): void {
-    this.#shareds += this.#top;
+    this.#sharedCount += this.#top;
     this.#top = 0;
   }
 
@@ -183,7 +183,7 @@ export class NestedTasks {
 
   /** A task of this machine that it has run itself. `wasShared`: it came from a shared queue. */
   settledHere(slot: number, ok: boolean, value: unknown, wasShared: boolean): void {
-    if (wasShared) this.#shareds -= 1;
+    if (wasShared) this.#sharedCount -= 1;
     let outcome = value;
     let isOk = ok;
     if (kindOf(value) < 0) {
@@ -229,7 +229,7 @@ export class NestedTasks {
   }
 
   #settled(slot: number): void {
-    this.#shareds -= 1;
+    this.#sharedCount -= 1;
     let isOk = this.#slots.isOk(slot);
     let value: unknown;
     try {

@@ -18,7 +18,7 @@
  */
 import type { Random } from "@millrace/base";
 import { EMPTY, hasBit, RETRY, RunQueue, runQueueLength, type RunQueuePlace } from "@millrace/shared-memory";
-import { lowerHint } from "../shared/hints.ts";
+import { lowerFlag } from "../shared/outbox-flags.ts";
 import type { IdleSet } from "../shared/idle.ts";
 import { RUN_QUEUE_CAPACITY } from "../shared/layout.ts";
 import { PRIORITIES, RECOVERY_PRIORITY } from "../shared/priorities.ts";
@@ -81,7 +81,7 @@ export class Processor {
   takesBatches = false;
 
   constructor(shared: Shared, index: number, machine: number, random: Random, counters: SearchCounters) {
-    const { processors, externals } = shared.memory;
+    const { processors, outsiders } = shared.memory;
     this.index = index;
     this.#machine = machine;
     this.#shared = shared;
@@ -99,8 +99,8 @@ export class Processor {
     this.#runQueues = Array.from({ length: processors }, (_, processor) => shared.runQueue(processor));
     this.#overflows = Array.from({ length: processors }, (_, processor) => shared.overflow(processor));
     this.#outboxes = Array.from({ length: PRIORITIES }, (_, priority) =>
-      Array.from({ length: externals + (priority === RECOVERY_PRIORITY ? 1 : 0) }, (_unused, external) =>
-        shared.outbox(external, external === externals ? 0 : priority),
+      Array.from({ length: outsiders + (priority === RECOVERY_PRIORITY ? 1 : 0) }, (_unused, outsider) =>
+        shared.outbox(outsider, outsider === outsiders ? 0 : priority),
       ),
     );
   }
@@ -141,10 +141,10 @@ export class Processor {
    * hint and looks for sleepers afterwards, and until then a machine that went on would find nothing, over and over. */
   seesWork(): boolean {
     for (let priority = 0; priority < PRIORITIES; priority += 1) {
-      const hints = this.#shared.layout.hints[priority] as number;
+      const flags = this.#shared.layout.outboxFlags[priority] as number;
       const outboxes = this.#outboxes[priority] as RunQueuePlace[];
       for (let outbox = 0; outbox < outboxes.length; outbox += 1) {
-        if (!hasBit(this.#shared.words, hints, outbox)) continue;
+        if (!hasBit(this.#shared.words, flags, outbox)) continue;
         if (runQueueLength(outboxes[outbox] as RunQueuePlace) > 0) return true;
       }
     }
@@ -187,7 +187,7 @@ export class Processor {
   }
 
   /** Makes the private entries visible to others: the machine is about to do something else than run tasks. */
-  giveBack(): void {
+  publishPrivate(): void {
     const next = this.#hasNext ? Atomics.exchange(this.#shared.words, this.#nextWord, 0) : 0;
     this.#hasNext = false;
     if (next !== 0) this.push(next - 1);
@@ -200,7 +200,7 @@ export class Processor {
     return this.#queue.length();
   }
 
-  /** Entries in the run queue and in the overflow ring behind it: what `findLocal` takes, after `giveBack`. */
+  /** Entries in the run queue and in the overflow ring behind it: what `findLocal` takes, after `publishPrivate`. */
   localLength(): number {
     return this.#queue.length() + this.#overflow.length();
   }
@@ -232,14 +232,14 @@ export class Processor {
 
   /** The machine begins nothing for a while, or gives the processor away: what there is to do is for others. */
   leaveToOthers(): void {
-    this.giveBack();
+    this.publishPrivate();
     this.stopSearching();
     if (this.seesWork()) this.#idle.wakeOne();
   }
 
   /** Stops searching; if there is work to be seen, the next machine is woken for it, because whoever published it may have seen a searcher and woken
    * nobody. For whoever goes on with something else than a sleep, which looks once more by itself. */
-  handOnSearch(): void {
+  passSearchOn(): void {
     if (!this.#isSearching) return;
     this.stopSearching();
     if (this.seesWork()) this.#idle.wakeOne();
@@ -248,7 +248,7 @@ export class Processor {
   /** Where there is one processor there is no next machine; then this one counts as searching until it sleeps or has worked for a while, because taking
    * that back before each of a few tasks and saying it again after them takes longer than they do. */
   #found(slot: number): number {
-    if (this.#runQueues.length > 1) this.handOnSearch();
+    if (this.#runQueues.length > 1) this.passSearchOn();
     return slot;
   }
 
@@ -310,16 +310,16 @@ export class Processor {
   }
 
   #fromOutboxes(priority: number, most: number): number {
-    const hints = this.#shared.layout.hints[priority] as number;
+    const flags = this.#shared.layout.outboxFlags[priority] as number;
     const outboxes = this.#outboxes[priority] as RunQueuePlace[];
     const start = outboxes.length === 1 ? 0 : this.#tick % outboxes.length;
     for (let offset = 0; offset < outboxes.length; offset += 1) {
       const outbox = (start + offset) % outboxes.length;
-      if (!hasBit(this.#shared.words, hints, outbox)) continue;
+      if (!hasBit(this.#shared.words, flags, outbox)) continue;
       const place = outboxes[outbox] as RunQueuePlace;
       const slot = this.#takeFrom(place, this.#runQueues.length, most);
       if (slot !== EMPTY) return slot;
-      if (runQueueLength(place) <= 0 && lowerHint(this.#shared.words, hints, outbox, place)) this.#idle.wakeOne();
+      if (runQueueLength(place) <= 0 && lowerFlag(this.#shared.words, flags, outbox, place)) this.#idle.wakeOne();
     }
     return EMPTY;
   }

@@ -1,44 +1,49 @@
 /** What handlers ask of their machine through their contexts: to submit tasks, to join them, to learn about their own. */
 import { encode } from "@millrace/codec";
 import { FULL } from "@millrace/shared-memory";
+import { schedulerError } from "../errors.ts";
 import type { ContextHost, HeaderReader, TaskContext } from "../handler/context.ts";
 import type { Items, ItemsHost } from "../handler/fork-join.ts";
-import { TaskGroup } from "../handler/task-group.ts";
 import { unknownHandler } from "../handler/handlers.ts";
-import type { Joins } from "./joins.ts";
-import type { MachineParts } from "./machine-parts.ts";
-import type { Seat } from "./seat.ts";
-import { NO_SLOT, type TaskRunner } from "./task-runner.ts";
-import { attemptOf } from "../shared/task-table.ts";
+import { TaskGroup } from "../handler/task-group.ts";
+import { attemptOf, NO_SLOT } from "../shared/task-table.ts";
 import { ITEMS } from "../shared/values.ts";
+import type { Cancellations } from "./cancellations.ts";
+import type { Load } from "./load.ts";
+import type { MachineParts } from "./machine-parts.ts";
+import type { OnTheSpot } from "./on-the-spot.ts";
+import type { Rest } from "./rest.ts";
+import type { Seat } from "./seat.ts";
+import type { Sharing } from "./sharing.ts";
+import type { TaskIo } from "./task-io.ts";
 
-/** What requests need of the loop. */
-export interface RequestsHost {
-  readonly runner: TaskRunner;
-  /** Something was submitted: the loop may be asleep. */
-  resume(): void;
-  /** Before the thread blocks in a handler. Throws `ERR_ASYNC_PENDING`, `ERR_MACHINES_EXHAUSTED`. */
-  enterBlocking(): void;
-  leaveBlocking(): void;
-  readonly joins: Joins;
+/** What requests are carried out by. */
+export interface RequestsParts {
+  readonly parts: MachineParts;
+  readonly load: Load;
+  readonly seat: Seat;
+  readonly sharing: Sharing;
+  readonly cancellations: Cancellations;
+  readonly rest: Rest;
+  readonly io: TaskIo;
+  readonly onTheSpot: OnTheSpot;
+  readonly describe: HeaderReader | undefined;
+  /** Runs other tasks until the group has nothing pending. */
+  readonly join: (group: TaskGroup) => void;
 }
 
 export class Requests implements ContextHost, ItemsHost {
   readonly machine: number;
   readonly #parts: MachineParts;
-  readonly #seat: Seat;
-  readonly #host: RequestsHost;
-  readonly #describe: HeaderReader | undefined;
+  readonly #given: RequestsParts;
   readonly #numbers: ReadonlyMap<string, number>;
   #isFlushDue = false;
 
-  constructor(parts: MachineParts, seat: Seat, describe: HeaderReader | undefined, host: RequestsHost) {
-    this.machine = parts.machine;
-    this.#parts = parts;
-    this.#seat = seat;
-    this.#host = host;
-    this.#describe = describe;
-    this.#numbers = new Map(parts.handlers.map(({ name }, number) => [name, number]));
+  constructor(given: RequestsParts) {
+    this.machine = given.parts.machine;
+    this.#parts = given.parts;
+    this.#given = given;
+    this.#numbers = new Map(given.parts.handlers.map(({ name }, number) => [name, number]));
   }
 
   // ── about the task itself ────────────────────────────────────────────────────────────────────────────────────────
@@ -48,50 +53,68 @@ export class Requests implements ContextHost, ItemsHost {
   }
 
   record(slot: number): unknown {
-    const header = this.#describe === undefined || slot === NO_SLOT ? undefined : this.#host.runner.io.header(slot);
-    return header === undefined ? undefined : this.#describe?.(header);
+    const { describe, io } = this.#given;
+    const header = describe === undefined || slot === NO_SLOT ? undefined : io.header(slot);
+    return header === undefined ? undefined : describe?.(header);
   }
 
   isCancelled(slot: number): boolean {
-    return slot !== NO_SLOT && this.#host.runner.cancellations.isCancelled(slot);
+    return slot !== NO_SLOT && this.#given.cancellations.isCancelled(slot);
   }
 
   deadlineMs(slot: number): number | undefined {
-    return slot === NO_SLOT ? undefined : this.#host.runner.cancellations.deadlineMs(slot);
+    return slot === NO_SLOT ? undefined : this.#given.cancellations.deadlineMs(slot);
   }
 
   watch(context: TaskContext, slot: number): void {
-    if (slot !== NO_SLOT) this.#host.runner.cancellations.watch(context, slot);
+    if (slot !== NO_SLOT) this.#given.cancellations.watch(context, slot);
   }
 
+  // ── blocking ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
   blocking<T>(body: () => T): T {
-    this.#host.enterBlocking();
+    this.enterBlocking();
     try {
       return body();
     } finally {
-      this.#host.leaveBlocking();
+      this.leaveBlocking();
     }
+  }
+
+  /** Before the thread blocks in a handler. Throws `ERR_ASYNC_PENDING`, `ERR_MACHINES_EXHAUSTED`. */
+  enterBlocking(): void {
+    const { load, rest, seat } = this.#given;
+    if (load.pendingAsync > 0) {
+      // The wait has overwritten our announcement of sleep: schedule the loop again.
+      rest.comeBack();
+      throw schedulerError("ERR_ASYNC_PENDING", "this thread can't be blocked: handlers on it wait for its event loop");
+    }
+    seat.enterBlocking();
+  }
+
+  leaveBlocking(): void {
+    this.#given.seat.leaveBlocking();
   }
 
   // ── about others ─────────────────────────────────────────────────────────────────────────────────────────────────
 
   run(name: string, argument: unknown): Promise<unknown> {
     const promise = this.#parts.nested.run(this.#handlerNumber(name), argument);
-    if (!this.#host.runner.isRunning) this.#flushSoon();
+    if (!this.#given.load.isRunning) this.#flushSoon();
     return promise;
   }
 
   spawn(group: TaskGroup, index: number, name: string, argument: unknown): void {
-    const { runner } = this.#host;
+    const { load, sharing, onTheSpot } = this.#given;
     const handler = this.#handlerNumber(name);
     if (this.#parts.nested.spawn(group, index, handler, argument) === FULL) {
-      runner.runOnTheSpot(group, index, handler, argument);
-    } else if (runner.isRunning) runner.sharePrivateIfWanted();
+      onTheSpot.run(this, group, index, handler, argument);
+    } else if (load.isRunning) sharing.shareIfWanted();
     else this.#flushSoon();
   }
 
   join(group: TaskGroup): void {
-    this.#host.joins.join(group);
+    this.#given.join(group);
   }
 
   newGroup(): TaskGroup {
@@ -100,17 +123,13 @@ export class Requests implements ContextHost, ItemsHost {
 
   get isSharingWanted(): boolean {
     const { processors, idle } = this.#parts;
-    return (
-      this.#host.runner.pendingAsync === 0 &&
-      processors.count > 1 &&
-      idle.isAnyoneIdle() &&
-      this.#seat.processor?.length() === 0
-    );
+    const { load, seat } = this.#given;
+    return load.pendingAsync === 0 && processors.count > 1 && idle.isAnyoneIdle() && seat.processor?.length() === 0;
   }
 
   spawnItems(group: TaskGroup, items: Items): boolean {
     const { nested, idle } = this.#parts;
-    const { processor } = this.#seat;
+    const { processor } = this.#given.seat;
     return group.adopt((index) => {
       const handler = items.map < 0 ? items.reduce : items.map;
       const slot = nested.spawnBytes(group, index, handler, ITEMS, encode(items));
@@ -127,14 +146,14 @@ export class Requests implements ContextHost, ItemsHost {
     return number;
   }
 
-  /** Something was submitted between tasks, by an async handler: it becomes visible once that has run on. */
+  /** An async handler has submitted something between tasks: others see it when the handler has paused. */
   #flushSoon(): void {
     if (this.#isFlushDue) return;
     this.#isFlushDue = true;
     queueMicrotask(() => {
       this.#isFlushDue = false;
-      this.#host.runner.sharePrivate();
-      this.#host.resume();
+      this.#given.sharing.shareAll();
+      this.#given.rest.resume();
     });
   }
 }

@@ -9,7 +9,6 @@ import { schedulerError } from "../errors.ts";
 import type { MachineParts } from "./machine-parts.ts";
 import { Processor, type SearchCounters } from "./processor.ts";
 import { NONE, RUNNING_SLOT } from "../shared/processors.ts";
-import { TRACE } from "../shared/trace-ring.ts";
 
 export class Seat {
   readonly counters: SearchCounters = { steals: 0, stolenTasks: 0, staleEntries: 0, overflows: 0 };
@@ -40,7 +39,7 @@ export class Seat {
     const processor = new Processor(shared, index, machine, seededRandom(machine * 64 + index + 1), this.counters);
     this.#processor = processor;
     this.#tick = processors.tick(index) & ~1;
-    trace?.record(TRACE.take, -1, 0, -1, index, 0);
+    trace?.took(index);
     for (const slot of this.#homeless.splice(0)) processor.push(slot);
     processor.publish();
     return true;
@@ -94,7 +93,7 @@ export class Seat {
   enterBlocking(): void {
     if (this.#blockDepth === 0) {
       if (!this.tryBlock()) throw this.exhausted();
-      this.handOff();
+      this.yieldProcessor();
     }
     this.#blockDepth += 1;
   }
@@ -102,7 +101,7 @@ export class Seat {
   /** After it: takes a processor if there is one; otherwise the task goes on without. */
   leaveBlocking(): void {
     this.#blockDepth -= 1;
-    if (this.#blockDepth === 0) this.goOn();
+    if (this.#blockDepth === 0) this.unblock();
   }
 
   /** Whether the thread counts as blocked for a handler's sake. */
@@ -123,7 +122,7 @@ export class Seat {
   }
 
   /** Gives the processor to a spare machine, with everything that lies there. */
-  handOff(): void {
+  yieldProcessor(): void {
     const { nested, processors, trace, outbox } = this.#parts;
     const processor = this.#processor;
     if (processor === undefined) return;
@@ -133,12 +132,12 @@ export class Seat {
     this.#processor = undefined;
     processors.release(processor.index);
     const spare = processors.wakeSpare();
-    trace?.record(TRACE.handOff, -1, 0, -1, processor.index, spare);
+    trace?.yielded(processor.index, spare);
     if (spare < 0) outbox.wantsMachine();
   }
 
   /** The thread isn't blocked any more. */
-  goOn(): void {
+  unblock(): void {
     this.#parts.processors.unblock(this.#parts.machine);
     if (this.#processor === undefined) this.take();
   }
@@ -150,12 +149,12 @@ export class Seat {
     const { stats, trace } = this.#parts;
     const entries = this.#processor?.length() ?? 0;
     stats.depth(entries);
-    if (this.#processor !== undefined) trace?.record(TRACE.depth, -1, 0, -1, entries, this.#processor.index);
+    if (this.#processor !== undefined) trace?.depth(entries, this.#processor.index);
   }
 
   #traceSteal(processor: Processor, slot: number): void {
     const { trace, table } = this.#parts;
-    trace?.record(TRACE.steal, slot, 0, table.handler(slot), processor.lastVictim, processor.length() + 1);
+    trace?.stole(slot, table.handler(slot), processor.lastVictim, processor.length() + 1);
     processor.lastVictim = -1;
     this.noteDepth();
   }

@@ -44,7 +44,7 @@ export interface SchedulerShape {
   /** Threads at most, at least one per processor. */
   readonly machines: number;
   /** Submitting threads outside: the opener and its guests. */
-  readonly externals: number;
+  readonly outsiders: number;
   /** Slots per thread outside, a power of two. */
   readonly slotsEach: number;
   /** Slots per machine, for tasks that its handlers submit; a power of two. */
@@ -74,7 +74,7 @@ export interface Layout {
   readonly spares: number;
   readonly blocked: number;
   readonly processors: readonly number[];
-  readonly hints: readonly number[];
+  readonly outboxFlags: readonly number[];
   readonly runQueues: readonly number[];
   readonly overflows: readonly number[];
   readonly overflowCapacity: number;
@@ -88,22 +88,22 @@ export interface Layout {
 }
 
 export function submittersOf(shape: SchedulerShape): number {
-  return shape.externals + shape.machines;
+  return shape.outsiders + shape.machines;
 }
 
 /** Slots of one submitter. */
 export function slotsOf(shape: SchedulerShape, submitter: number): number {
-  return submitter < shape.externals ? shape.slotsEach : shape.nestedSlots;
+  return submitter < shape.outsiders ? shape.slotsEach : shape.nestedSlots;
 }
 
 /** The first of them; the others follow. */
 export function firstSlotOf(shape: SchedulerShape, submitter: number): number {
-  if (submitter <= shape.externals) return submitter * shape.slotsEach;
-  return shape.externals * shape.slotsEach + (submitter - shape.externals) * shape.nestedSlots;
+  if (submitter <= shape.outsiders) return submitter * shape.slotsEach;
+  return shape.outsiders * shape.slotsEach + (submitter - shape.outsiders) * shape.nestedSlots;
 }
 
 export function layoutOf(shape: SchedulerShape): Layout {
-  const { processors, machines, externals, slotsEach, nestedSlots, runQueueCapacity } = shape;
+  const { processors, machines, outsiders, slotsEach, nestedSlots, runQueueCapacity } = shape;
   const submitters = submittersOf(shape);
   const slotsTotal = firstSlotOf(shape, submitters);
   invariant(slotsTotal <= SLOTS_MAX, `there are at most ${SLOTS_MAX} slots`);
@@ -125,11 +125,11 @@ export function layoutOf(shape: SchedulerShape): Layout {
     spares: place(maskWords(machines)),
     blocked: place(maskWords(machines)),
     processors: times(processors, () => place(PROCESSOR_WORDS)),
-    hints: times(PRIORITIES, () => place(maskWords(externals + 1))),
+    outboxFlags: times(PRIORITIES, () => place(maskWords(outsiders + 1))),
     runQueues: times(processors, () => place(runQueueWords(runQueueCapacity))),
     overflows: times(processors, () => place(runQueueWords(overflowCapacity))),
     outboxes: [
-      ...times(externals, () => times(PRIORITIES, () => place(runQueueWords(slotsEach)))),
+      ...times(outsiders, () => times(PRIORITIES, () => place(runQueueWords(slotsEach)))),
       [place(runQueueWords(recoveryCapacity))],
     ],
     completions: times(machines, () =>
@@ -153,10 +153,10 @@ export function allocateMemory(
   arenaBytesMax: number,
   threads: SharedArrayBuffer,
   machineThreads: readonly number[],
-  externalThreads: readonly number[],
+  outsiderThreads: readonly number[],
 ): SchedulerMemory {
   invariant(machineThreads.length === shape.machines, "every machine has a thread id");
-  invariant(externalThreads.length === shape.externals, "every submitter outside has a thread id");
+  invariant(outsiderThreads.length === shape.outsiders, "every submitter outside has a thread id");
   const submitters = submittersOf(shape);
   return {
     ...shape,
@@ -167,6 +167,6 @@ export function allocateMemory(
     machineArenas: Array.from({ length: shape.machines }, () => createArena(arenaBytesMax)),
     threads,
     machineThreads,
-    submitterThreads: [...externalThreads, ...machineThreads],
+    submitterThreads: [...outsiderThreads, ...machineThreads],
   };
 }

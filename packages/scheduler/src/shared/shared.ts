@@ -20,7 +20,7 @@ export class Shared {
   readonly words: Int32Array;
   readonly threads: Int32Array;
   readonly submitters: number;
-  readonly #externalSlots: number;
+  readonly #outsideSlots: number;
   readonly #slotsEachShift: number;
   readonly #nestedShift: number;
   readonly #epochOffsetMs: number;
@@ -31,7 +31,7 @@ export class Shared {
     this.words = new Int32Array(memory.words);
     this.threads = new Int32Array(memory.threads);
     this.submitters = submittersOf(memory);
-    this.#externalSlots = memory.externals * memory.slotsEach;
+    this.#outsideSlots = memory.outsiders * memory.slotsEach;
     this.#slotsEachShift = 31 - Math.clz32(memory.slotsEach);
     this.#nestedShift = 31 - Math.clz32(memory.nestedSlots);
     this.#epochOffsetMs = performance.timeOrigin - memory.epochMs;
@@ -62,17 +62,17 @@ export class Shared {
 
   /** Whether the slot belongs to a submitter that is no machine. */
   isFromOutside(slot: number): boolean {
-    return slot < this.#externalSlots;
+    return slot < this.#outsideSlots;
   }
 
   submitterOf(slot: number): number {
     if (this.isFromOutside(slot)) return slot >> this.#slotsEachShift;
-    return this.memory.externals + ((slot - this.#externalSlots) >> this.#nestedShift);
+    return this.memory.outsiders + ((slot - this.#outsideSlots) >> this.#nestedShift);
   }
 
   /** The submitter that is a machine. */
   submitterOfMachine(machine: number): number {
-    return this.memory.externals + machine;
+    return this.memory.outsiders + machine;
   }
 
   runQueue(processor: number): RunQueuePlace {
@@ -91,10 +91,10 @@ export class Shared {
     };
   }
 
-  /** Index `externals` is the recovery outbox, which has priority 0 only. */
-  outbox(external: number, priority: number): RunQueuePlace {
-    const base = (this.layout.outboxes[external] as number[])[priority] as number;
-    const isRecovery = external === this.memory.externals;
+  /** Index `outsiders` is the recovery outbox, which has priority 0 only. */
+  outbox(outsider: number, priority: number): RunQueuePlace {
+    const base = (this.layout.outboxes[outsider] as number[])[priority] as number;
+    const isRecovery = outsider === this.memory.outsiders;
     return { words: this.words, base, capacity: isRecovery ? this.layout.recoveryCapacity : this.memory.slotsEach };
   }
 

@@ -10,7 +10,7 @@ import { schedulerError } from "../errors.ts";
 import { firstSlotOf, slotsOf } from "./layout.ts";
 import type { Shared } from "./shared.ts";
 import { DONE, isTimedPolicy, runNumber, type TaskTable } from "./task-table.ts";
-import { TRACE, type TraceRecorder } from "./trace-ring.ts";
+import type { TraceRecorder } from "./trace-ring.ts";
 import { ARENA_BYTES, BYTES, constantOf, CRASHED, EXPIRED, kindOf, NO_ROOM, NUMBER, PARCEL } from "./values.ts";
 
 /** Room for a small result behind every argument: most results then need no block of their own. */
@@ -168,7 +168,7 @@ export class TaskSlots {
     if (this.#trace !== undefined) {
       const table = this.#table;
       // First: afterwards another machine may be faster.
-      this.#trace.record(TRACE.submit, slot, runNumber(generation, 0), table.handler(slot), table.priority(slot), 0);
+      this.#trace.submitted(slot, runNumber(generation, 0), table.handler(slot), table.priority(slot));
     }
     this.#table.enqueue(slot, generation);
   }
@@ -191,7 +191,7 @@ export class TaskSlots {
     if (this.#trace !== undefined) {
       const table = this.#table;
       const run = runNumber(this.#generations[slot - this.first] as number, table.attempt(slot));
-      this.#trace.record(TRACE.outcome, slot, run, table.handler(slot), this.isOk(slot) ? 1 : 0, 0);
+      this.#trace.outcome(slot, run, table.handler(slot), this.isOk(slot));
     }
     if (this.#table.resultClass(slot) !== 0 && this.#table.resultKind(slot) === ARENA_BYTES) this.#freeResult(slot);
     this.releaseOwn(slot);

@@ -43,6 +43,9 @@ import { PARCEL } from "./values.ts";
 export const SLOT_WORDS = 16;
 export const SLOT_BYTES: number = SLOT_WORDS * Int32Array.BYTES_PER_ELEMENT;
 
+/** No slot: of a task that its machine runs without one. */
+export const NO_SLOT = -1;
+
 export const FREE = 0;
 export const QUEUED = 2;
 export const RUNNING = 3;

@@ -45,7 +45,7 @@ export const TRACE = {
   /** This thread submitted a task. A: the priority. */
   submit: 9,
   /** The machine gave its processor away before a wait. A: the processor, B: the machine that got it, or -1. */
-  handOff: 10,
+  yield: 10,
   /** The machine has a processor again. A: the processor. */
   take: 11,
   /** A task's outcome was read by the thread that had submitted it. A: 1 for a success. */
@@ -53,6 +53,11 @@ export const TRACE = {
 } as const;
 
 export type TraceKind = (typeof TRACE)[keyof typeof TRACE];
+
+/** How a machine sleeps: A of `park`. */
+export const PARKED_BLOCKED = 0;
+export const PARKED_IN_EVENT_LOOP = 1;
+export const PARKED_SPARE = 2;
 
 export const TRACE_RECORD_WORDS = 8;
 const WRITTEN = 0;
@@ -131,7 +136,58 @@ export class TraceRecorder {
     this.#written = this.#words[this.#base + WRITTEN] as number;
   }
 
-  record(kind: TraceKind, task: number, run: number, handler: number, a: number, b: number): void {
+  /** `submitter`: the machine or submitter that submitted the task. */
+  started(slot: number, run: number, handler: number, processor: number, submitter: number): void {
+    this.#record(TRACE.start, slot, run, handler, processor, submitter);
+  }
+
+  ended(slot: number, run: number, handler: number, ok: boolean): void {
+    this.#record(TRACE.end, slot, run, handler, ok ? 1 : 0, 0);
+  }
+
+  suspended(slot: number, run: number, handler: number): void {
+    this.#record(TRACE.suspend, slot, run, handler, 0, 0);
+  }
+
+  settled(slot: number, run: number, handler: number, ok: boolean): void {
+    this.#record(TRACE.settle, slot, run, handler, ok ? 1 : 0, 0);
+  }
+
+  stole(slot: number, handler: number, victim: number, count: number): void {
+    this.#record(TRACE.steal, slot, 0, handler, victim, count);
+  }
+
+  /** `how`: PARKED_BLOCKED, PARKED_IN_EVENT_LOOP or PARKED_SPARE. */
+  parked(how: number): void {
+    this.#record(TRACE.park, -1, 0, -1, how, 0);
+  }
+
+  unparked(wasWoken: boolean): void {
+    this.#record(TRACE.unpark, -1, 0, -1, wasWoken ? 1 : 0, 0);
+  }
+
+  depth(entries: number, processor: number): void {
+    this.#record(TRACE.depth, -1, 0, -1, entries, processor);
+  }
+
+  submitted(slot: number, run: number, handler: number, priority: number): void {
+    this.#record(TRACE.submit, slot, run, handler, priority, 0);
+  }
+
+  /** `machine`: which one got the processor, or -1. */
+  yielded(processor: number, machine: number): void {
+    this.#record(TRACE.yield, -1, 0, -1, processor, machine);
+  }
+
+  took(processor: number): void {
+    this.#record(TRACE.take, -1, 0, -1, processor, 0);
+  }
+
+  outcome(slot: number, run: number, handler: number, ok: boolean): void {
+    this.#record(TRACE.outcome, slot, run, handler, ok ? 1 : 0, 0);
+  }
+
+  #record(kind: TraceKind, task: number, run: number, handler: number, a: number, b: number): void {
     const words = this.#words;
     const at = this.#base + RECORDS + (this.#written & this.#mask) * TRACE_RECORD_WORDS;
     this.#times[(at + TIME) >> 1] = performance.now() + this.#offsetMs;

@@ -33,7 +33,7 @@ import {
   spscRingLength,
   spscRingSnapshot,
 } from "@millrace/shared-memory";
-import { raiseHint } from "../shared/hints.ts";
+import { raiseFlag } from "../shared/outbox-flags.ts";
 import { firstSlotOf, slotsOf } from "../shared/layout.ts";
 import { PRIORITIES, RECOVERY_PRIORITY } from "../shared/priorities.ts";
 import type { Shared } from "../shared/shared.ts";
@@ -64,7 +64,7 @@ export class Recovery {
   constructor(shared: Shared) {
     this.#shared = shared;
     this.#table = shared.table();
-    this.#outbox = new RunQueue(shared.outbox(shared.memory.externals, 0));
+    this.#outbox = new RunQueue(shared.outbox(shared.memory.outsiders, 0));
     this.#entries = new Int32Array(Math.max(shared.layout.recoveryCapacity, shared.layout.overflowCapacity));
   }
 
@@ -230,14 +230,14 @@ export class Recovery {
   }
 
   #collectEntries(): Set<number> {
-    const { processors, externals } = this.#shared.memory;
+    const { processors, outsiders } = this.#shared.memory;
     const entries = new Set<number>();
-    for (let external = 0; external < externals; external += 1) {
+    for (let outsider = 0; outsider < outsiders; outsider += 1) {
       for (let priority = 0; priority < PRIORITIES; priority += 1) {
-        this.#collect(this.#shared.outbox(external, priority), entries);
+        this.#collect(this.#shared.outbox(outsider, priority), entries);
       }
     }
-    this.#collect(this.#shared.outbox(externals, 0), entries);
+    this.#collect(this.#shared.outbox(outsiders, 0), entries);
     for (let processor = 0; processor < processors; processor += 1) {
       this.#collect(this.#shared.runQueue(processor), entries);
       this.#collect(this.#shared.overflow(processor), entries);
@@ -255,13 +255,13 @@ export class Recovery {
   #publish(): void {
     this.#outbox.publish();
     for (let priority = 0; priority < PRIORITIES; priority += 1) {
-      const hints = this.#shared.layout.hints[priority] as number;
-      for (let outbox = 0; outbox < this.#shared.memory.externals; outbox += 1) {
-        raiseHint(this.#shared.words, hints, outbox);
+      const flags = this.#shared.layout.outboxFlags[priority] as number;
+      for (let outbox = 0; outbox < this.#shared.memory.outsiders; outbox += 1) {
+        raiseFlag(this.#shared.words, flags, outbox);
       }
     }
-    const recoveryHints = this.#shared.layout.hints[RECOVERY_PRIORITY] as number;
-    raiseHint(this.#shared.words, recoveryHints, this.#shared.memory.externals);
+    const recoveryFlags = this.#shared.layout.outboxFlags[RECOVERY_PRIORITY] as number;
+    raiseFlag(this.#shared.words, recoveryFlags, this.#shared.memory.outsiders);
   }
 
   #wakeEverybody(machine: number): void {

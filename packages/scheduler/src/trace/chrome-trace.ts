@@ -186,7 +186,7 @@ class Exporter {
         case TRACE.outcome:
           this.#instant(record, `outcome of ${this.#handler(record)}`, { task: record.task, ok: record.a === 1 });
           break;
-        case TRACE.handOff:
+        case TRACE.yield:
           this.#instant(record, `hands processor ${record.a} over`, { to: record.b });
           break;
         case TRACE.take:

@@ -19,8 +19,8 @@ export function schedTraceLine(shared: Shared, startedAt: number, machines: numb
   );
   const outboxes = Array.from({ length: PRIORITIES }, (_, priority) => {
     let length = 0;
-    for (let external = 0; external < memory.externals; external += 1) {
-      length += runQueueLength(shared.outbox(external, priority));
+    for (let outsider = 0; outsider < memory.outsiders; outsider += 1) {
+      length += runQueueLength(shared.outbox(outsider, priority));
     }
     return length;
   });

@@ -7,14 +7,14 @@
 import { clearBit, hasBit, type RunQueuePlace, runQueueLength, setBit } from "@millrace/shared-memory";
 
 /** Owner of the outbox: it holds entries. After publishing. */
-export function raiseHint(words: Int32Array, hints: number, outbox: number): void {
-  if (!hasBit(words, hints, outbox)) setBit(words, hints, outbox);
+export function raiseFlag(words: Int32Array, flags: number, outbox: number): void {
+  if (!hasBit(words, flags, outbox)) setBit(words, flags, outbox);
 }
 
 /** Machine: it was found empty. True when it no longer is: then look for a machine to wake, since another may have looked meanwhile, and seen no hint. */
-export function lowerHint(words: Int32Array, hints: number, outbox: number, place: RunQueuePlace): boolean {
-  clearBit(words, hints, outbox);
+export function lowerFlag(words: Int32Array, flags: number, outbox: number, place: RunQueuePlace): boolean {
+  clearBit(words, flags, outbox);
   if (runQueueLength(place) <= 0) return false;
-  setBit(words, hints, outbox);
+  setBit(words, flags, outbox);
   return true;
 }

@@ -1,0 +1,53 @@
+/** What a machine's thread has under way: handlers on its stack, joins among them, and async handlers that wait for its event loop. */
+export class Load {
+  /** Handlers on the stack. */
+  running = 0;
+  /** Joins on the stack. */
+  joinDepth = 0;
+  /** Async tasks that are pending on this thread. */
+  pendingAsync = 0;
+  /**
+   * Pending tasks that the outermost handler can't be waiting for: those from before its call, and
+   * calls from outside that its joins ran.
+   */
+  #pendingBefore = 0;
+
+  /** Whether a handler is on the stack. */
+  get isRunning(): boolean {
+    return this.running > 0;
+  }
+
+  /** Whether a join may be waiting for something that needs this thread's event loop: that join began it here. */
+  get hasOwnPending(): boolean {
+    return this.pendingAsync > this.#pendingBefore;
+  }
+
+  handlerBegins(): void {
+    if (this.running === 0 && this.joinDepth === 0) this.#pendingBefore = this.pendingAsync;
+    this.running += 1;
+  }
+
+  handlerEnds(): void {
+    this.running -= 1;
+  }
+
+  joinBegins(): void {
+    // From an async handler that goes on: it is pending itself, and so may be what it has spawned.
+    if (this.running === 0 && this.joinDepth === 0) this.#pendingBefore = 0;
+    this.joinDepth += 1;
+  }
+
+  joinEnds(): void {
+    this.joinDepth -= 1;
+  }
+
+  /** An async task is pending from now on. */
+  pendingBegins(isFromOutside: boolean): void {
+    this.pendingAsync += 1;
+    if (isFromOutside && this.joinDepth > 0) this.#pendingBefore += 1;
+  }
+
+  pendingEnds(): void {
+    this.pendingAsync -= 1;
+  }
+}

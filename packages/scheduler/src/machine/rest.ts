@@ -1,0 +1,201 @@
+/**
+ * How a machine sleeps, and what brings its loop back.
+ *
+ * A machine that has nothing to do blocks in Atomics.wait, or sleeps in its event loop while handlers on
+ * it need that. Either way it announces its sleep, looks at every source of work once more, and then sleeps; a
+ * waker publishes first and looks for announcements second. Both announcements are made in one order: the
+ * parker is armed before the idle bit is set. A waker that picks this machine in between would otherwise mark it
+ * as searching and wake nobody.
+ */
+import { CLOSED_LIFECYCLE, LIFECYCLE } from "../shared/layout.ts";
+import { PARKED_BLOCKED, PARKED_IN_EVENT_LOOP, PARKED_SPARE } from "../shared/trace-ring.ts";
+import type { Cancellations } from "./cancellations.ts";
+import type { Load } from "./load.ts";
+import type { MachineParts } from "./machine-parts.ts";
+import type { ParcelFetch } from "./parcel-fetch.ts";
+import type { Seat } from "./seat.ts";
+
+/** Longest blocking wait; then the machine sleeps in its event loop, so that output, inspector and timers aren't held up. */
+export const PARK_MS = 100;
+
+export class Rest {
+  readonly #parts: MachineParts;
+  readonly #seat: Seat;
+  readonly #load: Load;
+  readonly #parcels: ParcelFetch;
+  readonly #cancellations: Cancellations;
+  readonly #parker: MachineParts["parker"];
+  /** One turn of the loop. */
+  readonly #turn: () => void;
+  /** What brings the loop back: nothing (it runs), a turn of the event loop, the bell, room for another async task. */
+  #resumption: "running" | "immediate" | "bell" | "room" | "closed" = "running";
+
+  constructor(
+    parts: MachineParts,
+    seat: Seat,
+    load: Load,
+    parcels: ParcelFetch,
+    cancellations: Cancellations,
+    turn: () => void,
+  ) {
+    this.#parts = parts;
+    this.#seat = seat;
+    this.#load = load;
+    this.#parcels = parcels;
+    this.#cancellations = cancellations;
+    this.#parker = parts.parker;
+    this.#turn = turn;
+  }
+
+  /** A turn of the loop begins; false when the machine has closed. */
+  turnBegins(): boolean {
+    if (this.#resumption === "closed") return false;
+    this.#resumption = "running";
+    return true;
+  }
+
+  /** The next turn of the loop comes after one of the event loop. */
+  yield(): void {
+    this.#resumption = "immediate";
+    setImmediate(this.#turn);
+  }
+
+  /** The loop ends for good. */
+  close(): void {
+    this.#resumption = "closed";
+  }
+
+  get isClosed(): boolean {
+    return Atomics.load(this.#parts.shared.words, LIFECYCLE) === CLOSED_LIFECYCLE;
+  }
+
+  // ── blocking ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Blocks until there is something to do; false when nothing came for `PARK_MS`. */
+  block(): boolean {
+    const { stats, trace } = this.#parts;
+    this.#parker.prepare();
+    this.#announce();
+    let woken = true;
+    if (this.#seesWork()) this.#parker.cancel();
+    else {
+      stats.park();
+      trace?.parked(this.#seat.processor === undefined ? PARKED_SPARE : PARKED_BLOCKED);
+      woken = this.#parker.wait(PARK_MS);
+      trace?.unparked(woken);
+    }
+    const wasPicked = this.#withdraw();
+    const hasWork = wasPicked || this.#seesWork();
+    if (woken && !hasWork) stats.wokenForNothing();
+    return hasWork || woken;
+  }
+
+  /** Tells others that this machine sleeps. */
+  #announce(): void {
+    const { machine, processors, idle } = this.#parts;
+    if (this.#seat.processor === undefined) processors.announceSpare(machine);
+    else idle.sleep(machine);
+  }
+
+  /** The machine is awake; true when a waker had picked it. */
+  #withdraw(): boolean {
+    const { machine, processors, idle } = this.#parts;
+    if (this.#seat.processor === undefined) return processors.cancelSpare(machine);
+    if (idle.wakeUp(machine)) {
+      this.#seat.processor.wasPicked();
+      return true;
+    }
+    if (this.#seat.processor.seesWork()) this.#seat.processor.search();
+    return false;
+  }
+
+  // ── in the event loop ────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** True when there is work: then the loop goes on. Otherwise the bell brings it back, or `resume`. */
+  sleepInEventLoop(): boolean {
+    const { machine, processors, idle, stats, trace } = this.#parts;
+    this.#parker.prepareAsync();
+    if (this.#seat.processor === undefined) processors.announceSpare(machine);
+    else idle.sleepAsync(machine);
+    if (this.#seesWork()) {
+      this.#parker.cancel();
+      this.#withdrawAsync();
+      this.#seat.processor?.search();
+      return true;
+    }
+    stats.park();
+    trace?.parked(this.#seat.processor === undefined ? PARKED_SPARE : PARKED_IN_EVENT_LOOP);
+    this.#resumption = "bell";
+    this.#listen();
+    return false;
+  }
+
+  /** Begins nothing until `resume`. */
+  untilResumed(): void {
+    this.#resumption = "room";
+  }
+
+  /** Begins nothing until an async task ends or outcomes come. True when some have come: then the loop goes on. */
+  untilRoom(): boolean {
+    this.#parker.prepareAsync();
+    this.#cancellations.look();
+    if (this.#parts.nested.hasOutcomes()) {
+      this.#parker.cancel();
+      return true;
+    }
+    this.#resumption = "room";
+    this.#listen();
+    return false;
+  }
+
+  #listen(): void {
+    const ring = this.#parker.listen();
+    if (ring === "rung") queueMicrotask(() => this.#ring());
+    else if (ring !== "listening") void ring.then(() => this.#ring());
+  }
+
+  #withdrawAsync(): void {
+    const { machine, processors, idle } = this.#parts;
+    if (this.#seat.processor === undefined) processors.cancelSpare(machine);
+    else idle.wakeUpAsync(machine);
+  }
+
+  #ring(): void {
+    this.#parker.answered();
+    if (this.#resumption === "room") {
+      this.#turn();
+      return;
+    }
+    if (this.#resumption !== "bell") return;
+    this.#parts.trace?.unparked(true);
+    this.#withdrawAsync();
+    this.#turn();
+  }
+
+  /** Comes back from the event loop although no bell rang: an async task has ended, or something was submitted. */
+  resume(): void {
+    if (this.#resumption === "room" || this.#hasLoopWork()) this.comeBack();
+  }
+
+  /** From the event loop, where this machine may sleep: schedules the loop again. */
+  comeBack(): void {
+    if (this.#resumption !== "room" && this.#resumption !== "bell") return;
+    this.#parker.cancel();
+    if (this.#resumption === "bell") this.#withdrawAsync();
+    this.yield();
+  }
+
+  /** Whether there is something to do beside async tasks that wait for something else. */
+  #hasLoopWork(): boolean {
+    return this.#load.pendingAsync === 0 || this.#parcels.hasArrived || this.#parts.nested.outstanding > 0;
+  }
+
+  #seesWork(): boolean {
+    const { processors, nested } = this.#parts;
+    const { processor } = this.#seat;
+    if (processor === undefined ? processors.isAnyFree() : processor.seesWork()) return true;
+    // What is still pending needs the event loop, and a join its outcomes; both come back by themselves.
+    const mustClose = this.isClosed && this.#load.pendingAsync === 0 && this.#load.joinDepth === 0;
+    return nested.hasOutcomes() || this.#cancellations.hasNew() || mustClose;
+  }
+}
