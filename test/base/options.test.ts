@@ -2,12 +2,15 @@ import fc from "../property.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import {
+  abortSignal,
   boolean,
-  custom,
+  callback,
   integer,
+  list,
   nearest,
   oneOf,
   optional,
+  optionsObject,
   powerOfTwo,
   resolveOptions,
   type Rule,
@@ -22,7 +25,7 @@ const rules = {
   isLazy: boolean(false),
   wait: oneOf(["spin", "park"], "park"),
   directory: text("/tmp"),
-  onDeath: optional(custom("a function", (value): value is () => void => typeof value === "function")),
+  onDeath: optional(callback<() => void>()),
 } satisfies Rules;
 
 const defaults = { processors: 4, ringBytes: 64, isLazy: false, wait: "park", directory: "/tmp", onDeath: undefined };
@@ -81,6 +84,56 @@ test("an unknown option that is like no other is refused with all that are known
   );
 });
 
+test("a name that differs in case, or is the beginning of one, is recognised", () => {
+  const hintOf = (name: string): string =>
+    throwsWith(() => resolveOptions("Test", rules, { [name]: 2 }), "ERR_INVALID_OPTION").message;
+  assert.match(hintOf("ISLAZY"), 'did you mean "isLazy"?');
+  assert.match(hintOf("dir"), 'did you mean "directory"?');
+  assert.match(hintOf("ring"), 'did you mean "ringBytes"?');
+  assert.match(hintOf("on"), "known are ");
+});
+
+test("what is no object with options is refused as a whole", () => {
+  class Options {
+    readonly processors = 2;
+  }
+  const wrong = [2, "two", true, null, [], [2], new Date(), new Map(), AbortSignal.abort(), () => {}, Symbol("2"), 2n];
+  for (const given of wrong) {
+    const error = throwsWith(() => resolveOptions("Test", rules, given as object), "ERR_INVALID_OPTION");
+    assert.match(error.message, /^Test: the options must be an object with options, not /);
+    assert.is(error.details.name, "options");
+    assert.is(error.details.value, given);
+    assert.is(error.details.allowed, "an object with options");
+  }
+  for (const given of [new Options(), Object.assign(Object.create(null), { processors: 2 }) as object]) {
+    assert.is(resolveOptions("Test", rules, given).processors, 2);
+  }
+});
+
+test("an unknown option is named with its value, without running a getter", () => {
+  const given = {
+    get colour(): string {
+      throw new Error("must not be read");
+    },
+  };
+  assert.is(throwsWith(() => resolveOptions("Test", rules, given), "ERR_INVALID_OPTION").details.value, undefined);
+  const error = throwsWith(() => resolveOptions("Test", rules, { colour: "red" }), "ERR_INVALID_OPTION");
+  assert.is(error.details.value, "red");
+  assert.match(error.details.allowed as string, /^one of the options processors, ringBytes/);
+});
+
+test("functions, lists, signals and objects with options each have a rule", () => {
+  for (const [rule, right, wrong] of [
+    [callback(), [() => {}, class {}, async () => {}], [{}, "f"]],
+    [list(), [[], [1]], [{ length: 0 }, new Set(), "ab"]],
+    [abortSignal(), [AbortSignal.abort(), new AbortController().signal], [new EventTarget(), { aborted: false }]],
+    [optionsObject(), [{}, { a: 1 }], [[], 1, new Date()]],
+  ] as [Rule<unknown>, unknown[], unknown[]][]) {
+    for (const value of right) assert.ok(takes(rule, value), String(value));
+    for (const value of wrong) assert.not.ok(takes(rule, value), String(value));
+  }
+});
+
 test("names that every object has are unknown options too", () => {
   for (const name of ["constructor", "toString", "__proto__", "hasOwnProperty"]) {
     const given = JSON.parse(`{ "${name}": 1 }`) as object;
@@ -119,8 +172,7 @@ test("every kind of wrong value is described in the message", () => {
 });
 
 test("a required option that is missing is refused by name", () => {
-  const handler = custom("a function", (value): value is () => void => typeof value === "function");
-  const required = { directory: text(), handler };
+  const required = { directory: text(), handler: callback<() => void>() };
   const error = throwsWith(() => resolveOptions("Test", required, { handler: () => {} }), "ERR_INVALID_OPTION");
   assert.is(error.message, 'Test: option "directory" is required: a text that is not empty');
   assert.is(

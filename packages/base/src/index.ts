@@ -1,4 +1,3 @@
-export { type Clock, systemClock } from "./clock.ts";
 export {
   baseError,
   baseErrors,
@@ -13,12 +12,16 @@ export {
 } from "./errors.ts";
 export { invariant } from "./invariant.ts";
 export {
+  abortSignal,
   boolean,
+  callback,
   custom,
   integer,
+  list,
   nearest,
   oneOf,
   optional,
+  optionsObject,
   powerOfTwo,
   resolveOptions,
   text,

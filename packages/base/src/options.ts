@@ -1,7 +1,7 @@
 /**
- * Options: one readonly object, checked once, unknown keys refused with the nearest known one.
+ * Options: one readonly object, checked once. An unknown key is refused with the nearest known one.
  *
- * A rule knows its default and what it allows; `resolveOptions` applies a table of rules to what the user gave.
+ * A rule has a default and knows what it allows. `resolveOptions` applies a table of rules to the object that the user gave.
  */
 import { closest, distance } from "fastest-levenshtein";
 import { baseError } from "./errors.ts";
@@ -67,6 +67,27 @@ export function text(fallback?: string): Rule<string> {
   };
 }
 
+export function callback<T extends (...parameters: never[]) => unknown>(): Rule<T> {
+  return custom("a function", (value): value is T => typeof value === "function");
+}
+
+/** Options within options: resolve them with rules of their own. */
+export function optionsObject<T extends object>(): Rule<T> {
+  return custom(OBJECT, (value): value is T => isOptionsObject(value));
+}
+
+export function list<T>(): Rule<readonly T[]> {
+  return custom("a list", (value): value is readonly T[] => Array.isArray(value));
+}
+
+/** Also one of another realm: test runners give their tests globals of their own. */
+export function abortSignal(): Rule<AbortSignal> {
+  return custom(
+    "an AbortSignal",
+    (value): value is AbortSignal => Object.prototype.toString.call(value) === "[object AbortSignal]",
+  );
+}
+
 /** Anything that `accepts` takes, described by `allowed`; `fallback` where it may be left out. */
 export function custom<T>(
   allowed: string,
@@ -87,13 +108,14 @@ function required(): never {
 }
 
 /**
- * Checks `given` against `rules` and fills in the defaults. `owner` is what the options belong to, for the message.
+ * Checks `given` against `rules` and fills in the defaults. `owner` names the call that takes the options, for the message.
  * Throws `ERR_INVALID_OPTION` with name, value and allowed range in `details`.
  */
 export function resolveOptions<R extends Rules>(owner: string, rules: R, given: object = {}): Resolved<R> {
+  if (!isOptionsObject(given)) throw notAnObject(owner, given);
   // Loops over names instead of lists of names: some options are resolved once per call.
   for (const name in given) {
-    if (!Object.hasOwn(rules, name)) throw unknownName(owner, name, Object.keys(rules));
+    if (!Object.hasOwn(rules, name)) throw unknownName(owner, name, given, Object.keys(rules));
   }
   const resolved: Record<string, unknown> = {};
   for (const name in rules) {
@@ -122,23 +144,47 @@ function checked(owner: string, name: string, rule: Rule<unknown>, value: unknow
   });
 }
 
-function unknownName(owner: string, name: string, known: readonly string[]): Error {
+function unknownName(owner: string, name: string, given: object, known: readonly string[]): Error {
   const near = nearest(name, known);
   const hint = near === undefined ? `known are ${known.join(", ")}` : `did you mean "${near}"?`;
+  // Without running a getter of the user's for it.
+  const value: unknown = Object.getOwnPropertyDescriptor(given, name)?.value;
   return baseError("ERR_INVALID_OPTION", `${owner}: unknown option "${name}"; ${hint}`, {
-    details: { owner, name, known },
+    details: { owner, name, value, allowed: `one of the options ${known.join(", ")}`, known },
   });
 }
 
-/** The candidate that a misspelt `name` most likely meant; undefined when none is near. */
+const OBJECT = "an object with options";
+
+/** False for what carries no options and was given by mistake: a list, a date, a signal, a map, a number. */
+function isOptionsObject(value: unknown): value is object {
+  return Object.prototype.toString.call(value) === "[object Object]";
+}
+
+function notAnObject(owner: string, value: unknown): Error {
+  return baseError("ERR_INVALID_OPTION", `${owner}: the options must be ${OBJECT}, not ${describe(value)}`, {
+    details: { owner, name: "options", value, allowed: OBJECT },
+  });
+}
+
+/** A name of at least this length stands for the one candidate that begins with it. */
+const PREFIX_MIN = 3;
+
+/** The candidate that a misspelt or shortened `name` most likely meant; undefined when none is near. */
 export function nearest(name: string, candidates: readonly string[]): string | undefined {
   if (candidates.length === 0) return undefined;
+  const lowered = name.toLowerCase();
+  const same = candidates.find((candidate) => candidate.toLowerCase() === lowered);
+  if (same !== undefined) return same;
   const best = closest(name, candidates);
-  return distance(name, best) <= Math.max(2, name.length / 3) ? best : undefined;
+  if (distance(name, best) <= Math.max(2, name.length / 3)) return best;
+  const longer = candidates.filter((candidate) => candidate.toLowerCase().startsWith(lowered));
+  return name.length >= PREFIX_MIN && longer.length === 1 ? longer[0] : undefined;
 }
 
 function describe(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value);
+  if (typeof value === "function") return "a function";
   if (typeof value === "object" && value !== null) return `an object (${value.constructor?.name ?? "no prototype"})`;
   return String(value);
 }

@@ -1,7 +1,7 @@
 /**
  * `open()`: worker threads for a module of handlers, and with a journal also the intake.
  */
-import { custom, type MillraceError, optional, resolveOptions, type Rules } from "@millrace/base";
+import { callback, type MillraceError, optional, optionsObject, resolveOptions, type Rules } from "@millrace/base";
 import { Intake, intakeError, type IntakeOptions, type IntakeStats, type Publish } from "@millrace/intake";
 import { Blocking, type BlockingOptions, type BlockingRun, type BlockingStats } from "@millrace/pool";
 import {
@@ -69,15 +69,9 @@ export interface Millrace<Handlers = Record<string, Handler>> {
 
 /** The options of this function's own; everything else belongs to the scheduler and is checked there. */
 const rules = {
-  journal: optional(
-    custom("an object", (value): value is IntakeOptions => typeof value === "object" && value !== null),
-  ),
-  blocking: optional(
-    custom("an object", (value): value is BlockingOptions => typeof value === "object" && value !== null),
-  ),
-  onFailure: optional(
-    custom("a function", (value): value is (error: MillraceError) => void => typeof value === "function"),
-  ),
+  journal: optional(optionsObject<IntakeOptions>()),
+  blocking: optional(optionsObject<BlockingOptions>()),
+  onFailure: optional(callback<(error: MillraceError) => void>()),
 } satisfies Rules;
 
 /**

@@ -13,10 +13,12 @@ import { availableParallelism } from "node:os";
 import type { ResourceLimits, Transferable } from "node:worker_threads";
 import type { Piscina } from "piscina";
 import {
-  custom,
+  abortSignal,
   errorFactory,
   integer,
+  list,
   optional,
+  optionsObject,
   resolveOptions,
   type Resolved,
   type Rules,
@@ -86,9 +88,7 @@ const rules = {
   threadsMax: integer(1, 1024, () => Math.max(4, 2 * availableParallelism())),
   idleTimeoutMs: integer(0, TIMEOUT_MS_MAX, 10_000),
   queueMax: integer(0, 2 ** 24, 2 ** 16),
-  resourceLimits: optional(
-    custom("an object", (value): value is ResourceLimits => typeof value === "object" && value !== null),
-  ),
+  resourceLimits: optional(optionsObject<ResourceLimits>()),
 } satisfies Rules;
 
 /** A thread with less than 4 MB of heap takes the whole process with it (V8 of Node 24). */
@@ -100,9 +100,9 @@ const limitRules = {
 } satisfies Rules;
 
 const callRules = {
-  signal: optional(custom("an AbortSignal", (value): value is AbortSignal => value instanceof AbortSignal)),
+  signal: optional(abortSignal()),
   timeoutMs: optional(integer(1, TIMEOUT_MS_MAX, 1)),
-  transferList: optional(custom("a list", (value): value is Transferable[] => Array.isArray(value))),
+  transferList: optional(list<Transferable>()),
 } satisfies Rules;
 
 const schedulerError = errorFactory(schedulerErrors);

@@ -10,7 +10,9 @@ import {
   boolean,
   custom,
   integer,
+  list,
   optional,
+  optionsObject,
   resolveOptions,
   type Resolved,
   type Rule,
@@ -86,9 +88,7 @@ const rules = {
   workerHistogram: only(false, "see `histogram`"),
   taskQueue: refused("the order is the scheduler's; use its priorities through open() of the package millrace"),
   loadBalancer: refused("idle threads steal"),
-  resourceLimits: optional(
-    custom("an object", (value): value is ResourceLimits => typeof value === "object" && value !== null),
-  ),
+  resourceLimits: optional(optionsObject<ResourceLimits>()),
   argv: refused("threads have those of the process"),
   execArgv: refused("threads have those of the process"),
   env: refused("threads share the environment of the process"),
@@ -140,7 +140,7 @@ export interface PoolRunOptions {
 }
 
 const runRules = {
-  transferList: optional(custom("a list", (value): value is object[] => Array.isArray(value))),
+  transferList: optional(list<object>()),
   filename: custom("a text or null", isTextOrNull, () => null),
   name: custom("a text or null", isTextOrNull, () => null),
   signal: custom(
@@ -151,7 +151,7 @@ const runRules = {
 } satisfies Rules;
 
 export interface ResolvedPoolRunOptions {
-  readonly transferList: object[] | undefined;
+  readonly transferList: readonly object[] | undefined;
   readonly filename: string | null;
   readonly name: string | null;
   readonly signal: AbortSignal | null;

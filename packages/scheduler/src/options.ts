@@ -2,11 +2,15 @@
 import { availableParallelism } from "node:os";
 import type { ResourceLimits } from "node:worker_threads";
 import {
+  abortSignal,
   baseError,
+  callback,
   custom,
   integer,
+  list,
   oneOf,
   optional,
+  optionsObject,
   powerOfTwo,
   type Resolved,
   resolveOptions,
@@ -76,9 +80,7 @@ const rules = {
   arenaBytesMax: integer(2 ** 20, 2 ** 30, 2 ** 30),
   pollMicroseconds: integer(0, 1_000_000, 50),
   spinMicroseconds: integer(0, 1_000_000, 0),
-  resourceLimits: optional(
-    custom("an object", (value): value is ResourceLimits => typeof value === "object" && value !== null),
-  ),
+  resourceLimits: optional(optionsObject<ResourceLimits>()),
   trace: custom(
     "0 or a power of two up to 1048576",
     (value): value is number =>
@@ -92,10 +94,8 @@ const rules = {
     () => [],
   ),
   headerReader: optional(custom("a URL", (value): value is URL => value instanceof URL)),
-  onMachineDeath: optional(
-    custom("a function", (value): value is (death: MachineDeath) => void => typeof value === "function"),
-  ),
-  onHint: optional(custom("a function", (value): value is (text: string) => void => typeof value === "function")),
+  onMachineDeath: optional(callback<(death: MachineDeath) => void>()),
+  onHint: optional(callback<(text: string) => void>()),
 } satisfies Rules;
 
 /** Every option with its value; `machinesMax` at least `processors`. */
@@ -126,10 +126,10 @@ const reduceRules = { ...manyRules, map: optional(text()) } satisfies Rules;
 
 const runRules = {
   ...manyRules,
-  signal: optional(custom("an AbortSignal", (value): value is AbortSignal => value instanceof AbortSignal)),
+  signal: optional(abortSignal()),
   timeoutMs: optional(integer(1, TIMEOUT_MS_MAX, 1)),
   runTimeoutMs: optional(integer(1, TIMEOUT_MS_MAX, 1)),
-  transferList: optional(custom("a list", (value): value is object[] => Array.isArray(value))),
+  transferList: optional(list<object>()),
 } satisfies Rules;
 
 export function runOptions(name: string, given: RunOptions): CallOptions {

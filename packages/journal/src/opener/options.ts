@@ -1,6 +1,7 @@
 /** The options of a journal, each with its default and its range. */
 import {
   boolean,
+  callback,
   custom,
   integer,
   oneOf,
@@ -53,7 +54,6 @@ export interface JournalOptions {
 const MIB: number = 2 ** 20;
 const isStorageSource = (value: unknown): value is StorageSource =>
   typeof value === "object" && value !== null && ("directory" in value || "memory" in value || "url" in value);
-const isFunction = (value: unknown): value is (damage: DamageReport) => void => typeof value === "function";
 
 const rules = {
   directory: text(),
@@ -68,7 +68,7 @@ const rules = {
   sync: oneOf(["batch", "none"], "batch"),
   allowUnsafeStorage: boolean(false),
   producers: integer(0, 64, 0),
-  onDamage: optional(custom("a function", isFunction)),
+  onDamage: optional(callback<(damage: DamageReport) => void>()),
   storage: optional(custom("a storage source", isStorageSource)),
   deliveryThread: optional(integer(0, 65_535, 0)),
 } satisfies Rules;
