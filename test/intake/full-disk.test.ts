@@ -47,7 +47,7 @@ test("on a full disk copies leave half of the reserve to what says that records 
       storage: { url: faultStorage, data: { directory: journalDirectory, faults: faults.buffer } },
       retryBaseMs: 1000,
       retryMaxMs: 1000,
-      maxDeliveries: 1000,
+      attemptsMax: 1000,
     },
   });
   const [most, others, last] = ["most", "others", "last"].map((name) => join(directory, name)) as [

@@ -121,7 +121,7 @@ test("a handler that fails is tried again, and a record that always fails is dea
   const directory = temporaryDirectory();
   const file = join(directory, "notes");
   const mill = await openIn(directory, {
-    journal: { directory: join(directory, "journal"), retryBaseMs: 1, maxDeliveries: 3 },
+    journal: { directory: join(directory, "journal"), retryBaseMs: 1, attemptsMax: 3 },
   });
   await (
     await mill.publish.note({ file, text: "third-time-lucky", failBelow: 3 })
@@ -148,7 +148,7 @@ test("a record whose death is asked for late still says why", async () => {
   const file = join(directory, "notes");
   await withMill(
     directory,
-    { journal: { directory: join(directory, "journal"), retryBaseMs: 0, maxDeliveries: 1 } },
+    { journal: { directory: join(directory, "journal"), retryBaseMs: 0, attemptsMax: 1 } },
     async (mill) => {
       const acknowledgement = await mill.publish.note({ file, text: "x", failBelow: 9 });
       await mill.drain();
@@ -161,7 +161,7 @@ test("a record whose death is asked for late still says why", async () => {
 test("a record whose error is larger than any record is dead like any other", async () => {
   const directory = temporaryDirectory();
   for (const limits of [{}, { recordBytesMax: 1024, batchBytesMax: 4096, ringBytes: 65_536 }]) {
-    const journal = { directory: join(directory, `${Object.keys(limits).length}`), maxDeliveries: 1, ...limits };
+    const journal = { directory: join(directory, `${Object.keys(limits).length}`), attemptsMax: 1, ...limits };
     await withMill(directory, { journal }, async (mill) => {
       for (const length of [500, 6000, 5_000_000]) {
         const acknowledgement = await mill.publish.failAtLength({ length });

@@ -104,7 +104,7 @@ test("a record that waits for its retry is copied forward, and keeps its sequenc
   const directory = temporaryDirectory();
   const file = join(directory, "notes");
   const failBelow = 6;
-  const attempts = { maxDeliveries: 20 };
+  const attempts = { attemptsMax: 20 };
   // It waits for a random part of an hour, then of two and so on: that it fails so often within this test doesn't happen.
   let mill = await openIn(directory, { ...attempts, retryBaseMs: 3_600_000, retryMaxMs: 86_400_000 });
   const poison = await mill.publish.note({ file, text: "poison", failBelow });
@@ -137,7 +137,7 @@ test("whoever awaits a record is told when it is done at its new place", async (
   const file = join(directory, "notes");
   const obstacle = join(directory, "obstacle");
   writeFileSync(obstacle, "");
-  const mill = await openIn(directory, { retryBaseMs: 100, retryMaxMs: 100, maxDeliveries: 1000 });
+  const mill = await openIn(directory, { retryBaseMs: 100, retryMaxMs: 100, attemptsMax: 1000 });
   // Much of a segment of this size: they are worth copying for what they hold behind them.
   const texts = Array.from({ length: 20 }, (_, index) => `slow${index}`);
   const slow = await Promise.all(texts.map((text) => mill.publish.note({ file, text, failWhile: obstacle })));
@@ -237,7 +237,7 @@ function keepSegments(directory: string, kept: string, left: number): void {
 test("dead records stay in the journal with their errors, however much comes after them", async () => {
   const directory = temporaryDirectory();
   const file = join(directory, "notes");
-  let mill = await openIn(directory, { maxDeliveries: 1 });
+  let mill = await openIn(directory, { attemptsMax: 1 });
   const dead = await mill.publish.note({ file, text: "hopeless", failBelow: 100 });
   await rejectsWith(dead.done, "ERR_RECORD_DEAD");
   for (let round = 0; round < 12; round += 1) await publishMany(mill, file, `${round}-`, 80);
@@ -291,7 +291,7 @@ test("a dead record isn't delivered from a copy that was made before, and that n
 test("the states of records survive a snapshot, and are the same from the log alone", async () => {
   const directory = temporaryDirectory();
   const file = join(directory, "notes");
-  const mill = await openIn(directory, { maxDeliveries: 1 });
+  const mill = await openIn(directory, { attemptsMax: 1 });
   await publishMany(mill, file, "n", 50);
   await (await mill.publish.note({ file, text: "dead", failBelow: 9 })).done.catch(() => {});
   await mill.close();

@@ -229,7 +229,7 @@ test("transferList hands memory over at the call", () =>
 
 test("a handler sees in its context that no machine runs it", () =>
   withPool({}, async (pool) => {
-    assert.equal(await pool.run.whereAmI(), [-1, 0]);
+    assert.equal(await pool.run.whereAmI(), [-1, 1]);
     assert.is(await pool.run.initialisedBy(), -1);
     assert.is(await pool.run.inBlocking(), "blocked");
     await rejectsWith(pool.run.spawning(), "ERR_BLOCKING_CONTEXT");

@@ -52,7 +52,7 @@ test("a task is a slice with its handler's name, what it waited, and how it ende
   assert.is(slice.name, "settle");
   assert.is(slice.pid, PID.machines);
   const { waitedUs, ...args } = slice.args as { waitedUs: number };
-  assert.equal(args, { task: 5, attempt: 0, processor: 0, submitter: 1, ok: false });
+  assert.equal(args, { task: 5, attempt: 1, processor: 0, submitter: 1, ok: false });
   assert.ok(waitedUs >= 0 && waitedUs <= slice.ts + 0.001);
   assert.equal(
     eventsOf(trace, "i").map(({ name, args: more }) => [name, more]),

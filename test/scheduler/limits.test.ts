@@ -176,7 +176,7 @@ test("an async handler is tried again although its machine sleeps for another ha
       isLate = true;
       void run.letItGo(undefined);
     }, 10_000);
-    assert.is(await run.failBelowLater(1, { retry: "error" }), 1);
+    assert.is(await run.failBelowLater(2, { retry: "error" }), 2);
     clearTimeout(limit);
     assert.not.ok(isLate, "the second attempt had to wait for another call");
     await run.letItGo(undefined);
@@ -185,22 +185,22 @@ test("an async handler is tried again although its machine sleeps for another ha
 
 test('retry "error" runs a task again up to attemptsMax starts', () =>
   withScheduler({}, async ({ run }) => {
-    assert.is(await run.failBelow(2, { retry: "error" }), 2);
-    assert.is(await run.failBelow(9, { retry: "error", attemptsMax: 10 }), 9);
+    assert.is(await run.failBelow(3, { retry: "error" }), 3);
+    assert.is(await run.failBelow(10, { retry: "error", attemptsMax: 10 }), 10);
     try {
-      await run.failBelow(3, { retry: "error" });
+      await run.failBelow(4, { retry: "error" });
       assert.unreachable();
     } catch (thrown) {
-      assert.is((thrown as Error).message, "attempt 2");
+      assert.is((thrown as Error).message, "attempt 3");
     }
     try {
-      await run.failBelow(1);
+      await run.failBelow(2);
       assert.unreachable();
     } catch (thrown) {
-      assert.is((thrown as Error).message, "attempt 0");
+      assert.is((thrown as Error).message, "attempt 1");
     }
     await rejectsWith(
-      Promise.resolve().then(() => run.failBelow(1, { retry: "error", attemptsMax: 16 })),
+      Promise.resolve().then(() => run.failBelow(2, { retry: "error", attemptsMax: 16 })),
       "ERR_INVALID_OPTION",
     );
   }));
@@ -224,7 +224,7 @@ test("a death is held against a task only if it ran alone: those beside it are s
     const calls = Array.from({ length: 5 }, () => scheduler.run.crashTogether(words, { retry: "crash" }));
     await until(() => Atomics.load(words, 1) === 5, "all are pending on one machine");
     Atomics.store(words, 0, 1);
-    assert.equal(await Promise.all(calls), [1, 1, 1, 1, 1]);
+    assert.equal(await Promise.all(calls), [2, 2, 2, 2, 2]);
   }));
 
 test("ports, shared memory and moved buffers reach the handler", () =>

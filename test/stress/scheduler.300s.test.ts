@@ -42,7 +42,7 @@ function makeCall(run: Scheduler<typeof handlers>["run"], dice: number, n: numbe
     return { promise: run.double(n, { timeoutMs: 1 }), expected: 2 * n, allowed: ["value", "died", "late"] };
   }
   if (dice < 95) return { promise: run.sharedBack(words), expected: words, allowed: ["value", "died"] };
-  if (dice < 97) return { promise: run.failBelow(1, { retry: "error" }), expected: 1, allowed: ["value", "died"] };
+  if (dice < 97) return { promise: run.failBelow(2, { retry: "error" }), expected: 2, allowed: ["value", "died"] };
   return { promise: run.fail("on purpose"), expected: undefined, allowed: ["failed", "died"] };
 }
 

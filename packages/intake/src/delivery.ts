@@ -49,7 +49,7 @@ import { encodeAck, encodeDead, rangesIn } from "./state-records.ts";
 
 export interface DeliveryOptions {
   /** Attempts before a record is dead. */
-  readonly maxDeliveries: number;
+  readonly attemptsMax: number;
   readonly retryBaseMs: number;
   readonly retryMaxMs: number;
   /** Whether finished records are deleted. */
@@ -338,7 +338,7 @@ export class Delivery implements OutcomeSink {
       // An ACK of the old place would say nothing of a copy that is under way: `#settleCopy` acknowledges that one.
       if (!this.#copying.has(place)) this.#toAck.add(place);
       this.#count(CELLS.done);
-    } else if (running.attempts < this.#options.maxDeliveries) {
+    } else if (running.attempts < this.#options.attemptsMax) {
       this.#retryLater(slot, running);
     } else {
       const payload = encodeDead(running.sequence, this.#submitter.slots.value(slot), this.#payloadBytesMax);

@@ -17,7 +17,7 @@ export const intakeErrors: ErrorTable<IntakeErrorCode> = {
     cure: "Publish before you close; a record that was acknowledged is delivered after the next opening.",
   },
   ERR_RECORD_DEAD: {
-    cause: "A record's handler failed at every one of maxDeliveries attempts.",
+    cause: "A record's handler failed at every one of attemptsMax attempts.",
     cure: "The cause holds the last error; the record is still in the journal, marked as dead.",
   },
   ERR_DELIVERY_DIED: {

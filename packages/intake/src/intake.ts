@@ -5,7 +5,6 @@
 import { Worker } from "node:worker_threads";
 import {
   custom,
-  integer,
   isMillraceError,
   messageOf,
   type MillraceError,
@@ -18,26 +17,16 @@ import {
 } from "@millrace/base";
 import { decode, encode } from "@millrace/codec";
 import { Reactor, ThreadTable, unpark } from "@millrace/atomics-sync";
-import { Journal, type JournalOptions, type JournalStats, RECORD_TYPE } from "@millrace/journal";
+import { Journal, type JournalStats, RECORD_TYPE } from "@millrace/journal";
 import type { AppendWaiter } from "@millrace/journal/kernel";
 import { bindHandlers, type Handler, PRIORITY, type Priority, type SubmitterHandle } from "@millrace/scheduler";
 import { CELLS, CHECKPOINTS, controlBytes, DRAINING, STATE, STATS_BYTES, STOPPED } from "./control.ts";
 import type { CheckpointRequest, DeadReport, DeliveryData, DeliveryOptions } from "./delivery.ts";
 import type { DeliveryReport } from "./delivery.worker.ts";
 import { intakeError } from "./errors.ts";
+import { intakeOptions, type IntakeOptions } from "./options.ts";
 import { Questions } from "./questions.ts";
 import { encodeHandler, withHeaders } from "./record-header.ts";
-
-export interface IntakeOptions extends Omit<JournalOptions, "deliveryThread"> {
-  /** Attempts before a record is dead. Default 5. */
-  readonly maxDeliveries?: number;
-  /** Longest wait before the second attempt; doubled for each further one. Default 200 ms. */
-  readonly retryBaseMs?: number;
-  /** Longest wait before any attempt. Default 60 s. */
-  readonly retryMaxMs?: number;
-  /** What stays in the journal: "unfinished" records (and dead ones), or "all". Default "unfinished". */
-  readonly retain?: "unfinished" | "all";
-}
 
 export interface PublishOptions {
   /** Which records are started first. Default "normal". */
@@ -95,13 +84,6 @@ export interface IntakeStats {
   readonly checkpointError: string | undefined;
   readonly journal: JournalStats;
 }
-
-const rules = {
-  maxDeliveries: integer(1, 1000, 5),
-  retryBaseMs: integer(0, 3_600_000, 200),
-  retryMaxMs: integer(0, 86_400_000, 60_000),
-  retain: oneOf(["unfinished", "all"], "unfinished"),
-} satisfies Rules;
 
 const publishRules = {
   priority: oneOf(["high", "normal", "low"], "normal"),
@@ -186,10 +168,8 @@ export class Intake<Handlers = Record<string, Handler>> {
     scheduler: Promise<SubmitterHandle>,
     onFailure: (error: MillraceError) => void,
   ): Promise<Intake<Handlers>> {
-    const { maxDeliveries, retryBaseMs, retryMaxMs, retain, ...journalOptions } = given;
-    const resolved = resolveOptions("Intake", rules, { maxDeliveries, retryBaseMs, retryMaxMs, retain });
-    const options = { ...resolved, isDeleting: resolved.retain === "unfinished" };
-    const opening = Journal.open({ ...journalOptions, deliveryThread: thread });
+    const { forDelivery, forJournal } = intakeOptions(given);
+    const opening = Journal.open({ ...forJournal, deliveryThread: thread });
     const delivery = new Worker(workerUrl("./delivery.worker", import.meta.url), { name: "millrace delivery" });
     const [journal, guest] = await Promise.allSettled([opening, scheduler]);
     if (journal.status === "rejected" || guest.status === "rejected") {
@@ -199,7 +179,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     }
     const intake = new Intake<Handlers>(
       { journal: journal.value, scheduler: guest.value, delivery },
-      options,
+      forDelivery,
       onFailure,
     );
     try {

@@ -12,6 +12,7 @@ export {
 export type { DeliveryHandle } from "./opener/journal.ts";
 export { type Gap, type Survey, surveyLog } from "./repair/survey.ts";
 export { gapOutside, repairLog, type RepairSummary } from "./repair/repair.ts";
+export { resolveWithJournal } from "./opener/options.ts";
 export { JournalProducer, type RecordParts } from "./memory/producer.ts";
 export { lockDirectory } from "./storage/lock.ts";
 export { LogReader } from "./read/log-reader.ts";

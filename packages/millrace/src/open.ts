@@ -1,8 +1,15 @@
 /**
  * `open()`: worker threads for a module of handlers, and with a journal also the intake.
  */
-import { callback, type MillraceError, optional, optionsObject, resolveOptions, type Rules } from "@millrace/base";
-import { Intake, intakeError, type IntakeOptions, type IntakeStats, type Publish } from "@millrace/intake";
+import { callback, type MillraceError, optional, optionsObject, type Rules } from "@millrace/base";
+import {
+  Intake,
+  intakeError,
+  intakeOptions,
+  type IntakeOptions,
+  type IntakeStats,
+  type Publish,
+} from "@millrace/intake";
 import { Blocking, type BlockingOptions, type BlockingRun, type BlockingStats } from "@millrace/pool";
 import {
   type ChromeTrace,
@@ -12,6 +19,7 @@ import {
   type ParallelMap,
   type ParallelReduce,
   readTrace,
+  resolveWithScheduler,
   type Run,
   type RunMany,
   Scheduler,
@@ -67,7 +75,6 @@ export interface Millrace<Handlers = Record<string, Handler>> {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** The options of this function's own; everything else belongs to the scheduler and is checked there. */
 const rules = {
   journal: optional(optionsObject<IntakeOptions>()),
   blocking: optional(optionsObject<BlockingOptions>()),
@@ -79,9 +86,9 @@ const rules = {
  * `ERR_JOURNAL_STORAGE`, `ERR_JOURNAL_DAMAGED`, `ERR_JOURNAL_VERSION`.
  */
 export async function open<Handlers = Record<string, Handler>>(given: MillraceOptions): Promise<Millrace<Handlers>> {
-  const { journal, blocking, onFailure, ...schedulerOptions } = given;
-  const options = resolveOptions("open", rules, { journal, blocking, onFailure });
-  Blocking.checkOptions(options.blocking);
+  const { journal, blocking, onFailure = warn, ...schedulerOptions } = resolveWithScheduler("open", rules, given);
+  Blocking.checkOptions(blocking);
+  if (journal !== undefined) intakeOptions(journal);
   const request = traceRequest(process.env);
   const forScheduler =
     request === undefined
@@ -90,17 +97,17 @@ export async function open<Handlers = Record<string, Handler>>(given: MillraceOp
   const runtime = (scheduler: Scheduler<Handlers>, intake: Intake<Handlers> | undefined): Runtime<Handlers> =>
     new Runtime(
       scheduler,
-      new Blocking(moduleUrl(schedulerOptions.handlers), scheduler.handlerNames, options.blocking),
+      new Blocking(moduleUrl(schedulerOptions.handlers), scheduler.handlerNames, blocking),
       intake,
       // A request sets the option.
       request === undefined ? undefined : new TraceFile(request, () => traceOf(scheduler) as ChromeTrace),
     );
-  if (options.journal === undefined) return runtime(await Scheduler.open<Handlers>(forScheduler), undefined);
+  if (journal === undefined) return runtime(await Scheduler.open<Handlers>(forScheduler), undefined);
   const thread = Intake.reserveThread();
   const opening = Scheduler.open<Handlers>({ ...forScheduler, guests: [thread], headerReader: Intake.headerReader });
   const guest = opening.then((scheduler) => scheduler.submitterHandle(0));
   try {
-    const intake = await Intake.open<Handlers>(options.journal, thread, guest, options.onFailure ?? warn);
+    const intake = await Intake.open<Handlers>(journal, thread, guest, onFailure);
     return runtime(await opening, intake);
   } catch (thrown) {
     await opening.then(

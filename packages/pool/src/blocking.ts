@@ -24,7 +24,14 @@ import {
   type Rules,
   workerUrl,
 } from "@millrace/base";
-import { bindHandlers, type Handler, type HandlerName, type ResultOf, schedulerErrors } from "@millrace/scheduler";
+import {
+  bindHandlers,
+  checkResourceLimits,
+  type Handler,
+  type HandlerName,
+  type ResultOf,
+  schedulerErrors,
+} from "@millrace/scheduler";
 import { abortError, BlockingCall } from "./blocking-call.ts";
 import type { BlockingAnswer } from "./blocking-task.ts";
 import { poolError } from "./errors.ts";
@@ -89,14 +96,6 @@ const rules = {
   idleTimeoutMs: integer(0, TIMEOUT_MS_MAX, 10_000),
   queueMax: integer(0, 2 ** 24, 2 ** 16),
   resourceLimits: optional(optionsObject<ResourceLimits>()),
-} satisfies Rules;
-
-/** A thread with less than 4 MB of heap takes the whole process with it (V8 of Node 24). */
-const limitRules = {
-  maxYoungGenerationSizeMb: optional(integer(1, 2 ** 20, 1)),
-  maxOldGenerationSizeMb: optional(integer(4, 2 ** 20, 4)),
-  codeRangeSizeMb: optional(integer(1, 2 ** 20, 1)),
-  stackSizeMb: optional(integer(1, 2 ** 20, 1)),
 } satisfies Rules;
 
 const callRules = {
@@ -266,9 +265,10 @@ export class Blocking<Handlers = Record<string, Handler>> {
 }
 
 function resolveBlocking(given: BlockingOptions = {}): Resolved<typeof rules> {
-  const options = resolveOptions("blocking", rules, given);
-  resolveOptions("blocking", { threadsMin: integer(0, options.threadsMax, 0) }, { threadsMin: options.threadsMin });
-  resolveOptions("blocking.resourceLimits", limitRules, options.resourceLimits);
+  const owner = "open({ blocking })";
+  const options = resolveOptions(owner, rules, given);
+  resolveOptions(owner, { threadsMin: integer(0, options.threadsMax, 0) }, { threadsMin: options.threadsMin });
+  checkResourceLimits("open({ blocking: { resourceLimits } })", options.resourceLimits);
   return options;
 }
 

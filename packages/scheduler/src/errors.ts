@@ -11,7 +11,9 @@ export type SchedulerErrorCode =
   | "ERR_GROUP_AWAITED"
   | "ERR_TASK_ABORTED"
   | "ERR_TASK_TIMEOUT"
-  | "ERR_ARENA_FULL";
+  | "ERR_ARENA_FULL"
+  | "ERR_LIST_EMPTY"
+  | "ERR_GUEST_UNKNOWN";
 
 export const schedulerErrors: ErrorTable<SchedulerErrorCode> = {
   ERR_SCHEDULER_CLOSED: {
@@ -35,7 +37,7 @@ export const schedulerErrors: ErrorTable<SchedulerErrorCode> = {
   ERR_MACHINE_DIED: {
     cause:
       "The worker thread that ran the task ended: an uncaught error, process.exit(), out of memory, or terminate().",
-    cure: 'Find out from the cause and from `details.crashes` what ended it. Pass `retry: "crash"` for handlers that may safely run twice.',
+    cure: 'Find out from the cause what ended it; `details.crashedMachines` lists the threads that died while the task ran alone. Pass `retry: "crash"` for handlers that may safely run twice.',
   },
   ERR_MACHINES_EXHAUSTED: {
     cause: "More handlers wait at the same time (blocking(), locks, channels, joins) than there are spare threads.",
@@ -51,15 +53,23 @@ export const schedulerErrors: ErrorTable<SchedulerErrorCode> = {
   },
   ERR_TASK_ABORTED: {
     cause: "The call's AbortSignal was aborted before the task was over; `cause` is the signal's reason.",
-    cure: "Nothing, if you aborted it. A handler that had begun goes on until it looks at context.cancelled or context.signal.",
+    cure: "Nothing, if you aborted it. A handler that had begun goes on until it looks at context.isCancelled or context.signal.",
   },
   ERR_TASK_TIMEOUT: {
     cause: "The task was not over within timeoutMs of the call, or within runTimeoutMs of its start.",
-    cure: "Allow more time, run fewer tasks at once, or let the handler end early by context.cancelled or context.signal.",
+    cure: "Allow more time, run fewer tasks at once, or let the handler end early by context.isCancelled or context.signal.",
   },
   ERR_ARENA_FULL: {
     cause: "The arguments or results that are under way need more memory than arenaBytesMax.",
     cure: "Send smaller values, keep fewer calls under way, or raise arenaBytesMax.",
+  },
+  ERR_LIST_EMPTY: {
+    cause: "parallelReduce was given a list without values; there is nothing that it could return.",
+    cure: "Check the length first, or put the neutral value of the reduction into the list.",
+  },
+  ERR_GUEST_UNKNOWN: {
+    cause: "submitterHandle was asked for a thread that the option `guests` doesn't name.",
+    cure: "List the thread in the option `guests` when you open the scheduler.",
   },
 };
 

@@ -27,5 +27,5 @@ export {
   type TraceRings,
   type TraceSnapshot,
 } from "./shared/trace-ring.ts";
-export type { SchedulerOptions } from "./options.ts";
+export { checkResourceLimits, resolveWithScheduler, type SchedulerOptions } from "./options.ts";
 export type { ParallelMap, ParallelReduce, Run, RunMany, RunManyOptions, RunOptions } from "./run-types.ts";

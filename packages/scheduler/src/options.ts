@@ -14,6 +14,7 @@ import {
   powerOfTwo,
   type Resolved,
   resolveOptions,
+  type Rule,
   type Rules,
   text,
 } from "@millrace/base";
@@ -68,10 +69,7 @@ const TIMEOUT_MS_MAX: number = 2 ** 31 - 1;
 
 /** Powers of two, so that positions in rings are masks. The default of 4096 is what a benchmark with 4096 calls needs at once. */
 const rules = {
-  handlers: custom(
-    "a URL or a path",
-    (value): value is URL | string => value instanceof URL || typeof value === "string",
-  ),
+  handlers: custom("a URL or a path", isModule),
   processors: integer(1, PROCESSORS_MAX, () => Math.min(availableParallelism(), PROCESSORS_MAX)),
   machinesMax: optional(integer(1, MACHINES_MAX, 1)),
   tasksMax: powerOfTwo(2, 2 ** 16, 4096),
@@ -93,10 +91,56 @@ const rules = {
     (value): value is number[] => Array.isArray(value),
     () => [],
   ),
-  headerReader: optional(custom("a URL", (value): value is URL => value instanceof URL)),
+  headerReader: optional(custom("a URL", isUrl)),
   onMachineDeath: optional(callback<(death: MachineDeath) => void>()),
   onHint: optional(callback<(text: string) => void>()),
 } satisfies Rules;
+
+function isModule(value: unknown): value is URL | string {
+  return isUrl(value) || (typeof value === "string" && value.length > 0);
+}
+
+/** Also one of another realm: test runners give their tests globals of their own. */
+function isUrl(value: unknown): value is URL {
+  return Object.prototype.toString.call(value) === "[object URL]";
+}
+
+const { guests: _guests, headerReader: _headerReader, ...userRules } = rules;
+
+/**
+ * For an owner whose user gives a scheduler's options together with `others`: checks them all, but for those that only the owner
+ * may set. Throws `ERR_INVALID_OPTION`.
+ */
+export function resolveWithScheduler<R extends Rules>(
+  owner: string,
+  others: R,
+  given: SchedulerOptions,
+): Resolved<R> & SchedulerOptions {
+  const options = resolveOptions(owner, { ...userRules, ...others }, given) as Resolved<R> & SchedulerOptions;
+  checkResourceLimits(`${owner}({ resourceLimits })`, options.resourceLimits);
+  return options;
+}
+
+/** With less than 4 MB of heap a thread takes the process with it instead of failing to start (V8 of Node 24). */
+const resourceLimitRules = {
+  maxYoungGenerationSizeMb: optional(megabytes(1)),
+  maxOldGenerationSizeMb: optional(megabytes(4)),
+  codeRangeSizeMb: optional(megabytes(1)),
+  stackSizeMb: optional(megabytes(1)),
+} satisfies Rules;
+
+/** As node:worker_threads takes them, fractions included. */
+function megabytes(min: number): Rule<number> {
+  return custom(
+    `a number from ${min} to ${2 ** 20}`,
+    (value): value is number => typeof value === "number" && value >= min && value <= 2 ** 20,
+  );
+}
+
+/** Throws `ERR_INVALID_OPTION`: Node ignores what it doesn't know. */
+export function checkResourceLimits(owner: string, limits: ResourceLimits | undefined): void {
+  if (limits !== undefined) resolveOptions(owner, resourceLimitRules, limits);
+}
 
 /** Every option with its value; `machinesMax` at least `processors`. */
 export type ResolvedSchedulerOptions = {
@@ -111,7 +155,8 @@ export type ResolvedSchedulerOptions = {
 
 /** Throws `ERR_INVALID_OPTION`. */
 export function schedulerOptions(given: SchedulerOptions): ResolvedSchedulerOptions {
-  const options = resolveOptions("Scheduler", rules, given);
+  const options = resolveOptions("Scheduler.open", rules, given);
+  checkResourceLimits("Scheduler.open({ resourceLimits })", options.resourceLimits);
   const machinesMax = Math.max(options.machinesMax ?? options.processors + SPARES, options.processors);
   return { ...options, machinesMax };
 }

@@ -58,7 +58,7 @@ type ReducerName<Handlers> = {
 
 /**
  * A list joined into one value by a handler that takes a pair of neighbours, `sum([left, right])`; it must be associative. With `map`
- * each value is first given to that handler. Rejects with a `TypeError` for an empty list.
+ * each value is first given to that handler. Rejects with `ERR_LIST_EMPTY` for a list without values.
  */
 export type ParallelReduce<Handlers> = {
   readonly [Name in ReducerName<Handlers>]: <Mapper extends HandlerName<Handlers> | undefined = undefined>(

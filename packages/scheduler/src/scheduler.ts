@@ -181,11 +181,16 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     throw unknownHandler(name, this.#handlerNames);
   }
 
-  /** Lets another thread of this process submit tasks: the one with index `guest` in the option `guests`. */
+  /** Lets another thread of this process submit tasks: the one at index `guest` of the option `guests`. Throws
+   * `ERR_GUEST_UNKNOWN`. */
   submitterHandle(guest: number): SubmitterHandle {
     const submitter = guest + 1;
     const thread = submitter < this.#memory.outsiders ? this.#memory.submitterThreads[submitter] : undefined;
-    if (thread === undefined) throw new RangeError(`guest ${guest} was not announced in the option "guests"`);
+    if (thread === undefined) {
+      throw schedulerError("ERR_GUEST_UNKNOWN", `the option "guests" names no thread at index ${guest}`, {
+        details: { guest, guests: this.#memory.outsiders - 1 },
+      });
+    }
     return { memory: this.#memory, submitter, thread, handlerNames: this.#handlerNames };
   }
 
@@ -349,7 +354,8 @@ export class Scheduler<Handlers = Record<string, Handler>> {
       (name, reduce) =>
         async (items: readonly unknown[], options?: RunManyOptions & { map?: string }): Promise<unknown> => {
           const { map, call } = reduceOptions(`parallelReduce.${name}`, options);
-          if (items.length === 0) throw new TypeError("a list without values has nothing to reduce");
+          if (items.length === 0)
+            throw schedulerError("ERR_LIST_EMPTY", `parallelReduce.${name}: the list has no values`);
           const parts = await this.#forkJoin(items, map === undefined ? -1 : this.handlerNumber(map), reduce, call);
           if (parts.length === 1) return parts[0];
           const [result] = (await this.#call(reduce, call, {

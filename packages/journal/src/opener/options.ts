@@ -7,6 +7,7 @@ import {
   oneOf,
   optional,
   powerOfTwo,
+  type Resolved,
   resolveOptions,
   type Rules,
   text,
@@ -82,8 +83,23 @@ export type ResolvedJournalOptions = {
 
 /** Throws `ERR_INVALID_OPTION`. */
 export function resolveJournalOptions(given: JournalOptions): ResolvedJournalOptions {
-  const isInMemory = given.storage !== undefined && isMemory(given.storage);
-  return resolveOptions("Journal", rules, isInMemory ? { directory: "(memory)", ...given } : given);
+  return resolveOptions("Journal", rules, withDirectory(given));
+}
+
+const { deliveryThread: _, ...userRules } = rules;
+
+/**
+ * For an owner whose user gives a journal's options together with `others`: checks them all, but for those that only the owner may set.
+ * Throws `ERR_INVALID_OPTION`.
+ */
+export function resolveWithJournal<R extends Rules>(owner: string, others: R, given: JournalOptions): Resolved<R> {
+  return resolveOptions(owner, { ...others, ...userRules }, withDirectory(given));
+}
+
+/** A journal in memory needs no directory. */
+function withDirectory(given: JournalOptions): JournalOptions {
+  const isInMemory = typeof given?.storage === "object" && given.storage !== null && isMemory(given.storage);
+  return isInMemory ? { directory: "(memory)", ...given } : given;
 }
 
 /** Throws `ERR_INVALID_OPTION` when the sizes don't fit each other. */

@@ -2,7 +2,7 @@
  * A call that may end before its task does: by its AbortSignal, or because its time is over.
  *
  * While no machine has the task it is taken back, and never runs. Afterwards the caller's promise rejects at once, and the handler is
- * asked to stop (`context.cancelled`, `context.signal`); whatever it returns then is thrown away, and its slot is free when it
+ * asked to stop (`context.isCancelled`, `context.signal`); whatever it returns then is thrown away, and its slot is free when it
  * ends.
  */
 import { schedulerError } from "../errors.ts";

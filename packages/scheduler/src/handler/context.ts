@@ -12,6 +12,7 @@ export type HeaderReader = (header: Uint8Array) => unknown;
 /** What a context needs of the machine. */
 export interface ContextHost extends TaskGroupHost {
   readonly machine: number;
+  /** How often the task had been started before. */
   attempt(running: number): number;
   deadlineMs(slot: number): number | undefined;
   isCancelled(slot: number): boolean;
@@ -72,9 +73,9 @@ export class TaskContext<Handlers = Record<string, Handler>> {
     this.#running = running;
   }
 
-  /** How many times the task was started before; 0 at first. */
+  /** 1 at the first start of the task, 2 at the second; see the options `retry` and `attemptsMax`. */
   get attempt(): number {
-    return this.#host.attempt(this.#running);
+    return this.#host.attempt(this.#running) + 1;
   }
 
   /** The machine (worker thread) that runs the task. */
@@ -94,15 +95,20 @@ export class TaskContext<Handlers = Record<string, Handler>> {
   }
 
   /** Whether nobody wants the result any more: the call was aborted, or its time is over. For loops; costs about 10 ns. */
-  get cancelled(): boolean {
+  get isCancelled(): boolean {
     return this.#isOver || this.#host.isCancelled(this.#slot);
+  }
+
+  /** @deprecated The former name of `isCancelled`. */
+  get cancelled(): boolean {
+    return this.isCancelled;
   }
 
   /** Aborts when nobody wants the result any more. For async handlers: it fires only in a turn of the event loop. */
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
-      if (this.cancelled) this.#controller.abort();
+      if (this.isCancelled) this.#controller.abort();
       else this.#host.watch(this as unknown as TaskContext, this.#slot);
     }
     return this.#controller.signal;

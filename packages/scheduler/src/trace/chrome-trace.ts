@@ -106,9 +106,14 @@ function byRing(records: readonly TraceRecord[]): Map<number, TraceRecord[]> {
   return rings;
 }
 
-/** Attempts of one task share it: the slot, and how often it was used before. */
+/** The same for all attempts of one task: its slot, and how often the slot was used before. */
 function taskKey(record: TraceRecord): string {
   return `${record.task}.${record.run >> 4}`;
+}
+
+/** 1 for the first start, as `context.attempt`. */
+function attemptOf(record: TraceRecord): number {
+  return (record.run & 15) + 1;
 }
 
 class Exporter {
@@ -204,14 +209,14 @@ class Exporter {
 
   #startArgs(record: TraceRecord): Record<string, unknown> {
     const submittedMs = this.#submittedMs.get(taskKey(record));
-    const attempt = record.run & 15;
+    const attempt = attemptOf(record);
     return {
       task: record.task,
       attempt,
       processor: record.a,
       submitter: record.b,
-      // A later attempt was queued again at a time that nobody noted.
-      ...(submittedMs === undefined || attempt > 0 ? {} : { waitedUs: us(record.timeMs - submittedMs) }),
+      // No record says when a later attempt was queued.
+      ...(submittedMs === undefined || attempt > 1 ? {} : { waitedUs: us(record.timeMs - submittedMs) }),
     };
   }
 
@@ -221,7 +226,7 @@ class Exporter {
     const at = open.findLastIndex(({ record: begin }) => begin.task === record.task && begin.run === record.run);
     if (at < 0) {
       const begin = { record: { ...record, timeMs: firstMs }, args: {} };
-      this.#slice(begin, record.timeMs, { task: record.task, attempt: record.run & 15, ...outcome, cut: "begin" });
+      this.#slice(begin, record.timeMs, { task: record.task, attempt: attemptOf(record), ...outcome, cut: "begin" });
       return;
     }
     for (const slice of open.splice(at + 1).toReversed())
@@ -250,7 +255,7 @@ class Exporter {
 
   /** The id ties the two ends together across threads. */
   #async(ph: "b" | "e", record: TraceRecord, args: Record<string, unknown>): void {
-    const id = `${taskKey(record)}.${record.run & 15}`;
+    const id = `${taskKey(record)}.${attemptOf(record)}`;
     this.#push({
       ...this.#at(record),
       ph,
