@@ -24,13 +24,12 @@ export class JournalAppender {
   readonly #appends: Appends;
   #isClosed = false;
 
-  private constructor({ memory, ring, pendingBytesMax, pollMs }: ProducerHandle) {
+  private constructor(handle: ProducerHandle, threads: ThreadTable, reactor: Reactor) {
+    const { memory, ring, pendingBytesMax, pollMs } = handle;
     this.#control = new Int32Array(memory.control);
     this.#ring = ring;
-    this.#threads = new ThreadTable(memory.threads);
-    // Of its own: this thread may have been started before it could inherit the opener's table of threads.
-    this.#reactor = new Reactor(this.#threads.words, this.#threads.reserve());
-    Atomics.store(this.#control, producerWord(ring), this.#reactor.thread);
+    this.#threads = threads;
+    this.#reactor = reactor;
     this.#appends = new Appends(
       new JournalProducer(memory, ring),
       this.#reactor,
@@ -41,7 +40,12 @@ export class JournalAppender {
 
   /** Takes the handle over; every handle serves one thread, once. */
   static connect(handle: ProducerHandle): JournalAppender {
-    return new JournalAppender(handle);
+    const { memory, ring } = handle;
+    const threads = new ThreadTable(memory.threads);
+    // Of its own: this thread may have been started before it could inherit the opener's table of threads.
+    const reactor = new Reactor(threads.words, threads.reserve());
+    Atomics.store(new Int32Array(memory.control), producerWord(ring), reactor.thread);
+    return new JournalAppender(handle, threads, reactor);
   }
 
   /** As `Journal.append`. */
