@@ -66,6 +66,13 @@ export interface Scenario<S = unknown> {
   /** The thread that is the main thread to the code (`isMainThread`). Default: none. */
   readonly main?: string;
   readonly bounds?: Bounds;
+  /** What each look at the clock takes, in ms, for code that looks around for a while. Default 0: time stands still. */
+  readonly tickMs?: number;
+  /**
+   * When no thread can go on, the first blocking wait runs out of time, as often as that happens. Only for code that polls by
+   * design: elsewhere it would hide a lost wake-up.
+   */
+  readonly timePasses?: boolean;
   /** Larger bounds for `check:deep`. Default: one preemption more. */
   readonly deep?: Bounds;
   readonly races?: readonly Race[];

@@ -46,6 +46,8 @@ export class Execution {
     world.timeoutsLeft = limits.timeouts;
     world.killsLeft = this.#killable.length > 0 ? (scenario.kills ?? 1) : 0;
     world.mainThread = scenario.main;
+    world.tickMs = scenario.tickMs ?? 0;
+    world.timePasses = scenario.timePasses ?? false;
     world.races = scenario.races ?? [];
     world.checksRaces = limits.checksRaces;
     this.#guard(() => {
@@ -60,8 +62,7 @@ export class Execution {
     world.isRunning = true;
   }
 
-  /** Whether the thread could go on without anybody's help and without time running out. */
-  /** Whether the thread has a next step. One that rests (`pause`) lets the others go first. */
+  /** Whether the thread has a next step that needs neither another thread nor a time-out. One that rests (`pause`) lets the others go first. */
   canGoOn(thread: Thread): boolean {
     if (!thread.isResting) return this.#hasStep(thread);
     return (
@@ -102,11 +103,19 @@ export class Execution {
         }
       }
     }
+    if (into.length === 0 && world.timePasses) this.#firstToRunOut(into);
     if (world.killsLeft > 0) {
       for (const thread of world.threads) {
         if (!isOver(thread) && this.#killable.includes(thread.name)) into.push(thread.index * KINDS + KILL);
       }
     }
+  }
+
+  /** The blocking wait whose time limit comes first. */
+  #firstToRunOut(into: number[]): void {
+    const waiting = world.threads.filter((thread) => thread.status === WAITING && thread.dueMs < Infinity);
+    const [first] = waiting.toSorted((a, b) => a.dueMs - b.dueMs);
+    if (first !== undefined) into.push(first.index * KINDS + TIMEOUT);
   }
 
   #choicesOf(thread: Thread, into: number[]): void {
@@ -161,7 +170,7 @@ export class Execution {
         observe(thread, "ok");
         return "ok";
       case WAITING:
-        world.timeoutsLeft -= 1;
+        world.timeoutsLeft = Math.max(0, world.timeoutsLeft - 1);
         world.nowMs = Math.max(world.nowMs, thread.dueMs);
         world.waiters = world.waiters.filter((waiter) => waiter.thread !== thread || waiter.resolve !== undefined);
         observe(thread, "timed-out");
@@ -229,6 +238,7 @@ export class Execution {
         world.fail("deadlock", `${names} would wait for ever: a deadlock, or a wake-up was lost`);
       }
       world.isRunning = false;
+      world.isChecking = true;
       if (this.#scenario.check !== undefined) runAlone(this.#scenario.check(this.#shared, this.end()));
     });
   }

@@ -20,6 +20,8 @@ export interface Edit {
   readonly file: string;
   readonly from: string;
   readonly to: string;
+  /** Where `from` stands, for text that occurs more than once. */
+  readonly at?: number;
 }
 
 export interface ImportedName {
@@ -90,12 +92,20 @@ function readModule(url: string, edits: readonly Edit[]): Module {
   let text = textOf(url);
   for (const edit of edits) {
     if (!matches(url, edit)) continue;
-    const found = text.split(edit.from).length - 1;
-    if (found !== 1) throw new Error(`${labelOf(url)}: ${JSON.stringify(edit.from)} occurs ${found} times, not once`);
-    text = text.replace(edit.from, () => edit.to);
+    text = edited(text, edit, labelOf(url));
   }
   const tree = parseModule(text);
   return { url, label: labelOf(url), text, tree, imports: importsOf(tree, url) };
+}
+
+function edited(text: string, { from, to, at }: Edit, label: string): string {
+  if (at !== undefined) {
+    if (!text.startsWith(from, at)) throw new Error(`${label}: ${JSON.stringify(from)} doesn't stand at ${at}`);
+    return text.slice(0, at) + to + text.slice(at + from.length);
+  }
+  const found = text.split(from).length - 1;
+  if (found !== 1) throw new Error(`${label}: ${JSON.stringify(from)} occurs ${found} times, not once`);
+  return text.replace(from, () => to);
 }
 
 function labelOf(url: string): string {

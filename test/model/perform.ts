@@ -3,7 +3,7 @@ import { advance, type Conflict, learn } from "./clocks.ts";
 import { hashOf, mixA, mixB } from "./hash.ts";
 import { OP, opName, PAUSE, PLAIN_READ, PLAIN_WRITE, START } from "./operations.ts";
 import { PromiseStandIn } from "./promise.ts";
-import { describeSite, siteOf } from "./sites.ts";
+import { describeSite, noteExecuted, siteOf } from "./sites.ts";
 import { type Memory, type Thread, type Waiter, WAITING, WOKEN, world } from "./world.ts";
 
 /** The thread waits; there is no result yet. */
@@ -23,6 +23,7 @@ export function perform(thread: Thread): unknown {
   if (thread.op === PLAIN_READ) return readPlain(thread, memory, array, thread.at, thread.site);
   if (thread.op === PLAIN_WRITE) return writePlain(thread, memory, array, thread.at, thread.first, thread.site);
   const word = wordOf(memory, array, thread.at, thread.site);
+  if (!world.isChecking) noteExecuted(thread.site);
   const result = atomic(thread, memory, array, word);
   if (result === BLOCKED) return BLOCKED;
   observe(thread, typeof result === "object" ? 1 : result);
@@ -112,6 +113,22 @@ function touch<T>(memory: Memory, array: Int32Array, word: number, write: () => 
   const result = write();
   world.toggle(memory, word);
   if (wide) world.toggle(memory, word + 1);
+  return result;
+}
+
+/** Changes `count` bytes from `at` in one go. */
+export function changeBytes(
+  memory: Memory,
+  array: Uint8Array,
+  at: number,
+  count: number,
+  write: () => unknown,
+): unknown {
+  const first = (array.byteOffset + at) >> 2;
+  const last = (array.byteOffset + at + count - 1) >> 2;
+  for (let word = first; word <= last; word += 1) world.toggle(memory, word);
+  const result = write();
+  for (let word = first; word <= last; word += 1) world.toggle(memory, word);
   return result;
 }
 

@@ -150,8 +150,11 @@ export function takeTimer(thread: Thread): () => unknown {
 }
 
 function now(): number {
-  observe(world.thread, world.nowMs);
-  return world.nowMs;
+  const { thread } = world;
+  observe(thread, world.nowMs);
+  thread.looks += 1;
+  // Where time stands still otherwise, what a thread reads follows from how often it has looked.
+  return world.nowMs + thread.looks * world.tickMs;
 }
 
 // ── signals ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -237,7 +240,7 @@ export const $env = {
   Promise: PromiseStandIn,
   AbortController: AbortControllerStandIn,
   AbortSignal: AbortSignalStandIn,
-  performance: { now },
+  performance: { now, timeOrigin: 0 },
   Date: { now },
   setTimeout: (run: () => unknown, ms = 1, ...given: unknown[]): Handle => addTimer(run, ms, 0, given),
   setInterval: (run: () => unknown, ms = 1, ...given: unknown[]): Handle => addTimer(run, ms, Math.max(1, ms), given),

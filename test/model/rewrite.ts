@@ -44,10 +44,12 @@ const STANDINS: ReadonlySet<string> = new Set(
 /** Methods of typed arrays that read or write many elements behind the checker's back. */
 const BULK = new Set(
   (
-    "fill copyWithin slice subarray sort toSorted reverse toReversed indexOf includes at join map filter forEach reduce " +
+    "fill copyWithin slice sort toSorted reverse toReversed indexOf includes at join map filter forEach reduce " +
     "some every find findIndex values entries with"
   ).split(" "),
 );
+/** Methods of a Buffer that read or write numbers. */
+const BUFFER_ACCESS = /^(?:read|write)(?:U?[Ii]nt|Big|Float|Double)/;
 const COPIERS = new Set([
   "Set",
   "Map",
@@ -106,7 +108,7 @@ class Rewriter {
     });
     const state = this.#state.length > 0 ? `const $S = $state(() => ({ ${this.#state.join(", ")} })); ` : "";
     const names =
-      "$op, $direct, $g, $pure, $rd, $wr, $pr, $pw, $v, $unshared, $set, $made, $started, $co, $await, $state, $env, $dead, $turn, $promise, $unseen";
+      "$op, $direct, $g, $pure, $rd, $wr, $pr, $pw, $v, $unshared, $set, $made, $started, $co, $await, $state, $env, $dead, $turn, $promise, $view";
     return `import { ${names} } from ${JSON.stringify(runtimeUrl)}; ${state}${body}`;
   }
 
@@ -524,7 +526,9 @@ class Rewriter {
     }
     if (object.type === "Identifier" && object["name"] === "Math" && name === "random") return "$env.random()";
     const receiver =
-      BULK.has(name) && object.type !== "Super" ? this.#unshared(object, context) : this.#render(object, context);
+      (BULK.has(name) || BUFFER_ACCESS.test(name)) && object.type !== "Super"
+        ? this.#unshared(object, context)
+        : this.#render(object, context);
     const gap = this.#text.slice(object.end, callee["property"].start).replace(/[^\n]/g, "");
     return `${receiver}${gap}${link}${name}${optional}(${operands.join(", ")})`;
   }
@@ -553,8 +557,7 @@ class Rewriter {
     const callee: Node = node["callee"];
     const name = callee.type === "Identifier" ? (callee["name"] as string) : "";
     if (lookup(name, context.scopes) !== undefined) return this.#children(node, context);
-    if (name === "DataView")
-      return `new DataView($unseen(${this.#site(node)}, ${this.#arguments(node, context).join(", ")}))`;
+    if (name === "DataView") return `$view(${[this.#site(node), ...this.#arguments(node, context)].join(", ")})`;
     if (name === "SharedArrayBuffer") return `$env.allocate(${this.#arguments(node, context).join(", ")})`;
     if (COPIERS.has(name) && node["arguments"].length === 1)
       return `new ${name}(${this.#unshared(node["arguments"][0], context)})`;

@@ -1,7 +1,7 @@
 /** What rewritten modules call. The names are those in rewrite.ts. */
 import { learn } from "./clocks.ts";
 import { JOIN, OP, PAUSE, PLAIN_READ, PLAIN_WRITE } from "./operations.ts";
-import { perform, readPlain, writePlain } from "./perform.ts";
+import { changeBytes, perform, readPlain, writePlain } from "./perform.ts";
 import { isSteps } from "./promise.ts";
 import { describeSite } from "./sites.ts";
 import { DEAD, type ModuleState, type Steps, type Thread, world } from "./world.ts";
@@ -112,10 +112,31 @@ export function $unshared<T>(value: T, site: number): T {
   return value;
 }
 
-/** The buffer of a DataView. */
-export function $unseen(site: number, buffer: ArrayBufferLike): ArrayBufferLike {
-  if (buffer instanceof SharedArrayBuffer) refuse(site, "a DataView hides accesses to shared memory");
-  return buffer;
+/** `new DataView(…)`; over shared memory a stand-in. */
+export function $view(site: number, buffer: ArrayBufferLike, offset?: number, length?: number): DataView {
+  const view = new DataView(buffer, offset, length);
+  return buffer instanceof SharedArrayBuffer ? (sharedView(view, site) as DataView) : view;
+}
+
+/** A DataView whose accesses are checked for races, as plain ones of the bytes that they touch. */
+function sharedView(view: DataView, site: number): unknown {
+  const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+  return new Proxy(view, {
+    get(_target, name: string) {
+      const size = /^(?:get|set)\D+(\d+)$/.exec(name);
+      if (size === null) return Reflect.get(view, name, view) as unknown;
+      return (offset: number, ...operands: unknown[]): unknown => {
+        const method = Reflect.get(view, name, view) as (...given: unknown[]) => unknown;
+        for (let byte = 0; byte < Number(size[1]) / 8; byte += 1) {
+          if (name.startsWith("set")) $wr(bytes as never, offset + byte, bytes[offset + byte], site);
+          else $rd(bytes as never, offset + byte, site);
+        }
+        const memory = world.memoryOf(bytes);
+        if (memory === undefined || name.startsWith("get")) return method.call(view, offset, ...operands);
+        return changeBytes(memory, bytes, offset, Number(size[1]) / 8, () => method.call(view, offset, ...operands));
+      };
+    },
+  });
 }
 
 /** `target.set(…)`, of typed arrays element by element. */

@@ -16,13 +16,41 @@ export interface Site {
 
 const sites: Site[] = [{ url: "", label: "", line: 0, column: 0, text: "" }];
 
+/** 1 for every site whose atomic operation threads or a set-up have carried out since `forgetExecuted`. */
+let executed = new Uint8Array(1 << 14);
+
 export function addSite(module: Module, line: number, column: number): number {
   const text = linesOf(module)[line - 1]?.trim() ?? "";
+  if (sites.length === executed.length) {
+    const grown = new Uint8Array(executed.length * 2);
+    grown.set(executed);
+    executed = grown;
+  }
   return sites.push({ url: module.url, label: module.label, line, column, text }) - 1;
 }
 
 export function siteOf(id: number): Site {
   return sites[id] as Site;
+}
+
+/** Notes that the atomic operation at the site was carried out. */
+export function noteExecuted(id: number): void {
+  executed[id] = 1;
+}
+
+export function forgetExecuted(): void {
+  executed.fill(0);
+}
+
+/** The compiled lines of the operations that were carried out, as `package/module.js:line`. */
+export function executedLines(): Set<string> {
+  const keys = new Set<string>();
+  for (let id = executed.indexOf(1); id >= 0; id = executed.indexOf(1, id + 1)) keys.add(lineKey(siteOf(id)));
+  return keys;
+}
+
+export function lineKey({ label, line }: { readonly label: string; readonly line: number }): string {
+  return `${label}:${line}`;
 }
 
 const lines = new WeakMap<Module, string[]>();

@@ -1,9 +1,13 @@
 /** Runs the scenarios and mutants of one file, and tells what came of it. */
 import type { Mutant, Scenario } from "./api.ts";
-import { type Failure, type Limits, limitsOf, type Outcome, randomWalk, search } from "./explore.ts";
+import { type Failure, type Limits, limitsOf } from "./explore.ts";
+import { explore, formOf, Forms, hunt } from "./hunt.ts";
 import { load, type Loaded } from "./load.ts";
+import { functionAround } from "./mechanical.ts";
+import { type Edit, readModules } from "./modules.ts";
 import { replay } from "./replay.ts";
 import type { Form } from "./rewrite.ts";
+import { executedLines, forgetExecuted } from "./sites.ts";
 import { world } from "./world.ts";
 
 export interface SuiteOptions {
@@ -14,9 +18,17 @@ export interface SuiteOptions {
   /** Whether scenarios, mutants, or both are run. */
   readonly skipMutants?: boolean;
   readonly skipScenarios?: boolean;
+  /** Mutants made by rule, with the scenario that is known to notice each. */
+  readonly made?: readonly MadeMutant[];
   /** Deep runs stop a scenario after this long, and say so; ms. */
   readonly limitMs?: number;
   readonly say: (line: string) => void;
+}
+
+export interface MadeMutant {
+  readonly name: string;
+  readonly edit: Edit;
+  readonly by: string;
 }
 
 export interface SuiteResult {
@@ -25,42 +37,35 @@ export interface SuiteResult {
   mutants: number;
   killed: number;
   readonly failures: string[];
+  readonly runs: ScenarioRun[];
+}
+
+/** One scenario, searched to its bounds. */
+export interface ScenarioRun {
+  readonly name: string;
+  readonly threads: number;
+  readonly preemptions: number;
+  /** Threads that may die in one execution. */
+  readonly deaths: number;
+  readonly states: number;
+  readonly ms: number;
+  /** Lines with `Atomics` that it executed, as `lineKey` names them. */
+  readonly lines: readonly string[];
 }
 
 /** A scenario in one form; the "wrap" form looks for dropped calls and needs no depth. */
 const WRAP_PREEMPTIONS = 1;
 const WRAP_PREEMPTIONS_KILL = 0;
+/** How much of a random scenario is walked: in the "wrap" form, and in a deep run. */
+const WRAP_TIMES = 0.1;
+const DEEP_TIMES = 50;
 
-function formOf(scenario: Scenario, calls: Form["calls"]): Form {
-  return { calls, plain: (scenario.kill?.length ?? 0) > 0 ? "yield" : "check" };
-}
-
-const key = (form: Form): string => `${form.calls} ${form.plain}`;
-
-/** Loads a file once per form. */
-class Forms {
-  readonly #url: string;
-  readonly #edits: readonly Mutant[];
-  readonly #loaded = new Map<string, Promise<Loaded>>();
-
-  constructor(url: string, edits: readonly Mutant[] = []) {
-    this.#url = url;
-    this.#edits = edits;
-  }
-
-  async find(name: string, form: Form): Promise<{ loaded: Loaded; scenario: Scenario }> {
-    let loading = this.#loaded.get(key(form));
-    if (loading === undefined) {
-      loading = load(this.#url, form, this.#edits);
-      this.#loaded.set(key(form), loading);
-    }
-    const loaded = await loading;
-    return { loaded, scenario: loaded.scenarios.find((each) => each.name === name) as Scenario };
-  }
+export function emptyResult(): SuiteResult {
+  return { executions: 0, states: 0, mutants: 0, killed: 0, failures: [], runs: [] };
 }
 
 export async function runFile(url: string, options: SuiteOptions): Promise<SuiteResult> {
-  const result: SuiteResult = { executions: 0, states: 0, mutants: 0, killed: 0, failures: [] };
+  const result = emptyResult();
   const { scenarios, mutants } = await load(url, { calls: "star", plain: "check" });
   const names = new Set(scenarios.map((each) => each.name));
   if (names.size < scenarios.length) throw new Error(`${url}: two scenarios have the same name`);
@@ -72,15 +77,14 @@ export async function runFile(url: string, options: SuiteOptions): Promise<Suite
   if (options.skipMutants !== true) {
     for (const mutant of mutants) {
       const able = chosen.filter((each) => each.name.includes(mutant.by ?? ""));
-      if (able.length > 0) {
-        try {
-          await runMutant(url, able, mutant, options, result);
-        } catch (thrown) {
-          result.failures.push(`mutant of ${mutant.file}: ${mutant.breaks}: it is broken: ${String(thrown)}`);
-        }
-      }
-      if (able.length === 0 && options.only === undefined)
-        result.failures.push(`${mutant.breaks}: no scenario is called ${mutant.by}`);
+      const title = `mutant of ${mutant.file}: ${mutant.breaks}`;
+      if (able.length > 0) await runMutant(url, likelyFirst(url, able, mutant, result), mutant, title, options, result);
+      else if (options.only === undefined) result.failures.push(`${mutant.breaks}: no scenario is called ${mutant.by}`);
+    }
+    for (const { name, edit, by } of options.made ?? []) {
+      // A scenario that has another name by now is among the others of its file.
+      const known = scenarios.filter((each) => each.name === by);
+      await runMutant(url, known.length > 0 ? known : scenarios, edit, `mutant ${name}`, options, result);
     }
   }
   return result;
@@ -88,13 +92,15 @@ export async function runFile(url: string, options: SuiteOptions): Promise<Suite
 
 async function runScenario(forms: Forms, each: Scenario, options: SuiteOptions, result: SuiteResult): Promise<void> {
   for (const calls of ["star", "wrap"] as const) {
-    const form = formOf(each, calls);
-    const { loaded, scenario } = await forms.find(each.name, form);
+    const { loaded, scenario } = await forms.find(each.name, formOf(each, calls));
     const limits = scenarioLimits(scenario, options.isDeep && calls === "star", calls);
     const started = performance.now();
     // Dropped calls show without deaths.
     const alive = calls === "star" ? scenario : { ...scenario, kills: 0 };
-    const outcome = explore(loaded, alive, limits, calls, options);
+    const times = (calls === "wrap" ? WRAP_TIMES : 1) * (options.isDeep ? DEEP_TIMES : 1);
+    const settings = { wraps: calls === "wrap", ...endOf(options) };
+    forgetExecuted();
+    const outcome = explore(loaded, alive, limits, settings, times);
     result.executions += outcome.executions;
     result.states += outcome.states;
     const ms = Math.round(performance.now() - started);
@@ -106,12 +112,31 @@ async function runScenario(forms: Forms, each: Scenario, options: SuiteOptions, 
       result.failures.push(explain(loaded, scenario, limits, outcome.failure, calls));
       return;
     }
+    if (calls === "wrap") continue;
+    result.runs.push(runOf(scenario, limits, outcome.states, ms));
     for (const race of scenario.races ?? []) {
-      if (calls === "star" && !world.racesSeen.has(race)) {
+      if (!world.racesSeen.has(race)) {
         result.failures.push(`${scenario.name}: the race that is allowed in ${race.file} (${race.line}) doesn't occur`);
       }
     }
   }
+}
+
+function runOf(scenario: Scenario, { preemptions }: Limits, states: number, ms: number): ScenarioRun {
+  const { name, threads, kill = [], kills = 1, random } = scenario;
+  return {
+    name,
+    threads: Object.keys(threads).length,
+    preemptions: random === undefined ? preemptions : Infinity,
+    deaths: kill.length === 0 ? 0 : kills,
+    states,
+    ms,
+    lines: [...executedLines()],
+  };
+}
+
+function endOf({ limitMs }: SuiteOptions): { endsAt?: number } {
+  return limitMs === undefined ? {} : { endsAt: performance.now() + limitMs };
 }
 
 function scenarioLimits(scenario: Scenario, isDeep: boolean, calls: Form["calls"]): Limits {
@@ -122,74 +147,55 @@ function scenarioLimits(scenario: Scenario, isDeep: boolean, calls: Form["calls"
   return { ...limits, preemptions: limits.preemptions + 1, states: 100_000_000, ...scenario.deep };
 }
 
-function explore(
-  loaded: Loaded,
-  scenario: Scenario,
-  limits: Limits,
-  calls: Form["calls"],
-  options: SuiteOptions,
-): Outcome {
-  const settings = {
-    wraps: calls === "wrap",
-    ...(options.limitMs === undefined ? {} : { endsAt: performance.now() + options.limitMs }),
+/** Scenarios that execute something of the function that is edited come first, the small ones of them before the others. */
+function likelyFirst(url: string, scenarios: readonly Scenario[], edit: Edit, { runs }: SuiteResult): Scenario[] {
+  const module = [...readModules(url).modules.values()].find((each) => each.label === `${edit.file}.js`);
+  if (module === undefined) return [...scenarios];
+  const { first, last } = functionAround(module.text, module.text.indexOf(edit.from));
+  const cost = ({ name }: Scenario): number => {
+    const run = runs.find((each) => each.name === name);
+    const isReached = run?.lines.some((key) => {
+      const [label, line] = key.split(/:(?=\d+$)/);
+      return label === module.label && Number(line) >= first && Number(line) <= last;
+    });
+    return isReached === true ? (run?.states ?? 0) : Infinity;
   };
-  if (scenario.random === undefined) return search(loaded, scenario, limits, settings);
-  const count = calls === "wrap" ? Math.ceil(scenario.random.executions / 10) : scenario.random.executions;
-  const seeds = { first: 1, count: options.isDeep ? count * 50 : count, changes: scenario.random.changes };
-  return randomWalk(loaded, scenario, limits, settings, seeds);
+  const costs = new Map(scenarios.map((each) => [each, cost(each)]));
+  const costOf = (each: Scenario): number => costs.get(each) as number;
+  return scenarios.toSorted((a, b) => (costOf(a) === costOf(b) ? 0 : costOf(a) - costOf(b)));
 }
 
 async function runMutant(
   url: string,
   scenarios: readonly Scenario[],
-  mutant: Mutant,
+  edit: Edit,
+  title: string,
   options: SuiteOptions,
   result: SuiteResult,
 ): Promise<void> {
   result.mutants += 1;
   const started = performance.now();
-  const forms = new Forms(url, [mutant]);
-  let executions = 0;
-  const title = `mutant of ${mutant.file}: ${mutant.breaks}`;
-  const least = Math.max(...scenarios.map((each) => limitsOf(each).preemptions));
-  // Few preemptions first, in all scenarios: most mutants fall at once.
-  for (let preemptions = 0; preemptions <= Math.min(least, 4); preemptions += 1) {
-    for (const each of scenarios) {
-      const limits = limitsOf(each);
-      if (preemptions > limits.preemptions || (each.random !== undefined && preemptions > 0)) continue;
-      const { loaded, scenario } = await forms.find(each.name, formOf(each, "star"));
-      const isLast = preemptions === 4 && limits.preemptions > 4;
-      const outcome = explore(
-        loaded,
-        scenario,
-        { ...limits, preemptions: isLast ? limits.preemptions : preemptions },
-        "star",
-        {
-          ...options,
-          isDeep: false,
-        },
-      );
-      executions += outcome.executions;
-      result.executions += outcome.executions;
-      result.states += outcome.states;
-      if (outcome.failure === undefined) continue;
-      const ms = Math.round(performance.now() - started);
-      const first = outcome.failure.message.split("\n")[0];
-      if (
-        /^(ReferenceError|SyntaxError|TypeError: Assignment to constant)/.test(outcome.failure.message) ||
-        /unsupported|bound|scenario/.test(outcome.failure.kind)
-      ) {
-        result.failures.push(`${title}: it is not a mutant, it is broken: ${first}`);
-        return;
-      }
-      result.killed += 1;
-      options.say(
-        `${title}: killed by "${scenario.name}" (${outcome.failure.kind}, ${executions} executions, ${ms} ms): ${first}`,
-      );
-      return;
-    }
+  const forms = new Forms(url, [edit]);
+  const candidates = scenarios.map((scenario) => ({ forms, scenario }));
+  const found = await hunt(candidates, options.limitMs).catch((thrown: unknown) => ({
+    executions: 0,
+    states: 0,
+    by: undefined,
+    kind: "exception",
+    message: String(thrown),
+    isBroken: true,
+  }));
+  result.executions += found.executions;
+  result.states += found.states;
+  const first = found.message.split("\n")[0] as string;
+  if (found.isBroken) result.failures.push(`${title}: it is not a mutant, it is broken: ${first}`);
+  else if (found.by === undefined) result.failures.push(`${title}: SURVIVED ${found.executions} executions`);
+  else {
+    result.killed += 1;
+    const ms = Math.round(performance.now() - started);
+    const { name } = found.by.scenario;
+    options.say(`${title}: killed by "${name}" (${found.kind}, ${found.executions} executions, ${ms} ms): ${first}`);
   }
-  result.failures.push(`${title}: SURVIVED ${executions} executions`);
 }
 
 /** Lines of a trace at its beginning and its end that are printed at once; a replay prints all. */

@@ -59,6 +59,8 @@ export class Thread {
   readonly immediates: { readonly id: number; readonly job: Job }[] = [];
   timers: Timer[] = [];
   serial = 0;
+  /** How often it has looked at the clock. */
+  looks = 0;
   /** Until when a finite wait lasts. */
   dueMs = Infinity;
   rejections: unknown[] = [];
@@ -122,12 +124,18 @@ class World {
   thread: Thread = new Thread(0, "set-up");
   alone: Thread = this.thread;
   isRunning = false;
+  /** The scenario's final check runs: what it executes counts for nothing. */
+  isChecking = false;
   execution = 0;
   waiters: Waiter[] = [];
   /** Hash of the contents of shared memory. */
   memoryA = 0;
   memoryB = 0;
   nowMs = 0;
+  /** What a look at the clock takes; each thread has its own clock as far as that goes. */
+  tickMs = 0;
+  /** Whether a blocking wait runs out of time when no thread can go on otherwise. */
+  timePasses = false;
   timeoutsLeft = 0;
   killsLeft = 0;
   failure: Violation | undefined;
@@ -157,6 +165,7 @@ class World {
     this.threads = names.map((name, index) => new Thread(index, name));
     this.alone = new Thread(names.length, "set-up");
     this.isRunning = false;
+    this.isChecking = false;
     this.waiters = [];
     this.memoryA = 0;
     this.memoryB = 0;
