@@ -1,0 +1,540 @@
+/** The journal's memory: producers' rings, the writer's loop over a log in memory, receipts, and readers that wait for more. */
+import * as assert from "uvu/assert";
+import { Parker, Reactor, ThreadTable, unpark, unparkAgain } from "@millrace/atomics-sync";
+import { Backlog } from "@millrace/intake/internal/backlog";
+import type { DeliveryHandle } from "@millrace/journal/internal/opener/journal";
+import { JournalAppender } from "@millrace/journal/internal/opener/appender";
+import { Followers } from "@millrace/journal/internal/opener/followers";
+import {
+  CLOSED,
+  CLOSING,
+  controlBytes,
+  deliveryReceiptsBytes,
+  ERRNO,
+  type JournalMemory,
+  POISONED,
+  producerWord,
+  receiptsBytes,
+  SPARE_ERRNO,
+  SPARE_FAILED,
+  SPARE_READY,
+  SPARE_STATE,
+  SPARE_WANTED,
+  STATE,
+  STEP,
+  STEPS,
+} from "@millrace/journal/internal/memory/control";
+import { JournalProducer } from "@millrace/journal/internal/memory/producer";
+import { WRITER_STATS_BYTES, WriterStats } from "@millrace/journal/internal/memory/stats";
+import type { Storage } from "@millrace/journal/internal/storage/storage";
+import type { LogWriter } from "@millrace/journal/internal/writer/log-writer";
+import { Writer } from "@millrace/journal/internal/writer/writer";
+import { HISTOGRAM_BYTES } from "@millrace/metrics";
+import { createByteRing } from "@millrace/shared-memory";
+import { type Mutant, type Race, scenario, type Scenario } from "../api.ts";
+
+const OPENER = 0;
+const WRITER = 1;
+const KEEPER = 2;
+const DELIVERY = 3;
+/** A record with a payload of 4 bytes takes 32. */
+const RING_BYTES = 128;
+const BATCH_BYTES = 256;
+
+/** Words of `disk`, which stands for what has been synced. */
+const SYNCED = 0;
+/** 1 when a disk that was full has room again. */
+const ROOM = 15;
+/** Error numbers of the system. */
+const EIO = 5;
+const ENOSPC = 28;
+
+interface Shared {
+  readonly memory: JournalMemory;
+  readonly disk: Int32Array;
+  /** Only the thread `writer` uses it. The writer's constructor stores, which it does before threads start. */
+  readonly writer: Writer;
+}
+
+interface Faults {
+  /** The sequence whose write fails. */
+  readonly failsAt?: number;
+  readonly isFullAtFirst?: boolean;
+}
+
+interface Kind {
+  readonly isLazy?: boolean;
+  readonly isState?: boolean;
+}
+
+function memoryOf(rings: readonly Kind[], hasDelivery: boolean): JournalMemory {
+  return {
+    control: new SharedArrayBuffer(controlBytes(rings.length)),
+    stats: new SharedArrayBuffer(WRITER_STATS_BYTES),
+    syncHistogram: new SharedArrayBuffer(HISTOGRAM_BYTES),
+    threads: ThreadTable.allocate(6),
+    writerThread: WRITER,
+    keeperThread: KEEPER,
+    rings: rings.map(({ isLazy = false, isState = false }) => ({
+      ring: createByteRing(RING_BYTES),
+      receipts: new SharedArrayBuffer(receiptsBytes()),
+      isLazy,
+      isState,
+    })),
+    delivery: hasDelivery ? { receipts: new SharedArrayBuffer(deliveryReceiptsBytes()), thread: DELIVERY } : undefined,
+    recordBytesMax: 64,
+    batchBytesMax: BATCH_BYTES,
+  };
+}
+
+/** Stands for the disk: `append` copies what it was given before it says that it is synced. */
+function logOver(disk: Int32Array, { failsAt, isFullAtFirst = false }: Faults): LogWriter {
+  const synced: number[] = [];
+  const hasRoom = (): boolean => !isFullAtFirst || Atomics.load(disk, ROOM) === 1;
+  return {
+    nextSequence: 1,
+    segment: 1,
+    fits: () => hasRoom(),
+    nextSegmentBytes: () => 4096,
+    findSpare: () => (hasRoom() ? 4096 : undefined),
+    findReserve: () => (hasRoom() ? 4096 : undefined),
+    roll: () => undefined,
+    close: () => undefined,
+    append(spans: readonly Uint8Array[], _bytes: number, frames: number): number {
+      const first = synced.length + 1;
+      if (first + frames > (failsAt ?? Infinity)) throw Object.assign(new Error("the disk"), { errno: -EIO });
+      for (let index = 0; index < spans.length; index += 1) {
+        const span = spans[index] as Uint8Array;
+        // Each record is 32 bytes; its payload begins at byte 24.
+        for (let at = 24; at < span.length; at += 32) synced.push(span[at] as number);
+      }
+      assert.is(synced.length, first + frames - 1, "a batch holds the records that it says");
+      for (let sequence = first; sequence <= synced.length; sequence += 1)
+        disk[sequence + 1] = synced[sequence - 1] as number;
+      Atomics.store(disk, SYNCED, synced.length);
+      return first;
+    },
+  } as unknown as LogWriter;
+}
+
+function setUp(rings: readonly Kind[] = [{}], hasDelivery = false, faults: Faults = {}): Shared {
+  const memory = memoryOf(rings, hasDelivery);
+  const control = new Int32Array(memory.control);
+  for (let ring = 0; ring < rings.length; ring += 1) control[producerWord(ring)] = ring === 0 ? OPENER : -1;
+  const disk = new Int32Array(new SharedArrayBuffer(64));
+  return { memory, disk, writer: new Writer(memory, logOver(disk, faults), BATCH_BYTES) };
+}
+
+/** The threads of the table that are taken before any of them runs. */
+function withThreads(shared: Shared, count: number): Shared {
+  const threads = new ThreadTable(shared.memory.threads);
+  for (let id = 0; id < count; id += 1) assert.is(threads.reserve(), id);
+  return shared;
+}
+
+/** Ends the writer's loop, as the opener does it once nothing is under way. */
+function close({ memory }: Shared): void {
+  Atomics.compareExchange(new Int32Array(memory.control), STATE, 1, CLOSING);
+  unpark(new Int32Array(memory.threads), WRITER);
+}
+
+const payload = (value: number): Uint8Array => Uint8Array.of(value, value, value, value);
+
+/** Commits records, `perCommit` at once, and reads receipts until all are durable. Logs `sequence:payload` of each. */
+function produce(shared: Shared, first: number, count: number, perCommit: number, log: unknown[]): void {
+  const { memory, disk } = shared;
+  const producer = new JournalProducer(memory, 0);
+  const parker = new Parker(new Int32Array(memory.threads), OPENER);
+  let next = 0;
+  let told = 0;
+  for (let turn = 0; told < count; turn += 1) {
+    assert.ok(turn < 16, "woken without a receipt or room");
+    while (next < count && producer.stageBytes(payload(first + next), 0)) {
+      next += 1;
+      if (next % perCommit === 0) producer.commit();
+    }
+    parker.prepare();
+    if (producer.hasReceipts()) parker.cancel();
+    else parker.wait(Infinity);
+    while (producer.nextReceipt()) {
+      for (let each = 0; each < producer.count; each += 1) {
+        const sequence = producer.firstSequence + each;
+        assert.ok(Atomics.load(disk, SYNCED) >= sequence, "told before it was synced");
+        log.push(disk[sequence + 1]);
+      }
+      told += producer.count;
+    }
+  }
+}
+
+/** Counters that one thread writes and any other may read a moment late. */
+const STATS: Race[] = ["this.#cells[CELLS[name]] = value", "return this.#cells[CELLS[name]]"].map((line) => ({
+  file: "journal/memory/stats",
+  line,
+  reason: "a 64-bit float with one writer; a reader may see the one before, and is woken after it was written",
+}));
+
+const NO_SEGMENTS = {
+  list(): never {
+    throw new Error("no segments");
+  },
+} as unknown as Storage;
+
+/** Delivery that gives way gives back the space of the rings first and turns to the segments last. */
+function takeReceipts(backlog: Backlog): void {
+  try {
+    backlog.takeReceipts();
+  } catch (thrown) {
+    assert.is((thrown as Error).message, "no segments");
+  }
+}
+
+export const scenarios: Scenario[] = [
+  scenario({
+    name: "journal: what a producer is told was synced, in its order",
+    setUp: () => withThreads(setUp(), 3),
+    threads: {
+      producer(shared, log) {
+        produce(shared, 1, 3, 1, log);
+        close(shared);
+      },
+      writer: ({ writer }) => writer.run(),
+    },
+    check({ memory }, { logs }) {
+      assert.equal(logs["producer"], [1, 2, 3]);
+      assert.is(new Int32Array(memory.control)[STATE], CLOSED);
+    },
+    tickMs: 1,
+    bounds: { preemptions: 2 },
+  }),
+  scenario({
+    name: "journal: an appender of another thread and readers that wait for more, on their event loops",
+    setUp: () => withThreads(setUp([{}, {}]), 3),
+    threads: {
+      async opener(shared, log) {
+        const { memory } = shared;
+        const threads = new Int32Array(memory.threads);
+        const reactor = new Reactor(threads, OPENER);
+        const stats = new WriterStats(memory.stats);
+        const control = new Int32Array(memory.control);
+        const isOver = (): boolean => Atomics.load(control, STATE) >= CLOSED;
+        const followers = new Followers(reactor, control, () => stats.get("durableSequence"), isOver);
+        await followers.moreThan(0, undefined);
+        log.push(stats.get("durableSequence") > 0);
+        followers.detach();
+        close(shared);
+      },
+      async appender(shared, log) {
+        const { memory, disk } = shared;
+        const appender = JournalAppender.connect({ memory, ring: 1, pendingBytesMax: 1024, pollMs: 0 });
+        const sequence = await appender.append(payload(7));
+        assert.ok(Atomics.load(disk, SYNCED) >= sequence, "told before it was synced");
+        log.push(sequence);
+        await appender.close();
+      },
+      writer: ({ writer }) => writer.run(),
+    },
+    check({ memory }, { logs }) {
+      assert.equal(logs["appender"], [1]);
+      assert.equal(logs["opener"], [true]);
+      assert.is(new Int32Array(memory.control)[producerWord(1)], -1, "the ring was left");
+    },
+    tickMs: 1,
+    races: STATS,
+    bounds: { preemptions: 1 },
+  }),
+  scenario({
+    name: "journal: a lazy record that somebody awaits starts a sync",
+    setUp: () => withThreads(setUp([{ isLazy: true }]), 3),
+    threads: {
+      producer(shared, log) {
+        const { memory, disk } = shared;
+        const producer = new JournalProducer(memory, 0);
+        const parker = new Parker(new Int32Array(memory.threads), OPENER);
+        assert.ok(producer.stageBytes(payload(1), 0));
+        producer.commitLazily();
+        producer.urge();
+        // Nobody urges the second one: only its time limit ends its wait, or the end of the journal.
+        assert.ok(producer.stageBytes(payload(2), 0));
+        producer.commitLazily();
+        for (let turn = 0; log.length === 0; turn += 1) {
+          assert.ok(turn < 8, "woken without a receipt");
+          parker.prepare();
+          if (producer.hasReceipts()) parker.cancel();
+          else parker.wait(Infinity);
+          while (producer.nextReceipt()) log.push(producer.firstSequence);
+        }
+        assert.ok(Atomics.load(disk, SYNCED) >= 1, "told before it was synced");
+        close(shared);
+      },
+      writer: ({ writer }) => writer.run(),
+    },
+    check({ disk }, { logs }) {
+      assert.is(logs["producer"]?.[0], 1);
+      assert.is(disk[SYNCED], 2, "what was lazy is synced at the close");
+    },
+    tickMs: 1,
+    bounds: { preemptions: 2 },
+  }),
+  scenario({
+    name: "journal: the opener poisons it while the writer waits for a reader of receipts",
+    setUp: () => withThreads(setUp([{}]), 3),
+    threads: {
+      producer({ memory }, log) {
+        const producer = new JournalProducer(memory, 0);
+        assert.ok(producer.stageBytes(payload(1), 0));
+        producer.commit();
+        const parker = new Parker(new Int32Array(memory.threads), OPENER);
+        for (let turn = 0; !producer.isPoisoned(); turn += 1) {
+          assert.ok(turn < 8, "woken for nothing");
+          parker.prepare();
+          if (producer.isPoisoned() || producer.hasReceipts()) parker.cancel();
+          else parker.wait(Infinity);
+          while (producer.nextReceipt()) log.push(producer.firstSequence);
+        }
+      },
+      opener({ memory }) {
+        // What `Journal.poison` does.
+        Atomics.store(new Int32Array(memory.control), STATE, POISONED);
+        unparkAgain(new Int32Array(memory.threads), OPENER);
+        unparkAgain(new Int32Array(memory.threads), WRITER);
+      },
+      writer({ writer }, log) {
+        try {
+          writer.run();
+          log.push("closed");
+        } catch {
+          log.push("poisoned");
+        }
+      },
+    },
+    check({ memory, disk }, { logs }) {
+      assert.equal(logs["writer"], ["poisoned"]);
+      assert.is(new Int32Array(memory.control)[STATE], POISONED);
+      assert.ok((logs["producer"] as unknown[]).length <= (disk[SYNCED] as number));
+    },
+    tickMs: 1,
+    bounds: { preemptions: 2 },
+  }),
+  scenario({
+    name: "journal: a write that fails poisons it, with what failed",
+    setUp: () => withThreads(setUp([{}], false, { failsAt: 2 }), 3),
+    threads: {
+      producer({ memory }, log) {
+        const producer = new JournalProducer(memory, 0);
+        const parker = new Parker(new Int32Array(memory.threads), OPENER);
+        for (let each = 1; each <= 2; each += 1) {
+          assert.ok(producer.stageBytes(payload(each), 0));
+          producer.commit();
+        }
+        for (let turn = 0; !producer.isPoisoned(); turn += 1) {
+          assert.ok(turn < 8, "woken for nothing");
+          parker.prepare();
+          if (producer.isPoisoned() || producer.hasReceipts()) parker.cancel();
+          else parker.wait(Infinity);
+          while (producer.nextReceipt()) log.push(producer.firstSequence);
+        }
+        while (producer.nextReceipt()) log.push(producer.firstSequence);
+        const control = new Int32Array(memory.control);
+        assert.is(Atomics.load(control, ERRNO), EIO);
+        assert.is(STEPS[Atomics.load(control, STEP)], "writing a batch");
+      },
+      writer({ writer }, log) {
+        try {
+          writer.run();
+        } catch (thrown) {
+          log.push((thrown as Error).message);
+        }
+      },
+    },
+    check({ disk }, { logs }) {
+      assert.equal(logs["writer"], ["the disk"]);
+      assert.is((logs["producer"] as unknown[]).length, disk[SYNCED]);
+    },
+    tickMs: 1,
+    bounds: { preemptions: 2 },
+  }),
+  scenario({
+    name: "journal: a full disk refuses data, takes state records, and data again when there is room",
+    setUp: () => withThreads(setUp([{}, { isState: true }], false, { isFullAtFirst: true }), 3),
+    threads: {
+      producer(shared, log) {
+        const { memory } = shared;
+        const data = new JournalProducer(memory, 0);
+        const parker = new Parker(new Int32Array(memory.threads), OPENER);
+        let isUnderWay = false;
+        for (let turn = 0; log.at(-1) !== "durable"; turn += 1) {
+          assert.ok(turn < 8, "woken for nothing, or refused for ever");
+          parker.prepare();
+          if (!isUnderWay && !data.isFull()) {
+            parker.cancel();
+            assert.ok(data.stageBytes(payload(1), 0));
+            data.commit();
+            isUnderWay = true;
+            continue;
+          }
+          if (data.hasReceipts()) parker.cancel();
+          else parker.wait(Infinity);
+          if (!data.nextReceipt()) continue;
+          log.push(data.isRefused ? "refused" : "durable");
+          isUnderWay = false;
+        }
+        close(shared);
+      },
+      keeper({ memory, disk }) {
+        // What the keeper does: answers a wish, here with a disk that is full for the first one.
+        const control = new Int32Array(memory.control);
+        const threads = new Int32Array(memory.threads);
+        const parker = new Parker(threads, KEEPER);
+        for (let answer = 0; answer < 2;) {
+          if (Atomics.load(control, SPARE_STATE) === SPARE_WANTED) {
+            answer += 1;
+            Atomics.store(control, SPARE_ERRNO, ENOSPC);
+            if (answer === 2) Atomics.store(disk, ROOM, 1);
+            Atomics.compareExchange(control, SPARE_STATE, SPARE_WANTED, answer === 1 ? SPARE_FAILED : SPARE_READY);
+            unpark(threads, WRITER);
+            continue;
+          }
+          parker.prepare();
+          if (Atomics.load(control, SPARE_STATE) === SPARE_WANTED || Atomics.load(control, STATE) >= CLOSED)
+            parker.cancel();
+          else parker.wait(Infinity);
+          if (Atomics.load(control, STATE) >= CLOSED) break;
+        }
+      },
+      writer: ({ writer }) => writer.run(),
+    },
+    check({ memory, disk }, { logs }) {
+      const told = logs["producer"] as string[];
+      assert.is(told.at(-1), "durable");
+      assert.ok(told.slice(0, -1).every((each) => each === "refused"));
+      assert.is(disk[SYNCED], 1);
+      assert.is(new Int32Array(memory.control)[STATE], CLOSED);
+    },
+    tickMs: 300,
+    // On a full disk the writer looks for room from time to time.
+    timePasses: true,
+    bounds: { preemptions: 1 },
+  }),
+  scenario({
+    name: "journal: the delivery thread gives back the space that a producer waits for",
+    setUp: () => withThreads(setUp([{}], true), 4),
+    threads: {
+      producer(shared) {
+        const { memory } = shared;
+        const producer = new JournalProducer(memory, 0);
+        const parker = new Parker(new Int32Array(memory.threads), OPENER);
+        // One more than the ring takes.
+        for (let next = 1, turn = 0; next <= 5; turn += 1) {
+          assert.ok(turn < 16, "woken without room");
+          parker.prepare();
+          if (producer.stageBytes(payload(next), 0)) {
+            parker.cancel();
+            producer.commit();
+            next += 1;
+          } else parker.wait(Infinity);
+          while (producer.nextReceipt());
+        }
+      },
+      delivery(shared, log) {
+        const { memory, disk } = shared;
+        const backlog = new Backlog({ memory } as DeliveryHandle, NO_SEGMENTS, 1, 0);
+        const parker = new Parker(new Int32Array(memory.threads), DELIVERY);
+        for (let turn = 0; backlog.known < 5; turn += 1) {
+          assert.ok(turn < 16, "woken without a receipt");
+          parker.prepare();
+          if (backlog.hasReceipts()) parker.cancel();
+          else parker.wait(Infinity);
+          takeReceipts(backlog);
+          // What it has fallen behind of is in the segments, which are no part of this.
+          while (!backlog.isReadingSegments) {
+            const record = backlog.peek();
+            if (record === undefined) break;
+            assert.ok(Atomics.load(disk, SYNCED) >= record.sequence, "delivered before it was synced");
+            log.push(record.sequence);
+            backlog.advance();
+          }
+        }
+        close(shared);
+      },
+      writer: ({ writer }) => writer.run(),
+    },
+    check(_shared, { logs }) {
+      assert.equal(logs["delivery"], [1, 2, 3, 4, 5].slice(0, logs["delivery"]?.length));
+    },
+    tickMs: 1,
+    bounds: { preemptions: 1 },
+  }),
+];
+
+const WRITER_FILE = "journal/writer/writer";
+
+export const mutants: Mutant[] = [
+  {
+    breaks: "a receipt is written before the batch is synced",
+    file: WRITER_FILE,
+    from: "const firstSequence = this.#log.append(this.#rings.spans, bytes, frames);",
+    to: 'const firstSequence = this.#stats.get("durableSequence") + 1; this.#rings.acknowledge(firstSequence); this.#log.append(this.#rings.spans, bytes, frames);',
+    by: "was synced",
+  },
+  {
+    breaks: "the writer sleeps without a last look at the rings",
+    file: WRITER_FILE,
+    from: "this.#parker.prepare();\n        if (this.#isDue()) {",
+    to: "this.#parker.prepare();\n        if (false) {",
+  },
+  {
+    breaks: "the writer gives back space that delivery still reads",
+    file: "journal/writer/rings",
+    from: "if (this.#deliveryReceipts === undefined)\n            ring.releaser.release(ring.taker.end);",
+    to: "ring.releaser.release(ring.taker.end);",
+  },
+  {
+    breaks: "those who wait for more are not woken",
+    file: WRITER_FILE,
+    from: "if (Atomics.load(this.#control, FOLLOWERS) > 0)",
+    to: "if (false)",
+  },
+  {
+    breaks: "producers aren't woken when the disk has room again",
+    file: WRITER_FILE,
+    from: "Atomics.store(this.#control, SPACE, SPACE_OK);\n            this.#rings.wakeAll();",
+    to: "Atomics.store(this.#control, SPACE, SPACE_OK);",
+  },
+  {
+    breaks: "the cause of a poisoned journal is told after the poisoning",
+    file: WRITER_FILE,
+    from: "Atomics.store(this.#control, STEP, STEPS.indexOf(this.#step));\n        Atomics.store(this.#control, STATE, POISONED);",
+    to: "Atomics.store(this.#control, STATE, POISONED);\n        Atomics.store(this.#control, STEP, STEPS.indexOf(this.#step));",
+  },
+  {
+    breaks: "a commit wakes nobody",
+    file: "journal/memory/producer",
+    from: "this.#ring.commit();\n        unpark(this.#threads, this.#memory.writerThread);\n    }\n    /** Hands everything staged to the writer, for",
+    to: "this.#ring.commit();\n    }\n    /** Hands everything staged to the writer, for",
+  },
+  {
+    breaks: "who urges a lazy ring doesn't wake the writer",
+    file: "journal/memory/producer",
+    from: "Atomics.store(this.#control, urgentWord(this.#index), this.#ring.committed);\n        unpark(this.#threads, this.#memory.writerThread);",
+    to: "Atomics.store(this.#control, urgentWord(this.#index), this.#ring.committed);",
+  },
+  {
+    breaks: "an appender takes its ring over and doesn't say whom to wake",
+    file: "journal/opener/appender",
+    from: "Atomics.store(new Int32Array(memory.control), producerWord(ring), reactor.thread);",
+    to: "producerWord(ring);",
+  },
+  {
+    breaks: "a reader waits without an announcement",
+    file: "journal/opener/followers",
+    from: "Atomics.store(this.#control, FOLLOWERS, this.#waiting.length);\n            // The writer",
+    to: "// The writer",
+  },
+  {
+    breaks: "delivery gives space back and wakes nobody",
+    file: "intake/backlog",
+    from: "if (thread !== NO_THREAD)\n                unpark(this.#threads, thread);",
+    to: "",
+  },
+];
