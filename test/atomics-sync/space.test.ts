@@ -13,10 +13,12 @@ function spaceWith(spins: number): SyncSpace {
   });
 }
 
-/** Waits that end in sleep, until one is to look longer; how many there were, at most 1000. */
+const LONGEST = SPINS * 50;
+
+/** Waits that end in sleep, until one is to look for the longest time; how many there were, at most 1000. */
 function sleepsUntilTrial(space: SyncSpace): number {
   let sleeps = 0;
-  while (space.looksBeforeSleep() === SPINS && sleeps < 1000) {
+  while (space.looksBeforeSleep() < LONGEST && sleeps < 1000) {
     space.hasLooked(SPINS, false);
     sleeps += 1;
   }
@@ -25,22 +27,23 @@ function sleepsUntilTrial(space: SyncSpace): number {
 
 test("a thread that nobody answers soon tries a long look only now and then", () => {
   const space = spaceWith(SPINS);
+  assert.is(space.looksBeforeSleep(), SPINS);
   const sleeps = sleepsUntilTrial(space);
   assert.ok(sleeps >= 10 && sleeps < 1000, `${sleeps} sleeps`);
-  space.hasLooked(SPINS * 50, false);
-  assert.is(sleepsUntilTrial(space) + 1, sleeps, "in vain: as long until the next trial, which counts as a sleep");
+  space.hasLooked(LONGEST, false);
+  assert.ok(space.looksBeforeSleep() <= SPINS * 2, "in vain: short looks again");
+  assert.is(sleepsUntilTrial(space), sleeps, "as long until the next trial");
 });
 
-test("a long look that paid is kept up until one doesn't", () => {
+test("a long look that paid is kept up, and shrinks once it doesn't pay any more", () => {
   const space = spaceWith(SPINS);
   sleepsUntilTrial(space);
   space.hasLooked(SPINS * 20, true);
-  const long = space.looksBeforeSleep();
-  assert.ok(long > SPINS * 20);
+  assert.is(space.looksBeforeSleep(), LONGEST);
   space.hasLooked(1, true);
-  assert.is(space.looksBeforeSleep(), long, "an answer at once changes nothing");
-  space.hasLooked(long, false);
-  assert.is(space.looksBeforeSleep(), SPINS);
+  assert.is(space.looksBeforeSleep(), LONGEST, "an answer at once changes nothing");
+  space.hasLooked(LONGEST, false);
+  assert.is(space.looksBeforeSleep(), LONGEST / 2);
 });
 
 test("a thread that is not to look never does", () => {

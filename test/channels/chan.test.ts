@@ -4,7 +4,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { watchThread } from "@millrace/atomics-sync";
 import { currentSpace, HEAD } from "@millrace/atomics-sync/kernel";
-import { Chan, receive, selectAsync } from "@millrace/channels";
+import { Chan, recv, selectAsync } from "@millrace/channels";
 import type { ChanEnd, ChanResult } from "../fixtures/chan-ends.ts";
 import { runThreads } from "../fixtures/threads.ts";
 import { rejectsWith, throwsWith, until } from "../support.ts";
@@ -237,7 +237,7 @@ test("a worker is told by name what it can't do: closed, timed out", async () =>
 
 test("a closed channel refuses a value at once, even while another thread is in the midst of an operation", () => {
   const chan = new Chan<number>(1);
-  const latch = chan.place.core as unknown as { seize(): boolean; cede(): void };
+  const latch = chan.parts.core as unknown as { seize(): boolean; cede(): void };
   assert.ok(latch.seize());
   assert.not(chan.trySend(1), "an open one can't be sent to");
   latch.cede();
@@ -278,7 +278,7 @@ for (const role of ["waits-to-send", "waits-to-receive", "waits-in-select"] as c
 
 test("a select in an event loop waits for several channels and leaves the others alone", async () => {
   const [left, right] = [new Chan<string>(0), Chan.int32(0)];
-  const waiting = selectAsync([receive(left), receive(right)]);
+  const waiting = selectAsync([recv(left), recv(right)]);
   assert.ok(right.trySend(7));
   const chosen = await waiting;
   assert.equal(chosen, { index: 1, ok: true, value: 7 });

@@ -3,7 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { watchThread } from "@millrace/atomics-sync";
 import { currentSpace } from "@millrace/atomics-sync/kernel";
-import { Chan, receive, selectAsync } from "@millrace/channels";
+import { Chan, recv, selectAsync } from "@millrace/channels";
 import type { ChanEnd, ChanResult } from "../fixtures/chan-ends.ts";
 import { runThreads } from "../fixtures/threads.ts";
 import { rejectsWith, throwsWith, until } from "../support.ts";
@@ -128,7 +128,7 @@ test("a second sender or receiver is refused, and leaves the channel as it was",
   const [result] = await runThreads<ChanResult>("chan-ends", [end]);
   assert.equal(result?.errors, ["ERR_CHAN_ENDS", "ERR_SELECT_CASES"]);
   assert.is(chan.recv().value, 1);
-  await rejectsWith(selectAsync([receive(chan)]), "ERR_SELECT_CASES");
+  await rejectsWith(selectAsync([recv(chan)]), "ERR_SELECT_CASES");
   throwsWith(() => Chan.oneToOne(0), "ERR_INVALID_OPTION");
   chan.close();
   chan.free();

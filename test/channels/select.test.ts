@@ -2,7 +2,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { seededRandom } from "@millrace/base";
 import { currentSpace } from "@millrace/atomics-sync/kernel";
-import { after, Chan, otherwise, receive, select, selectAsync, send } from "@millrace/channels";
+import { after, Chan, otherwise, recv, select, selectAsync, send } from "@millrace/channels";
 import type { ChanEnd, ChanResult } from "../fixtures/chan-ends.ts";
 import { runThreads } from "../fixtures/threads.ts";
 import { rejectsWith, throwsWith } from "../support.ts";
@@ -14,7 +14,7 @@ test("of cases that are ready at once a random one is taken, as the seed decides
   for (const chan of chans) for (let value = 0; value < 400; value += 1) chan.send(value);
   for (let round = 0; round < 300; round += 1) {
     const { index } = select(
-      chans.map((chan) => receive(chan)),
+      chans.map((chan) => recv(chan)),
       { random },
     ) as { index: number };
     taken[index] = (taken[index] as number) + 1;
@@ -30,9 +30,9 @@ test("otherwise is for when nothing is ready; the values of the cases that weren
   const used = currentSpace().heap.usedBytes();
   const [full, empty] = [new Chan<string>(1), new Chan<number>(0)];
   full.send("in it");
-  const chosen = select([send(full, "more"), receive(empty), otherwise()]);
+  const chosen = select([send(full, "more"), recv(empty), otherwise()]);
   assert.equal(chosen, { index: 2, ok: true, value: undefined });
-  const second = select([receive(full), send(empty, 5), otherwise()]);
+  const second = select([recv(full), send(empty, 5), otherwise()]);
   // The type of `value` follows from `index`.
   if (second.index === 0 && second.ok) assert.is(second.value.toUpperCase(), "IN IT");
   else assert.unreachable();
@@ -45,14 +45,14 @@ test("otherwise is for when nothing is ready; the values of the cases that weren
 
 test("after ends the wait, the shortest one of several; a time limit of the whole rejects", async () => {
   const chan = new Chan<number>(0);
-  assert.is((await selectAsync([receive(chan), after(60_000), after(1)])).index, 2);
-  await rejectsWith(selectAsync([receive(chan)], { timeoutMs: 1 }), "ERR_SYNC_TIMEOUT");
+  assert.is((await selectAsync([recv(chan), after(60_000), after(1)])).index, 2);
+  await rejectsWith(selectAsync([recv(chan)], { timeoutMs: 1 }), "ERR_SYNC_TIMEOUT");
   const controller = new AbortController();
-  const waiting = selectAsync([receive(chan), send(chan, 1)], { signal: controller.signal });
+  const waiting = selectAsync([recv(chan), send(chan, 1)], { signal: controller.signal });
   controller.abort(new Error("enough"));
   assert.is(await waiting.then(String, (thrown: Error) => thrown.message), "enough");
   assert.not(chan.trySend(1), "nobody waits");
-  throwsWith(() => select([receive(chan)]), "ERR_BLOCKING_MAIN");
+  throwsWith(() => select([recv(chan)]), "ERR_BLOCKING_MAIN");
   throwsWith(() => select([]), "ERR_SELECT_CASES");
   chan.close();
   chan.free();
@@ -60,13 +60,13 @@ test("after ends the wait, the shortest one of several; a time limit of the whol
 
 test("a closed channel is always ready to receive from, and an error to send to, also while it is waited for", async () => {
   const [open, closing] = [new Chan<number>(0), new Chan<number>(0)];
-  const receiving = selectAsync([receive(open), receive(closing)]);
-  const sending = selectAsync([receive(open), send(closing, 1)]);
+  const receiving = selectAsync([recv(open), recv(closing)]);
+  const sending = selectAsync([recv(open), send(closing, 1)]);
   assert.is((await receiving).index, 1, "the two selects meet");
   assert.is((await sending).index, 1);
-  const told = selectAsync([receive(open), receive(closing)]);
+  const told = selectAsync([recv(open), recv(closing)]);
   const other = new Chan<number>(0);
-  const refused = selectAsync([receive(open), send(other, 3)]);
+  const refused = selectAsync([recv(open), send(other, 3)]);
   closing.close();
   assert.equal(await told, { index: 1, ok: false, value: undefined });
   other.close();

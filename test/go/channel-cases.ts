@@ -1,4 +1,4 @@
-import { after, Chan, otherwise, receive, type Received, select, selectAsync, send } from "@millrace/channels";
+import { after, Chan, otherwise, recv, type Received, select, selectAsync, send } from "@millrace/channels";
 import { attempt, type Cases, type Differences, settle } from "./cases.ts";
 
 /** Gives the case channels that are closed and freed after it. */
@@ -157,7 +157,7 @@ export const channelCases: Cases = {
     const full = make(1);
     full.trySend(7);
     const pick = (): unknown => {
-      const { index, value } = select([receive(empty), receive(full), otherwise()]);
+      const { index, value } = select([recv(empty), recv(full), otherwise()]);
       return index === 2 ? "default" : index === 0 ? "empty" : value;
     };
     return [pick(), pick()];
@@ -169,7 +169,7 @@ export const channelCases: Cases = {
     closed.close();
     const outcome: unknown[] = [];
     for (let round = 0; round < 2; round += 1) {
-      const chosen = select([receive(closed), receive(silent), otherwise()]);
+      const chosen = select([recv(closed), recv(silent), otherwise()]);
       outcome.push(...(chosen.index === 0 ? shown(chosen) : ["silent"]));
     }
     return outcome;
@@ -179,7 +179,7 @@ export const channelCases: Cases = {
     const closed = make(1);
     const silent = make();
     closed.close();
-    return [await attempt(() => select([send(closed, 1), receive(silent), otherwise()]))];
+    return [await attempt(() => select([send(closed, 1), recv(silent), otherwise()]))];
   }),
 
   "select: of two that are ready each is taken in turn, by chance": withChannels((make) => {
@@ -190,14 +190,14 @@ export const channelCases: Cases = {
       two.trySend(item);
     }
     let ones = 0;
-    for (let round = 0; round < 2000; round += 1) if (select([receive(one), receive(two)]).index === 0) ones += 1;
+    for (let round = 0; round < 2000; round += 1) if (select([recv(one), recv(two)]).index === 0) ones += 1;
     return [ones > 550 && ones < 1450];
   }),
 
   "select: one case happens, the others leave no trace": withChannels(async (make) => {
     const one = make();
     const two = make(1);
-    const selecting = selectAsync([send(one, 1), receive(two)]);
+    const selecting = selectAsync([send(one, 1), recv(two)]);
     await settle();
     await two.sendAsync(5);
     const { index, value } = await selecting;
@@ -205,7 +205,7 @@ export const channelCases: Cases = {
   }),
 
   "select: a time limit": withChannels(async (make) => {
-    const { index } = await selectAsync([receive(make()), after(2)]);
+    const { index } = await selectAsync([recv(make()), after(2)]);
     return [index === 0 ? "received" : "time is up"];
   }),
 
@@ -213,7 +213,7 @@ export const channelCases: Cases = {
     const channel = make(1);
     const outcome: string[] = [];
     for (let round = 0; round < 4; round += 1) {
-      outcome.push(select([send(channel, 1), receive(channel)]).index === 0 ? "sent" : "received");
+      outcome.push(select([send(channel, 1), recv(channel)]).index === 0 ? "sent" : "received");
     }
     return outcome;
   }),

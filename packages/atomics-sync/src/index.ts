@@ -1,6 +1,4 @@
-export type { WaitOptions } from "./objects/async-waits.ts";
 export { Barrier } from "./locks/barrier.ts";
-export type { BlockOptions } from "./objects/block.ts";
 export { type BlockingHook, enterBlocking, leaveBlocking, setBlockingHook } from "./threads/blocking.ts";
 export { Cond } from "./locks/cond.ts";
 export { buryThread, locksHeld, watchThread } from "./objects/current.ts";
@@ -12,5 +10,6 @@ export { isWaking, Parker, unpark, unparkAgain } from "./threads/parker.ts";
 export { Reactor, type Source } from "./threads/reactor.ts";
 export { RWHold, RWMutex } from "./locks/rw-mutex.ts";
 export { Permit, Semaphore } from "./locks/semaphore.ts";
+export type { BlockOptions, WaitOptions } from "./objects/wait-options.ts";
 export { adoptThread, bellWord, ownThread, parkWord, ThreadTable, THREADS_MAX } from "./threads/threads.ts";
 export { Claim, WaitGroup, type WaitGroupResult } from "./locks/wait-group.ts";

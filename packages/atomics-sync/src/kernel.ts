@@ -1,14 +1,15 @@
 /** What packages above build shared objects of their own on; not for users. */
-export { AsyncWaits, type WaitOptions } from "./objects/async-waits.ts";
+export { AsyncWaits } from "./objects/async-waits.ts";
 export { assertMayBlock, block, isServed, type Waited } from "./objects/block.ts";
 export { currentScope, runWithin, type WaitScope } from "./threads/blocking.ts";
 export { asyncWaits, currentSpace } from "./objects/current.ts";
 export { syncError, type SyncErrorCode } from "./errors.ts";
-export { Group } from "./objects/group.ts";
+export { SelectGroup } from "./objects/select-group.ts";
 export { assertOpen, cellOf, handleOf, isOpen, type SyncHandle } from "./objects/handle.ts";
 export * as kinds from "./objects/kinds.ts";
 export { LookAround } from "./threads/look-around.ts";
-export { CELL_KIND_WORDS, GIVERS, HEAD, LENGTH, LOST, LOST_ASKS, Monitor, STALE } from "./objects/monitor.ts";
+export { CELL_KIND, CELL_KIND_WORDS, CELL_STATE, GIVERS, HEAD, LENGTH } from "./objects/cell.ts";
+export { Monitor } from "./objects/monitor.ts";
 export * from "./objects/node.ts";
 export {
   makeScope,
@@ -19,4 +20,5 @@ export {
   SCOPE_OVERDUE,
   ScopeCore,
 } from "./objects/scope.ts";
-export { CELL_KIND, CELL_STATE, SyncSpace, type SpaceShape, type SpaceView } from "./objects/space.ts";
+export type { BlockOptions, WaitOptions } from "./objects/wait-options.ts";
+export { SyncSpace, type SpaceShape, type SpaceView } from "./objects/space.ts";

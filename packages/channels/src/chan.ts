@@ -8,9 +8,9 @@ import {
   cellOf,
   currentSpace,
   handleOf,
+  type BlockOptions,
   isOpen,
   kinds,
-  syncError,
   type SyncHandle,
   type SyncSpace,
   type WaitOptions,
@@ -18,33 +18,23 @@ import {
 import { ChannelCore } from "./channel-core.ts";
 import type { Core } from "./core.ts";
 import { channelError } from "./errors.ts";
-import { BLOCKED, BUSY, CLOSED, DONE, FLOAT64, INT32, ORPHANED, TAKEN, TIMED_OUT, VALUES } from "./outcomes.ts";
+import { failure } from "./failures.ts";
+import { CHUNK, type Chunk, Format } from "./formats.ts";
+import { BLOCKED, BUSY, CLOSED, DONE, FLOAT64, INT32, TIMED_OUT, VALUES } from "./outcomes.ts";
 import { PipeCore, pipeOf } from "./pipe-core.ts";
-import { takeValue, writeValue } from "./values.ts";
 
 /** What was received: a value, or the end of a channel that was closed and is empty. */
 export type Received<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly value: undefined };
-
-/** A time limit for a form that blocks. */
-export interface BlockOptions {
-  /** Gives up after so many milliseconds, with `ERR_SYNC_TIMEOUT`. Default: never. */
-  readonly timeoutMs?: number;
-}
 
 const END: Received<never> = Object.freeze({ ok: false, value: undefined });
 
 /** Values in a ring: 2²² slots are 16 MiB, or 32 for doubles. */
 const CAPACITY_MAX: number = 2 ** 22;
-/** Values that are sent or received at one go by the forms for many. */
-const BATCH = 256;
+const NO_LIMIT: WaitOptions = Object.freeze({});
 
 const TYPE = "Chan";
 const rules = { capacity: integer(0, CAPACITY_MAX, 0) };
 const pipeRules = { capacity: integer(1, CAPACITY_MAX, 1) };
-
-/** A double as two words. */
-const double: Float64Array = new Float64Array(1);
-const doubleWords: Int32Array = new Int32Array(double.buffer);
 
 /** Where a channel lies; for the makers below. */
 export interface ChanPlace {
@@ -52,6 +42,9 @@ export interface ChanPlace {
   readonly core: Core;
   readonly handle: SyncHandle;
 }
+
+/** What a select needs of a channel. */
+export type ChanParts = Omit<ChanPlace, "handle"> & { readonly format: Format };
 
 /** A new channel's place. Throws `ERR_INVALID_OPTION`, `ERR_SYNC_SPACE_FULL`, `ERR_CHAN_MEMORY`. */
 function makePlace(kind: number, format: number, given: number, space: SyncSpace): ChanPlace {
@@ -85,9 +78,7 @@ function coreOf(space: SyncSpace, cell: number): Core {
 export class Chan<T> {
   readonly #space: SyncSpace;
   readonly #core: Core;
-  readonly #format: number;
-  #low = 0;
-  #high = 0;
+  readonly #format: Format;
   /** A plain value that `Chan.from` takes in any thread of this process. */
   readonly handle: SyncHandle;
 
@@ -95,7 +86,7 @@ export class Chan<T> {
   constructor(capacity = 0, place: ChanPlace = makePlace(kinds.CHANNEL, VALUES, capacity, currentSpace())) {
     this.#space = place.space;
     this.#core = place.core;
-    this.#format = place.core.format;
+    this.#format = new Format(place.space, place.core.format);
     this.handle = place.handle;
   }
 
@@ -141,8 +132,9 @@ export class Chan<T> {
   /** Sends a value; blocks while there is no room. Not on the main thread (`ERR_BLOCKING_MAIN`). */
   send(value: T, options: BlockOptions = NO_LIMIT): void {
     this.#encode(value);
-    const outcome = this.#core.trySend(this.#low, this.#high);
-    if (outcome !== DONE) this.#sendSlow(this.#low, this.#high, outcome, options.timeoutMs);
+    const { low, high } = this.#format;
+    const outcome = this.#core.trySend(low, high);
+    if (outcome !== DONE) this.#sendSlow(low, high, outcome, options.timeoutMs);
   }
 
   #sendSlow(low: number, high: number, tried: number, timeoutMs: number | undefined): void {
@@ -150,11 +142,11 @@ export class Chan<T> {
     try {
       if (tried === BLOCKED || tried === BUSY) {
         assertMayBlock(this.#space, "Chan.send", "sendAsync");
-        outcome = this.#core.wait(true, low, high, timeoutMs ?? Infinity);
+        outcome = this.#core.send(low, high, timeoutMs ?? Infinity);
       }
       if (outcome !== DONE) throw failure(outcome, timeoutMs);
     } catch (thrown) {
-      this.#drop(low);
+      this.#format.drop(low);
       throw thrown;
     }
   }
@@ -163,94 +155,93 @@ export class Chan<T> {
   async sendAsync(value: T, options: WaitOptions = NO_LIMIT): Promise<void> {
     options.signal?.throwIfAborted();
     this.#encode(value);
-    await this.#sendLater(this.#low, this.#high, options);
-  }
-
-  async #sendLater(low: number, high: number, options: WaitOptions): Promise<void> {
+    const { low, high } = this.#format;
     try {
-      let outcome = this.#core.trySend(low, high);
-      while (outcome === BLOCKED || outcome === BUSY) {
-        const node = await this.#core.waitLater(true, low, high, options);
-        outcome = node === 0 ? TIMED_OUT : this.#core.finish(node);
-      }
+      const outcome = await this.#sendLater(low, high, options);
       if (outcome !== DONE) throw failure(outcome, options.timeoutMs);
     } catch (thrown) {
-      this.#drop(low);
+      this.#format.drop(low);
       throw thrown;
     }
   }
 
-  /** Sends a value if that is possible at once, and says whether it was. It may not be while another thread is interrupted in the midst of an
-   * operation on the channel. */
+  async #sendLater(low: number, high: number, options: WaitOptions): Promise<number> {
+    let outcome = this.#core.trySend(low, high);
+    while (outcome === BLOCKED || outcome === BUSY) {
+      const ticket = await this.#core.sendLater(low, high, options);
+      outcome = ticket === 0 ? TIMED_OUT : this.#core.finish(ticket);
+    }
+    return outcome;
+  }
+
+  /**
+   * Sends a value if that is possible at once, and says whether it was. It may not be while another thread is interrupted
+   * in the midst of an operation on the channel.
+   */
   trySend(value: T): boolean {
     this.#encode(value);
-    const low = this.#low;
-    const outcome = this.#core.trySend(low, this.#high);
+    const { low, high } = this.#format;
+    const outcome = this.#core.trySend(low, high);
     if (outcome === DONE) return true;
-    this.#drop(low);
+    this.#format.drop(low);
     if (outcome === BLOCKED || outcome === BUSY) return false;
     throw failure(outcome, 0);
   }
 
   /**
-   * Sends all of `values`, many at one go as far as there is room; blocks while there is none. When it throws, `details.sent` says how many
-   * were sent.
+   * Sends all of `values`, many at one go as far as there is room; blocks while there is none. When it throws,
+   * `details.sent` says how many were sent.
    */
   sendMany(values: ArrayLike<T>, options: BlockOptions = NO_LIMIT): void {
     const endsAt = this.#endsAt(options.timeoutMs);
-    for (let start = 0, batch: Batch; start < values.length; start += batch.count) {
-      batch = this.#encodeMany(values, start);
-      while (!this.#sendSome(batch)) {
-        const { low, high } = batch.next();
-        let outcome = this.#core.trySend(low, high);
+    for (let start = 0; start < values.length;) {
+      const chunk = this.#chunkOf(values, start);
+      const { next: first } = chunk;
+      while (!this.#sendSome(chunk)) {
         try {
+          let outcome = this.#core.trySend(chunk.low, chunk.high);
           if (outcome === BLOCKED || outcome === BUSY) {
             assertMayBlock(this.#space, "Chan.sendMany", "sendManyAsync");
-            outcome = this.#core.wait(true, low, high, endsAt - this.#space.now());
+            outcome = this.#core.send(chunk.low, chunk.high, endsAt - this.#space.now());
           }
-          if (outcome !== DONE) throw failure(outcome, options.timeoutMs, start + batch.sent);
+          if (outcome !== DONE) throw failure(outcome, options.timeoutMs, start + chunk.next - first);
         } catch (thrown) {
-          this.#dropRest(batch);
+          this.#format.dropRest(chunk);
           throw thrown;
         }
-        batch.sent += 1;
+        chunk.next += 1;
       }
+      start += chunk.end - first;
     }
   }
 
   /** The same; resolves when all are sent. */
   async sendManyAsync(values: ArrayLike<T>, options: WaitOptions = NO_LIMIT): Promise<void> {
     options.signal?.throwIfAborted();
+    const { signal } = options;
     const endsAt = this.#endsAt(options.timeoutMs);
-    for (let start = 0, batch: Batch; start < values.length; start += batch.count) {
-      batch = this.#encodeMany(values, start);
-      while (!this.#sendSome(batch)) {
-        const { low, high } = batch.next();
-        let outcome = this.#core.trySend(low, high);
+    for (let start = 0; start < values.length;) {
+      const chunk = this.#chunkOf(values, start);
+      const { next: first } = chunk;
+      while (!this.#sendSome(chunk)) {
         try {
-          while (outcome === BLOCKED || outcome === BUSY) {
-            const timeoutMs = endsAt - this.#space.now();
-            const node = await this.#core.waitLater(true, low, high, { signal: options.signal, timeoutMs });
-            outcome = node === 0 ? TIMED_OUT : this.#core.finish(node);
-          }
-          if (outcome !== DONE) throw failure(outcome, options.timeoutMs, start + batch.sent);
+          const timeoutMs = endsAt - this.#space.now();
+          const outcome = await this.#sendLater(chunk.low, chunk.high, { signal, timeoutMs });
+          if (outcome !== DONE) throw failure(outcome, options.timeoutMs, start + chunk.next - first);
         } catch (thrown) {
-          this.#dropRest(batch);
+          this.#format.dropRest(chunk);
           throw thrown;
         }
-        batch.sent += 1;
+        chunk.next += 1;
       }
+      start += chunk.end - first;
     }
   }
 
-  /** Sends what can be sent of a batch at once; whether that was all. */
-  #sendSome(batch: Batch): boolean {
-    batch.sent += this.#core.trySendMany(batch.words, batch.sent, batch.count);
-    return batch.sent === batch.count;
-  }
-
-  #dropRest(batch: Batch): void {
-    for (let index = batch.sent; index < batch.count; index += 1) this.#drop(batch.words[index] as number);
+  /** Sends the values of a chunk that can be sent at once; whether those were all. */
+  #sendSome(chunk: Chunk): boolean {
+    chunk.next += this.#core.trySendMany(chunk.words, chunk.next, chunk.end);
+    return chunk.next === chunk.end;
   }
 
   // ── receiving ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -261,7 +252,7 @@ export class Chan<T> {
     let outcome = this.#core.tryReceive();
     if (outcome === BLOCKED || outcome === BUSY) {
       assertMayBlock(this.#space, "Chan.recv", "recvAsync");
-      outcome = this.#core.wait(false, 0, 0, options.timeoutMs ?? Infinity);
+      outcome = this.#core.receive(options.timeoutMs ?? Infinity);
     }
     return this.#received(outcome, options.timeoutMs);
   }
@@ -272,8 +263,8 @@ export class Chan<T> {
     options.signal?.throwIfAborted();
     let outcome = this.#core.tryReceive();
     while (outcome === BLOCKED || outcome === BUSY) {
-      const node = await this.#core.waitLater(false, 0, 0, options);
-      outcome = node === 0 ? TIMED_OUT : this.#core.finish(node);
+      const ticket = await this.#core.receiveLater(options);
+      outcome = ticket === 0 ? TIMED_OUT : this.#core.finish(ticket);
     }
     return this.#received(outcome, options.timeoutMs);
   }
@@ -287,7 +278,7 @@ export class Chan<T> {
   }
 
   /** Receives 1 to `most` values, as many as there are; none once the channel is closed and empty. Blocks until then. */
-  recvMany(most: number = BATCH, options: BlockOptions = NO_LIMIT): T[] {
+  recvMany(most: number = CHUNK, options: BlockOptions = NO_LIMIT): T[] {
     const values = this.#takeMany([], most);
     if (values.length > 0) return values;
     const first = this.recv(options);
@@ -295,7 +286,7 @@ export class Chan<T> {
   }
 
   /** The same; resolves with them. */
-  async recvManyAsync(most: number = BATCH, options: WaitOptions = NO_LIMIT): Promise<T[]> {
+  async recvManyAsync(most: number = CHUNK, options: WaitOptions = NO_LIMIT): Promise<T[]> {
     options.signal?.throwIfAborted();
     const values = this.#takeMany([], most);
     if (values.length > 0) return values;
@@ -331,19 +322,17 @@ export class Chan<T> {
 
   #assertIntegers(): void {
     this.assertOpen();
-    if (this.#format === INT32) return;
+    if (this.#format.isOfIntegers) return;
     throw channelError("ERR_CHAN_VALUE", "recvInto takes whole numbers: the channel carries something else");
   }
 
   #takeMany(values: T[], most: number): T[] {
     this.assertOpen();
-    const words = new Int32Array(Math.min(most, BATCH) * this.#core.width);
+    const words = new Int32Array(Math.min(most, CHUNK) * this.#core.width);
     while (values.length < most) {
-      const asked = Math.min(most - values.length, BATCH);
+      const asked = Math.min(most - values.length, CHUNK);
       const taken = this.#core.tryReceiveMany(words, 0, asked);
-      if (this.#format === INT32) {
-        for (let index = 0; index < taken; index += 1) (values as number[]).push(words[index] as number);
-      } else for (let index = 0; index < taken; index += 1) values.push(this.#decodeAt(words, index));
+      for (let index = 0; index < taken; index += 1) values.push(this.#decodeAt(words, index));
       if (taken < asked) break;
     }
     return values;
@@ -398,13 +387,13 @@ export class Chan<T> {
    */
   free(): void {
     if (!isOpen(this.#space, this.handle)) return;
-    if (this.#core.free((low) => this.#drop(low))) return;
+    if (this.#core.free((low) => this.#format.drop(low))) return;
     throw channelError("ERR_CHAN_IN_USE", "free: the channel is still in use");
   }
 
-  /** What select.ts needs to know; not for users. */
-  get place(): ChanPlace {
-    return { space: this.#space, core: this.#core, handle: this.handle };
+  /** For select.ts; not for users. */
+  get parts(): ChanParts {
+    return { space: this.#space, core: this.#core, format: this.#format };
   }
 
   /** Throws `ERR_SYNC_CLOSED` after `free()`. */
@@ -416,134 +405,26 @@ export class Chan<T> {
     return timeoutMs === undefined ? Infinity : this.#space.now() + timeoutMs;
   }
 
-  // ── values ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  /** Puts a value, in the channel's format, into `#low` and `#high`. */
-  #encode(value: T): void {
-    this.assertOpen();
-    encodeFor(this.#space, this.#format, value, words);
-    this.#low = words[0] as number;
-    this.#high = words[1] as number;
-  }
-
-  #encodeMany(values: ArrayLike<T>, start: number): Batch {
-    if (this.#format === INT32 && values instanceof Int32Array) return new Batch(values, values.length, 1);
-    const count = Math.min(values.length - start, BATCH);
-    if (this.#format === INT32) return new Batch(integers(values as ArrayLike<number>, start, count), count, 1);
-    const batch = new Batch(new Int32Array(count * this.#core.width), count, this.#core.width);
-    try {
-      for (let index = 0; index < count; index += 1) {
-        this.#encode(values[start + index] as T);
-        batch.set(index, this.#low, this.#high);
-      }
-    } catch (thrown) {
-      this.#dropRest(batch);
-      throw thrown;
-    }
-    return batch;
-  }
-
-  /** Frees the block of a value that wasn't sent, or won't be received. */
-  #drop(low: number): void {
-    if (this.#format === VALUES && low !== 0) this.#space.heap.free(low);
-  }
-
   #received(outcome: number, timeoutMs: number | undefined): Received<T> {
-    if (outcome === DONE) return { ok: true, value: decodeFrom(this.#space, this.#core) as T };
+    if (outcome === DONE) return { ok: true, value: this.#format.decode(this.#core.low, this.#core.high) as T };
     if (outcome === CLOSED) return END;
     throw failure(outcome, timeoutMs);
   }
 
   #decodeAt(words: Int32Array, index: number): T {
-    if (this.#format === VALUES) return takeValue(this.#space.heap, words[index] as number) as T;
-    return (
-      this.#format === INT32 ? words[index] : doubleOf(words[index * 2] as number, words[index * 2 + 1] as number)
-    ) as T;
-  }
-}
-
-const NO_LIMIT: WaitOptions & BlockOptions = Object.freeze({});
-
-/** Values on their way to be sent together. */
-class Batch {
-  readonly words: Int32Array;
-  readonly count: number;
-  readonly #width: number;
-  sent = 0;
-
-  constructor(words: Int32Array, count: number, width: number) {
-    this.words = words;
-    this.count = count;
-    this.#width = width;
+    const { width } = this.#format;
+    const high = width === 2 ? (words[index * 2 + 1] as number) : 0;
+    return this.#format.decode(words[index * width] as number, high) as T;
   }
 
-  set(index: number, low: number, high: number): void {
-    this.words[index * this.#width] = low;
-    if (this.#width === 2) this.words[index * 2 + 1] = high;
+  /** Puts a value, in the channel's format, into `low` and `high` of the format. */
+  #encode(value: T): void {
+    this.assertOpen();
+    this.#format.encode(value);
   }
 
-  /** The one that is to be sent next. */
-  next(): { readonly low: number; readonly high: number } {
-    const at = this.sent * this.#width;
-    return { low: this.words[at] as number, high: this.#width === 2 ? (this.words[at + 1] as number) : 0 };
+  #chunkOf(values: ArrayLike<T>, start: number): Chunk {
+    this.assertOpen();
+    return this.#format.chunkOf(values, start);
   }
-}
-
-/** A part of `values` as words; throws `ERR_CHAN_VALUE`. */
-function integers(values: ArrayLike<number>, start: number, count: number): Int32Array {
-  const batch = new Int32Array(count);
-  for (let index = 0; index < count; index += 1) {
-    const value = values[start + index] as number;
-    batch[index] = value;
-    if (batch[index] !== value) throw unfit(INT32, value);
-  }
-  return batch;
-}
-
-/** Where `encodeFor` puts a value. */
-const words: Int32Array = new Int32Array(2);
-
-/** Puts a value into two words, in a format: a number, or a block with it, which is then the caller's. */
-export function encodeFor(space: SyncSpace, format: number, value: unknown, into: Int32Array): void {
-  if (format === VALUES) {
-    into[0] = writeValue(space.heap, value);
-    return;
-  }
-  const isFit = typeof value === "number" && (format === FLOAT64 || (value | 0) === value);
-  if (!isFit) throw unfit(format, value);
-  if (format === INT32) into[0] = value;
-  else {
-    double[0] = value;
-    into.set(doubleWords);
-  }
-}
-
-function unfit(format: number, value: unknown): Error {
-  const expected = format === INT32 ? "a whole number of 32 bits" : "a number";
-  return channelError("ERR_CHAN_VALUE", `the channel carries ${expected}, not ${String(value)}`);
-}
-
-/** The value that a core has received last. */
-export function decodeFrom(space: SyncSpace, core: Core): unknown {
-  if (core.format === INT32) return core.low;
-  return core.format === VALUES ? takeValue(space.heap, core.low) : doubleOf(core.low, core.high);
-}
-
-function doubleOf(low: number, high: number): number {
-  doubleWords[0] = low;
-  doubleWords[1] = high;
-  return double[0] as number;
-}
-
-/** What is thrown for an outcome that isn't DONE. */
-export function failure(outcome: number, timeoutMs: number | undefined, sent?: number): Error {
-  const details = sent === undefined ? {} : { sent };
-  if (outcome === TIMED_OUT) {
-    return syncError("ERR_SYNC_TIMEOUT", `the channel wasn't ready within ${timeoutMs} ms`, { details });
-  }
-  if (outcome === ORPHANED)
-    return channelError("ERR_CHAN_ORPHANED", "the thread at the other end has died", { details });
-  if (outcome === TAKEN)
-    return channelError("ERR_CHAN_ENDS", "another thread has this end of the channel", { details });
-  return channelError("ERR_CHAN_CLOSED", "the channel is closed", { details });
 }

@@ -29,6 +29,7 @@ import {
   ASKS_ASYNC,
   ASKS_GIVES,
   asyncWaits,
+  type AsyncWaits,
   block,
   CELL_KIND_WORDS,
   CELL_STATE,
@@ -121,7 +122,7 @@ export class ChannelCore extends Monitor implements Core {
   trySend(low: number, high: number, spins: number = this.space.spins * TRY_SPINS_FACTOR): number {
     // A channel stays closed: that needs no latch.
     if (!this.#enterSoon(spins)) return this.isEnded() ? CLOSED : BUSY;
-    const outcome = this.#send(low, high);
+    const outcome = this.#sendNow(low, high);
     this.cede();
     return outcome;
   }
@@ -129,7 +130,7 @@ export class ChannelCore extends Monitor implements Core {
   /** The same; after DONE the value is in `low` and `high`. */
   tryReceive(spins: number = this.space.spins * TRY_SPINS_FACTOR): number {
     if (!this.#enterSoon(spins)) return BUSY;
-    const outcome = this.#receive();
+    const outcome = this.#receiveNow();
     const { low, high } = this;
     // Serving others uses the same fields.
     this.cede();
@@ -144,7 +145,7 @@ export class ChannelCore extends Monitor implements Core {
     let sent = this.#sendTogether(values, from, end);
     for (let index = from + sent; index < end; index += 1) {
       const at = index * this.width;
-      if (this.#send(values[at] as number, this.width === 2 ? (values[at + 1] as number) : 0) !== DONE) break;
+      if (this.#sendNow(values[at] as number, this.width === 2 ? (values[at + 1] as number) : 0) !== DONE) break;
       sent += 1;
     }
     this.cede();
@@ -156,7 +157,7 @@ export class ChannelCore extends Monitor implements Core {
     if (!this.#enterSoon(this.space.spins)) return 0;
     let taken = this.#receiveTogether(values, from, end);
     for (let index = from + taken; index < end; index += 1) {
-      if (this.#receive() !== DONE) break;
+      if (this.#receiveNow() !== DONE) break;
       values[index * this.width] = this.low;
       if (this.width === 2) values[index * 2 + 1] = this.high;
       taken += 1;
@@ -203,7 +204,7 @@ export class ChannelCore extends Monitor implements Core {
     return false;
   }
 
-  #send(low: number, high: number): number {
+  #sendNow(low: number, high: number): number {
     if (this.isEnded()) return CLOSED;
     const tail = this.words[this.cell + RING_TAIL] as number;
     let used = (tail - (this.words[this.cell + RING_HEAD] as number)) | 0;
@@ -211,7 +212,7 @@ export class ChannelCore extends Monitor implements Core {
       // A select that was passed over may wait for what is in the ring: it comes first.
       if (used > 0 && used < this.capacity) {
         this.serve();
-        return this.#sendNext(low, high);
+        return this.#sendAfterServing(low, high);
       }
       if (used === 0 && this.#handTo(low, high)) return DONE;
     }
@@ -222,7 +223,7 @@ export class ChannelCore extends Monitor implements Core {
   }
 
   /** After `serve`: hands over to whoever waits at an empty ring, or puts the value into it. */
-  #sendNext(low: number, high: number): number {
+  #sendAfterServing(low: number, high: number): number {
     const tail = this.words[this.cell + RING_TAIL] as number;
     const used = (tail - (this.words[this.cell + RING_HEAD] as number)) | 0;
     if (used === 0 && this.#handTo(low, high)) return DONE;
@@ -240,7 +241,7 @@ export class ChannelCore extends Monitor implements Core {
     return true;
   }
 
-  #receive(): number {
+  #receiveNow(): number {
     const head = this.words[this.cell + RING_HEAD] as number;
     if (this.words[this.cell + RING_TAIL] !== head) {
       this.#get(head);
@@ -259,27 +260,47 @@ export class ChannelCore extends Monitor implements Core {
 
   // ── by a node ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Blocks until a value is sent or received, or `timeoutMs` have passed: DONE, CLOSED or TIMED_OUT. */
-  wait(gives: boolean, low: number, high: number, timeoutMs: number): number {
-    const node = this.prepare(gives, 0, this.space.thread, low, high);
+  send(low: number, high: number, timeoutMs: number): number {
+    return this.#wait(this.prepareToSend(0, this.space.thread, low, high), timeoutMs);
+  }
+
+  receive(timeoutMs: number): number {
+    return this.#wait(this.prepareToReceive(0, this.space.thread), timeoutMs);
+  }
+
+  #wait(node: number, timeoutMs: number): number {
     this.post(node, WAITING);
     this.pump();
     return block(this.space, this, node, timeoutMs) ? this.finish(node) : TIMED_OUT;
   }
 
-  /** The same in the event loop: resolves with what `finish` takes, with 0 when the time was up; rejects with the signal's reason. */
-  async waitLater(gives: boolean, low: number, high: number, options: WaitOptions): Promise<number> {
+  sendLater(low: number, high: number, options: WaitOptions): Promise<number> {
     const waits = asyncWaits(this.space);
-    const node = this.prepare(gives, ASKS_ASYNC, waits.thread, low, high);
+    return this.#waitLater(waits, this.prepareToSend(ASKS_ASYNC, waits.thread, low, high), options);
+  }
+
+  receiveLater(options: WaitOptions): Promise<number> {
+    const waits = asyncWaits(this.space);
+    return this.#waitLater(waits, this.prepareToReceive(ASKS_ASYNC, waits.thread), options);
+  }
+
+  async #waitLater(waits: AsyncWaits, node: number, options: WaitOptions): Promise<number> {
     this.post(node, WAITING);
     this.pump();
     return (await waits.wait(this, node, options)) ? node : 0;
   }
 
-  /** A node that wants to send (`low`, `high`) or to receive, ready to be posted. */
-  prepare(gives: boolean, asks: number, wakes: number, low: number, high: number): number {
-    const node = this.prepareNode(0, gives ? asks | ASKS_GIVES : asks, wakes);
+  /** A node of a party that wants to send, ready to be posted. */
+  prepareToSend(asks: number, wakes: number, low: number, high: number): number {
+    const node = this.prepareNode(0, asks | ASKS_GIVES, wakes);
     this.#fillNode(node, low, high);
+    return node;
+  }
+
+  /** The same for one that wants to receive. */
+  prepareToReceive(asks: number, wakes: number): number {
+    const node = this.prepareNode(0, asks, wakes);
+    this.#fillNode(node, 0, 0);
     return node;
   }
 

@@ -1,4 +1,5 @@
-export { type BlockOptions, Chan, type Received } from "./chan.ts";
+export type { BlockOptions } from "@millrace/atomics-sync/kernel";
+export { Chan, type Received } from "./chan.ts";
 export { channelErrors } from "./errors.ts";
 export {
   after,
@@ -6,6 +7,7 @@ export {
   otherwise,
   type OtherwiseCase,
   receive,
+  recv,
   type ReceiveCase,
   select,
   selectAsync,

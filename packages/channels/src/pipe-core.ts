@@ -40,7 +40,8 @@ import {
   TIMED_OUT,
 } from "./outcomes.ts";
 import type { Core } from "./core.ts";
-import { PipeWaits, ROOM_MS, type Waiting } from "./pipe-waits.ts";
+import { PipeEnd, REST_LEAST } from "./pipe-end.ts";
+import { type AwaitedPipe, PipeWaits, type Waiting } from "./pipe-waits.ts";
 
 const [SENDER, RECEIVER] = kinds.PIPE_ENDS as [number, number];
 const FORMAT = 6;
@@ -53,38 +54,13 @@ const SENDER_WAITS: number = 2 * LINE_WORDS;
 const RECEIVER_WAITS: number = 3 * LINE_WORDS;
 const SLOTS: number = 4 * LINE_WORDS;
 
-/** Longest sleep of a receiver without another look: a net under a lost wake-up. */
-const SLEEP_MS_MAX = 1000;
+/** Longest sleep of a sender that waits for room without another look: see above. */
+const ROOM_MS = 1;
+/** The same of a receiver: a net under a lost wake-up. */
+const VALUE_MS = 1000;
 /** Such a channel is a stream in motion: to look for about 15 µs before sleeping costs less than a sleep. */
 const LOOKS_PER_SPIN = 2;
-/** Steps of a rest, about 3 ns each; see `Rest`. */
-const REST_LEAST = 20;
-const REST_MOST = 1024;
-const STEPS_PER_ITEM = 30;
-
-/**
- * How long one end leaves the other's counter alone before it looks at it. A look takes the cache line away from the other end, whose next store
- * fetches it back: with a look per item, all of the time goes into that. So a rest grows as long as at least an item per `STEPS_PER_ITEM` steps
- * comes up during it; where fewer do, or none, the next look isn't put off.
- */
-class Rest {
-  #steps = 0;
-  /** Keeps the compiler from leaving the loop out. */
-  #sum = 0;
-
-  take(least: number): void {
-    const steps = Math.max(this.#steps, least);
-    for (let step = 0; step < steps; step += 1) this.#sum = (this.#sum + step) | 0;
-  }
-
-  /** So many items, or slots, had come up. */
-  found(items: number): void {
-    const isStream = items > 0 && items * STEPS_PER_ITEM >= this.#steps;
-    this.#steps = isStream ? Math.min(Math.max(this.#steps * 2, REST_LEAST), REST_MOST) : 0;
-  }
-}
-
-export class PipeCore implements Core {
+export class PipeCore implements Core, AwaitedPipe {
   readonly format: number;
   readonly capacity: number;
   readonly width: number;
@@ -105,11 +81,8 @@ export class PipeCore implements Core {
   #tailSeen: number;
   #headThen: number;
   #isReceiver = false;
-  readonly #roomRest = new Rest();
-  readonly #valueRest = new Rest();
-  /** Async flows that wait, the first one first. */
-  readonly sends: Waiting[] = [];
-  readonly receives: Waiting[] = [];
+  readonly #sending: PipeEnd;
+  readonly #receiving: PipeEnd;
   low = 0;
   high = 0;
 
@@ -128,6 +101,8 @@ export class PipeCore implements Core {
     this.#at = ring * 16;
     this.#mask = slots - 1;
     this.#half = this.capacity >> 1;
+    this.#sending = new PipeEnd(this.#ring, this.#at + SENDER_WAITS, ROOM_MS);
+    this.#receiving = new PipeEnd(this.#ring, this.#at + RECEIVER_WAITS, VALUE_MS);
     this.#tail = Atomics.load(this.#ring, this.#at + TAIL);
     this.#headSeen = (this.#tail - this.capacity) | 0;
     this.#head = Atomics.load(this.#ring, this.#at + HEAD);
@@ -169,32 +144,32 @@ export class PipeCore implements Core {
 
   /** DONE, CLOSED, BLOCKED, ORPHANED or TAKEN. */
   trySend(low: number, high: number): number {
-    return this.sends.length === 0 ? this.#send(low, high) : BLOCKED;
+    return this.#sending.line.length === 0 ? this.#send(low, high) : BLOCKED;
   }
 
   #send(low: number, high: number): number {
     const tail = this.#tail;
     if (((tail - this.#headSeen) | 0) >= this.capacity) {
-      this.#roomRest.take(0);
+      this.#sending.rest.take(0);
       const outcome = this.#lookForRoom();
-      this.#roomRest.found(this.capacity - ((tail - this.#headSeen) | 0));
+      this.#sending.rest.found(this.capacity - ((tail - this.#headSeen) | 0));
       if (outcome !== DONE) return outcome;
     }
     this.#put(tail, low, high);
     this.#tail = (tail + 1) | 0;
     Atomics.store(this.#ring, this.#at + TAIL, this.#tail);
-    if (Atomics.load(this.#ring, this.#at + RECEIVER_WAITS) !== 0) this.#wake(RECEIVER_WAITS);
+    if (Atomics.load(this.#ring, this.#at + RECEIVER_WAITS) !== 0) this.#wake(this.#receiving);
     return DONE;
   }
 
   trySendMany(values: Int32Array, from: number, end: number): number {
-    if (this.sends.length > 0 || from === end) return 0;
+    if (this.#sending.line.length > 0 || from === end) return 0;
     if (this.capacity - ((this.#tail - this.#headSeen) | 0) < end - from && this.#lookForRoom() !== DONE) return 0;
     const count = Math.min(end - from, this.capacity - ((this.#tail - this.#headSeen) | 0));
     this.#putMany(values, from, count);
     this.#tail = (this.#tail + count) | 0;
     Atomics.store(this.#ring, this.#at + TAIL, this.#tail);
-    if (Atomics.load(this.#ring, this.#at + RECEIVER_WAITS) !== 0) this.#wake(RECEIVER_WAITS);
+    if (Atomics.load(this.#ring, this.#at + RECEIVER_WAITS) !== 0) this.#wake(this.#receiving);
     return count;
   }
 
@@ -218,7 +193,7 @@ export class PipeCore implements Core {
     this.#isOver = true;
     this.#headSeen = (this.#tail - this.capacity) | 0;
     Atomics.store(this.#words, this.#cell + CELL_STATE, CLOSED_STATE);
-    if (Atomics.load(this.#ring, this.#at + RECEIVER_WAITS) !== 0) this.#wake(RECEIVER_WAITS);
+    if (Atomics.load(this.#ring, this.#at + RECEIVER_WAITS) !== 0) this.#wake(this.#receiving);
     this.poll();
     return DONE;
   }
@@ -227,15 +202,15 @@ export class PipeCore implements Core {
 
   /** DONE, CLOSED, BLOCKED, ORPHANED or TAKEN. */
   tryReceive(): number {
-    return this.receives.length === 0 ? this.#receive() : BLOCKED;
+    return this.#receiving.line.length === 0 ? this.#receive() : BLOCKED;
   }
 
   #receive(): number {
     const head = this.#head;
     if (head === this.#tailSeen) {
-      this.#valueRest.take(0);
+      this.#receiving.rest.take(0);
       const outcome = this.#lookForValues();
-      this.#valueRest.found((this.#tailSeen - head) | 0);
+      this.#receiving.rest.found((this.#tailSeen - head) | 0);
       if (outcome !== DONE) return outcome;
     }
     this.#get(head);
@@ -244,7 +219,7 @@ export class PipeCore implements Core {
   }
 
   tryReceiveMany(values: Int32Array, from: number, end: number): number {
-    if (this.receives.length > 0) return 0;
+    if (this.#receiving.line.length > 0) return 0;
     if (((this.#tailSeen - this.#head) | 0) < end - from && this.#lookForValues() !== DONE) return 0;
     const count = Math.min(end - from, (this.#tailSeen - this.#head) | 0);
     this.#getMany(values, from, count);
@@ -288,11 +263,11 @@ export class PipeCore implements Core {
   }
 
   #wakeSender(): void {
-    if (Atomics.load(this.#ring, this.#at + SENDER_WAITS) !== 0) this.#wake(SENDER_WAITS);
+    if (Atomics.load(this.#ring, this.#at + SENDER_WAITS) !== 0) this.#wake(this.#sending);
   }
 
-  #wake(word: number): void {
-    const waits = Atomics.load(this.#ring, this.#at + word);
+  #wake(end: PipeEnd): void {
+    const waits = end.awaitedBy();
     if (waits !== 0) unpark(this.#space.threads.words, waits - 1);
   }
 
@@ -305,91 +280,95 @@ export class PipeCore implements Core {
 
   // ── waiting ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Blocks until a value is sent or received, or `timeoutMs` have passed: DONE, CLOSED, ORPHANED, TIMED_OUT. */
-  wait(gives: boolean, low: number, high: number, timeoutMs: number): number {
-    const rest = gives ? this.#roomRest : this.#valueRest;
+  send(low: number, high: number, timeoutMs: number): number {
+    return this.#wait(this.#sending, low, high, timeoutMs);
+  }
+
+  receive(timeoutMs: number): number {
+    return this.#wait(this.#receiving, 0, 0, timeoutMs);
+  }
+
+  /** Blocks until the value is sent, or one is received, or `timeoutMs` have passed. */
+  #wait(end: PipeEnd, low: number, high: number, timeoutMs: number): number {
     for (let look = 0; look < this.#space.spins * LOOKS_PER_SPIN; look += 1) {
-      rest.take(REST_LEAST);
-      const outcome = this.#try(gives, low, high);
+      end.rest.take(REST_LEAST);
+      const outcome = this.#try(end, low, high);
       if (outcome !== BLOCKED) return outcome;
     }
     enterBlocking();
-    const word = this.#at + (gives ? SENDER_WAITS : RECEIVER_WAITS);
-    const before = Atomics.load(this.#ring, word);
     try {
-      Atomics.store(this.#ring, word, this.#space.thread + 1);
-      return this.#park(gives, low, high, timeoutMs);
+      const before = end.announce(this.#space.thread);
+      try {
+        return this.#park(end, low, high, timeoutMs);
+      } finally {
+        // Async flows of this thread may wait here too.
+        end.retract(end.line.length > 0 ? before : 0);
+      }
     } finally {
-      // Async flows of this thread may wait here too.
-      Atomics.store(this.#ring, word, (gives ? this.sends : this.receives).length > 0 ? before : 0);
       leaveBlocking();
     }
   }
 
-  #park(gives: boolean, low: number, high: number, timeoutMs: number): number {
+  #park(end: PipeEnd, low: number, high: number, timeoutMs: number): number {
     const { now, threads, thread } = this.#space;
     const parker = new Parker(threads.words, thread);
     const endsAt = timeoutMs === Infinity ? Infinity : now() + timeoutMs;
     for (;;) {
       parker.prepare();
-      const outcome = this.#try(gives, low, high);
+      const outcome = this.#try(end, low, high);
       const leftMs = endsAt === Infinity ? Infinity : endsAt - now();
       if (outcome !== BLOCKED || leftMs <= 0) {
         parker.cancel();
         return outcome === BLOCKED ? TIMED_OUT : outcome;
       }
-      parker.wait(Math.min(leftMs, gives ? ROOM_MS : SLEEP_MS_MAX));
+      parker.wait(Math.min(leftMs, end.sleepMsMax));
     }
   }
 
-  #try(gives: boolean, low: number, high: number): number {
-    const waiting = gives ? this.sends : this.receives;
-    if (waiting.length > 0) this.poll();
-    return gives ? this.trySend(low, high) : this.tryReceive();
+  #try(end: PipeEnd, low: number, high: number): number {
+    if (end.line.length > 0) this.poll();
+    return end === this.#sending ? this.trySend(low, high) : this.tryReceive();
   }
 
-  /** Waits in the event loop, behind those that wait already: resolves with what `finish` takes, with 0 when the time was up; rejects with the
-   * signal's reason. */
-  waitLater(gives: boolean, low: number, high: number, options: WaitOptions): Promise<number> {
-    return PipeWaits.current().wait(this, gives, low, high, options);
+  /** Waits behind the flows of this thread that wait already. */
+  sendLater(low: number, high: number, options: WaitOptions): Promise<number> {
+    return PipeWaits.current().wait(this, this.#sending, low, high, options);
   }
 
-  /** Says which thread is to be woken for the async flows that wait. */
-  announce(gives: boolean, thread: number): void {
-    Atomics.store(this.#ring, this.#at + (gives ? SENDER_WAITS : RECEIVER_WAITS), thread + 1);
+  receiveLater(options: WaitOptions): Promise<number> {
+    return PipeWaits.current().wait(this, this.#receiving, 0, 0, options);
   }
 
-  /** Nobody waits in the event loop any more. */
-  retract(gives: boolean): void {
-    Atomics.store(this.#ring, this.#at + (gives ? SENDER_WAITS : RECEIVER_WAITS), 0);
+  hasFlows(): boolean {
+    return this.#sending.line.length > 0 || this.#receiving.line.length > 0;
   }
 
-  /** Does what async flows wait for, as far as that is possible now; how many were served. */
   poll(): number {
     let served = 0;
-    while (this.sends.length > 0) {
-      const first = this.sends[0] as Waiting;
+    const { line: sends } = this.#sending;
+    while (sends.length > 0) {
+      const first = sends[0] as Waiting;
       const outcome = this.#send(first.low, first.high);
       if (outcome === BLOCKED) break;
-      this.sends.shift();
-      if (this.sends.length === 0) this.retract(true);
+      sends.shift();
+      if (sends.length === 0) this.#sending.retract();
       first.served(outcome, 0, 0);
       served += 1;
     }
-    while (this.receives.length > 0) {
+    const { line: receives } = this.#receiving;
+    while (receives.length > 0) {
       const outcome = this.#receive();
       if (outcome === BLOCKED) break;
-      const first = this.receives.shift() as Waiting;
-      if (this.receives.length === 0) this.retract(false);
+      const first = receives.shift() as Waiting;
+      if (receives.length === 0) this.#receiving.retract();
       first.served(outcome, this.low, this.high);
       served += 1;
     }
     return served;
   }
 
-  /** The outcome of a wait; a value that was received is in `low` and `high` then. */
-  finish(token: number): number {
-    const { outcome, low, high } = PipeWaits.current().take(token);
+  finish(ticket: number): number {
+    const { outcome, low, high } = PipeWaits.current().take(ticket);
     this.low = low;
     this.high = high;
     return outcome;
@@ -400,7 +379,7 @@ export class PipeCore implements Core {
   /** Gives the cell and the ring back, and frees what is in it; false while the channel is in use. */
   free(drop: (low: number) => void): boolean {
     const isOrphaned = this.#isGone(SENDER) || this.#isGone(RECEIVER);
-    const isAwaited = this.#isAwaited(SENDER, SENDER_WAITS) || this.#isAwaited(RECEIVER, RECEIVER_WAITS);
+    const isAwaited = this.#isAwaited(SENDER, this.#sending) || this.#isAwaited(RECEIVER, this.#receiving);
     if (isAwaited || !(this.isEnded() || isOrphaned)) return false;
     const tail = Atomics.load(this.#ring, this.#at + TAIL);
     for (let position = Atomics.load(this.#ring, this.#at + HEAD); position !== tail; position = (position + 1) | 0) {
@@ -416,8 +395,8 @@ export class PipeCore implements Core {
     return Atomics.load(this.#words, this.#cell + end) === kinds.GONE;
   }
 
-  #isAwaited(end: number, word: number): boolean {
-    return !this.#isGone(end) && Atomics.load(this.#ring, this.#at + word) !== 0;
+  #isAwaited(thread: number, end: PipeEnd): boolean {
+    return !this.#isGone(thread) && end.awaitedBy() !== 0;
   }
 
   #put(position: number, low: number, high: number): void {

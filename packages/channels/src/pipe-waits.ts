@@ -3,12 +3,11 @@
  */
 import { Reactor, type Source } from "@millrace/atomics-sync";
 import type { WaitOptions } from "@millrace/atomics-sync/kernel";
-import type { PipeCore } from "./pipe-core.ts";
 
 /** How long an event loop polls for values or room before it arms its bell. */
 const POLL_MS = 0.05;
-/** How often a thread that waits for room looks for itself (pipe-core.ts says why). */
-export const ROOM_MS = 1;
+/** The reactor looks by itself that often (reactor.ts). */
+const SAFETY_MS = 1000;
 
 /** A flow that waits. */
 export interface Waiting {
@@ -17,11 +16,28 @@ export interface Waiting {
   readonly served: (outcome: number, low: number, high: number) => void;
 }
 
-/** What came of a wait. */
+/** What came of a wait, and the value that was received. */
 interface Outcome {
   readonly outcome: number;
   readonly low: number;
   readonly high: number;
+}
+
+/** One end of a channel, as far as flows wait there. */
+export interface PipeEndAwaited {
+  readonly line: Waiting[];
+  /** Longest sleep without another look, ms. */
+  readonly sleepMsMax: number;
+  announce(thread: number): unknown;
+  retract(): void;
+}
+
+/** A channel at whose ends flows wait. */
+export interface AwaitedPipe {
+  /** Serves the flows that can be served; their number. */
+  poll(): number;
+  /** Whether flows wait at either end. */
+  hasFlows(): boolean;
 }
 
 let current: PipeWaits | undefined;
@@ -30,9 +46,9 @@ export class PipeWaits implements Source {
   readonly pollMs: number = POLL_MS;
   readonly #reactor: Reactor = Reactor.current();
   /** Channels at which flows of this thread wait. */
-  readonly #cores: Set<PipeCore> = new Set();
+  readonly #pipes: Set<AwaitedPipe> = new Set();
   readonly #outcomes: Map<number, Outcome> = new Map();
-  #token = 0;
+  #ticket = 0;
   #timer: NodeJS.Timeout | undefined;
 
   /** That of the calling thread. */
@@ -45,14 +61,14 @@ export class PipeWaits implements Source {
   }
 
   isExpecting(): boolean {
-    return this.#cores.size > 0;
+    return this.#pipes.size > 0;
   }
 
   poll(): number {
     let served = 0;
-    for (const core of this.#cores) {
-      served += core.poll();
-      this.#forget(core);
+    for (const pipe of this.#pipes) {
+      served += pipe.poll();
+      this.#forget(pipe);
     }
     return served;
   }
@@ -61,58 +77,59 @@ export class PipeWaits implements Source {
     if (this.poll() > 0) this.#reactor.check();
   }
 
-  #forget(core: PipeCore): void {
-    if (core.sends.length > 0 || core.receives.length > 0) return;
-    this.#cores.delete(core);
-    if (this.#cores.size > 0) return;
+  #forget(pipe: AwaitedPipe): void {
+    if (pipe.hasFlows()) return;
+    this.#pipes.delete(pipe);
+    if (this.#pipes.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
   }
 
-  wait(core: PipeCore, gives: boolean, low: number, high: number, options: WaitOptions): Promise<number> {
+  /** Resolves with a ticket for `take`, or with 0 when the time was up; rejects with the signal's reason. */
+  wait(pipe: AwaitedPipe, end: PipeEndAwaited, low: number, high: number, options: WaitOptions): Promise<number> {
     const { signal, timeoutMs = Infinity } = options;
-    const line = gives ? core.sends : core.receives;
+    const { line } = end;
     return new Promise((resolve, reject) => {
       let timer: NodeJS.Timeout | undefined;
-      const end = (): void => {
+      const settle = (): void => {
         clearTimeout(timer);
         signal?.removeEventListener("abort", abort);
       };
-      const giveUp = (settle: () => void): void => {
+      const giveUp = (then: () => void): void => {
         line.splice(line.indexOf(waiting), 1);
-        if (line.length === 0) core.retract(gives);
-        end();
-        this.#forget(core);
-        this.#reactor.check();
+        if (line.length === 0) end.retract();
         settle();
+        this.#forget(pipe);
+        this.#reactor.check();
+        then();
       };
       const abort = (): void => giveUp(() => reject(signal?.reason as Error));
       const served = (outcome: number, gotLow: number, gotHigh: number): void => {
-        end();
-        this.#token += 1;
-        this.#outcomes.set(this.#token, { outcome, low: gotLow, high: gotHigh });
-        resolve(this.#token);
+        settle();
+        this.#ticket += 1;
+        this.#outcomes.set(this.#ticket, { outcome, low: gotLow, high: gotHigh });
+        resolve(this.#ticket);
       };
       const waiting: Waiting = { low, high, served };
       line.push(waiting);
       if (timeoutMs !== Infinity) timer = setTimeout(giveUp, timeoutMs, () => resolve(0));
       signal?.addEventListener("abort", abort);
-      this.#begin(core, gives);
+      this.#begin(pipe, end);
       if (signal?.aborted === true) abort();
     });
   }
 
-  #begin(core: PipeCore, gives: boolean): void {
-    core.announce(gives, this.#reactor.thread);
-    this.#cores.add(core);
-    if (gives) this.#timer ??= setInterval(() => this.#look(), ROOM_MS);
+  #begin(pipe: AwaitedPipe, end: PipeEndAwaited): void {
+    end.announce(this.#reactor.thread);
+    this.#pipes.add(pipe);
+    if (end.sleepMsMax < SAFETY_MS) this.#timer ??= setInterval(() => this.#look(), end.sleepMsMax);
     this.#reactor.expect();
   }
 
-  /** The outcome behind a token; once. */
-  take(token: number): Outcome {
-    const outcome = this.#outcomes.get(token) as Outcome;
-    this.#outcomes.delete(token);
+  /** The outcome behind a ticket; once. */
+  take(ticket: number): Outcome {
+    const outcome = this.#outcomes.get(ticket) as Outcome;
+    this.#outcomes.delete(ticket);
     return outcome;
   }
 }

@@ -11,14 +11,16 @@ import {
   asyncWaits,
   block,
   currentSpace,
-  type Group,
+  type SelectGroup,
   type SyncSpace,
   type WaitOptions,
 } from "@millrace/atomics-sync/kernel";
-import { type Chan, decodeFrom, encodeFor, failure } from "./chan.ts";
+import type { Chan } from "./chan.ts";
 import { ChannelCore } from "./channel-core.ts";
 import { channelError } from "./errors.ts";
-import { CLOSED, TIMED_OUT, VALUES } from "./outcomes.ts";
+import { failure } from "./failures.ts";
+import type { Format } from "./formats.ts";
+import { CLOSED, TIMED_OUT } from "./outcomes.ts";
 import { type Operation, Selection } from "./selection.ts";
 
 /** As many cases as Go's compiler takes would be 65,536; each needs a node. */
@@ -42,9 +44,12 @@ export interface OtherwiseCase {
 }
 
 /** A case that receives from `chan`. */
-export function receive<T>(chan: Chan<T>): ReceiveCase<T> {
+export function recv<T>(chan: Chan<T>): ReceiveCase<T> {
   return { kind: "receive", chan };
 }
+
+/** @deprecated The old name of `recv`. */
+export const receive: typeof recv = recv;
 
 /** A case that sends `value` to `chan`. */
 export function send<T>(chan: Chan<T>, value: T): SendCase<T> {
@@ -106,7 +111,7 @@ export function select<const Cases extends readonly SelectCase[]>(
   }
 }
 
-function waitIn(plan: Plan, group: Group): boolean {
+function waitIn(plan: Plan, group: SelectGroup): boolean {
   try {
     return block(plan.space, group, group.node, plan.afterMs);
   } catch (thrown) {
@@ -160,8 +165,9 @@ class Plan {
   readonly #afterIndex: number;
   readonly #otherwiseIndex: number;
   readonly #operations: Operation[] = [];
-  /** The case of each operation. */
+  /** The case of each operation, and the format of its channel. */
   readonly #indexes: number[] = [];
+  readonly #formats: Format[] = [];
   #chosen: Choice = { index: NOTHING, ok: true, value: undefined };
 
   constructor(cases: readonly SelectCase[]) {
@@ -188,15 +194,16 @@ class Plan {
 
   // oxlint-disable-next-line typescript/no-explicit-any
   #add(given: ReceiveCase<any> | SendCase<any>, index: number): void {
-    const { core } = given.chan.place;
+    const { core, format } = given.chan.parts;
     if (!(core instanceof ChannelCore)) {
       throw channelError("ERR_SELECT_CASES", `case ${index}: select can't wait for a one-to-one channel`);
     }
     given.chan.assertOpen();
     const gives = given.kind === "send";
-    if (gives) encodeFor(this.space, core.format, given.value, words);
-    const [low, high] = gives ? [words[0] as number, words[1] as number] : [0, 0];
+    if (gives) format.encode(given.value);
+    const [low, high] = gives ? [format.low, format.high] : [0, 0];
     this.#operations.push({ core, gives, low, high, node: 0 });
+    this.#formats.push(format);
     this.#indexes.push(index);
   }
 
@@ -210,7 +217,7 @@ class Plan {
   }
 
   /** After the wait. */
-  conclude(group: Group, isServed: boolean): void {
+  conclude(group: SelectGroup, isServed: boolean): void {
     const done = isServed ? this.selection.conclude(group) : undefined;
     if (done !== undefined) {
       this.#choose(done);
@@ -221,13 +228,15 @@ class Plan {
   }
 
   #choose(done: Operation): void {
-    const index = this.#indexes[this.#operations.indexOf(done)] as number;
+    const operation = this.#operations.indexOf(done);
+    const index = this.#indexes[operation] as number;
     const { core, gives } = done;
     const { outcome } = this.selection;
     if (gives && outcome === CLOSED) throw failure(CLOSED, 0);
     // The receiver's from now on.
     if (gives) done.low = 0;
-    const value = gives || outcome === CLOSED ? undefined : decodeFrom(this.space, core);
+    const format = this.#formats[operation] as Format;
+    const value = gives || outcome === CLOSED ? undefined : format.decode(core.low, core.high);
     this.#chosen = { index, ok: gives || outcome !== CLOSED, value };
   }
 
@@ -237,18 +246,14 @@ class Plan {
 
   /** Frees the values that weren't sent. */
   dropValues(): void {
-    for (const operation of this.#operations) {
-      const { core, gives, low } = operation;
-      if (gives && core.format === VALUES && low !== 0) this.space.heap.free(low);
+    for (const [index, operation] of this.#operations.entries()) {
+      if (operation.gives) this.#formats[index]?.drop(operation.low);
       operation.low = 0;
     }
   }
 }
 
-/** Where a value is encoded. */
-const words: Int32Array = new Int32Array(2);
-
 function spaceOf(cases: readonly SelectCase[]): SyncSpace {
-  for (const each of cases) if (each.kind === "receive" || each.kind === "send") return each.chan.place.space;
+  for (const each of cases) if (each.kind === "receive" || each.kind === "send") return each.chan.parts.space;
   return currentSpace();
 }

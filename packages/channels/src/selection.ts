@@ -2,7 +2,7 @@
  * The steps of a select (select.ts), in words instead of values.
  */
 import type { Random } from "@millrace/base";
-import { Group, type SyncSpace } from "@millrace/atomics-sync/kernel";
+import { SelectGroup, type SyncSpace } from "@millrace/atomics-sync/kernel";
 import type { ChannelCore } from "./channel-core.ts";
 import { BLOCKED, BUSY } from "./outcomes.ts";
 
@@ -44,12 +44,12 @@ export class Selection {
   }
 
   /** Waits in all channels: `group.node` is served once an operation was done. Throws `ERR_WAITERS_EXHAUSTED`. */
-  join(wakes: number, isAsync: boolean): Group {
-    const group = Group.open(this.#space, wakes, isAsync);
+  join(wakes: number, isAsync: boolean): SelectGroup {
+    const group = SelectGroup.open(this.#space, wakes, isAsync);
     try {
       for (const operation of this.#operations) {
         const { core, gives, low, high } = operation;
-        operation.node = core.prepare(gives, 0, wakes, low, high);
+        operation.node = gives ? core.prepareToSend(0, wakes, low, high) : core.prepareToReceive(0, wakes);
         group.add(core, operation.node);
       }
     } catch (thrown) {
@@ -63,13 +63,13 @@ export class Selection {
   }
 
   /** Waits for nothing any more, after the group was cancelled. */
-  leave(group: Group): void {
+  leave(group: SelectGroup): void {
     group.finish();
     group.end();
   }
 
   /** The operation that was done, once the group was served. */
-  conclude(group: Group): Operation | undefined {
+  conclude(group: SelectGroup): Operation | undefined {
     const served = group.finish();
     const operation = this.#operations.find(({ node }) => node === served);
     if (operation !== undefined) this.outcome = operation.core.finish(served);

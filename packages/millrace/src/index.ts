@@ -24,6 +24,7 @@ export {
   Chan,
   otherwise,
   receive,
+  recv,
   type Received,
   select,
   selectAsync,

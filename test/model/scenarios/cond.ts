@@ -3,7 +3,7 @@ import * as assert from "uvu/assert";
 import { block } from "@millrace/atomics-sync/internal/objects/block";
 import { CondCore } from "@millrace/atomics-sync/internal/locks/cond";
 import { COND, MUTEX } from "@millrace/atomics-sync/internal/objects/kinds";
-import { MutexCore } from "@millrace/atomics-sync/internal/locks/mutex";
+import { MutexCore } from "@millrace/atomics-sync/internal/locks/mutex-core";
 import { join, type Mutant, scenario, type Scenario } from "../api.ts";
 import { assertNodesFree, bury, cellOf, setUpSpace, type Shared, spaceOf } from "../fixtures/spaces.ts";
 
@@ -175,7 +175,7 @@ const FILE = "atomics-sync/locks/cond";
 export const mutants: Mutant[] = [
   {
     breaks: "whom a signal has held back is forgotten when the mutex is released",
-    file: "atomics-sync/locks/mutex",
+    file: "atomics-sync/locks/mutex-core",
     from: "if (this.space.wakesHeldBack.length > 0)\n            this.wakeHeldBack();",
     to: "",
     by: "with the mutex held",

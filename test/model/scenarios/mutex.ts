@@ -4,7 +4,7 @@ import { ThreadTable } from "@millrace/atomics-sync";
 import { block } from "@millrace/atomics-sync/internal/objects/block";
 import { finishBurial, mournEverywhere } from "@millrace/atomics-sync/internal/objects/burial";
 import { MUTEX } from "@millrace/atomics-sync/internal/objects/kinds";
-import { MutexCore, OWNED, OWNED_RECOVERED, TAKEN, TIMED_OUT } from "@millrace/atomics-sync/internal/locks/mutex";
+import { MutexCore, OWNED, OWNED_RECOVERED, TAKEN, TIMED_OUT } from "@millrace/atomics-sync/internal/locks/mutex-core";
 import { ASKS_KIND, FREE, GRANTED, NODE_STATE } from "@millrace/atomics-sync/internal/objects/node";
 import { SyncSpace } from "@millrace/atomics-sync/internal/objects/space";
 import { join, type Mutant, pause, scenario, type Scenario } from "../api.ts";
@@ -242,7 +242,9 @@ export const scenarios: Scenario[] = [
 ];
 
 const MONITOR = "atomics-sync/objects/monitor";
-const FILE = "atomics-sync/locks/mutex";
+const FILE = "atomics-sync/locks/mutex-core";
+const QUEUE = "atomics-sync/objects/wait-queue";
+const MOURNING = "atomics-sync/objects/mourning";
 
 export const mutants: Mutant[] = [
   {
@@ -307,7 +309,7 @@ export const mutants: Mutant[] = [
   },
   {
     breaks: "the queue isn't built again after a death",
-    file: MONITOR,
+    file: MOURNING,
     from: "queued.push({ node, order });",
     to: "void 0;",
   },
@@ -320,13 +322,13 @@ export const mutants: Mutant[] = [
   {
     breaks: "a dead owner keeps the lock",
     file: MONITOR,
-    from: "if (isOwned)\n            this.#orphan(dead);",
+    from: "if (isOwned)\n            orphan(this.words, this.cell, dead);",
     to: "",
   },
   {
     breaks: "a dead waiter stays in the queue",
     file: MONITOR,
-    from: "this.#relink(alive);",
+    from: "this.relink(alive);",
     to: "",
   },
   {
@@ -343,7 +345,7 @@ export const mutants: Mutant[] = [
   },
   {
     breaks: "a node that changed its mind is served",
-    file: MONITOR,
+    file: QUEUE,
     from: "if (Atomics.compareExchange(this.words, node + NODE_STATE, from, to) !== from)\n            return false;",
     to: "Atomics.store(this.words, node + NODE_STATE, to);",
   },

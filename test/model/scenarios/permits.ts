@@ -217,6 +217,8 @@ export const scenarios: Scenario[] = [
 
 const FILE = "atomics-sync/locks/permits";
 const MONITOR = "atomics-sync/objects/monitor";
+const QUEUE = "atomics-sync/objects/wait-queue";
+const MOURNING = "atomics-sync/objects/mourning";
 
 export const mutants: Mutant[] = [
   {
@@ -271,15 +273,15 @@ export const mutants: Mutant[] = [
   {
     breaks: "releases in the inbox are not taken for held after a death",
     by: "dies with the latch",
-    file: MONITOR,
-    from: "const isHeld = state === HELD || (state === RELEASING && this.words[node + ORDER] === 0);",
+    file: MOURNING,
+    from: "const isHeld = state === HELD || (state === RELEASING && space.words[node + ORDER] === 0);",
     to: "const isHeld = state === HELD;",
   },
   {
     breaks: "a release that a dead thread was about to finish is forgotten",
     by: "dies with the latch",
     file: MONITOR,
-    from: "this.#finishLostReleases();",
+    from: "finishLostReleases(this.space, this.cell);",
     to: "",
   },
   {
@@ -292,15 +294,15 @@ export const mutants: Mutant[] = [
   {
     breaks: "a node that was given up in mid-queue stops the queue",
     by: "runs out of time",
-    file: MONITOR,
+    file: QUEUE,
     from: "if (head === 0 || Atomics.load(this.words, head + NODE_STATE) !== CANCELLED)\n                return head;",
     to: "return head;",
   },
   {
     breaks: "a dead holder keeps its permits",
     by: "gives a permit back",
-    file: MONITOR,
-    from: "this.#freeBlock(node);\n                Atomics.store(this.words, node + NODE_STATE, FREE);",
-    to: "this.#freeBlock(node);",
+    file: MOURNING,
+    from: "freeBlock(space, node);\n        Atomics.store(words, node + NODE_STATE, FREE);",
+    to: "freeBlock(space, node);",
   },
 ];

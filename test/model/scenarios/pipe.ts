@@ -40,7 +40,7 @@ function sendAll(shared: Shared, values: readonly number[], log: unknown[]): num
   const pipe = pipeOf(shared, 0);
   for (const value of values) {
     let outcome = pipe.trySend(value, 0);
-    if (outcome === BLOCKED) outcome = pipe.wait(true, value, 0, Infinity);
+    if (outcome === BLOCKED) outcome = pipe.send(value, 0, Infinity);
     if (outcome !== DONE) return outcome;
     log.push(value);
   }
@@ -52,7 +52,7 @@ function receiveAll(shared: Shared, most: number, log: unknown[]): number {
   const pipe = pipeOf(shared, 1);
   for (let count = 0; count < most; count += 1) {
     let outcome = pipe.tryReceive();
-    if (outcome === BLOCKED) outcome = pipe.wait(false, 0, 0, Infinity);
+    if (outcome === BLOCKED) outcome = pipe.receive(Infinity);
     if (outcome !== DONE) return outcome;
     log.push(pipe.low);
   }
@@ -118,7 +118,7 @@ export const scenarios: Scenario[] = [
           const some = pipe.trySendMany(values, sent, 5);
           sent += some;
           if (some > 0) continue;
-          assert.is(pipe.wait(true, values[sent] as number, 0, Infinity), DONE);
+          assert.is(pipe.send(values[sent] as number, 0, Infinity), DONE);
           sent += 1;
         }
         log.push(sent);
@@ -130,7 +130,7 @@ export const scenarios: Scenario[] = [
         for (let round = 0; round < 9; round += 1) {
           let count = pipe.tryReceiveMany(into, 0, 2);
           if (count === 0) {
-            if (pipe.wait(false, 0, 0, Infinity) === CLOSED) return;
+            if (pipe.receive(Infinity) === CLOSED) return;
             into[0] = pipe.low;
             count = 1;
           }
@@ -151,7 +151,7 @@ export const scenarios: Scenario[] = [
       name: `pipe: half of a full ring is taken ${takes}, and the sender that waits is woken`,
       setUp: () => setUpFull(4),
       threads: {
-        sender: (shared) => pipeOf(shared, 0).wait(true, 5, 0, Infinity),
+        sender: (shared) => pipeOf(shared, 0).send(5, 0, Infinity),
         receiver: receive,
       },
       check(_shared, { results }) {
@@ -167,7 +167,7 @@ export const scenarios: Scenario[] = [
       sender(shared, log) {
         const pipe = pipeOf(shared, 0);
         for (const value of [1, 2]) {
-          const outcome = pipe.wait(true, value, 0, 5);
+          const outcome = pipe.send(value, 0, 5);
           assert.ok(outcome === DONE || outcome === TIMED_OUT);
           if (outcome === DONE) log.push(value);
         }
@@ -276,10 +276,15 @@ export const mutants: Mutant[] = [
   {
     breaks: "waits are announced after the last look",
     file,
-    from: "parker.prepare();\n            const outcome = this.#try(gives, low, high);",
-    to: "const outcome = this.#try(gives, low, high);\n            parker.prepare();",
+    from: "parker.prepare();\n            const outcome = this.#try(end, low, high);",
+    to: "const outcome = this.#try(end, low, high);\n            parker.prepare();",
   },
-  { breaks: "waits aren't announced", file, from: "Atomics.store(this.#ring, word, this.#space.thread + 1);", to: "" },
+  {
+    breaks: "waits aren't announced",
+    file,
+    from: "const before = end.announce(this.#space.thread);",
+    to: "const before = 0;",
+  },
   {
     breaks: "TAIL isn't looked at again after the end",
     file,
@@ -289,7 +294,7 @@ export const mutants: Mutant[] = [
   {
     breaks: "the end wakes nobody",
     file,
-    from: "Atomics.store(this.#words, this.#cell + CELL_STATE, CLOSED_STATE);\n        if (Atomics.load(this.#ring, this.#at + RECEIVER_WAITS) !== 0)\n            this.#wake(RECEIVER_WAITS);",
+    from: "Atomics.store(this.#words, this.#cell + CELL_STATE, CLOSED_STATE);\n        if (Atomics.load(this.#ring, this.#at + RECEIVER_WAITS) !== 0)\n            this.#wake(this.#receiving);",
     to: "Atomics.store(this.#words, this.#cell + CELL_STATE, CLOSED_STATE);",
   },
   {

@@ -12,7 +12,8 @@ import {
   SCOPE_OVERDUE,
   ScopeCore,
 } from "@millrace/atomics-sync/internal/objects/scope";
-import { CELL_WORDS, SyncSpace } from "@millrace/atomics-sync/internal/objects/space";
+import { CELL_WORDS } from "@millrace/atomics-sync/internal/objects/cell";
+import { SyncSpace } from "@millrace/atomics-sync/internal/objects/space";
 import { isMillraceError } from "@millrace/base";
 import { join, type Mutant, pause, scenario, type Scenario } from "../api.ts";
 

@@ -20,13 +20,13 @@
  * Rejected: a bit mask of members in the cell (burial would have to know of it).
  */
 import { integer, resolveOptions, type Rules } from "@millrace/base";
-import type { WaitOptions } from "../objects/async-waits.ts";
-import { assertMayBlock, block, isServed, type BlockOptions } from "../objects/block.ts";
+import { assertMayBlock, block, isServed } from "../objects/block.ts";
 import { asyncWaits, currentSpace } from "../objects/current.ts";
 import { syncError } from "../errors.ts";
 import { assertOpen, cellOf, handleOf, isOpen, type SyncHandle } from "../objects/handle.ts";
 import { BARRIER } from "../objects/kinds.ts";
-import { CELL_KIND_WORDS, HEAD, LOST_ASKS, Monitor } from "../objects/monitor.ts";
+import { CELL_KIND_WORDS, HEAD, LOST_ASKS } from "../objects/cell.ts";
+import { Monitor } from "../objects/monitor.ts";
 import {
   ASKS_ASYNC,
   ASKS_KIND,
@@ -41,6 +41,7 @@ import {
   WAITING,
 } from "../objects/node.ts";
 import type { SyncSpace } from "../objects/space.ts";
+import type { BlockOptions, WaitOptions } from "../objects/wait-options.ts";
 
 const PARTIES = CELL_KIND_WORDS;
 const BROKEN: number = CELL_KIND_WORDS + 1;

@@ -22,27 +22,19 @@
  *
  * Rejected: moving waiters from here to the mutex's queue on a broadcast (two latches at once, for a case that is rare).
  */
-import type { WaitOptions } from "../objects/async-waits.ts";
-import { assertMayBlock, block, type BlockOptions } from "../objects/block.ts";
+import { assertMayBlock, block } from "../objects/block.ts";
 import { runWithin } from "../threads/blocking.ts";
 import { asyncWaits, currentSpace } from "../objects/current.ts";
 import { syncError } from "../errors.ts";
 import { assertOpen, cellOf, handleOf, isOpen, type SyncHandle } from "../objects/handle.ts";
 import { COND } from "../objects/kinds.ts";
-import { CELL_KIND_WORDS, Monitor } from "../objects/monitor.ts";
-import {
-  failureOf,
-  type Hold,
-  isMutexHeld,
-  lockInEventLoop,
-  type Mutex,
-  MutexCore,
-  notHeld,
-  OWNED,
-  OWNED_RECOVERED,
-} from "./mutex.ts";
+import { CELL_KIND_WORDS, ownsCell } from "../objects/cell.ts";
+import { Monitor } from "../objects/monitor.ts";
+import { failureOf, type Hold, type Mutex, notHeld } from "./mutex.ts";
+import { lockInEventLoop, MutexCore, OWNED, OWNED_RECOVERED } from "./mutex-core.ts";
 import { ASKS_ASYNC, GRANTED, WAITING } from "../objects/node.ts";
 import type { SyncSpace } from "../objects/space.ts";
+import type { BlockOptions, WaitOptions } from "../objects/wait-options.ts";
 
 const MUTEX_CELL = CELL_KIND_WORDS;
 const MUTEX_GENERATION: number = CELL_KIND_WORDS + 1;
@@ -82,7 +74,7 @@ export class CondCore extends Monitor {
   /** Whoever is woken wants the mutex at once: woken before it is free, it would have to sleep a second time. */
   protected override lockAhead(): number {
     const mutex = this.words[this.cell + MUTEX_CELL] as number;
-    return mutex !== 0 && isMutexHeld(this.space, mutex) ? mutex : 0;
+    return mutex !== 0 && ownsCell(this.words, mutex, this.space.thread) ? mutex : 0;
   }
 
   signal(): void {

@@ -4,12 +4,13 @@
  * Source: Go's sync.Once. A word of its mutex's cell says that it was done; the mutex keeps others waiting meanwhile. When the thread that does it
  * dies, the mutex goes to the next one, which finds the word as it was.
  */
-import type { WaitOptions } from "../objects/async-waits.ts";
-import { assertMayBlock, type BlockOptions } from "../objects/block.ts";
+import { assertMayBlock } from "../objects/block.ts";
 import { currentSpace } from "../objects/current.ts";
 import { assertOpen, cellOf, type SyncHandle } from "../objects/handle.ts";
-import { Mutex, ONCE_DONE, type Hold } from "./mutex.ts";
+import { type Hold, Mutex } from "./mutex.ts";
+import { ONCE_DONE } from "./mutex-core.ts";
 import type { SyncSpace } from "../objects/space.ts";
+import type { BlockOptions, WaitOptions } from "../objects/wait-options.ts";
 
 const TYPE = "Once";
 

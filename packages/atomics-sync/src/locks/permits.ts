@@ -25,7 +25,8 @@
  * Rejected: TAKEN as a word that everybody changes by compare-and-swap (a death between it and the record of who holds leaks permits, or
  * gives them twice); a count per thread (a node per party is needed for waiting anyway).
  */
-import { CELL_KIND_WORDS, HEAD, LOST_ASKS, Monitor } from "../objects/monitor.ts";
+import { CELL_KIND_WORDS, HEAD, LOST_ASKS } from "../objects/cell.ts";
+import { Monitor } from "../objects/monitor.ts";
 import {
   ASKS_KIND,
   HELD,

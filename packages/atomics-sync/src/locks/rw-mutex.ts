@@ -1,6 +1,5 @@
 /** A read-write lock between threads: many readers or one writer, first come, first served (permits.ts). A reader takes one permit, a writer all. */
-import type { WaitOptions } from "../objects/async-waits.ts";
-import { assertMayBlock, block, type BlockOptions } from "../objects/block.ts";
+import { assertMayBlock, block } from "../objects/block.ts";
 import { asyncWaits, currentSpace } from "../objects/current.ts";
 import { syncError } from "../errors.ts";
 import { assertOpen, cellOf, handleOf, isOpen, type SyncHandle } from "../objects/handle.ts";
@@ -8,6 +7,7 @@ import { PERMITS } from "../objects/kinds.ts";
 import { ASKS_ASYNC, HELD, NODE_STATE } from "../objects/node.ts";
 import { ASKS_EXCLUSIVE, PERMITS_MAX, PermitsCore } from "./permits.ts";
 import type { SyncSpace } from "../objects/space.ts";
+import type { BlockOptions, WaitOptions } from "../objects/wait-options.ts";
 
 const TYPE = "RWMutex";
 

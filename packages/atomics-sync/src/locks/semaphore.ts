@@ -1,7 +1,6 @@
 /** A semaphore between threads: a number of permits, taken and given back; weighted, and first come, first served (permits.ts). */
 import { integer, resolveOptions, type Rules } from "@millrace/base";
-import type { WaitOptions } from "../objects/async-waits.ts";
-import { assertMayBlock, block, type BlockOptions } from "../objects/block.ts";
+import { assertMayBlock, block } from "../objects/block.ts";
 import { asyncWaits, currentSpace } from "../objects/current.ts";
 import { syncError } from "../errors.ts";
 import { assertOpen, cellOf, handleOf, isOpen, type SyncHandle } from "../objects/handle.ts";
@@ -9,6 +8,7 @@ import { PERMITS } from "../objects/kinds.ts";
 import { ASKS_ASYNC, HELD, NODE_STATE } from "../objects/node.ts";
 import { PERMITS_MAX, PermitsCore } from "./permits.ts";
 import type { SyncSpace } from "../objects/space.ts";
+import type { BlockOptions, WaitOptions } from "../objects/wait-options.ts";
 
 const TYPE = "Semaphore";
 const rules = { permits: integer(1, PERMITS_MAX, 1) } satisfies Rules;

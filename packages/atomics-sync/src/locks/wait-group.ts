@@ -21,13 +21,13 @@
  * Rejected: a claim as a mark on a unit that stays in COUNT (a death between taking the mark off and counting down leaves a unit that
  * nobody finishes, or finishes it twice); a count per thread in the group (as many words as threads, for each group).
  */
-import type { WaitOptions } from "../objects/async-waits.ts";
-import { assertMayBlock, block, isServed, type BlockOptions } from "../objects/block.ts";
+import { assertMayBlock, block, isServed } from "../objects/block.ts";
 import { asyncWaits, currentSpace } from "../objects/current.ts";
 import { syncError } from "../errors.ts";
 import { assertOpen, cellOf, handleOf, isOpen, type SyncHandle } from "../objects/handle.ts";
 import { WAIT_GROUP } from "../objects/kinds.ts";
-import { CELL_KIND_WORDS, LOST, LOST_ASKS, LOST_CLAIMED, Monitor } from "../objects/monitor.ts";
+import { CELL_KIND_WORDS, CELL_STATE, LOST, LOST_ASKS, LOST_CLAIMED } from "../objects/cell.ts";
+import { Monitor } from "../objects/monitor.ts";
 import {
   ASKS_ASYNC,
   ASKS_FRONT,
@@ -42,7 +42,8 @@ import {
   RELEASING,
   WAITING,
 } from "../objects/node.ts";
-import { CELL_STATE, type SyncSpace } from "../objects/space.ts";
+import type { SyncSpace } from "../objects/space.ts";
+import type { BlockOptions, WaitOptions } from "../objects/wait-options.ts";
 
 const WAITERS = 1;
 const MOVING = 2;

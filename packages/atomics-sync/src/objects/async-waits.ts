@@ -7,17 +7,10 @@
 import { assertNotClosed, CLAIMED_MS, isServed, type Waited } from "./block.ts";
 import type { Reactor, Source } from "../threads/reactor.ts";
 import type { SyncSpace } from "./space.ts";
+import type { WaitOptions } from "./wait-options.ts";
 
 /** How long an event loop polls for news before it arms its bell. */
 const POLL_MS = 0.05;
-
-/** What a wait in an event loop can be told. */
-export interface WaitOptions {
-  /** Gives up when it aborts; the promise rejects with its reason. */
-  readonly signal?: AbortSignal | undefined;
-  /** Gives up after so many milliseconds, with `ERR_SYNC_TIMEOUT`. Default: never. */
-  readonly timeoutMs?: number | undefined;
-}
 
 interface Pending {
   readonly monitor: Waited;

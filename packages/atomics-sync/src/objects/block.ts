@@ -30,12 +30,6 @@ export function assertMayBlock(space: SyncSpace, form: string, asyncForm: string
   throw syncError("ERR_BLOCKING_MAIN", `${form} would block the main thread: use ${asyncForm}`);
 }
 
-/** What a wait that blocks its thread can be told. */
-export interface BlockOptions {
-  /** Gives up after so many milliseconds, with `ERR_SYNC_TIMEOUT`. Default: never. */
-  readonly timeoutMs?: number | undefined;
-}
-
 export function isServed(words: Int32Array, node: number): boolean {
   const state = Atomics.load(words, node + NODE_STATE);
   return state !== WAITING && state !== CLAIMED;

@@ -11,14 +11,13 @@
  * Whoever buries dies with the process (a worker's parent), so this needs no repair itself. A dead thread's own workers end with it; they are
  * buried by whoever watches them, as long as that thread lives.
  */
-import { GONE, isOwned, PIPE, PIPE_ENDS } from "./kinds.ts";
-import { LATCH, Monitor, OWNER_MASK } from "./monitor.ts";
+import { GONE, hasLatch, ownsCell, PIPE_ENDS } from "./cell.ts";
+import { isOwned, PIPE } from "./kinds.ts";
+import { Monitor } from "./monitor.ts";
 import { NODE_CELL, FREE, NODE_STATE } from "./node.ts";
 import { unparkAgain } from "../threads/parker.ts";
 import { mournPlace } from "./scope.ts";
-import { CELL_STATE, type SyncSpace } from "./space.ts";
-
-const LATCH_THREAD = 0xffff;
+import type { SyncSpace } from "./space.ts";
 
 /** Does one round of step 2; true when nothing refers to the dead thread any more. */
 export function mournEverywhere(space: SyncSpace, dead: number): boolean {
@@ -32,15 +31,14 @@ export function mournEverywhere(space: SyncSpace, dead: number): boolean {
       for (const end of PIPE_ENDS) Atomics.compareExchange(space.words, cell + end, dead + 1, GONE);
       continue;
     }
-    const isHolder = (Atomics.load(space.words, cell + LATCH) & LATCH_THREAD) === dead + 1;
-    const isOwner = isOwned(kind) && (Atomics.load(space.words, cell + CELL_STATE) & OWNER_MASK) === dead + 1;
+    const isHolder = hasLatch(space.words, cell, dead);
+    const isOwner = isOwned(kind) && ownsCell(space.words, cell, dead);
     if (!isHolder && !isOwner && !cells.has(cell)) continue;
     if (!new Monitor(space, cell).mourn(dead, isOwned(kind))) isOver = false;
   }
   for (let index = 0; index < space.scopes; index += 1) {
     const place = space.scopeAt(index);
-    const isHolder = (Atomics.load(space.words, place + LATCH) & LATCH_THREAD) === dead + 1;
-    const isUser = isHolder || cells.has(place);
+    const isUser = hasLatch(space.words, place, dead) || cells.has(place);
     if (isUser && !new Monitor(space, place).mourn(dead, false)) isOver = false;
     if (!mournPlace(space, place, dead, isUser)) isOver = false;
   }
@@ -50,12 +48,8 @@ export function mournEverywhere(space: SyncSpace, dead: number): boolean {
 /** The objects that nodes of the thread refer to. */
 function cellsWaitedFor(space: SyncSpace, thread: number): Set<number> {
   const cells = new Set<number>();
-  for (let chunk = 0; chunk < space.chunks; chunk += 1) {
-    if (space.chunkOwner(chunk) !== thread) continue;
-    for (let index = 0; index < space.chunkNodes; index += 1) {
-      const node = space.nodeAt(chunk, index);
-      if (Atomics.load(space.words, node + NODE_STATE) !== FREE) cells.add(space.words[node + NODE_CELL] as number);
-    }
+  for (const node of space.nodesOf(thread)) {
+    if (Atomics.load(space.words, node + NODE_STATE) !== FREE) cells.add(space.words[node + NODE_CELL] as number);
   }
   return cells;
 }

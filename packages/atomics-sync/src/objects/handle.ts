@@ -2,7 +2,8 @@
  * Handles: a shared object as a plain value that may go to another thread, through workerData, postMessage or a task's argument.
  */
 import { syncError } from "../errors.ts";
-import { CELL_KIND, type SyncSpace } from "./space.ts";
+import { CELL_KIND } from "./cell.ts";
+import type { SyncSpace } from "./space.ts";
 
 /** A plain value; `from` of the object's class makes the object of it again, in any thread of the process. */
 export interface SyncHandle {

@@ -31,6 +31,11 @@
  *   RELEASING  it holds nothing any more; the latch holder shall count that
  */
 export const NODE_WORDS = 16;
+/**
+ * Orders begin far from 0, which means "not in the queue". The orders of one queue lie within 2³¹ of each other unless it
+ * wasn't empty for that many waits; then a queue that is built again after a death is in another order.
+ */
+export const ORDER_START = 0x40000000;
 
 export const NODE_STATE = 0;
 export const NODE_CELL = 1;

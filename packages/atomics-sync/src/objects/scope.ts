@@ -36,9 +36,10 @@
  * all scopes (each of them would wake everybody).
  */
 import { syncError } from "../errors.ts";
+import { CELL_WORDS } from "./cell.ts";
 import { Monitor } from "./monitor.ts";
 import { ASKS_KIND, GRANTED, NODE_ASKS, NODE_KIND_WORDS, WAITING } from "./node.ts";
-import { CELL_WORDS, SCOPE_WORDS, type SyncSpace } from "./space.ts";
+import { SCOPE_WORDS, type SyncSpace } from "./space.ts";
 
 const STATE: number = CELL_WORDS;
 const MAKER: number = CELL_WORDS + 1;

@@ -25,22 +25,13 @@ import { isMainThread } from "node:worker_threads";
 import { invariant } from "@millrace/base";
 import { LINE_WORDS, type SharedHeap } from "@millrace/shared-memory";
 import { syncError } from "../errors.ts";
+import { CELL_KIND, CELL_STATE, CELL_WORDS, CLOSED, CLOSING, GENERATION_SHIFT, KIND_MASK } from "./cell.ts";
 import { FREE, HELD, NODE_CELL, NODE_NEED, NODE_STATE, NODE_WORDS } from "./node.ts";
+import { LookAround } from "../threads/look-around.ts";
 import type { ThreadTable } from "../threads/threads.ts";
 
-export const CELL_WORDS: number = LINE_WORDS;
 /** A cell, and what scope.ts puts behind it. */
 export const SCOPE_WORDS: number = 5 * LINE_WORDS;
-/** Word of a cell: what it is for in bits 0–7, 0 while it is free; how often it was taken into use in the bits above. */
-export const CELL_KIND = 0;
-/** Word of a cell: the object's state (monitor.ts). */
-export const CELL_STATE = 3;
-/** STATE of a cell that is free: nothing that a late user tries succeeds. */
-const CLOSED = -1;
-const KIND_MASK = 0xff;
-/** In place of a kind: nobody may use the cell any more, and nobody may take it yet. */
-const CLOSING = 0xff;
-const GENERATION_SHIFT = 8;
 
 const SPACE_ID = 0;
 const CELLS = 1;
@@ -67,11 +58,10 @@ export interface SpaceShape {
 /** 16,384 objects, 32,768 parties and 8192 contexts: 9.3 MiB, of which the system hands out only what is touched. */
 export const SPACE_SHAPE: SpaceShape = { cells: 16_384, chunks: 1024, chunkNodes: 32, scopes: 8192 };
 
+/** Looks of a short critical section: about a microsecond. */
 const SPINS = 100;
-/** So many times longer, about 50 µs, looks a thread to which that has paid. */
+/** The longest look before a sleep in terms of the shortest: about 50 µs, what a sleep and a wake-up cost. */
 const LONG_LOOK_FACTOR = 50;
-/** The trial of a long look costs less than a tenth of so many sleeps. */
-const SLEEPS_PER_TRIAL = 64;
 
 /** How one thread sees a space; for tests that play several threads. */
 export interface SpaceView {
@@ -105,21 +95,19 @@ export class SyncSpace {
   readonly wakesHeldBack: number[] = [];
   /** How often a thread looks whether it was served before it sleeps: 100 looks are about a microsecond, a short critical section. */
   readonly spins: number;
-  /** How often it looks now, and how many waits have ended in sleep since it last looked longer. */
-  #looks: number;
-  #sleeps = 0;
+  readonly #lookAround: LookAround;
   /** Whether this thread may block: not the main thread. */
   readonly mayBlock: boolean;
   /** Milliseconds, for time limits. */
   readonly now: () => number;
   readonly #heap: SharedHeap | undefined;
-  /** Nodes of this thread that are groups (group.ts) and not in use: a group's node never becomes anything else. */
+  /** Nodes of this thread that are groups (select-group.ts) and not in use: a group's node never becomes anything else. */
   readonly #groups: number[] = [];
   #ticket = 0;
 
   constructor(buffer: SharedArrayBuffer, threads: ThreadTable, thread: number, view: SpaceView = {}) {
     this.spins = view.spins ?? SPINS;
-    this.#looks = this.spins;
+    this.#lookAround = new LookAround(this.spins * LONG_LOOK_FACTOR, this.spins, this.spins);
     this.mayBlock = view.mayBlock ?? !isMainThread;
     this.now = view.now ?? (() => performance.now());
     this.#heap = view.heap;
@@ -234,23 +222,15 @@ export class SyncSpace {
     return this.#groups.pop() ?? this.takeNode();
   }
 
-  /**
-   * How often to look before sleeping. Where another thread answers within the time of a sleep and a wake-up, which is tens of microseconds, it
-   * is faster to look on than to sleep; where none does, every look is wasted. So one wait in `SLEEPS_PER_TRIAL` looks long, and whether that
-   * paid decides for the next.
-   */
+  /** How often to look whether a node was served before the thread sleeps. */
   looksBeforeSleep(): number {
-    if (this.#sleeps < SLEEPS_PER_TRIAL || this.spins === 0) return this.#looks;
-    this.#sleeps = 0;
-    return this.spins * LONG_LOOK_FACTOR;
+    return this.#lookAround.budget();
   }
 
-  /** What came of it: served after so many looks, or not (and then the thread sleeps). */
+  /** What came of it: served after so many looks, or not, and then the thread sleeps. */
   hasLooked(looks: number, isServed: boolean): void {
-    if (!isServed) {
-      this.#sleeps += 1;
-      this.#looks = this.spins;
-    } else if (looks > this.spins) this.#looks = this.spins * LONG_LOOK_FACTOR;
+    // An answer within the shortest look says nothing about longer ones.
+    if (!isServed || looks > this.spins) this.#lookAround.looked(isServed);
   }
 
   /** A number below 0 for a group, another one than for the 2³¹ before it. */
@@ -323,6 +303,25 @@ export class SyncSpace {
 
   #indexOf(node: number): number {
     return (node - this.nodeAt(this.chunkOf(node), 0)) / NODE_WORDS;
+  }
+
+  /** Every node of a chunk that belongs to a thread. */
+  nodesInUse(): number[] {
+    return this.#nodesOfChunks((owner) => owner >= 0);
+  }
+
+  /** Every node of the chunks of one thread. */
+  nodesOf(thread: number): number[] {
+    return this.#nodesOfChunks((owner) => owner === thread);
+  }
+
+  #nodesOfChunks(isWanted: (owner: number) => boolean): number[] {
+    const nodes: number[] = [];
+    for (let chunk = 0; chunk < this.chunks; chunk += 1) {
+      if (!isWanted(this.chunkOwner(chunk))) continue;
+      for (let index = 0; index < this.chunkNodes; index += 1) nodes.push(this.nodeAt(chunk, index));
+    }
+    return nodes;
   }
 
   /** The thread that a chunk belongs to; -1 when it belongs to nobody. */

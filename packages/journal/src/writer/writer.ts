@@ -254,7 +254,7 @@ export class Writer {
 
   /** Looks for records for a while: whoever awaits one before it appends the next needn't wake this thread each time. */
   #seesRecords(): boolean {
-    const end = performance.now() + this.#lookAround.budgetMs();
+    const end = performance.now() + this.#lookAround.budget();
     let isDue = false;
     while (!isDue && performance.now() < end) isDue = this.#isDue();
     this.#lookAround.looked(isDue);

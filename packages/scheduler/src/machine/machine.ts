@@ -285,7 +285,7 @@ export class Machine {
    */
   #spin(): boolean {
     const processor = this.#seat.processor;
-    const budgetMs = this.#lookAround.budgetMs();
+    const budgetMs = this.#lookAround.budget();
     if (processor === undefined || this.#load.pendingAsync > 0 || budgetMs === 0) return false;
     const end = performance.now() + budgetMs;
     processor.search();

@@ -1,19 +1,20 @@
 /**
  * A group: a party that waits for several objects, one of which serves it. What `select` stands on.
  *
- * It posts a node into each of the objects; each names the group's own node, which is in no queue. DECISION there says who serves the party:
+ * It posts a node into each of the objects. Each node names the group's own node, which is in no queue. DECISION there
+ * says who serves the party:
  *
  *   TICKET   nobody yet; a number below 0 that this group hasn't had before, which its nodes carry too
- *   a node   it was claimed through this one. Written by compare-and-swap from TICKET by the latch holder of that node's object; taken back by
- *            it when the service comes to nothing; final once the group's STATE is GRANTED
- *   0        its owner has changed its mind; by compare-and-swap from TICKET
+ *   a node   the party was claimed through this one. The latch holder of that node's object writes it by compare-and-swap
+ *            from TICKET, and takes it back when the service comes to nothing; final once the group's STATE is GRANTED
+ *   0        the owner has changed its mind; by compare-and-swap from TICKET
  *
- * The ticket is what makes a late look harmless: whoever still sees a node of an earlier use fails with its compare-and-swap.
- * (One word decides between the cases as in Go's selectDone and crossbeam's Context; there it is never taken back, because both sides of
- * a meeting are never a select that others may serve at the same time.)
+ * The ticket makes a late look harmless: a thread that still sees a node of an earlier use fails with its
+ * compare-and-swap. (One word decides between the cases as in Go's selectDone and crossbeam's Context. There it is never
+ * taken back, because the two sides of a meeting are never both a select that others may serve at the same time.)
  *
- * Whoever needs two groups at once claims the one with the lower node first (channel-core.ts), so of several that
- * are in each other's way one gets on.
+ * A thread that needs two groups at once claims the one with the lower node first (channel-core.ts). So of several
+ * threads that are in each other's way one gets on.
  */
 import {
   ASKS_ASYNC,
@@ -38,7 +39,7 @@ interface Member {
 }
 
 /** The owner's end of a group; for one wait. */
-export class Group implements Waited {
+export class SelectGroup implements Waited {
   /** What to wait for: `block` and `AsyncWaits.wait` take it. */
   readonly node: number;
   readonly #space: SyncSpace;
@@ -52,7 +53,7 @@ export class Group implements Waited {
   }
 
   /** `wakes`: the thread to wake; `isAsync`: whether it waits in its event loop. */
-  static open(space: SyncSpace, wakes: number, isAsync: boolean): Group {
+  static open(space: SyncSpace, wakes: number, isAsync: boolean): SelectGroup {
     const { words } = space;
     const node = space.takeGroup();
     const ticket = space.nextTicket();
@@ -62,7 +63,7 @@ export class Group implements Waited {
     words[node + SIBLING] = 0;
     Atomics.store(words, node + DECISION, ticket);
     Atomics.store(words, node + NODE_STATE, WAITING);
-    return new Group(space, node, ticket);
+    return new SelectGroup(space, node, ticket);
   }
 
   /** Makes a node that is prepared and not posted yet a member; all of them before the first is posted. */
@@ -88,7 +89,7 @@ export class Group implements Waited {
     return Atomics.compareExchange(this.#space.words, this.node + DECISION, this.#ticket, 0) === this.#ticket;
   }
 
-  /** The node through which the party was served, which is the caller's to give back; 0 after `cancel`. All others are taken back. */
+  /** The node through which the party was served, for the caller to give back; 0 after `cancel`. Takes all others back. */
   finish(): number {
     const words = this.#space.words;
     const isServed = Atomics.load(words, this.node + NODE_STATE) === GRANTED;
