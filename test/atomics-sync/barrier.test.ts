@@ -105,7 +105,8 @@ for (const [role, where] of [
     const worker = await starting;
     const waiting = barrier.waitAsync();
     const exit = once(worker, "exit");
-    // The first role says where it is before it has arrived; what arrives a little later breaks the barrier all the same, when it has arrived.
+    // The first role says where it is before it has arrived; what arrives a little later breaks the
+    // barrier all the same, when it has arrived.
     if (role === "party-that-waits") {
       const other = barrier.waitAsync().then(
         () => "passed",

@@ -9,7 +9,10 @@ import { until } from "../support.ts";
 
 const AWAKE = 0;
 const ASYNC = 2;
-/** Turns of the event loop that are more than enough for anything to happen that is going to happen without a bell. */
+/**
+ * Turns of the event loop that are more than enough for anything to happen that is going to happen
+ * without a bell.
+ */
 const MANY_TURNS = 50;
 
 /** Far longer than anything takes. */
@@ -62,7 +65,10 @@ interface Bench {
   /** The reactor's PARK word. */
   readonly park: () => number;
   readonly unpark: () => boolean;
-  /** What the safety net does once a second, now: in these tests it never does by itself, so that only bells wake. */
+  /**
+   * What the safety net does once a second, now: in these tests it never does by itself, so that
+   * only bells wake.
+   */
   readonly tick: () => void;
   /** Whether the safety net keeps the process alive. */
   readonly keepsAlive: () => boolean;
@@ -215,7 +221,8 @@ test("a bell that rings after the last look and before the sleep is heard", () =
   return withReactor([inbox], async (bench) => {
     let isWoken = false;
     inbox.onPoll = () => {
-      // Only a poll after the bell finds something: the last look, in the midst of which it rings, comes too early.
+      // Only a poll after the bell finds something: the last look, in the midst of which it rings,
+      // comes too early.
       if (isWoken) inbox.arrived = inbox.handled === 0 ? 1 : 0;
       else if (bench.park() === ASYNC) isWoken = bench.unpark();
     };
@@ -505,7 +512,8 @@ for (const pollMs of [0, 0.02]) {
     return withReactor([source], async (bench) => {
       bench.reactor.expect();
       const waker: Waker = { threads: bench.words, thread: bench.reactor.thread, words: shared, rounds };
-      // The waker gives up with an error when a thing isn't handled: nothing but its bell can have that done.
+      // The waker gives up with an error when a thing isn't handled: nothing but its bell can have
+      // that done.
       const [result] = (await runThreads<WakerResult>("reactor-waker", [waker])) as [WakerResult];
       assert.is(seen, rounds);
       assert.ok(result.woken > 0, "some found it asleep");
@@ -516,7 +524,9 @@ for (const pollMs of [0, 0.02]) {
   });
 }
 
-/** Runs fixtures/reactor-process.ts until it ends; with code 1 when it has been kept alive for ever. */
+/**
+ * Runs fixtures/reactor-process.ts until it ends; with code 1 when it has been kept alive for ever.
+ */
 function runProcess(mode: string): Promise<{ lines: string[]; code: number | null }> {
   const file = fileURLToPath(new URL("../fixtures/reactor-process.js", import.meta.url));
   return new Promise((resolve, reject) => {

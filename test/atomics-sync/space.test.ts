@@ -15,7 +15,10 @@ function spaceWith(spins: number): SyncSpace {
 
 const LONGEST = SPINS * 50;
 
-/** Waits that end in sleep, until one is to look for the longest time; how many there were, at most 1000. */
+/**
+ * Waits that end in sleep, until one is to look for the longest time; how many there were, at most
+ * 1000.
+ */
 function sleepsUntilTrial(space: SyncSpace): number {
   let sleeps = 0;
   while (space.looksBeforeSleep() < LONGEST && sleeps < 1000) {

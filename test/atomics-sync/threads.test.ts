@@ -89,8 +89,9 @@ test("a thread shares its table with those that it starts, and reservations at t
   assert.is(ids.length, 1 + threads * entries);
   assert.is(new Set(ids).size, ids.length);
   assert.ok(ids.every((id) => id >= 0 && id < THREADS_MAX));
-  // This thread sees that they are taken. The entries of the others and of their reactors came back when their threads ended, or didn't
-  // when those were terminated before; this thread has one of its own.
+  // This thread sees that they are taken. The entries of the others and of their reactors came back
+  // when their threads ended, or didn't when those were terminated before; this thread has one of
+  // its own.
   const mostFree = THREADS_MAX - 2 * threads - 1;
   const rest: number[] = [];
   while (ids.length + rest.length < mostFree) rest.push(table.reserve());

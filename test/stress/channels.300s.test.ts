@@ -1,5 +1,6 @@
-// More threads than cores send and receive through the same channels, and some of them are terminated in the middle: what a living
-// sender has sent to a living receiver arrives exactly once, and nothing arrives twice.
+// More threads than cores send and receive through the same channels, and some of them are
+// terminated in the middle: what a living sender has sent to a living receiver arrives exactly
+// once, and nothing arrives twice.
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { test } from "uvu";
@@ -82,7 +83,8 @@ for (const [name, make] of [
           assert.ok(Atomics.load(sent, number) > 0, `seed ${SEED}: ${number} was received and never sent`);
         else if (Atomics.load(sent, number) === 2) lost += 1;
       }
-      // The killed receiver may have had one value handed over, and up to three that it took at once.
+      // The killed receiver may have had one value handed over, and up to three that it took at
+      // once.
       assert.ok(lost <= 4, `seed ${SEED}: ${lost} values that were sent are missing`);
       await until(() => currentSpace().deaths() >= deaths + SENDERS + RECEIVERS, "the dead are buried");
       for (const chan of chans) chan.free();

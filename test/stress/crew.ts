@@ -14,7 +14,10 @@ export const SEED: number = Number(process.env["MILLRACE_SEED"] ?? Date.now() % 
 const THREADS = 6;
 /** A run with fewer shows nothing. */
 const KILLS_MIN = 5;
-/** Enough for a thread that runs to come through what it waits for, on a machine that has a lot else to do. */
+/**
+ * Enough for a thread that runs to come through what it waits for, on a machine that has a lot else
+ * to do.
+ */
 export const END_MS = 60_000;
 
 /** Threads that are replaced when they are terminated. */

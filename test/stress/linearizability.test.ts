@@ -4,7 +4,10 @@ import { seededRandom } from "@millrace/base";
 import { checkLinearizable, type Operation } from "./linearizability.ts";
 import { CLOSED, EMPTY, FULL, permits, queue, type QueueInput, type RegisterInput, registers, SENT } from "./models.ts";
 
-/** `line` shows when the operation was under way: from its first to its last column, `>` for one that never returned. */
+/**
+ * `line` shows when the operation was under way: from its first to its last column, `>` for one
+ * that never returned.
+ */
 function drawn<Input, Output>(line: string, input: Input, output?: Output): Operation<Input, Output> {
   const calledAt = line.search(/\S/);
   const isOpen = line.endsWith(">");

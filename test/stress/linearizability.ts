@@ -1,21 +1,30 @@
 /**
- * Whether what several threads saw of an object can be explained by an order in which they used it one after the other.
+ * Whether what several threads saw of an object can be explained by an order in which they used it
+ * one after the other.
  *
- * Source: Wing & Gong, "Testing and verifying concurrent objects" (1993), with Lowe's memory of what was tried ("Testing for linearizability",
- * 2017), on the list of calls and returns of Horn & Kroening ("Faster linearizability checking via P-compositionality", 2015), whose
- * splitting into parts that can be checked alone is `partition`.
+ * Source: Wing & Gong, "Testing and verifying concurrent objects" (1993), with Lowe's memory of
+ * what was tried ("Testing for linearizability", 2017), on the list of calls and returns of Horn &
+ * Kroening ("Faster linearizability checking via P-compositionality", 2015), whose splitting into
+ * parts that can be checked alone is `partition`.
  *
- * The search walks the list of calls and returns from its head. A call that the model allows is put next in the order: its call and its return
- * leave the list, and the walk begins anew. At a return whose call is still in the list it is too late for that call, so the last choice is
- * taken back. What was tried is remembered as (the set of operations in the order so far, state): no need to try it twice.
+ * The search walks the list of calls and returns from its head. A call that the model allows is put
+ * next in the order: its call and its return leave the list, and the walk begins anew. At a return
+ * whose call is still in the list it is too late for that call, so the last choice is taken back.
+ * What was tried is remembered as (the set of operations in the order so far, state): no need to
+ * try it twice.
  */
 
 export interface Operation<Input, Output> {
   readonly thread: number;
   readonly input: Input;
-  /** Undefined where the thread died in it: it may have had its effect at any time after the call, or not at all. */
+  /**
+   * Undefined where the thread died in it: it may have had its effect at any time after the call,
+   * or not at all.
+   */
   readonly output: Output | undefined;
-  /** Ticks of a clock that all threads share and that never shows the same twice: an atomic counter. */
+  /**
+   * Ticks of a clock that all threads share and that never shows the same twice: an atomic counter.
+   */
   readonly calledAt: number;
   /** Infinity where the thread died. */
   readonly returnedAt: number;
@@ -24,8 +33,10 @@ export interface Operation<Input, Output> {
 /** What the object does when it is used by one thread at a time. */
 export interface Model<State, Input, Output> {
   readonly initial: State;
-  /** The states after an operation with this output, each of them possible; none if it can't have had this output. `output` is undefined for an
-   * operation that never returned. */
+  /**
+   * The states after an operation with this output, each of them possible; none if it can't have
+   * had this output. `output` is undefined for an operation that never returned.
+   */
   readonly step: (state: State, input: Input, output: Output | undefined) => readonly State[];
   /** Tells states apart. */
   readonly keyOf: (state: State) => string;
@@ -37,7 +48,10 @@ export interface Verdict<Input, Output> {
   readonly isLinearizable: boolean;
   /** Pairs of order and state that were tried. */
   readonly tried: number;
-  /** When not: the part, and the operations that were never in an order together with those that were in the longest one. */
+  /**
+   * When not: the part, and the operations that were never in an order together with those that
+   * were in the longest one.
+   */
   readonly part?: string;
   readonly unexplained?: readonly Operation<Input, Output>[];
 }
@@ -114,7 +128,8 @@ class Search<State, Input, Output> {
         { at: returnedAt, event: end },
       ];
     });
-    // Those that never returned stay possible to the end; their returns are never met, for then nothing is missing.
+    // Those that never returned stay possible to the end; their returns are never met, for then
+    // nothing is missing.
     events.sort((one, other) => (one.at === other.at ? 0 : one.at - other.at));
     let last = this.#head;
     for (const { event } of events) {
@@ -154,7 +169,10 @@ class Search<State, Input, Output> {
     return true;
   }
 
-  /** Puts a call next in the order if the model allows it and that wasn't tried before; the state after it. */
+  /**
+   * Puts a call next in the order if the model allows it and that wasn't tried before; the state
+   * after it.
+   */
   #choose(call: Event, state: State): State | undefined {
     const { input, output } = this.#operations[call.operation] as Operation<Input, Output>;
     const states = [...this.#model.step(state, input, output)];

@@ -19,8 +19,11 @@ export const registers: Model<number, RegisterInput, number> = {
   partition: ({ register }) => String(register),
 };
 
-/** A queue with room for `capacity` and an end: "send" gives 1, or 0 when it was closed; "receive" the item, or CLOSED once nothing is left;
- * the "try" forms FULL and EMPTY, or BUSY, where another thread was in the midst of something and nothing was done. */
+/**
+ * A queue with room for `capacity` and an end: "send" gives 1, or 0 when it was closed; "receive"
+ * the item, or CLOSED once nothing is left; the "try" forms FULL and EMPTY, or BUSY, where another
+ * thread was in the midst of something and nothing was done.
+ */
 export interface QueueInput {
   readonly does: "send" | "receive" | "trySend" | "tryReceive" | "close";
   readonly item: number;
@@ -59,7 +62,10 @@ export function queue(capacity: number): Model<QueueState, QueueInput, number> {
   };
 }
 
-/** Permits: "acquire" waits for `count` of them, "tryAcquire" gives 1 or 0, "release" gives them back. */
+/**
+ * Permits: "acquire" waits for `count` of them, "tryAcquire" gives 1 or 0, "release" gives them
+ * back.
+ */
 export interface PermitsInput {
   readonly does: "acquire" | "tryAcquire" | "release";
   readonly count: number;

@@ -1,5 +1,6 @@
-// More threads than processors use the locks at random, and now and then one is terminated, wherever it is.
-// MILLRACE_STRESS_SECONDS says how long each test goes on; MILLRACE_SEED repeats the choices of a run, though not its timing.
+// More threads than processors use the locks at random, and now and then one is terminated,
+// wherever it is. MILLRACE_STRESS_SECONDS says how long each test goes on; MILLRACE_SEED repeats
+// the choices of a run, though not its timing.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Barrier, Cond, Mutex, RWMutex, Semaphore, WaitGroup } from "@millrace/atomics-sync";

@@ -63,17 +63,18 @@ function coreOf(space: SyncSpace, cell: number): Core {
 }
 
 /**
- * A channel between threads: values go in at one end and come out at the other in the same order, each to one receiver. Any number of threads and
- * of async flows may send and receive.
+ * A channel between threads: values go in at one end and come out at the other in the same order,
+ * each to one receiver. Any number of threads and of async flows may send and receive.
  *
- * `capacity` values are kept; beyond that senders wait. With capacity 0 a sender waits for a receiver: they meet. A value is copied, as
- * structuredClone() does it, when it is sent.
+ * `capacity` values are kept; beyond that senders wait. With capacity 0 a sender waits for a
+ * receiver: they meet. A value is copied, as structuredClone() does it, when it is sent.
  *
- * When a thread dies, its waits are over and others are served in its stead. A value that was handed to a thread that has died is gone with it; one that a
- * thread was about to send is not sent.
+ * When a thread dies, its waits are over and other parties are served in its stead. A value that it
+ * had been handed is gone with it; one that it was about to send is not sent.
  *
- * Each method throws `ERR_SYNC_CLOSED` after `free()`. Those that send throw `ERR_CHAN_CLOSED` after `close()`, and
- * `ERR_VALUE_UNSUPPORTED`, `ERR_CHAN_VALUE` or `ERR_CHAN_MEMORY` for what can't be sent.
+ * Each method throws `ERR_SYNC_CLOSED` after `free()`. Those that send throw `ERR_CHAN_CLOSED`
+ * after `close()`, and `ERR_VALUE_UNSUPPORTED`, `ERR_CHAN_VALUE` or `ERR_CHAN_MEMORY` for what
+ * can't be sent.
  */
 export class Chan<T> {
   readonly #space: SyncSpace;
@@ -101,11 +102,13 @@ export class Chan<T> {
   }
 
   /**
-   * Makes a channel for one sending and one receiving thread, without a lock and several times faster. The first thread that sends and the first
-   * that receives are the ends; others get `ERR_CHAN_ENDS`. The sender closes it. `capacity` is at least 1.
+   * Makes a channel for one sending and one receiving thread, without a lock and several times
+   * faster. The first thread that sends and the first that receives are the ends; others get
+   * `ERR_CHAN_ENDS`. The sender closes it. `capacity` is at least 1.
    *
-   * When the thread at the other end dies, a receiver gets what was sent before, then `ERR_CHAN_ORPHANED`; a sender gets that error
-   * once the buffer is full. `select` can't wait for such a channel.
+   * When the thread at the other end dies, a receiver gets what was sent before, then
+   * `ERR_CHAN_ORPHANED`; a sender gets that error once the buffer is full. `select` can't wait for
+   * such a channel.
    */
   static oneToOne<T>(capacity: number): Chan<T> {
     return new Chan<T>(0, makePlace(kinds.PIPE, VALUES, capacity, currentSpace()));
@@ -127,7 +130,7 @@ export class Chan<T> {
     return new Chan<T>(0, { space, core: coreOf(space, cell), handle });
   }
 
-  // ── sending ──────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── sending ────────────────────────────────────────────────────────────────────────────────────
 
   /** Sends a value; blocks while there is no room. Not on the main thread (`ERR_BLOCKING_MAIN`). */
   send(value: T, options: BlockOptions = NO_LIMIT): void {
@@ -151,7 +154,10 @@ export class Chan<T> {
     }
   }
 
-  /** Resolves when the value is sent. Rejects with `ERR_SYNC_TIMEOUT`, or with the signal's reason: then it isn't. */
+  /**
+   * Resolves when the value is sent. Rejects with `ERR_SYNC_TIMEOUT`, or with the signal's reason:
+   * then it isn't.
+   */
   async sendAsync(value: T, options: WaitOptions = NO_LIMIT): Promise<void> {
     options.signal?.throwIfAborted();
     this.#encode(value);
@@ -175,8 +181,8 @@ export class Chan<T> {
   }
 
   /**
-   * Sends a value if that is possible at once, and says whether it was. It may not be while another thread is interrupted
-   * in the midst of an operation on the channel.
+   * Sends a value if that is possible at once, and says whether it was. It may not be while another
+   * thread is interrupted in the midst of an operation on the channel.
    */
   trySend(value: T): boolean {
     this.#encode(value);
@@ -189,8 +195,8 @@ export class Chan<T> {
   }
 
   /**
-   * Sends all of `values`, many at one go as far as there is room; blocks while there is none. When it throws,
-   * `details.sent` says how many were sent.
+   * Sends all of `values`, many at one go as far as there is room; blocks while there is none. When
+   * it throws, `details.sent` says how many were sent.
    */
   sendMany(values: ArrayLike<T>, options: BlockOptions = NO_LIMIT): void {
     const endsAt = this.#endsAt(options.timeoutMs);
@@ -244,9 +250,12 @@ export class Chan<T> {
     return chunk.next === chunk.end;
   }
 
-  // ── receiving ────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── receiving ──────────────────────────────────────────────────────────────────────────────────
 
-  /** Receives a value, or `{ ok: false }` once the channel is closed and empty; blocks until then. Not on the main thread. */
+  /**
+   * Receives a value, or `{ ok: false }` once the channel is closed and empty; blocks until then.
+   * Not on the main thread.
+   */
   recv(options: BlockOptions = NO_LIMIT): Received<T> {
     this.assertOpen();
     let outcome = this.#core.tryReceive();
@@ -257,7 +266,10 @@ export class Chan<T> {
     return this.#received(outcome, options.timeoutMs);
   }
 
-  /** Resolves with a value, or with `{ ok: false }`. Rejects with `ERR_SYNC_TIMEOUT`, or with the signal's reason. */
+  /**
+   * Resolves with a value, or with `{ ok: false }`. Rejects with `ERR_SYNC_TIMEOUT`, or with the
+   * signal's reason.
+   */
   async recvAsync(options: WaitOptions = NO_LIMIT): Promise<Received<T>> {
     this.assertOpen();
     options.signal?.throwIfAborted();
@@ -269,15 +281,20 @@ export class Chan<T> {
     return this.#received(outcome, options.timeoutMs);
   }
 
-  /** Receives a value, or `{ ok: false }`, if that is possible at once; undefined otherwise, also while another thread is interrupted in the midst
-   * of an operation on the channel. */
+  /**
+   * Receives a value, or `{ ok: false }`, if that is possible at once; undefined otherwise, also
+   * while another thread is interrupted in the midst of an operation on the channel.
+   */
   tryRecv(): Received<T> | undefined {
     this.assertOpen();
     const outcome = this.#core.tryReceive();
     return outcome === BLOCKED || outcome === BUSY ? undefined : this.#received(outcome, 0);
   }
 
-  /** Receives 1 to `most` values, as many as there are; none once the channel is closed and empty. Blocks until then. */
+  /**
+   * Receives 1 to `most` values, as many as there are; none once the channel is closed and empty.
+   * Blocks until then.
+   */
   recvMany(most: number = CHUNK, options: BlockOptions = NO_LIMIT): T[] {
     const values = this.#takeMany([], most);
     if (values.length > 0) return values;
@@ -295,8 +312,9 @@ export class Chan<T> {
   }
 
   /**
-   * Receives 1 to `into.length` whole numbers into an array of one's own, from a channel made for them, and returns how many; 0 once the channel is closed
-   * and empty. Blocks until then. The fastest way to receive.
+   * Receives 1 to `into.length` whole numbers into your array, from a channel made for them, and
+   * returns their number; 0 once the channel is closed and empty. Blocks until then. The fastest
+   * way to receive.
    */
   recvInto(into: Int32Array, options: BlockOptions = NO_LIMIT): number {
     this.#assertIntegers();
@@ -356,9 +374,12 @@ export class Chan<T> {
     }
   }
 
-  // ── the channel itself ───────────────────────────────────────────────────────────────────────────────────────────
+  // ── the channel itself ─────────────────────────────────────────────────────────────────────────
 
-  /** Nothing can be sent any more; what was sent can still be received, and then everybody is told the end. Throws `ERR_CHAN_CLOSED` the second time. */
+  /**
+   * Ends the channel: nothing can be sent any more. Values that were sent can still be received;
+   * then every receiver gets the end. Throws `ERR_CHAN_CLOSED` the second time.
+   */
   close(): void {
     this.assertOpen();
     const outcome = this.#core.end();
@@ -382,8 +403,8 @@ export class Chan<T> {
   }
 
   /**
-   * Gives the channel's memory back, with the values in it, once no thread uses it any more. Throws `ERR_CHAN_IN_USE` when it isn't closed, or somebody
-   * waits for it.
+   * Gives the channel's memory back, with the values in it, once no thread uses it any more. Throws
+   * `ERR_CHAN_IN_USE` when it isn't closed, or a party waits for it.
    */
   free(): void {
     if (!isOpen(this.#space, this.handle)) return;

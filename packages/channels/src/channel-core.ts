@@ -1,29 +1,39 @@
 /**
- * A channel between any threads: a ring of values under a monitor (its header, in atomics-sync, is the other half of this one).
+ * A channel between any threads: a ring of values under a monitor (its header, in atomics-sync, is
+ * the other half of this one).
  *
- * Source: Go's runtime/chan.go for what is observable: values come in the order in which they were sent; a sender and a receiver
- * that meet at an empty ring hand over directly; closing tells all who wait.
+ * Source: Go's runtime/chan.go for what is observable: values come in the order in which they were
+ * sent; a sender and a receiver that meet at an empty ring hand over directly; closing tells all
+ * parties that wait.
  *
- * Words of the cell, beyond the monitor's; constants but for the last two, which are written under the latch:
+ * Words of the cell, beyond the monitor's; constants but for the last two, which are written under
+ * the latch:
  *
  *   FORMAT     what a value is: a block of the shared heap, a word, two words
  *   CAPACITY   values in the ring; 0: sender and receiver must meet
  *   RING       the ring: a block of the shared heap
  *              of a power of two slots
- *   RING_HEAD  the next value to take out, a number that runs freely and wraps; its low bits are the slot
+ *   RING_HEAD  the next value to take out, a number that runs freely and wraps; its low bits are
+ *              the slot
  *   RING_TAIL  where the next one is put
  *
- * STATE of the cell is OPEN, or CLOSED by compare-and-swap by whoever closes; everybody reads it under the latch.
+ * STATE of the cell is OPEN, or CLOSED: the thread that closes writes that by compare-and-swap, and
+ * all read it under the latch.
  *
- * Whoever has the latch does what it came for at once: one store of RING_TAIL or RING_HEAD says that it was done. Who can't get the latch, or must
- * wait, posts a node. Moving a value between a node and the ring, or between two nodes, is one `commit` of the monitor. A death before the
- * store leaves everything as it was, but for the value's block, which is lost; a death after it has done it.
+ * A thread that gets the latch sends or receives at once: one store of RING_TAIL or RING_HEAD says
+ * that it has. A thread that can't get the latch, or must wait, posts a node. Moving a value
+ * between a node and the ring, or between two nodes, is one `commit` of the monitor. A death before
+ * the store leaves everything as it was, but for the value's block, which is lost; a death after it
+ * has done it.
  *
- * At any time that the latch is free: nobody waits to send while there is room, nobody waits to receive while there is a value, and no two
- * wait who could meet; except for a select that is just claimed for another channel, and who claims looks after this one then.
+ * At any time that the latch is free: nobody waits to send while there is room, nobody waits to
+ * receive while there is a value, and no two parties wait that could meet. The exception is a
+ * select that is just claimed for another channel: the thread that claims it looks after this
+ * channel then.
  *
- * Rejected: a sequence number per slot (Vyukov): lock-free, but a thread that dies between claiming and filling a slot blocks all others.
- * Waking a waiter and letting it compete for the value: the order of senders is lost, and select would need both ways.
+ * Rejected: a sequence number per slot (Vyukov): lock-free, but a thread that dies between claiming
+ * and filling a slot blocks all others. Waking a waiter and letting it compete for the value: the
+ * order of senders is lost, and select would need both ways.
  */
 import {
   ASKS_ASYNC,
@@ -61,7 +71,7 @@ const RING_TAIL: number = CELL_KIND_WORDS + 4;
 /** In a node of a channel of numbers: the value, one or two words. */
 const NODE_VALUE = NODE_KIND_WORDS;
 
-/** Who doesn't wait looks so many times longer whether the latch comes free as one that is about to sleep. */
+/** A try looks this many times longer for the latch than a caller that may sleep. */
 const TRY_SPINS_FACTOR = 20;
 
 export class ChannelCore extends Monitor implements Core {
@@ -116,7 +126,7 @@ export class ChannelCore extends Monitor implements Core {
     return Atomics.load(this.words, this.cell + CELL_STATE) !== OPEN;
   }
 
-  // ── at once ──────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── at once ────────────────────────────────────────────────────────────────────────────────────
 
   /** DONE, CLOSED, BLOCKED or BUSY. */
   trySend(low: number, high: number, spins: number = this.space.spins * TRY_SPINS_FACTOR): number {
@@ -139,7 +149,10 @@ export class ChannelCore extends Monitor implements Core {
     return outcome;
   }
 
-  /** Sends values from `from` up to `end` of `values`, `width` words each, as many as can be sent at once; their number. */
+  /**
+   * Sends values from `from` up to `end` of `values`, `width` words each, as many as can be sent at
+   * once; their number.
+   */
   trySendMany(values: Int32Array, from: number, end: number): number {
     if (!this.#enterSoon(this.space.spins)) return 0;
     let sent = this.#sendTogether(values, from, end);
@@ -181,7 +194,10 @@ export class ChannelCore extends Monitor implements Core {
     return count;
   }
 
-  /** Takes as many values as there are, and are asked for, out of the ring by one step; their number. */
+  /**
+   * Takes as many values as there are, and are asked for, out of the ring by one step; their
+   * number.
+   */
   #receiveTogether(values: Int32Array, from: number, end: number): number {
     const head = this.words[this.cell + RING_HEAD] as number;
     const used = ((this.words[this.cell + RING_TAIL] as number) - head) | 0;
@@ -209,7 +225,7 @@ export class ChannelCore extends Monitor implements Core {
     const tail = this.words[this.cell + RING_TAIL] as number;
     let used = (tail - (this.words[this.cell + RING_HEAD] as number)) | 0;
     if (this.words[this.cell + HEAD] !== 0) {
-      // A select that was passed over may wait for what is in the ring: it comes first.
+      // A select that was passed over may wait for a value in the ring: it comes first.
       if (used > 0 && used < this.capacity) {
         this.serve();
         return this.#sendAfterServing(low, high);
@@ -222,7 +238,10 @@ export class ChannelCore extends Monitor implements Core {
     return DONE;
   }
 
-  /** After `serve`: hands over to whoever waits at an empty ring, or puts the value into it. */
+  /**
+   * After `serve`: hands the value to a party that waits at an empty ring, or puts it into the
+   * ring.
+   */
   #sendAfterServing(low: number, high: number): number {
     const tail = this.words[this.cell + RING_TAIL] as number;
     const used = (tail - (this.words[this.cell + RING_HEAD] as number)) | 0;
@@ -248,7 +267,7 @@ export class ChannelCore extends Monitor implements Core {
       Atomics.store(this.words, this.cell + RING_HEAD, (head + 1) | 0);
       return DONE;
     }
-    // Whoever waits to send when the channel is closed is told so by `serve`.
+    // `serve` tells the parties that wait to send when the channel is closed.
     if (this.isEnded()) return CLOSED;
     if (this.words[this.cell + GIVERS] === 0) return BLOCKED;
     const giver = this.#claimFirst(ASKS_GIVES);
@@ -258,7 +277,7 @@ export class ChannelCore extends Monitor implements Core {
     return DONE;
   }
 
-  // ── by a node ────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── by a node ──────────────────────────────────────────────────────────────────────────────────
 
   send(low: number, high: number, timeoutMs: number): number {
     return this.#wait(this.prepareToSend(0, this.space.thread, low, high), timeoutMs);
@@ -309,7 +328,10 @@ export class ChannelCore extends Monitor implements Core {
     this.post(node, WAITING);
   }
 
-  /** What came of a node that was served: DONE or CLOSED; a value that it has received is in `low` and `high`. Gives the node back. */
+  /**
+   * What came of a node that was served: DONE or CLOSED; a value that it has received is in `low`
+   * and `high`. Gives the node back.
+   */
   finish(node: number): number {
     const outcome = this.words[node + NODE_OUTCOME] as number;
     this.#readNode(node);
@@ -325,7 +347,10 @@ export class ChannelCore extends Monitor implements Core {
     return DONE;
   }
 
-  /** Gives the cell and the ring of a channel back that has ended, with the values in it as far as `drop` doesn't mind; false while somebody waits. */
+  /**
+   * Gives the cell and the ring back of a channel that has ended, and passes values that are left
+   * to `drop`; false while a party waits.
+   */
   free(drop: (low: number) => void): boolean {
     if (!this.isEnded()) return false;
     while (this.tryReceive() === DONE) drop(this.low);
@@ -334,11 +359,11 @@ export class ChannelCore extends Monitor implements Core {
     return true;
   }
 
-  // ── with the latch ───────────────────────────────────────────────────────────────────────────────────────────────
+  // ── with the latch ─────────────────────────────────────────────────────────────────────────────
 
   protected override serve(): void {
     if (this.oldest() === 0) return;
-    // Ends: each step serves a party, and there are only so many in the queue.
+    // Ends: each step takes a party out of the queue.
     while (this.#serveOne());
   }
 
@@ -379,7 +404,7 @@ export class ChannelCore extends Monitor implements Core {
     return true;
   }
 
-  /** Without a ring: lets a sender and a receiver meet who aren't the same party. */
+  /** Without a ring: lets a sender and a receiver meet that aren't the same party. */
   #serveMeeting(): boolean {
     const givers = this.words[this.cell + GIVERS] as number;
     if (givers === 0 || givers === this.words[this.cell + LENGTH]) return false;
@@ -400,7 +425,10 @@ export class ChannelCore extends Monitor implements Core {
     return false;
   }
 
-  /** Groups first, the one with the lower node before the other: of several latch holders that are in each other's way one gets on. */
+  /**
+   * Groups first, the one with the lower node before the other: of several latch holders that are
+   * in each other's way one gets on.
+   */
   #claimBoth(giver: number, taker: number): boolean {
     const giving = this.words[giver + NODE_GROUP] as number;
     const taking = this.words[taker + NODE_GROUP] as number;
@@ -414,7 +442,10 @@ export class ChannelCore extends Monitor implements Core {
     return false;
   }
 
-  /** Claims the oldest node that gives (ASKS_GIVES) or takes (0), and unlinks it; 0 when there is none. */
+  /**
+   * Claims the oldest node that gives (ASKS_GIVES) or takes (0), and unlinks it; 0 when there is
+   * none.
+   */
   #claimFirst(kind: number): number {
     const givers = this.words[this.cell + GIVERS] as number;
     if ((kind === 0 ? (this.words[this.cell + LENGTH] as number) - givers : givers) === 0) return 0;
@@ -435,7 +466,7 @@ export class ChannelCore extends Monitor implements Core {
     return next;
   }
 
-  /** Tells a node that is claimed what came of it, where that is all that happens. */
+  /** Tells a claimed node its outcome, where nothing else happens. */
   #tell(node: number, outcome: number): void {
     this.words[node + NODE_OUTCOME] = outcome;
     if (this.words[node + NODE_GROUP] === 0) this.settle(node, CLAIMED, GRANTED);

@@ -1,7 +1,9 @@
 /**
- * What a channel of either kind can do, in words instead of values; the outcomes are those of outcomes.ts.
+ * What a channel of either kind can do, in words instead of values; the outcomes are those of
+ * outcomes.ts.
  *
- * A value that is sent goes in as arguments; one that was received stands in `low` and `high` until the next operation.
+ * A value that is sent goes in as arguments; one that was received stands in `low` and `high` until
+ * the next operation.
  */
 import type { WaitOptions } from "@millrace/atomics-sync/kernel";
 
@@ -17,24 +19,36 @@ export interface Core {
   length(): number;
   isEnded(): boolean;
   end(): number;
-  /** Gives the memory back and passes values that are left to `drop`; false while the channel is in use. */
+  /**
+   * Gives the memory back and passes values that are left to `drop`; false while the channel is in
+   * use.
+   */
   free(drop: (low: number) => void): boolean;
   trySend(low: number, high: number): number;
   tryReceive(): number;
-  /** Sends the values from index `from` up to `end` of `values` that can be sent at once; their number. */
+  /**
+   * Sends the values from index `from` up to `end` of `values` that can be sent at once; their
+   * number.
+   */
   trySendMany(values: Int32Array, from: number, end: number): number;
-  /** Receives values into `values` from index `from` up to `end`, as many as there are; their number. */
+  /**
+   * Receives values into `values` from index `from` up to `end`, as many as there are; their
+   * number.
+   */
   tryReceiveMany(values: Int32Array, from: number, end: number): number;
   /** Blocks until the value is sent, or `timeoutMs` have passed. */
   send(low: number, high: number, timeoutMs: number): number;
   /** Blocks until a value is received, or `timeoutMs` have passed. */
   receive(timeoutMs: number): number;
   /**
-   * Waits in the event loop: resolves with what `finish` takes, with 0 when the time was up; rejects with the signal's
-   * reason.
+   * Waits in the event loop: resolves with what `finish` takes, with 0 when the time was up;
+   * rejects with the signal's reason.
    */
   sendLater(low: number, high: number, options: WaitOptions): Promise<number>;
   receiveLater(options: WaitOptions): Promise<number>;
-  /** The outcome of a wait in the event loop; a value that it has received is in `low` and `high` then. */
+  /**
+   * The outcome of a wait in the event loop; a value that it has received is in `low` and `high`
+   * then.
+   */
   finish(ticket: number): number;
 }

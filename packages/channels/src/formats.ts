@@ -1,4 +1,7 @@
-/** How the values of a channel become words on their way to its core, and values again on their way from it. */
+/**
+ * How the values of a channel become words on their way to its core, and values again on their way
+ * from it.
+ */
 import type { SyncSpace } from "@millrace/atomics-sync/kernel";
 import { channelError } from "./errors.ts";
 import { FLOAT64, INT32, VALUES } from "./outcomes.ts";
@@ -17,7 +20,10 @@ export class Format {
   readonly #kind: number;
   /** Words per value. */
   readonly width: number;
-  /** The value that `encode` was given last: a number, or a block of the shared heap, which is the caller's. */
+  /**
+   * The value that `encode` was given last: a number, or a block of the shared heap, which is the
+   * caller's.
+   */
   low = 0;
   high = 0;
 
@@ -32,7 +38,10 @@ export class Format {
     return this.#kind === INT32;
   }
 
-  /** Puts a value into `low` and `high`. Throws `ERR_CHAN_VALUE`, `ERR_VALUE_UNSUPPORTED`, `ERR_CHAN_MEMORY`. */
+  /**
+   * Puts a value into `low` and `high`. Throws `ERR_CHAN_VALUE`, `ERR_VALUE_UNSUPPORTED`,
+   * `ERR_CHAN_MEMORY`.
+   */
   encode(value: unknown): void {
     if (this.#kind === INT32) {
       if (typeof value !== "number" || (value | 0) !== value) throw unfit(INT32, value);
@@ -60,7 +69,7 @@ export class Format {
     if (this.#kind === VALUES && low !== 0) this.#space.heap.free(low);
   }
 
-  /** The next values of `values` from `start` on, encoded; `#kind` decides how many at most. */
+  /** The next values of `values` from `start` on, encoded. */
   chunkOf(values: ArrayLike<unknown>, start: number): Chunk {
     if (this.isOfIntegers && values instanceof Int32Array) return new Chunk(values, start, values.length, 1);
     const count = Math.min(values.length - start, CHUNK);

@@ -1,28 +1,34 @@
 /**
  * A channel from one thread to one other: a ring without a lock.
  *
- * Source: Lamport's queue with private mirrors of the counters (shared-memory, spsc-ring.ts has more about it).
+ * Source: Lamport's queue with private mirrors of the counters (shared-memory, spsc-ring.ts has
+ * more about it).
  *
- * The cell: STATE is OPEN, or CLOSED by the sender; two words name the threads at the ends, bound by first use (atomics-sync, kinds.ts). The
- * ring is a block of the shared heap, in words:
+ * The cell: STATE is OPEN, or CLOSED by the sender; two words name the threads at the ends, bound
+ * by first use (atomics-sync, cell.ts). The ring is a block of the shared heap, in words:
  *
  *   +0    TAIL            values sent; written by the sender, read by the receiver
  *   +32   HEAD            values received; written by the receiver, read by the sender
- *   +64   SENDER_WAITS    0, or the thread to wake when there is room, plus one; written by the sender
- *   +96   RECEIVER_WAITS  the same for when there is a value, or none will come; written by the receiver
+ *   +64   SENDER_WAITS    0, or the thread to wake when there is room, plus one; written by the
+ *                         sender
+ *   +96   RECEIVER_WAITS  the same for when there is a value, or none will come; written by the
+ *                         receiver
  *   +128  the values, plain: a power of two slots
  *
- * One store of TAIL sends, one of HEAD receives: a death before it leaves nothing behind but the block of a value, and
- * after it everything is done. Nothing here needs repair.
+ * One store of TAIL sends, one of HEAD receives: a death before it leaves nothing behind but the
+ * block of a value, and after it everything is done. Nothing here needs repair.
  *
- * Waiting is Dekker's: who waits says so in its WAITS, and looks at the other's counter once more; the other moves its counter first and
- * looks at WAITS second. The receiver looks at SENDER_WAITS only where half of the ring has come free, and whenever it has run out of the
- * values that it knows of: a sender that waits is woken for half a ring at a time, not for a slot. For the case that the receiver stops
- * before that, the waiting sender looks for itself every ROOM_MS.
+ * Waiting is Dekker's: an end that waits says so in its WAITS, and looks at the other's counter
+ * once more; the other moves its counter first and looks at WAITS second. The receiver looks at
+ * SENDER_WAITS only where half of the ring has come free, and whenever it has run out of the values
+ * that it knows of: a sender that waits is woken for half a ring at a time, not for a slot. For the
+ * case that the receiver stops before that, the waiting sender looks for itself every ROOM_MS.
  *
- * Several async flows of a thread may wait at one end; they are served in line, and what is tried meanwhile stands behind them.
+ * Several async flows of a thread may wait at one end. They are served in line, and a try meanwhile
+ * stands behind them.
  *
- * Rejected: publishing HEAD only now and then, which makes receiving a third cheaper: a sender would wait beside a slot that is free.
+ * Rejected: publishing HEAD only now and then, which makes receiving a third cheaper: a sender
+ * would wait beside a slot that is free.
  */
 import { enterBlocking, leaveBlocking, Parker, unpark } from "@millrace/atomics-sync";
 import { CELL_KIND, CELL_STATE, kinds, type SyncSpace, type WaitOptions } from "@millrace/atomics-sync/kernel";
@@ -58,7 +64,10 @@ const SLOTS: number = 4 * LINE_WORDS;
 const ROOM_MS = 1;
 /** The same of a receiver: a net under a lost wake-up. */
 const VALUE_MS = 1000;
-/** Such a channel is a stream in motion: to look for about 15 µs before sleeping costs less than a sleep. */
+/**
+ * Such a channel is a stream in motion: to look for about 15 µs before sleeping costs less than a
+ * sleep.
+ */
 const LOOKS_PER_SPIN = 2;
 export class PipeCore implements Core, AwaitedPipe {
   readonly format: number;
@@ -140,7 +149,7 @@ export class PipeCore implements Core, AwaitedPipe {
     return Atomics.load(this.#words, this.#cell + CELL_STATE) !== OPEN;
   }
 
-  // ── the sender's end ─────────────────────────────────────────────────────────────────────────────────────────────
+  // ── the sender's end ───────────────────────────────────────────────────────────────────────────
 
   /** DONE, CLOSED, BLOCKED, ORPHANED or TAKEN. */
   trySend(low: number, high: number): number {
@@ -173,7 +182,10 @@ export class PipeCore implements Core, AwaitedPipe {
     return count;
   }
 
-  /** Looks at HEAD anew; also where this thread is made the sender, and where a sender that has closed ends up. */
+  /**
+   * Looks at HEAD anew; also where this thread is made the sender, and where a sender that has
+   * closed ends up.
+   */
   #lookForRoom(): number {
     if (!this.#isSender) {
       if (!this.#bind(SENDER)) return TAKEN;
@@ -198,7 +210,7 @@ export class PipeCore implements Core, AwaitedPipe {
     return DONE;
   }
 
-  // ── the receiver's end ───────────────────────────────────────────────────────────────────────────────────────────
+  // ── the receiver's end ─────────────────────────────────────────────────────────────────────────
 
   /** DONE, CLOSED, BLOCKED, ORPHANED or TAKEN. */
   tryReceive(): number {
@@ -278,7 +290,7 @@ export class PipeCore implements Core, AwaitedPipe {
     return seen === 0 || seen === own;
   }
 
-  // ── waiting ──────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── waiting ────────────────────────────────────────────────────────────────────────────────────
 
   send(low: number, high: number, timeoutMs: number): number {
     return this.#wait(this.#sending, low, high, timeoutMs);
@@ -374,9 +386,12 @@ export class PipeCore implements Core, AwaitedPipe {
     return outcome;
   }
 
-  // ── its end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── its end ────────────────────────────────────────────────────────────────────────────────────
 
-  /** Gives the cell and the ring back, and frees what is in it; false while the channel is in use. */
+  /**
+   * Gives the cell and the ring back, and passes values that are left to `drop`; false while the
+   * channel is in use.
+   */
   free(drop: (low: number) => void): boolean {
     const isOrphaned = this.#isGone(SENDER) || this.#isGone(RECEIVER);
     const isAwaited = this.#isAwaited(SENDER, this.#sending) || this.#isAwaited(RECEIVER, this.#receiving);

@@ -1,4 +1,7 @@
-/** One end of a one-to-one channel in the thread that uses it (pipe-core.ts): how it waits, and how it looks. */
+/**
+ * One end of a one-to-one channel in the thread that uses it (pipe-core.ts): how it waits, and how
+ * it looks.
+ */
 import type { PipeEndAwaited, Waiting } from "./pipe-waits.ts";
 
 /** Steps of a rest, about 3 ns each; see `Rest`. */
@@ -7,9 +10,10 @@ const REST_MOST = 1024;
 const STEPS_PER_ITEM = 30;
 
 /**
- * How long one end leaves the other's counter alone before it looks at it. A look takes the cache line away from the other
- * end, whose next store fetches it back: with a look per item, all of the time goes into that. So a rest grows as long as
- * at least an item per `STEPS_PER_ITEM` steps comes up during it; where fewer do, the next look isn't put off.
+ * How long one end leaves the other's counter alone before it looks at it. A look takes the cache
+ * line away from the other end, whose next store fetches it back: with a look per item, all of the
+ * time goes into that. So a rest grows as long as at least an item per `STEPS_PER_ITEM` steps comes
+ * up during it; where fewer do, the next look isn't put off.
  */
 export class Rest {
   #steps = 0;

@@ -1,5 +1,6 @@
 /**
- * The async flows of one thread that wait at an end of a one-to-one channel (pipe-core.ts), in line at each end.
+ * The async flows of one thread that wait at an end of a one-to-one channel (pipe-core.ts), in line
+ * at each end.
  */
 import { Reactor, type Source } from "@millrace/atomics-sync";
 import type { WaitOptions } from "@millrace/atomics-sync/kernel";
@@ -85,7 +86,10 @@ export class PipeWaits implements Source {
     this.#timer = undefined;
   }
 
-  /** Resolves with a ticket for `take`, or with 0 when the time was up; rejects with the signal's reason. */
+  /**
+   * Resolves with a ticket for `take`, or with 0 when the time was up; rejects with the signal's
+   * reason.
+   */
   wait(pipe: AwaitedPipe, end: PipeEndAwaited, low: number, high: number, options: WaitOptions): Promise<number> {
     const { signal, timeoutMs = Infinity } = options;
     const { line } = end;

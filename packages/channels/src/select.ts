@@ -1,9 +1,10 @@
 /**
  * `select`: waits for the first of several channel operations that is possible, and does that one.
  *
- * Source: Go's select (runtime/select.go): a pass over the cases in random order, then a party in the queue of every channel, then leaving the
- * queues of those that didn't serve it. There all channels are locked meanwhile; here a group (atomics-sync, group.ts) makes
- * sure that only one of them serves. So with `otherwise` each case is looked at at its own moment.
+ * Source: Go's select (runtime/select.go): a pass over the cases in random order, then a party in
+ * the queue of every channel, then leaving the queues of those that didn't serve it. There all
+ * channels are locked meanwhile; here a group (atomics-sync, group.ts) makes sure that only one of
+ * them serves. So with `otherwise` each case is looked at at its own moment.
  */
 import { seededRandom, type Random } from "@millrace/base";
 import {
@@ -91,9 +92,10 @@ export type SelectCase = ReceiveCase<any> | SendCase<any> | AfterCase | Otherwis
 const defaultRandom: Random = seededRandom(Math.floor(Math.random() * 2 ** 32));
 
 /**
- * Does one of the cases, the first that is possible; blocks until then, not on the main thread (`ERR_BLOCKING_MAIN`). Of several that are ready a
- * random one is taken. Throws `ERR_CHAN_CLOSED` when it is to send to a channel that is closed; a closed channel is always
- * ready to receive from, with `ok` false. `ERR_SELECT_CASES` for more than 64 cases, and for one-to-one channels.
+ * Does one of the cases, the first that is possible; blocks until then, not on the main thread
+ * (`ERR_BLOCKING_MAIN`). Of several that are ready a random one is taken. Throws `ERR_CHAN_CLOSED`
+ * when it is to send to a channel that is closed; a closed channel is always ready to receive from,
+ * with `ok` false. `ERR_SELECT_CASES` for more than 64 cases, and for one-to-one channels.
  */
 export function select<const Cases extends readonly SelectCase[]>(
   cases: Cases,
@@ -120,7 +122,10 @@ function waitIn(plan: Plan, group: SelectGroup): boolean {
   }
 }
 
-/** The same without blocking. Rejects with the signal's reason, and with `ERR_SYNC_TIMEOUT` after `timeoutMs`: then no case was done. */
+/**
+ * The same without blocking. Rejects with the signal's reason, and with `ERR_SYNC_TIMEOUT` after
+ * `timeoutMs`: then no case was done.
+ */
 export async function selectAsync<const Cases extends readonly SelectCase[]>(
   cases: Cases,
   options: SelectOptions & WaitOptions = {},
@@ -156,7 +161,7 @@ interface Choice {
 
 const NOTHING = -1;
 
-/** The cases of one select, and what came of them. */
+/** The cases of one select, and its outcome. */
 class Plan {
   readonly space: SyncSpace;
   readonly selection: Selection;

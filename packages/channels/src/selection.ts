@@ -10,7 +10,10 @@ import { BLOCKED, BUSY } from "./outcomes.ts";
 export interface Operation {
   readonly core: ChannelCore;
   readonly gives: boolean;
-  /** The value to send, in the channel's format; 0 once it is a block that isn't the select's any more. */
+  /**
+   * The value to send, in the channel's format; 0 once it is a block that isn't the select's any
+   * more.
+   */
   low: number;
   readonly high: number;
   /** Its node, once it waits. */
@@ -43,7 +46,10 @@ export class Selection {
     return undefined;
   }
 
-  /** Waits in all channels: `group.node` is served once an operation was done. Throws `ERR_WAITERS_EXHAUSTED`. */
+  /**
+   * Waits in all channels: `group.node` is served once an operation was done. Throws
+   * `ERR_WAITERS_EXHAUSTED`.
+   */
   join(wakes: number, isAsync: boolean): SelectGroup {
     const group = SelectGroup.open(this.#space, wakes, isAsync);
     try {

@@ -1,5 +1,6 @@
 /**
- * Values as blocks of the shared heap: a word with the length in bytes, then the bytes. Whoever sends makes the block, whoever receives frees it.
+ * Values as blocks of the shared heap: a word with the length in bytes, then the bytes. The sender
+ * makes the block, the receiver frees it.
  */
 import { decode, encode } from "@millrace/codec";
 import type { SharedHeap } from "@millrace/shared-memory";

@@ -1,9 +1,14 @@
-/** A clock that all threads of the process share: `performance.now()` begins at 0 in each thread. */
+/**
+ * A clock that all threads of the process share: `performance.now()` begins at 0 in each thread.
+ */
 
 /** What the shared clock shows when this thread's `performance.now()` is 0, in µs. */
 const originUs: number = Number(process.hrtime.bigint()) / 1000 - performance.now() * 1000;
 
-/** Monotonic µs with a fraction; to the same start in all threads, but for the few µs between two readings. */
+/**
+ * Monotonic µs with a fraction; to the same start in all threads, but for the few µs between two
+ * readings.
+ */
 export function nowUs(): number {
   return originUs + performance.now() * 1000;
 }

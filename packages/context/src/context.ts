@@ -1,7 +1,9 @@
 /**
- * Go's `context` across threads: scopes that are cancelled together, deadlines, and values that go along with a call.
+ * Go's `context` across threads: scopes that are cancelled together, deadlines, and values that go
+ * along with a call.
  *
- * Source: Go's package context (src/context/context.go) for the rules; scope.ts in atomics-sync for how a scope ends in all threads.
+ * Source: Go's package context (src/context/context.go) for the rules; scope.ts in atomics-sync for
+ * how a scope ends in all threads.
  */
 import { currentSpace, makeScope, ScopeCore, syncError, type SyncHandle } from "@millrace/atomics-sync/kernel";
 import type { MillraceError } from "@millrace/base";
@@ -13,13 +15,16 @@ import { ScopeView } from "./view.ts";
 
 const TYPE = "Context";
 
-/** A context as a plain value, for workerData, postMessage or a task's argument; `Context.from` makes a context of it again. */
+/**
+ * A context as a plain value, for workerData, postMessage or a task's argument; `Context.from`
+ * makes a context of it again.
+ */
 export interface ContextHandle extends SyncHandle {
   /** Values along the way, encoded. */
   readonly values: readonly ContextValue[];
 }
 
-/** How long a call may go on, and what it shall know. Any thread may cancel it. */
+/** How long a call may take, and the values that go along with it. Any thread may cancel it. */
 export class Context {
   readonly #view: ScopeView | undefined;
   readonly #values: Values;
@@ -30,7 +35,10 @@ export class Context {
     this.#values = values;
   }
 
-  /** The context that a handle means; one that was closed meanwhile is over. Throws `ERR_SYNC_HANDLE`. */
+  /**
+   * The context that a handle means; one that was closed meanwhile is over. Throws
+   * `ERR_SYNC_HANDLE`.
+   */
   static from(handle: ContextHandle): Context {
     const space = currentSpace();
     if (handle?.type !== TYPE || (handle.cell !== 0 && handle.space !== space.id)) {
@@ -52,13 +60,18 @@ export class Context {
     return context.#values;
   }
 
-  /** Whether it is over: cancelled, closed, or its time is up. Cheap enough for an inner loop. With a deadline, looks that follow each other
-   * quickly read the clock only every 16th time. */
+  /**
+   * Whether it is over: cancelled, closed, or its time is up. Cheap enough for an inner loop. With
+   * a deadline, looks that follow each other quickly read the clock only every 16th time.
+   */
   get cancelled(): boolean {
     return this.#view !== undefined && this.#view.isOverForLoops();
   }
 
-  /** Why it is over: `ERR_CONTEXT_CANCELLED`, `…_DEADLINE`, `…_CLOSED` or `…_MAKER_DIED`; undefined while it isn't. */
+  /**
+   * Why it is over: `ERR_CONTEXT_CANCELLED`, `…_DEADLINE`, `…_CLOSED` or `…_MAKER_DIED`; undefined
+   * while it isn't.
+   */
   get err(): MillraceError | undefined {
     return this.#view?.err;
   }
@@ -68,7 +81,10 @@ export class Context {
     return this.err?.cause ?? this.err;
   }
 
-  /** Aborts when the context is over, with `cause` as its reason. Made when it is asked for; it doesn't keep the process alive. */
+  /**
+   * Aborts when the context is over, with `cause` as its reason. Made when it is asked for; it
+   * doesn't keep the process alive.
+   */
   get done(): AbortSignal {
     return this.#view === undefined ? never.signal : this.#view.signal;
   }
@@ -79,7 +95,10 @@ export class Context {
     return deadlineUs === Infinity ? undefined : new Date(Date.now() + (deadlineUs - nowUs()) / 1000);
   }
 
-  /** What `withValue` has put under `key`, here or above; undefined if nothing. A frozen copy, the same object each time. */
+  /**
+   * The value that `withValue` has put under `key`, here or above; undefined for none. A frozen
+   * copy, the same object each time.
+   */
   value(key: string): unknown {
     return this.#values.get(key);
   }
@@ -98,22 +117,27 @@ export class Context {
   }
 
   /**
-   * Cancels it and all contexts below it, in all threads; false when it was over already. Name, message, code and details of an error travel,
-   * as far as they fit into 488 bytes. Throws `ERR_CONTEXT_BACKGROUND`.
+   * Cancels it and all contexts below it, in all threads; false when it was over already. Name,
+   * message, code and details of an error travel, as far as they fit into 488 bytes. Throws
+   * `ERR_CONTEXT_BACKGROUND`.
    */
   cancel(reason?: Error | string): boolean {
     if (this.#view === undefined) throw contextError("ERR_CONTEXT_BACKGROUND", "the background can't be cancelled");
     return this.#view.cancel(typeof reason === "string" ? new Error(reason) : reason);
   }
 
-  /** Runs a synchronous function; whatever blocks in it, such as `mutex.lock()`, throws `err` when the context is over first. */
+  /**
+   * Runs a synchronous function; whatever blocks in it, such as `mutex.lock()`, throws `err` when
+   * the context is over first.
+   */
   run<Result>(run: () => Result): Result {
     return runWithin(this.#view, run);
   }
 
   /**
-   * Blocks the thread until it is over; false when `timeoutMs` have passed before. Not on the main thread (`ERR_BLOCKING_MAIN`): use `done`.
-   * The background has no end to wait for: `ERR_CONTEXT_BACKGROUND`.
+   * Blocks the thread until it is over; false when `timeoutMs` have passed before. Not on the main
+   * thread (`ERR_BLOCKING_MAIN`): use `done`. The background has no end to wait for:
+   * `ERR_CONTEXT_BACKGROUND`.
    */
   wait(options: { readonly timeoutMs?: number } = {}): boolean {
     if (this.#view === undefined) throw contextError("ERR_CONTEXT_BACKGROUND", "the background never ends");
@@ -131,7 +155,10 @@ export class Scope extends Context implements Disposable {
     this.#view = view;
   }
 
-  /** Ends it and all contexts below it, and gives its place in memory back. A thread that ends does so for all that it has left open. */
+  /**
+   * Ends it and all contexts below it, and gives its place in memory back. A thread that ends does
+   * so for all that it has left open.
+   */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -151,17 +178,23 @@ export function background(): Context {
   return root;
 }
 
-/** A scope that ends when `cancel` or `close` is called, or when `parent` is over. Throws `ERR_SYNC_SPACE_FULL`, `ERR_WAITERS_EXHAUSTED`. */
+/**
+ * A scope that ends when `cancel` or `close` is called, or when `parent` is over. Throws
+ * `ERR_SYNC_SPACE_FULL`, `ERR_WAITERS_EXHAUSTED`.
+ */
 export function withCancel(parent: Context): Scope {
   return scopeBelow(parent, Infinity);
 }
 
-/** Likewise, and at `deadline`, if the parent's isn't earlier. */
+/** A scope as of `withCancel` that also ends at `deadline`, if the parent's isn't earlier. */
 export function withDeadline(parent: Context, deadline: Date): Scope {
   return withTimeout(parent, deadline.getTime() - Date.now());
 }
 
-/** Likewise, and after `timeoutMs`, if the parent's deadline isn't earlier. */
+/**
+ * A scope as of `withCancel` that also ends after `timeoutMs`, if the parent's deadline isn't
+ * earlier.
+ */
 export function withTimeout(parent: Context, timeoutMs: number): Scope {
   return scopeBelow(parent, Math.max(0, Math.ceil(nowUs() + timeoutMs * 1000)));
 }
@@ -173,8 +206,10 @@ function scopeBelow(parent: Context, untilUs: number): Scope {
   return new Scope(new ScopeView(core, deadlineUs), Context.valuesOf(parent));
 }
 
-/** The same scope with one more value, which hides one of the same name above. Throws `ERR_VALUE_UNSUPPORTED` for what can't go to another
- * thread. */
+/**
+ * The same scope with one more value, which hides one of the same name above. Throws
+ * `ERR_VALUE_UNSUPPORTED` for what can't go to another thread.
+ */
 export function withValue(parent: Context, key: string, value: unknown): Context {
   return new Context(Context.viewOf(parent), Context.valuesOf(parent).with(key, value));
 }

@@ -1,14 +1,17 @@
 /**
  * Why a context was cancelled, as words in its place in shared memory, for the other threads.
  *
- * There is room for REASON_WORDS. What doesn't fit is left out, and the message says so: first the details, then the end of the message.
- * Stacks don't travel: they would fill the room, and what they show is the canceller, which the message ought to name.
+ * There is room for REASON_WORDS. What doesn't fit is left out, and the message says so: first the
+ * details, then the end of the message. Stacks don't travel: they would fill the room, and what
+ * they show is the canceller, which the message ought to name.
  */
 import { isMillraceError, MillraceError } from "@millrace/base";
 import { REASON_WORDS } from "@millrace/atomics-sync/kernel";
 import { decode, encode } from "@millrace/codec";
 
-/** Name, message, code, cure, details; a code without a cure is somebody else's error with a code. */
+/**
+ * Name, message, code, cure, details; a code without a cure is somebody else's error with a code.
+ */
 type Parts = [name: string, message: string, code: string | undefined, cure: string | undefined, details: unknown];
 
 /** The bytes in whole words, behind a word that says how many bytes they are. */

@@ -1,4 +1,7 @@
-/** The values of a context: encoded once, so that all threads see the same, and decoded where they are asked for. */
+/**
+ * The values of a context: encoded once, so that all threads see the same, and decoded where they
+ * are asked for.
+ */
 import { decode, encode } from "@millrace/codec";
 
 /** A key and its encoded value. */
@@ -27,7 +30,9 @@ export class Values {
   }
 }
 
-/** Plain objects and arrays are frozen all the way down: a change would be seen in this thread only. */
+/**
+ * Plain objects and arrays are frozen all the way down: a change would be seen in this thread only.
+ */
 function frozen(value: unknown): unknown {
   const waiting: unknown[] = [value];
   // Ends: whatever is frozen is not looked at again.

@@ -1,8 +1,10 @@
 /**
- * What one thread knows of a scope: its end in words of that thread, an AbortSignal and a timer where somebody asked for one.
+ * One thread's view of a scope: its end as an error of that thread, an AbortSignal and a timer
+ * where a caller asked for one.
  *
- * Nobody ticks for deadlines. Whoever looks at a scope finds out that its time is up and ends it for all: a look at `cancelled`, the timer
- * of a signal, a blocking wait. A scope's deadline is never later than that of the scope above it, so a look goes no further.
+ * Nothing ticks for deadlines. A thread that looks at a scope finds out that its time is up and
+ * ends it for all: a look at `cancelled`, the timer of a signal, a blocking wait. A scope's
+ * deadline is never later than that of the scope above it, so a look goes no further.
  */
 import {
   asyncWaits,
@@ -22,9 +24,12 @@ import { nowUs } from "./clock.ts";
 import { contextError, type ContextErrorCode } from "./errors.ts";
 import { reasonFromWords, reasonToWords } from "./reason.ts";
 
-/** A look at the clock costs about as much as three at the scope, so `cancelled` reads it every so many times … */
+/**
+ * A look at the clock costs about as much as three at the scope, so `cancelled` reads it once in
+ * this many times …
+ */
 const LOOKS = 16;
-/** … unless so many looks took longer than this: then every time. */
+/** … unless that many looks took longer than this: then every time. */
 const LOOKS_US_MAX = 100;
 /** The longest that setTimeout takes. */
 const TIMER_MS_MAX: number = 2 ** 31 - 1;
@@ -130,7 +135,7 @@ export class ScopeView implements WaitScope {
     this.core.release();
   }
 
-  // ── waiting for its end ──────────────────────────────────────────────────────────────────────────────────────────
+  // ── waiting for its end ────────────────────────────────────────────────────────────────────────
 
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
@@ -202,7 +207,10 @@ function endedBy(code: number, reason: Error | undefined): MillraceError {
     : contextError(name, `${text}: ${reason.message}`, { cause: reason });
 }
 
-/** Signals of this thread that the end of a scope concerns abort before the call that brought it about returns. */
+/**
+ * Signals of this thread that the end of a scope concerns abort before the call that brought it
+ * about returns.
+ */
 function deliver(): void {
   if (signalsWaiting > 0) asyncWaits(currentSpace()).poll();
 }

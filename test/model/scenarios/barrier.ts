@@ -38,7 +38,10 @@ function rounds(shared: Shared, thread: number, count: number, log: unknown[], t
   barrier.leave();
 }
 
-/** Waits with the node by which the thread has arrived in `setUp`, as the owner of that chunk of nodes. */
+/**
+ * Waits with the node by which the thread has arrived in `setUp`, as the owner of that chunk of
+ * nodes.
+ */
 function awaitArrival(shared: Shared, thread: number, chunk: number): number {
   const barrier = barrierOf(shared, thread);
   const node = spaceOf(shared, thread).nodeAt(chunk, 1);

@@ -1,4 +1,7 @@
-/** Channels under a monitor, and select: conservation and order of values, close, time limits, and deaths at any step. */
+/**
+ * Channels under a monitor, and select: conservation and order of values, close, time limits, and
+ * deaths at any step.
+ */
 import * as assert from "uvu/assert";
 import { CLOSED, DONE, VALUES } from "@millrace/channels/internal/outcomes";
 import { join, type Mutant, scenario, type Scenario } from "../api.ts";
@@ -474,7 +477,10 @@ const all: Scenario[] = [
   }),
 ];
 
-/** A channel takes so many steps that one interruption is what a few minutes allow, and none beside a death; `check:deep` does more. */
+/**
+ * A channel takes so many steps that one interruption is what a few minutes allow, and none beside
+ * a death; `check:deep` does more.
+ */
 export const scenarios: Scenario[] = all.map((each) => ({
   ...each,
   bounds: { ...each.bounds, preemptions: each.kill === undefined ? 1 : 0 },

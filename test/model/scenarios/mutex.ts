@@ -1,4 +1,6 @@
-/** The mutex, and the monitor under it: exclusion, wake-ups, time limits, and deaths at any step. */
+/**
+ * The mutex, and the monitor under it: exclusion, wake-ups, time limits, and deaths at any step.
+ */
 import * as assert from "uvu/assert";
 import { ThreadTable } from "@millrace/atomics-sync";
 import { block } from "@millrace/atomics-sync/internal/objects/block";

@@ -17,7 +17,10 @@ function permitsOf(shared: Shared, thread: number): PermitsCore {
   return new PermitsCore(spaceOf(shared, thread), cellOf(shared));
 }
 
-/** Word 0 counts what is held; with all permits, word 1 is changed by a plain access, which the race check watches. */
+/**
+ * Word 0 counts what is held; with all permits, word 1 is changed by a plain access, which the race
+ * check watches.
+ */
 function inside(shared: Shared, permits: number, need: number): void {
   assert.ok(Atomics.add(shared.words, 0, need) + need <= permits, "never more than there are");
   if (need === permits) shared.words[1] = (shared.words[1] as number) + 1;

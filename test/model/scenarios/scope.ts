@@ -1,4 +1,7 @@
-/** Scopes, what contexts stand on: their end in all threads, places that are used again, and deaths at any step. */
+/**
+ * Scopes, what contexts stand on: their end in all threads, places that are used again, and deaths
+ * at any step.
+ */
 import * as assert from "uvu/assert";
 import { ThreadTable } from "@millrace/atomics-sync";
 import { block } from "@millrace/atomics-sync/internal/objects/block";

@@ -1,4 +1,7 @@
-/** The wait group: nobody sleeps when all is done, nobody goes on before, and claims end with their thread. */
+/**
+ * The wait group: nobody sleeps when all is done, nobody goes on before, and claims end with their
+ * thread.
+ */
 import * as assert from "uvu/assert";
 import { block } from "@millrace/atomics-sync/internal/objects/block";
 import { WAIT_GROUP } from "@millrace/atomics-sync/internal/objects/kinds";

@@ -1,21 +1,25 @@
 /**
- * A barrier between threads: each round is over when as many parties have arrived as the barrier has.
+ * A barrier between threads: each round is over when as many parties have arrived as the barrier
+ * has.
  *
  * Source: Java's CyclicBarrier, for what breaks a barrier and how it is repaired.
  *
  * A party that arrives posts a node. Words of the cell beyond the monitor's:
  *
- *   PARTIES  how many make a round; written before anybody else knows the object
+ *   PARTIES  how many make a round; written before any other thread knows the object
  *   BROKEN   1: nobody waits any more; written by the latch holder
- *   PASSING  1: all nodes that are CLAIMED make up a round that is over; written by the latch holder
+ *   PASSING  1: all nodes that are CLAIMED make up a round that is over; written by the latch
+ *            holder
  *
- * When PARTIES nodes wait, the latch holder claims them, one by one: a party that gives up comes before that, and breaks the barrier, or too late.
- * Then PASSING = 1, the commit, then it tells them, then PASSING = 0. A death before the commit leaves nothing (CLAIMED goes back to WAITING), one
- * after it is made good by `repair`.
+ * When PARTIES nodes wait, the latch holder claims them, one by one: a party that gives up comes
+ * before that, and breaks the barrier, or too late. Then PASSING = 1, the commit, then it tells
+ * them, then PASSING = 0. A death before the commit leaves nothing (CLAIMED goes back to WAITING);
+ * `repair` makes one after it good.
  *
- * A thread is a member from its first arrival on: a node in the state HELD, so that burial finds the barrier by it whether the thread waits or is on
- * its way, and leaves ASKS_MEMBER in LOST_ASKS. That and a node that was CANCELLED break the barrier. The repair is a node as well: it goes through
- * the queue, so what came before it is broken, and what comes after it is not.
+ * A thread is a member from its first arrival on: a node in the state HELD, so that burial finds
+ * the barrier by it whether the thread waits or is on its way, and leaves ASKS_MEMBER in LOST_ASKS.
+ * That and a node that was CANCELLED break the barrier. The repair is a node as well. It goes
+ * through the queue: rounds before it are broken, and those after it are not.
  *
  * Rejected: a bit mask of members in the cell (burial would have to know of it).
  */
@@ -109,7 +113,8 @@ export class BarrierCore extends Monitor {
   }
 
   protected override serve(): void {
-    // Ends: each round that doesn't return takes nodes out of the queue, or has seen a node change its mind.
+    // Ends: each round that doesn't return takes nodes out of the queue, or has seen a node change
+    // its mind.
     for (;;) {
       const arrived = this.#arrived();
       if (arrived < 0 || this.#hasLostMember()) Atomics.store(this.words, this.cell + BROKEN, 1);
@@ -193,15 +198,20 @@ export class BarrierCore extends Monitor {
 }
 
 const TYPE = "Barrier";
-/** More parties than threads are possible: async flows. The latch holder looks at all of them at each arrival. */
+/**
+ * Async flows make more parties than threads possible. The latch holder looks at all of them at
+ * each arrival.
+ */
 const PARTIES_MAX = 1024;
 const rules = { parties: integer(1, PARTIES_MAX, 1) } satisfies Rules;
 
 /**
- * Lets a number of parties wait for each other, round after round. A party is a thread, or an async flow on one.
+ * Lets a number of parties wait for each other, round after round. A party is a thread, or an async
+ * flow on one.
  *
- * It breaks when a thread that has ever arrived at it dies (`leave` says that it may end), and when a party gives up while it waits. Then all who
- * wait, and all who arrive, get `ERR_BARRIER_BROKEN`, until `reset()`. Each method throws `ERR_SYNC_CLOSED` after `close()`.
+ * It breaks when a thread that has ever arrived at it dies (`leave` says that it may end), and when
+ * a party gives up while it waits. Then all parties that wait, and all that arrive, get
+ * `ERR_BARRIER_BROKEN`, until `reset()`. Each method throws `ERR_SYNC_CLOSED` after `close()`.
  */
 export class Barrier {
   readonly #space: SyncSpace;
@@ -209,7 +219,10 @@ export class Barrier {
   /** A plain value that `Barrier.from` takes in any thread of this process; once per thread. */
   readonly handle: SyncHandle;
 
-  /** Makes a new barrier for 1 to 1024 parties. `of` is what `from` passes. Throws `ERR_INVALID_OPTION`, `ERR_SYNC_SPACE_FULL`. */
+  /**
+   * Makes a new barrier for 1 to 1024 parties. `of` is what `from` passes. Throws
+   * `ERR_INVALID_OPTION`, `ERR_SYNC_SPACE_FULL`.
+   */
   constructor(parties: number, space: SyncSpace = currentSpace(), of?: SyncHandle) {
     if (of === undefined) resolveOptions(TYPE, rules, { parties });
     const cell = of === undefined ? space.takeCell(BARRIER) : cellOf(space, TYPE, of);
@@ -233,8 +246,9 @@ export class Barrier {
   }
 
   /**
-   * Blocks the thread until all parties have arrived; true for the one of them that came last. Not on the main thread (`ERR_BLOCKING_MAIN`).
-   * Throws `ERR_BARRIER_BROKEN`, and `ERR_SYNC_TIMEOUT` when `timeoutMs` have passed, which breaks the barrier for the others.
+   * Blocks the thread until all parties have arrived; true for the one of them that came last. Not
+   * on the main thread (`ERR_BLOCKING_MAIN`). Throws `ERR_BARRIER_BROKEN`, and `ERR_SYNC_TIMEOUT`
+   * when `timeoutMs` have passed, which breaks the barrier for the others.
    */
   wait(options: BlockOptions = {}): boolean {
     this.#assertOpen();
@@ -246,8 +260,11 @@ export class Barrier {
     return this.#isLast(node, isServedInTime, options.timeoutMs);
   }
 
-  /** Resolves when all parties have arrived; with true for the one of them that came last. Rejects with `ERR_BARRIER_BROKEN`; with
-   * `ERR_SYNC_TIMEOUT` or the signal's reason, and then the barrier is broken for the others. */
+  /**
+   * Resolves when all parties have arrived; with true for the one of them that came last. Rejects
+   * with `ERR_BARRIER_BROKEN`; with `ERR_SYNC_TIMEOUT` or the signal's reason, and then the barrier
+   * is broken for the others.
+   */
   async waitAsync(options: WaitOptions = {}): Promise<boolean> {
     this.#assertOpen();
     options.signal?.throwIfAborted();
@@ -256,12 +273,18 @@ export class Barrier {
     return this.#isLast(node, await waits.wait(this.#core, node, options), options.timeoutMs);
   }
 
-  /** This thread takes no part any more: its end doesn't break the barrier. Arriving again makes it a member again. */
+  /**
+   * This thread takes no part any more: its end doesn't break the barrier. Arriving again makes it
+   * a member again.
+   */
   leave(): void {
     this.#core.leave();
   }
 
-  /** Makes a broken barrier whole. Whoever waits in a round that isn't complete gets `ERR_BARRIER_BROKEN`. */
+  /**
+   * Makes a broken barrier whole. Parties that wait in a round that isn't complete get
+   * `ERR_BARRIER_BROKEN`.
+   */
   reset(): void {
     this.#assertOpen();
     this.#core.reset();

@@ -1,26 +1,32 @@
 /**
  * A condition variable between threads, tied to a mutex.
  *
- * Source: Go's sync.Cond and its list of tickets (src/runtime/sema.go, notifyList): whoever was registered before a signal gets it, in order.
+ * Source: Go's sync.Cond and its list of tickets (src/runtime/sema.go, notifyList): a party that
+ * was registered before a signal gets it, in order.
  *
  * Words of the cell beyond the monitor's:
  *
  *   MUTEX, MUTEX_GENERATION   which mutex; written before anybody else knows the object
- *   WAITERS                   parties that wait, or have not come back yet: 0 spares a signal the latch. A death leaves it too high, which costs
- *                             that time and nothing else
- *   SIGNALS, BROADCASTS       how often each was asked for; counted up by anyone
+ *   WAITERS                   parties that wait, or have not come back yet: 0 spares a signal the
+ *                             latch. A death leaves it too high, which costs that time and nothing
+ *                             else
+ *   SIGNALS, BROADCASTS       how often each was asked for; counted up by any thread
  *   SIGNALS_DONE, BROADCASTS_DONE   how many of those were carried out; under the latch
  *
- * A signal is counted, then the latch holder carries it out: this thread, or the one that has the latch. It loads the counts first and puts the
- * inbox in order second, so a party that was registered before the signal is in the queue then. It counts a signal as done after it has woken
- * somebody: a death in between wakes one more.
+ * The signalling thread counts a signal, then the latch holder carries it out: the same thread, or
+ * the one that has the latch. It loads the counts first and puts the inbox in order second, so a
+ * party that was registered before the signal is in the queue then. It counts a signal as done
+ * after it has served a party: a death in between wakes one more.
  *
- * A thread that signals while it has the mutex wakes nobody before it has released that. If it dies in between, whoever buries it wakes everybody.
+ * A thread that signals while it has the mutex wakes nobody before it has released that. If it dies
+ * in between, its burial wakes everybody.
  *
- * A waiting party's node stays GRANTED until it has the mutex again. If its thread dies before, burial finds the object by it, and all others
- * are woken (`repair`): the signal may have been for them.
+ * A waiting party's node stays GRANTED until it has the mutex again. If its thread dies before,
+ * burial finds the object by it, and all others are woken (`repair`): the signal may have been for
+ * them.
  *
- * Rejected: moving waiters from here to the mutex's queue on a broadcast (two latches at once, for a case that is rare).
+ * Rejected: moving waiters from here to the mutex's queue on a broadcast (two latches at once, for
+ * a case that is rare).
  */
 import { assertMayBlock, block } from "../objects/block.ts";
 import { runWithin } from "../threads/blocking.ts";
@@ -71,7 +77,10 @@ export class CondCore extends Monitor {
     if (!this.isClosed()) Atomics.sub(this.words, this.cell + WAITERS, 1);
   }
 
-  /** Whoever is woken wants the mutex at once: woken before it is free, it would have to sleep a second time. */
+  /**
+   * Whoever is woken wants the mutex at once: woken before it is free, it would have to sleep a
+   * second time.
+   */
   protected override lockAhead(): number {
     const mutex = this.words[this.cell + MUTEX_CELL] as number;
     return mutex !== 0 && ownsCell(this.words, mutex, this.space.thread) ? mutex : 0;
@@ -93,7 +102,7 @@ export class CondCore extends Monitor {
 
   protected override serve(): void {
     const cell = this.cell;
-    // Ends: each round carries out what was asked for, and somebody must ask for more.
+    // Ends: each round carries out the signals that were counted, and a thread must ask for more.
     for (;;) {
       const signals = Atomics.load(this.words, cell + SIGNALS);
       const broadcasts = Atomics.load(this.words, cell + BROADCASTS);
@@ -124,8 +133,9 @@ export class CondCore extends Monitor {
 const TYPE = "Cond";
 
 /**
- * A condition variable between threads. Parties that hold its mutex wait until another one that has changed what the mutex protects signals.
- * Look at the condition in a loop: another party may have been there first, and a death wakes everybody who waits.
+ * A condition variable between threads. A party that holds its mutex waits until another one, which
+ * has changed the data under the mutex, signals. Look at the condition in a loop: another party may
+ * have been there first, and a death wakes all that wait.
  */
 export class Cond {
   readonly #space: SyncSpace;
@@ -134,7 +144,10 @@ export class Cond {
   /** A plain value that `Cond.from` takes in any thread of this process. */
   readonly handle: SyncHandle;
 
-  /** Makes a new condition of `mutex`. `of` is what `from` passes. Throws `ERR_SYNC_SPACE_FULL`, `ERR_SYNC_CLOSED`. */
+  /**
+   * Makes a new condition of `mutex`. `of` is what `from` passes. Throws `ERR_SYNC_SPACE_FULL`,
+   * `ERR_SYNC_CLOSED`.
+   */
   constructor(mutex: Mutex | undefined, space: SyncSpace = currentSpace(), of?: SyncHandle) {
     if (mutex !== undefined) cellOf(space, "Mutex", mutex.handle);
     const cell = of === undefined ? space.takeCell(COND) : cellOf(space, TYPE, of);
@@ -145,16 +158,20 @@ export class Cond {
     this.#mutex = new MutexCore(space, cellOf(space, "Mutex", this.#core.mutexHandle(space.id)));
   }
 
-  /** The condition that a handle means. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`, also when its mutex was closed. */
+  /**
+   * The condition that a handle means. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`, also when its
+   * mutex was closed.
+   */
   static from(handle: SyncHandle, space: SyncSpace = currentSpace()): Cond {
     return new Cond(undefined, space, handle);
   }
 
   /**
-   * Releases the mutex that `hold` stands for, blocks the thread until it is signalled, and takes the mutex again; `hold.recovered` is then what
-   * the last taking found. Not on the main thread (`ERR_BLOCKING_MAIN`). After `timeoutMs` it takes the mutex again as well and throws
-   * `ERR_SYNC_TIMEOUT`. Throws `ERR_LOCK_NOT_HELD` when `hold` is over or of another mutex. Where the mutex can't be had again
-   * (`ERR_LOCK_ABANDONED`), the hold is over.
+   * Releases the mutex that `hold` stands for, blocks the thread until it is signalled, and takes
+   * the mutex again; `hold.recovered` is then what the last taking found. Not on the main thread
+   * (`ERR_BLOCKING_MAIN`). After `timeoutMs` it takes the mutex again as well and throws
+   * `ERR_SYNC_TIMEOUT`. Throws `ERR_LOCK_NOT_HELD` when `hold` is over or of another mutex. Where
+   * the mutex can't be had again (`ERR_LOCK_ABANDONED`), the hold is over.
    */
   wait(hold: Hold, options: BlockOptions = {}): void {
     this.#assertReady(hold);
@@ -176,8 +193,10 @@ export class Cond {
     if (!isTold) throw timedOut(options.timeoutMs);
   }
 
-  /** As `wait`, without blocking the thread; resolves with the mutex taken again. Rejects as well with the mutex taken again, with
-   * `ERR_SYNC_TIMEOUT` or with the signal's reason. */
+  /**
+   * As `wait`, without blocking the thread; resolves with the mutex taken again. Rejects as well
+   * with the mutex taken again, with `ERR_SYNC_TIMEOUT` or with the signal's reason.
+   */
   async waitAsync(hold: Hold, options: WaitOptions = {}): Promise<void> {
     this.#assertReady(hold);
     options.signal?.throwIfAborted();
@@ -199,13 +218,16 @@ export class Cond {
     this.#core.signal();
   }
 
-  /** Wakes all who wait. With or without the mutex. */
+  /** Wakes all parties that wait. With or without the mutex. */
   broadcast(): void {
     this.#assertOpen();
     this.#core.broadcast();
   }
 
-  /** Gives the condition's place in memory back; its mutex stays. Throws `ERR_SYNC_IN_USE` while anybody waits. */
+  /**
+   * Gives the condition's place in memory back; its mutex stays. Throws `ERR_SYNC_IN_USE` while
+   * anybody waits.
+   */
   close(): void {
     if (!isOpen(this.#space, this.handle)) return;
     if (!this.#core.close()) throw syncError("ERR_SYNC_IN_USE", "close: somebody waits for the condition");

@@ -1,8 +1,8 @@
 /**
  * The shared part of a mutex: a lock that one thread at a time owns.
  *
- * Source: Go's sync.Mutex (src/internal/sync/mutex.go) for the two modes; Linux's robust futexes for the death of an
- * owner.
+ * Source: Go's sync.Mutex (src/internal/sync/mutex.go) for the two modes; Linux's robust futexes
+ * for the death of an owner.
  *
  * STATE says who has the lock:
  *
@@ -10,15 +10,17 @@
  *   bit  9      WAKE      the thread that releases the lock must look after the queue
  *   bit  10     STARVING  the lock is handed to the oldest waiter; nobody else may take it
  *   bit  11     ORPHAN    the holder has died, and nobody has had the lock since
- *   bits 12–27  GRANT     the number of the node that the lock was handed to, until that node's owner has seen it
+ *   bits 12–27  GRANT     the number of the node that the lock was handed to, until that node's
+ *                         owner has seen it
  *
- * Free and quiet is 0, held and quiet is OWNER: locking and releasing are one compare-and-swap each. A released lock isn't
- * handed over: the oldest waiter is woken and tries, and may lose against a thread that is running. That is far faster
- * than a queue of sleepers that wake each other. A waiter that loses goes to the front again; one that has lost and
- * waited for more than STARVING_MS is handed the lock.
+ * Free and quiet is 0, held and quiet is OWNER: locking and releasing are one compare-and-swap
+ * each. A released lock isn't handed over: the oldest waiter is woken and tries, and may lose
+ * against a thread that is running. That is far faster than a queue of sleepers that wake each
+ * other. A waiter that loses goes to the front again; one that has lost and waited for more than
+ * STARVING_MS is handed the lock.
  *
- * One store of STATE, with OWNER and GRANT, hands the lock over: if the latch holder dies after it, the next one finds
- * GRANT and tells the node.
+ * One store of STATE, with OWNER and GRANT, hands the lock over: if the latch holder dies after it,
+ * the next one finds GRANT and tells the node.
  */
 import { block } from "../objects/block.ts";
 import { asyncWaits } from "../objects/current.ts";
@@ -85,7 +87,7 @@ export class MutexCore extends Monitor {
   #tryLockSlow(flags: number): number {
     let state = Atomics.load(this.words, this.cell + CELL_STATE);
     if ((state & (OWNER_MASK | STARVING)) === STARVING) {
-      // It is about to be handed over, or whoever waited has died.
+      // It is about to be handed over, or the starving waiter has died.
       this.pump();
       state = Atomics.load(this.words, this.cell + CELL_STATE);
     }
@@ -154,7 +156,7 @@ export class MutexCore extends Monitor {
     }
   }
 
-  /** A node in the queue; `served` says what became of it. */
+  /** Puts a node into the queue; `served` says what became of it. */
   enqueue(asks: number, wakes: number): number {
     const node = this.prepareNode(0, asks, wakes);
     this.post(node, WAITING);
@@ -162,7 +164,10 @@ export class MutexCore extends Monitor {
     return node;
   }
 
-  /** What came of a node that was served: OWNED, OWNED_RECOVERED, ABANDONED; or TAKEN, and it waits again, at the front. */
+  /**
+   * What came of a node that was served: OWNED, OWNED_RECOVERED, ABANDONED; or TAKEN, and it waits
+   * again, at the front.
+   */
   served(node: number, waitedMs: number): number {
     let outcome = this.words[node + NODE_OUTCOME] as number;
     // With WAKE: others may wait behind it, and nobody is to be woken while it tries.
@@ -221,7 +226,8 @@ export class MutexCore extends Monitor {
   }
 
   protected override serve(): void {
-    // Ends: a step that doesn't return has dropped or served a node, or another thread has changed the state.
+    // Ends: a step that doesn't return has dropped or served a node, or another thread has changed
+    // the state.
     for (;;) {
       const state = Atomics.load(this.words, this.cell + CELL_STATE);
       const node = this.oldest();

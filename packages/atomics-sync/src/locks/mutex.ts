@@ -1,4 +1,6 @@
-/** A mutual exclusion lock between threads, as its users see it; mutex-core.ts says how it works. */
+/**
+ * A mutual exclusion lock between threads, as its users see it; mutex-core.ts says how it works.
+ */
 import { oneOf, resolveOptions, type Rules } from "@millrace/base";
 import { assertMayBlock } from "../objects/block.ts";
 import { currentSpace } from "../objects/current.ts";
@@ -13,8 +15,9 @@ const TYPE = "Mutex";
 
 export interface MutexOptions {
   /**
-   * What happens when the thread that holds the lock dies. "recover" (default): the next one gets it, with `recovered` true, and should look
-   * after what the lock protects. "fail": every attempt throws `ERR_LOCK_ABANDONED` until `reset()` is called.
+   * What happens when the thread that holds the lock dies. "recover" (default): the next party gets
+   * it, with `recovered` true, and should look after the data that the lock protects. "fail": every
+   * attempt throws `ERR_LOCK_ABANDONED` until `reset()` is called.
    */
   readonly onOwnerDeath?: "recover" | "fail";
 }
@@ -69,10 +72,11 @@ export class Hold implements Disposable {
 }
 
 /**
- * A mutual exclusion lock between threads, fair to those that wait long. It isn't reentrant. On one thread several async flows may hold
- * it in turn.
+ * A mutual exclusion lock between threads, fair to those that wait long. It isn't reentrant. On one
+ * thread several async flows may hold it in turn.
  *
- * Each method that takes the lock throws `ERR_SYNC_CLOSED` after `close()`, and `ERR_LOCK_ABANDONED` as `onOwnerDeath` says.
+ * Each method that takes the lock throws `ERR_SYNC_CLOSED` after `close()`, and
+ * `ERR_LOCK_ABANDONED` as `onOwnerDeath` says.
  */
 export class Mutex {
   readonly #space: SyncSpace;
@@ -80,7 +84,10 @@ export class Mutex {
   /** A plain value that `Mutex.from` takes in any thread of this process. */
   readonly handle: SyncHandle;
 
-  /** Makes a new lock, free. `of` is what `from` passes. Throws `ERR_INVALID_OPTION`, `ERR_SYNC_SPACE_FULL`. */
+  /**
+   * Makes a new lock, free. `of` is what `from` passes. Throws `ERR_INVALID_OPTION`,
+   * `ERR_SYNC_SPACE_FULL`.
+   */
   constructor(options: MutexOptions = {}, space: SyncSpace = currentSpace(), of?: SyncHandle) {
     const { onOwnerDeath } = resolveOptions("Mutex", rules, options);
     const cell = of === undefined ? space.takeCell(MUTEX) : cellOf(space, TYPE, of);
@@ -96,8 +103,9 @@ export class Mutex {
   }
 
   /**
-   * Blocks the thread until it has the lock. Not on the main thread (`ERR_BLOCKING_MAIN`). Throws `ERR_LOCK_HELD` where the thread holds it
-   * already or one of its async flows waits for it, `ERR_SYNC_TIMEOUT` when `timeoutMs` have passed.
+   * Blocks the thread until it has the lock. Not on the main thread (`ERR_BLOCKING_MAIN`). Throws
+   * `ERR_LOCK_HELD` where the thread holds it already or one of its async flows waits for it,
+   * `ERR_SYNC_TIMEOUT` when `timeoutMs` have passed.
    */
   lock(options: BlockOptions = {}): Hold {
     this.#assertOpen();
@@ -109,7 +117,10 @@ export class Mutex {
     return this.#hold(outcome, options.timeoutMs);
   }
 
-  /** Resolves when this thread has the lock. Rejects with `ERR_SYNC_TIMEOUT`, or with the signal's reason. */
+  /**
+   * Resolves when this thread has the lock. Rejects with `ERR_SYNC_TIMEOUT`, or with the signal's
+   * reason.
+   */
   async lockAsync(options: WaitOptions = {}): Promise<Hold> {
     this.#assertOpen();
     options.signal?.throwIfAborted();
@@ -123,7 +134,10 @@ export class Mutex {
     return outcome === TAKEN ? undefined : this.#hold(outcome, 0);
   }
 
-  /** Releases the lock that this thread holds; the same as `unlock` of the hold. Throws `ERR_LOCK_NOT_HELD`. */
+  /**
+   * Releases the lock that this thread holds; the same as `unlock` of the hold. Throws
+   * `ERR_LOCK_NOT_HELD`.
+   */
   unlock(): void {
     if (!this.#core.unlock()) throw notHeld();
   }
@@ -139,7 +153,10 @@ export class Mutex {
     this.#core.reset();
   }
 
-  /** Gives the lock's place in memory back. Throws `ERR_SYNC_IN_USE` while anybody holds it or waits for it. */
+  /**
+   * Gives the lock's place in memory back. Throws `ERR_SYNC_IN_USE` while anybody holds it or waits
+   * for it.
+   */
   close(): void {
     if (!isOpen(this.#space, this.handle)) return;
     if (!this.#core.close()) throw syncError("ERR_SYNC_IN_USE", "close: somebody holds the lock or waits for it");

@@ -1,8 +1,9 @@
 /**
  * Something that is done once, whatever threads ask for it.
  *
- * Source: Go's sync.Once. A word of its mutex's cell says that it was done; the mutex keeps others waiting meanwhile. When the thread that does it
- * dies, the mutex goes to the next one, which finds the word as it was.
+ * Source: Go's sync.Once. A word of its mutex's cell says that it was done; the mutex keeps others
+ * waiting meanwhile. When the thread that does it dies, the mutex goes to the next one, which finds
+ * the word as it was.
  */
 import { assertMayBlock } from "../objects/block.ts";
 import { currentSpace } from "../objects/current.ts";
@@ -15,10 +16,12 @@ import type { BlockOptions, WaitOptions } from "../objects/wait-options.ts";
 const TYPE = "Once";
 
 /**
- * Does something once, whatever threads ask for it; each of them goes on when it is done. As in Go it counts as done when the function throws: the
- * error goes to the one whose function it was, the others go on. When its thread dies meanwhile, the next one that asks does it.
+ * Does something once, whatever threads ask for it; each of them goes on when it is done. As in Go
+ * it counts as done when the function throws: the error goes to the one whose function it was, the
+ * others go on. When its thread dies meanwhile, the next one that asks does it.
  *
- * Inside the function, don't ask the same Once again: it waits for itself. Each method throws `ERR_SYNC_CLOSED` after `close()`.
+ * Inside the function, don't ask the same Once again: it waits for itself. Each method throws
+ * `ERR_SYNC_CLOSED` after `close()`.
  */
 export class Once {
   readonly #space: SyncSpace;
@@ -43,8 +46,9 @@ export class Once {
   }
 
   /**
-   * Calls `run` unless that, or another, was called already; true if this call did. Blocks the thread while another one does it: not on the
-   * main thread (`ERR_BLOCKING_MAIN`). Throws what `run` throws; `ERR_LOCK_HELD` inside of it; `ERR_SYNC_TIMEOUT` when `timeoutMs` have passed.
+   * Calls `run` unless that, or another, was called already; true if this call did. Blocks the
+   * thread while another one does it: not on the main thread (`ERR_BLOCKING_MAIN`). Throws what
+   * `run` throws; `ERR_LOCK_HELD` inside of it; `ERR_SYNC_TIMEOUT` when `timeoutMs` have passed.
    */
   do(run: () => void, options: BlockOptions = {}): boolean {
     if (this.#wasDone()) return false;
@@ -66,8 +70,10 @@ export class Once {
     return true;
   }
 
-  /** As `do`, and waits for what `run` returns. Rejects also with `ERR_SYNC_TIMEOUT`, or with the signal's reason, when it had to wait for another
-   * one for too long. */
+  /**
+   * As `do`, and waits for what `run` returns. Rejects also with `ERR_SYNC_TIMEOUT`, or with the
+   * signal's reason, when it had to wait for another one for too long.
+   */
   async doAsync(run: () => void | PromiseLike<void>, options: WaitOptions = {}): Promise<boolean> {
     if (this.#wasDone()) return false;
     const hold = await this.#mutex.lockAsync(options);

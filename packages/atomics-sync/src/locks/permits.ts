@@ -1,9 +1,11 @@
 /**
- * Permits: what semaphores and read-write locks are made of.
+ * Permits: the core of semaphores and read-write locks.
  *
- * Source: Tokio's batch semaphore for permits that are given to the oldest waiter instead of being left for whoever comes first.
+ * Source: Tokio's batch semaphore for permits that are given to the oldest waiter instead of being
+ * left for the first that comes.
  *
- * A party holds permits through a node in the state HELD with NEED. That state is the one commit, both of taking and of giving back:
+ * A party holds permits through a node in the state HELD with NEED. That state is the one commit,
+ * both of taking and of giving back:
  *
  *   FREE ──with the latch──► HELD            taken at once
  *   WAITING ──latch holder──► HELD           given to the oldest waiter
@@ -12,18 +14,21 @@
  *
  * Words of the cell beyond the monitor's:
  *
- *   PERMITS  how many there are; written before anybody else knows the object
- *   TAKEN    how many are held; under the latch, derived from the nodes and derived again after a death. The permits of a dead thread
- *            come back by this alone.
+ *   PERMITS  how many there are; written before any other thread knows the object
+ *   TAKEN    how many are held; under the latch, derived from the nodes and derived again after a
+ *            death. The permits of a dead thread come back by this alone.
  *
- * First come, first served: nobody is served before an older waiter, so a large request isn't starved by small ones, a writer not by readers,
- * and readers not by writers.
+ * First come, first served: nobody is served before an older waiter, so a large request isn't
+ * starved by small ones, a writer not by readers, and readers not by writers.
  *
- * After the death of a party that held with ASKS_EXCLUSIVE everybody who gets permits is told (RECOVERED), until an exclusive party has had them.
- * The word for that is LOST_ASKS; it is cleared after the exclusive party's commit: a death in between tells one more, never one less.
+ * After the death of a party that held with ASKS_EXCLUSIVE every party that gets permits learns of
+ * it (RECOVERED), until an exclusive party has had them. The word for that is LOST_ASKS. It is
+ * cleared after the exclusive party's commit: a death in between tells one party more, never one
+ * less.
  *
- * Rejected: TAKEN as a word that everybody changes by compare-and-swap (a death between it and the record of who holds leaks permits, or
- * gives them twice); a count per thread (a node per party is needed for waiting anyway).
+ * Rejected: TAKEN as a word that every thread changes by compare-and-swap (a death between that and
+ * the holder's node leaks permits, or gives them twice); a count per thread (a node per party is
+ * needed for waiting anyway).
  */
 import { CELL_KIND_WORDS, HEAD, LOST_ASKS } from "../objects/cell.ts";
 import { Monitor } from "../objects/monitor.ts";
@@ -42,12 +47,12 @@ import {
 const PERMITS = CELL_KIND_WORDS;
 const TAKEN: number = CELL_KIND_WORDS + 1;
 
-/** ASKS of a node: nobody else holds permits meanwhile, and its death is told. */
+/** ASKS of a node: no other party holds permits meanwhile, and its death is told. */
 export const ASKS_EXCLUSIVE: number = ASKS_KIND;
 
 const RECOVERED = 1;
 
-/** Far from the end of the numbers: sums of what several ask for stay exact. */
+/** Far from the end of the numbers: sums of several requests stay exact. */
 export const PERMITS_MAX: number = 1 << 20;
 
 export class PermitsCore extends Monitor {
@@ -65,8 +70,10 @@ export class PermitsCore extends Monitor {
     return this.permits - Atomics.load(this.words, this.cell + TAKEN);
   }
 
-  /** A node that holds `need` permits, which were to be had at once and without overtaking anybody; 0 otherwise, also where another thread keeps
-   * the latch for longer than usual. */
+  /**
+   * A node that holds `need` permits, which were to be had at once and without overtaking anybody;
+   * 0 otherwise, also where another thread keeps the latch for longer than usual.
+   */
   tryTake(need: number, asks: number): number {
     const node = this.space.takeNode();
     if (!this.spinForLatch()) {
@@ -113,13 +120,16 @@ export class PermitsCore extends Monitor {
     return this.words[node + NODE_OUTCOME] === RECOVERED;
   }
 
-  /** Whether this thread holds so much itself that it would wait for itself; `isShared` says whether others could make way for it. */
+  /**
+   * Whether this thread holds so much itself that it would wait for itself; `isShared` says whether
+   * others could make way for it.
+   */
   wouldWaitForItself(need: number, isShared: boolean): boolean {
     const own = this.space.ownHeld(this.cell);
     return isShared ? own + need > this.permits : own > 0;
   }
 
-  /** Gives back what a node of this thread holds. */
+  /** Gives back the permits of a node of this thread. */
   release(node: number): void {
     if (this.tryLatch()) {
       const need = this.words[node + NODE_NEED] as number;
@@ -168,7 +178,7 @@ export class PermitsCore extends Monitor {
     return ((this.words[this.cell + LOST_ASKS] as number) & ASKS_EXCLUSIVE) === 0 ? 0 : RECOVERED;
   }
 
-  /** What follows from a node's becoming HELD. */
+  /** Counts a node that has become HELD. */
   #count(need: number, asks: number): void {
     this.#setTaken(this.#taken() + need);
     if ((asks & ASKS_EXCLUSIVE) !== 0) this.words[this.cell + LOST_ASKS] = 0;

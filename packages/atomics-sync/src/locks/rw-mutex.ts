@@ -1,4 +1,7 @@
-/** A read-write lock between threads: many readers or one writer, first come, first served (permits.ts). A reader takes one permit, a writer all. */
+/**
+ * A read-write lock between threads: many readers or one writer, first come, first served
+ * (permits.ts). A reader takes one permit, a writer all.
+ */
 import { assertMayBlock, block } from "../objects/block.ts";
 import { asyncWaits, currentSpace } from "../objects/current.ts";
 import { syncError } from "../errors.ts";
@@ -27,7 +30,10 @@ export class RWHold implements Disposable {
   readonly #space: SyncSpace;
   readonly #core: PermitsCore;
   readonly #node: number;
-  /** Whether a writer has died while it had the lock, and no other writer has had it between: what the lock protects may be half done. */
+  /**
+   * Whether a writer has died while it had the lock, and no other writer has had it between: what
+   * the lock protects may be half done.
+   */
   readonly recovered: boolean;
   #isOver = false;
 
@@ -54,11 +60,13 @@ export class RWHold implements Disposable {
 }
 
 /**
- * A lock that many may hold to read, or one to write. Who comes later waits for who came before: a writer is not kept off by a stream of readers,
- * nor readers by writers. It isn't reentrant: a thread that reads must not ask again, a writer may be in line between.
+ * A lock that many parties may hold to read, or one to write. A party that comes later waits for
+ * those before it: a stream of readers doesn't keep a writer off, nor writers a reader. It isn't
+ * reentrant: a thread that reads must not ask again, a writer may be in line between.
  *
- * When a writer dies, the lock is free, and everybody who gets it is told by `recovered`, until a writer has had it. A reader's death says
- * nothing. Each method that takes the lock throws `ERR_SYNC_CLOSED` after `close()`.
+ * When a writer dies, the lock is free, and `recovered` tells every party that gets it, until a
+ * writer has had it. A reader's death says nothing. Each method that takes the lock throws
+ * `ERR_SYNC_CLOSED` after `close()`.
  */
 export class RWMutex {
   readonly #space: SyncSpace;
@@ -80,19 +88,27 @@ export class RWMutex {
     return new RWMutex(space, handle);
   }
 
-  /** Blocks the thread until it may write. Not on the main thread (`ERR_BLOCKING_MAIN`). Throws `ERR_LOCK_HELD` where it would have to wait and
-   * holds the lock already, `ERR_SYNC_TIMEOUT` when `timeoutMs` have passed. */
+  /**
+   * Blocks the thread until it may write. Not on the main thread (`ERR_BLOCKING_MAIN`). Throws
+   * `ERR_LOCK_HELD` where it would have to wait and holds the lock already, `ERR_SYNC_TIMEOUT` when
+   * `timeoutMs` have passed.
+   */
   lock(options: BlockOptions = {}): RWHold {
     return this.#take(WRITE, options);
   }
 
-  /** Resolves when this thread may write. Rejects with `ERR_SYNC_TIMEOUT`, or with the signal's reason. */
+  /**
+   * Resolves when this thread may write. Rejects with `ERR_SYNC_TIMEOUT`, or with the signal's
+   * reason.
+   */
   lockAsync(options: WaitOptions = {}): Promise<RWHold> {
     return this.#takeAsync(WRITE, options);
   }
 
-  /** Takes the lock to write if it can be had at once and without overtaking anybody; undefined otherwise, and also when another thread is busy with
-   * the lock for unusually long. */
+  /**
+   * Takes the lock to write if it can be had at once and without overtaking anybody; undefined
+   * otherwise, and also when another thread is busy with the lock for unusually long.
+   */
   tryLock(): RWHold | undefined {
     return this.#tryTake(WRITE);
   }
@@ -112,7 +128,10 @@ export class RWMutex {
     return this.#tryTake(READ);
   }
 
-  /** Gives the lock's place in memory back. Throws `ERR_SYNC_IN_USE` while anybody holds it or waits for it. */
+  /**
+   * Gives the lock's place in memory back. Throws `ERR_SYNC_IN_USE` while anybody holds it or waits
+   * for it.
+   */
   close(): void {
     if (!isOpen(this.#space, this.handle)) return;
     if (!this.#core.close()) throw syncError("ERR_SYNC_IN_USE", "close: somebody holds the lock or waits for it");

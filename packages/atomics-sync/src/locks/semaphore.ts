@@ -1,4 +1,7 @@
-/** A semaphore between threads: a number of permits, taken and given back; weighted, and first come, first served (permits.ts). */
+/**
+ * A semaphore between threads: a number of permits, taken and given back; weighted, and first come,
+ * first served (permits.ts).
+ */
 import { integer, resolveOptions, type Rules } from "@millrace/base";
 import { assertMayBlock, block } from "../objects/block.ts";
 import { asyncWaits, currentSpace } from "../objects/current.ts";
@@ -27,7 +30,10 @@ export class Permit implements Disposable {
     this.permits = permits;
   }
 
-  /** Gives the permits back, in the thread that took them. Throws `ERR_LOCK_NOT_HELD` the second time. */
+  /**
+   * Gives the permits back, in the thread that took them. Throws `ERR_LOCK_NOT_HELD` the second
+   * time.
+   */
   release(): void {
     if (this.#isOver) throw syncError("ERR_LOCK_NOT_HELD", "the permit was given back already");
     this.#isOver = true;
@@ -41,11 +47,12 @@ export class Permit implements Disposable {
 }
 
 /**
- * A counting semaphore between threads. Whoever asks for more permits than are there waits in line; nobody who came later is served before, so
- * that a large request gets its turn. Permits of a thread that dies come back by themselves.
+ * A counting semaphore between threads. Whoever asks for more permits than are there waits in line;
+ * nobody who came later is served before, so that a large request gets its turn. Permits of a
+ * thread that dies come back by themselves.
  *
- * Each method that takes permits throws `ERR_SYNC_CLOSED` after `close()`, `ERR_PERMITS_TOO_MANY` when there are never so many,
- * `ERR_INVALID_OPTION` for a number that isn't a whole one above 0.
+ * Each method that takes permits throws `ERR_SYNC_CLOSED` after `close()`, `ERR_PERMITS_TOO_MANY`
+ * when there are never so many, `ERR_INVALID_OPTION` for a number that isn't a whole one above 0.
  */
 export class Semaphore {
   readonly #space: SyncSpace;
@@ -53,7 +60,10 @@ export class Semaphore {
   /** A plain value that `Semaphore.from` takes in any thread of this process. */
   readonly handle: SyncHandle;
 
-  /** Makes a new semaphore with 1 to 2²⁰ permits. `of` is what `from` passes. Throws `ERR_INVALID_OPTION`, `ERR_SYNC_SPACE_FULL`. */
+  /**
+   * Makes a new semaphore with 1 to 2²⁰ permits. `of` is what `from` passes. Throws
+   * `ERR_INVALID_OPTION`, `ERR_SYNC_SPACE_FULL`.
+   */
   constructor(permits: number, space: SyncSpace = currentSpace(), of?: SyncHandle) {
     if (of === undefined) resolveOptions(TYPE, rules, { permits });
     const cell = of === undefined ? space.takeCell(PERMITS) : cellOf(space, TYPE, of);
@@ -79,8 +89,9 @@ export class Semaphore {
   }
 
   /**
-   * Blocks the thread until it has `permits` permits. Not on the main thread (`ERR_BLOCKING_MAIN`). Throws `ERR_LOCK_HELD` where the thread
-   * holds so many itself that it would wait for ever, `ERR_SYNC_TIMEOUT` when `timeoutMs` have passed.
+   * Blocks the thread until it has `permits` permits. Not on the main thread (`ERR_BLOCKING_MAIN`).
+   * Throws `ERR_LOCK_HELD` where the thread holds so many itself that it would wait for ever,
+   * `ERR_SYNC_TIMEOUT` when `timeoutMs` have passed.
    */
   acquire(permits: number = 1, options: BlockOptions = {}): Permit {
     this.#check(permits);
@@ -94,7 +105,10 @@ export class Semaphore {
     return new Permit(this.#core, node, permits);
   }
 
-  /** Resolves when this thread has the permits. Rejects with `ERR_SYNC_TIMEOUT`, or with the signal's reason. */
+  /**
+   * Resolves when this thread has the permits. Rejects with `ERR_SYNC_TIMEOUT`, or with the
+   * signal's reason.
+   */
   async acquireAsync(permits: number = 1, options: WaitOptions = {}): Promise<Permit> {
     this.#check(permits);
     options.signal?.throwIfAborted();
@@ -105,15 +119,20 @@ export class Semaphore {
     return new Permit(this.#core, node, permits);
   }
 
-  /** Takes the permits if they can be had at once and without overtaking anybody; undefined otherwise, and also when another thread is busy with the
-   * semaphore for unusually long. */
+  /**
+   * Takes the permits if they can be had at once and without overtaking anybody; undefined
+   * otherwise, and also when another thread is busy with the semaphore for unusually long.
+   */
   tryAcquire(permits: number = 1): Permit | undefined {
     this.#check(permits);
     const node = this.#core.tryTake(permits, 0);
     return node === 0 ? undefined : new Permit(this.#core, node, permits);
   }
 
-  /** Gives the semaphore's place in memory back. Throws `ERR_SYNC_IN_USE` while anybody holds a permit or waits for one. */
+  /**
+   * Gives the semaphore's place in memory back. Throws `ERR_SYNC_IN_USE` while anybody holds a
+   * permit or waits for one.
+   */
   close(): void {
     if (!isOpen(this.#space, this.handle)) return;
     if (!this.#core.close()) throw syncError("ERR_SYNC_IN_USE", "close: somebody holds a permit or waits for one");

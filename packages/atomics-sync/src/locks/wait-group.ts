@@ -1,25 +1,32 @@
 /**
- * A wait group between threads: a number of units of work that are still to be done, and parties that wait until there are none.
+ * A wait group between threads: a number of units of work that are still to be done, and parties
+ * that wait until there are none.
  *
  * Source: Go's sync.WaitGroup. Claims are our own: Go's goroutines don't die alone.
  *
  * STATE:
  *
- *   bit  0      WAITERS  whoever brings the count to 0 must look after the queue; set and cleared by the latch holder
- *   bit  1      MOVING   a unit was taken from COUNT for the one node that is CLAIMED; set and cleared by the latch holder
- *   bits 2–30   COUNT    units that nobody has claimed; changed by anyone
+ *   bit  0      WAITERS   whoever brings the count to 0 must look after the queue; set and cleared
+ *                         by the latch holder
+ *   bit  1      MOVING    a unit was taken from COUNT for the one node that is CLAIMED; set and
+ *                         cleared by the latch holder
+ *   bits 2–30   COUNT     units that nobody has claimed; changed by anyone
  *
  * and in the cell, under the latch:
  *
- *   CLAIMS  units that somebody has claimed: HELD nodes; derived from them again after a death, so the claims of a dead thread are over
+ *   CLAIMS  units that somebody has claimed: HELD nodes; derived from them again after a death, so
+ *           the claims of a dead thread are over
  *
- * The group is done when both are 0. Adding and finishing are a compare-and-swap each, unless somebody waits. A claim moves a unit from COUNT into
- * a node: CLAIMED, then STATE with COUNT − 1 and MOVING (the commit), then HELD and CLAIMS + 1, then MOVING is cleared. If the latch holder
- * dies in between, MOVING says that the unit belongs to the node that is CLAIMED; if that is a dead thread's too (LOST_CLAIMED), the unit goes
- * back to COUNT. While MOVING is set STATE isn't 0, so nobody who looks without the latch takes the group for done.
+ * The group is done when both are 0. Adding and finishing are a compare-and-swap each, unless
+ * somebody waits. A claim moves a unit from COUNT into a node: CLAIMED, then STATE with COUNT − 1
+ * and MOVING (the commit), then HELD and CLAIMS + 1, then MOVING is cleared. If the latch holder
+ * dies in between, MOVING says that the unit belongs to the node that is CLAIMED; if that is a dead
+ * thread's too (LOST_CLAIMED), the unit goes back to COUNT. While MOVING is set STATE isn't 0, so
+ * nobody who looks without the latch takes the group for done.
  *
- * Rejected: a claim as a mark on a unit that stays in COUNT (a death between taking the mark off and counting down leaves a unit that
- * nobody finishes, or finishes it twice); a count per thread in the group (as many words as threads, for each group).
+ * Rejected: a claim as a mark on a unit that stays in COUNT (a death between taking the mark off
+ * and counting down leaves a unit that nobody finishes, or finishes it twice); a count per thread
+ * in the group (as many words as threads, for each group).
  */
 import { assertMayBlock, block, isServed } from "../objects/block.ts";
 import { asyncWaits, currentSpace } from "../objects/current.ts";
@@ -65,7 +72,9 @@ export class WaitGroupCore extends Monitor {
     );
   }
 
-  /** Adds to the count; false, and nothing has happened, when it would be less than 0 or too large. */
+  /**
+   * Adds to the count; false, and nothing has happened, when it would be less than 0 or too large.
+   */
   add(units: number): boolean {
     let state = Atomics.load(this.words, this.cell + CELL_STATE);
     // Ends: each failure means that another thread has changed the state.
@@ -99,7 +108,10 @@ export class WaitGroupCore extends Monitor {
     return node;
   }
 
-  /** How many units were abandoned before the wait of a node that was served was over; the node is free then. */
+  /**
+   * How many units were abandoned before the wait of a node that was served was over; the node is
+   * free then.
+   */
   abandoned(node: number): number {
     const abandoned = this.words[node + NODE_OUTCOME] as number;
     this.space.giveNode(node);
@@ -123,7 +135,8 @@ export class WaitGroupCore extends Monitor {
   }
 
   protected override serve(): void {
-    // Ends: a step that doesn't return has served or dropped a node, or another thread has changed the state.
+    // Ends: a step that doesn't return has served or dropped a node, or another thread has changed
+    // the state.
     for (;;) {
       const state = Atomics.load(this.words, this.cell + CELL_STATE);
       const node = this.oldest();
@@ -157,7 +170,7 @@ export class WaitGroupCore extends Monitor {
     Atomics.and(this.words, this.cell + CELL_STATE, ~MOVING);
   }
 
-  /** All is done, so all who wait are told, whatever is added meanwhile. */
+  /** Tells all parties that wait: all was done, whatever is added meanwhile. */
   #tellAll(): void {
     for (let node = this.oldest(); node !== 0 && !this.#isClaim(node); node = this.oldest()) {
       this.words[node + NODE_OUTCOME] = this.words[this.cell + LOST] as number;
@@ -192,13 +205,19 @@ export class WaitGroupCore extends Monitor {
 
 /** What a wait has found. */
 export interface WaitGroupResult {
-  /** How many claimed units were given up by the death of their thread since a wait was last over: work that is perhaps half done. */
+  /**
+   * How many claimed units were given up by the death of their thread since a wait was last over:
+   * work that is perhaps half done.
+   */
   readonly abandoned: number;
 }
 
 const NOTHING_ABANDONED: WaitGroupResult = Object.freeze({ abandoned: 0 });
 
-/** One unit of work that a thread has made its own. `using` finishes it; so does the death of the thread, and then the wait says so. */
+/**
+ * One unit of work that a thread has made its own. `using` finishes it; so does the death of the
+ * thread, and then the wait says so.
+ */
 export class Claim implements Disposable {
   readonly #core: WaitGroupCore;
   readonly #node: number;
@@ -209,7 +228,9 @@ export class Claim implements Disposable {
     this.#node = node;
   }
 
-  /** The unit is done. In the thread that claimed it. Throws `ERR_LOCK_NOT_HELD` the second time. */
+  /**
+   * The unit is done. In the thread that claimed it. Throws `ERR_LOCK_NOT_HELD` the second time.
+   */
   done(): void {
     if (this.#isOver) throw syncError("ERR_LOCK_NOT_HELD", "the unit was finished already");
     this.#isOver = true;
@@ -225,10 +246,12 @@ export class Claim implements Disposable {
 const TYPE = "WaitGroup";
 
 /**
- * Waits until a number of units of work are done, on whatever threads. `add` before the work is handed out, `done` once per unit, `wait` for all.
- * As in Go it may be used again; whoever adds units before all waits of the last round are over begins the next round all the same.
+ * Waits until a number of units of work are done, on whatever threads. `add` before the work is
+ * handed out, `done` once per unit, `wait` for all. As in Go it may be used again; units that are
+ * added before all waits of the last round are over begin the next round all the same.
  *
- * A unit whose thread dies stays undone for ever, unless the thread has claimed it. Each method throws `ERR_SYNC_CLOSED` after `close()`.
+ * A unit whose thread dies stays undone for ever, unless the thread has claimed it. Each method
+ * throws `ERR_SYNC_CLOSED` after `close()`.
  */
 export class WaitGroup {
   readonly #space: SyncSpace;
@@ -236,7 +259,9 @@ export class WaitGroup {
   /** A plain value that `WaitGroup.from` takes in any thread of this process. */
   readonly handle: SyncHandle;
 
-  /** Makes a new group with nothing to do. `of` is what `from` passes. Throws `ERR_SYNC_SPACE_FULL`. */
+  /**
+   * Makes a new group with nothing to do. `of` is what `from` passes. Throws `ERR_SYNC_SPACE_FULL`.
+   */
   constructor(space: SyncSpace = currentSpace(), of?: SyncHandle) {
     const cell = of === undefined ? space.takeCell(WAIT_GROUP) : cellOf(space, TYPE, of);
     this.#space = space;
@@ -254,8 +279,10 @@ export class WaitGroup {
     return this.#core.count;
   }
 
-  /** Adds units, up to 2²⁸ in all, or takes them away. Throws `ERR_WAIT_GROUP_NEGATIVE` when fewer than 0 unclaimed ones, or too many, would be
-   * left, and changes nothing then. */
+  /**
+   * Adds units, up to 2²⁸ in all, or takes them away. Throws `ERR_WAIT_GROUP_NEGATIVE` when fewer
+   * than 0 unclaimed ones, or too many, would be left, and changes nothing then.
+   */
   add(units: number = 1): void {
     this.#assertOpen();
     if (Number.isInteger(units) && this.#core.add(units)) return;
@@ -269,8 +296,9 @@ export class WaitGroup {
   }
 
   /**
-   * Makes one unit this thread's own: it counts as done when the thread says so, or dies. May have to wait for a moment; where the main thread would
-   * have to, it throws `ERR_BLOCKING_MAIN`. Throws `ERR_WAIT_GROUP_NEGATIVE` when no unclaimed unit is left.
+   * Makes one unit this thread's own: it counts as done when the thread says so, or dies. May have
+   * to wait for a moment; where the main thread would have to, it throws `ERR_BLOCKING_MAIN`.
+   * Throws `ERR_WAIT_GROUP_NEGATIVE` when no unclaimed unit is left.
    */
   claim(): Claim {
     this.#assertOpen();
@@ -288,8 +316,10 @@ export class WaitGroup {
     return this.#claimed(node);
   }
 
-  /** Blocks the thread until all is done. Not on the main thread, unless it is done already (`ERR_BLOCKING_MAIN`). Throws `ERR_SYNC_TIMEOUT` when
-   * `timeoutMs` have passed. */
+  /**
+   * Blocks the thread until all is done. Not on the main thread, unless it is done already
+   * (`ERR_BLOCKING_MAIN`). Throws `ERR_SYNC_TIMEOUT` when `timeoutMs` have passed.
+   */
   wait(options: BlockOptions = {}): WaitGroupResult {
     this.#assertOpen();
     if (this.#core.isDone()) return NOTHING_ABANDONED;
@@ -309,7 +339,10 @@ export class WaitGroup {
     return { abandoned: this.#core.abandoned(node) };
   }
 
-  /** Gives the group's place in memory back. Throws `ERR_SYNC_IN_USE` while anything is to be done or anybody waits. */
+  /**
+   * Gives the group's place in memory back. Throws `ERR_SYNC_IN_USE` while anything is to be done
+   * or anybody waits.
+   */
   close(): void {
     if (!isOpen(this.#space, this.handle)) return;
     if (!this.#core.close()) throw syncError("ERR_SYNC_IN_USE", "close: units are to be done, or somebody waits");

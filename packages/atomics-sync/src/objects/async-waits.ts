@@ -1,8 +1,9 @@
 /**
  * The nodes of one thread that wait in its event loop, each behind a promise.
  *
- * Who serves such a node sets its bit in the NEWS of its chunk and wakes the reactor; the poll looks at those nodes only. After a burial it
- * looks at all, and after their objects (block.ts).
+ * The thread that serves such a node sets its bit in the NEWS of its chunk and wakes the reactor.
+ * The poll looks at those nodes only. After a burial it looks at all of them and pumps their
+ * objects (block.ts).
  */
 import { assertNotClosed, CLAIMED_MS, isServed, type Waited } from "./block.ts";
 import type { Reactor, Source } from "../threads/reactor.ts";
@@ -69,7 +70,10 @@ export class AsyncWaits implements Source {
     return served;
   }
 
-  /** Calls `served` when `node` was served, once; `forget` takes that back. The process doesn't stay alive for it. */
+  /**
+   * Calls `served` when `node` was served, once; `forget` takes that back. The process doesn't stay
+   * alive for it.
+   */
   watch(monitor: Waited, node: number, served: () => void): void {
     const once = (): void => {
       this.forget(node);
@@ -86,8 +90,10 @@ export class AsyncWaits implements Source {
     this.#reactor.check();
   }
 
-  /** Resolves with true when `node` was served, with false when the time was up; rejects with the signal's reason. After false and a
-   * rejection the node is taken back. */
+  /**
+   * Resolves with true when `node` was served, with false when the time was up; rejects with the
+   * signal's reason. After false and a rejection the node is taken back.
+   */
   async wait(monitor: Waited, node: number, options: WaitOptions): Promise<boolean> {
     if (isServed(this.#space.words, node)) return true;
     assertNotClosed(monitor, node);
@@ -100,7 +106,8 @@ export class AsyncWaits implements Source {
         signal?.removeEventListener("abort", abort);
         this.#reactor.check();
       };
-      // A node that is just being served can't be taken back. When that comes to nothing the wait is still over, so it is tried again.
+      // A node that is just being served can't be taken back. When that comes to nothing the wait
+      // is still over, so it is tried again.
       const giveUp = (settle: () => void): void => {
         clearTimeout(timer);
         if (monitor.cancel(node)) {

@@ -1,7 +1,8 @@
 /**
  * Blocking a thread until its node was served.
  *
- * A thread that waits looks after its object again whenever a thread has been buried: who died may have owed it a service or a wake-up.
+ * A thread that waits looks after its object again whenever a thread has been buried: the dead
+ * thread may have owed it a service or a wake-up.
  */
 import { currentScope, enterBlocking, leaveBlocking, type WaitScope } from "../threads/blocking.ts";
 import { syncError } from "../errors.ts";
@@ -9,16 +10,22 @@ import { CLAIMED, NODE_STATE, WAITING } from "./node.ts";
 import { Parker } from "../threads/parker.ts";
 import type { SyncSpace } from "./space.ts";
 
-/** Longest sleep without another look: a net under a lost wake-up, which a correct system has none of. */
+/**
+ * Longest sleep without another look: a net under a lost wake-up, which a correct system has none
+ * of.
+ */
 const SLEEP_MS_MAX = 1000;
-/** How soon a wait whose time is up looks again when its node was just being served: the server needs less than a microsecond, if it runs. */
+/**
+ * How soon a wait whose time is up looks again when its node was just being served: the server
+ * needs less than a microsecond, if it runs.
+ */
 export const CLAIMED_MS = 1;
 
-/** What a node that is waited for belongs to: an object, or a group. */
+/** What the node of a wait belongs to: an object, or a group. */
 export interface Waited {
-  /** Sees to it that whoever can be served is served. */
+  /** Serves the parties that can be served, in this thread or through another one. */
   pump(): void;
-  /** The owner's change of mind; false when the node was served, or just may be. */
+  /** Takes the node back; false when it was served, or just may be. */
   cancel(node: number): boolean;
   /** Whether the object was closed while this party was about to wait for it. */
   isClosed(): boolean;
@@ -35,9 +42,11 @@ export function isServed(words: Int32Array, node: number): boolean {
   return state !== WAITING && state !== CLAIMED;
 }
 
-/** Blocks until `node` was served; false when `timeoutMs` have passed and the node was taken back. Whatever the hook around blocking waits
- * throws passes through, and so does the error of the scope around the wait when that ends; the node is taken back then too, unless it was
- * served already. */
+/**
+ * Blocks until `node` was served; false when `timeoutMs` have passed and the node was taken back.
+ * Passes on what the hook around blocking waits throws, and the error of the scope around the wait
+ * when that ends; the node is taken back then too, unless it was served already.
+ */
 export function block(space: SyncSpace, monitor: Waited, node: number, timeoutMs: number): boolean {
   if (isServedSoon(space, node)) return true;
   assertNotClosed(monitor, node);
@@ -66,7 +75,10 @@ function isServedSoon(space: SyncSpace, node: number): boolean {
   return false;
 }
 
-/** Throws `ERR_SYNC_CLOSED` when the object was closed while `node` was being posted: nobody will ever serve it. */
+/**
+ * Throws `ERR_SYNC_CLOSED` when the object was closed while `node` was being posted: nobody will
+ * ever serve it.
+ */
 export function assertNotClosed(monitor: Waited, node: number): void {
   if (monitor.isClosed() && monitor.cancel(node)) throw syncError("ERR_SYNC_CLOSED", "the object was closed meanwhile");
 }
@@ -102,7 +114,7 @@ function park(space: SyncSpace, monitor: Waited, node: number, timeoutMs: number
     if (scope?.isOver() === true) {
       parker.cancel();
       if (monitor.cancel(node)) throw scope.error();
-      // Likewise below.
+      // As below: it was served, or is just being served.
       parker.prepare();
       if (isServed(space.words, node)) parker.cancel();
       else parker.wait(CLAIMED_MS);
@@ -118,7 +130,7 @@ function park(space: SyncSpace, monitor: Waited, node: number, timeoutMs: number
     if (leftMs <= 0) {
       parker.cancel();
       if (monitor.cancel(node)) return false;
-      // It was served, or somebody tries to: if that fails, the time is still up.
+      // It was served, or a thread is trying to: if that fails, the time is still up.
       leftMs = CLAIMED_MS;
       continue;
     }

@@ -1,15 +1,18 @@
 /**
- * What is done for a thread that has ended without saying so: `terminate()`, out of memory, `process.exit()`, an uncaught error.
+ * The burial of a thread that has ended without saying so: `terminate()`, out of memory,
+ * `process.exit()`, an uncaught error.
  *
- *   1. its entry becomes DEAD: from now on anybody takes a latch from it;
- *   2. it is taken out of every object: out of queues, holders, ownership (Monitor.mourn), over and over until nothing refers to it; an
- *      object whose latch another thread has is left for the next round. The scopes that it has made end (scope.ts);
- *   3. DEATHS is counted and every thread is woken: whoever waits serves its own object then, and a wake-up that the dead thread owed is made
- *      good;
+ *   1. its entry becomes DEAD: from now on any thread takes a latch from it;
+ *   2. it is taken out of every object: out of queues, holders, ownership (Monitor.mourn), over and
+ *      over until nothing refers to it; an object whose latch another thread has is left for the
+ *      next round. The scopes that it has made end (scope.ts);
+ *   3. DEATHS is counted and every thread is woken: each one that waits serves its own object then,
+ *      and a wake-up that the dead thread owed is made good;
  *   4. its nodes and its pages of the heap are free, and its entry may be used again.
  *
- * Whoever buries dies with the process (a worker's parent), so this needs no repair itself. A dead thread's own workers end with it; they are
- * buried by whoever watches them, as long as that thread lives.
+ * A thread is buried by its parent (current.ts). A dead thread's own workers end with it, and the
+ * thread that buries it buries them too. A burial that is broken off is done again from the start:
+ * no step of it does harm the second time.
  */
 import { GONE, hasLatch, ownsCell, PIPE_ENDS } from "./cell.ts";
 import { isOwned, PIPE } from "./kinds.ts";

@@ -1,10 +1,14 @@
 /**
- * The cell of a shared object: 32 words, one line of the cache. This file is the only one that says where they lie.
+ * The cell of a shared object: 32 words, one line of the cache. This file is the only one that says
+ * where they lie.
  *
- *    0  KIND       what the object is; written by the thread that makes or closes it (space.ts)
- *    1  LATCH      0, or the holder's thread plus one, with OWED in bit 16; by compare-and-swap, any thread
- *    2  INBOX      the node that was posted last, 0 for none; any thread pushes, the latch holder empties
- *    3  STATE      of the object; each kind says who writes it. For kinds with an owner, see OWNER_MASK
+ *    0  KIND        what the object is; written by the thread that makes or closes it (space.ts)
+ *    1  LATCH      0, or the holder's thread plus one, with OWED in bit 16; by compare-and-swap,
+ *                  any thread
+ *    2  INBOX      the node that was posted last, 0 for none; any thread pushes, the latch holder
+ *                  empties
+ *    3  STATE      of the object; each kind says who writes it. For kinds with an owner, see
+ *                  OWNER_MASK
  *   Written by the latch holder only, but for CANCELLED:
  *    4  HEAD       the oldest node of the queue, 0 for none
  *    5  TAIL       the youngest
@@ -20,14 +24,17 @@
  *   18  GIVERS     nodes of the queue that ask to give
  *   19  …          for the kind
  *
- * A one-to-one channel (channels, pipe-core.ts) has no monitor: of this table it uses KIND and STATE alone, and
- * PIPE_ENDS besides.
+ * A one-to-one channel (channels, pipe-core.ts) has no monitor: of this table it uses KIND and
+ * STATE alone, and PIPE_ENDS besides.
  */
 import { LINE_WORDS } from "@millrace/shared-memory";
 
 export const CELL_WORDS: number = LINE_WORDS;
 
-/** What the cell is for in bits 0–7, 0 while it is free; how often it was taken into use in the bits above. */
+/**
+ * What the cell is for in bits 0–7, 0 while it is free; how often it was taken into use in the bits
+ * above.
+ */
 export const CELL_KIND = 0;
 export const LATCH = 1;
 export const INBOX = 2;
@@ -50,20 +57,20 @@ export const GIVERS = 18;
 /** The first of the words that each kind uses as it likes. */
 export const CELL_KIND_WORDS = 19;
 
-// ── KIND ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── KIND ─────────────────────────────────────────────────────────────────────────────────────────
 
 export const KIND_MASK = 0xff;
 /** In place of a kind: no thread may use the cell any more, and none may take it yet. */
 export const CLOSING = 0xff;
 export const GENERATION_SHIFT = 8;
 
-// ── LATCH ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── LATCH ────────────────────────────────────────────────────────────────────────────────────────
 
 /** Another thread has asked meanwhile: the holder serves once more before it gives the latch up. */
 export const OWED: number = 1 << 16;
 export const LATCH_THREAD = 0xffff;
 
-// ── STATE ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── STATE ────────────────────────────────────────────────────────────────────────────────────────
 
 /** STATE of a cell that is free: nothing that a late user tries succeeds. */
 export const CLOSED = -1;
@@ -75,16 +82,17 @@ export const ORPHAN: number = 1 << 11;
 export const GRANT_SHIFT = 12;
 export const GRANT_MASK: number = 0xffff << GRANT_SHIFT;
 
-// ── LOST_ASKS ──────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── LOST_ASKS ────────────────────────────────────────────────────────────────────────────────────
 
 /** A dead thread's node was CLAIMED, so a step for it may have begun. */
 export const LOST_CLAIMED: number = 1 << 30;
 
-// ── one-to-one channels ────────────────────────────────────────────────────────────────────────────────────────────
+// ── one-to-one channels ──────────────────────────────────────────────────────────────────────────
 
 /**
- * Words of a PIPE: the threads at its two ends plus one, 0 for none yet, GONE once it has died. A thread that uses an
- * end writes it by compare-and-swap from 0, the thread that buries it writes GONE.
+ * Words of a PIPE: the threads at its two ends plus one, 0 for none yet, GONE once it has died. A
+ * thread that uses an end writes it by compare-and-swap from 0, the thread that buries it writes
+ * GONE.
  */
 export const PIPE_ENDS: readonly number[] = [4, 5];
 export const GONE: number = -1;

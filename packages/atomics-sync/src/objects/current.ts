@@ -1,5 +1,6 @@
 /**
- * The space that a thread shares with the threads that it starts and with the one that started it; and what happens to it at their end.
+ * The space that a thread shares with the threads that it starts and with the one that started it,
+ * and the burial of those threads.
  */
 import { randomInt } from "node:crypto";
 import { getEnvironmentData, isMainThread, setEnvironmentData, type Worker } from "node:worker_threads";
@@ -13,7 +14,9 @@ import { isAdopted, ownThread, ThreadTable } from "../threads/threads.ts";
 /** Under this name a thread's space is handed on to the threads that it starts. */
 const ENVIRONMENT_KEY = "millrace.space";
 const HEAP_KEY = "millrace.heap";
-/** Rounds that a thread spends on its own burial when it exits; a latch is held for a microsecond. */
+/**
+ * Rounds that a thread spends on its own burial when it exits; a latch is held for a microsecond.
+ */
 const OWN_ROUNDS_MAX = 10_000;
 
 let space: SyncSpace | undefined;
@@ -43,12 +46,17 @@ function inheritedHeap(): SharedArrayBuffer {
 // In the main thread at once, so that every worker inherits it, whenever it is started.
 if (isMainThread) currentSpace();
 
-/** How many locks (Mutex, RWMutex) the calling thread holds, in whatever form: a task that holds one must not run others meanwhile. */
+/**
+ * How many locks (Mutex, RWMutex) the calling thread holds, in whatever form: a task that holds one
+ * must not run others meanwhile.
+ */
 export function locksHeld(): number {
   return space?.locksHeld ?? 0;
 }
 
-/** What waits in the calling thread's event loop; for objects of `of`, which is the current space but in tests. */
+/**
+ * The flows that wait in the calling thread's event loop; `of` is the current space but in tests.
+ */
 export function asyncWaits(of: SyncSpace): AsyncWaits {
   if (of !== space) return new AsyncWaits(of, Reactor.current());
   waits ??= new AsyncWaits(space, Reactor.current());
@@ -56,8 +64,9 @@ export function asyncWaits(of: SyncSpace): AsyncWaits {
 }
 
 /**
- * A worker that ends in an orderly way gives back what it still holds; if that takes too long, whoever watches it goes on. It isn't DEAD
- * meanwhile: it takes latches, and nobody may take those from it.
+ * A worker that ends in an orderly way gives back what it still holds; if that takes too long, its
+ * parent goes on with it. It isn't DEAD meanwhile: it takes latches, and no thread may take those
+ * from it.
  */
 function buryOwnThread(): void {
   const own = currentSpace();
@@ -71,9 +80,10 @@ function buryOwnThread(): void {
 }
 
 /**
- * Buries thread `id` of `ThreadTable.current()`, which has ended: locks that it held go to the next one with `recovered`, permits are given back,
- * its waits are over. Resolves when nothing refers to it any more; its entry is then as if it had just been reserved. For whoever
- * reserved the entry.
+ * Buries thread `id` of `ThreadTable.current()`, which has ended: locks that it held go to the next
+ * one with `recovered`, permits are given back, its waits are over. Resolves when nothing refers to
+ * it any more; its entry is then as if it had just been reserved. For the thread that has reserved
+ * the entry.
  */
 export async function buryThread(id: number): Promise<void> {
   const { threads } = currentSpace();
@@ -100,8 +110,9 @@ async function bury(id: number): Promise<void> {
 }
 
 /**
- * Reports the end of a worker that you start yourself: what it holds is given back when it ends, however that comes about. Call it in the thread
- * that started the worker, once, before the worker can have ended. Millrace's own threads are watched already.
+ * Reports the end of a worker that you start yourself: what it holds is given back when it ends,
+ * however that comes about. Call it in the thread that started the worker, once, before the worker
+ * can have ended. Millrace's own threads are watched already.
  */
 export function watchThread(worker: Worker): void {
   const nodeThread = worker.threadId;

@@ -1,11 +1,15 @@
 /**
- * Handles: a shared object as a plain value that may go to another thread, through workerData, postMessage or a task's argument.
+ * Handles: a shared object as a plain value that may go to another thread, through workerData,
+ * postMessage or a task's argument.
  */
 import { syncError } from "../errors.ts";
 import { CELL_KIND } from "./cell.ts";
 import type { SyncSpace } from "./space.ts";
 
-/** A plain value; `from` of the object's class makes the object of it again, in any thread of the process. */
+/**
+ * A plain value; `from` of the object's class makes the object of it again, in any thread of the
+ * process.
+ */
 export interface SyncHandle {
   /** The class, such as "Mutex". */
   readonly type: string;
@@ -20,7 +24,10 @@ export function handleOf(space: SyncSpace, type: string, cell: number): SyncHand
   return { type, space: space.id, cell, generation: Atomics.load(space.words, cell + CELL_KIND) };
 }
 
-/** The cell that a handle means. Throws `ERR_SYNC_HANDLE`, or `ERR_SYNC_CLOSED` when its object was closed. */
+/**
+ * The cell that a handle means. Throws `ERR_SYNC_HANDLE`, or `ERR_SYNC_CLOSED` when its object was
+ * closed.
+ */
 export function cellOf(space: SyncSpace, type: string, handle: SyncHandle): number {
   if (typeof handle !== "object" || handle === null || handle.type !== type || handle.space !== space.id) {
     const found =

@@ -1,38 +1,42 @@
 /**
- * What every lock, semaphore and channel stands on: a short critical section that nobody waits for, and a queue of
- * parties.
+ * What every lock, semaphore and channel stands on: a short critical section that nobody waits for,
+ * and a queue of parties.
  *
- * A party that wants something posts a node into the INBOX and then *pumps*: it takes the LATCH if it is free, puts the
- * inbox in order, and serves the parties that can be served. If another thread has the latch, a bit in it (OWED) makes that
- * thread look once more before it leaves. So no thread waits for the latch, the main thread included, and no request is
- * overlooked. (Hendler et al., "Flat combining and the synchronization-parallelism tradeoff", SPAA 2010, is the general
- * form.)
+ * A party that wants something posts a node into the INBOX and then *pumps*: it takes the LATCH if
+ * it is free, puts the inbox in order, and serves the parties that can be served. If another thread
+ * has the latch, a bit in it (OWED) makes that thread look once more before it leaves. So no thread
+ * waits for the latch, the main thread included, and no request is overlooked. (Hendler et al.,
+ * "Flat combining and the synchronization-parallelism tradeoff", SPAA 2010, is the general form.)
  *
  * Memory: a cell (cell.ts) and nodes (node.ts); the queue is in wait-queue.ts.
  *
- * When a thread dies, at any instruction, with the latch, the next one that needs it takes it over and builds the queue
- * again from the nodes (mourning.ts): a node is in the queue if it is WAITING, CLAIMED or CANCELLED and has an ORDER.
- * Therefore
+ * When a thread dies, at any instruction, with the latch, the next one that needs it takes it over
+ * and builds the queue again from the nodes (mourning.ts): a node is in the queue if it is WAITING,
+ * CLAIMED or CANCELLED and has an ORDER. Therefore
  *
- *   - a node gets its ORDER before the inbox is emptied: a node that was lost in between would be found by nobody;
- *   - it leaves the inbox before it is served: a node that its owner uses again must not be in the inbox any more;
- *   - what follows it in the queue is read before it is served: its owner may post it again at once;
- *   - each kind's service is one write that says what happened (a state word, the node's own state, or REDO), and the
- *     rest follows from it;
- *   - CELL of a node is written by the thread that then posts it or has the latch: while a thread has the latch, no node
- *     leaves the object unseen.
+ *   - a node gets its ORDER before the inbox is emptied: a node that was lost in between would be
+ *     found by nobody;
+ *   - it leaves the inbox before it is served: a node that its owner uses again must not be in the
+ *     inbox any more;
+ *   - what follows it in the queue is read before it is served: its owner may post it again at
+ *     once;
+ *   - each kind's service is one write that says what happened (a state word, the node's own state,
+ *     or REDO), and the rest follows from it;
+ *   - CELL of a node is written by the thread that then posts it or has the latch: while a thread
+ *     has the latch, no node leaves the object unseen.
  *
- * A thread that builds the queue again, or buries, knows nothing of kinds. It sets STALE, and the next thread that takes
- * the latch for the object brings the kind's own words in line (`repair`) before it does anything else.
+ * A thread that builds the queue again, or buries, knows nothing of kinds. It sets STALE, and the
+ * next thread that takes the latch for the object brings the kind's own words in line (`repair`)
+ * before it does anything else.
  *
- * The latch holder collects the parties that it has served and wakes them after it has given the latch up. A thread that
- * dies before that owes wake-ups. Therefore a burial wakes every thread (burial.ts), and each one that waits looks
- * after its object again.
+ * The latch holder collects the parties that it has served and wakes them after it has given the
+ * latch up. A thread that dies before that owes wake-ups. Therefore a burial wakes every thread
+ * (burial.ts), and each one that waits looks after its object again.
  *
- * Rejected: a queue in a linked list that each waiter edits (a death in mid-edit can't be told from a slow thread); a
- * futex-like wait on the object's own word (one notification may go to a waiter that can't use it, and an event loop
- * can't take part fairly); a redo record per latch (more writes per operation than building the queue again, once per
- * death).
+ * Rejected: a queue in a linked list that each waiter edits (a death in mid-edit can't be told from
+ * a slow thread); a futex-like wait on the object's own word (one notification may go to a waiter
+ * that can't use it, and an event loop can't take part fairly); a redo record per latch (more
+ * writes per operation than building the queue again, once per death).
  */
 import { unpark } from "../threads/parker.ts";
 import {
@@ -80,7 +84,10 @@ import { WaitQueue } from "./wait-queue.ts";
 export class Monitor extends WaitQueue {
   /** KIND when this view was made. */
   readonly #generation: number;
-  /** Objects to look after once the latch is given up: a party that waits for them too could be served there meanwhile. */
+  /**
+   * Objects to look after once the latch is given up: a party that waits for them too could be
+   * served there meanwhile.
+   */
   readonly #owed: number[] = [];
 
   constructor(space: SyncSpace, cell: number) {
@@ -88,24 +95,32 @@ export class Monitor extends WaitQueue {
     this.#generation = this.words[cell + CELL_KIND] as number;
   }
 
-  /** KIND of the cell as it is now. Read without order: a use that begins beside `close` may see the old one. */
+  /**
+   * KIND of the cell as it is now. Read without order: a use that begins beside `close` may see the
+   * old one.
+   */
   get kind(): number {
     return this.words[this.cell + CELL_KIND] as number;
   }
 
-  // ── for the kinds ────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── for the kinds ──────────────────────────────────────────────────────────────────────────────
 
-  /** Serves the parties that can be served. Called with the latch, after the inbox was put in order. */
+  /**
+   * Serves the parties that can be served. Called with the latch, after the inbox was put in order.
+   */
   protected serve(): void {}
 
   /**
-   * After a death with the latch, or with nodes here: tells the nodes that are CLAIMED what the object's state says
-   * already, and derives anew what the kind derives from nodes. Nodes that stay CLAIMED go back to WAITING. A repair that a
-   * death has broken off is done again.
+   * After a death with the latch, or with nodes here: tells the nodes that are CLAIMED what the
+   * object's state says already, and derives anew what the kind derives from nodes. Nodes that stay
+   * CLAIMED go back to WAITING. A repair that a death has broken off is done again.
    */
   protected repair(): void {}
 
-  /** The cell of a lock that this thread has and the woken parties take next: they are woken at its release. 0 for none. */
+  /**
+   * The cell of a lock that this thread has and the woken parties take next: they are woken at its
+   * release. 0 for none.
+   */
   protected lockAhead(): number {
     return 0;
   }
@@ -115,7 +130,10 @@ export class Monitor extends WaitQueue {
     return new Monitor(this.space, cell);
   }
 
-  /** Whether nobody holds anything of the object, and nobody can any more. With the latch; the last step before closing. */
+  /**
+   * Whether nobody holds anything of the object, and nobody can any more. With the latch; the last
+   * step before closing.
+   */
   protected isReleased(): boolean {
     return true;
   }
@@ -123,7 +141,7 @@ export class Monitor extends WaitQueue {
   /** Counts what a RELEASING node held. With the latch, when it was taken from the inbox. */
   protected released(_node: number): void {}
 
-  // ── for the parties ──────────────────────────────────────────────────────────────────────────────────────────────
+  // ── for the parties ────────────────────────────────────────────────────────────────────────────
 
   /** A node of this thread, ready to be posted. */
   protected prepareNode(need: number, asks: number, wakes: number): number {
@@ -168,12 +186,17 @@ export class Monitor extends WaitQueue {
     }
   }
 
-  /** Serves the parties that can be served, in this thread or through the one that has the latch. */
+  /**
+   * Serves the parties that can be served, in this thread or through the one that has the latch.
+   */
   pump(): void {
     if (this.tryLatch()) this.unlatch();
   }
 
-  /** Takes a node of this thread back; false when that comes too late: the node was, or is just being, served. */
+  /**
+   * Takes a node of this thread back; false when that comes too late: the node was, or is just
+   * being, served.
+   */
   cancel(node: number): boolean {
     if (!this.retract(node)) return false;
     this.pump();
@@ -191,14 +214,18 @@ export class Monitor extends WaitQueue {
     return true;
   }
 
-  /** Gives the cell back; false, and nothing has happened, while a party waits for the object or holds any of it. */
+  /**
+   * Gives the cell back; false, and nothing has happened, while a party waits for the object or
+   * holds any of it.
+   */
   close(): boolean {
     if (!this.tryLatch()) return false;
     this.settleInbox();
     this.serve();
     if (this.oldest() === 0) {
       const kind = this.space.closeCell(this.cell);
-      // A party that posts from now on finds the cell closed (`isClosed`); one that has posted before is seen here.
+      // A party that posts from now on finds the cell closed (`isClosed`); one that has posted
+      // before is seen here.
       if (Atomics.load(this.words, this.cell + INBOX) === 0 && this.isReleased()) {
         this.space.giveCell(this.cell);
         this.#wakeAll();
@@ -215,7 +242,7 @@ export class Monitor extends WaitQueue {
     return Atomics.load(this.words, this.cell + CELL_KIND) !== this.#generation;
   }
 
-  // ── the latch ────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── the latch ──────────────────────────────────────────────────────────────────────────────────
 
   /** Takes the latch; false when another thread has it, which will then serve once more. */
   protected tryLatch(): boolean {
@@ -249,8 +276,8 @@ export class Monitor extends WaitQueue {
   }
 
   /**
-   * Takes the latch, after another thread has given it up if need be; false when that takes longer than a short critical
-   * section. For what can't be left to the thread that has it.
+   * Takes the latch, after another thread has given it up if need be; false when that takes longer
+   * than a short critical section. For what can't be left to the thread that has it.
    */
   protected spinForLatch(): boolean {
     for (let spin = 0; spin < this.space.spins; spin += 1) {
@@ -272,8 +299,9 @@ export class Monitor extends WaitQueue {
   }
 
   /**
-   * Takes the latch with every earlier party served; false when another thread has it, which then serves once more. It
-   * doesn't look at the inbox: a party that posts pumps next, so it was served by then, or this holder will serve it.
+   * Takes the latch with every earlier party served; false when another thread has it, which then
+   * serves once more. It doesn't look at the inbox: a party that posts pumps next, so it was served
+   * by then, or this holder will serve it.
    */
   protected seize(): boolean {
     if (!this.#takeLatch()) return false;
@@ -307,7 +335,7 @@ export class Monitor extends WaitQueue {
     return this.words[this.cell + HEAD] === 0 && Atomics.load(this.words, this.cell + INBOX) === 0;
   }
 
-  // ── the inbox and the queue; with the latch ──────────────────────────────────────────────────────────────────────
+  // ── the inbox and the queue; with the latch ────────────────────────────────────────────────────
 
   /** Puts what was posted into the queue, in the order in which it was posted. */
   protected settleInbox(): void {
@@ -376,7 +404,10 @@ export class Monitor extends WaitQueue {
     unpark(this.space.threads.words, thread);
   }
 
-  /** Wakes the parties that this thread has held back until it had released the lock that this object is. */
+  /**
+   * Wakes the parties that this thread has held back until it had released the lock that this
+   * object is.
+   */
   protected wakeHeldBack(): void {
     const list = this.space.wakesHeldBack;
     const others: number[] = [];
@@ -389,7 +420,7 @@ export class Monitor extends WaitQueue {
     list.push(...others);
   }
 
-  // ── steps of several writes; with the latch ──────────────────────────────────────────────────────────────────────
+  // ── steps of several writes; with the latch ────────────────────────────────────────────────────
 
   /** Whether the party of a node of the queue can still be served, as far as one can see. */
   protected isOpen(node: number): boolean {
@@ -399,8 +430,8 @@ export class Monitor extends WaitQueue {
   }
 
   /**
-   * Makes sure that the party of a node can't change its mind, and that no other object serves it; false when it has, or
-   * another one does.
+   * Makes sure that the party of a node can't change its mind, and that no other object serves it;
+   * false when it has, or another one does.
    */
   protected claim(node: number): boolean {
     const group = this.words[node + NODE_GROUP] as number;
@@ -414,7 +445,9 @@ export class Monitor extends WaitQueue {
     return true;
   }
 
-  /** Whether a node of the queue is claimed, or its group through it and the claim went no further. */
+  /**
+   * Whether a node of the queue is claimed, or its group through it and the claim went no further.
+   */
   #isClaimed(node: number): boolean {
     if (Atomics.load(this.words, node + NODE_STATE) === CLAIMED) return true;
     const group = this.words[node + NODE_GROUP] as number;
@@ -422,8 +455,8 @@ export class Monitor extends WaitQueue {
   }
 
   /**
-   * Takes a claim back. The other objects of the node's group may have passed the group over meanwhile: this thread looks
-   * after them when it has given the latch up.
+   * Takes a claim back. The other objects of the node's group may have passed the group over
+   * meanwhile: this thread looks after them when it has given the latch up.
    */
   protected unclaim(node: number): void {
     const group = this.words[node + NODE_GROUP] as number;
@@ -444,9 +477,10 @@ export class Monitor extends WaitQueue {
   }
 
   /**
-   * Does one step whole, even if this thread dies in the midst of it: tells up to two claimed nodes that were taken out of
-   * the queue that they were served, and sets a word of the cell (`word` is its index there). 0 stands for none. Write
-   * what the parties find in their nodes, and what `word` makes visible, before.
+   * Does one step whole, even if this thread dies in the midst of it: tells up to two claimed nodes
+   * that were taken out of the queue that they were served, and sets a word of the cell (`word` is
+   * its index there). 0 stands for none. Write what the parties find in their nodes, and what
+   * `word` makes visible, before.
    */
   protected commit(giver: number, taker: number, word: number, value: number): void {
     this.words[this.cell + REDO_GIVER] = giver;
@@ -468,7 +502,8 @@ export class Monitor extends WaitQueue {
   }
 
   #grant(node: number): void {
-    // A node that was told may be in another use by now; at this object it is CLAIMED only for the step in REDO.
+    // A node that was told may be in another use by now; at this object it is CLAIMED only for the
+    // step in REDO.
     if (node === 0 || Atomics.load(this.words, node + NODE_CELL) !== this.cell) return;
     const group = this.words[node + NODE_GROUP] as number;
     if (group === 0) {
@@ -478,12 +513,13 @@ export class Monitor extends WaitQueue {
     const seen = Atomics.compareExchange(this.words, node + NODE_STATE, CLAIMED, GRANTED);
     if (seen !== CLAIMED && seen !== GRANTED) return;
     const isDecided = Atomics.load(this.words, group + DECISION) === node;
-    // A node that is still GRANTED here wasn't given back, so the group is the one that it was claimed in.
+    // A node that is still GRANTED here wasn't given back, so the group is the one that it was
+    // claimed in.
     if (!isDecided || Atomics.load(this.words, node + NODE_STATE) !== GRANTED) return;
     this.settle(group, WAITING, GRANTED);
   }
 
-  // ── after a death ────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── after a death ──────────────────────────────────────────────────────────────────────────────
 
   /** Builds the queue again from the nodes, after the latch was taken from a dead thread. */
   #rebuild(): void {
@@ -494,7 +530,10 @@ export class Monitor extends WaitQueue {
     finishLostReleases(this.space, this.cell);
   }
 
-  /** Brings an object in order at which a thread has died. The first step of a thread that takes the latch to use it. */
+  /**
+   * Brings an object in order at which a thread has died. The first step of a thread that takes the
+   * latch to use it.
+   */
   #mend(): void {
     this.repair();
     for (const node of this.queued()) {
@@ -509,9 +548,9 @@ export class Monitor extends WaitQueue {
   }
 
   /**
-   * Takes a dead thread out of this object, whatever its kind: from the queue, the holders and the ownership. False when a
-   * living thread has the latch: try again later. Serves nobody; the parties that wait do that when the burial wakes
-   * them (burial.ts).
+   * Takes a dead thread out of this object, whatever its kind: from the queue, the holders and the
+   * ownership. False when a living thread has the latch: try again later. Serves nobody; the
+   * parties that wait do that when the burial wakes them (burial.ts).
    */
   mourn(dead: number, isOwned: boolean): boolean {
     if (!this.#takeLatch()) return false;

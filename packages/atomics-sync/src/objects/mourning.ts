@@ -1,7 +1,8 @@
 /**
- * What a thread that has died leaves behind at one object: its nodes, what it held, the ownership, and perhaps a queue
- * that it was just editing. All of this is for the latch holder (monitor.ts), and none of it knows kinds of objects:
- * LOST, LOST_ASKS and STALE tell the kind's `repair` what has happened.
+ * What a thread that has died leaves behind at one object: its nodes, what it held, the ownership,
+ * and perhaps a queue that it was just editing. All of this is for the latch holder (monitor.ts),
+ * and none of it knows kinds of objects: LOST, LOST_ASKS and STALE tell the kind's `repair` what
+ * has happened.
  */
 import { CELL_STATE, GRANT_MASK, LOST, LOST_ASKS, LOST_CLAIMED, ORPHAN, OWNER_MASK } from "./cell.ts";
 import {
@@ -38,9 +39,9 @@ export function nodesInOrder(space: SyncSpace, cell: number): number[] {
 /**
  * The state of any node as far as it concerns the object at `cell`; FREE when it doesn't.
  *
- * A node that isn't FREE or GRANTED belongs to one object, and its CELL says which. It may move to another one between
- * two looks. But once CELL names this object, it stays, because nobody but the latch holder could let it go. So the state
- * that is read after CELL is one in this object.
+ * A node that isn't FREE or GRANTED belongs to one object, and its CELL says which. It may move to
+ * another one between two looks. But once CELL names this object, it stays, because nobody but the
+ * latch holder could let it go. So the state that is read after CELL is one in this object.
  */
 function stateHere(space: SyncSpace, cell: number, node: number): number {
   const before = Atomics.load(space.words, node + NODE_STATE);
@@ -50,7 +51,10 @@ function stateHere(space: SyncSpace, cell: number, node: number): number {
   return state === GRANTED ? FREE : state;
 }
 
-/** Frees nodes that were taken from the inbox to be released and not counted: with STALE everything is counted anew. */
+/**
+ * Frees nodes that were taken from the inbox to be released and not counted: with STALE everything
+ * is counted anew.
+ */
 export function finishLostReleases(space: SyncSpace, cell: number): void {
   for (const node of space.nodesInUse()) {
     if (stateHere(space, cell, node) !== RELEASING || space.words[node + ORDER] === 0) continue;
@@ -70,7 +74,10 @@ export function heldInAll(space: SyncSpace, cell: number): number {
   return held;
 }
 
-/** Frees the nodes of a dead thread at the object, which are in no queue any more, and counts what they held as lost. */
+/**
+ * Frees the nodes of a dead thread at the object, which are in no queue any more, and counts what
+ * they held as lost.
+ */
 export function freeNodesOf(space: SyncSpace, cell: number, dead: number): void {
   const { words } = space;
   for (const node of space.nodesOf(dead)) {

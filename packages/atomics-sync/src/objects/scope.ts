@@ -1,39 +1,47 @@
 /**
  * The shared part of a context: a scope that ends once, for a reason, and ends the scopes below it.
  *
- * Who waits for the end of a scope has a node in its queue (monitor.ts), and so has every scope below it, with the node of the thread that made
- * it. Whoever ends a scope writes STATE and pumps; with the latch every node is served, which wakes a thread or ends a scope below, whose
- * own queue is served once the latch is given up.
+ * A party that waits for the end of a scope has a node in its queue (monitor.ts). So has every
+ * scope below it: a node of the thread that made the lower scope. The thread that ends a scope
+ * writes STATE and pumps. The latch holder serves every node: it wakes a thread, or ends a scope
+ * below, whose own queue is served once the latch is given up.
  *
  * Memory: a cell for the monitor, of which it uses no word above 12, and then
  *
- *   +0  STATE        generation << 8 | phase: LIVE, CLAIMED, or why it is over, with REASONED; see below
- *   +1  MAKER        0 while the place is free, or the thread that has made the scope plus one (compare-and-swap from 0 by that thread), with
- *                    CLOSING in bit 16 (by that thread or whoever buries it); back to 0 by the latch holder
+ *   +0  STATE        generation << 8 | phase: LIVE, CLAIMED, or why it is over, with REASONED; see
+ *                    below
+ *   +1  MAKER        0 while the place is free, or the thread that has made the scope plus one
+ *                    (compare-and-swap from 0 by that thread), with CLOSING in bit 16 (by that
+ *                    thread or the one that buries it); back to 0 by the latch holder
  *   +2  DEADLINE     two words, see `deadlineUs`; written by the maker before STATE
  *   +4  REASON_SIZE  words of the reason, and
- *   +5  REASON_CHECK their sum, which holds only for this generation; written between CLAIMED and the phase after it
+ *   +5  REASON_CHECK their sum, which holds only for this generation; written between CLAIMED and
+ *                    the phase after it
  *   +6  REASON       … to the end
  *
  *   LIVE ──anybody (CAS)──────────────► over
  *     └──anybody (CAS)──► CLAIMED ──the same (CAS)──► over, REASONED
- *                            └──whoever has waited for long enough (CAS)──► over
+ *                            └──one that has waited for long enough (CAS)──► over
  *
- * CLAIMED still counts as live: it says that somebody is writing a reason. Whoever cancels or closes the scope too looks at it for a microsecond and then
- * takes it over without a reason; the writer, stalled or dead, has lost then. It may still write into the place when that has been given to the next
- * scope and overwrite a reason there: REASON_CHECK finds that out.
+ * CLAIMED still counts as live: it says that a thread is writing a reason. Another thread that
+ * cancels or closes the scope looks at it for a microsecond and then takes it over without a
+ * reason; the writer, stalled or dead, has lost then. The writer may go on writing into the place
+ * after the next scope has got it, and overwrite a reason there: REASON_CHECK finds that out.
  *
- * Memory is given back by the latch holder, once the scope is over, closed, and nobody is in its queue: whoever posts a node afterwards looks at
- * STATE after that and takes its node back. A late pump does no harm, for the places of scopes are used for nothing else: it serves
- * whatever scope is there by the same rules. It may find the place free and the next scope's nodes in it a moment later; therefore STATE is looked
- * at once more after the inbox.
+ * The latch holder gives the place back once the scope is over and closed and its queue is empty. A
+ * party that posts a node afterwards looks at STATE after that and takes its node back. A late pump
+ * does no harm, for the places of scopes are used for nothing else: it serves whatever scope is
+ * there by the same rules. It may find the place free and the next scope's nodes in it a moment
+ * later; therefore STATE is looked at once more after the inbox.
  *
- * Whoever buries ends the scopes that the thread has made, and pumps all the others: a canceller may have died on the way to those who wait. A
- * scope below leaves the queue only once it is over, or by its maker, so none is forgotten.
+ * A burial ends the scopes that the dead thread has made, and pumps all the others: a canceller may
+ * have died on the way to the parties that wait. A scope below leaves the queue only once it is
+ * over, or by its maker, so none is forgotten.
  *
- * Rejected: a list of children in the scopes themselves (closing edits two neighbours, and a death in mid-edit needs a repair of its own);
- * looking up all parents in `isOver` (a load per level, and every wait would need a node per level); one count of all cancellations for
- * all scopes (each of them would wake everybody).
+ * Rejected: a list of children in the scopes themselves (closing edits two neighbours, and a death
+ * in mid-edit needs a repair of its own); looking up all parents in `isOver` (a load per level, and
+ * every wait would need a node per level); one count of all cancellations for all scopes (each of
+ * them would wake everybody).
  */
 import { syncError } from "../errors.ts";
 import { CELL_WORDS } from "./cell.ts";
@@ -74,8 +82,10 @@ const NOBODY = -1;
 const DEADLINE_UNIT: number = 2 ** 31;
 const NO_DEADLINE = -1;
 
-/** Makes a scope of this thread; it is over at once when `parent` is. `deadlineUs` is a whole number or Infinity. Throws
- * `ERR_SYNC_SPACE_FULL`, `ERR_WAITERS_EXHAUSTED`. */
+/**
+ * Makes a scope of this thread; it is over at once when `parent` is. `deadlineUs` is a whole number
+ * or Infinity. Throws `ERR_SYNC_SPACE_FULL`, `ERR_WAITERS_EXHAUSTED`.
+ */
 export function makeScope(space: SyncSpace, parent: ScopeCore | undefined, deadlineUs: number): ScopeCore {
   const place = takePlace(space);
   const generation = (Atomics.load(space.words, place + STATE) >>> GENERATION_SHIFT) + 1;
@@ -95,7 +105,9 @@ export class ScopeCore extends Monitor {
   /** In the thread that has made it: the scope above, and this one's node there. */
   #parent: ScopeCore | undefined;
   #link = 0;
-  /** Scopes below that were ended while the latch was held, and whose waiters must still be served. */
+  /**
+   * Scopes below that were ended while the latch was held, and whose waiters must still be served.
+   */
   readonly #ended: ScopeCore[] = [];
 
   constructor(space: SyncSpace, place: number, live: number) {
@@ -128,9 +140,12 @@ export class ScopeCore extends Monitor {
     if (this.#link === 0) this.#follow(parent);
   }
 
-  // ── its end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── its end ────────────────────────────────────────────────────────────────────────────────────
 
-  /** Why it is over; 0 while it is live. The place may belong to another scope by now: then this one was closed. */
+  /**
+   * Why it is over; 0 while it is live. The place may belong to another scope by now: then this one
+   * was closed.
+   */
   outcome(): number {
     const state = Atomics.load(this.words, this.cell + STATE);
     if (state === this.live || state === this.#claimed) return 0;
@@ -143,14 +158,17 @@ export class ScopeCore extends Monitor {
     return Atomics.load(this.words, this.cell + STATE) !== this.live && this.outcome() !== 0;
   }
 
-  /** Ends it, in any thread, and wakes whoever waits for that. False when it was over already. It is over when this returns. */
+  /**
+   * Ends it, in any thread, and wakes the parties that wait for that. False when it was over
+   * already. It is over when this returns.
+   */
   end(code: number, reason?: Int32Array): boolean {
     if (!this.#end(code, reason) && !this.#takeOver(code)) return false;
     this.pump();
     return true;
   }
 
-  /** False when it was over already, or somebody is writing a reason. */
+  /** False when it was over already, or another thread is writing a reason. */
   #end(code: number, reason: Int32Array | undefined): boolean {
     const state = this.cell + STATE;
     const next = reason === undefined ? phaseOf(this.live, code) : this.#claimed;
@@ -161,7 +179,9 @@ export class ScopeCore extends Monitor {
     return Atomics.compareExchange(this.words, state, this.#claimed, over) === this.#claimed;
   }
 
-  /** Ends it, without a reason, although somebody is writing one and doesn't come to an end. */
+  /**
+   * Ends it without a reason, although another thread is writing one and doesn't come to an end.
+   */
   #takeOver(code: number): boolean {
     const state = this.cell + STATE;
     for (let spin = 0; spin < this.space.spins; spin += 1) {
@@ -170,7 +190,7 @@ export class ScopeCore extends Monitor {
     return Atomics.compareExchange(this.words, state, this.#claimed, phaseOf(this.live, code)) === this.#claimed;
   }
 
-  /** Ends as its parent did; if somebody is writing a reason, that will end it. */
+  /** Ends as its parent did; a thread that is writing a reason ends it instead. */
   #follow(parent: ScopeCore): void {
     if (this.#end(parent.outcome(), parent.reason())) this.pump();
   }
@@ -184,7 +204,10 @@ export class ScopeCore extends Monitor {
     Atomics.store(words, cell + REASON_CHECK, sumOf(reason, this.live));
   }
 
-  /** The reason that it was ended with; undefined without one, or when it can't be had any more because the scope was closed long ago. */
+  /**
+   * The reason that it was ended with; undefined without one, or when it can't be had any more
+   * because the scope was closed long ago.
+   */
   reason(): Int32Array | undefined {
     const { words, cell } = this;
     const state = Atomics.load(words, cell + STATE);
@@ -210,15 +233,21 @@ export class ScopeCore extends Monitor {
     this.pump();
   }
 
-  /** When it ends by itself, in µs of the clock that its maker has read; Infinity for never. For a scope that isn't closed. */
+  /**
+   * When it ends by itself, in µs of the clock that its maker has read; Infinity for never. For a
+   * scope that isn't closed.
+   */
   get deadlineUs(): number {
     const high = Atomics.load(this.words, this.cell + DEADLINE);
     return high === NO_DEADLINE ? Infinity : high * DEADLINE_UNIT + Atomics.load(this.words, this.cell + DEADLINE + 1);
   }
 
-  // ── waiting for it ───────────────────────────────────────────────────────────────────────────────────────────────
+  // ── waiting for it ─────────────────────────────────────────────────────────────────────────────
 
-  /** A node of this thread that is served when the scope ends; 0 when it is over. Give it back by `unwatch`. */
+  /**
+   * A node of this thread that is served when the scope ends; 0 when it is over. Give it back by
+   * `unwatch`.
+   */
   watch(asks: number, wakes: number): number {
     return this.#post(asks, wakes, undefined);
   }
@@ -229,7 +258,8 @@ export class ScopeCore extends Monitor {
     this.words[node + CHILD_LIVE] = child === undefined ? 0 : child.live;
     this.post(node, WAITING);
     this.pump();
-    // It may have ended, and its place been given away, before the node was posted: then nobody else serves it.
+    // It may have ended, and its place been given away, before the node was posted: then nobody
+    // else serves it.
     if (!this.isOver()) return node;
     this.unwatch(node);
     return 0;
@@ -250,16 +280,19 @@ export class ScopeCore extends Monitor {
 
   protected override serve(): void {
     let state = Atomics.load(this.words, this.cell + STATE);
-    // Ends: a place that was free can be taken, and its scope end; it isn't given away before the latch.
+    // Ends: a place that was free can be taken, and its scope end; it isn't given away before the
+    // latch.
     for (;;) {
       if ((state & PHASE_MASK) <= CLAIMED) {
         // Only to let go of those that have changed their mind.
         this.oldest();
         return;
       }
-      // Whatever was posted while the scope was live is in the inbox by now, and must be served before the place is given away.
+      // Whatever was posted while the scope was live is in the inbox by now, and must be served
+      // before the place is given away.
       this.settleInbox();
-      // Another scope in a place that was free: who is in the queue may wait for the end of that one.
+      // Another scope in a place that was free: the parties in the queue may wait for the end of
+      // that one.
       const seen = Atomics.load(this.words, this.cell + STATE);
       if (seen === state) break;
       state = seen;
@@ -277,7 +310,10 @@ export class ScopeCore extends Monitor {
     }
   }
 
-  /** `live` is that of the scope that is in this place now; a late pump may come from an earlier one. */
+  /**
+   * `live` is that of the scope that is in this place now; a late pump may come from an earlier
+   * one.
+   */
   #endChild(node: number, live: number): void {
     const self = live === this.live ? this : scopeAt(this.space, this.cell, live);
     const place = this.words[node + CHILD] as number;
@@ -285,7 +321,7 @@ export class ScopeCore extends Monitor {
     if (child.#end(self.outcome(), self.reason())) this.#ended.push(child);
   }
 
-  // ── after a death ────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── after a death ──────────────────────────────────────────────────────────────────────────────
 
   /** For `mournPlace`, which has read MAKER and STATE. */
   mend(dead: number, maker: number, state: number): boolean {
@@ -300,8 +336,11 @@ export class ScopeCore extends Monitor {
   }
 }
 
-/** For whoever buries thread `dead`: ends and gives back what that thread has made, and does what it may have left undone. False while
- * the scope is still that thread's. `isUser`: it had to do with the scope in this place, or with the last one there. */
+/**
+ * For the burial of thread `dead`: ends the scope here if that thread has made it, and does what
+ * the thread may have left undone. False while the scope is still that thread's. `isUser`: it had
+ * to do with the scope in this place, or with the last one there.
+ */
 export function mournPlace(space: SyncSpace, place: number, dead: number, isUser: boolean): boolean {
   const maker = Atomics.load(space.words, place + MAKER);
   if (maker === 0 && !isUser) return true;

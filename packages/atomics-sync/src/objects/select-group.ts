@@ -1,20 +1,23 @@
 /**
  * A group: a party that waits for several objects, one of which serves it. What `select` stands on.
  *
- * It posts a node into each of the objects. Each node names the group's own node, which is in no queue. DECISION there
- * says who serves the party:
+ * It posts a node into each of the objects. Each node names the group's own node, which is in no
+ * queue. DECISION there says who serves the party:
  *
- *   TICKET   nobody yet; a number below 0 that this group hasn't had before, which its nodes carry too
- *   a node   the party was claimed through this one. The latch holder of that node's object writes it by compare-and-swap
- *            from TICKET, and takes it back when the service comes to nothing; final once the group's STATE is GRANTED
+ *   TICKET   nobody yet; a number below 0 that this group hasn't had before, which its nodes carry
+ *            too
+ *   a node   the party was claimed through this one. The latch holder of that node's object writes
+ *            it by compare-and-swap from TICKET, and takes it back when the service comes to
+ *            nothing; final once the group's STATE is GRANTED
  *   0        the owner has changed its mind; by compare-and-swap from TICKET
  *
- * The ticket makes a late look harmless: a thread that still sees a node of an earlier use fails with its
- * compare-and-swap. (One word decides between the cases as in Go's selectDone and crossbeam's Context. There it is never
- * taken back, because the two sides of a meeting are never both a select that others may serve at the same time.)
+ * The ticket makes a late look harmless: a thread that still sees a node of an earlier use fails
+ * with its compare-and-swap. (One word decides between the cases as in Go's selectDone and
+ * crossbeam's Context. There it is never taken back, because the two sides of a meeting are never
+ * both a select that others may serve at the same time.)
  *
- * A thread that needs two groups at once claims the one with the lower node first (channel-core.ts). So of several
- * threads that are in each other's way one gets on.
+ * A thread that needs two groups at once claims the one with the lower node first
+ * (channel-core.ts). So of several threads that are in each other's way one gets on.
  */
 import {
   ASKS_ASYNC,
@@ -66,7 +69,10 @@ export class SelectGroup implements Waited {
     return new SelectGroup(space, node, ticket);
   }
 
-  /** Makes a node that is prepared and not posted yet a member; all of them before the first is posted. */
+  /**
+   * Makes a node that is prepared and not posted yet a member; all of them before the first is
+   * posted.
+   */
   add(monitor: Member["monitor"], node: number): void {
     const words = this.#space.words;
     words[node + NODE_GROUP] = this.node;
@@ -89,7 +95,10 @@ export class SelectGroup implements Waited {
     return Atomics.compareExchange(this.#space.words, this.node + DECISION, this.#ticket, 0) === this.#ticket;
   }
 
-  /** The node through which the party was served, for the caller to give back; 0 after `cancel`. Takes all others back. */
+  /**
+   * The node through which the party was served, for the caller to give back; 0 after `cancel`.
+   * Takes all others back.
+   */
   finish(): number {
     const words = this.#space.words;
     const isServed = Atomics.load(words, this.node + NODE_STATE) === GRANTED;

@@ -1,25 +1,27 @@
 /**
- * The shared memory under locks, channels and contexts: cells (one per object), nodes (one per waiting or holding party) and scopes (one
- * per context).
+ * The shared memory under locks, channels and contexts: cells (one per object), nodes (one per
+ * waiting or holding party) and scopes (one per context).
  *
- * All threads of a process that can share an object see the same space, so a handle is three numbers, and whoever mends after a
- * dead thread reaches everything that it touched.
+ * All threads of a process that can share an object see the same space. So a handle is three
+ * numbers, and a burial reaches everything that the dead thread has touched.
  *
  * Memory, in 32-bit words:
  *
- *   0              header   SPACE_ID, CELLS, CHUNKS, CHUNK_NODES: constants; DEATHS: threads that were buried, written by those who bury;
- *                           SCOPES: constant
- *   CELLS_AT       cells    `CELL_WORDS` each; monitor.ts says what they hold
- *   after them     chunks   a line of control, then CHUNK_NODES nodes of `NODE_WORDS` each
- *     +0   OWNER   0, or the thread that has the chunk, plus one; moved by compare-and-swap from 0, back to 0 by whoever buries the thread
- *     +1   NEWS    a bit per node whose outcome its owner's event loop shall look at; set by those who wake it, taken by the owner
- *   after them     scopes   `SCOPE_WORDS` each; scope.ts says what they hold
+ *   0           header  SPACE_ID, CELLS, CHUNKS, CHUNK_NODES, SCOPES: constants
+ *                       DEATHS: threads that were buried, counted by those that bury
+ *   CELLS_AT    cells   `CELL_WORDS` each (cell.ts)
+ *   after them  chunks  a line of control, then CHUNK_NODES nodes of `NODE_WORDS` each
+ *     +0   OWNER        0, or the thread that has the chunk, plus one; that thread takes it by
+ *                       compare-and-swap from 0, its burial gives it back
+ *     +1   NEWS         a bit per node that its owner's event loop shall look at; set by the
+ *                       threads that wake it, taken by the owner
+ *   after them  scopes  `SCOPE_WORDS` each (scope.ts)
  *
- * The words of one cell are written by different threads and lie together all the same: whoever touches an object touches most of
- * them. Two cells lie a line apart.
+ * Different threads write the words of one cell, and they lie together all the same: an operation
+ * on an object touches most of them. Two cells lie a line apart.
  *
- * A node belongs to the owner of its chunk: it alone takes nodes into use, from a list of its own, without atomics. Who may
- * write what in a node that is in use, its state says (node.ts).
+ * A node belongs to the owner of its chunk: it alone takes nodes into use, from a list of its own,
+ * without atomics. The state of a node in use says which thread may write what in it (node.ts).
  */
 import { isMainThread } from "node:worker_threads";
 import { invariant } from "@millrace/base";
@@ -55,12 +57,18 @@ export interface SpaceShape {
   readonly scopes?: number;
 }
 
-/** 16,384 objects, 32,768 parties and 8192 contexts: 9.3 MiB, of which the system hands out only what is touched. */
+/**
+ * 16,384 objects, 32,768 parties and 8192 contexts: 9.3 MiB, of which the system hands out only
+ * what is touched.
+ */
 export const SPACE_SHAPE: SpaceShape = { cells: 16_384, chunks: 1024, chunkNodes: 32, scopes: 8192 };
 
 /** Looks of a short critical section: about a microsecond. */
 const SPINS = 100;
-/** The longest look before a sleep in terms of the shortest: about 50 µs, what a sleep and a wake-up cost. */
+/**
+ * The longest look before a sleep in terms of the shortest: about 50 µs, what a sleep and a wake-up
+ * cost.
+ */
 const LONG_LOOK_FACTOR = 50;
 
 /** How one thread sees a space; for tests that play several threads. */
@@ -83,17 +91,32 @@ export class SyncSpace {
   readonly scopes: number;
   /** Nodes of this thread that are not in use. */
   readonly #free: number[] = [];
-  /** Nodes that it has given up while others could still see them; free as soon as their state says so. */
+  /**
+   * Nodes that it has given up while others could still see them; free as soon as their state says
+   * so.
+   */
   #leaving: number[] = [];
   readonly #ownChunks: number[] = [];
   #cellHint = 0;
-  /** How many locks this thread holds, in whatever form: a task that holds one must not run others meanwhile. */
+  /**
+   * How many locks this thread holds, in whatever form: a task that holds one must not run others
+   * meanwhile.
+   */
   locksHeld = 0;
-  /** Locks for which flows of this thread's event loop wait, and how many of each: a wait that blocks the thread behind them would never end. */
+  /**
+   * Locks for which flows of this thread's event loop wait, and how many flows for each: a wait
+   * that blocks the thread behind them would never end.
+   */
   readonly asyncLockWaits: Map<number, number> = new Map();
-  /** Whom this thread wakes once it has released a lock: the lock's cell, the thread and the node in turn (monitor.ts). */
+  /**
+   * The parties that this thread wakes once it has released a lock: the lock's cell, the thread and
+   * the node in turn.
+   */
   readonly wakesHeldBack: number[] = [];
-  /** How often a thread looks whether it was served before it sleeps: 100 looks are about a microsecond, a short critical section. */
+  /**
+   * How often a thread looks whether it was served before it sleeps: 100 looks are about a
+   * microsecond, a short critical section.
+   */
   readonly spins: number;
   readonly #lookAround: LookAround;
   /** Whether this thread may block: not the main thread. */
@@ -101,7 +124,10 @@ export class SyncSpace {
   /** Milliseconds, for time limits. */
   readonly now: () => number;
   readonly #heap: SharedHeap | undefined;
-  /** Nodes of this thread that are groups (select-group.ts) and not in use: a group's node never becomes anything else. */
+  /**
+   * Nodes of this thread that are groups (select-group.ts) and not in use: a group's node never becomes
+   * anything else.
+   */
   readonly #groups: number[] = [];
   #ticket = 0;
 
@@ -147,16 +173,20 @@ export class SyncSpace {
     return this.#heap;
   }
 
-  /** Gives what a dead thread had of the heap to others. */
+  /** Gives the heap pages of a dead thread to others. */
   releaseHeap(dead: number): void {
     this.#heap?.releaseThread(dead);
   }
 
-  // ── cells ────────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── cells ──────────────────────────────────────────────────────────────────────────────────────
 
-  /** Takes a free cell into use, all words but its first 0, and returns its word index. Throws `ERR_SYNC_SPACE_FULL`. */
+  /**
+   * Takes a free cell into use, all words but its first 0, and returns its word index. Throws
+   * `ERR_SYNC_SPACE_FULL`.
+   */
   takeCell(kind: number): number {
-    // From behind the last one on: a cell that was just given up is taken last, so that late users of it are found out.
+    // From behind the last one on: a cell that was just given up is taken last, so that late users
+    // of it are found out.
     for (let step = 0; step < this.cells; step += 1) {
       const cell = this.cellAt((this.#cellHint + step) % this.cells);
       const seen = Atomics.load(this.words, cell + CELL_KIND);
@@ -170,7 +200,7 @@ export class SyncSpace {
     throw syncError("ERR_SYNC_SPACE_FULL", `all ${this.cells} places for shared objects are taken`);
   }
 
-  /** Turns late users of a cell away; returns what `reopenCell` takes. */
+  /** Turns late users of a cell away; returns the argument for `reopenCell`. */
   closeCell(cell: number): number {
     const kind = Atomics.load(this.words, cell + CELL_KIND);
     Atomics.store(this.words, cell + CELL_KIND, kind | CLOSING);
@@ -198,9 +228,12 @@ export class SyncSpace {
     return Atomics.load(this.words, cell + CELL_KIND) & KIND_MASK;
   }
 
-  // ── nodes ────────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── nodes ──────────────────────────────────────────────────────────────────────────────────────
 
-  /** Takes a node of this thread into use and returns its word index. Throws `ERR_WAITERS_EXHAUSTED`. */
+  /**
+   * Takes a node of this thread into use and returns its word index. Throws
+   * `ERR_WAITERS_EXHAUSTED`.
+   */
   takeNode(): number {
     if (this.#free.length === 0) this.#refill();
     return this.#free.pop() as number;
@@ -355,18 +388,22 @@ export class SyncSpace {
     }
   }
 
-  // ── scopes ───────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── scopes ─────────────────────────────────────────────────────────────────────────────────────
 
   scopeAt(index: number): number {
     return this.#chunkAt(this.chunks) + index * SCOPE_WORDS;
   }
 
-  /** Where this thread looks for a free scope first; the one that was given up last is taken last. */
+  /**
+   * Where this thread looks for a free scope first; the one that was given up last is taken last.
+   */
   scopeHint = 0;
 
-  // ── deaths ───────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── deaths ─────────────────────────────────────────────────────────────────────────────────────
 
-  /** How many threads were buried; who waits looks after its object again when it changes. */
+  /**
+   * How many threads were buried; a thread that waits looks after its object again when it changes.
+   */
   deaths(): number {
     return Atomics.load(this.words, DEATHS);
   }

@@ -1,11 +1,13 @@
 /**
- * The queue of the parties that wait for one object, oldest first. All of it is the latch holder's (monitor.ts).
+ * The queue of the parties that wait for one object, oldest first. All of it is the latch holder's
+ * (monitor.ts).
  *
- * A linked list through QUEUE_NEXT, with HEAD, TAIL and LENGTH in the cell. Beside it each node has an ORDER, its number
- * in the queue: after the death of a latch holder, which may have left the list in any state, the next one sorts the
- * nodes by it (mourning.ts) and links them anew.
+ * A linked list through QUEUE_NEXT, with HEAD, TAIL and LENGTH in the cell. Beside it each node has
+ * an ORDER, its number in the queue: after the death of a latch holder, which may have left the
+ * list in any state, the next one sorts the nodes by it (mourning.ts) and links them anew.
  *
- * A node whose owner has changed its mind stays in the list until it reaches the head, or until there are many.
+ * A node whose owner has changed its mind stays in the list until it reaches the head, or until
+ * there are many.
  */
 import { CANCELLED_COUNT, FIRST_ORDER, GIVERS, HEAD, LENGTH, NEXT_ORDER, TAIL } from "./cell.ts";
 import {
@@ -24,7 +26,10 @@ import {
 } from "./node.ts";
 import type { SyncSpace } from "./space.ts";
 
-/** So many nodes that have changed their mind may lie in the queue before all of them are dropped at once. */
+/**
+ * So many nodes that have changed their mind may lie in the queue before all of them are dropped at
+ * once.
+ */
 const CANCELLED_MAX = 16;
 
 export class WaitQueue {
@@ -32,7 +37,10 @@ export class WaitQueue {
   protected readonly words: Int32Array;
   /** Word index of the object's cell. */
   protected readonly cell: number;
-  /** The parties to wake once the latch is given up: thread and node in turn, the node only for event loops. */
+  /**
+   * The parties to wake once the latch is given up: thread and node in turn, the node only for
+   * event loops.
+   */
   protected readonly wakes: number[] = [];
 
   constructor(space: SyncSpace, cell: number) {
@@ -41,7 +49,7 @@ export class WaitQueue {
     this.cell = cell;
   }
 
-  // ── in ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── in ─────────────────────────────────────────────────────────────────────────────────────────
 
   /** Numbers a node that comes from the inbox and puts it in: at the front if it asks for that. */
   protected link(node: number): void {
@@ -85,9 +93,12 @@ export class WaitQueue {
     return ((this.words[node + NODE_ASKS] as number) & ASKS_GIVES) === 0 ? 0 : 1;
   }
 
-  // ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── looking ────────────────────────────────────────────────────────────────────────────────────
 
-  /** The oldest node that still waits; 0 when none does. Drops nodes that have changed their mind on the way. */
+  /**
+   * The oldest node that still waits; 0 when none does. Drops nodes that have changed their mind on
+   * the way.
+   */
   protected oldest(): number {
     if (Atomics.load(this.words, this.cell + CANCELLED_COUNT) > CANCELLED_MAX) this.#dropCancelled();
     for (;;) {
@@ -105,11 +116,11 @@ export class WaitQueue {
     return nodes;
   }
 
-  // ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── out ────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Moves a node from one state to another and notes its owner for waking; false when the node wasn't in the state
-   * `from`. For a node that isn't in the queue any more, or won't stay there.
+   * Moves a node from one state to another and notes its owner for waking; false when the node
+   * wasn't in the state `from`. For a node that isn't in the queue any more, or won't stay there.
    */
   protected settle(node: number, from: number, to: number): boolean {
     // Read before the move: afterwards the node is its owner's again.
@@ -123,8 +134,8 @@ export class WaitQueue {
   }
 
   /**
-   * Serves the oldest node: settles it and takes it out of the queue; false when it has changed its mind. Write the
-   * outcome that its owner shall find before.
+   * Serves the oldest node: settles it and takes it out of the queue; false when it has changed its
+   * mind. Write the outcome that its owner shall find before.
    */
   protected settleOldest(node: number, from: number, to: number): boolean {
     // Read before: afterwards the node is its owner's, who may have posted it again.
@@ -135,7 +146,10 @@ export class WaitQueue {
     return true;
   }
 
-  /** Settles the nodes of the queue that are CLAIMED, `only` one of them or (0) all, and takes them out. */
+  /**
+   * Settles the nodes of the queue that are CLAIMED, `only` one of them or (0) all, and takes them
+   * out.
+   */
   protected settleClaimed(only: number, to: number): void {
     const left: number[] = [];
     for (const node of this.queued()) {
@@ -190,7 +204,8 @@ export class WaitQueue {
     }
     this.relink(kept);
     for (const node of dropped) this.#drop(node);
-    // Deaths may have left the count wrong; a node that its owner counts late is dropped with the next lot.
+    // Deaths may have left the count wrong; a node that its owner counts late is dropped with the
+    // next lot.
     Atomics.store(this.words, this.cell + CANCELLED_COUNT, 0);
   }
 }

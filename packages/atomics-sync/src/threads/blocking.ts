@@ -1,11 +1,18 @@
 /**
- * What a thread does around a wait that blocks it: a machine of the scheduler hands its processor to another thread first and
- * takes one back afterwards, so that a handler that waits for a lock or a channel never keeps a processor idle.
+ * What a thread does around a wait that blocks it. A machine of the scheduler hands its processor
+ * to another thread first and takes one back afterwards, so that a handler that waits for a lock or
+ * a channel never keeps a processor idle.
  */
 export interface BlockingHook {
-  /** Before the thread blocks. It may throw: then the thread doesn't wait, and the error goes to whoever called the blocking form. */
+  /**
+   * Before the thread blocks. It may throw: then the thread doesn't wait, and the caller of the
+   * blocking form gets the error.
+   */
   enter(): void;
-  /** After the wait, however it ended; once for every `enter` that returned. May block until the thread may run on. */
+  /**
+   * After the wait, however it ended; once for every `enter` that returned. May block until the
+   * thread may go on.
+   */
   leave(): void;
 }
 

@@ -1,14 +1,15 @@
 /**
  * How long a thread without work looks for some before it sleeps; in whatever unit its user counts.
  *
- * To sleep and to be woken costs about 50 µs together. A thread that gets work within that time is better off looking on,
- * and one that looks for as long as a sleep costs never pays more than twice what the best choice would have (Karlin, Li,
- * Manasse and Owicki, "Empirical studies of competitive spinning for a shared-memory multiprocessor", 1991).
+ * To sleep and to be woken costs about 50 µs together. A thread that gets work within that time is
+ * better off looking on, and one that looks for as long as a sleep costs never pays more than twice
+ * what the best choice would have (Karlin, Li, Manasse and Owicki, "Empirical studies of
+ * competitive spinning for a shared-memory multiprocessor", 1991).
  *
- * As long as looking pays more often than not, a thread looks for the whole time: after every look in vain for half as
- * long, after one that paid for twice as long again. One look in `LOOKS_PER_TRIAL` is a long one nevertheless, and if it
- * pays the next ones are: two threads that answer each other slowly because both sleep would never find out that they
- * needn't.
+ * As long as looking pays more often than not, a thread looks for the whole time: after every look
+ * in vain for half as long, after one that paid for twice as long again. One look in
+ * `LOOKS_PER_TRIAL` is a long one nevertheless, and if it pays the next ones are: two threads that
+ * answer each other slowly because both sleep would never find out that they needn't.
  */
 
 /** The least part of the longest look that is left after many times in vain. */

@@ -1,14 +1,18 @@
 /**
- * What an event-loop thread waits for from other threads: it polls its sources while something is expected, for a short
- * time without a pause, then arms the doorbell and lets the event loop sleep.
+ * How an event-loop thread waits for other threads. It polls its sources while one of them expects
+ * something, for a short time without a pause; then it arms the doorbell and lets the event loop
+ * sleep.
  *
- * The poll before the bell is there because a bell costs 15–50 µs and a turn of the event loop about 1 µs; its length is a
- * trade between latency and an idle core (docs/adr/0004-poll-before-bell.md). Where results come so steadily and from such a long queue that
- * a moment more is nothing to them, the thread rests on a timer instead, as a network card holds back its interrupts under load: neither
- * polling nor a bell for each result takes processor time from the threads that compute.
+ * The poll before the bell is there because a bell costs 15–50 µs and a turn of the event loop
+ * about 1 µs; its length is a trade between latency and an idle core
+ * (docs/adr/0004-poll-before-bell.md). Where results come so steadily and from such a long queue
+ * that a moment more is nothing to them, the thread rests on a timer instead, as a network card
+ * holds back its interrupts under load: neither polling nor a bell for each result takes processor
+ * time from the threads that compute.
  *
- * While a source expects something, a ref'd timer keeps the process alive (a pending Atomics.waitAsync doesn't) and polls
- * once a second, so that even a lost wake-up is only a delay; `wakeupsMissed` counts those.
+ * While a source expects something, a ref'd timer keeps the process alive (a pending
+ * Atomics.waitAsync doesn't) and polls once a second, so that even a lost wake-up is only a delay;
+ * `wakeupsMissed` counts those.
  */
 import { threadId } from "node:worker_threads";
 import { messageOf } from "@millrace/base";
@@ -16,16 +20,21 @@ import { Parker } from "./parker.ts";
 import { ThreadTable } from "./threads.ts";
 
 export interface Source {
-  /** Handles some of what has arrived, in bounded time, and returns how many things those were. */
+  /** Handles some of the things that have arrived, in bounded time, and returns their number. */
   poll(): number;
   /** Whether more is expected. */
   isExpecting(): boolean;
-  /** Whether the process shall stay alive for what is expected. Left out: yes. */
+  /** Whether the process shall stay alive for the things that are expected. Left out: yes. */
   keepsAlive?(): boolean;
-  /** How long to poll without a pause after the last thing that arrived, while this source expects more; ms. */
+  /**
+   * How long to poll without a pause after the last thing that arrived, while this source expects
+   * more; ms.
+   */
   readonly pollMs: number;
-  /** How long what comes next may lie unseen; ms. Left out, and 0: not at all. All sources that may rest give the same: a rest that has begun isn't
-   * cut short by a shorter one. */
+  /**
+   * How long the next thing may lie unseen; ms. Left out, and 0: not at all. All sources that may
+   * rest give the same: a rest that has begun isn't cut short by a shorter one.
+   */
   restMs?(): number;
 }
 
@@ -43,11 +52,13 @@ export class Reactor {
   /** Whether a turn is already asked for: there is never more than one. */
   #isTurnDue = false;
   readonly #turnBound = (): void => this.#turn();
-  /** Likewise for the end of a rest. */
+  /** The same for the end of a rest. */
   #isRestOverDue = false;
   readonly #restedBound = (): void => this.#rested();
-  /** How often the safety net found something that no bell had announced: 0 in a correct system, but for a tick that falls between a
-   * waker's publishing and its bell. */
+  /**
+   * How often the safety net found something that no bell had announced: 0 in a correct system, but
+   * for a tick that falls between a waker's publishing and its bell.
+   */
   wakeupsMissed = 0;
 
   constructor(words: Int32Array, thread: number) {
@@ -83,7 +94,9 @@ export class Reactor {
     this.#timer = undefined;
   }
 
-  /** To be called by a source that begins to expect something. Cheap when the reactor already knows. */
+  /**
+   * To be called by a source that begins to expect something. Cheap when the reactor already knows.
+   */
   expect(): void {
     if (this.#state === "polling") return;
     if (this.#state === "resting" && this.#restMs() > 0) return;
@@ -91,7 +104,10 @@ export class Reactor {
     this.#poll();
   }
 
-  /** To be called by a source that expects nothing more for another reason than what its `poll` found. */
+  /**
+   * To be called by a source that expects nothing more for another reason than an outcome of its
+   * `poll`.
+   */
   check(): void {
     if (this.#pollMs() < 0) this.#stop();
     else if (this.#state === "sleeping") this.#keepAlive();
@@ -198,7 +214,10 @@ export class Reactor {
     this.expect();
   }
 
-  /** Polls every source. If one throws, the others get their turn at the next opportunity, and the error goes where it belongs. */
+  /**
+   * Polls every source. If one throws, the others get their turn at the next opportunity, and the
+   * error goes where it belongs.
+   */
   #pollAll(): number {
     let handled = 0;
     try {

@@ -1,16 +1,21 @@
 /**
- * The threads of one process that may wait for each other: a table in shared memory with an entry per thread.
+ * The threads of one process that may wait for each other: a table in shared memory with an entry
+ * per thread.
  *
  * Memory, in 32-bit words; entry `id` begins at word `id × ENTRY_WORDS`:
  *
- *   +0    STATE  FREE, or TAKEN by compare-and-swap by whoever reserves the entry; back to FREE by the same party, after the
- *                thread is gone. DEAD from the end of its thread until nothing refers to it any more (burial.ts). Starts at FREE.
- *   +1    NODE_THREAD  the thread's number in node:worker_threads, -1 where it isn't known; written with STATE
- *   +32   PARK   AWAKE, SYNC, ASYNC or NOTIFIED (parker.ts); written by the thread itself and by those who wake it.
- *   +64   BELL   0 or 1, what an event loop waits on with Atomics.waitAsync (parker.ts).
+ *   +0    STATE        FREE, or TAKEN: the thread that reserves the entry writes it by
+ *                      compare-and-swap, and FREE again after the entry's thread is gone. DEAD from
+ *                      the end of its thread until nothing refers to it any more (burial.ts).
+ *                      Starts at FREE.
+ *   +1    NODE_THREAD  the thread's number in node:worker_threads, -1 where it isn't known; written
+ *                      with STATE
+ *   +32   PARK         AWAKE, SYNC, ASYNC or NOTIFIED (parker.ts); written by the thread itself and
+ *                      by threads that wake it.
+ *   +64   BELL         0 or 1, what an event loop waits on with Atomics.waitAsync (parker.ts).
  *
- * PARK and BELL are separate words because V8 keeps sync and async waiters of one address in one queue: a notification
- * meant for the one could go to the other, whose event loop may be blocked.
+ * PARK and BELL are separate words because V8 keeps sync and async waiters of one address in one
+ * queue: a notification meant for the one could go to the other, whose event loop may be blocked.
  */
 import { getEnvironmentData, setEnvironmentData, threadId } from "node:worker_threads";
 import { invariant } from "@millrace/base";
@@ -42,7 +47,10 @@ const NOBODY = -1;
 let own = NOBODY;
 let isOwnAdopted = false;
 
-/** The number of the calling thread in `ThreadTable.current()`, the same for its whole life: what owns locks and what is woken by name. */
+/**
+ * The number of the calling thread in `ThreadTable.current()`, the same for its whole life: it owns
+ * locks, and others wake the thread by it.
+ */
 export function ownThread(): number {
   if (own === NOBODY) {
     own = ThreadTable.current().reserve(threadId);
@@ -50,7 +58,10 @@ export function ownThread(): number {
   return own;
 }
 
-/** Makes `id`, reserved by whoever started this thread, the calling thread's number. Before anything asks for `ownThread`. */
+/**
+ * Makes `id`, which the parent has reserved, the calling thread's number. Before anything asks for
+ * `ownThread`.
+ */
 export function adoptThread(id: number): void {
   invariant(own === NOBODY || own === id, "a thread has one number");
   own = id;
@@ -58,7 +69,7 @@ export function adoptThread(id: number): void {
   Atomics.store(ThreadTable.current().words, id * ENTRY_WORDS + NODE_THREAD, threadId);
 }
 
-/** Whether whoever started this thread has reserved its number, and gives it back. */
+/** Whether the parent has reserved this thread's number, and gives it back. */
 export function isAdopted(): boolean {
   return isOwnAdopted;
 }
@@ -83,8 +94,10 @@ export class ThreadTable {
     return new SharedArrayBuffer(threadsMax * ENTRY_WORDS * Int32Array.BYTES_PER_ELEMENT);
   }
 
-  /** The table that this thread shares with the threads that it starts from now on, and with the one that started it if that
-   * had a table by then. */
+  /**
+   * The table that this thread shares with the threads that it starts from now on, and with the one
+   * that started it if that had a table by then.
+   */
   static current(): ThreadTable {
     if (current === undefined) {
       const inherited = getEnvironmentData(ENVIRONMENT_KEY);
@@ -99,8 +112,10 @@ export class ThreadTable {
     return this.words.buffer as SharedArrayBuffer;
   }
 
-  /** Takes a free entry for a thread, one's own or one that is about to start, and returns its id. `nodeThread` is the thread's
-   * `threadId` in node:worker_threads where it is known. */
+  /**
+   * Takes a free entry for a thread, one's own or one that is about to start, and returns its id.
+   * `nodeThread` is the thread's `threadId` in node:worker_threads where it is known.
+   */
   reserve(nodeThread: number = NOBODY): number {
     for (let id = 0; id < this.#threadsMax; id += 1) {
       if (Atomics.compareExchange(this.words, id * ENTRY_WORDS + STATE, FREE, TAKEN) !== FREE) continue;
@@ -128,7 +143,7 @@ export class ThreadTable {
     return Atomics.load(this.words, id * ENTRY_WORDS + STATE) !== FREE;
   }
 
-  /** Says that the thread has ended; whoever says so buries it. */
+  /** Says that the thread has ended. The caller buries it. */
   markDead(id: number): void {
     Atomics.store(this.words, id * ENTRY_WORDS + STATE, DEAD);
   }
@@ -150,7 +165,8 @@ export class ThreadTable {
   release(id: number): void {
     Atomics.store(this.words, parkWord(id), 0);
     Atomics.store(this.words, bellWord(id), 0);
-    // Before STATE: whoever reserves the entry next must not be taken for the thread that had it.
+    // Before STATE: the thread that reserves the entry next must not be taken for the one that had
+    // it.
     Atomics.store(this.words, id * ENTRY_WORDS + NODE_THREAD, NOBODY);
     Atomics.store(this.words, id * ENTRY_WORDS + STATE, FREE);
   }
