@@ -2,29 +2,14 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Scheduler, type SchedulerOptions } from "@millrace/scheduler";
+import { Scheduler } from "@millrace/scheduler";
 import type * as handlers from "../fixtures/nested-handlers.ts";
 import { rejectsWith, until } from "../support.ts";
+import { schedulersOf } from "./with-scheduler.ts";
 
 const nestedUrl = new URL("../fixtures/nested-handlers.js", import.meta.url);
 
-async function withScheduler(
-  options: Partial<SchedulerOptions>,
-  body: (scheduler: Scheduler<typeof handlers>) => Promise<void>,
-): Promise<void> {
-  const scheduler = await Scheduler.open<typeof handlers>({
-    handlers: nestedUrl,
-    processors: 1,
-    onHint: () => {},
-    ...options,
-  });
-  try {
-    await body(scheduler);
-    assert.is(scheduler.stats().outstanding, 0);
-  } finally {
-    await scheduler.close();
-  }
-}
+const withScheduler = schedulersOf<typeof handlers>({ handlers: nestedUrl, processors: 1, onHint: () => {} });
 
 function sharedWords(): Int32Array {
   return new Int32Array(new SharedArrayBuffer(64));

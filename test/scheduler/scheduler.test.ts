@@ -3,23 +3,13 @@ import * as assert from "uvu/assert";
 import { Scheduler, type MachineDeath, type SchedulerOptions } from "@millrace/scheduler";
 import type * as handlers from "../fixtures/handlers.ts";
 import { handlersUrl, rejectsWith, until } from "../support.ts";
+import { schedulersOf } from "./with-scheduler.ts";
 
 function open(options: Partial<SchedulerOptions> = {}): Promise<Scheduler<typeof handlers>> {
   return Scheduler.open<typeof handlers>({ handlers: handlersUrl, processors: 2, ...options });
 }
 
-async function withScheduler(
-  options: Partial<SchedulerOptions>,
-  body: (scheduler: Scheduler<typeof handlers>) => Promise<void>,
-): Promise<void> {
-  const scheduler = await open(options);
-  try {
-    await body(scheduler);
-    assert.is(scheduler.stats().sweptTasks, 0, "no task had to be found by the safety net");
-  } finally {
-    await scheduler.close();
-  }
-}
+const withScheduler = schedulersOf<typeof handlers>({ handlers: handlersUrl, processors: 2 });
 
 test("a call returns what its handler returns, for values of every kind", () =>
   withScheduler({}, async ({ run }) => {

@@ -13,6 +13,7 @@ export type SchedulerErrorCode =
   | "ERR_TASK_TIMEOUT"
   | "ERR_ARENA_FULL"
   | "ERR_LIST_EMPTY"
+  | "ERR_LIST_UNSUPPORTED"
   | "ERR_GUEST_UNKNOWN";
 
 export const schedulerErrors: ErrorTable<SchedulerErrorCode> = {
@@ -66,6 +67,10 @@ export const schedulerErrors: ErrorTable<SchedulerErrorCode> = {
   ERR_LIST_EMPTY: {
     cause: "parallelReduce was given a list without values; there is nothing that it could return.",
     cure: "Check the length first, or put the neutral value of the reduction into the list.",
+  },
+  ERR_LIST_UNSUPPORTED: {
+    cause: "runMany, parallelMap or parallelReduce was given something that isn't iterable.",
+    cure: "Pass an array, a Set, a typed array, a generator or another iterable; collect what an async iterable yields first.",
   },
   ERR_GUEST_UNKNOWN: {
     cause: "submitterHandle was asked for a thread that the option `guests` doesn't name.",

@@ -35,11 +35,11 @@ export type Run<Handlers> = {
     : never;
 };
 
-/** The same, for a list of arguments: the results in their order, or the first error once all tasks are over. The arguments beyond
- * the table's slots are read when their turn comes: don't change them before. */
+/** The same for a list of arguments: the results in their order, or the first error once all tasks are over. Any iterable is a list.
+ * It is read at the call, with the arguments in it. Rejects with `ERR_LIST_UNSUPPORTED`. */
 export type RunMany<Handlers> = {
   readonly [Name in HandlerName<Handlers>]: (
-    items: readonly ArgumentOf<Handlers[Name]>[],
+    items: Iterable<ArgumentOf<Handlers[Name]>>,
     options?: RunManyOptions,
   ) => Promise<ResultOf<Handlers[Name]>[]>;
 };
@@ -62,7 +62,7 @@ type ReducerName<Handlers> = {
  */
 export type ParallelReduce<Handlers> = {
   readonly [Name in ReducerName<Handlers>]: <Mapper extends HandlerName<Handlers> | undefined = undefined>(
-    items: readonly (Mapper extends HandlerName<Handlers> ? ArgumentOf<Handlers[Mapper]> : ResultOf<Handlers[Name]>)[],
+    items: Iterable<Mapper extends HandlerName<Handlers> ? ArgumentOf<Handlers[Mapper]> : ResultOf<Handlers[Name]>>,
     options?: RunManyOptions & { readonly map?: Mapper },
   ) => Promise<ResultOf<Handlers[Name]>>;
 };

@@ -24,6 +24,7 @@ import type { ParallelMap, ParallelReduce, Run, RunMany, RunManyOptions, RunOpti
 import { schedTraceLine, schedTraceMs } from "./trace/sched-trace.ts";
 import type { HistogramSummary, MachineCounts } from "./machine/stats.ts";
 import { Submitter } from "./calls/submitter.ts";
+import { valuesOf } from "./calls/values-of.ts";
 import { Supervisor } from "./supervisor/supervisor.ts";
 import { FREE, QUEUED } from "./shared/task-table.ts";
 import { bindHandlers, moduleUrl, unknownHandler } from "./handler/handlers.ts";
@@ -324,17 +325,27 @@ export class Scheduler<Handlers = Record<string, Handler>> {
       this.#handlerNames,
       (name, handler) =>
         (argument: unknown, options?: RunOptions): Promise<unknown> =>
-          this.#call(handler, options === undefined ? PLAIN_CALL : runOptions(name, options), argument),
+          options === undefined
+            ? this.#call(handler, PLAIN_CALL, argument)
+            : this.#callWith(name, handler, options, argument),
     );
+  }
+
+  /** Rejects with what is wrong with the options. */
+  async #callWith(name: string, handler: number, options: RunOptions, argument: unknown): Promise<unknown> {
+    return await this.#call(handler, runOptions(name, options), argument);
   }
 
   #bindRunMany(): object {
     return bindHandlers(
       this.#handlerNames,
       (name, handler) =>
-        (items: readonly unknown[], options?: RunManyOptions): Promise<unknown[]> => {
+        async (items: Iterable<unknown>, options?: RunManyOptions): Promise<unknown[]> => {
+          const owner = `runMany.${name}`;
+          const call = manyOptions(owner, options, BYTES);
+          const values = valuesOf(owner, items);
           this.#watchdog.wake();
-          return this.#calls.callMany(handler, manyOptions(`runMany.${name}`, options, BYTES), items);
+          return await this.#calls.callMany(handler, call, values);
         },
     );
   }
@@ -343,8 +354,11 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     return bindHandlers(
       this.#handlerNames,
       (name, handler) =>
-        async (items: readonly unknown[], options?: RunManyOptions): Promise<unknown[]> =>
-          this.#forkJoin(items, handler, -1, manyOptions(`parallelMap.${name}`, options, ITEMS)),
+        async (items: Iterable<unknown>, options?: RunManyOptions): Promise<unknown[]> => {
+          const owner = `parallelMap.${name}`;
+          const call = manyOptions(owner, options, ITEMS);
+          return await this.#forkJoin(valuesOf(owner, items), handler, -1, call);
+        },
     );
   }
 
@@ -352,11 +366,13 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     return bindHandlers(
       this.#handlerNames,
       (name, reduce) =>
-        async (items: readonly unknown[], options?: RunManyOptions & { map?: string }): Promise<unknown> => {
-          const { map, call } = reduceOptions(`parallelReduce.${name}`, options);
-          if (items.length === 0)
-            throw schedulerError("ERR_LIST_EMPTY", `parallelReduce.${name}: the list has no values`);
-          const parts = await this.#forkJoin(items, map === undefined ? -1 : this.handlerNumber(map), reduce, call);
+        async (items: Iterable<unknown>, options?: RunManyOptions & { map?: string }): Promise<unknown> => {
+          const owner = `parallelReduce.${name}`;
+          const { map, call } = reduceOptions(owner, options);
+          const mapper = map === undefined ? -1 : this.handlerNumber(map);
+          const values = valuesOf(owner, items);
+          if (values.length === 0) throw schedulerError("ERR_LIST_EMPTY", `${owner}: the list has no values`);
+          const parts = await this.#forkJoin(values, mapper, reduce, call);
           if (parts.length === 1) return parts[0];
           const [result] = (await this.#call(reduce, call, {
             items: parts,
