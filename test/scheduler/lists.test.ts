@@ -26,7 +26,7 @@ for (const method of METHODS) {
       withScheduler({ tasksMax }, async (scheduler) => {
         for (const spoil of [
           (list: { n: number }[]) => (list.length = 0),
-          (list: { n: number }[]) => list.reverse(),
+          (list: { n: number }[]) => list.copyWithin(0, 5),
           (list: { n: number }[]) => list.splice(0, 3, { n: -1 }),
           (list: { n: number }[]) => list.push({ n: -2 }),
           (list: { n: number }[]) => list.forEach((member) => (member.n = -3)),
@@ -117,7 +117,7 @@ for (const method of METHODS) {
   test(`${method}: lists and values whose reading makes further calls`, () =>
     withScheduler({ tasksMax: 4 }, async (scheduler) => {
       const inner: Promise<unknown>[] = [];
-      function* calling(): Generator<unknown> {
+      function* calling(): Generator {
         for (let n = 0; n < 20; n += 1) {
           inner.push(scheduler.run.echo({ n }), scheduler.runMany.echo([n, { n }]));
           yield {

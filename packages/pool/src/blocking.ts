@@ -26,7 +26,9 @@ import {
 } from "@millrace/base";
 import {
   bindHandlers,
+  checkedTransferList,
   checkResourceLimits,
+  cloneRefusal,
   type Handler,
   type HandlerName,
   type ResultOf,
@@ -278,8 +280,13 @@ function send(argument: unknown, transferList: readonly Transferable[] | undefin
     const packed = pack(argument);
     return { packed, transferList: buffersOf(packed) };
   }
-  const clone = structuredClone({ argument, transferList }, { transfer: transferList as never });
-  return { packed: { value: clone.argument }, transferList: [...clone.transferList] };
+  const moved = checkedTransferList(transferList) as Transferable[];
+  try {
+    const clone = structuredClone({ argument, moved }, { transfer: moved as never });
+    return { packed: { value: clone.argument }, transferList: clone.moved };
+  } catch (thrown) {
+    throw cloneRefusal(thrown);
+  }
 }
 
 interface Sent {

@@ -12,6 +12,7 @@ export type SchedulerErrorCode =
   | "ERR_TASK_ABORTED"
   | "ERR_TASK_TIMEOUT"
   | "ERR_ARENA_FULL"
+  | "ERR_TRANSFER_REFUSED"
   | "ERR_LIST_EMPTY"
   | "ERR_LIST_UNSUPPORTED"
   | "ERR_GUEST_UNKNOWN";
@@ -63,6 +64,11 @@ export const schedulerErrors: ErrorTable<SchedulerErrorCode> = {
   ERR_ARENA_FULL: {
     cause: "The arguments or results that are under way need more memory than arenaBytesMax.",
     cure: "Send smaller values, keep fewer calls under way, or raise arenaBytesMax.",
+  },
+  ERR_TRANSFER_REFUSED: {
+    cause:
+      "An entry of transferList can't be moved: it was moved before, is listed twice, or is nothing that can be moved; or the value holds a port that isn't listed. Nothing was sent.",
+    cure: "List each ArrayBuffer and port once, and use neither after the call.",
   },
   ERR_LIST_EMPTY: {
     cause: "parallelReduce was given a list without values; there is nothing that it could return.",

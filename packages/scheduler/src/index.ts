@@ -11,6 +11,7 @@ export {
 } from "./handler/context.ts";
 export { schedulerErrors } from "./errors.ts";
 export { bindHandlers, type LoadedHandlers, loadHandlers, moduleUrl } from "./handler/handlers.ts";
+export { checkedTransferList, cloneRefusal } from "./handler/transfer-list.ts";
 export { Scheduler, type SchedulerStats, type SubmitterHandle } from "./scheduler.ts";
 export type { MachineCounts } from "./machine/stats.ts";
 export { type OutcomeSink, Submitter } from "./calls/submitter.ts";

@@ -1,11 +1,12 @@
 /**
- * Values that bytes can't carry (ports, shared memory, keys, what is to be moved): they go by message, beside the shared memory.
+ * Arguments that bytes can't carry (ports, shared memory, keys, what is to be moved): they go by message, beside the shared memory.
  *
- * A task with such an argument holds a ticket. The machine that has claimed it asks for the value by that ticket, so that it may be
- * stolen like any other. The value is cloned into a channel of its own at the call, as structured clone does it; only a
- * task that may run again is cloned anew for each attempt, which is why nothing can be transferred to it.
+ * A task with such an argument holds a ticket. The machine that has claimed the task asks for the value by that ticket, so the task
+ * may be stolen like any other. The value is cloned into a channel of its own at the call, as structured clone does it. The value of
+ * a task that may run again is cloned anew for each attempt; nothing can be transferred to such a task.
  */
-import { MessageChannel, type MessagePort, receiveMessageOnPort, type Transferable } from "node:worker_threads";
+import { MessageChannel, type MessagePort, type Transferable } from "node:worker_threads";
+import { checkedTransferList, cloneRefusal } from "../handler/transfer-list.ts";
 
 interface Parcel {
   readonly port: MessagePort | undefined;
@@ -16,17 +17,21 @@ export class Parcels {
   readonly #parcels = new Map<number, Parcel>();
   #next = 1;
 
-  /** Keeps a value; its ticket. Throws what structured clone throws. `isKept`: it may be wanted again. */
+  /**
+   * Keeps a value and returns its ticket. `isKept`: the value may be wanted again. Throws `ERR_TRANSFER_REFUSED`,
+   * `ERR_VALUE_UNSUPPORTED`, and what a getter of the value throws.
+   */
   add(value: unknown, transferList: readonly object[], isKept: boolean): number {
+    const list = checkedTransferList(transferList);
+    const port = cloned(value, list);
     const ticket = this.#next;
-    const port = cloned(value, transferList);
     if (isKept) port.close();
     this.#parcels.set(ticket, isKept ? { port: undefined, value } : { port, value: undefined });
     this.#next += 1;
     return ticket;
   }
 
-  /** A port that holds the value as its only message: to be transferred. Undefined when it is gone. */
+  /** A port with the value as its only message, to be transferred; undefined when the value is gone. */
   take(ticket: number): MessagePort | undefined {
     const parcel = this.#parcels.get(ticket);
     if (parcel === undefined) return undefined;
@@ -35,7 +40,7 @@ export class Parcels {
     return parcel.port;
   }
 
-  /** Its task is over. */
+  /** The task with this ticket is over. */
   drop(ticket: number): void {
     this.#parcels.get(ticket)?.port?.close();
     this.#parcels.delete(ticket);
@@ -46,20 +51,13 @@ export class Parcels {
   }
 }
 
-/** Takes the value out of its port. */
-export function unpack(port: MessagePort): unknown {
-  const received = receiveMessageOnPort(port) as { message: unknown } | undefined;
-  port.close();
-  return received?.message;
-}
-
 function cloned(value: unknown, transferList: readonly object[]): MessagePort {
   const { port1, port2 } = new MessageChannel();
   try {
     port1.postMessage(value, transferList as Transferable[]);
   } catch (thrown) {
     port1.close();
-    throw thrown;
+    throw cloneRefusal(thrown);
   }
   port1.close();
   return port2;

@@ -1,5 +1,6 @@
 /** What a handler learns about its task and can do from within it: its second argument. */
 import { TaskGroup, type TaskGroupHost } from "./task-group.ts";
+import { checkedTransferList } from "./transfer-list.ts";
 
 /** A function that a module exports for tasks to call. */
 // `any` and not `unknown`: a handler with an argument of its own type must be assignable.
@@ -147,9 +148,11 @@ export class TaskContext<Handlers = Record<string, Handler>> {
     return this.#host.blocking(body);
   }
 
-  /** A result that can't be encoded, or is better moved: `return context.transfer(port, [port])`. */
+  /**
+   * A result that can't be encoded, or is better moved: `return context.transfer(port, [port])`. Throws `ERR_TRANSFER_REFUSED`.
+   */
   transfer(value: unknown, list: readonly object[]): unknown {
-    return new Transferred(value, list);
+    return new Transferred(value, checkedTransferList(list));
   }
 
   // ── for the machine ──────────────────────────────────────────────────────────────────────────────────────────────

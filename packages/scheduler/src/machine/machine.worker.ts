@@ -7,7 +7,7 @@ import type { HeaderReader } from "../handler/context.ts";
 import { handlerEntry, loadHandlers } from "../handler/handlers.ts";
 import { Machine } from "./machine.ts";
 import type { MachineOptions } from "./machine-options.ts";
-import { unpack } from "../calls/parcels.ts";
+import { unpack } from "./unpack.ts";
 
 /** What a machine's thread is started with. */
 export interface MachineWorkerData {
@@ -65,8 +65,16 @@ try {
   // The port keeps the thread alive while it sleeps in its event loop.
   port.ref();
   port.on("message", ({ slot, port: parcel, error }: MachineMail) => {
-    if (error !== undefined) machine.parcelArrived(slot, false, decode(error));
-    else machine.parcelArrived(slot, true, parcel === undefined ? undefined : unpack(parcel));
+    let value: unknown;
+    let ok = error === undefined;
+    try {
+      value = error === undefined ? parcel && unpack(parcel) : decode(error);
+    } catch (thrown) {
+      // What can't be read here fails its own call; thrown from here it would end the thread, with every task on it.
+      ok = false;
+      value = thrown;
+    }
+    machine.parcelArrived(slot, ok, value);
   });
   report({ names: [...handlers.keys()] });
   machine.start();

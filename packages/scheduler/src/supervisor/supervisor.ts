@@ -8,7 +8,7 @@
 import { type ResourceLimits, type Transferable, Worker } from "node:worker_threads";
 import { buryThread } from "@millrace/atomics-sync";
 import { decode, encode } from "@millrace/codec";
-import { messageOf, workerUrl } from "@millrace/base";
+import { isMillraceError, messageOf, workerUrl } from "@millrace/base";
 import { schedulerError } from "../errors.ts";
 import { CLOSED_LIFECYCLE, LIFECYCLE, type SchedulerMemory } from "../shared/layout.ts";
 import { Shared } from "../shared/shared.ts";
@@ -231,7 +231,7 @@ export class Supervisor {
       port = this.#host.parcelFor(ticket) as MachineMail["port"];
     } catch (thrown) {
       // Each attempt clones the value anew, and meanwhile it has become one that can't be cloned.
-      error = encode(cloneError(thrown));
+      error = encode(isMillraceError(thrown) ? thrown : cloneError(thrown));
     }
     worker.postMessage({ slot, port, error } satisfies MachineMail, port === undefined ? [] : [port]);
   }
