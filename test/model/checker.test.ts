@@ -123,10 +123,10 @@ test("finds a race with what the codec reads and writes", async () => {
   const reader = `b(w) {
     if (Atomics.load(w, 0) === 1 && decode(new Uint8Array(w.buffer), 4, 7) !== "ab") throw new Error("not published");
   }`;
-  const write =
+  const publish =
     'const bytes = Uint8Array.from(encode("ab")); copyBytes(bytes, 0, bytes.length, new Uint8Array(w.buffer), 4);';
-  await passes(`threads: { a(w) { ${write} Atomics.store(w, 0, 1); }, ${reader} }`, STAR, helpers);
-  const early = `threads: { a(w) { Atomics.store(w, 0, 1); ${write} }, ${reader} }`;
+  await passes(`threads: { a(w) { ${publish} Atomics.store(w, 0, 1); }, ${reader} }`, STAR, helpers);
+  const early = `threads: { a(w) { Atomics.store(w, 0, 1); ${publish} }, ${reader} }`;
   assert.is((await failureOf(early, STAR, helpers)).kind, "race");
 });
 

@@ -193,7 +193,7 @@ export const scenarios: Scenario[] = [
       },
     },
     check(shared, { results }) {
-      assert.equal([results["blocking"], results["flow"]].toSorted(), [false, true]);
+      assert.not.equal(results["blocking"], results["flow"], "one of them did it");
       const once = onceOf(shared, 0);
       assert.ok(once.isDone);
       once.close();
