@@ -118,13 +118,21 @@ export const scenarios: Scenario[] = [
     // Both look again from time to time while the disk is full.
     timePasses: true,
     races: STATS,
-    bounds: { preemptions: 1 },
+    bounds: { preemptions: 0 },
+    deep: { preemptions: 1 },
   }),
 ];
 
 const FILE = "journal/keeper/keeper";
 
 export const mutants: Mutant[] = [
+  {
+    breaks: "the writer awaits an answer that has come already",
+    file: "journal/writer/writer",
+    from: "if (Atomics.load(this.#control, SPARE_STATE) === SPARE_WANTED)\n            this.#parker.wait",
+    to: "if (true)\n            this.#parker.wait",
+    by: "is wanted",
+  },
   {
     breaks: "the keeper sleeps without a last look",
     file: FILE,
