@@ -1,3 +1,11 @@
-export { copyBytes, decode, encode, type EncodedValue, encodeInPlace } from "./codec.ts";
+export {
+  copyBytes,
+  decode,
+  encode,
+  type EncodedValue,
+  encodeInPlace,
+  encodeThrown,
+  encodeThrownInPlace,
+} from "./codec.ts";
 export { crc32 } from "./crc.ts";
 export { codecErrors } from "./errors.ts";
