@@ -7,7 +7,7 @@
 import { move } from "piscina";
 import { type Handler, type LoadedHandlers, loadHandlers } from "@millrace/scheduler";
 import { blockingContext, NO_MACHINE } from "./blocking-context.ts";
-import { buffersOf, pack, type Packed, packError, unpack } from "./packed.ts";
+import { buffersOf, pack, type Packed, packThrown, unpack } from "./packed.ts";
 
 export interface BlockingRequest {
   /** The module with the handlers. */
@@ -43,7 +43,7 @@ async function answerTo(request: BlockingRequest): Promise<BlockingAnswer> {
     const result: unknown = await handler(unpack(request.argument), blockingContext(request.deadlineMs));
     return { ok: true, outcome: pack(result) };
   } catch (thrown) {
-    return { ok: false, outcome: packError(thrown) };
+    return { ok: false, outcome: packThrown(thrown) };
   }
 }
 

@@ -1,5 +1,5 @@
 /** Spawned tasks for which there is no slot: run at once, within the spawn, so that a handler may spawn without end. */
-import { decode, encode } from "@millrace/codec";
+import { decode, encode, encodeThrown } from "@millrace/codec";
 import { type ContextHost, TaskContext } from "../handler/context.ts";
 import { isThenable } from "../handler/fork-join.ts";
 import type { HandlerEntry } from "../handler/handlers.ts";
@@ -57,7 +57,7 @@ export class OnTheSpot {
   #settle(group: TaskGroup, index: number, ok: boolean, value: unknown): void {
     this.#parts.stats.settled(ok);
     try {
-      group.settled(index, ok, copyOf(value));
+      group.settled(index, ok, ok ? copyOf(value) : decode(encodeThrown(value)));
     } catch (thrown) {
       group.settled(index, false, thrown);
     }

@@ -1,6 +1,5 @@
 /** A machine's end of a task's data: reads arguments, writes results. */
-import { copyBytes, decode, type EncodedValue, encodeInPlace } from "@millrace/codec";
-import { messageOf } from "@millrace/base";
+import { copyBytes, decode, type EncodedValue, encodeInPlace, encodeThrownInPlace } from "@millrace/codec";
 import { Arena, ArenaView, blockClass, EMPTY, FULL, SpscConsumer } from "@millrace/shared-memory";
 import { Transferred } from "../handler/context.ts";
 import type { Shared } from "../shared/shared.ts";
@@ -10,6 +9,9 @@ import { ARENA_BYTES, BYTES, constantOf, ITEMS, kindOf, NO_ROOM, NUMBER, PARCEL 
 /** Sends a value that bytes can't carry by message; returns the ticket that it goes under. Throws what structured clone throws. */
 export type SendParcel = (value: unknown, transferList: readonly object[]) => number;
 
+/** What an error may take where there is no room for it. */
+const SCARCE_BYTES = 4096;
+
 export class TaskIo {
   readonly #shared: Shared;
   readonly #table: TaskTable;
@@ -17,6 +19,8 @@ export class TaskIo {
   readonly #arena: Arena;
   readonly #frees: SpscConsumer[];
   readonly #sendParcel: SendParcel;
+  /** Half of the arena: an error that is larger has to leave parts out, to find room at all. */
+  readonly #errorBytesMax: number;
 
   constructor(shared: Shared, machine: number, sendParcel: SendParcel) {
     const { memory } = shared;
@@ -29,6 +33,7 @@ export class TaskIo {
       (_, submitter) => new SpscConsumer(shared.frees(machine, submitter)),
     );
     this.#sendParcel = sendParcel;
+    this.#errorBytesMax = (memory.machineArenas[machine] as SharedArrayBuffer).maxByteLength / 2;
   }
 
   /** Before the first result: blocks of the machine that this one replaces, whose arena begins anew. */
@@ -69,17 +74,19 @@ export class TaskIo {
       this.#table.setInlineResult(slot, kind);
       return ok;
     }
-    if (value instanceof Transferred) return this.#writeParcel(slot, value.value, value.list, ok);
+    if (ok && value instanceof Transferred) return this.#writeParcel(slot, value.value, value.list, ok);
     let encoded: Readonly<EncodedValue>;
     try {
-      encoded = encodeInPlace(value);
+      encoded = ok ? encodeInPlace(value) : encodeThrownInPlace(value, this.#errorBytesMax);
     } catch (thrown) {
-      if (ok && this.#mayBeParcel(slot)) return this.#writeParcel(slot, value, [], true, thrown);
-      // An error that can't be sent whole is sent as its text.
-      encoded = encodeInPlace(ok ? thrown : new Error(messageOf(value)));
+      if (this.#mayBeParcel(slot)) return this.#writeParcel(slot, value, [], true, thrown);
+      encoded = encodeThrownInPlace(thrown, this.#errorBytesMax);
       ok = false;
     }
-    return this.#writeBytes(slot, encoded) && ok;
+    if (this.#writeBytes(slot, encoded)) return ok;
+    // Rather a part of the error than none of it.
+    if (!ok) this.#writeBytes(slot, encodeThrownInPlace(value, SCARCE_BYTES));
+    return false;
   }
 
   /** Only the opener has a port to every machine. */
