@@ -37,13 +37,16 @@ export async function blockingTask(request: BlockingRequest): Promise<BlockingAn
 }
 
 async function answerTo(request: BlockingRequest): Promise<BlockingAnswer> {
+  const context = blockingContext(request.deadlineMs);
   try {
     loading ??= load(request.url);
     const handler = (await loading).handlers.get(request.handler) as Handler;
-    const result: unknown = await handler(unpack(request.argument), blockingContext(request.deadlineMs));
+    const result: unknown = await handler(unpack(request.argument), context);
     return { ok: true, outcome: pack(result) };
   } catch (thrown) {
     return { ok: false, outcome: packThrown(thrown) };
+  } finally {
+    context.end();
   }
 }
 
