@@ -24,8 +24,7 @@ export const schedulerErrors: ErrorTable<SchedulerErrorCode> = {
     cure: "Await what you started before you close, and make no calls afterwards.",
   },
   ERR_CLOSE_ABORTED: {
-    cause:
-      "The signal given to close() was aborted while tasks were under way; `details.tasks` says which handlers they were in.",
+    cause: "The signal given to close() was aborted while calls were under way; `details.tasks` names their handlers.",
     cure: "Find out what they wait for, or give them more time.",
   },
   ERR_HANDLER_MODULE: {
