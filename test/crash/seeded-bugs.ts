@@ -71,8 +71,8 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   {
     name: "the first bad batch is the end, whatever follows",
     file: "read/scan.js",
-    from: "if (later === undefined)\n        return;",
-    to: "return;",
+    from: "if (later === undefined)\n        return false;",
+    to: "return false;",
   },
   {
     name: "a bad batch ends a sealed segment",

@@ -61,6 +61,43 @@ const damages: readonly [string, (log: TestLog, names: string[]) => void, expect
   ["a first segment that is gone", (log, names) => rmSync(log.path(names[0] as string)), 14],
   ["a segment that lost its end", (log, names) => truncateSync(log.path(names[1] as string), BASE + 3 * 4096), 11],
   [
+    "two neighbouring segments that are gone",
+    (log, names) => {
+      rmSync(log.path(names[1] as string));
+      rmSync(log.path(names[2] as string));
+    },
+    28,
+  ],
+  [
+    "a header and the first batch behind it",
+    (log, names) => {
+      flip(log.path(names[1] as string), 20);
+      flip(log.path(names[1] as string), BASE + 17);
+    },
+    1,
+  ],
+  [
+    "a header and the first batch of the newest segment",
+    (log, names) => {
+      flip(log.path(names.at(-1) as string), 20);
+      flip(log.path(names.at(-1) as string), BASE + 17);
+    },
+    1,
+  ],
+  [
+    "a segment of which nothing is left",
+    (log, names) => writeFileSync(log.path(names[1] as string), Buffer.alloc(65_536, 1)),
+    14,
+  ],
+  [
+    "the first two segments, gone",
+    (log, names) => {
+      rmSync(log.path(names[0] as string));
+      rmSync(log.path(names[1] as string));
+    },
+    28,
+  ],
+  [
     "damage in the last segment, with batches behind it",
     (log, names) => flip(log.path(names.at(-1) as string), BASE + 100),
     1,
@@ -130,6 +167,81 @@ test("repair keeps the sequences of a last batch that is lost although it was du
   const survey = surveyLog(log.storage);
   assert.is(survey.gaps[0]?.firstSequence, 60);
   repairLog(log.storage, 1);
+  assert.is(recover(log.storage).nextSequence, 61);
+});
+
+/** A log whose second opening repeated a batch of exactly the largest size, and went on. */
+function repeatedBatch(): { log: TestLog; old: string; repeated: string } {
+  const log = new TestLog(temporaryDirectory());
+  log.append("1");
+  log.append("2".padEnd(8192 - 24, "."), "3".padEnd(8192 - 24, "."));
+  log.open();
+  log.append("4");
+  log.append("5");
+  const { logId } = recover(log.storage);
+  writeMarks(log.storage, { logId, generation: 1, durableSequence: 5, firstSegment: 1, firstSequence: 1 });
+  const [old, repeated] = log.segments() as [string, string];
+  return { log, old, repeated };
+}
+
+test("a repeated batch that is damaged is restored from its old place: nothing is lost", () => {
+  const { log, repeated } = repeatedBatch();
+  flip(log.path(repeated), BASE + 5000);
+  throwsWith(() => recoverWith(log.storage, { everything: true }), "ERR_JOURNAL_DAMAGED");
+  assert.is(repairLog(log.storage, 1).lost, 0);
+  assert.equal(read(log, 5).kept, [1, 2, 3, 4, 5]);
+  assert.is(recoverWith(log.storage, { everything: true }).summary.lastSequence, 5);
+});
+
+test("a repeated batch of exactly the largest size, damaged here and there, is given up and the log opens", () => {
+  const { log, old, repeated } = repeatedBatch();
+  flip(log.path(old), BASE + 4096 + 5000);
+  flip(log.path(repeated), BASE + 5000);
+  assert.is(repairLog(log.storage, 1).lost, 2);
+  assert.equal(read(log, 5), { ...read(log, 5), kept: [1, 4, 5], lost: [2, 3] });
+  assert.is(recoverWith(log.storage, { everything: true }).summary.lastSequence, 5);
+});
+
+test("a log of one segment without a header is read by the id that the damaged header holds", () => {
+  for (const hasMarks of [true, false]) {
+    const log = new TestLog(temporaryDirectory());
+    for (let n = 1; n <= 9; n += 1) log.append(`${n}`);
+    const { logId } = recover(log.storage);
+    if (hasMarks)
+      writeMarks(log.storage, { logId, generation: 1, durableSequence: 9, firstSegment: 1, firstSequence: 1 });
+    const [name] = log.segments();
+    flip(log.path(name as string), 60);
+    throwsWith(() => recover(log.storage), "ERR_JOURNAL_DAMAGED");
+    assert.is(repairLog(log.storage, 1).lost, 0);
+    assert.is(recoverWith(log.storage, { everything: true }).summary.lastSequence, 9);
+    assert.is(read(log, 9).kept.length, 9);
+  }
+});
+
+test("marks of another log are written again for this one", () => {
+  const log = longLog();
+  const foreign = {
+    logId: Buffer.alloc(16, 7),
+    generation: 9,
+    durableSequence: 5000,
+    firstSegment: 40,
+    firstSequence: 900,
+  };
+  writeMarks(log.storage, foreign);
+  assert.equal(
+    surveyLog(log.storage).gaps.map(({ file, reason }) => [file, reason]),
+    [["marks", "it belongs to another log"]],
+  );
+  assert.is(repairLog(log.storage, 1).lost, 0);
+  assert.is(recoverWith(log.storage, { everything: true }).summary.lastSequence, 60);
+});
+
+test("without any segment the records that were durable are given up, and the log goes on behind them", () => {
+  const log = longLog();
+  const { logId } = recover(log.storage);
+  writeMarks(log.storage, { logId, generation: 1, durableSequence: 60, firstSegment: 1, firstSequence: 1 });
+  for (const name of log.segments()) rmSync(log.path(name));
+  assert.is(repairLog(log.storage, 1).lost, 60);
   assert.is(recover(log.storage).nextSequence, 61);
 });
 

@@ -10,7 +10,8 @@ export {
   sequenceOf,
 } from "./memory/control.ts";
 export type { DeliveryHandle } from "./opener/journal.ts";
-export { type Gap, type Survey, surveyLog } from "./repair/survey.ts";
+export type { Gap } from "./repair/gap.ts";
+export { type Survey, surveyLog } from "./repair/survey.ts";
 export { gapOutside, repairLog, type RepairSummary } from "./repair/repair.ts";
 export { resolveWithJournal } from "./opener/options.ts";
 export { JournalProducer, type RecordParts } from "./memory/producer.ts";

@@ -75,33 +75,31 @@ export function verify(options: JournalCommandOptions): number {
 
 function read(directory: string): InspectDocument {
   const storage = storageOf(directory);
-  const types = new Map<string, number>();
-  const handlers = new Map<string, number>();
-  const states = new RecordStates();
-  const lost = new RangeSet();
+  let seen = new Contents();
   const cursor = new RecordCursor();
   const visit: BatchVisitor = (_, batch, body) => {
     cursor.reset(body, batch.firstSequence);
     while (cursor.next()) {
-      bump(types, typeName(cursor.type) ?? `type ${cursor.type}`);
-      if (cursor.type === RECORD_TYPE.data) bump(handlers, nameOf(cursor.header()));
-      if (cursor.type === RECORD_TYPE.lost) lost.add(cursor.sequence);
-      readState(states, cursor);
+      bump(seen.types, typeName(cursor.type) ?? `type ${cursor.type}`);
+      if (cursor.type === RECORD_TYPE.data) bump(seen.handlers, nameOf(cursor.header()));
+      if (cursor.type === RECORD_TYPE.lost) seen.lost.add(cursor.sequence);
+      readState(seen.states, cursor);
     }
   };
-  const scan = scanLog(storage, { visit });
+  const scan = scanLog(storage, { visit, restart: () => (seen = new Contents()) });
   if (scan.segments.length === 0) throw missing(directory, "there are no segments in it");
-  return documentOf(directory, scan, types, handlers, states, lost);
+  return documentOf(directory, scan, seen);
 }
 
-function documentOf(
-  directory: string,
-  scan: LogScan,
-  types: ReadonlyMap<string, number>,
-  handlers: ReadonlyMap<string, number>,
-  states: RecordStates,
-  lost: RangeSet,
-): InspectDocument {
+/** The figures that come from reading all records. */
+class Contents {
+  readonly types = new Map<string, number>();
+  readonly handlers = new Map<string, number>();
+  readonly states = new RecordStates();
+  readonly lost = new RangeSet();
+}
+
+function documentOf(directory: string, scan: LogScan, { types, handlers, states, lost }: Contents): InspectDocument {
   const finished = states.settled;
   const newest = scan.segments.at(-1)?.header;
   const storage = storageKind(directory);

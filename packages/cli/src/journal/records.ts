@@ -1,8 +1,9 @@
 /** `millrace journal tail` and `export`: print the records of a journal as lines of JSON. */
 import { createWriteStream } from "node:fs";
 import { once } from "node:events";
+import { isMillraceError } from "@millrace/base";
 import { handlerName, publisherHeaders } from "@millrace/intake";
-import { RECORD_TYPE, type JournalRecord } from "@millrace/journal";
+import { type JournalRecord, RECORD_TYPE, type Storage } from "@millrace/journal";
 import { LogReader, readMarks, recordAt, RecordCursor, scanLog, surveyLog } from "@millrace/journal/kernel";
 import { decode } from "@millrace/codec";
 import { EXIT } from "../terminal/exit-codes.ts";
@@ -77,22 +78,27 @@ function textOr64(bytes: Buffer): string | { readonly base64: string } {
   return Buffer.from(text).equals(bytes) && !/[\x00-\x08]/.test(text) ? text : { base64: bytes.toString("base64") };
 }
 
-/** Reads from a place to the end of a log that may be growing. */
+/** Reads from a place to the end of a log that may be growing, and whose front may be given up meanwhile. */
 class Following {
   readonly #reader: LogReader;
   readonly #cursor = new RecordCursor();
+  readonly #givenUp: (first: number, last: number) => void;
   #next: number;
+  #isPlaced = false;
 
-  constructor(reader: LogReader, from: number) {
-    this.#reader = reader;
+  /** `givenUp` is called for records that were there, and were given up before they could be read. */
+  constructor(storage: Storage, from: number, givenUp: (first: number, last: number) => void) {
+    this.#reader = new LogReader(storage);
     this.#next = from;
-    reader.seek(from);
+    this.#givenUp = givenUp;
   }
 
   /** The records up to `durable` that weren't returned before. */
   *read(durable: number): Generator<JournalRecord, void> {
-    while (this.#reader.next(durable)) {
-      this.#cursor.reset(this.#reader.body, this.#reader.batch.firstSequence);
+    while (this.#toNextBatch(durable)) {
+      const first = this.#reader.batch.firstSequence;
+      if (first > this.#next) this.#givenUp(this.#next, first - 1);
+      this.#cursor.reset(this.#reader.body, first);
       while (this.#cursor.next()) {
         if (this.#cursor.sequence < this.#next) continue;
         this.#next = this.#cursor.sequence + 1;
@@ -100,15 +106,35 @@ class Following {
       }
     }
   }
+
+  close(): void {
+    this.#reader.close();
+  }
+
+  /** Where the segment at hand was given up, the reading continues with the first that is there. */
+  #toNextBatch(durable: number): boolean {
+    // Ends: each further turn means that one more segment was given up.
+    for (;;) {
+      try {
+        if (!this.#isPlaced) this.#reader.seek(this.#next);
+        this.#isPlaced = this.#reader.isPlaced;
+        return this.#reader.next(durable);
+      } catch (thrown) {
+        if (!isMillraceError(thrown, "ERR_JOURNAL_TRUNCATED")) throw thrown;
+        this.#isPlaced = false;
+      }
+    }
+  }
 }
 
-/** The last records; with `follow` also those that become durable later, until interrupted. */
+/** Prints the last records; with `follow` also those that become durable later, until interrupted. */
 export async function tail(options: TailOptions): Promise<number> {
+  const reporter = new Reporter(options);
   const storage = storageOf(options.dir);
   const { segments } = scanLog(storage, { everything: false });
   const last = segments.at(-1)?.end.lastSequence ?? 0;
   const first = segments[0]?.header.baseSequence ?? 1;
-  const following = new Following(new LogReader(storage), Math.max(first, last - options.lines + 1));
+  const following = new Following(storage, Math.max(first, last - options.lines + 1), tellGivenUp(reporter));
   for (const record of following.read(last)) print(record);
   if (options.follow !== true) return EXIT.ok;
   const stop = new AbortController();
@@ -122,7 +148,13 @@ export async function tail(options: TailOptions): Promise<number> {
       stop.signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
     });
   }
+  following.close();
   return EXIT.ok;
+}
+
+function tellGivenUp(reporter: Reporter): (first: number, last: number) => void {
+  return (first, last) =>
+    reporter.message(`records ${first}-${last} were given up by the journal's owner before they could be read`);
 }
 
 function print(record: JournalRecord): void {
@@ -139,30 +171,30 @@ export async function exportRecords(options: ExportOptions): Promise<number> {
   const out = options.output === undefined ? process.stdout : createWriteStream(options.output, { flags: "wx" });
   if (out !== process.stdout) await once(out, "open");
   const { from = 1, to = Number.MAX_SAFE_INTEGER } = options;
-  const cursor = new RecordCursor();
   let records = 0;
-  const visit = (firstSequence: number, body: Buffer): void => {
-    cursor.reset(body, firstSequence);
-    while (cursor.next()) {
-      if (cursor.sequence < from || cursor.sequence > to) continue;
-      out.write(`${JSON.stringify(lineOf(recordAt(cursor)))}\n`);
-      records += 1;
-    }
+  const take = (record: JournalRecord): void => {
+    if (record.sequence < from || record.sequence > to) return;
+    out.write(`${JSON.stringify(lineOf(record))}\n`);
+    records += 1;
   };
   let gaps: readonly { firstSequence: number; lastSequence: number; file: string; offset: number }[] = [];
   if (options.salvage === true) {
-    ({ gaps } = surveyLog(storage, (_, batch, body) => visit(batch.firstSequence, body)));
+    const cursor = new RecordCursor();
+    ({ gaps } = surveyLog(storage, (_, batch, body) => {
+      cursor.reset(body, batch.firstSequence);
+      while (cursor.next()) take(recordAt(cursor));
+    }));
   } else {
     // A damaged journal fails here, before anything is written.
     const { segments } = scanLog(storage);
-    const reader = new LogReader(storage);
     const last = Math.min(segments.at(-1)?.end.lastSequence ?? 0, to);
-    reader.seek(from);
-    while (reader.next(segments.at(-1)?.end.lastSequence ?? 0) && reader.batch.firstSequence <= last) {
-      visit(reader.batch.firstSequence, reader.body);
+    const first = Math.max(segments[0]?.header.baseSequence ?? 1, from);
+    const following = new Following(storage, first, tellGivenUp(reporter));
+    for (const record of following.read(last)) {
+      take(record);
       if (out.writableNeedDrain) await once(out, "drain");
     }
-    reader.close();
+    following.close();
   }
   if (out !== process.stdout) {
     out.end();

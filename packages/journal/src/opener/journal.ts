@@ -242,12 +242,15 @@ export class Journal {
     return this.#readings.read(options);
   }
 
-  /** The record with this sequence; undefined when it isn't durable yet, or was given up. */
+  /**
+   * The record with this sequence; undefined when it isn't durable yet, or was given up. Throws `ERR_JOURNAL_DAMAGED` when it
+   * can't be read.
+   */
   get(sequence: number): Promise<JournalRecord | undefined> {
     return this.#readings.get(sequence);
   }
 
-  /** The newest record with this key; undefined without one. */
+  /** The newest record with this key; undefined without one. Throws `ERR_JOURNAL_DAMAGED` when a newer one may be lost. */
   find(key: Uint8Array | string): Promise<JournalRecord | undefined> {
     return this.#readings.find(key);
   }

@@ -7,6 +7,7 @@ import {
   BATCH_HEADER_BYTES,
   type BatchHeader,
   batchBytes,
+  batchSalt,
   BatchSeal,
   SEGMENT_REUSED,
   type SegmentHeader,
@@ -31,6 +32,7 @@ export interface Torn {
 export interface PlacedBatch {
   readonly offset: number;
   readonly header: BatchHeader;
+  readonly salt: Buffer;
 }
 
 /**
@@ -49,7 +51,7 @@ export function firstBatch(
     const bytes = window.subarray(0, readFully(file, window, window.length, start));
     for (let at = 0; at < bytes.length; at += ALIGNMENT) {
       const header = seal.decode(bytes, at, start + at, anySalt);
-      if (header !== undefined) return { offset: start + at, header };
+      if (header !== undefined) return { offset: start + at, header, salt: batchSalt(bytes, at) };
     }
   }
   return undefined;

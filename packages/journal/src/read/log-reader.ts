@@ -4,7 +4,7 @@
  */
 import { journalError } from "../errors.ts";
 import { type BatchHeader, type SegmentHeader, segmentName } from "../files/format.ts";
-import { readHeader, readHeaderIfThere, segmentIds } from "../files/segments.ts";
+import { readHeaderIfThere, segmentIds } from "../files/segments.ts";
 import { SegmentReader } from "./segment-reader.ts";
 import type { Storage } from "../storage/storage.ts";
 
@@ -19,6 +19,11 @@ export class LogReader {
 
   constructor(storage: Storage) {
     this.#storage = storage;
+  }
+
+  /** Whether the reader stands in a segment; otherwise `next` finds nothing until a `seek` does. */
+  get isPlaced(): boolean {
+    return this.#reader !== undefined;
   }
 
   /** The batch that `next` found, and its records; valid until the next call. */
@@ -131,15 +136,23 @@ export class LogReader {
     this.#successor = undefined;
   }
 
+  /** Throws `ERR_JOURNAL_TRUNCATED` when the segment has been given up since its header was read. */
   #open(header: SegmentHeader): void {
-    this.#reader?.close();
-    this.#reader = new SegmentReader(this.#storage.open(segmentName(header.segment), "read"), header);
+    this.close();
+    const name = segmentName(header.segment);
+    try {
+      this.#reader = new SegmentReader(this.#storage.open(name, "read"), header);
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code === "ENOENT") throw givenUp(name, header.baseSequence);
+      throw thrown;
+    }
     this.#successor = this.#lookForSuccessor(header.segment);
   }
 
   #lookForSuccessor(segment: number): SegmentHeader | undefined {
     if (!segmentIds(this.#storage).includes(segment + 1)) return undefined;
-    return readHeader(this.#storage, segmentName(segment + 1));
+    const header = readHeaderIfThere(this.#storage, segmentName(segment + 1));
+    return header === "gone" ? undefined : header;
   }
 }
 
@@ -147,14 +160,16 @@ export class LogReader {
 function missingBatch(reader: SegmentReader, isThere: boolean): Error {
   const file = segmentName(reader.header.segment);
   const { offset, nextSequence } = reader.position;
-  if (!isThere) {
-    return journalError("ERR_JOURNAL_TRUNCATED", `sequence ${nextSequence} was given up while it was read`, {
-      details: { file, firstSequence: nextSequence },
-    });
-  }
+  if (!isThere) return givenUp(file, nextSequence);
   return journalError(
     "ERR_JOURNAL_DAMAGED",
     `${file} at offset ${offset}: ${reader.reason}, where sequence ${nextSequence} must be`,
     { details: { file, offset, firstSequence: nextSequence } },
   );
+}
+
+function givenUp(file: string, firstSequence: number): Error {
+  return journalError("ERR_JOURNAL_TRUNCATED", `sequence ${firstSequence} was given up while it was read`, {
+    details: { file, firstSequence },
+  });
 }

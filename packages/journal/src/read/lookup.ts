@@ -6,8 +6,9 @@
  * written that file, and for the segment that is being written, the lookup reads the segment itself
  * and collects the places; the next question continues where the last one stopped.
  */
-import { type BatchHeader, type SegmentHeader, segmentName } from "../files/format.ts";
+import { type BatchHeader, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentName } from "../files/format.ts";
 import { RecordCursor, recordStarts } from "../files/records.ts";
+import { damaged } from "./damage.ts";
 import { IndexFile, keyHash, SegmentPlaces } from "./key-index.ts";
 import { type JournalRecord, recordAt } from "./record.ts";
 import { SegmentReader } from "./segment-reader.ts";
@@ -91,13 +92,19 @@ export class Lookup {
     this.#storage = storage;
   }
 
-  /** The record with this sequence; undefined when it was given up, or isn't durable yet. */
+  /**
+   * The record with this sequence; undefined when it was given up, or isn't durable yet. Throws
+   * `ERR_JOURNAL_DAMAGED` when it must be there and can't be read.
+   */
   get(sequence: number, durableSequence: number, firstSequence: number): JournalRecord | undefined {
     if (sequence < 1 || sequence > durableSequence) return undefined;
-    return this.#again(() => this.#get(sequence, this.#refresh(durableSequence, firstSequence), durableSequence));
+    return this.#again(() => this.#get(sequence, this.#refresh(durableSequence, firstSequence)));
   }
 
-  /** The newest record with this key. */
+  /**
+   * The newest record with this key. Throws `ERR_JOURNAL_DAMAGED` when a record that can't be read
+   * may be a newer one.
+   */
   find(key: Uint8Array, durableSequence: number, firstSequence: number): JournalRecord | undefined {
     return this.#again(() => this.#find(key, this.#refresh(durableSequence, firstSequence), durableSequence));
   }
@@ -110,35 +117,34 @@ export class Lookup {
     this.#cache.clear();
   }
 
-  #get(sequence: number, segments: readonly Known[], durableSequence: number): JournalRecord | undefined {
+  #get(sequence: number, segments: readonly Known[]): JournalRecord | undefined {
     // An opening may have repeated a segment's last batch in the next segment; the newest copy
     // counts.
     const known = segments.findLast(({ header }) => header.baseSequence <= sequence);
-    return known === undefined ? undefined : this.#read(known, sequence, durableSequence);
+    return known === undefined ? undefined : this.#read(known, sequence, sequence);
   }
 
   #find(key: Uint8Array, segments: readonly Known[], durableSequence: number): JournalRecord | undefined {
     const hash = keyHash(key);
-    let above = Number.POSITIVE_INFINITY;
+    let last = durableSequence;
     for (const known of segments.toReversed()) {
-      for (const sequence of this.#placesOf(known, durableSequence).sequencesOf(hash).toReversed()) {
+      for (const sequence of this.#placesOf(known, last).sequencesOf(hash).toReversed()) {
         // An opening has repeated the records above in the next segment.
-        if (sequence >= above || sequence > durableSequence) continue;
-        const record = this.#read(known, sequence, durableSequence);
-        if (record?.key.equals(key) === true) return record;
+        if (sequence > last) continue;
+        const record = this.#read(known, sequence, last);
+        if (record.key.equals(key)) return record;
       }
-      above = known.header.baseSequence;
+      last = Math.min(last, known.header.baseSequence - 1);
     }
     return undefined;
   }
 
-  #read(known: Known, sequence: number, durableSequence: number): JournalRecord | undefined {
-    const place = this.#placesOf(known, durableSequence).batchOf(sequence);
-    if (place === undefined) return undefined;
-    const [offset, firstSequence] = place;
+  /** A record in a segment that is readable up to `last`, or else throws. */
+  #read(known: Known, sequence: number, last: number): JournalRecord {
+    const [offset, firstSequence] = this.#placesOf(known, last).batchOf(sequence) ?? [SEGMENT_HEADER_BYTES, sequence];
     const batch = this.#cache.get(known.header.segment, offset) ?? this.#readBatch(known, offset, firstSequence);
     const start = batch?.starts[sequence - firstSequence];
-    if (batch === undefined || start === undefined) return undefined;
+    if (batch === undefined || start === undefined) throw this.#unreadable(known, offset, "no valid batch", sequence);
     const cursor = this.#cursor;
     cursor.reset(batch.body, sequence);
     cursor.at(start);
@@ -208,14 +214,15 @@ export class Lookup {
       try {
         return look();
       } catch (thrown) {
-        if ((thrown as NodeJS.ErrnoException).code !== "ENOENT" || left <= 0) throw thrown;
+        if (!hasGone(thrown) || left <= 0) throw thrown;
         left = Math.min(left, 2 * this.#inOrder.length + 1);
         this.forget();
       }
     }
   }
 
-  #placesOf(known: Known, durableSequence: number): IndexFile | SegmentPlaces {
+  /** The places of a segment, up to sequence `last` at least. Throws where a batch before that is invalid. */
+  #placesOf(known: Known, last: number): IndexFile | SegmentPlaces {
     if (known.header.segment !== this.#newest) known.index ??= IndexFile.open(this.#storage, known.header);
     if (known.index !== undefined) {
       known.reader?.close();
@@ -225,7 +232,26 @@ export class Lookup {
     }
     known.places ??= new SegmentPlaces(known.header);
     known.reader ??= new SegmentReader(this.#storage.open(segmentName(known.header.segment), "read"), known.header);
-    while (known.reader.position.nextSequence <= durableSequence && known.reader.next()) known.places.add(known.reader);
-    return known.places;
+    const { reader, places } = known;
+    while (reader.position.nextSequence <= last) {
+      const { offset, nextSequence } = reader.position;
+      if (!reader.next()) throw this.#unreadable(known, offset, reader.reason, nextSequence);
+      places.add(reader);
+    }
+    return places;
   }
+
+  /** Damage; or a segment that was given up meanwhile, and whose file may be another's by now. */
+  #unreadable({ header }: Known, offset: number, reason: string, sequence: number): Error {
+    const file = segmentName(header.segment);
+    if (!segmentIds(this.#storage).includes(header.segment)) return new SegmentGone(file);
+    return damaged(file, offset, `${reason}, where sequence ${sequence} must be`, { firstSequence: sequence });
+  }
+}
+
+/** A segment was given up during a look. */
+class SegmentGone extends Error {}
+
+function hasGone(thrown: unknown): boolean {
+  return thrown instanceof SegmentGone || (thrown as NodeJS.ErrnoException).code === "ENOENT";
 }

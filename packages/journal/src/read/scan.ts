@@ -39,6 +39,7 @@ import type { Storage, StorageFile } from "../storage/storage.ts";
 import { firstBatch, readTorn, type Torn } from "./behind-end.ts";
 import { damaged } from "./damage.ts";
 import { findSegments, type Found } from "./found-segments.ts";
+import { lookAgain } from "./look-again.ts";
 import { SegmentReader } from "./segment-reader.ts";
 
 /** A batch, copied. */
@@ -86,18 +87,34 @@ export interface ScanOptions {
   readonly everything?: boolean;
   /** Called for every batch that is read. */
   readonly visit?: BatchVisitor;
+  /** Called before each look: what `visit` was given during an earlier look doesn't count. */
+  readonly restart?: () => void;
+  /** The caller holds the directory's lock, so one look is enough to call it damage. Default false. */
+  readonly isLocked?: boolean;
 }
 
-/** Throws `ERR_JOURNAL_DAMAGED`, `ERR_JOURNAL_VERSION`. */
+/**
+ * Reads the log, also beside a process that writes to it. Throws `ERR_JOURNAL_DAMAGED`, `ERR_JOURNAL_VERSION`, and
+ * `ERR_JOURNAL_STORAGE` when the log changes faster than it can be read.
+ */
 export function scanLog(storage: Storage, options: ScanOptions = {}): LogScan {
-  const { everything = true, visit = () => {} } = options;
+  const { restart, isLocked = false } = options;
+  const look = (): LogScan => {
+    restart?.();
+    return scanOnce(storage, options);
+  };
+  return isLocked ? look() : lookAgain(look, () => "");
+}
+
+function scanOnce(storage: Storage, { everything = true, visit = () => {} }: ScanOptions): LogScan {
   const marks = readMarks(storage);
   const { found, unfinished, givenUp } = findSegments(storage, marks);
   const durable = marks?.durableSequence ?? 0;
   const sealed = found.slice(0, -1).map((segment, index) => {
     const successor = (found[index + 1] as Found).header;
     const isKnown = !everything && successor.previous.lastSequence <= durable && successor.kind !== KIND.recovered;
-    return isKnown ? judgeSealed(storage, segment, successor) : scanSealed(storage, segment, successor, visit);
+    const judged = isKnown ? judgeSealed(storage, segment, successor) : undefined;
+    return judged ?? scanSealed(storage, segment, successor, visit);
   });
   const rest = { unfinished, givenUp, marks };
   const last = found.at(-1);
@@ -131,17 +148,15 @@ export function scanLog(storage: Storage, options: ScanOptions = {}): LogScan {
   };
 }
 
-/** A segment that has a successor, judged by what the successor says about it. */
-function judgeSealed(storage: Storage, segment: Found, successor: SegmentHeader): SegmentScan {
+/**
+ * A segment that has a successor, judged by what the successor says about it; undefined when only its batches can tell: the
+ * file is shorter than that, which the zeros behind the last batch may explain.
+ */
+function judgeSealed(storage: Storage, segment: Found, successor: SegmentHeader): SegmentScan | undefined {
   const { name, header } = segment;
   const end = successor.previous;
   const size = withFile(storage, name, (file) => file.size());
-  if (size < end.endOffset || end.lastSequence < header.baseSequence - 1) {
-    throw damaged(name, size, `${segmentName(successor.segment)} says that it ends at offset ${end.endOffset}`, {
-      firstSequence: header.baseSequence,
-      lastSequence: end.lastSequence,
-    });
-  }
+  if (size < end.endOffset || end.lastSequence < header.baseSequence - 1) return undefined;
   const records = end.lastSequence - header.baseSequence + 1;
   return { name, header, isRead: false, batches: 0, records, bytes: 0, end };
 }
@@ -188,14 +203,13 @@ function scanLast(storage: Storage, segment: Found, durable: number, visit: Batc
     let tail: BatchHeader | undefined;
     let tailStart: SegmentEnd | undefined;
     let { end } = reader;
-    while (reader.next()) {
+    while (reader.next() || isReadableNow(segment, reader, file)) {
       if (tail === undefined) checkRepeated(segment, reader);
       counts.add(reader, visit);
       tail = reader.batch as BatchHeader;
       tailStart = end;
       ({ end } = reader);
     }
-    refuseDamage(segment, reader, file);
     if (tail === undefined && segment.header.kind === KIND.recovered) return undefined;
     refuseLoss(segment, reader, durable);
     const hasCleanEnd = tail !== undefined && (tail.flags & BATCH_CLEAN_END) !== 0;
@@ -270,12 +284,16 @@ function refuseLoss(segment: Found, reader: SegmentReader, durable: number): voi
   );
 }
 
-/** Refuses a valid batch behind an invalid one: the invalid one had been acknowledged. */
-function refuseDamage(segment: Found, reader: SegmentReader, file: StorageFile): void {
+/**
+ * Reads the batch at the reader's place once more if a valid batch lies behind it: then it must be complete by now. If it
+ * is invalid still, it had been acknowledged, and is damaged.
+ */
+function isReadableNow(segment: Found, reader: SegmentReader, file: StorageFile): boolean {
   const { offset, nextSequence } = reader.position;
   const seal = new BatchSeal(segment.header.logId, segment.header.segment, segment.header.salt);
   const later = firstBatch(file, seal, offset + ALIGNMENT, false);
-  if (later === undefined) return;
+  if (later === undefined) return false;
+  if (reader.next()) return true;
   // What was durable when the later batch was written; that batch itself may have been acknowledged
   // or not.
   const lastSequence = later.header.durableSequence;

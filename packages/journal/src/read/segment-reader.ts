@@ -103,13 +103,6 @@ export class SegmentReader {
     return true;
   }
 
-  /** The batch header at `offset`, if it is valid; for tools that look behind damage. */
-  peekAt(seal: BatchSeal, offset: number): BatchHeader | undefined {
-    const bytes = Buffer.alloc(BATCH_HEADER_BYTES);
-    if (readFully(this.#file, bytes, bytes.length, offset) < bytes.length) return undefined;
-    return seal.decode(bytes, 0, offset);
-  }
-
   /**
    * Steps over batches up to `lastSequence` that were written before `timeMs`, by their headers
    * alone.

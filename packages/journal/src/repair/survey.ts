@@ -1,46 +1,33 @@
 /**
- * Looks through a log that may be damaged and tells every piece that is missing, instead of stopping at the first. For tools only: an
- * opening refuses all of this (scan.ts).
+ * Reads a log that may be damaged, and lists each piece that is missing instead of stopping at the first. For tools: an
+ * opening refuses a log with any of them (scan.ts).
+ *
+ * The survey walks the segments in order and notes where the readable log ends. A gap opens where no valid batch follows,
+ * or where a segment is missing or has no valid header. It closes at the next valid batch, or at the end that the header
+ * of a later segment names for the segment before it. So a gap may span several segments.
+ *
+ * A process may write to the log meanwhile. A gap counts when two surveys in a row find it: a batch that was being written,
+ * or a segment that was given up, is no gap the second time.
  */
 import {
   ALIGNMENT,
   type BatchHeader,
+  batchBytes,
   BatchSeal,
-  BATCH_HEADER_BYTES,
   KIND,
   SEGMENT_HEADER_BYTES,
-  SEGMENT_REPAIRED,
   type SegmentEnd,
   type SegmentHeader,
   segmentName,
 } from "../files/format.ts";
-import { MARKS_NAME, readMarks } from "../files/marks.ts";
-import { readHeader, segmentIds } from "../files/segments.ts";
+import { MARKS_NAME } from "../files/marks.ts";
+import { withFile } from "../files/segments.ts";
+import { firstBatch, type PlacedBatch } from "../read/behind-end.ts";
+import { lookAgain } from "../read/look-again.ts";
 import { SegmentReader } from "../read/segment-reader.ts";
-import { readFully, type Storage } from "../storage/storage.ts";
-
-/** The end of what is valid somewhere in a segment, and where its last batch begins: that may have been written again into the next. */
-export type Position = SegmentEnd & { readonly beforeLast?: SegmentEnd | undefined };
-
-/** A piece of the log that can't be read. */
-export interface Gap {
-  readonly file: string;
-  readonly segment: number;
-  readonly reason: string;
-  /** Where it begins and ends in the file; the end is undefined when nothing follows. */
-  readonly offset: number;
-  readonly endOffset: number | undefined;
-  /** Sequences that are lost; none when `lastSequence` is below `firstSequence`. */
-  readonly firstSequence: number;
-  readonly lastSequence: number;
-  /** Chain value before it, and the one that what follows names. */
-  readonly chain: number;
-  readonly nextChain: number | undefined;
-  /** The segment's header; undefined when that is what is missing. */
-  readonly header: SegmentHeader | undefined;
-  /** With the header: where the segment before ends. */
-  readonly previous: Position;
-}
+import type { Storage, StorageFile } from "../storage/storage.ts";
+import type { Gap, GapEnd, OldCopy } from "./gap.ts";
+import { LogParts } from "./log-parts.ts";
 
 export interface Survey {
   readonly firstSequence: number;
@@ -52,205 +39,315 @@ export interface Survey {
 /** Called for every batch that can be read, in order. */
 export type SurveyVisitor = (segment: SegmentHeader, batch: BatchHeader, body: Buffer) => void;
 
-export function surveyLog(storage: Storage, visit: SurveyVisitor = () => {}): Survey {
-  const marks = readMarks(storage);
-  const ids = segmentIds(storage).filter((id) => id >= (marks?.firstSegment ?? 0));
-  const first = Math.min(marks?.firstSegment ?? ids[0] ?? 1, ids[0] ?? Number.MAX_SAFE_INTEGER);
-  const headers = new Map<number, SegmentHeader>();
-  for (const id of ids) {
-    const header = readHeader(storage, segmentName(id));
-    if (header !== undefined) headers.set(id, header);
+/** Throws `ERR_JOURNAL_VERSION`, and `ERR_JOURNAL_DAMAGED` when the log changes too fast to be surveyed. */
+export function surveyLog(storage: Storage, visit?: SurveyVisitor): Survey {
+  const survey = lookAgain(
+    () => new Surveyor(storage, () => {}).run(),
+    ({ gaps }) => gaps.map(placeOf).join(),
+  );
+  if (visit === undefined) return survey;
+  const known = new Set(survey.gaps.map(placeOf));
+  const visited = new Surveyor(storage, visit).run();
+  return { ...visited, gaps: visited.gaps.filter((gap) => known.has(placeOf(gap))) };
+}
+
+/** A log without gaps needs no second look. */
+function placeOf({ file, offset, firstSequence }: Gap): string {
+  return `${file}/${offset}/${firstSequence}`;
+}
+
+/** A gap whose end isn't known yet. */
+interface OpenGap {
+  readonly file: string;
+  readonly segment: number;
+  readonly offset: number;
+  readonly reason: string;
+}
+
+class Surveyor {
+  readonly #storage: Storage;
+  readonly #parts: LogParts;
+  readonly #visit: SurveyVisitor;
+  readonly #gaps: Gap[] = [];
+  /** The last segment to look at: not one that an opening has left unfinished. */
+  readonly #last: number;
+  #firstSequence: number | undefined;
+  /** Where the readable log ends so far. */
+  #here: SegmentEnd;
+  /** Where its last batch begins, which an opening may have repeated in the next segment. */
+  #beforeLast: SegmentEnd | undefined;
+  #open: OpenGap | undefined;
+
+  constructor(storage: Storage, visit: SurveyVisitor) {
+    this.#storage = storage;
+    this.#visit = visit;
+    this.#parts = new LogParts(storage);
+    const { first, marks } = this.#parts;
+    this.#firstSequence =
+      this.#parts.header(first)?.baseSequence ?? marks?.firstSequence ?? (first === 1 ? 1 : undefined);
+    this.#here = { segment: first - 1, endOffset: 0, lastSequence: (this.#firstSequence ?? 1) - 1, chain: 0 };
+    this.#last = this.#lastToSurvey();
   }
-  const gaps: Gap[] = [];
-  const opening = headers.get(first);
-  if (marks === undefined && opening !== undefined) gaps.push(...lostBeginning(opening));
-  const firstSequence = headers.get(first)?.baseSequence ?? marks?.firstSequence ?? 1;
-  let end: Position = { segment: first - 1, endOffset: 0, lastSequence: firstSequence - 1, chain: 0 };
-  const last = ids.at(-1) ?? first - 1;
-  for (let id = first; id <= last; id += 1) {
-    const successor = headers.get(id + 1);
-    const header = headers.get(id);
-    if (header === undefined) {
-      const gap = headerGap(storage, id, end, successor, id === last);
-      if (gap === undefined) continue;
-      gaps.push(gap);
-      const rebuilt = rebuiltHeader(storage, gap, headers.get(id - 1) ?? successor);
-      if (rebuilt === undefined) {
-        end = successor?.previous ?? end;
-        continue;
-      }
-      end = surveySegment(storage, rebuilt, successor, marks?.durableSequence ?? 0, id === last, gaps, visit);
-      continue;
-    }
-    end = surveySegment(storage, header, successor, marks?.durableSequence ?? 0, id === last, gaps, visit);
+
+  run(): Survey {
+    const { first, marks, ids } = this.#parts;
+    for (let id = first; id <= this.#last; id += 1) this.#segment(id);
+    this.#end(marks?.durableSequence ?? 0);
+    const firstSequence = this.#firstSequence ?? 1;
+    const gaps = [...this.#missingBeginning(), ...this.#gaps];
+    const lastSequence = Math.max(this.#here.lastSequence, ...gaps.map((gap) => gap.lastSequence));
+    return { firstSequence, lastSequence, gaps, segments: ids.length };
   }
-  return { firstSequence, lastSequence: end.lastSequence, gaps, segments: ids.length };
-}
 
-/** Without marks nobody knows whether the segments before the first one were given up, or are lost. */
-function lostBeginning({ kind, segment, baseSequence, previous }: SegmentHeader): Gap[] {
-  if (kind === KIND.first || previous.segment === 0) return [];
-  const reason = `the segments before ${segmentName(segment)} are missing, and marks, which would say whether they were given up, is lost`;
-  const place = { file: MARKS_NAME, segment, offset: 0, endOffset: undefined, chain: 0, nextChain: undefined };
-  return [{ ...place, reason, firstSequence: 1, lastSequence: baseSequence - 1, header: undefined, previous }];
-}
-
-/** A segment without a header: with the place of its first batch in `header` if that is there. */
-function headerGap(
-  storage: Storage,
-  segment: number,
-  end: Position,
-  successor: SegmentHeader | undefined,
-  isLast: boolean,
-): Gap | undefined {
-  const file = segmentName(segment);
-  const isThere = storage.list().includes(file);
-  const batch = isThere ? firstBatchOf(storage, file) : undefined;
-  const { beforeLast } = end;
-  const previous = batch !== undefined && beforeLast?.lastSequence === batch.firstSequence - 1 ? beforeLast : end;
-  // The newest segment without a header or any batch is unfinished, which an opening sets aside.
-  if (isLast && batch === undefined) return undefined;
-  return {
-    file,
-    segment,
-    reason: isThere ? "the segment's header is invalid" : "the segment is missing",
-    offset: 0,
-    endOffset: batch === undefined ? successor?.previous.endOffset : SEGMENT_HEADER_BYTES,
-    firstSequence: previous.lastSequence + 1,
-    lastSequence:
-      batch === undefined ? (successor?.previous.lastSequence ?? previous.lastSequence) : batch.firstSequence - 1,
-    chain: 0,
-    nextChain: batch === undefined ? successor?.previous.chain : batch.chain,
-    header: undefined,
-    previous,
-  };
-}
-
-interface FirstBatch {
-  readonly firstSequence: number;
-  readonly chain: number;
-}
-
-/** What the bytes of the first batch say; its checksum needs the log's id, which the caller checks by reading on. */
-function firstBatchOf(storage: Storage, file: string): FirstBatch | undefined {
-  const opened = storage.open(file, "read");
-  try {
-    const bytes = Buffer.alloc(BATCH_HEADER_BYTES);
-    if (readFully(opened, bytes, bytes.length, SEGMENT_HEADER_BYTES) < bytes.length) return undefined;
-    if (bytes.toString("latin1", 0, 4) !== "MRB1") return undefined;
-    return { firstSequence: bytes.readUInt32LE(16) + bytes.readUInt32LE(20) * 2 ** 32, chain: bytes.readUInt32LE(48) };
-  } finally {
-    opened.close();
+  /** An opening that died leaves a newest segment without the batch that it was to repeat: that is in its old place. */
+  #lastToSurvey(): number {
+    const { last } = this.#parts;
+    const header = this.#parts.header(last);
+    if (header?.kind !== KIND.recovered || this.#parts.header(last - 1) === undefined) return last;
+    const seal = new BatchSeal(header.logId, header.segment, header.salt);
+    if ((this.#parts.marks?.durableSequence ?? 0) > header.recovered.last) return last;
+    const isEmpty = withFile(
+      this.#storage,
+      segmentName(last),
+      (file) =>
+        !new SegmentReader(file, header).next() &&
+        firstBatch(file, seal, SEGMENT_HEADER_BYTES + ALIGNMENT, false) === undefined,
+    );
+    return isEmpty && this.#oldCopy(header) !== undefined ? last - 1 : last;
   }
-}
 
-/** A header to read on with, and for a repair to write: salt and first sequence are in the first batch, the rest in a neighbour. */
-export function rebuiltHeader(
-  storage: Storage,
-  gap: Gap,
-  neighbour: SegmentHeader | undefined,
-): SegmentHeader | undefined {
-  if (neighbour === undefined || gap.endOffset !== SEGMENT_HEADER_BYTES || gap.nextChain === undefined)
-    return undefined;
-  const opened = storage.open(gap.file, "read");
-  try {
-    const bytes = Buffer.alloc(BATCH_HEADER_BYTES);
-    readFully(opened, bytes, bytes.length, SEGMENT_HEADER_BYTES);
-    const salt = Buffer.from(bytes.subarray(32, 40));
-    const seal = new BatchSeal(neighbour.logId, gap.segment, salt);
-    if (seal.decode(bytes, 0, SEGMENT_HEADER_BYTES) === undefined) return undefined;
-    return {
-      ...neighbour,
-      segment: gap.segment,
-      salt,
-      baseSequence: gap.lastSequence + 1,
-      segmentBytes: opened.size(),
-      kind: KIND.rolled,
-      previous: gap.previous,
-      recovered: { first: 0, last: 0 },
-      flags: SEGMENT_REPAIRED,
-      chain: gap.nextChain,
-    };
-  } finally {
-    opened.close();
-  }
-}
-
-function surveySegment(
-  storage: Storage,
-  header: SegmentHeader,
-  successor: SegmentHeader | undefined,
-  durable: number,
-  isLast: boolean,
-  gaps: Gap[],
-  visit: SurveyVisitor,
-): Position {
-  const file = segmentName(header.segment);
-  const opened = storage.open(file, "read");
-  const reader = new SegmentReader(opened, header);
-  const seal = new BatchSeal(header.logId, header.segment, header.salt);
-  const stop = successor?.previous.endOffset ?? Number.POSITIVE_INFINITY;
-  let beforeLast: Position | undefined;
-  try {
-    // Ends: every turn reads a batch, or moves on behind a gap, or is the last.
-    for (;;) {
-      let before = reader.end;
-      while (reader.position.offset < stop && reader.next()) {
-        beforeLast = before;
-        before = reader.end;
-        visit(header, reader.batch as BatchHeader, reader.body);
-      }
-      const { offset, nextSequence, chain } = reader.position;
-      const here = reader.end;
-      if (offset >= stop) return successor?.previous ?? here;
-      const gap = {
-        file,
-        segment: header.segment,
-        reason: reader.reason,
-        offset,
-        firstSequence: nextSequence,
-        chain,
-        header,
-        previous: here,
+  #segment(id: number): void {
+    const header = this.#parts.header(id);
+    const successor = id < this.#last ? this.#parts.header(id + 1) : undefined;
+    if (header === undefined) this.#headerless(id, successor);
+    else {
+      const start = {
+        segment: id,
+        endOffset: SEGMENT_HEADER_BYTES,
+        lastSequence: header.baseSequence - 1,
+        chain: header.chain,
       };
-      const later = nextValid(reader, seal, opened.size(), Math.min(stop, opened.size()), nextSequence);
-      if (later !== undefined) {
-        gaps.push({ ...gap, endOffset: later.offset, lastSequence: later.firstSequence - 1, nextChain: later.chain });
-        continue;
-      }
-      if (successor !== undefined) {
-        const { endOffset, lastSequence, chain: nextChain } = successor.previous;
-        gaps.push({ ...gap, endOffset, lastSequence, nextChain });
-        return successor.previous;
-      }
-      // Of a segment that doesn't know its end, the next one tells what is missing.
-      if (durable < nextSequence || !isLast) return { ...here, beforeLast };
-      gaps.push({
-        ...gap,
-        endOffset: undefined,
-        lastSequence: Math.max(durable, nextSequence - 1),
-        nextChain: undefined,
-      });
-      return { ...here, lastSequence: Math.max(durable, nextSequence - 1) };
+      this.#here = start;
+      this.#beforeLast = undefined;
+      this.#read(header, undefined, successor);
+      if (successor !== undefined && this.#open === undefined && !isSameEnd(this.#here, successor.previous))
+        this.#doubt(start, successor.previous);
     }
-  } finally {
-    reader.close();
+    if (successor === undefined) return;
+    const { endOffset: offset, lastSequence, chain } = successor.previous;
+    if (this.#open !== undefined)
+      this.#close({ segment: id, offset, nextSequence: lastSequence + 1, chain, salt: undefined });
+    this.#here = successor.previous;
+    this.#beforeLast = undefined;
+  }
+
+  #headerless(id: number, successor: SegmentHeader | undefined): void {
+    const isThere = this.#parts.ids.includes(id);
+    const file = segmentName(id);
+    this.#open ??= {
+      file,
+      segment: id,
+      offset: 0,
+      reason: isThere ? "the segment's header is invalid" : "the segment is missing",
+    };
+    const found = this.#parts.firstBatchOf(id);
+    if (found === undefined) return;
+    const { batch, header } = found;
+    this.#close({ ...endAt(id, batch), salt: batch.salt });
+    this.#read(header, batch, successor);
+  }
+
+  /** Reads a segment from its beginning, or from a batch in it, to the end that its successor names or to its own. */
+  #read(header: SegmentHeader, from: PlacedBatch | undefined, successor: SegmentHeader | undefined): void {
+    const stop = successor?.previous.endOffset ?? Number.POSITIVE_INFINITY;
+    withFile(this.#storage, segmentName(header.segment), (file) => {
+      const reader = new SegmentReader(file, header);
+      if (from !== undefined) reader.startAt(from.offset, from.header.firstSequence);
+      // Ends: each turn reads to the next gap and continues behind it, or is the last.
+      for (;;) {
+        while (reader.position.offset < stop && reader.next()) this.#readable(reader);
+        const { offset, nextSequence } = reader.position;
+        if (offset >= stop) return;
+        const later = laterBatch(file, header, offset, Math.min(stop, file.size()), nextSequence);
+        // What was written before a valid batch is complete: look once more, if it wasn't at the first look.
+        if (later !== undefined && reader.next()) {
+          this.#readable(reader);
+          continue;
+        }
+        this.#open = { file: segmentName(header.segment), segment: header.segment, offset, reason: reader.reason };
+        const next = later === undefined ? this.#stopOf(successor) : endAt(header.segment, later);
+        this.#restoreRepeated(header, next);
+        if (next !== undefined && this.#open !== undefined) this.#close(next);
+        if (later === undefined || !reader.startAt(later.offset, later.header.firstSequence)) return;
+      }
+    });
+  }
+
+  #readable(reader: SegmentReader): void {
+    this.#beforeLast = this.#here;
+    this.#here = reader.end;
+    this.#visit(reader.header, reader.batch as BatchHeader, reader.body);
+  }
+
+  #stopOf(successor: SegmentHeader | undefined): GapEnd | undefined {
+    if (successor === undefined) return undefined;
+    const { segment, endOffset: offset, lastSequence, chain } = successor.previous;
+    return { segment, offset, nextSequence: lastSequence + 1, chain, salt: undefined };
+  }
+
+  /** A repeated batch at the beginning of the gap is read at its old place, if it is intact there: it isn't lost. */
+  #restoreRepeated(header: SegmentHeader, end: GapEnd | undefined): void {
+    const opened = this.#open as OpenGap;
+    const isFirst = this.#here.endOffset === SEGMENT_HEADER_BYTES && header.kind === KIND.recovered;
+    const copy = isFirst ? this.#oldCopy(header) : undefined;
+    if (copy === undefined) return;
+    const offset = SEGMENT_HEADER_BYTES + batchBytes(copy.header.bodyBytes);
+    const nextSequence = header.recovered.last + 1;
+    const isWhole = end?.offset === offset;
+    if (end !== undefined && (end.offset < offset || end.nextSequence < nextSequence)) return;
+    if (isWhole && end.nextSequence !== nextSequence) return;
+    this.#visit(header, copy.header, copy.body);
+    // What is behind it names a chain value, unless the gap goes on: then any value will do.
+    const chain = isWhole ? end.chain : copy.header.crc;
+    this.#close({ segment: header.segment, offset, nextSequence, chain, salt: undefined }, copy);
+    if (!isWhole) this.#open = { ...opened, offset };
+  }
+
+  /** The batch that an opening has repeated at the beginning of a segment, at its old place. */
+  #oldCopy({ logId, previous, recovered }: SegmentHeader): OldCopy | undefined {
+    const before = this.#parts.header(previous.segment);
+    if (before === undefined || !before.logId.equals(logId)) return undefined;
+    return withFile(this.#storage, segmentName(previous.segment), (file) => {
+      const reader = new SegmentReader(file, before);
+      if (!reader.startAt(previous.endOffset, recovered.first) || !reader.next()) return undefined;
+      if (reader.end.lastSequence !== recovered.last) return undefined;
+      return { header: reader.batch as BatchHeader, body: Buffer.from(reader.body) };
+    });
+  }
+
+  /** A segment whose batches are valid, but don't lead to the end that the next header names: none of them counts. */
+  #doubt(start: SegmentEnd, named: SegmentEnd): void {
+    while (this.#gaps.at(-1)?.segment === start.segment) this.#gaps.pop();
+    const reason = `${segmentName(named.segment + 1)} names another end of this segment`;
+    this.#open = { file: segmentName(start.segment), segment: start.segment, offset: start.endOffset, reason };
+    this.#here = start;
+  }
+
+  #close(after: GapEnd, copy?: OldCopy): void {
+    const { file, segment, offset, reason } = this.#open as OpenGap;
+    this.#open = undefined;
+    if (this.#firstSequence === undefined) {
+      this.#firstSequence = after.nextSequence;
+      this.#here = { ...this.#here, lastSequence: after.nextSequence - 1 };
+    }
+    const isRepeated = after.salt !== undefined && this.#beforeLast?.lastSequence === after.nextSequence - 1;
+    const before = isRepeated ? (this.#beforeLast as SegmentEnd) : this.#here;
+    this.#gaps.push({
+      file,
+      segment,
+      offset,
+      reason,
+      firstSequence: copy === undefined ? before.lastSequence + 1 : after.nextSequence,
+      lastSequence: after.nextSequence - 1,
+      before,
+      after,
+      hollow: range(before.segment + 1, after.segment - 1),
+      copy,
+    });
+    this.#here = {
+      segment: after.segment,
+      endOffset: after.offset,
+      lastSequence: after.nextSequence - 1,
+      chain: after.chain,
+    };
+    this.#beforeLast = undefined;
+  }
+
+  /** What is known to be durable and isn't there; and hollow segments in front of the last. */
+  #end(durable: number): void {
+    const before = this.#here;
+    // An opening sets a newest segment aside by itself when it holds nothing at all.
+    const isUnfinished = this.#parts.header(this.#last) === undefined && !this.#parts.holdsBatch(this.#last);
+    const hollow = range(before.segment + 1, isUnfinished ? this.#last - 1 : this.#last);
+    const lastSequence = Math.max(durable, before.lastSequence, this.#promised());
+    const isAllThere = lastSequence === before.lastSequence && hollow.length === 0;
+    if (isAllThere && (before.endOffset > 0 || this.#parts.ids.length === 0)) return;
+    const { first } = this.#parts;
+    const nothing = { file: segmentName(first), segment: first, offset: 0, reason: "every segment is missing" };
+    const opened = this.#open ?? nothing;
+    this.#gaps.push({
+      ...opened,
+      firstSequence: before.lastSequence + 1,
+      lastSequence,
+      before,
+      after: undefined,
+      hollow,
+      copy: undefined,
+    });
+  }
+
+  /** The last record of the batch that the newest segment was to repeat, when that is all that it was to hold so far. */
+  #promised(): number {
+    const header = this.#parts.header(this.#here.segment);
+    const isEmpty = this.#here.endOffset === SEGMENT_HEADER_BYTES;
+    return isEmpty && header?.kind === KIND.recovered ? header.recovered.last : 0;
+  }
+
+  /** Without `marks` nothing tells whether the segments before the first one were given up or are lost. */
+  #missingBeginning(): Gap[] {
+    const { first, marks, hasForeignMarks } = this.#parts;
+    const header = this.#parts.header(first);
+    const isFirst = first <= 1 || header?.kind === KIND.first || header?.previous.segment === 0;
+    if (marks !== undefined || (isFirst && !hasForeignMarks) || this.#parts.ids.length === 0) return [];
+    const reason = hasForeignMarks
+      ? "it belongs to another log"
+      : `the segments before ${segmentName(first)} are missing, and marks, which would say whether they were given up, is lost`;
+    const lastSequence = isFirst ? 0 : (this.#firstSequence ?? 1) - 1;
+    const before = { segment: 0, endOffset: 0, lastSequence: 0, chain: 0 };
+    return [
+      {
+        file: MARKS_NAME,
+        segment: first,
+        offset: 0,
+        reason,
+        firstSequence: 1,
+        lastSequence,
+        before,
+        after: undefined,
+        hollow: [],
+        copy: undefined,
+      },
+    ];
   }
 }
 
-/** The next batch behind a gap whose header and body are valid; `reader` stands in front of it then. */
-function nextValid(
-  reader: SegmentReader,
-  seal: BatchSeal,
-  size: number,
+/** The next batch behind a gap: one whose sequences the gap doesn't hold. */
+function laterBatch(
+  file: StorageFile,
+  header: SegmentHeader,
+  offset: number,
   stop: number,
   atLeast: number,
-): { readonly offset: number; readonly firstSequence: number; readonly chain: number } | undefined {
-  for (let offset = reader.position.offset + ALIGNMENT; offset < Math.min(stop, size); offset += ALIGNMENT) {
-    const batch = reader.peekAt(seal, offset);
-    if (batch === undefined || batch.firstSequence < atLeast) continue;
-    if (!reader.startAt(offset, batch.firstSequence)) continue;
-    return { offset, firstSequence: batch.firstSequence, chain: batch.chain };
+): PlacedBatch | undefined {
+  const seal = new BatchSeal(header.logId, header.segment, header.salt);
+  // Ends: each turn begins behind the batch that the last one found.
+  for (let from = offset + ALIGNMENT; from < stop;) {
+    const batch = firstBatch(file, seal, from, false);
+    if (batch === undefined || batch.offset >= stop) return undefined;
+    if (batch.header.firstSequence >= atLeast) return batch;
+    from = batch.offset + ALIGNMENT;
   }
   return undefined;
+}
+
+function endAt(segment: number, { offset, header }: PlacedBatch): GapEnd {
+  return { segment, offset, nextSequence: header.firstSequence, chain: header.chain, salt: undefined };
+}
+
+function isSameEnd(left: SegmentEnd, right: SegmentEnd): boolean {
+  return left.endOffset === right.endOffset && left.lastSequence === right.lastSequence && left.chain === right.chain;
+}
+
+function range(first: number, last: number): number[] {
+  return Array.from({ length: Math.max(0, last - first + 1) }, (_, index) => first + index);
 }

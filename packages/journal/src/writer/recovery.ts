@@ -74,7 +74,7 @@ export function recover(storage: Storage, options: RecoveryOptions = {}): Recove
   const { strict = false, everything = false } = options;
   removeTemporaries(storage);
   syncNewest(storage);
-  const scan = scanLog(storage, { everything });
+  const scan = scanLog(storage, { everything, isLocked: true });
   if (strict) refuseTorn(scan);
   const quarantined = setAside(storage, scan);
   const kept = removeGivenUp(storage, scan);
