@@ -206,7 +206,7 @@ class World {
       this.#pools.set(owner, pool);
     }
     const known = pool[nth];
-    if (known !== undefined && known.buffer.byteLength === bytes && options === undefined) {
+    if (known !== undefined && known.buffer.byteLength === bytes && (options?.maxByteLength ?? bytes) === bytes) {
       known.words.fill(0);
       return known.buffer;
     }

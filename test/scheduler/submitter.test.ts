@@ -36,7 +36,7 @@ test("deadlines are right however long the scheduler has run", () => {
     const cancellations = new Cancellations(shared);
     const nowMs = shared.nowMs();
     assert.ok(nowMs >= days * DAY_MS);
-    table.describe(0, HANDLER, 1, NO_RETRY, 0, 0);
+    table.describe(0, HANDLER, 1, NO_RETRY, 0);
     table.setTimes(0, 0, Math.ceil(nowMs + 60_000));
     assert.not(cancellations.isCancelled(0), `${days} days`);
     const leftMs = (cancellations.deadlineMs(0) as number) - Date.now();

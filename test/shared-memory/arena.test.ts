@@ -1,209 +1,264 @@
 import fc from "../property.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Arena, ArenaView, BLOCK_BYTES_MIN, blockClass, createArena, FULL } from "@millrace/shared-memory";
+import {
+  Arena,
+  ARENA_WORDS,
+  ArenaView,
+  blockBytes,
+  firstRegionBytes,
+  forgetArena,
+  GIVE_BACK_TICKS,
+  initArenaTable,
+  makeRegion,
+  MAPPED,
+  offsetOf,
+  REFUSED,
+} from "@millrace/shared-memory";
 import { throwsWith } from "../support.ts";
-
-interface Block {
-  readonly offset: number;
-  readonly sizeClass: number;
-  /** What its bytes are filled with. */
-  readonly mark: number;
-}
-
-/** The first, the last and some bytes between: a block may have a megabyte. */
-function probesOf({ offset, sizeClass }: Block): number[] {
-  const bytes = 2 ** sizeClass;
-  return [0, 1, bytes / 2, bytes - 2, bytes - 1].map((at) => offset + at);
-}
-
-function assertMark(bytes: Uint8Array, block: Block): void {
-  for (const at of probesOf(block)) assert.is(bytes[at], block.mark, `byte ${at} of the block at ${block.offset}`);
-}
-
-function assertDisjoint(blocks: readonly Block[], bytesMax: number): void {
-  let end = 0;
-  for (const { offset, sizeClass } of blocks.toSorted((left, right) => left.offset - right.offset)) {
-    assert.ok(offset >= end, `the block at ${offset} begins behind the one before it`);
-    end = offset + 2 ** sizeClass;
-  }
-  assert.ok(end <= bytesMax, "the last block ends within the arena");
-}
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
+const FIRST_REGION_BYTES = firstRegionBytes(Infinity);
 
-/** Small arenas of small blocks, and large ones that grow several times. */
-const scale = fc.constantFrom(
-  { bytesMax: 1 * KIB, largest: 512 },
-  { bytesMax: 16 * KIB, largest: 4 * KIB },
-  { bytesMax: 5 * MIB + 64, largest: 2 * MIB },
-);
+/** An arena, a reader of it, and the buffers between them; the system gives at most `bytesMax` beyond the first region. */
+function arenaOf(bytesMax = Infinity) {
+  const table = new Int32Array(new SharedArrayBuffer(ARENA_WORDS * 4));
+  initArenaTable(table, 0);
+  const first = makeRegion(FIRST_REGION_BYTES) as SharedArrayBuffer;
+  const sent = new Map<string, SharedArrayBuffer>();
+  const create = (index: number, number: number, bytes: number) => {
+    assert.is(table[index], number, "the number is stored before the buffer is sent");
+    assert.not(sent.has(`${index}:${number}`), "no two buffers have the same number");
+    if ((table[MAPPED] as number) * KIB + bytes > bytesMax) return undefined;
+    const buffer = makeRegion(bytes) as SharedArrayBuffer;
+    sent.set(`${index}:${number}`, buffer);
+    return buffer;
+  };
+  const find = (index: number, number: number) => sent.get(`${index}:${number}`) as SharedArrayBuffer;
+  const newOwner = () => new Arena(table, 0, first, create);
+  return { table, arena: newOwner(), newOwner, view: new ArenaView(table, 0, first, find) };
+}
+
+interface Block {
+  readonly reference: number;
+  readonly bytes: number;
+  /** What it is filled with. */
+  readonly mark: number;
+}
+
+/** The first, the last and some bytes between: a block may have megabytes. */
+function probesOf({ reference, bytes }: Block): number[] {
+  return [0, bytes >> 1, bytes - 1].map((at) => offsetOf(reference) + at);
+}
+
+function fill(bytes: Uint8Array, block: Block): void {
+  for (const at of probesOf(block)) bytes[at] = block.mark;
+}
+
+function assertFilled(bytes: Uint8Array, block: Block): void {
+  for (const at of probesOf(block)) assert.is(bytes[at], block.mark, `byte ${at} of block ${block.reference}`);
+}
+
+function assertDisjoint(blocks: readonly Block[]): void {
+  let end = 0;
+  let region = 0;
+  for (const { reference, bytes } of blocks.toSorted((left, right) => left.reference - right.reference)) {
+    if (reference >> 24 !== region) end = 0;
+    region = reference >> 24;
+    assert.ok(offsetOf(reference) >= end, `block ${reference} begins behind the one before it`);
+    end = offsetOf(reference) + bytes;
+  }
+}
+
 const step = fc.oneof(
   {
-    weight: 3,
+    weight: 5,
     arbitrary: fc.record({ kind: fc.constant("allocate" as const), size: fc.double({ min: 0, max: 1, noNaN: true }) }),
   },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant("free" as const), which: fc.nat() }) },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant("free" as const), which: fc.nat() }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("freeAll" as const), which: fc.nat({ max: 3 }) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("tick" as const), which: fc.nat({ max: 5 }) }) },
 );
 
-test("live blocks never overlap and keep their content, freed ones are used again, and the end is told as FULL", () => {
+test("live blocks never overlap and keep their content, whatever is split, merged and given back", () => {
   fc.assert(
-    fc.property(scale, fc.array(step, { maxLength: 80 }), ({ bytesMax, largest }, steps) => {
-      const buffer = createArena(bytesMax);
-      const arena = new Arena(buffer);
-      const view = new ArenaView(buffer);
-      const live: Block[] = [];
-      // Offsets that were freed, by class; and what was never used begins here.
-      const freed = new Map<number, Set<number>>();
-      let unused = 0;
+    fc.property(fc.constantFrom(100, 5000, 300_000, 3 * MIB), fc.array(step, { maxLength: 120 }), (largest, steps) => {
+      const { arena, view, table } = arenaOf();
+      let live: Block[] = [];
       let mark = 0;
+      const release = (block: Block): void => {
+        assertFilled(view.bytesOf(block.reference), block);
+        assert.is(arena.free(block.reference), block.bytes);
+      };
       for (const each of steps) {
         if (each.kind === "allocate") {
           // Sizes of every magnitude alike.
-          const sizeClass = blockClass(Math.floor(largest ** each.size));
-          const offset = arena.allocate(sizeClass);
-          const recycled = freed.get(sizeClass);
-          if (recycled !== undefined && recycled.size > 0) {
-            assert.ok(recycled.delete(offset), "a freed block of that size is taken before new memory");
-          } else if (unused + 2 ** sizeClass <= bytesMax) {
-            assert.is.not(offset, FULL);
-            unused += 2 ** sizeClass;
-          } else {
-            assert.is(offset, FULL);
-            continue;
-          }
+          const bytes = Math.floor(largest ** each.size);
           mark = (mark % 255) + 1;
-          const block = { offset, sizeClass, mark };
-          assert.ok(arena.bytes.length >= offset + 2 ** sizeClass, "the owner sees the whole block");
-          for (const at of probesOf(block)) arena.bytes[at] = mark;
+          const block = { reference: arena.allocate(bytes), bytes: blockBytes(bytes), mark };
+          assert.ok(block.reference > 0);
+          fill(arena.bytesOf(block.reference), block);
           live.push(block);
-          assertDisjoint(live, bytesMax);
+          assertDisjoint(live);
+        } else if (each.kind === "tick") {
+          for (let tick = 0; tick < each.which; tick += 1) arena.tick();
+          view.letGo();
+        } else if (each.kind === "freeAll") {
+          for (const block of live.filter((_, index) => index % 4 >= each.which)) release(block);
+          live = live.filter((_, index) => index % 4 < each.which);
         } else if (live.length > 0) {
-          const [block] = live.splice(each.which % live.length, 1) as [Block];
-          assertMark(view.upTo(block.offset + 2 ** block.sizeClass), block);
-          arena.free(block.offset, block.sizeClass);
-          freed.set(block.sizeClass, (freed.get(block.sizeClass) ?? new Set()).add(block.offset));
+          release(live.splice(each.which % live.length, 1)[0] as Block);
         }
         assert.is(
           arena.usedBytes,
-          live.reduce((sum, { sizeClass }) => sum + 2 ** sizeClass, 0),
+          live.reduce((sum, { bytes }) => sum + bytes, 0),
         );
+        assert.is(arena.mappedBytes, FIRST_REGION_BYTES + (table[MAPPED] as number) * KIB);
       }
-      for (const block of live) {
-        assertMark(view.upTo(block.offset + 2 ** block.sizeClass), block);
-        assertMark(arena.bytes, block);
-      }
+      for (const block of live) release(block);
+      for (let tick = 0; tick <= GIVE_BACK_TICKS; tick += 1) arena.tick();
+      assert.is(arena.mappedBytes, FIRST_REGION_BYTES, "everything is given back");
+      const whole = arena.allocate(FIRST_REGION_BYTES / 2);
+      assert.is(whole >> 24, 1, "what was split is one again, but for a slab of each size");
     }),
-    { numRuns: 500 },
+    { numRuns: 400 },
   );
 });
 
-test("the class of a size is the smallest power of two that holds it, from 64 bytes", () => {
-  fc.assert(
-    fc.property(fc.integer({ min: 0, max: 2 ** 30 }), (bytes) => {
-      const sizeClass = blockClass(bytes);
-      assert.ok(2 ** sizeClass >= Math.max(bytes, BLOCK_BYTES_MIN));
-      assert.ok(sizeClass === 6 || 2 ** (sizeClass - 1) < bytes, "no smaller class would do");
-    }),
-  );
-  assert.equal(
-    [0, 1, 63, 64, 65, 128, 129, 2 ** 20, 2 ** 20 + 1, 2 ** 30].map(blockClass),
-    [6, 6, 6, 6, 7, 7, 8, 20, 21, 30],
-  );
+test("a block has the next power of two up to 4 KiB, and whole pages beyond", () => {
+  const sizes = [0, 1, 64, 65, 128, 129, 4095, 4096, 4097, 8193, MIB, MIB + 1, 2 ** 30];
+  assert.equal(sizes.map(blockBytes), [64, 64, 64, 128, 128, 256, 4096, 4096, 8192, 12_288, MIB, MIB + 4096, 2 ** 30]);
 });
 
-test("blocks begin at multiples of 64", () => {
-  const arena = new Arena(createArena(64 * KIB));
-  for (const bytes of [1, 5000, 64, 100, 700]) assert.is(arena.allocate(blockClass(bytes)) % BLOCK_BYTES_MIN, 0);
-});
-
-test("an arena takes up little memory before it is used, and grows to its limit and not beyond", () => {
-  const limit = 3 * MIB + 64 * KIB;
-  const buffer = createArena(limit);
-  assert.is(buffer.byteLength, MIB);
-  const arena = new Arena(buffer);
-  const sizeClass = blockClass(64 * KIB);
-  const blocks = limit / (64 * KIB);
-  for (let block = 0; block < blocks; block += 1) {
-    assert.is(arena.allocate(sizeClass), block * 64 * KIB);
-    assert.ok(buffer.byteLength >= (block + 1) * 64 * KIB);
+test("a burst of one size leaves room for every other", () => {
+  const limit = 32 * MIB;
+  const { arena } = arenaOf(limit);
+  for (const bytes of [600_000, 64, 4096, 5000, 100_000, 3 * MIB, 20 * MIB, 1]) {
+    const blocks: number[] = [];
+    for (let block = arena.allocate(bytes); block !== REFUSED; block = arena.allocate(bytes)) blocks.push(block);
+    assert.ok(blocks.length > 0, `${bytes} bytes`);
+    for (const block of blocks) arena.free(block);
+    assert.is(arena.usedBytes, 0);
+    // Whatever is mapped is empty: it goes at once, when other sizes have not been needed for a while.
+    for (let tick = 0; tick <= GIVE_BACK_TICKS; tick += 1) arena.tick();
   }
-  assert.is(buffer.byteLength, limit);
-  assert.is(arena.allocate(sizeClass), FULL);
-  assert.is(arena.allocate(blockClass(1)), FULL);
-  assert.is(arena.usedBytes, limit);
 });
 
-test("an arena that is FULL for a large block still has room for a small one", () => {
-  const arena = new Arena(createArena(KIB));
-  assert.is(arena.allocate(blockClass(512)), 0);
-  assert.is(arena.allocate(blockClass(1024)), FULL);
-  assert.is(arena.usedBytes, 512, "a refused block isn't counted");
-  assert.is(arena.allocate(blockClass(512)), 512);
+test("a block fits into whatever the blocks in use leave, in a new region if none has a hole for it", () => {
+  const { arena } = arenaOf();
+  const blocks = Array.from({ length: 200 }, () => arena.allocate(600_000));
+  // One block of each region stays.
+  const kept = new Map<number, number>();
+  for (const block of blocks) {
+    if (kept.has(block >> 24)) arena.free(block);
+    else kept.set(block >> 24, block);
+  }
+  const before = arena.mappedBytes;
+  const large = arena.allocate(200 * MIB);
+  assert.ok(large > 0);
+  assert.ok(arena.mappedBytes - before <= 201 * MIB, "no more than it needs");
 });
 
-test("an arena smaller than the first step of growth has exactly its size", () => {
-  const buffer = createArena(4 * KIB);
-  assert.is(buffer.byteLength, 4 * KIB);
-  const arena = new Arena(buffer);
-  assert.is(arena.allocate(12), 0);
-  assert.is(arena.allocate(6), FULL);
+test("mapped memory stays within a fifth of what is in use, and the number of regions small", () => {
+  const { arena } = arenaOf();
+  for (let block = 0; block < 4000; block += 1) arena.allocate(70_000);
+  assert.ok(arena.mappedBytes < arena.usedBytes * 1.2, `${arena.mappedBytes} for ${arena.usedBytes}`);
 });
 
-test("content survives the growth of the arena, in the owner's new view and in every reader's old one", () => {
-  const buffer = createArena(8 * MIB);
-  const arena = new Arena(buffer);
-  const early = new ArenaView(buffer);
-  const first = arena.allocate(blockClass(100));
-  arena.bytes.set([1, 2, 3], first);
-  const before = early.upTo(first + 100);
-
-  const large = arena.allocate(blockClass(4 * MIB));
-  arena.bytes.fill(9, large, large + 4 * MIB);
-  assert.equal([...arena.bytes.subarray(first, first + 3)], [1, 2, 3]);
-  assert.equal([...before.subarray(first, first + 3)], [1, 2, 3]);
-
-  assert.ok(before.length < large + 4 * MIB, "the reader's view was too short");
-  const after = early.upTo(large + 4 * MIB);
-  assert.ok(after.length >= large + 4 * MIB);
-  assert.is(after[large + 4 * MIB - 1], 9);
-  // What the owner writes through its view after the growth is seen through the reader's views from before.
-  arena.bytes[first] = 7;
-  assert.is(before[first], 7);
+test("regions that are not needed any more are dropped, also around blocks that stay", () => {
+  const { arena, table, view } = arenaOf();
+  const small = arena.allocate(100);
+  const burst = Array.from({ length: 300 }, () => arena.allocate(500_000));
+  const last = burst.pop() as number;
+  for (const block of burst) arena.free(block);
+  for (let tick = 0; tick < GIVE_BACK_TICKS; tick += 1) arena.tick();
+  assert.ok(arena.mappedBytes > 100 * MIB, "it may be needed again at once");
+  arena.tick();
+  const region = arena.bytesOf(last).length;
+  assert.ok(arena.mappedBytes <= FIRST_REGION_BYTES + region, "only the region of the last block stays");
+  arena.allocate(100);
+  arena.free(last);
+  arena.free(small);
+  for (let tick = 0; tick <= GIVE_BACK_TICKS; tick += 1) arena.tick();
+  assert.is(arena.mappedBytes, FIRST_REGION_BYTES);
+  assert.is(table[MAPPED], 0);
+  view.letGo();
 });
 
-test("a reader keeps its view as long as that is long enough", () => {
-  const buffer = createArena(8 * MIB);
-  const arena = new Arena(buffer);
-  const view = new ArenaView(buffer);
-  const bytes = view.upTo(64);
-  arena.allocate(blockClass(2 * MIB));
-  assert.is(view.upTo(MIB), bytes);
-  assert.is.not(view.upTo(MIB + 1), bytes);
+test("a region that was to be given back serves again when it is needed", () => {
+  const { arena, view } = arenaOf();
+  const blocks = Array.from({ length: 60 }, () => arena.allocate(MIB));
+  const kept = blocks.filter((_, index) => index % 5 === 0);
+  for (const block of blocks) if (!kept.includes(block)) arena.free(block);
+  for (let tick = 0; tick <= GIVE_BACK_TICKS; tick += 1) arena.tick();
+  const before = arena.mappedBytes;
+  assert.ok(before < 60 * MIB);
+  for (let block = 0; block < kept.length; block += 1) assert.ok(arena.allocate(MIB / 4) > 0);
+  assert.is(arena.mappedBytes, before, "the free parts of regions that stay are used first");
+  for (const block of kept) view.bytesOf(block);
 });
 
-test("a reader that asks for more than there is is refused", () => {
-  const view = new ArenaView(createArena(MIB));
-  assert.is(view.upTo(MIB).length, MIB);
-  throwsWith(() => view.upTo(MIB + 1), "ERR_INVARIANT");
+test("a reader learns of a new region under an old index, and lets go of a dropped one", () => {
+  const { arena, view } = arenaOf();
+  const round = (mark: number): void => {
+    const block = { reference: arena.allocate(10 * MIB), bytes: 10 * MIB, mark };
+    fill(arena.bytesOf(block.reference), block);
+    assertFilled(view.bytesOf(block.reference), block);
+    arena.free(block.reference);
+    for (let tick = 0; tick <= GIVE_BACK_TICKS; tick += 1) arena.tick();
+    if (mark % 2 === 0) view.letGo();
+  };
+  for (let mark = 1; mark < 6; mark += 1) round(mark);
 });
 
-test("freeing what was never allocated is refused", () => {
-  const arena = new Arena(createArena(MIB));
-  const offset = arena.allocate(8);
-  throwsWith(() => arena.free(offset + 256, 8), "ERR_INVARIANT");
-  throwsWith(() => arena.free(offset, 9), "ERR_INVARIANT");
-  throwsWith(() => arena.free(-64, 6), "ERR_INVARIANT");
-  arena.free(offset, 8);
+test("an owner that dies is followed by one that begins anew, with numbers of its own", () => {
+  const { arena, newOwner, table, view } = arenaOf();
+  view.bytesOf(arena.allocate(5 * MIB));
+  const odd = [...table].filter((word, index) => index > 1 && index < 128 && (word & 1) === 1).length;
+  assert.is(odd, 1);
+  forgetArena(table, 0);
+  assert.ok([...table].every((word, index) => index < 2 || index > 127 || (word & 1) === 0));
+  const heir = newOwner();
+  const block = { reference: heir.allocate(5 * MIB), bytes: 5 * MIB, mark: 9 };
+  fill(heir.bytesOf(block.reference), block);
+  assertFilled(view.bytesOf(block.reference), block);
+});
+
+test("an owner that died between a number and its buffer leaves a number that is not used again", () => {
+  const { newOwner, table } = arenaOf();
+  table[2] = 7;
+  assert.ok(newOwner().allocate(5 * MIB) > 0);
+  assert.is(table[2], 9);
+});
+
+test("when the system refuses, what is there still serves", () => {
+  const { arena } = arenaOf(3 * MIB);
+  assert.is(arena.allocate(4 * MIB), REFUSED);
+  const block = arena.allocate(3 * MIB);
+  assert.ok(block > 0);
+  assert.is(arena.allocate(2 * MIB), REFUSED);
+  assert.ok(arena.allocate(500_000) > 0);
+  arena.free(block);
+  assert.ok(arena.allocate(2 * MIB) > 0);
+});
+
+test("a block of a gibibyte fits exactly", () => {
+  const { arena } = arenaOf();
+  const block = arena.allocate(2 ** 30);
+  assert.is(offsetOf(block), 0);
+  assert.is(arena.bytesOf(block).length, 2 ** 30);
+});
+
+test("freeing what is not in use is refused", () => {
+  const { arena } = arenaOf();
+  for (const bytes of [100, 100_000]) {
+    const block = arena.allocate(bytes);
+    arena.free(block);
+    throwsWith(() => arena.free(block), "ERR_INVARIANT");
+  }
+  throwsWith(() => arena.free(77 << 24), "ERR_INVARIANT");
   assert.is(arena.usedBytes, 0);
-});
-
-test("a block beyond any arena is FULL", () => {
-  const arena = new Arena(createArena(2 ** 20));
-  for (const bytes of [2 ** 30 + 1, 2 ** 31, 2 ** 32, 2 ** 32 + 1, 2 ** 40]) {
-    assert.is(arena.allocate(blockClass(bytes)), FULL, String(bytes));
-  }
 });
 
 test.run();

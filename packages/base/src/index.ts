@@ -1,4 +1,3 @@
-export { onAbort } from "./abort.ts";
 export {
   baseError,
   baseErrors,

@@ -1,11 +1,3 @@
-export {
-  copyBytes,
-  decode,
-  encode,
-  type EncodedValue,
-  encodeInPlace,
-  encodeThrown,
-  encodeThrownInPlace,
-} from "./codec.ts";
+export { copyBytes, decode, encode, type EncodedValue, encodeInPlace, shrinkBuffers } from "./codec.ts";
 export { crc32 } from "./crc.ts";
 export { codecErrors } from "./errors.ts";

@@ -14,11 +14,7 @@ import { Blocking, type BlockingOptions, type BlockingRun, type BlockingStats } 
 import {
   type ChromeTrace,
   chromeTrace,
-  closeAborted,
-  type CloseOptions,
-  closeSignal,
   type Handler,
-  isAbortedBefore,
   moduleUrl,
   type ParallelMap,
   type ParallelReduce,
@@ -74,17 +70,8 @@ export interface Millrace<Handlers = Record<string, Handler>> {
   trace(): ChromeTrace | undefined;
   /** Resolves when every record that was acknowledged is finished or dead. */
   drain(options?: { readonly signal?: AbortSignal }): Promise<void>;
-  /**
-   * Takes nothing more, finishes what runs, ends the threads. Records that were not delivered stay for the next opening. Idempotent. When
-   * `signal` aborts first, `terminate()` ends the rest, and the promise rejects with `ERR_CLOSE_ABORTED`, whose `details.tasks` names the
-   * handlers that were alive.
-   */
-  close(options?: CloseOptions): Promise<void>;
-  /**
-   * Ends the threads at once. Calls under way reject with `ERR_SCHEDULER_CLOSED`; records whose handlers run are delivered again at the
-   * next opening. Idempotent.
-   */
-  terminate(): Promise<void>;
+  /** Takes nothing more, finishes what runs, ends the threads. Records that were not delivered stay for the next opening. */
+  close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -153,7 +140,6 @@ class Runtime<Handlers> implements Millrace<Handlers> {
   /** Records wait to be delivered: the process stays until it is told to close. */
   readonly #keepAlive: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
-  #terminating: Promise<void> | undefined;
 
   constructor(
     scheduler: Scheduler<Handlers>,
@@ -197,18 +183,9 @@ class Runtime<Handlers> implements Millrace<Handlers> {
     await this.#theIntake("drain").drain(options);
   }
 
-  async close(options?: CloseOptions): Promise<void> {
-    const signal = closeSignal(options);
+  close(): Promise<void> {
     this.#closing ??= this.#close();
-    if (signal === undefined || !(await isAbortedBefore(this.#closing, signal))) return await this.#closing;
-    const tasks = [...this.#scheduler.tasksAlive(), ...this.#blocking.tasksAlive()];
-    await this.terminate();
-    throw closeAborted(tasks, signal.reason);
-  }
-
-  terminate(): Promise<void> {
-    this.#terminating ??= this.#terminate();
-    return this.#terminating;
+    return this.#closing;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -216,27 +193,13 @@ class Runtime<Handlers> implements Millrace<Handlers> {
   }
 
   async #close(): Promise<void> {
-    this.#scheduler.refuseCalls();
-    this.#blocking.refuseCalls();
     try {
       await this.#intake?.close();
     } finally {
       await Promise.all([this.#scheduler.close(), this.#blocking.close()]);
-      this.#ended();
+      this.#traceFile?.write();
+      clearInterval(this.#keepAlive);
     }
-  }
-
-  async #terminate(): Promise<void> {
-    try {
-      await Promise.all([this.#intake?.terminate(), this.#scheduler.terminate(), this.#blocking.terminate()]);
-    } finally {
-      this.#ended();
-    }
-  }
-
-  #ended(): void {
-    this.#traceFile?.write();
-    clearInterval(this.#keepAlive);
   }
 
   #theIntake(what: string): Intake<Handlers> {

@@ -9,10 +9,10 @@ export type SchedulerErrorCode =
   | "ERR_MACHINES_EXHAUSTED"
   | "ERR_ASYNC_PENDING"
   | "ERR_GROUP_AWAITED"
-  | "ERR_TASK_OVER"
   | "ERR_TASK_ABORTED"
   | "ERR_TASK_TIMEOUT"
   | "ERR_ARENA_FULL"
+  | "ERR_ARENA_MEMORY"
   | "ERR_TRANSFER_REFUSED"
   | "ERR_LIST_EMPTY"
   | "ERR_LIST_UNSUPPORTED"
@@ -24,7 +24,8 @@ export const schedulerErrors: ErrorTable<SchedulerErrorCode> = {
     cure: "Await what you started before you close, and make no calls afterwards.",
   },
   ERR_CLOSE_ABORTED: {
-    cause: "The signal given to close() was aborted while calls were under way; `details.tasks` names their handlers.",
+    cause:
+      "The signal given to close() was aborted while tasks were under way; `details.tasks` says which handlers they were in.",
     cure: "Find out what they wait for, or give them more time.",
   },
   ERR_HANDLER_MODULE: {
@@ -53,11 +54,6 @@ export const schedulerErrors: ErrorTable<SchedulerErrorCode> = {
     cause: "done() was called on a group of tasks whose end is awaited already.",
     cure: "Await a group once, or make another group.",
   },
-  ERR_TASK_OVER: {
-    cause:
-      "A context, or a group of tasks made by it, was used after its task was over: kept by the module, or by code that the handler started and didn't await.",
-    cure: "Await everything that uses the context before the handler returns.",
-  },
   ERR_TASK_ABORTED: {
     cause: "The call's AbortSignal was aborted before the task was over; `cause` is the signal's reason.",
     cure: "Nothing, if you aborted it. A handler that had begun goes on until it looks at context.isCancelled or context.signal.",
@@ -67,8 +63,13 @@ export const schedulerErrors: ErrorTable<SchedulerErrorCode> = {
     cure: "Allow more time, run fewer tasks at once, or let the handler end early by context.isCancelled or context.signal.",
   },
   ERR_ARENA_FULL: {
-    cause: "The arguments or results that are under way need more memory than arenaBytesMax.",
-    cure: "Send smaller values, keep fewer calls under way, or raise arenaBytesMax.",
+    cause: "An argument or a result is larger than arenaBytesMax.",
+    cure: "Send it in pieces, or raise arenaBytesMax.",
+  },
+  ERR_ARENA_MEMORY: {
+    cause:
+      "The operating system gave no memory for an argument, a result, or a new runtime; `details.bytes` were needed.",
+    cure: "Raise the limit of the process or container, or keep fewer and smaller calls under way.",
   },
   ERR_TRANSFER_REFUSED: {
     cause:

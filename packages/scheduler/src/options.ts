@@ -40,7 +40,10 @@ export interface SchedulerOptions {
   readonly nestedTasksMax?: number;
   /** Async handlers pending at once on one worker thread. Default 1024. */
   readonly asyncTasksPerMachine?: number;
-  /** Memory for arguments per calling thread, and for results per worker thread. Default 1 GiB, taken up as needed. */
+  /**
+   * Bytes of arguments that calls from one thread have under way, and of results that it hasn't read, per worker
+   * thread. Calls and results beyond wait. Default 1 GiB, taken up as needed and given back within ten seconds.
+   */
   readonly arenaBytesMax?: number;
   /** How long to poll for outcomes before the calling thread's event loop may sleep. Default 50 µs. */
   readonly pollMicroseconds?: number;
@@ -75,7 +78,7 @@ const rules = {
   tasksMax: powerOfTwo(2, 2 ** 16, 4096),
   nestedTasksMax: powerOfTwo(2, 2 ** 14, 1024),
   asyncTasksPerMachine: integer(1, 2 ** 16, 1024),
-  arenaBytesMax: integer(2 ** 20, 2 ** 30, 2 ** 30),
+  arenaBytesMax: integer(4096, 2 ** 30, 2 ** 30),
   pollMicroseconds: integer(0, 1_000_000, 50),
   spinMicroseconds: integer(0, 1_000_000, 0),
   resourceLimits: optional(optionsObject<ResourceLimits>()),

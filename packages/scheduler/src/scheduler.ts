@@ -6,11 +6,10 @@ import { Reactor, ThreadTable } from "@millrace/atomics-sync";
 import { Histogram } from "@millrace/metrics";
 import { type CallOptions, PLAIN_CALL } from "./calls/call-options.ts";
 import { Calls } from "./calls/calls.ts";
-import { closeAborted, type CloseOptions, closeSignal, isAbortedBefore, type TasksAlive } from "./closing.ts";
 import { schedulerError } from "./errors.ts";
 import type { Handler } from "./handler/context.ts";
 import { allOver, concatenated, cut, type Items, PIECES_PER_PROCESSOR } from "./handler/fork-join.ts";
-import { allocateMemory, firstSlotOf, RUN_QUEUE_CAPACITY, type SchedulerMemory } from "./shared/layout.ts";
+import { allocateMemory, RUN_QUEUE_CAPACITY, type SchedulerMemory } from "./shared/layout.ts";
 import { Mail } from "./calls/mail.ts";
 import { Watchdog } from "./supervisor/watchdog.ts";
 import {
@@ -27,7 +26,7 @@ import type { HistogramSummary, MachineCounts } from "./machine/stats.ts";
 import { Submitter } from "./calls/submitter.ts";
 import { valuesOf } from "./calls/values-of.ts";
 import { Supervisor } from "./supervisor/supervisor.ts";
-import { QUEUED, RUNNING } from "./shared/task-table.ts";
+import { FREE, QUEUED } from "./shared/task-table.ts";
 import { bindHandlers, moduleUrl, unknownHandler } from "./handler/handlers.ts";
 import { allocateTraceRings, readTrace, type TraceRings, type TraceSnapshot } from "./shared/trace-ring.ts";
 import { BYTES, ITEMS } from "./shared/values.ts";
@@ -47,6 +46,8 @@ export interface SchedulerStats {
   readonly threads: number;
   readonly outstanding: number;
   readonly restarts: number;
+  /** Bytes of shared memory that hold arguments and results, or have held some in the last seconds. */
+  readonly mappedBytes: number;
   /** Tasks that had lost their queue entry; 0 in a correct scheduler. */
   readonly sweptTasks: number;
   /** Outcomes that no bell had announced; 0 in a correct scheduler. */
@@ -59,10 +60,17 @@ export interface SchedulerStats {
   readonly runningMicroseconds: HistogramSummary;
 }
 
-/** How often tasks without a queue entry are looked for while nothing moves. */
+/** How often memory is given back, and tasks without a queue entry are looked for while nothing moves. */
 const SWEEP_MS = 1000;
 /** After so many looks without any progress. */
 const QUIET_SWEEPS = 3;
+
+/** A handler and how many of its tasks are under way: what `close` and `terminate` report. */
+interface TasksAlive {
+  readonly handler: string;
+  readonly running: number;
+  readonly queued: number;
+}
 
 export class Scheduler<Handlers = Record<string, Handler>> {
   readonly #memory: SchedulerMemory;
@@ -116,7 +124,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     this.parallelMap = this.#bindMap() as ParallelMap<Handlers>;
     this.parallelReduce = this.#bindReduce() as ParallelReduce<Handlers>;
     this.#watchdog = new Watchdog(supervisor.shared, supervisor.recovery, (handler, ms) => this.#hintLong(handler, ms));
-    this.#sweeper = setInterval(() => this.#sweep(), SWEEP_MS).unref();
+    this.#sweeper = setInterval(() => this.#everySecond(), SWEEP_MS).unref();
     const traceMs = schedTraceMs(process.env);
     if (traceMs !== undefined) this.#schedTrace = setInterval(() => this.#printState(), traceMs).unref();
   }
@@ -160,6 +168,8 @@ export class Scheduler<Handlers = Record<string, Handler>> {
         parcelFrom: (machine, ticket, value) => mail.arrived(machine, ticket, value),
       },
     );
+    // Before any machine: it gets every region that one makes.
+    supervisor.shared.arenas.join(true);
     const handlerNames = await startOrRelease(supervisor, memory);
     return new Scheduler<Handlers>({ memory, supervisor, handlerNames, options, trace, mail });
   }
@@ -202,6 +212,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
       threads: this.#supervisor.running,
       outstanding: this.#calls.outstanding,
       restarts: this.#supervisor.restarts,
+      mappedBytes: this.#supervisor.shared.arenas.mappedBytes(),
       sweptTasks: this.#sweptTasks,
       wakeupsMissed: this.#reactor.wakeupsMissed,
       rescues: this.#watchdog.rescues,
@@ -221,25 +232,16 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     return this.#trace;
   }
 
-  /** Takes no more calls: they reject with `ERR_SCHEDULER_CLOSED`. For an owner that has more to do before it closes. */
-  refuseCalls(): void {
-    this.#calls.refuse();
-  }
-
   /**
-   * Takes no more calls, waits for those under way, ends the worker threads. Idempotent. When `signal` aborts first, ends what isn't
-   * over and rejects with `ERR_CLOSE_ABORTED`, whose `details.tasks` says what that was; so does any later call with a signal.
+   * Takes no more calls, waits for those under way, ends the worker threads. Idempotent. When `signal` aborts first, the rest is
+   * terminated and the promise rejects with `ERR_CLOSE_ABORTED`, which says what was still alive.
    */
-  async close(options?: CloseOptions): Promise<void> {
-    const signal = closeSignal(options);
-    this.#closing ??= this.#close();
-    if (signal === undefined || !(await isAbortedBefore(this.#closing, signal))) return await this.#closing;
-    const tasks = this.tasksAlive();
-    await this.terminate();
-    throw closeAborted(tasks, signal.reason);
+  close(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    this.#closing ??= this.#close(options.signal);
+    return this.#closing;
   }
 
-  /** Ends the worker threads at once; calls under way reject with `ERR_SCHEDULER_CLOSED`. Idempotent. */
+  /** Ends the worker threads at once; calls under way reject with `ERR_SCHEDULER_CLOSED`. */
   async terminate(): Promise<void> {
     this.#closing ??= Promise.resolve();
     await this.#supervisor.terminate();
@@ -251,20 +253,28 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     await this.close();
   }
 
-  async #close(): Promise<void> {
-    await this.#calls.drain();
+  async #close(signal: AbortSignal | undefined): Promise<void> {
+    const drained = this.#calls.drain();
+    if (signal !== undefined && (await isAbortedBefore(drained, signal))) {
+      const tasks = this.#tasksAlive();
+      await this.terminate();
+      throw schedulerError("ERR_CLOSE_ABORTED", `not everything had ended: ${describeTasks(tasks)}`, {
+        cause: signal.reason as unknown,
+        details: { tasks },
+      });
+    }
+    await drained;
     await this.#supervisor.close();
     this.#release();
   }
 
-  /** The tasks that threads outside the machines have submitted and that are under way, by handler. */
-  tasksAlive(): TasksAlive[] {
-    const { table } = this.#submitter;
+  /** The tasks under way by handler. */
+  #tasksAlive(): TasksAlive[] {
+    const { table, slots } = this.#submitter;
     const alive = new Map<number, { running: number; queued: number }>();
-    const end = firstSlotOf(this.#memory, this.#memory.outsiders);
-    for (let slot = 0; slot < end; slot += 1) {
+    for (let slot = slots.first; slot < slots.first + slots.capacity; slot += 1) {
       const state = table.state(slot);
-      if (state !== QUEUED && state !== RUNNING) continue;
+      if (state === FREE) continue;
       const counts = alive.get(table.handler(slot)) ?? { running: 0, queued: 0 };
       if (state === QUEUED) counts.queued += 1;
       else counts.running += 1;
@@ -280,6 +290,13 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     clearInterval(this.#schedTrace);
     this.#watchdog.stop();
     releaseMachineThreads(this.#memory);
+  }
+
+  #everySecond(): void {
+    this.#submitter.slots.tick();
+    this.#supervisor.shared.arenas.tick();
+    this.#supervisor.tickMachines();
+    this.#sweep();
   }
 
   #sweep(): void {
@@ -398,10 +415,28 @@ interface SchedulerParts {
   readonly mail: Mail;
 }
 
+/** Whether `signal` aborts before `done` resolves. */
+async function isAbortedBefore(done: Promise<void>, signal: AbortSignal): Promise<boolean> {
+  if (signal.aborted) return true;
+  let onAbort = (): void => {};
+  const aborted = new Promise<true>((resolve) => {
+    onAbort = () => resolve(true);
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
+  const isAborted = await Promise.race([done.then(() => false), aborted]);
+  signal.removeEventListener("abort", onAbort);
+  return isAborted;
+}
+
+function describeTasks(tasks: readonly TasksAlive[]): string {
+  return tasks.map(({ handler, running, queued }) => `${handler} (${running} running, ${queued} queued)`).join(", ");
+}
+
 async function startOrRelease(supervisor: Supervisor, memory: SchedulerMemory): Promise<readonly string[]> {
   try {
     return await supervisor.start();
   } catch (thrown) {
+    supervisor.shared.arenas.leave();
     releaseMachineThreads(memory);
     throw thrown;
   }

@@ -1,4 +1,5 @@
-export { Arena, ArenaView, BLOCK_BYTES_MIN, blockClass, createArena } from "./arena.ts";
+export { Arena, type CreateRegion, forgetArena, GIVE_BACK_TICKS } from "./arena.ts";
+export { ArenaView, type FindRegion } from "./arena-view.ts";
 export { clearBit, countBits, hasBit, isMaskEmpty, lowestBit, maskWords, setBit } from "./bit-mask.ts";
 export {
   BYTE_RING_CAPACITY_MAX,
@@ -14,6 +15,16 @@ export {
   frameLength,
 } from "./byte-ring.ts";
 export { alignUp, isPowerOfTwo, LINE_BYTES, LINE_WORDS } from "./line.ts";
+export {
+  ARENA_WORDS,
+  blockBytes,
+  firstRegionBytes,
+  initArenaTable,
+  makeRegion,
+  MAPPED,
+  offsetOf,
+  WANTED,
+} from "./region-table.ts";
 export { RunQueue, runQueueLength, type RunQueuePlace, runQueueSnapshot, runQueueWords } from "./run-queue.ts";
 export {
   SpscConsumer,
@@ -24,4 +35,4 @@ export {
   spscRingWords,
 } from "./spsc-ring.ts";
 export { createSharedHeap, HEAP_BYTES_MAX, SharedHeap } from "./shared-heap.ts";
-export { EMPTY, FULL, RETRY } from "./status.ts";
+export { EMPTY, FULL, REFUSED, RETRY } from "./status.ts";

@@ -8,3 +8,5 @@ export const EMPTY = -1;
 export const RETRY = -2;
 /** No room. */
 export const FULL = -3;
+/** The system gives no memory. */
+export const REFUSED = -4;

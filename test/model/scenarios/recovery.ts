@@ -89,7 +89,7 @@ function runSupervisor({ memory }: SchedulerShared, log: unknown[]): void {
   log.push(new Recovery(new Shared(memory)).recover(0));
 }
 
-/** The last steps of a task whose result is its argument, as in task-runner.ts. */
+/** The last steps of a task whose result is its argument, as in completions.ts. */
 function report(shared: Shared, machine: number, slot: number, running: number): void {
   const table = shared.table();
   const submitter = shared.submitterOf(slot);
@@ -239,7 +239,7 @@ function setUpHanded(): Handed {
   const view = new Shared(shared.memory);
   const table = view.table();
   const slot = firstSlotOf(shared.memory, view.submitterOfMachine(0));
-  table.describe(slot, 0, NORMAL, NO_RETRY, 0, 0);
+  table.describe(slot, 0, NORMAL, NO_RETRY, 0);
   table.enqueue(slot, 0);
   return { ...shared, slot, running: table.claim(slot, 1) };
 }
@@ -521,7 +521,7 @@ export const scenarios: Scenario[] = [
 const RECOVERY = "scheduler/supervisor/recovery";
 const TASK_TABLE = "scheduler/shared/task-table";
 const REST = "scheduler/machine/rest";
-const TASK_RUNNER = "scheduler/machine/task-runner";
+const COMPLETIONS = "scheduler/machine/completions";
 const SUBMITTER = "scheduler/calls/submitter";
 
 export const mutants: Mutant[] = [
@@ -634,7 +634,7 @@ export const mutants: Mutant[] = [
     breaks: "the outcome doesn't say that the machine died",
     by: "while it reports",
     file: RECOVERY,
-    from: "this.#table.setResult(slot, CRASHED, 0, 0, 0);",
+    from: "this.#table.setResult(slot, CRASHED, 0, 0);",
     to: "",
   },
   {
@@ -745,16 +745,16 @@ export const mutants: Mutant[] = [
   {
     breaks: "a machine reports a task before it is over",
     by: "a submitter, a machine",
-    file: TASK_RUNNER,
-    from: 'table.finish(slot, state, ok);\n        const submitter = shared.submitterOf(slot);\n        const ring = this.#completions[submitter];\n        const word = ring.stage();\n        invariant(word !== FULL, "a completion ring has room for every slot of its submitter");\n        shared.words[word] = slot;\n        // Before the outcome can be read, so that its reader finds it counted.\n        stats.settled(ok);\n        ring.publish();',
-    to: 'const submitter = shared.submitterOf(slot);\n        const ring = this.#completions[submitter];\n        const word = ring.stage();\n        invariant(word !== FULL, "a completion ring has room for every slot of its submitter");\n        shared.words[word] = slot;\n        // Before the outcome can be read, so that its reader finds it counted.\n        stats.settled(ok);\n        ring.publish();\n        table.finish(slot, state, ok);',
+    file: COMPLETIONS,
+    from: 'this.#table.finish(slot, state, ok);\n        const submitter = this.#shared.submitterOf(slot);\n        const ring = this.#rings[submitter];\n        const word = ring.stage();\n        invariant(word !== FULL, "a completion ring has room for every slot of its submitter");\n        words[word] = slot;\n        // Before the outcome can be read, so that its reader finds it counted.\n        this.#stats.settled(ok);\n        ring.publish();',
+    to: 'const submitter = this.#shared.submitterOf(slot);\n        const ring = this.#rings[submitter];\n        const word = ring.stage();\n        invariant(word !== FULL, "a completion ring has room for every slot of its submitter");\n        words[word] = slot;\n        // Before the outcome can be read, so that its reader finds it counted.\n        this.#stats.settled(ok);\n        ring.publish();\n        this.#table.finish(slot, state, ok);',
   },
   {
     breaks: "a machine wakes a submitter before it has reported",
     by: "a submitter, a machine",
-    file: TASK_RUNNER,
-    from: "ring.publish();\n        unpark(shared.threads, this.#submitterThreads[submitter]);",
-    to: "unpark(shared.threads, this.#submitterThreads[submitter]);\n        ring.publish();",
+    file: COMPLETIONS,
+    from: "ring.publish();\n        unpark(threads, memory.submitterThreads[submitter]);",
+    to: "unpark(threads, memory.submitterThreads[submitter]);\n        ring.publish();",
   },
   {
     breaks: "a machine doesn't look again before it sleeps",

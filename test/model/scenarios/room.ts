@@ -123,7 +123,7 @@ export const mutants: Mutant[] = [
     breaks: "a full machine doesn't look for outcomes before it sleeps",
     by: "another machine runs",
     file: REST,
-    from: "this.#cancellations.look();\n        if (this.#parts.nested.hasOutcomes()) {",
+    from: "this.#cancellations.look();\n        if (this.#parts.nested.hasOutcomes() || results.hasFreed()) {",
     to: "this.#cancellations.look();\n        if (false) {",
   },
   {

@@ -35,7 +35,7 @@ function tableOf(slots: SharedArrayBuffer): TaskTable {
 function enqueue(table: TaskTable, retryAfterCrash: boolean, generation = LAST_GENERATION): void {
   table.setArgument(0, 0, 0, 0);
   table.setArgumentNumber(0, ARGUMENT);
-  table.describe(0, HANDLER, 1, retryAfterCrash ? RETRY : NO_RETRY, NUMBER, 0);
+  table.describe(0, HANDLER, 1, retryAfterCrash ? RETRY : NO_RETRY, NUMBER);
   table.enqueue(0, generation);
 }
 
@@ -59,7 +59,7 @@ function runTask(machine: number) {
     assert.is(table.argumentNumber(0), ARGUMENT);
     log.push("ran");
     table.setResultNumber(0, RESULT);
-    table.setResult(0, NUMBER, 0, 0, 0);
+    table.setResult(0, NUMBER, 0, 0);
     table.finish(0, running, true);
     return true;
   };

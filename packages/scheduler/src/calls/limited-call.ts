@@ -5,7 +5,6 @@
  * asked to stop (`context.isCancelled`, `context.signal`); whatever it returns then is thrown away, and its slot is free when it
  * ends.
  */
-import { onAbort } from "@millrace/base";
 import { schedulerError } from "../errors.ts";
 import type { CallLimits } from "./call-options.ts";
 import type { Submitter } from "./submitter.ts";
@@ -25,8 +24,7 @@ export class LimitedCall {
   #timer: NodeJS.Timeout | undefined;
   #runTimer: NodeJS.Timeout | undefined;
   isOver = false;
-  /** Takes the listener off the signal. */
-  #forgetSignal: () => void = () => {};
+  readonly #abortBound = (): void => this.#abort();
 
   constructor(limits: CallLimits, submitter: Submitter, reject: (error: unknown) => void) {
     this.#limits = limits;
@@ -45,7 +43,7 @@ export class LimitedCall {
     this.#onFreed = onFreed;
     this.#onLeft = onLeft;
     const { signal, timeoutMs } = this.#limits;
-    if (signal !== undefined) this.#forgetSignal = onAbort(signal, () => this.#abort());
+    signal?.addEventListener("abort", this.#abortBound, { once: true });
     if (timeoutMs !== undefined) this.#timer = setTimeout(() => this.#timeOut("timeoutMs", timeoutMs), timeoutMs);
   }
 
@@ -67,7 +65,7 @@ export class LimitedCall {
   /** Nothing more is to come. */
   end(): void {
     this.isOver = true;
-    this.#forgetSignal();
+    this.#limits.signal?.removeEventListener("abort", this.#abortBound);
     clearTimeout(this.#timer);
     clearTimeout(this.#runTimer);
   }

@@ -8,6 +8,7 @@ import type { Load } from "./load.ts";
 import type { MachineParts } from "./machine-parts.ts";
 import type { Processor } from "./processor.ts";
 import { PARK_MS, type Rest } from "./rest.ts";
+import type { ResultMemory } from "./result-memory.ts";
 import type { Seat } from "./seat.ts";
 import type { Sharing } from "./sharing.ts";
 import type { TaskRunner } from "./task-runner.ts";
@@ -22,21 +23,32 @@ export class Joins {
   readonly #sharing: Sharing;
   readonly #rest: Rest;
   readonly #runner: TaskRunner;
+  readonly #results: ResultMemory;
   /** Tasks that joins have requeued since they ran one, or waited. */
   #refusals = 0;
 
-  constructor(parts: MachineParts, load: Load, seat: Seat, sharing: Sharing, rest: Rest, runner: TaskRunner) {
+  constructor(
+    parts: MachineParts,
+    load: Load,
+    seat: Seat,
+    sharing: Sharing,
+    rest: Rest,
+    runner: TaskRunner,
+    results: ResultMemory,
+  ) {
     this.#parts = parts;
     this.#load = load;
     this.#seat = seat;
     this.#sharing = sharing;
     this.#rest = rest;
     this.#runner = runner;
+    this.#results = results;
   }
 
   join(group: TaskGroup): void {
     const { nested } = this.#parts;
     this.#load.joinBegins();
+    this.#results.sendAll();
     try {
       // Ends: every turn runs a task, reads outcomes, or sleeps until there are some.
       while (group.pending > 0) {

@@ -25,6 +25,7 @@ import { EMPTY } from "@millrace/shared-memory";
 import type { HeaderReader } from "../handler/context.ts";
 import type { HandlerEntry } from "../handler/handlers.ts";
 import { Cancellations } from "./cancellations.ts";
+import { Completions } from "./completions.ts";
 import { Joins } from "./joins.ts";
 import { Load } from "./load.ts";
 import type { MachineOptions, MachineOutbox } from "./machine-options.ts";
@@ -76,7 +77,8 @@ export class Machine {
     const cancellations = new Cancellations(parts.shared);
     const parcels = new ParcelFetch(outbox);
     const rest = new Rest(parts, seat, load, parcels, cancellations, () => this.#turn());
-    const io = new TaskIo(parts.shared, parts.machine, (value, list) => outbox.sendParcel(value, list));
+    const completions = new Completions(parts.shared, parts.table, parts.machine, parts.stats);
+    const io = new TaskIo(parts.shared, parts.machine, completions, (value, list) => outbox.sendParcel(value, list));
     const onTheSpot = new OnTheSpot(parts, load, () => rest.resume());
     const requests = new Requests({
       parts,
@@ -90,8 +92,19 @@ export class Machine {
       describe,
       join: (group) => joins.join(group),
     });
-    const runner = new TaskRunner({ parts, load, seat, sharing, cancellations, parcels, rest, io, host: requests });
-    const joins = new Joins(parts, load, seat, sharing, rest, runner);
+    const runner = new TaskRunner({
+      parts,
+      load,
+      seat,
+      sharing,
+      cancellations,
+      parcels,
+      rest,
+      io,
+      completions,
+      host: requests,
+    });
+    const joins = new Joins(parts, load, seat, sharing, rest, runner, io.results);
     this.#parts = parts;
     this.#nested = parts.nested;
     this.#seat = seat;
@@ -107,7 +120,7 @@ export class Machine {
   }
 
   start(): void {
-    this.#io.forgetFreed();
+    this.#io.results.forgetFreed();
     this.#rest.yield();
   }
 
@@ -124,6 +137,13 @@ export class Machine {
 
   leaveBlocking(): void {
     this.#requests.leaveBlocking();
+  }
+
+  /** From the event loop, once a second: gives back memory that was not needed for a while. */
+  tick(): void {
+    this.#io.results.tick();
+    this.#nested.tick();
+    this.#parts.shared.arenas.tick();
   }
 
   // ── the loop ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -190,18 +210,20 @@ export class Machine {
   }
 
   /**
-   * As many async tasks are pending as may be. They may wait for what they have submitted, so that is still
-   * run, and its outcomes are read; everything else is left to others. False when the loop comes back by itself.
+   * As many async tasks are pending as may be, or results wait for room. The tasks may wait for what
+   * they have submitted, so that is still run, and its outcomes are read; everything else is left to
+   * others. False when the loop comes back by itself.
    */
   #waitForRoom(): boolean {
     this.#drain();
+    if (this.#io.results.sendWaiting() > 0) return true;
     if (this.#nested.hasResolved) {
       this.#yield();
       return false;
     }
     if (this.#nested.outstanding > 0 && this.#runSubmitted()) return true;
     this.#seat.processor?.leaveToOthers();
-    return this.#rest.untilRoom();
+    return this.#rest.untilRoom(this.#io.results);
   }
 
   /** Runs a task that a machine has submitted, if one lies here; whether there was one. */

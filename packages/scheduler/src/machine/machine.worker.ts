@@ -1,12 +1,13 @@
 /** Entry of a machine's thread: loads the handlers, reports their names, runs. */
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { adoptThread, setBlockingHook } from "@millrace/atomics-sync";
-import { decode, encodeThrown } from "@millrace/codec";
+import { decode, encode } from "@millrace/codec";
 import { invariant } from "@millrace/base";
 import type { HeaderReader } from "../handler/context.ts";
 import { handlerEntry, loadHandlers } from "../handler/handlers.ts";
 import { Machine } from "./machine.ts";
 import type { MachineOptions } from "./machine-options.ts";
+import { arenasOf } from "../shared/arenas.ts";
 import { unpack } from "./unpack.ts";
 
 /** What a machine's thread is started with. */
@@ -28,18 +29,25 @@ export type MachineReport =
   | { readonly fetch: number; readonly slot: number }
   | { readonly parcel: number; readonly value: unknown };
 
-/** What it is told: a port with the argument that it asked for, undefined when that is gone; or an encoded error, when it can't be sent any more. */
-export interface MachineMail {
+/**
+ * The answer to a fetch: a port with the argument, undefined when that is gone; or an encoded error, when it
+ * can't be sent any more.
+ */
+export interface ParcelMail {
   readonly slot: number;
   readonly port: MessagePort | undefined;
   readonly error: Uint8Array | undefined;
 }
+
+/** What it gets by message. "tick": once a second, while there is memory to give back. */
+export type MachineMail = ParcelMail | "tick";
 
 const port = parentPort;
 invariant(port !== null, "machine.worker runs in a worker thread");
 const data = workerData as MachineWorkerData;
 const { machine: index, memory } = data.options;
 adoptThread(memory.machineThreads[index] as number);
+arenasOf(memory.arenas).join(false);
 
 const report = (message: MachineReport, transferList: readonly object[] = []): void =>
   port.postMessage(message, transferList as never);
@@ -64,7 +72,12 @@ try {
   setBlockingHook({ enter: () => machine.enterBlocking(), leave: () => machine.leaveBlocking() });
   // The port keeps the thread alive while it sleeps in its event loop.
   port.ref();
-  port.on("message", ({ slot, port: parcel, error }: MachineMail) => {
+  port.on("message", (mail: MachineMail) => {
+    if (mail === "tick") {
+      machine.tick();
+      return;
+    }
+    const { slot, port: parcel, error } = mail;
     let value: unknown;
     let ok = error === undefined;
     try {
@@ -79,7 +92,7 @@ try {
   report({ names: [...handlers.keys()] });
   machine.start();
 } catch (thrown) {
-  report({ error: encodeThrown(thrown) });
+  report({ error: Uint8Array.from(encode(thrown)) });
   port.close();
 }
 

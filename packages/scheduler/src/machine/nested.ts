@@ -11,7 +11,7 @@
  * Rejected: the shared queue for every spawn (two more calls, and breadth first: the stack of joins that help grows with the number of
  * tasks); stealing from the top of a shared deque (Chase–Lev: its pop needs a fence as well, and takers of halves break it).
  */
-import { decode, encode, encodeThrown } from "@millrace/codec";
+import { decode, encode } from "@millrace/codec";
 import { EMPTY, FULL, SpscConsumer } from "@millrace/shared-memory";
 import { TaskGroup } from "../handler/task-group.ts";
 import type { Shared } from "../shared/shared.ts";
@@ -118,7 +118,8 @@ export class NestedTasks {
   }
 
   #submit(handler: number, argument: unknown, call: Call): boolean {
-    const slot = this.#slots.fill(handler, NORMAL, POLICY, 0, argument);
+    // It goes beyond the limit of memory: the caller may hold the room that it would wait for.
+    const slot = this.#slots.fill(handler, NORMAL, POLICY, 0, argument, false);
     if (slot === FULL) return false;
     this.#owners[slot - this.#slots.first] = call;
     this.#push(slot);
@@ -189,9 +190,9 @@ export class NestedTasks {
     if (kindOf(value) < 0) {
       // As if another machine had run it: no object is shared between tasks by chance.
       try {
-        outcome = decode(ok ? encode(value) : encodeThrown(value));
+        outcome = decode(encode(value));
       } catch (thrown) {
-        outcome = thrown;
+        outcome = ok ? thrown : new Error(String(value));
         isOk = false;
       }
     }
@@ -219,6 +220,11 @@ export class NestedTasks {
     }
     if (drained > 0 && this.#waiting.length > 0) this.#submitWaiting();
     return drained;
+  }
+
+  /** Once a second: gives back memory that was not needed for a while. */
+  tick(): void {
+    this.#slots.tick();
   }
 
   hasOutcomes(): boolean {

@@ -83,12 +83,13 @@ export class Requests implements ContextHost, ItemsHost {
 
   /** Before the thread blocks in a handler. Throws `ERR_ASYNC_PENDING`, `ERR_MACHINES_EXHAUSTED`. */
   enterBlocking(): void {
-    const { load, rest, seat } = this.#given;
+    const { load, rest, seat, io } = this.#given;
     if (load.pendingAsync > 0) {
       // The wait has overwritten our announcement of sleep: schedule the loop again.
       rest.comeBack();
       throw schedulerError("ERR_ASYNC_PENDING", "this thread can't be blocked: handlers on it wait for its event loop");
     }
+    io.results.sendAll();
     seat.enterBlocking();
   }
 

@@ -13,6 +13,7 @@ import type { Cancellations } from "./cancellations.ts";
 import type { Load } from "./load.ts";
 import type { MachineParts } from "./machine-parts.ts";
 import type { ParcelFetch } from "./parcel-fetch.ts";
+import type { ResultMemory } from "./result-memory.ts";
 import type { Seat } from "./seat.ts";
 
 /** Longest blocking wait; then the machine sleeps in its event loop, so that output, inspector and timers aren't held up. */
@@ -135,11 +136,15 @@ export class Rest {
     this.#resumption = "room";
   }
 
-  /** Begins nothing until an async task ends or outcomes come. True when some have come: then the loop goes on. */
-  untilRoom(): boolean {
+  /**
+   * Begins nothing until an async task ends, outcomes come, or results have been read that others wait
+   * for. True when that has happened: then the loop goes on.
+   */
+  untilRoom(results: ResultMemory): boolean {
     this.#parker.prepareAsync();
+    results.announce();
     this.#cancellations.look();
-    if (this.#parts.nested.hasOutcomes()) {
+    if (this.#parts.nested.hasOutcomes() || results.hasFreed()) {
       this.#parker.cancel();
       return true;
     }

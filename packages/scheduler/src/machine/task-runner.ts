@@ -9,9 +9,7 @@
  *   submitter woken        the supervisor wakes every submitter
  *   tasks submitted here   the supervisor frees what nobody runs, and waits for what others run
  */
-import { invariant } from "@millrace/base";
-import { unpark } from "@millrace/atomics-sync";
-import { EMPTY, FULL, SpscProducer } from "@millrace/shared-memory";
+import { EMPTY } from "@millrace/shared-memory";
 import { type ContextHost, TaskContext } from "../handler/context.ts";
 import { isThenable, type Items, type ItemsHost, runItems } from "../handler/fork-join.ts";
 import type { HandlerEntry } from "../handler/handlers.ts";
@@ -19,6 +17,7 @@ import { withChildren } from "../handler/task-group.ts";
 import { runOf } from "../shared/task-table.ts";
 import { EXPIRED, ITEMS, PARCEL } from "../shared/values.ts";
 import type { Cancellations } from "./cancellations.ts";
+import type { Completions } from "./completions.ts";
 import type { Load } from "./load.ts";
 import type { MachineParts } from "./machine-parts.ts";
 import type { ParcelFetch } from "./parcel-fetch.ts";
@@ -37,6 +36,7 @@ export interface TaskRunnerParts {
   readonly parcels: ParcelFetch;
   readonly rest: Rest;
   readonly io: TaskIo;
+  readonly completions: Completions;
   /** What the contexts of handlers ask. */
   readonly host: ContextHost & ItemsHost;
 }
@@ -51,16 +51,14 @@ export class TaskRunner {
   readonly #rest: Rest;
   readonly #io: TaskIo;
   readonly #host: ContextHost & ItemsHost;
-  readonly #completions: SpscProducer[];
-  readonly #submitterThreads: readonly number[];
+  readonly #completions: Completions;
   /** A task that must run alone and was claimed while others were pending; `EMPTY` without. */
   #held = EMPTY;
   #heldState = 0;
   /** The pending task that must stay alone; `EMPTY` without. */
   #alone = EMPTY;
 
-  constructor({ parts, load, seat, sharing, cancellations, parcels, rest, io, host }: TaskRunnerParts) {
-    const { shared, machine } = parts;
+  constructor({ parts, load, seat, sharing, cancellations, parcels, rest, io, completions, host }: TaskRunnerParts) {
     this.#parts = parts;
     this.#load = load;
     this.#seat = seat;
@@ -70,15 +68,12 @@ export class TaskRunner {
     this.#rest = rest;
     this.#io = io;
     this.#host = host;
-    this.#submitterThreads = shared.memory.submitterThreads;
-    this.#completions = Array.from(
-      { length: shared.submitters },
-      (_, submitter) => new SpscProducer(shared.completions(machine, submitter)),
-    );
+    this.#completions = completions;
   }
 
-  /** Whether as many async tasks are pending as may be. */
+  /** Whether as many async tasks are pending as may be, or results wait for room. */
   isFull(asyncTasksMax: number): boolean {
+    if (this.#io.results.isWaiting) return true;
     return this.#load.pendingAsync >= (this.#alone !== EMPTY || this.#held !== EMPTY ? 1 : asyncTasksMax);
   }
 
@@ -129,7 +124,7 @@ export class TaskRunner {
     const deadline = table.deadline(slot);
     if (deadline !== 0 && shared.msUntil(deadline) <= 0) {
       table.setInlineResult(slot, EXPIRED);
-      this.#complete(slot, state, false);
+      this.#completions.complete(slot, state, false);
       return false;
     }
     table.setStarted(slot, Math.ceil(shared.nowMs()));
@@ -273,20 +268,9 @@ export class TaskRunner {
       stats.settled(ok);
       return;
     }
-    this.#complete(slot, state, this.#io.writeResult(slot, value, ok));
-  }
-
-  #complete(slot: number, state: number, ok: boolean): void {
-    const { table, shared, stats } = this.#parts;
-    table.finish(slot, state, ok);
-    const submitter = shared.submitterOf(slot);
-    const ring = this.#completions[submitter] as SpscProducer;
-    const word = ring.stage();
-    invariant(word !== FULL, "a completion ring has room for every slot of its submitter");
-    shared.words[word] = slot;
-    // Before the outcome can be read, so that its reader finds it counted.
-    stats.settled(ok);
-    ring.publish();
-    unpark(shared.threads, this.#submitterThreads[submitter] as number);
+    // Below another handler nothing waits: it may be blocked for long.
+    const mayWait = !this.#load.isRunning && this.#load.joinDepth === 0;
+    const written = this.#io.writeResult(slot, state, value, ok, mayWait);
+    if (written !== "waits") this.#completions.complete(slot, state, written === "ok");
   }
 }

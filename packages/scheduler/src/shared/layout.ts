@@ -19,10 +19,12 @@
  *   frees       one SPSC ring per submitter and machine, likewise: result blocks that the machine may use again
  *
  * `slots` (another SharedArrayBuffer): the task table (task-table.ts).
- * `arenas`: a growable buffer per submitter for arguments, and one per machine for results that don't fit beside the argument.
+ * `arenas`: an arena per submitter for arguments, and one per machine for results that don't fit
+ * beside the argument (arenas.ts).
  */
 import { invariant } from "@millrace/base";
-import { createArena, LINE_BYTES, LINE_WORDS, maskWords, runQueueWords, spscRingWords } from "@millrace/shared-memory";
+import { LINE_BYTES, LINE_WORDS, maskWords, runQueueWords, spscRingWords } from "@millrace/shared-memory";
+import { allocateArenas, type ArenaMemory } from "./arenas.ts";
 import { idleWords } from "./idle.ts";
 import { PRIORITIES } from "./priorities.ts";
 import { PROCESSOR_WORDS } from "./processors.ts";
@@ -58,8 +60,8 @@ export interface SchedulerMemory extends SchedulerShape {
   readonly epochMs: number;
   readonly words: SharedArrayBuffer;
   readonly slots: SharedArrayBuffer;
-  readonly submitterArenas: readonly SharedArrayBuffer[];
-  readonly machineArenas: readonly SharedArrayBuffer[];
+  /** Of the submitters' arguments, then of the machines' results. */
+  readonly arenas: ArenaMemory;
   /** The thread table, and the threads of machines and submitters in it. */
   readonly threads: SharedArrayBuffer;
   readonly machineThreads: readonly number[];
@@ -144,8 +146,8 @@ export function layoutOf(shape: SchedulerShape): Layout {
   return { ...layout, totalWords: next };
 }
 
-/** Words of an entry in a ring of freed result blocks: offset in units of 64 bytes, size class. */
-export const FREE_WIDTH = 2;
+/** Words of an entry in a ring of freed result blocks: the block's reference. */
+export const FREE_WIDTH = 1;
 
 /** Memory of a new scheduler. `threads` already holds the ids of machines and of submitters outside. */
 export function allocateMemory(
@@ -163,8 +165,7 @@ export function allocateMemory(
     epochMs: performance.timeOrigin + performance.now(),
     words: new SharedArrayBuffer(layoutOf(shape).totalWords * Int32Array.BYTES_PER_ELEMENT),
     slots: new SharedArrayBuffer(firstSlotOf(shape, submitters) * SLOT_BYTES + LINE_BYTES),
-    submitterArenas: Array.from({ length: submitters }, () => createArena(arenaBytesMax)),
-    machineArenas: Array.from({ length: shape.machines }, () => createArena(arenaBytesMax)),
+    arenas: allocateArenas(submitters + shape.machines, arenaBytesMax),
     threads,
     machineThreads,
     submitterThreads: [...outsiderThreads, ...machineThreads],

@@ -1,5 +1,6 @@
 /** One thread's view of the scheduler's memory: the words, and where each part of them lies. */
 import type { RunQueuePlace, SpscRingPlace } from "@millrace/shared-memory";
+import { type Arenas, arenasOf } from "./arenas.ts";
 import { IdleSet } from "./idle.ts";
 import {
   firstSlotOf,
@@ -19,6 +20,7 @@ export class Shared {
   readonly layout: Layout;
   readonly words: Int32Array;
   readonly threads: Int32Array;
+  readonly arenas: Arenas;
   readonly submitters: number;
   readonly #outsideSlots: number;
   readonly #slotsEachShift: number;
@@ -30,6 +32,7 @@ export class Shared {
     this.layout = layoutOf(memory);
     this.words = new Int32Array(memory.words);
     this.threads = new Int32Array(memory.threads);
+    this.arenas = arenasOf(memory.arenas);
     this.submitters = submittersOf(memory);
     this.#outsideSlots = memory.outsiders * memory.slotsEach;
     this.#slotsEachShift = 31 - Math.clz32(memory.slotsEach);
@@ -48,6 +51,11 @@ export class Shared {
   processors(): Processors {
     const { layout, memory, threads, words } = this;
     return new Processors(words, layout, threads, memory);
+  }
+
+  /** The number of the arena that holds the machine's results; a submitter's arena has its number. */
+  resultArena(machine: number): number {
+    return this.submitters + machine;
   }
 
   /** Milliseconds since the epoch. */

@@ -5,16 +5,38 @@
  */
 import { copyBytes, decode, type EncodedValue, encodeInPlace } from "@millrace/codec";
 import { invariant } from "@millrace/base";
-import { Arena, ArenaView, blockClass, FULL, SpscProducer } from "@millrace/shared-memory";
+import { unpark } from "@millrace/atomics-sync";
+import {
+  type Arena,
+  ARENA_WORDS,
+  type ArenaView,
+  blockBytes,
+  FULL,
+  offsetOf,
+  REFUSED,
+  SpscProducer,
+  WANTED,
+} from "@millrace/shared-memory";
 import { schedulerError } from "../errors.ts";
 import { firstSlotOf, slotsOf } from "./layout.ts";
 import type { Shared } from "./shared.ts";
 import { DONE, isTimedPolicy, runNumber, type TaskTable } from "./task-table.ts";
 import type { TraceRecorder } from "./trace-ring.ts";
-import { ARENA_BYTES, BYTES, constantOf, CRASHED, EXPIRED, kindOf, NO_ROOM, NUMBER, PARCEL } from "./values.ts";
+import {
+  ARENA_BYTES,
+  BYTES,
+  bytesWithRoom,
+  constantOf,
+  CRASHED,
+  EXPIRED,
+  kindOf,
+  LARGE_BYTES,
+  NUMBER,
+  PARCEL,
+  REFUSED_ROOM,
+  TOO_LARGE,
+} from "./values.ts";
 
-/** Room for a small result behind every argument: most results then need no block of their own. */
-const RESULT_ROOM = 48;
 /** One task in so many carries the time of its submission, for the histogram of waiting times: reading the clock costs as much as
  * a small task. A power of two. */
 const SAMPLE_EVERY = 64;
@@ -47,6 +69,8 @@ export class TaskSlots {
   readonly #sampleMask: number;
   readonly #trace: TraceRecorder | undefined;
   #sampled = 0;
+  /** Whether result blocks were freed since `publishFrees`; those of one machine at a time. */
+  #hasFreed = false;
   /** The first slot; the others follow. */
   readonly first: number;
 
@@ -55,7 +79,7 @@ export class TaskSlots {
     const { memory } = shared;
     this.#shared = shared;
     this.#table = shared.table();
-    this.#arena = new Arena(memory.submitterArenas[submitter] as SharedArrayBuffer);
+    this.#arena = shared.arenas.owner(submitter);
     this.first = firstSlotOf(memory, submitter);
     const count = slotsOf(memory, submitter);
     this.#freeCount = count;
@@ -63,7 +87,9 @@ export class TaskSlots {
     this.#free = Int32Array.from({ length: count }, (_, index) => this.first + count - 1 - index);
     // A machine that takes over from a dead one finds the generations in the table.
     this.#generations = Uint16Array.from({ length: count }, (_, index) => this.#table.generation(this.first + index));
-    this.#machineArenas = memory.machineArenas.map((arena) => new ArenaView(arena));
+    this.#machineArenas = Array.from({ length: memory.machines }, (_, machine) =>
+      shared.arenas.view(shared.resultArena(machine)),
+    );
     this.#frees = Array.from(
       { length: memory.machines },
       (_, machine) => new SpscProducer(shared.frees(machine, submitter)),
@@ -88,32 +114,33 @@ export class TaskSlots {
 
   /**
    * Fills a slot for a call and returns it, or `FULL` when no slot or no memory is free. Nobody sees it before `enqueue`.
-   * `deadline` is in ms since the epoch, 0 without. Throws `ERR_VALUE_UNSUPPORTED`, and `ERR_ARENA_FULL` for a value that could
-   * never fit.
+   * `deadline` is in ms since the epoch, 0 without. `isBounded`: an argument beyond `arenaBytesMax`
+   * gets `FULL` while others are under way. Throws `ERR_VALUE_UNSUPPORTED`, `ERR_ARENA_FULL` for a
+   * value larger than that, and `ERR_ARENA_MEMORY`.
    */
-  fill(handler: number, priority: number, policy: number, deadline: number, value: unknown): number {
+  fill(handler: number, priority: number, policy: number, deadline: number, value: unknown, isBounded = true): number {
     const kind = kindOf(value);
-    if (kind < 0) return this.#fillEncoded(handler, priority, policy, deadline, encodeInPlace(value));
+    if (kind < 0) return this.#fillEncoded(handler, priority, policy, deadline, encodeInPlace(value), isBounded);
     if (this.#freeCount === 0) return FULL;
     const slot = this.#take();
     if (kind === NUMBER) this.#table.setArgumentNumber(slot, value as number);
     this.#table.setArgument(slot, 0, 0, 0);
-    this.#describe(slot, handler, priority, policy, deadline, kind, 0);
+    this.#describe(slot, handler, priority, policy, deadline, kind);
     return slot;
   }
 
   /** As `fill`, for an argument that is encoded already. */
   fillBytes(terms: TaskTerms, { kind, value, header }: EncodedArgument): number {
     if (this.#freeCount === 0) return FULL;
-    const sizeClass = blockClass(value.length + header.length + RESULT_ROOM);
-    const offset = this.#arena.allocate(sizeClass);
-    if (offset === FULL) return this.#noMemory(value.length);
-    this.#arena.bytes.set(value, offset);
-    if (header.length > 0) this.#arena.bytes.set(header, offset + value.length);
+    const block = this.#allocate(value.length + header.length, true);
+    if (block === FULL) return FULL;
+    const bytes = this.#arena.bytesOf(block);
+    bytes.set(value, offsetOf(block));
+    if (header.length > 0) bytes.set(header, offsetOf(block) + value.length);
     const slot = this.#take();
     const { handler, priority, policy, deadline } = terms;
-    this.#table.setArgument(slot, offset >> 6, value.length, header.length);
-    this.#describe(slot, handler, priority, policy, deadline, kind, sizeClass);
+    this.#table.setArgument(slot, block, value.length, header.length);
+    this.#describe(slot, handler, priority, policy, deadline, kind);
     return slot;
   }
 
@@ -123,16 +150,16 @@ export class TaskSlots {
     policy: number,
     deadline: number,
     { buffer, start, end }: Readonly<EncodedValue>,
+    isBounded: boolean,
   ): number {
     if (this.#freeCount === 0) return FULL;
     const bytes = end - start;
-    const sizeClass = blockClass(bytes + RESULT_ROOM);
-    const offset = this.#arena.allocate(sizeClass);
-    if (offset === FULL) return this.#noMemory(bytes);
-    copyBytes(buffer, start, end, this.#arena.bytes, offset);
+    const block = this.#allocate(bytes, isBounded);
+    if (block === FULL) return FULL;
+    copyBytes(buffer, start, end, this.#arena.bytesOf(block), offsetOf(block));
     const slot = this.#take();
-    this.#table.setArgument(slot, offset >> 6, bytes, 0);
-    this.#describe(slot, handler, priority, policy, deadline, BYTES, sizeClass);
+    this.#table.setArgument(slot, block, bytes, 0);
+    this.#describe(slot, handler, priority, policy, deadline, BYTES);
     return slot;
   }
 
@@ -142,20 +169,12 @@ export class TaskSlots {
     const slot = this.#take();
     this.#table.setArgumentNumber(slot, ticket);
     this.#table.setArgument(slot, 0, 0, 0);
-    this.#describe(slot, handler, priority, policy, deadline, PARCEL, 0);
+    this.#describe(slot, handler, priority, policy, deadline, PARCEL);
     return slot;
   }
 
-  #describe(
-    slot: number,
-    handler: number,
-    priority: number,
-    policy: number,
-    deadline: number,
-    kind: number,
-    sizeClass: number,
-  ): void {
-    this.#table.describe(slot, handler, priority, policy, kind, sizeClass);
+  #describe(slot: number, handler: number, priority: number, policy: number, deadline: number, kind: number): void {
+    this.#table.describe(slot, handler, priority, policy, kind);
     this.#sampled += 1;
     const isSampled = (this.#sampled & this.#sampleMask) === 0 && !isTimedPolicy(policy);
     // Never 0, which means that it wasn't sampled.
@@ -193,7 +212,7 @@ export class TaskSlots {
       const run = runNumber(this.#generations[slot - this.first] as number, table.attempt(slot));
       this.#trace.outcome(slot, run, table.handler(slot), this.isOk(slot));
     }
-    if (this.#table.resultClass(slot) !== 0 && this.#table.resultKind(slot) === ARENA_BYTES) this.#freeResult(slot);
+    if (this.#table.resultKind(slot) === ARENA_BYTES) this.#freeResult(slot);
     this.releaseOwn(slot);
   }
 
@@ -205,7 +224,18 @@ export class TaskSlots {
 
   /** Lets machine `machine` see the result blocks that `release` has freed. */
   publishFrees(machine: number): void {
+    if (!this.#hasFreed) return;
+    this.#hasFreed = false;
     (this.#frees[machine] as SpscProducer).publish();
+    // Afterwards: the machine announces that it waits, and then looks for freed blocks.
+    const { arenas, memory, threads } = this.#shared;
+    const wanted = this.#shared.resultArena(machine) * ARENA_WORDS + WANTED;
+    if (Atomics.load(arenas.table, wanted) !== 0) unpark(threads, memory.machineThreads[machine] as number);
+  }
+
+  /** Once a second: gives back memory that was not needed for a while. */
+  tick(): void {
+    this.#arena.tick();
   }
 
   // ── reading an outcome, before its slot is released ──────────────────────────────────────────────────────────────
@@ -224,13 +254,15 @@ export class TaskSlots {
       case NUMBER:
         return table.resultNumber(slot);
       case BYTES: {
-        const start = (table.argumentOffset(slot) << 6) + table.resultOffset(slot);
-        return decode(this.#arena.bytes, start, start + bytes);
+        const block = table.argumentBlock(slot);
+        const start = offsetOf(block) + table.resultPlace(slot);
+        return decode(this.#arena.bytesOf(block), start, start + bytes);
       }
       case ARENA_BYTES: {
-        const start = table.resultOffset(slot) << 6;
-        const view = this.#machineArenas[table.machine(slot)] as ArenaView;
-        return decode(view.upTo(start + bytes), start, start + bytes);
+        const block = table.resultPlace(slot);
+        const start = offsetOf(block);
+        if (bytes >= LARGE_BYTES) this.#shared.arenas.garbage.handled(bytes);
+        return decode((this.#machineArenas[table.machine(slot)] as ArenaView).bytesOf(block), start, start + bytes);
       }
       case CRASHED:
         return schedulerError("ERR_MACHINE_DIED", "the worker thread that ran the task ended before the task did", {
@@ -240,8 +272,10 @@ export class TaskSlots {
             crashedMachines: table.crashedMachines(slot),
           },
         });
-      case NO_ROOM:
-        return schedulerError("ERR_ARENA_FULL", `no memory for a result of ${bytes} bytes`, { details: { bytes } });
+      case TOO_LARGE:
+        return tooLarge("a result", bytes, this.#shared.memory.arenas.bytesMax);
+      case REFUSED_ROOM:
+        return refused("a result", bytes);
       case EXPIRED:
         return schedulerError("ERR_TASK_TIMEOUT", "the task's time was over before it was started", {
           details: { isStarted: false },
@@ -253,14 +287,16 @@ export class TaskSlots {
 
   /** The encoded argument, for a task made by `fillBytes`. */
   argumentBytes(slot: number): Uint8Array {
-    const start = this.#table.argumentOffset(slot) << 6;
-    return this.#arena.bytes.subarray(start, start + this.#table.argumentBytes(slot));
+    const block = this.#table.argumentBlock(slot);
+    const start = offsetOf(block);
+    return this.#arena.bytesOf(block).subarray(start, start + this.#table.argumentBytes(slot));
   }
 
   /** The header, likewise. */
   headerBytes(slot: number): Uint8Array {
-    const start = (this.#table.argumentOffset(slot) << 6) + this.#table.argumentBytes(slot);
-    return this.#arena.bytes.subarray(start, start + this.#table.headerBytes(slot));
+    const block = this.#table.argumentBlock(slot);
+    const start = offsetOf(block) + this.#table.argumentBytes(slot);
+    return this.#arena.bytesOf(block).subarray(start, start + this.#table.headerBytes(slot));
   }
 
   // ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -271,8 +307,8 @@ export class TaskSlots {
   }
 
   #giveBack(slot: number): void {
-    const sizeClass = this.#table.argumentClass(slot);
-    if (sizeClass !== 0) this.#arena.free(this.#table.argumentOffset(slot) << 6, sizeClass);
+    const block = this.#table.argumentBlock(slot);
+    if (block !== 0) this.#arena.free(block);
     this.#free[this.#freeCount] = slot;
     this.#freeCount += 1;
   }
@@ -287,14 +323,35 @@ export class TaskSlots {
   #freeResult(slot: number): void {
     const word = (this.#frees[this.#table.machine(slot)] as SpscProducer).stage();
     invariant(word !== FULL, "a ring of freed blocks has room for every slot");
-    this.#shared.words[word] = this.#table.resultOffset(slot);
-    this.#shared.words[word + 1] = this.#table.resultClass(slot);
+    this.#shared.words[word] = this.#table.resultPlace(slot);
+    this.#hasFreed = true;
   }
 
-  #noMemory(bytes: number): number {
-    if (this.outstanding > 0) return FULL;
-    throw schedulerError("ERR_ARENA_FULL", `an argument of ${bytes} bytes doesn't fit into the arena`, {
-      details: { bytes },
-    });
+  /** A block for an argument, or `FULL`: another task of this thread has to end first. */
+  #allocate(bytes: number, isBounded: boolean): number {
+    const { bytesMax } = this.#shared.memory.arenas;
+    if (bytes > bytesMax) throw tooLarge("an argument", bytes, bytesMax);
+    const needed = bytesWithRoom(bytes);
+    const { usedBytes } = this.#arena;
+    if (isBounded && usedBytes > 0 && usedBytes + blockBytes(needed) > bytesMax) return FULL;
+    const block = this.#arena.allocate(needed);
+    if (block === REFUSED) {
+      if (this.outstanding > 0) return FULL;
+      throw refused("an argument", bytes);
+    }
+    if (bytes >= LARGE_BYTES) this.#shared.arenas.garbage.handled(bytes);
+    return block;
   }
+}
+
+function tooLarge(what: string, bytes: number, bytesMax: number): Error {
+  return schedulerError("ERR_ARENA_FULL", `${what} of ${bytes} bytes is larger than arenaBytesMax`, {
+    details: { bytes, arenaBytesMax: bytesMax },
+  });
+}
+
+function refused(what: string, bytes: number): Error {
+  return schedulerError("ERR_ARENA_MEMORY", `the system gives no memory for ${what} of ${bytes} bytes`, {
+    details: { bytes },
+  });
 }

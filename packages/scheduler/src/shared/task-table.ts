@@ -5,13 +5,13 @@
  * has one writer at a time, the one that its state names.
  *
  *   0      STATE            bits 0–3 state, 4–11 machine, 12–15 attempt, 16–31 generation
- *   1      META             bits 0–11 handler, 12–13 priority, 14–18 size class of the argument's block, 19 retry after a crash,
+ *   1      META             bits 0–11 handler, 12–13 priority, 19 retry after a crash,
  *                           20 retry after an error, 21–24 attempts at most, 25 timed, 26 to be run alone, 27–30 kind of the argument
- *   2      ARGUMENT_OFFSET  in the submitter's arena, in units of 64 bytes
+ *   2      ARGUMENT_BLOCK   reference of its block in the submitter's arena; 0 without
  *   3      ARGUMENT_BYTES
  *   4      HEADER_BYTES     bytes after the argument that describe the task to the handler's context; 0 without
- *   5      RESULT           bits 0–3 kind of the result, 4–8 size class of its block in the machine's arena; 0 when it lies elsewhere
- *   6      RESULT_OFFSET    in bytes within the argument's block, or in the machine's arena in units of 64 bytes
+ *   5      RESULT           kind of the result
+ *   6      RESULT_PLACE     offset in the argument's block, or reference of a block in the machine's arena
  *   7      RESULT_BYTES
  *   8–9    ARGUMENT_NUMBER  a 64-bit float
  *   10–11  RESULT_NUMBER    a 64-bit float
@@ -57,11 +57,11 @@ export const NOT_CLAIMED = 0;
 
 const STATE = 0;
 const META = 1;
-const ARGUMENT_OFFSET = 2;
+const ARGUMENT_BLOCK = 2;
 const ARGUMENT_BYTES = 3;
 const HEADER_BYTES = 4;
 const RESULT = 5;
-const RESULT_OFFSET = 6;
+const RESULT_PLACE = 6;
 const RESULT_BYTES = 7;
 const ARGUMENT_NUMBER = 8;
 const RESULT_NUMBER = 10;
@@ -83,8 +83,6 @@ const HISTORY_MASK = ~0xfff;
 const HANDLER_MASK = 0xfff;
 const PRIORITY_SHIFT = 12;
 const PRIORITY_MASK = 0x3;
-const CLASS_SHIFT = 14;
-const CLASS_MASK = 0x1f;
 const RETRY_CRASH: number = 1 << 19;
 const RETRY_ERROR: number = 1 << 20;
 const ATTEMPTS_SHIFT = 21;
@@ -93,9 +91,6 @@ const TIMED: number = 1 << 25;
 const ALONE: number = 1 << 26;
 const KIND_SHIFT = 27;
 const KIND_MASK = 0xf;
-
-const RESULT_KIND_MASK = 0xf;
-const RESULT_CLASS_SHIFT = 4;
 
 const CRASH_COUNT_MASK = 0x3;
 
@@ -269,10 +264,9 @@ export class TaskTable {
   // ── what the submitter writes before QUEUED ──────────────────────────────────────────────────────────────────────
 
   /** `policy` is made by `taskPolicy`; `time` is µs since the epoch, or 0; `deadline` ms since the epoch, or 0. */
-  describe(slot: number, handler: number, priority: number, policy: number, kind: number, sizeClass: number): void {
+  describe(slot: number, handler: number, priority: number, policy: number, kind: number): void {
     const base = slot * SLOT_WORDS;
-    this.#words[base + META] =
-      handler | (priority << PRIORITY_SHIFT) | (sizeClass << CLASS_SHIFT) | policy | (kind << KIND_SHIFT);
+    this.#words[base + META] = handler | (priority << PRIORITY_SHIFT) | policy | (kind << KIND_SHIFT);
     this.#words[base + CANCEL] = 0;
     this.#words[base + CRASHES] = 0;
   }
@@ -282,9 +276,9 @@ export class TaskTable {
     this.#words[slot * SLOT_WORDS + DEADLINE] = deadline === 0 ? 0 : deadline | 0 || 1;
   }
 
-  setArgument(slot: number, offset: number, bytes: number, headerBytes: number): void {
+  setArgument(slot: number, block: number, bytes: number, headerBytes: number): void {
     const base = slot * SLOT_WORDS;
-    this.#words[base + ARGUMENT_OFFSET] = offset;
+    this.#words[base + ARGUMENT_BLOCK] = block;
     this.#words[base + ARGUMENT_BYTES] = bytes;
     this.#words[base + HEADER_BYTES] = headerBytes;
   }
@@ -299,11 +293,6 @@ export class TaskTable {
 
   priority(slot: number): number {
     return ((this.#words[slot * SLOT_WORDS + META] as number) >> PRIORITY_SHIFT) & PRIORITY_MASK;
-  }
-
-  /** Size class of the argument's block; 0 without a block. */
-  argumentClass(slot: number): number {
-    return ((this.#words[slot * SLOT_WORDS + META] as number) >> CLASS_SHIFT) & CLASS_MASK;
   }
 
   argumentKind(slot: number): number {
@@ -336,8 +325,8 @@ export class TaskTable {
     return (meta & RETRY_CRASH) !== 0 && attemptOf(state) + 1 < ((meta >> ATTEMPTS_SHIFT) & ATTEMPTS_MASK);
   }
 
-  argumentOffset(slot: number): number {
-    return this.#words[slot * SLOT_WORDS + ARGUMENT_OFFSET] as number;
+  argumentBlock(slot: number): number {
+    return this.#words[slot * SLOT_WORDS + ARGUMENT_BLOCK] as number;
   }
 
   argumentBytes(slot: number): number {
@@ -372,10 +361,10 @@ export class TaskTable {
     return Atomics.load(this.#words, slot * SLOT_WORDS + TIME);
   }
 
-  setResult(slot: number, kind: number, offset: number, bytes: number, sizeClass: number): void {
+  setResult(slot: number, kind: number, place: number, bytes: number): void {
     const base = slot * SLOT_WORDS;
-    this.#words[base + RESULT] = kind | (sizeClass << RESULT_CLASS_SHIFT);
-    this.#words[base + RESULT_OFFSET] = offset;
+    this.#words[base + RESULT] = kind;
+    this.#words[base + RESULT_PLACE] = place;
     this.#words[base + RESULT_BYTES] = bytes;
   }
 
@@ -389,15 +378,11 @@ export class TaskTable {
   }
 
   resultKind(slot: number): number {
-    return (this.#words[slot * SLOT_WORDS + RESULT] as number) & RESULT_KIND_MASK;
+    return this.#words[slot * SLOT_WORDS + RESULT] as number;
   }
 
-  resultClass(slot: number): number {
-    return (this.#words[slot * SLOT_WORDS + RESULT] as number) >> RESULT_CLASS_SHIFT;
-  }
-
-  resultOffset(slot: number): number {
-    return this.#words[slot * SLOT_WORDS + RESULT_OFFSET] as number;
+  resultPlace(slot: number): number {
+    return this.#words[slot * SLOT_WORDS + RESULT_PLACE] as number;
   }
 
   resultBytes(slot: number): number {

@@ -135,6 +135,13 @@ export class Recovery {
     return this.#readOrphans(machine);
   }
 
+  /** Once the dead machine is drained: its arenas begin anew. */
+  forgetMemory(machine: number): void {
+    const { arenas } = this.#shared;
+    arenas.forget(this.#shared.submitterOfMachine(machine));
+    arenas.forget(this.#shared.resultArena(machine));
+  }
+
   /** Frees the tasks that the dead machine had submitted and that no machine runs. */
   #takeBackSubmitted(machine: number): number {
     const own = this.#shared.submitterOfMachine(machine);
@@ -179,8 +186,7 @@ export class Recovery {
     if (this.#table.resultKind(slot) !== ARENA_BYTES) return;
     const word = frees.stage();
     invariant(word !== FULL, "a ring of freed blocks has room for every slot");
-    this.#shared.words[word] = this.#table.resultOffset(slot);
-    this.#shared.words[word + 1] = this.#table.resultClass(slot);
+    this.#shared.words[word] = this.#table.resultPlace(slot);
   }
 
   #free(slot: number): void {
@@ -214,7 +220,7 @@ export class Recovery {
         report.requeued += 1;
         return;
       }
-      this.#table.setResult(slot, CRASHED, 0, 0, 0);
+      this.#table.setResult(slot, CRASHED, 0, 0);
       this.#table.fail(slot);
       report.failed += 1;
     } else if (published.has(slot)) return;

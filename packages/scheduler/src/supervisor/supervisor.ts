@@ -12,7 +12,7 @@ import { isMillraceError, messageOf, workerUrl } from "@millrace/base";
 import { schedulerError } from "../errors.ts";
 import { CLOSED_LIFECYCLE, LIFECYCLE, type SchedulerMemory } from "../shared/layout.ts";
 import { Shared } from "../shared/shared.ts";
-import type { MachineMail, MachineReport, MachineWorkerData } from "../machine/machine.worker.ts";
+import type { MachineMail, MachineReport, MachineWorkerData, ParcelMail } from "../machine/machine.worker.ts";
 import { Recovery, type RecoveryReport } from "./recovery.ts";
 import { MACHINE_STATS_BYTES, MachineStats } from "../machine/stats.ts";
 import type { TraceRings } from "../shared/trace-ring.ts";
@@ -26,6 +26,8 @@ const BACKOFF_MS_MAX = 5000;
 const DRAIN_CHECK_MS = 2;
 /** How long an idle machine looks for work before it sleeps: a sleep and a wake-up cost 50 µs. */
 const LOOK_AROUND_MS = 0.05;
+/** Ticks of machines after the last arena has become small: they still let go of its regions. */
+const TICKS_AFTERWARDS = 5;
 /** A machine that still runs this long after close() is stuck in a handler. */
 const CLOSE_MS = 5000;
 
@@ -74,6 +76,7 @@ export class Supervisor {
   readonly #machines: MachineThread[];
   #names: readonly string[] | undefined;
   #isClosing = false;
+  #ticksLeft = 0;
   #restarts = 0;
   /** Deaths without a new thread in their place. */
   #unreplaced = 0;
@@ -138,6 +141,15 @@ export class Supervisor {
     const found = this.recovery.sweep();
     if (found > 0) this.#shared.idleSet().wakeOne();
     return found;
+  }
+
+  /** Once a second: machines give back memory, as long as there may be some. */
+  tickMachines(): void {
+    this.#ticksLeft = this.#shared.arenas.areSmall ? this.#ticksLeft - 1 : TICKS_AFTERWARDS;
+    if (this.#ticksLeft < 0) return;
+    for (const { worker, isStarting } of this.#machines) {
+      if (!isStarting) worker?.postMessage("tick" satisfies MachineMail);
+    }
   }
 
   /** Ends the machines. Every task must be settled. */
@@ -225,15 +237,15 @@ export class Supervisor {
   }
 
   #answerFetch(worker: Worker, ticket: number, slot: number): void {
-    let port: MachineMail["port"];
+    let port: ParcelMail["port"];
     let error: Uint8Array | undefined;
     try {
-      port = this.#host.parcelFor(ticket) as MachineMail["port"];
+      port = this.#host.parcelFor(ticket) as ParcelMail["port"];
     } catch (thrown) {
       // Each attempt clones the value anew, and meanwhile it has become one that can't be cloned.
       error = encode(isMillraceError(thrown) ? thrown : cloneError(thrown));
     }
-    worker.postMessage({ slot, port, error } satisfies MachineMail, port === undefined ? [] : [port]);
+    worker.postMessage({ slot, port, error } satisfies ParcelMail, port === undefined ? [] : [port]);
   }
 
   #checkNames(names: readonly string[]): void {
@@ -272,6 +284,7 @@ export class Supervisor {
       // oxlint-disable-next-line no-await-in-loop
       await new Promise((resolve) => setTimeout(resolve, DRAIN_CHECK_MS));
     }
+    this.recovery.forgetMemory(machine);
     (this.#machines[machine] as MachineThread).isRecovering = false;
     this.#staffProcessors();
   }
