@@ -31,4 +31,5 @@ export {
 } from "./options.ts";
 export { type Random, seededRandom } from "./random.ts";
 export { readU64, writeU64 } from "./u64.ts";
+export { inheritableFlags, startThread } from "./worker-thread.ts";
 export { workerUrl } from "./worker-url.ts";

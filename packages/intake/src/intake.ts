@@ -2,7 +2,7 @@
  * The intake as the opener sees it: publish records to handlers, each acknowledged when it is durable and delivered until it is
  * finished.
  */
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import {
   custom,
   isMillraceError,
@@ -13,6 +13,7 @@ import {
   resolveOptions,
   type Resolved,
   type Rules,
+  startThread,
   workerUrl,
 } from "@millrace/base";
 import { decode, encode } from "@millrace/codec";
@@ -170,7 +171,7 @@ export class Intake<Handlers = Record<string, Handler>> {
   ): Promise<Intake<Handlers>> {
     const { forDelivery, forJournal } = intakeOptions(given);
     const opening = Journal.open({ ...forJournal, deliveryThread: thread });
-    const delivery = new Worker(workerUrl("./delivery.worker", import.meta.url), { name: "millrace delivery" });
+    const delivery = startThread(workerUrl("./delivery.worker", import.meta.url), { name: "millrace delivery" });
     const [journal, guest] = await Promise.allSettled([opening, scheduler]);
     if (journal.status === "rejected" || guest.status === "rejected") {
       await delivery.terminate();

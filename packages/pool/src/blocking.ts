@@ -15,6 +15,7 @@ import type { Piscina } from "piscina";
 import {
   abortSignal,
   errorFactory,
+  inheritableFlags,
   integer,
   list,
   optional,
@@ -235,6 +236,7 @@ export class Blocking<Handlers = Record<string, Handler>> {
       maxThreads: threadsMax,
       idleTimeout: idleTimeoutMs,
       recordTiming: false,
+      ...inheritableFlags(),
       ...(resourceLimits === undefined ? {} : { resourceLimits }),
     });
     // The end of an idle thread concerns no call, unless piscina had queued one for it.

@@ -1,6 +1,6 @@
 /** The opener's side of the keeper thread: starts it, starts it again when it dies, hands it commands one after the other. */
-import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
-import { type MillraceError, workerUrl } from "@millrace/base";
+import { MessageChannel, type MessagePort, type Worker } from "node:worker_threads";
+import { type MillraceError, startThread, workerUrl } from "@millrace/base";
 import { decode } from "@millrace/codec";
 import { unpark } from "@millrace/atomics-sync";
 import { COMMANDS, type JournalMemory } from "../memory/control.ts";
@@ -95,7 +95,7 @@ export class KeeperClient {
   #run(): void {
     const { port1: theirs, port2: ours } = new MessageChannel();
     const data: KeeperWorkerData = { storage: this.#source, memory: this.#memory, start: this.#start, port: theirs };
-    const worker = new Worker(workerUrl("../keeper/keeper.worker", import.meta.url), {
+    const worker = startThread(workerUrl("../keeper/keeper.worker", import.meta.url), {
       workerData: data,
       transferList: [theirs],
       name: "millrace journal keeper",

@@ -1,6 +1,6 @@
 /** The opener's side of the writer thread: starts it, notices its end, knows why it has stopped. */
-import { Worker } from "node:worker_threads";
-import { type MillraceError, messageOf, workerUrl } from "@millrace/base";
+import type { Worker } from "node:worker_threads";
+import { type MillraceError, messageOf, startThread, workerUrl } from "@millrace/base";
 import { decode } from "@millrace/codec";
 import { journalError } from "../errors.ts";
 import { ERRNO, STEP, STEPS } from "../memory/control.ts";
@@ -24,7 +24,7 @@ export class WriterClient {
   constructor(data: WriterWorkerData, onExit: () => void) {
     this.#directory = data.directory;
     this.#control = new Int32Array(data.memory.control);
-    const worker = new Worker(workerUrl("../writer/writer.worker", import.meta.url), {
+    const worker = startThread(workerUrl("../writer/writer.worker", import.meta.url), {
       workerData: data,
       name: "millrace journal writer",
     });

@@ -9,10 +9,13 @@ import type { Handler } from "./context.ts";
 import { schedulerError } from "../errors.ts";
 import { HANDLERS_MAX } from "../shared/task-table.ts";
 
+/** Two letters at least: a path of Windows begins with one and a colon. */
+const URL_SCHEME = /^([a-z][a-z\d+.-]+:\/\/|(data|node|file):)/i;
+
 /** A module as `open()` takes it, as the text of a URL. */
 export function moduleUrl(module: URL | string): string {
   if (module instanceof URL) return module.href;
-  return module.includes("://") ? module : pathToFileURL(module).href;
+  return URL_SCHEME.test(module) ? module : pathToFileURL(module).href;
 }
 
 /** A handler as a machine keeps it. */

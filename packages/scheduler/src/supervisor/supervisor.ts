@@ -5,10 +5,10 @@
  * There are as many machines as processors at first. When a machine waits in a handler and no spare
  * machine can take its processor, the supervisor starts one more, up to `machinesMax`.
  */
-import { type ResourceLimits, type Transferable, Worker } from "node:worker_threads";
+import type { ResourceLimits, Transferable, Worker } from "node:worker_threads";
 import { buryThread } from "@millrace/atomics-sync";
 import { decode, encode } from "@millrace/codec";
-import { isMillraceError, messageOf, workerUrl } from "@millrace/base";
+import { isMillraceError, messageOf, startThread, workerUrl } from "@millrace/base";
 import { schedulerError } from "../errors.ts";
 import { CLOSED_LIFECYCLE, LIFECYCLE, type SchedulerMemory } from "../shared/layout.ts";
 import { Shared } from "../shared/shared.ts";
@@ -187,7 +187,7 @@ export class Supervisor {
       handlersUrl,
       headerReaderUrl,
     };
-    const worker = new Worker(workerUrl("../machine/machine.worker", import.meta.url), {
+    const worker = startThread(workerUrl("../machine/machine.worker", import.meta.url), {
       workerData: data,
       name: `millrace machine ${machine}`,
       ...(resourceLimits === undefined ? {} : { resourceLimits }),
