@@ -124,6 +124,7 @@ const CHANGING: ReadonlySet<string> = new Set([
   "sync",
   "truncate",
   "rename",
+  "link",
   "remove",
   "makeDirectory",
   "syncDirectory",

@@ -14,7 +14,7 @@
  * Rejected: a directory on tmpfs, which not every system has.
  */
 import { journalError } from "../errors.ts";
-import type { OpenMode, Storage, StorageFile, StorageSource } from "./storage.ts";
+import type { OpenMode, Space, Storage, StorageFile, StorageSource } from "./storage.ts";
 
 const LOCK = 0;
 const OWNED = 1;
@@ -121,6 +121,15 @@ export class MemoryStorage implements Storage {
     });
   }
 
+  renameNew(from: string, to: string): void {
+    this.#locked(() => {
+      const file = this.#find(from);
+      if (file < 0) throw systemError("ENOENT", 2, "link", from);
+      if (this.#find(to) >= 0) throw systemError("EEXIST", 17, "link", to);
+      this.#setName(file, to);
+    });
+  }
+
   remove(name: string): void {
     this.#locked(() => {
       const file = this.#find(name);
@@ -137,10 +146,22 @@ export class MemoryStorage implements Storage {
     // Nothing outlives the process.
   }
 
+  space(): Space {
+    return this.#locked(() => {
+      let free = 0;
+      for (let block = 0; block < this.#blocks; block += 1) if (this.#words[NEXT + block] === FREE) free += 1;
+      return { freeBytes: free * BLOCK_BYTES, totalBytes: this.#blocks * BLOCK_BYTES };
+    });
+  }
+
   // ── for the files ────────────────────────────────────────────────────────────────────────────────────────────────
 
   size(file: number, generation: number): number {
     return this.#locked(() => (this.#isThere(file, generation) ? this.#size(file) : 0));
+  }
+
+  isNamed(file: number, generation: number, name: string): boolean {
+    return this.#locked(() => this.#isThere(file, generation) && this.#name(file) === name);
   }
 
   truncate(file: number, generation: number, bytes: number): void {
@@ -309,6 +330,15 @@ class MemoryFile implements StorageFile {
 
   truncate(bytes: number): void {
     this.#storage.truncate(this.#file, this.#generation, bytes);
+  }
+
+  isNamed(name: string): boolean {
+    return this.#storage.isNamed(this.#file, this.#generation, name);
+  }
+
+  tryLock(): boolean {
+    // Nobody opens the memory twice: its word OWNED can't be removed.
+    return true;
   }
 
   close(): void {

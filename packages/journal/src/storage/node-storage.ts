@@ -2,20 +2,25 @@
 import {
   closeSync,
   constants,
+  existsSync,
   fdatasyncSync,
   fstatSync,
   fsyncSync,
   ftruncateSync,
+  linkSync,
   mkdirSync,
   openSync,
   readdirSync,
   readSync,
   renameSync,
-  rmSync,
+  statfsSync,
+  statSync,
+  unlinkSync,
   writevSync,
 } from "node:fs";
 import { join } from "node:path";
-import type { OpenMode, Storage, StorageFile } from "./storage.ts";
+import { tryLock } from "./file-lock.ts";
+import type { OpenMode, Space, Storage, StorageFile } from "./storage.ts";
 
 const FLAGS: Readonly<Record<OpenMode, number>> = {
   read: constants.O_RDONLY,
@@ -24,11 +29,25 @@ const FLAGS: Readonly<Record<OpenMode, number>> = {
   replace: constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC,
 };
 
+/** Payments are for the user that the process runs as. */
+export const FILE_MODE = 0o600;
+
+/** What link(2) says where a file system has no hard links. */
+const NO_LINKS: ReadonlySet<string | undefined> = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"]);
+
+/** Permissions of a directory whose files have `fileMode`: whoever reads them may list it. */
+export function directoryMode(fileMode: number): number {
+  return fileMode | ((fileMode & 0o444) >> 2);
+}
+
 export class NodeStorage implements Storage {
   readonly #directory: string;
+  readonly #fileMode: number;
 
-  constructor(directory: string) {
+  /** `fileMode`: permissions of the files that it creates, less what the process's umask takes away. */
+  constructor(directory: string, fileMode: number = FILE_MODE) {
     this.#directory = directory;
+    this.#fileMode = fileMode;
   }
 
   list(): string[] {
@@ -36,19 +55,34 @@ export class NodeStorage implements Storage {
   }
 
   open(name: string, mode: OpenMode): StorageFile {
-    return new NodeFile(openSync(join(this.#directory, name), FLAGS[mode], 0o644));
+    const fd = openSync(join(this.#directory, name), FLAGS[mode], this.#fileMode);
+    return new NodeFile(this.#directory, fd);
   }
 
   rename(from: string, to: string): void {
     renameSync(join(this.#directory, from), join(this.#directory, to));
   }
 
+  renameNew(from: string, to: string): void {
+    const target = join(this.#directory, to);
+    try {
+      linkSync(join(this.#directory, from), target);
+    } catch (thrown) {
+      if (!NO_LINKS.has((thrown as NodeJS.ErrnoException).code)) throw thrown;
+      // Between the look and the renaming somebody might still come: such file systems offer no more.
+      if (existsSync(target)) throw Object.assign(thrown as Error, { code: "EEXIST", errno: -17 });
+      renameSync(join(this.#directory, from), target);
+      return;
+    }
+    unlinkSync(join(this.#directory, from));
+  }
+
   remove(name: string): void {
-    rmSync(join(this.#directory, name));
+    unlinkSync(join(this.#directory, name));
   }
 
   makeDirectory(name: string): void {
-    mkdirSync(join(this.#directory, name), { recursive: true });
+    mkdirSync(join(this.#directory, name), { recursive: true, mode: directoryMode(this.#fileMode) });
   }
 
   syncDirectory(name = "."): void {
@@ -59,12 +93,19 @@ export class NodeStorage implements Storage {
       closeSync(fd);
     }
   }
+
+  space(): Space {
+    const { bavail, blocks, bsize } = statfsSync(this.#directory);
+    return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+  }
 }
 
 class NodeFile implements StorageFile {
+  readonly #directory: string;
   readonly #fd: number;
 
-  constructor(fd: number) {
+  constructor(directory: string, fd: number) {
+    this.#directory = directory;
     this.#fd = fd;
   }
 
@@ -86,6 +127,16 @@ class NodeFile implements StorageFile {
 
   truncate(bytes: number): void {
     ftruncateSync(this.#fd, bytes);
+  }
+
+  isNamed(name: string): boolean {
+    const found = statSync(join(this.#directory, name), { throwIfNoEntry: false });
+    const { ino, dev } = fstatSync(this.#fd);
+    return found !== undefined && found.ino === ino && found.dev === dev;
+  }
+
+  tryLock(): boolean {
+    return tryLock(this.#fd);
   }
 
   close(): void {

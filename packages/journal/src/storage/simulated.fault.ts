@@ -21,6 +21,7 @@
  */
 import { invariant } from "@millrace/base";
 import {
+  BLOCK_BYTES,
   type Block,
   type Inode,
   copyInode,
@@ -34,12 +35,14 @@ import {
   writeInode,
   ZEROS,
 } from "./simulated-files.fault.ts";
-import type { OpenMode, Storage, StorageFile } from "./storage.ts";
+import type { OpenMode, Space, Storage, StorageFile } from "./storage.ts";
 
 /** One operation on names, all of it or nothing. */
 interface EntryChange {
   readonly directory: string;
   readonly names: readonly (readonly [name: string, inode: Inode | undefined])[];
+  /** The file whose name goes; operations on one file keep their order. */
+  readonly removed?: Inode | undefined;
 }
 
 /** Something that a power cut leaves open. */
@@ -64,9 +67,11 @@ export type OperationKind =
   | "truncate"
   | "open"
   | "rename"
+  | "link"
   | "remove"
   | "makeDirectory"
-  | "syncDirectory";
+  | "syncDirectory"
+  | "space";
 
 /** A call that is about to be made, or was made. */
 export interface Operation {
@@ -82,7 +87,7 @@ export interface Fault {
   readonly bytes?: number;
 }
 
-const ERRNO = { EIO: 5, ENOSPC: 28, EROFS: 30, EDQUOT: 122, ENOENT: 2, EEXIST: 17 } as const;
+const ERRNO = { EIO: 5, ENOSPC: 28, EROFS: 30, EDQUOT: 122, ENOENT: 2, EEXIST: 17, EISDIR: 21 } as const;
 
 export class SimulatedStorage implements Storage {
   /** Called before every call; what it returns happens instead. */
@@ -97,6 +102,7 @@ export class SimulatedStorage implements Storage {
   #changes: EntryChange[] = [];
   /** Blocks of removed files: what a newly allocated block may show. */
   #stale: Block[] = [];
+  readonly #locks = new Map<Inode, StorageFile>();
 
   // ── the seam ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -110,6 +116,7 @@ export class SimulatedStorage implements Storage {
     let inode = this.#names.get(name);
     if (mode === "create" && inode !== undefined) throw systemError("EEXIST", "open", name);
     if ((mode === "read" || mode === "write") && inode === undefined) throw systemError("ENOENT", "open", name);
+    if (inode?.isDirectory === true) throw systemError("EISDIR", "open", name);
     if (inode === undefined) {
       const directory = directoryOf(name);
       if (directory !== "" && !this.#names.has(directory)) throw systemError("ENOENT", "open", name);
@@ -134,10 +141,23 @@ export class SimulatedStorage implements Storage {
     this.#end("rename", to);
   }
 
+  renameNew(from: string, to: string): void {
+    this.#begin("link", from);
+    const inode = this.#names.get(from);
+    if (inode === undefined) throw systemError("ENOENT", "link", from);
+    if (this.#names.has(to)) throw systemError("EEXIST", "link", to);
+    this.#change(directoryOf(to), [[to, inode]]);
+    this.#end("link", to);
+    this.#begin("remove", from);
+    this.#change(directoryOf(from), [[from, undefined]], inode);
+    this.#end("remove", from);
+  }
+
   remove(name: string): void {
     this.#begin("remove", name);
     const inode = this.#names.get(name);
     if (inode === undefined) throw systemError("ENOENT", "unlink", name);
+    if (inode.isDirectory) throw systemError("EISDIR", "unlink", name);
     this.#bury(inode);
     this.#change(directoryOf(name), [[name, undefined]]);
     this.#end("remove", name);
@@ -155,6 +175,13 @@ export class SimulatedStorage implements Storage {
     this.#changes = this.#changes.filter((change) => change.directory !== name);
     for (const change of done) apply(change, this.#safeNames);
     this.#end("syncDirectory", name);
+  }
+
+  space(): Space {
+    this.#begin("space", "");
+    if (this.blocksMax === Infinity) return { freeBytes: Infinity, totalBytes: Infinity };
+    const freeBytes = Math.max(0, this.blocksMax - this.#blocksUsed()) * BLOCK_BYTES;
+    return { freeBytes, totalBytes: this.blocksMax * BLOCK_BYTES };
   }
 
   // ── crashes ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -213,8 +240,9 @@ export class SimulatedStorage implements Storage {
     disk.#stale = [...this.#stale];
     disk.#names = copyNames(this.#names);
     disk.#safeNames = copyNames(this.#safeNames);
-    disk.#changes = this.#changes.map(({ directory, names }) => ({
+    disk.#changes = this.#changes.map(({ directory, names, removed }) => ({
       directory,
+      removed: removed === undefined ? undefined : copies.get(removed),
       names: names.map(([name, inode]) => [name, inode === undefined ? undefined : copies.get(inode)]),
     }));
     return disk;
@@ -291,6 +319,21 @@ export class SimulatedStorage implements Storage {
     this.#end("truncate", name, bytes);
   }
 
+  has(name: string, inode: Inode): boolean {
+    return this.#names.get(name) === inode;
+  }
+
+  /** Locks end with the process: neither a fork nor a crash has them. */
+  tryLock(inode: Inode, file: StorageFile): boolean {
+    if ((this.#locks.get(inode) ?? file) !== file) return false;
+    this.#locks.set(inode, file);
+    return true;
+  }
+
+  unlock(inode: Inode, file: StorageFile): void {
+    if (this.#locks.get(inode) === file) this.#locks.delete(inode);
+  }
+
   /** What a file is called now: it may have been renamed since it was opened. */
   nameOf(inode: Inode, opened: string): string {
     if (this.#names.get(opened) === inode) return opened;
@@ -313,8 +356,8 @@ export class SimulatedStorage implements Storage {
     this.after({ kind, name, position, bytes });
   }
 
-  #change(directory: string, names: EntryChange["names"]): void {
-    const change = { directory, names };
+  #change(directory: string, names: EntryChange["names"], removed?: Inode): void {
+    const change = { directory, names, removed };
     apply(change, this.#names);
     this.#changes.push(change);
   }
@@ -332,7 +375,8 @@ export class SimulatedStorage implements Storage {
 
   #blocksUsed(): number {
     let used = 0;
-    for (const inode of this.#names.values()) for (const block of inode.blocks) if (block !== undefined) used += 1;
+    for (const inode of new Set(this.#names.values()))
+      for (const block of inode.blocks) if (block !== undefined) used += 1;
     return used;
   }
 
@@ -376,8 +420,16 @@ class SimulatedFile implements StorageFile {
     this.#storage.truncate(this.#current(), this.#inode, bytes);
   }
 
+  isNamed(name: string): boolean {
+    return this.#storage.has(name, this.#inode);
+  }
+
+  tryLock(): boolean {
+    return this.#storage.tryLock(this.#inode, this);
+  }
+
   close(): void {
-    // Memory needs no closing.
+    this.#storage.unlock(this.#inode, this);
   }
 
   #current(): string {
@@ -404,6 +456,8 @@ function apply(change: EntryChange, names: Map<string, Inode>): void {
 }
 
 function dependsOn(later: EntryChange, earlier: EntryChange): boolean {
+  const { removed } = later;
+  if (removed !== undefined && earlier.names.some(([, other]) => other === removed)) return true;
   return later.names.some(([name, inode]) =>
     earlier.names.some(
       ([otherName, other]) =>

@@ -9,18 +9,32 @@ export interface Storage {
   /** Names in the directory. */
   list(): string[];
   open(name: string, mode: OpenMode): StorageFile;
-  /** Atomic; durable after `syncDirectory`. */
+  /** Atomic, also where there is a file of that name already; durable after `syncDirectory`. */
   rename(from: string, to: string): void;
   remove(name: string): void;
   /** Creates a directory below this one if there is none. */
   makeDirectory(name: string): void;
   /** Makes creations, renames and removals durable, in the directory itself or in one below it. */
   syncDirectory(name?: string): void;
+  /**
+   * As `rename`, but fails with EEXIST where there is a file of that name. A crash may leave both
+   * names on the one file. Without it the journal looks first, and somebody may come in between.
+   */
+  renameNew?(from: string, to: string): void;
+  /** The room on the file system; without it nobody knows. */
+  space?(): Space;
+}
+
+/** Bytes of a file system: what this user may still write, and its size; Infinity where nobody knows. */
+export interface Space {
+  readonly freeBytes: number;
+  readonly totalBytes: number;
 }
 
 /** A storage as a plain value, from which every thread of a journal makes its own: a real directory, or what a module gives. */
 export type StorageSource =
-  | { readonly directory: string }
+  /** `fileMode`: permissions of files that are created, as in `JournalOptions`. Default 0o600. */
+  | { readonly directory: string; readonly fileMode?: number }
   /** Made by `memoryStorage()`: nothing on a disk, for tests of programs that use a journal. */
   | { readonly memory: SharedArrayBuffer }
   /** `openStorage(data)` is an export of the module `url`, a file URL as text; `data` must be cloneable. */
@@ -42,9 +56,17 @@ export interface StorageFile {
   sync(): void;
   size(): number;
   truncate(bytes: number): void;
+  /** Whether the directory has this very file under this name: it may have been removed or replaced. */
+  isNamed?(name: string): boolean;
+  /**
+   * Locks a file that is open for writing until it is closed; false when another opening of it is
+   * locked.
+   */
+  tryLock?(): boolean;
   close(): void;
 }
 
+const EEXIST = 17;
 const ENOSPC = 28;
 /** Linux's number; libuv has no name for it. */
 const EDQUOT = 122;
@@ -58,6 +80,33 @@ export function isDiskFull(thrown: unknown): boolean {
   return isNoSpace((thrown as { errno?: number }).errno ?? 0);
 }
 
+/** As `rename`, but never in place of another file: throws EEXIST. */
+export function renameNew(storage: Storage, from: string, to: string): void {
+  if (storage.renameNew !== undefined) {
+    storage.renameNew(from, to);
+    return;
+  }
+  if (storage.list().includes(to)) {
+    const error = new Error(`EEXIST: rename '${from}' to '${to}'`);
+    throw Object.assign(error, { code: "EEXIST", errno: -EEXIST, syscall: "rename", path: to });
+  }
+  storage.rename(from, to);
+}
+
+export function spaceOf(storage: Storage): Space {
+  return storage.space?.() ?? { freeBytes: Infinity, totalBytes: Infinity };
+}
+
+/** The error of a file that isn't begun, because there is no room for it. */
+export function diskFullError(name: string, bytes: number): NodeJS.ErrnoException {
+  return Object.assign(new Error(`ENOSPC: no room for the ${bytes} bytes of ${name}`), {
+    code: "ENOSPC",
+    errno: -ENOSPC,
+    syscall: "statfs",
+    path: name,
+  });
+}
+
 /** Such as "EIO". */
 export function errnoName(errno: number): string {
   return Math.abs(errno) === EDQUOT ? "EDQUOT" : getSystemErrorName(-Math.abs(errno));
@@ -67,7 +116,7 @@ export function errnoName(errno: number): string {
  * Writes all bytes. A short write is continued: Node reports one without an error when the disk ran full halfway, and only
  * the next call throws the reason.
  */
-export function writeFully(file: StorageFile, buffers: readonly Uint8Array[], position: number): void {
+export function writeFully(file: Pick<StorageFile, "write">, buffers: readonly Uint8Array[], position: number): void {
   let rest = buffers;
   let at = position;
   for (;;) {
