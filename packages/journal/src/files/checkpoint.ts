@@ -1,10 +1,13 @@
 /**
- * Checkpoints: what a user of the log wants to find again without reading everything, with the sequence from which to read on.
+ * Checkpoints: what a user of the log wants to find again without reading everything, with the
+ * sequence from which to read on.
  *
- * Two files, `checkpoint-a` and `checkpoint-b`, written in turn and in place; the valid one with the higher generation counts. They are
- * never truncated, so that a checkpoint that isn't larger than an earlier one needs no space on a full disk.
+ * Two files, `checkpoint-a` and `checkpoint-b`, written in turn and in place; the valid one with the
+ * higher generation counts. They are never truncated, so that a checkpoint that isn't larger than
+ * the one it replaces needs no space on a full disk.
  *
  *   0     8   magic "MILLCKPT"                  8   u16 format version
+ *   10    u16 lowest version of a reader; 0 means the format version
  *   16    16  id of the log
  *   32    u64 generation                        40  u64 the sequence from which to read on
  *   48    u64 bytes of the snapshot             56  u32 CRC of the snapshot
@@ -12,15 +15,22 @@
  *   4092  u32 CRC of bytes 0–4091
  *   4096      the snapshot
  *
- * If the power goes while one is written, the other is still there; and the log is only given up to where the older of both reads on.
+ * If the power goes while one is written, the other is still there. The log is given up only to
+ * where the older of both reads on, and never while just one is whole.
+ *
+ * A first page alone is a witness, also where its snapshot was torn: everything before its sequence
+ * was durable before it was written, so a log that ends earlier has lost records.
  */
 import { crc32 } from "@millrace/codec";
 import { readU64, writeU64 } from "@millrace/base";
-import { ALIGNMENT, FORMAT_VERSION } from "./format.ts";
-import { readFully, type Storage, writeFully } from "../storage/storage.ts";
+import { ALIGNMENT, isPageValid, sealPage } from "./format.ts";
+import { withFile } from "./segments.ts";
+import { readFully, type Storage, type StorageFile, writeFully } from "../storage/storage.ts";
 
 const NAMES = ["checkpoint-a", "checkpoint-b"] as const;
 const MAGIC: Buffer = Buffer.from("MILLCKPT", "latin1");
+/** Read at once where only the checksum matters. */
+const WINDOW_BYTES: number = 2 ** 20;
 
 export interface Checkpoint {
   readonly generation: number;
@@ -30,13 +40,47 @@ export interface Checkpoint {
   readonly bytes: Buffer;
 }
 
-/** The valid checkpoints, newest first. */
-export function readCheckpoints(storage: Storage, logId: Buffer): Checkpoint[] {
+/** What the first page of a checkpoint says. */
+export interface CheckpointPage {
+  readonly name: string;
+  readonly logId: Buffer;
+  readonly generation: number;
+  readonly from: number;
+  readonly timeMs: number;
+  readonly bytes: number;
+  readonly crc: number;
+}
+
+/** The valid first pages, newest first. Throws `ERR_JOURNAL_VERSION` for one of a newer format. */
+export function readCheckpointPages(storage: Storage): CheckpointPage[] {
   const names = storage.list();
   return NAMES.filter((name) => names.includes(name))
-    .map((name) => read(storage, name, logId))
-    .filter((checkpoint) => checkpoint !== undefined)
+    .map((name) => withFile(storage, name, (file) => readPage(file, name)))
+    .filter((page) => page !== undefined)
     .toSorted((left, right) => right.generation - left.generation);
+}
+
+/** Whether the snapshot behind a first page is there, as its checksum says. */
+export function isWhole(storage: Storage, { name, bytes, crc }: CheckpointPage): boolean {
+  return withFile(storage, name, (file) => {
+    if (ALIGNMENT + bytes > file.size()) return false;
+    const window = Buffer.allocUnsafeSlow(Math.min(WINDOW_BYTES, bytes));
+    let found = 0;
+    for (let done = 0; done < bytes; done += window.length) {
+      const length = Math.min(window.length, bytes - done);
+      if (readFully(file, window, length, ALIGNMENT + done) < length) return false;
+      found = crc32(window.subarray(0, length), found);
+    }
+    return found === crc;
+  });
+}
+
+/** The valid checkpoints, newest first. Throws `ERR_JOURNAL_VERSION`. */
+export function readCheckpoints(storage: Storage, logId: Buffer): Checkpoint[] {
+  return readCheckpointPages(storage)
+    .filter((page) => page.logId.equals(logId))
+    .map((page) => readSnapshot(storage, page))
+    .filter((checkpoint) => checkpoint !== undefined);
 }
 
 /** Makes a checkpoint durable in place of the older one. */
@@ -55,32 +99,37 @@ export function writeCheckpoint(storage: Storage, logId: Buffer, checkpoint: Che
 
 function encode(logId: Buffer, { generation, from, timeMs, bytes }: Checkpoint): Buffer {
   const page = Buffer.alloc(ALIGNMENT);
-  MAGIC.copy(page);
-  page.writeUInt16LE(FORMAT_VERSION, 8);
   logId.copy(page, 16);
   writeU64(page, generation, 32);
   writeU64(page, from, 40);
   writeU64(page, bytes.length, 48);
   page.writeUInt32LE(crc32(bytes), 56);
   writeU64(page, timeMs, 64);
-  page.writeUInt32LE(crc32(page.subarray(0, ALIGNMENT - 4)), ALIGNMENT - 4);
-  return page;
+  return sealPage(page, MAGIC);
 }
 
-function read(storage: Storage, name: string, logId: Buffer): Checkpoint | undefined {
-  const file = storage.open(name, "read");
-  try {
-    const page = Buffer.alloc(ALIGNMENT);
-    if (readFully(file, page, ALIGNMENT, 0) < ALIGNMENT || !page.subarray(0, 8).equals(MAGIC)) return undefined;
-    if (crc32(page.subarray(0, ALIGNMENT - 4)) !== page.readUInt32LE(ALIGNMENT - 4)) return undefined;
-    if (page.readUInt16LE(8) !== FORMAT_VERSION || !page.subarray(16, 32).equals(logId)) return undefined;
-    const length = readU64(page, 48);
+function readPage(file: StorageFile, name: string): CheckpointPage | undefined {
+  const page = Buffer.alloc(ALIGNMENT);
+  if (readFully(file, page, ALIGNMENT, 0) < ALIGNMENT || !isPageValid(page, MAGIC, name)) return undefined;
+  return {
+    name,
+    logId: Buffer.from(page.subarray(16, 32)),
+    generation: readU64(page, 32),
+    from: readU64(page, 40),
+    timeMs: readU64(page, 64),
+    bytes: readU64(page, 48),
+    crc: page.readUInt32LE(56),
+  };
+}
+
+function readSnapshot(
+  storage: Storage,
+  { name, generation, from, timeMs, bytes: length, crc }: CheckpointPage,
+): Checkpoint | undefined {
+  return withFile(storage, name, (file) => {
     if (ALIGNMENT + length > file.size()) return undefined;
     const bytes = Buffer.alloc(length);
     readFully(file, bytes, length, ALIGNMENT);
-    if (crc32(bytes) !== page.readUInt32LE(56)) return undefined;
-    return { generation: readU64(page, 32), from: readU64(page, 40), timeMs: readU64(page, 64), bytes };
-  } finally {
-    file.close();
-  }
+    return crc32(bytes) === crc ? { generation, from, timeMs, bytes } : undefined;
+  });
 }

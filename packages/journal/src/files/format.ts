@@ -68,6 +68,7 @@
  */
 import { readU64, writeU64 } from "@millrace/base";
 import { crc32 } from "@millrace/codec";
+import { journalError } from "../errors.ts";
 import { alignUp } from "@millrace/shared-memory";
 
 export const FORMAT_VERSION = 1;
@@ -295,4 +296,31 @@ export class BatchSeal {
     writeU64(this.#place, offset, 24);
     return crc32(bytes.subarray(at + 8, at + BATCH_HEADER_BYTES), crc32(this.#place));
   }
+}
+
+/** Completes a page of `marks` or the first page of a checkpoint: magic, version, CRC. Returns it. */
+export function sealPage(page: Buffer, magic: Buffer): Buffer {
+  magic.copy(page);
+  page.writeUInt16LE(FORMAT_VERSION, 8);
+  page.writeUInt32LE(crc32(page.subarray(0, ALIGNMENT - 4)), ALIGNMENT - 4);
+  return page;
+}
+
+/**
+ * Whether `page` is one that `sealPage` has completed. Throws `ERR_JOURNAL_VERSION` for a sound page
+ * of a newer format, which must not be taken for a torn one.
+ */
+export function isPageValid(page: Buffer, magic: Buffer, file: string): boolean {
+  if (!page.subarray(0, 8).equals(magic)) return false;
+  if (crc32(page.subarray(0, ALIGNMENT - 4)) !== page.readUInt32LE(ALIGNMENT - 4)) return false;
+  const version = page.readUInt16LE(8);
+  const readerVersion = page.readUInt16LE(10) || version;
+  if (readerVersion > FORMAT_VERSION) {
+    throw journalError(
+      "ERR_JOURNAL_VERSION",
+      `${file} has format ${version}, and this version reads formats up to ${FORMAT_VERSION}`,
+      { details: { name: file, version, formatVersion: FORMAT_VERSION } },
+    );
+  }
+  return version > 0;
 }

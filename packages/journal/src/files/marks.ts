@@ -1,25 +1,32 @@
 /**
  * The file `marks`: what is known to be durable, and where the log begins, without reading the log.
  *
- * Two pages of 4096 bytes, written in turn, each made durable by a sync; the valid one with the higher generation counts. A crash tears
- * at most the page that is being written, and the other one was true as well.
+ * Two pages of 4096 bytes, written in turn, each made durable by a sync; the valid one with the
+ * higher generation counts. A crash tears at most the page that is being written, and the other one
+ * was true as well.
  *
  *   0     8   magic "MILLMARK"                  8   u16 format version
+ *   10    u16 lowest version of a reader; 0 means the format version
  *   16    16  id of the log
  *   32    u64 generation, which selects the page: generation modulo 2
  *   40    u64 durable: every sequence up to this one was durable before the page was written
- *   48    u64 the first segment that belongs to the log; lower ones were given up and may still lie around
+ *   48    u64 the first segment that belongs to the log; lower ones were given up and may still be there
  *   56    u64 the first sequence in it
+ *   64    u64 generation of a checkpoint that was durable before the page was written; 0 for none
  *   4092  u32 CRC of bytes 0–4091
  *
- * The durable mark lags behind the log, by up to a second while it is written and less than that once it is idle. It closes a hole: a bit
- * that flips in the last batch looks like a torn tail, unless somebody remembers that this batch was acknowledged.
+ * Magic, versions and CRC keep their places in every later format, so that an older build knows a
+ * newer page for what it is.
  *
- * Written by the keeper thread only (and before it by nobody); read at an opening and by tools.
+ * The marks are a witness against loss: a log that ends before `durable`, or that has no checkpoint
+ * left although one was durable, is refused. While the log is busy they lag behind by up to a second.
+ * The keeper writes them last when the journal closes, so that after close() they name everything.
+ *
+ * Written by the opening, for a log that has none; then by the keeper thread only. Read at an
+ * opening and by tools.
  */
-import { crc32 } from "@millrace/codec";
 import { readU64, writeU64 } from "@millrace/base";
-import { ALIGNMENT, FORMAT_VERSION } from "./format.ts";
+import { ALIGNMENT, isPageValid, sealPage } from "./format.ts";
 import { readFully, type Storage, writeFully } from "../storage/storage.ts";
 
 export const MARKS_NAME = "marks";
@@ -32,9 +39,11 @@ export interface Marks {
   readonly durableSequence: number;
   readonly firstSegment: number;
   readonly firstSequence: number;
+  /** Generation of a checkpoint that is durable. Default 0: none. */
+  readonly checkpoint?: number;
 }
 
-/** The newest valid page; undefined without any. */
+/** The newest valid page; undefined without any. Throws `ERR_JOURNAL_VERSION` for a page of a newer format. */
 export function readMarks(storage: Storage): Marks | undefined {
   if (!storage.list().includes(MARKS_NAME)) return undefined;
   const bytes = Buffer.alloc(PAGES * ALIGNMENT);
@@ -81,25 +90,23 @@ function createMarks(storage: Storage, page: Buffer, generation: number): void {
 
 function encode(marks: Marks): Buffer {
   const page = Buffer.alloc(ALIGNMENT);
-  MAGIC.copy(page);
-  page.writeUInt16LE(FORMAT_VERSION, 8);
   marks.logId.copy(page, 16);
   writeU64(page, marks.generation, 32);
   writeU64(page, marks.durableSequence, 40);
   writeU64(page, marks.firstSegment, 48);
   writeU64(page, marks.firstSequence, 56);
-  page.writeUInt32LE(crc32(page.subarray(0, ALIGNMENT - 4)), ALIGNMENT - 4);
-  return page;
+  writeU64(page, marks.checkpoint ?? 0, 64);
+  return sealPage(page, MAGIC);
 }
 
 function decode(page: Buffer): Marks | undefined {
-  if (!page.subarray(0, 8).equals(MAGIC) || page.readUInt16LE(8) !== FORMAT_VERSION) return undefined;
-  if (crc32(page.subarray(0, ALIGNMENT - 4)) !== page.readUInt32LE(ALIGNMENT - 4)) return undefined;
+  if (!isPageValid(page, MAGIC, MARKS_NAME)) return undefined;
   return {
     logId: Buffer.from(page.subarray(16, 32)),
     generation: readU64(page, 32),
     durableSequence: readU64(page, 40),
     firstSegment: readU64(page, 48),
     firstSequence: readU64(page, 56),
+    checkpoint: readU64(page, 64),
   };
 }

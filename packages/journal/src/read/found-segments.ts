@@ -10,11 +10,12 @@ import {
   segmentName,
   segmentOfName,
 } from "../files/format.ts";
-import type { Marks } from "../files/marks.ts";
+import { type Marks, MARKS_NAME } from "../files/marks.ts";
 import { readHeader, withFile } from "../files/segments.ts";
 import type { Storage } from "../storage/storage.ts";
 import { firstBatch } from "./behind-end.ts";
 import { damaged } from "./damage.ts";
+import { checkOrigin, type Witnesses } from "./witnesses.ts";
 
 /** A segment with a valid header. */
 export interface Found {
@@ -35,13 +36,14 @@ export interface FoundSegments {
  * Throws `ERR_JOURNAL_DAMAGED` when a header is invalid, or a segment is missing or belongs to
  * another log.
  */
-export function findSegments(storage: Storage, marks: Marks | undefined): FoundSegments {
+export function findSegments(storage: Storage, witnesses: Witnesses): FoundSegments {
+  const { marks } = witnesses;
   const all = storage
     .list()
     .filter((name) => segmentOfName(name) !== undefined)
     .toSorted();
-  const first = marks?.firstSegment ?? 0;
-  const givenUp = all.filter((name) => (segmentOfName(name) as number) < first);
+  const from = marks?.firstSegment ?? 0;
+  const givenUp = all.filter((name) => (segmentOfName(name) as number) < from);
   const names = all.slice(givenUp.length);
   const found: Found[] = [];
   const unfinished: string[] = [];
@@ -59,6 +61,10 @@ export function findSegments(storage: Storage, marks: Marks | undefined): FoundS
   }
   checkOrder(found);
   checkBeginning(found, marks);
+  checkGivenUp(storage, givenUp, found);
+  const first = found[0];
+  if (first === undefined) refuseWitnesses(witnesses);
+  else checkOrigin(witnesses, first.header.logId);
   return { found, unfinished, givenUp };
 }
 
@@ -83,23 +89,37 @@ function checkOrder(found: readonly Found[]): void {
 /** Segments are only given up from the front, and `marks` says so before one of them is deleted. */
 function checkBeginning(found: readonly Found[], marks: Marks | undefined): void {
   const first = found[0];
-  if (first === undefined) {
-    if (marks === undefined || marks.durableSequence === 0) return;
-    throw damaged(segmentName(marks.firstSegment), 0, "every segment is missing", {
-      firstSequence: marks.firstSequence,
-      lastSequence: marks.durableSequence,
-    });
-  }
+  if (first === undefined) return;
   const { name, header } = first;
   if (marks === undefined) {
     if (header.kind === KIND.first || header.previous.segment === 0) return;
     throw damaged(name, 0, "the segments before it are missing, and no file `marks` says that they were given up");
   }
-  if (!header.logId.equals(marks.logId)) throw damaged("marks", 0, "it belongs to another log");
+  if (!header.logId.equals(marks.logId)) throw damaged(MARKS_NAME, 0, "it belongs to another log");
   if (header.segment !== marks.firstSegment) {
     throw damaged(segmentName(marks.firstSegment), 0, `the segments before ${name} are missing`, {
       firstSequence: marks.firstSequence,
       lastSequence: header.baseSequence - 1,
     });
   }
+}
+
+/** What is to be deleted must be of this log: marks of another one would give up all of it. */
+function checkGivenUp(storage: Storage, givenUp: readonly string[], found: readonly Found[]): void {
+  const first = found[0];
+  for (const name of givenUp) {
+    const header = readHeader(storage, name);
+    if (first === undefined || (header !== undefined && !header.logId.equals(first.header.logId))) {
+      throw damaged(name, 0, "the file marks says that it was given up, and belongs to another log");
+    }
+  }
+}
+
+/** A log without any segment is a new one only if nothing is left of an older one. */
+function refuseWitnesses({ marks, checkpoints, durable }: Witnesses): void {
+  if (marks === undefined && checkpoints.length === 0) return;
+  throw damaged(segmentName(marks?.firstSegment ?? 1), 0, "every segment is missing", {
+    firstSequence: marks?.firstSequence ?? 1,
+    lastSequence: durable,
+  });
 }

@@ -7,7 +7,10 @@
  *   an invalid batch in any segment but the last                          damage
  *   an invalid batch in the last segment, a valid one somewhere behind it damage: the later one was written only after the
  *                                                                         earlier one was durable
- *   the valid batches end before what `marks` knows to be durable         damage
+ *   the valid batches end before what `marks` or a checkpoint knows to    damage
+ *   be durable
+ *   `marks` name a checkpoint, and none can be read                       damage
+ *   a file of another log                                                 damage
  *   the first segment isn't the one that `marks` names                    damage
  *   an invalid batch in the last segment otherwise                        a torn tail
  *   only zeros, or leftovers in a reused file                             the end
@@ -20,7 +23,7 @@
  * before. Their bodies are then checked in the background (scrub.ts).
  *
  * One case can't be told apart: a bit that flips in the very last batch, before any later batch, a
- * clean end or `marks` has witnessed it, looks like a torn tail.
+ * clean end or a witness (witnesses.ts) has named it, looks like a torn tail.
  */
 import {
   ALIGNMENT,
@@ -33,7 +36,7 @@ import {
   type SegmentHeader,
   segmentName,
 } from "../files/format.ts";
-import { type Marks, readMarks } from "../files/marks.ts";
+import type { Marks } from "../files/marks.ts";
 import { withFile } from "../files/segments.ts";
 import type { Storage, StorageFile } from "../storage/storage.ts";
 import { firstBatch, readTorn, type Torn } from "./behind-end.ts";
@@ -41,6 +44,7 @@ import { damaged } from "./damage.ts";
 import { findSegments, type Found } from "./found-segments.ts";
 import { lookAgain } from "./look-again.ts";
 import { SegmentReader } from "./segment-reader.ts";
+import { checkCheckpoints, readWitnesses, type Witnesses } from "./witnesses.ts";
 
 /** A batch, copied. */
 export interface BatchCopy {
@@ -62,6 +66,8 @@ export interface SegmentScan {
   readonly bytes: number;
   /** Where its valid batches end. */
   readonly end: SegmentEnd;
+  /** Bytes of the file. */
+  readonly fileBytes: number;
 }
 
 export interface LogScan extends Torn {
@@ -107,12 +113,14 @@ export function scanLog(storage: Storage, options: ScanOptions = {}): LogScan {
 }
 
 function scanOnce(storage: Storage, { everything = true, visit = () => {} }: ScanOptions): LogScan {
-  const marks = readMarks(storage);
-  const { found, unfinished, givenUp } = findSegments(storage, marks);
-  const durable = marks?.durableSequence ?? 0;
+  const witnesses = readWitnesses(storage);
+  const { marks } = witnesses;
+  const { found, unfinished, givenUp } = findSegments(storage, witnesses);
+  if (found[0] !== undefined) checkCheckpoints(storage, witnesses, found[0].header.baseSequence);
   const sealed = found.slice(0, -1).map((segment, index) => {
     const successor = (found[index + 1] as Found).header;
-    const isKnown = !everything && successor.previous.lastSequence <= durable && successor.kind !== KIND.recovered;
+    const isKnown =
+      !everything && successor.previous.lastSequence <= witnesses.durable && successor.kind !== KIND.recovered;
     const judged = isKnown ? judgeSealed(storage, segment, successor) : undefined;
     return judged ?? scanSealed(storage, segment, successor, visit);
   });
@@ -129,14 +137,14 @@ function scanOnce(storage: Storage, { everything = true, visit = () => {} }: Sca
       isTornUnknown: false,
     };
   }
-  const end = scanLast(storage, last, durable, visit);
+  const end = scanLast(storage, last, witnesses, visit);
   if (end !== undefined) return { ...rest, ...end, segments: [...sealed, end.segment] };
   const before = found.at(-2);
   if (before === undefined)
     throw damaged(last.name, SEGMENT_HEADER_BYTES, "the batch that an earlier opening repeated is gone");
   // Its batches were visited already; now it counts as the last, and keeps the batch that was to be
   // repeated.
-  const older = scanLast(storage, before, durable, () => {}) as LastScan;
+  const older = scanLast(storage, before, witnesses, () => {}) as LastScan;
   if (older.segment.end.lastSequence !== last.header.recovered.last) {
     throw damaged(last.name, SEGMENT_HEADER_BYTES, "the batch that an earlier opening repeated is gone here and there");
   }
@@ -158,7 +166,7 @@ function judgeSealed(storage: Storage, segment: Found, successor: SegmentHeader)
   const size = withFile(storage, name, (file) => file.size());
   if (size < end.endOffset || end.lastSequence < header.baseSequence - 1) return undefined;
   const records = end.lastSequence - header.baseSequence + 1;
-  return { name, header, isRead: false, batches: 0, records, bytes: 0, end };
+  return { name, header, isRead: false, batches: 0, records, bytes: 0, end, fileBytes: size };
 }
 
 /**
@@ -184,7 +192,7 @@ function scanSealed(storage: Storage, segment: Found, successor: SegmentHeader, 
     if (end.endOffset !== named.endOffset || end.lastSequence !== named.lastSequence || end.chain !== named.chain) {
       throw damaged(segment.name, end.endOffset, `${segmentName(successor.segment)} names another end of this segment`);
     }
-    return { ...segment, isRead: true, ...counts.read(), end };
+    return { ...segment, isRead: true, ...counts.read(), end, fileBytes: file.size() };
   });
 }
 
@@ -196,7 +204,7 @@ type LastScan = Pick<LogScan, "tail" | "tailStart" | "hasCleanEnd" | keyof Torn>
  * The last segment: valid up to the first invalid batch, unless that is damage. Undefined for an
  * unfinished one.
  */
-function scanLast(storage: Storage, segment: Found, durable: number, visit: BatchVisitor): LastScan | undefined {
+function scanLast(storage: Storage, segment: Found, witnesses: Witnesses, visit: BatchVisitor): LastScan | undefined {
   return withFile(storage, segment.name, (file) => {
     const reader = new SegmentReader(file, segment.header, SCAN_BYTES);
     const counts = new Counts();
@@ -211,14 +219,14 @@ function scanLast(storage: Storage, segment: Found, durable: number, visit: Batc
       ({ end } = reader);
     }
     if (tail === undefined && segment.header.kind === KIND.recovered) return undefined;
-    refuseLoss(segment, reader, durable);
+    refuseLoss(segment, reader, witnesses);
     const hasCleanEnd = tail !== undefined && (tail.flags & BATCH_CLEAN_END) !== 0;
     // Without a batch the segment's header is the witness: it was written when everything before it
     // was durable. A clean end proves that the batches before it were durable. Nothing proves that
     // the clean end itself is: the log continues in front of it.
     const kept = hasCleanEnd || tail === undefined ? undefined : copyBatch(segment, file, tail, tailStart);
     return {
-      segment: { ...segment, isRead: true, ...counts.read(), end },
+      segment: { ...segment, isRead: true, ...counts.read(), end, fileBytes: file.size() },
       tail: kept,
       tailStart,
       hasCleanEnd,
@@ -272,14 +280,14 @@ class Counts {
   }
 }
 
-/** Refuses a log that ends before the sequence that `marks` knows to be durable. */
-function refuseLoss(segment: Found, reader: SegmentReader, durable: number): void {
+/** Refuses a log that ends before the sequence that a witness knows to be durable. */
+function refuseLoss(segment: Found, reader: SegmentReader, { durable, durableFile }: Witnesses): void {
   const { offset, nextSequence } = reader.position;
   if (durable < nextSequence) return;
   throw damaged(
     segment.name,
     offset,
-    `${reader.reason}, but the file marks says that everything up to sequence ${durable} was durable: acknowledged records from ${nextSequence} on are lost`,
+    `${reader.reason}, but the file ${durableFile} says that everything up to sequence ${durable} was durable: acknowledged records from ${nextSequence} on are lost`,
     { firstSequence: nextSequence, lastSequence: durable },
   );
 }

@@ -16,10 +16,11 @@ import {
   type SegmentHeader,
   segmentName,
 } from "../files/format.ts";
-import { type Marks, readMarks } from "../files/marks.ts";
+import type { Marks } from "../files/marks.ts";
 import { readHeader, segmentIds, withFile } from "../files/segments.ts";
 import { firstBatch, type PlacedBatch } from "../read/behind-end.ts";
 import { SegmentReader } from "../read/segment-reader.ts";
+import { lacksCheckpoint, readWitnesses, type Witnesses } from "../read/witnesses.ts";
 import { readFully, type Storage, type StorageFile } from "../storage/storage.ts";
 
 /** Limits of a segment without any neighbour: the largest that the options of a journal allow. */
@@ -39,6 +40,7 @@ export interface HeaderlessBatch {
 export class LogParts {
   readonly #storage: Storage;
   readonly #headers: ReadonlyMap<number, SegmentHeader>;
+  readonly #witnesses: Witnesses;
   #logId: Buffer | undefined;
   /** Undefined when the file is missing or invalid, or belongs to another log. */
   readonly marks: Marks | undefined;
@@ -51,7 +53,8 @@ export class LogParts {
 
   constructor(storage: Storage) {
     this.#storage = storage;
-    const marks = readMarks(storage);
+    const witnesses = readWitnesses(storage);
+    const { marks } = witnesses;
     const all = segmentIds(storage);
     const headers = all.map((id) => readHeader(storage, segmentName(id))).filter((header) => header !== undefined);
     this.hasForeignMarks =
@@ -59,6 +62,8 @@ export class LogParts {
     this.marks = this.hasForeignMarks ? undefined : marks;
     const logId = this.marks?.logId ?? mostCommon(headers.map((header) => header.logId));
     this.#logId = logId;
+    const checkpoints = witnesses.checkpoints.filter((page) => logId === undefined || page.logId.equals(logId));
+    this.#witnesses = { ...witnesses, marks: this.marks, checkpoints };
     const first = this.marks?.firstSegment;
     this.ids = all.filter((id) => id >= (first ?? 0));
     this.first = Math.min(first ?? this.ids[0] ?? 1, this.ids[0] ?? Number.MAX_SAFE_INTEGER);
@@ -74,6 +79,17 @@ export class LogParts {
   /** The last segment that is there; the one before the first when there is none. */
   get last(): number {
     return this.ids.at(-1) ?? this.first - 1;
+  }
+
+  /** Everything up to this sequence was durable, as marks and checkpoints of this log say; 0 without any. */
+  get durable(): number {
+    const { marks, checkpoints } = this.#witnesses;
+    return Math.max(marks?.durableSequence ?? 0, ...checkpoints.map(({ from }) => from - 1));
+  }
+
+  /** Whether marks name a checkpoint, and none is left for a log that begins with `firstSequence`. */
+  lacksCheckpoint(firstSequence: number): boolean {
+    return lacksCheckpoint(this.#storage, this.#witnesses, firstSequence);
   }
 
   /** The header of a segment; undefined when it is invalid, missing, or another log's. */

@@ -90,9 +90,9 @@ class Surveyor {
   }
 
   run(): Survey {
-    const { first, marks, ids } = this.#parts;
+    const { first, durable, ids } = this.#parts;
     for (let id = first; id <= this.#last; id += 1) this.#segment(id);
-    this.#end(marks?.durableSequence ?? 0);
+    this.#end(durable);
     const firstSequence = this.#firstSequence ?? 1;
     const gaps = [...this.#missingBeginning(), ...this.#gaps];
     const lastSequence = Math.max(this.#here.lastSequence, ...gaps.map((gap) => gap.lastSequence));
@@ -105,7 +105,7 @@ class Surveyor {
     const header = this.#parts.header(last);
     if (header?.kind !== KIND.recovered || this.#parts.header(last - 1) === undefined) return last;
     const seal = new BatchSeal(header.logId, header.segment, header.salt);
-    if ((this.#parts.marks?.durableSequence ?? 0) > header.recovered.last) return last;
+    if (this.#parts.durable > header.recovered.last) return last;
     const isEmpty = withFile(
       this.#storage,
       segmentName(last),
@@ -293,16 +293,22 @@ class Surveyor {
     return isEmpty && header?.kind === KIND.recovered ? header.recovered.last : 0;
   }
 
-  /** Without `marks` nothing tells whether the segments before the first one were given up or are lost. */
+  /** A checkpoint that is lost; or without `marks`, when nothing tells whether the segments before the first one were given up or are lost. */
   #missingBeginning(): Gap[] {
     const { first, marks, hasForeignMarks } = this.#parts;
     const header = this.#parts.header(first);
     const isFirst = first <= 1 || header?.kind === KIND.first || header?.previous.segment === 0;
-    if (marks !== undefined || (isFirst && !hasForeignMarks) || this.#parts.ids.length === 0) return [];
-    const reason = hasForeignMarks
-      ? "it belongs to another log"
-      : `the segments before ${segmentName(first)} are missing, and marks, which would say whether they were given up, is lost`;
-    const lastSequence = isFirst ? 0 : (this.#firstSequence ?? 1) - 1;
+    const firstSequence = this.#firstSequence ?? 1;
+    let reason: string;
+    let lastSequence = isFirst ? 0 : firstSequence - 1;
+    if (this.#parts.ids.length === 0) return [];
+    if (hasForeignMarks) reason = "it belongs to another log";
+    else if (this.#parts.lacksCheckpoint(firstSequence)) {
+      reason = "it names a checkpoint that is lost, and with that what it said of the records before the log";
+      lastSequence = firstSequence - 1;
+    } else if (marks === undefined && !isFirst)
+      reason = `the segments before ${segmentName(first)} are missing, and marks, which would say whether they were given up, is lost`;
+    else return [];
     const before = { segment: 0, endOffset: 0, lastSequence: 0, chain: 0 };
     return [
       {
