@@ -49,7 +49,7 @@ export interface LifeOptions {
 }
 
 /** Calls that change nothing. */
-const LOOKING: ReadonlySet<string> = new Set(["read", "list"]);
+const LOOKING: ReadonlySet<string> = new Set(["read", "list", "space"]);
 
 export class Life {
   readonly #engine: Engine;
@@ -99,6 +99,7 @@ export class Life {
       this.#takeReceipts();
       if (Atomics.load(this.#control, STATE) !== CLOSED)
         throw new Violation("the writer ended without closing the log");
+      this.#finish();
       if (this.#steps.length > 0) throw new Error(`${this.#steps.length} steps were not taken`);
       if (this.history.pending.some((ring) => ring.length > 0)) throw new Violation("records were left behind");
     } finally {
@@ -216,13 +217,7 @@ export class Life {
   #keep(): void {
     this.#isKeeping = true;
     try {
-      this.#keeper ??= new this.#engine.keeper.Keeper(
-        this.#disk,
-        this.#memory as JournalMemory,
-        this.#start as KeeperStart,
-        this.#channel.port1,
-        () => this.#nowMs,
-      );
+      this.#keeper ??= this.#newKeeper();
       for (let turn = 0; turn < TURNS_MAX; turn += 1) {
         this.#turns += 1;
         this.#nowMs += this.#turns % LONG_TURN_EVERY === 0 ? LONG_TURN_MS : TURN_MS;
@@ -236,6 +231,24 @@ export class Life {
     }
     if (this.#found !== undefined) throw this.#found;
     this.#takeReplies();
+  }
+
+  /** The keeper's last duty; the journal counts as closed only after it. */
+  #finish(): void {
+    this.#isKeeping = true;
+    try {
+      this.#keeper ??= this.#newKeeper();
+      this.#keeper.finish();
+    } finally {
+      this.#isKeeping = false;
+    }
+    if (this.#found !== undefined) throw this.#found;
+  }
+
+  #newKeeper(): Keeper {
+    const memory = this.#memory as JournalMemory;
+    const start = this.#start as KeeperStart;
+    return new this.#engine.keeper.Keeper(this.#disk, memory, start, this.#channel.port1, () => this.#nowMs);
   }
 
   #command(): void {

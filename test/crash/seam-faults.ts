@@ -20,6 +20,7 @@ const FAULTS: Readonly<Partial<Record<Operation["kind"], readonly Fault[]>>> = {
   ],
   sync: [{ code: "EIO" }, { code: "ENOSPC" }, { code: "EDQUOT" }],
   truncate: [{ code: "EIO" }, { code: "EROFS" }],
+  link: [{ code: "EIO" }, { code: "ENOSPC" }],
   rename: [{ code: "EIO" }, { code: "EROFS" }, { code: "ENOSPC" }],
   remove: [{ code: "EIO" }, { code: "EROFS" }],
   open: [{ code: "EIO" }],
@@ -30,6 +31,9 @@ const FAULTS: Readonly<Partial<Record<Operation["kind"], readonly Fault[]>>> = {
 
 /** Errors that pass by themselves while nothing but a spare is being prepared. */
 const PASSING: ReadonlySet<string | undefined> = new Set(["ENOSPC", "EDQUOT"]);
+
+/** What an opening on a full disk does without. */
+const NEEDLESS = /^(quarantine|marks)/;
 
 export interface FaultCounts {
   fired: number;
@@ -104,7 +108,7 @@ interface Case {
 /** Returns how many states were checked after the fault. */
 function failOnce(engine: Engine, random: Random, { before, steps, index, fault, where }: Case): number {
   const disk = before.disk.fork();
-  const seen = { operations: 0, fired: false, byKeeper: false, onSpare: false, writesLater: 0 };
+  const seen = { operations: 0, fired: false, byKeeper: false, onSpare: false, needsNoRoom: false, writesLater: 0 };
   const life = new Life({
     engine,
     disk,
@@ -116,6 +120,7 @@ function failOnce(engine: Engine, random: Random, { before, steps, index, fault,
         seen.fired = true;
         seen.byKeeper = isKeeper;
         seen.onSpare = /^(spare|reserve)-/.test(name);
+        seen.needsNoRoom = kind === "write" || NEEDLESS.test(name);
         return fault;
       }
       if (seen.fired && !isKeeper && kind === "write" && name.startsWith("log-")) seen.writesLater += 1;
@@ -130,8 +135,9 @@ function failOnce(engine: Engine, random: Random, { before, steps, index, fault,
   if (thrown instanceof Violation || thrown instanceof StateError) fail(thrown.message);
   const passes = fault.code === undefined || (seen.byKeeper && PASSING.has(fault.code));
   if (passes && thrown !== undefined) fail(`the life ended with ${thrown.message}`);
-  // An opening on a full disk falls back to the reserve, if it is there.
-  const mayPass = passes || seen.byKeeper || (seen.onSpare && PASSING.has(fault.code));
+  // An opening on a full disk falls back to the reserve, if it is there, and does without copies and marks. A batch for
+  // which there is no room is refused.
+  const mayPass = passes || seen.byKeeper || ((seen.onSpare || seen.needsNoRoom) && PASSING.has(fault.code));
   if (!mayPass) {
     if (thrown === undefined) fail("the error was ignored");
     if (seen.writesLater > 0) fail(`${seen.writesLater} writes came after the error`);

@@ -15,18 +15,18 @@ export interface SeededBug {
 
 export type Layer = "model" | "damage" | "crash states" | "seam faults" | "regressions";
 
-const SYNC_OF_A_BATCH = "this.#sync(file);\n        this.#offset += batchBytes(bodyBytes);";
+const SYNC_OF_A_BATCH =
+  "this.#sync(file);\n        this.#chain = chain;\n        this.#offset += batchBytes(bodyBytes);";
 const MARKS_OF_AN_OPENING = "writeMarks(storage, marks);\n    writeMarks(storage, next);";
-const OFFSET = "this.#offset += batchBytes(bodyBytes);";
+const OFFSET = "this.#chain = chain; this.#offset += batchBytes(bodyBytes);";
 
 export const SEEDED_BUGS: readonly SeededBug[] = [
   {
     name: "a record is acknowledged before its sync",
     file: "writer/writer.js",
-    from: "const firstSequence = this.#log.append(this.#rings.spans, bytes, frames);",
+    from: "const firstSequence = this.#log.nextSequence;",
     to: `const firstSequence = this.#log.nextSequence;
-         this.#rings.acknowledge(firstSequence);
-         this.#log.append(this.#rings.spans, bytes, frames);`,
+         this.#rings.acknowledge(firstSequence);`,
   },
   {
     name: "every seventh batch is not synced",
@@ -119,8 +119,8 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   {
     name: "a recovered log is appended to",
     file: "writer/log-writer.js",
-    from: "this.#begin(log.previous, log.tail, spareBytes);",
-    to: `if (log.previous.segment === 0) this.#begin(log.previous, log.tail, spareBytes);
+    from: "this.#begin(log.nextSegment, log.previous, log.tail, spareBytes);",
+    to: `if (log.previous.segment === 0) this.#begin(log.nextSegment, log.previous, log.tail, spareBytes);
          else {
            this.#segment = log.previous.segment;
            this.#file = storage.open(segmentName(this.#segment), "write");
@@ -147,15 +147,15 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   {
     name: "the directory is not synced after a segment got its name",
     file: "writer/log-writer.js",
-    from: "this.#storage.syncDirectory();",
-    to: "",
+    from: "takenError(name) : thrown;\n        }\n        this.#storage.syncDirectory();",
+    to: "takenError(name) : thrown; }",
     layer: "model",
   },
   {
     name: "a segment gets its name before its header is synced",
     file: "writer/log-writer.js",
-    from: "this.#sync(file);\n        this.#storage.rename(temporary, segmentName(this.#segment));",
-    to: "this.#storage.rename(temporary, segmentName(this.#segment));",
+    from: "this.#sync(file);\n        try {\n            renameNew(",
+    to: "try {\n            renameNew(",
     layer: "model",
   },
   {
@@ -174,7 +174,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   {
     name: "the witness in a batch names too little",
     file: "writer/log-writer.js",
-    from: "durableSequence: firstSequence - 1,",
+    from: "durableSequence: batch.firstSequence - 1,",
     to: "durableSequence: 0,",
   },
   {
@@ -186,8 +186,8 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   {
     name: "marks name more than what is durable",
     file: "keeper/keeper.js",
-    from: 'const durable = this.#start.isSynced ? this.#stats.get("durableSequence") : 0;',
-    to: 'const durable = this.#stats.get("durableSequence") + 3;',
+    from: 'return this.#start.isSynced ? this.#stats.get("durableSequence") : 0;',
+    to: 'return this.#stats.get("durableSequence") + 3;',
   },
   {
     name: "what marks know to be durable is not asked for",
@@ -237,8 +237,8 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     name: "a keeper writes on the other checkpoint while one may only be in the page cache",
-    file: "keeper/keeper.js",
-    from: "if (newest !== undefined && newest.generation !== this.#sureCheckpoint)",
+    file: "keeper/checkpoint-writer.js",
+    from: "if (newest !== undefined && newest.generation !== this.#sureGeneration)",
     to: "if (false)",
     layer: "crash states",
   },

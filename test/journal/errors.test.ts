@@ -58,8 +58,6 @@ async function appendUntilError(journal: Journal): Promise<{ code: string; ackno
 
 for (const [what, fault, errno] of [
   ["a write fails with EIO", "logWrite", EIO],
-  ["a write fails with ENOSPC", "logWrite", ENOSPC],
-  ["a write fails with EDQUOT", "logWrite", EDQUOT],
   ["a write fails with EROFS", "logWrite", EROFS],
   ["a sync fails", "logSync", EIO],
   ["a segment can't be renamed", "segmentRename", EIO],
@@ -90,6 +88,50 @@ for (const [what, fault, errno] of [
     await again.close();
   });
 }
+
+for (const [what, errno] of [
+  ["the disk", ENOSPC],
+  ["the user's quota", EDQUOT],
+] as const) {
+  // As where a file system copies on write: there even a prepared segment needs room.
+  test(`a batch for which ${what} has no room is refused, and the journal goes on when there is room`, async () => {
+    const directory = temporaryDirectory();
+    const { journal, faults } = await openFaulty(directory);
+    await journal.append(Buffer.from("safe"));
+    faults.arm("logWrite", errno);
+    const { code, acknowledged } = await appendUntilError(journal);
+    assert.is(code, "ERR_JOURNAL_FULL");
+    assert.equal(acknowledged, []);
+    assert.is(journal.stats().state, "open");
+    assert.ok(journal.stats().isDiskFull);
+    assert.not.ok(journal.health().isReady);
+    const state = journal.append(Buffer.from("state"), { type: RECORD_TYPE.ack });
+    faults.disarm("logWrite");
+    // Records that finish others wait for room; they aren't refused.
+    assert.is(await state, 2);
+    await until(() => !journal.stats().isDiskFull, "the journal takes data again");
+    assert.is(await journal.append(Buffer.from("later")), 3);
+    await journal.close();
+    const again = await openWith(directory, new Faults());
+    assert.equal(await payloads(again), ["safe", "state", "later"]);
+    await again.close();
+  });
+}
+
+test("a segment for which the disk has no room is refused, and begun when there is room", async () => {
+  const directory = temporaryDirectory();
+  const { journal, faults } = await openFaulty(directory);
+  // The first calls fill the first segment.
+  faults.arm("logWrite", ENOSPC, 12, 3);
+  const { code, acknowledged } = await appendUntilError(journal);
+  assert.is(code, "ERR_JOURNAL_FULL");
+  await until(() => !journal.stats().isDiskFull, "the journal takes data again");
+  await journal.append(Buffer.from("later"));
+  await journal.close();
+  const again = await openWith(directory, new Faults());
+  assert.equal(await payloads(again), [...acknowledged, "later"]);
+  await again.close();
+});
 
 test("short writes are continued", async () => {
   const directory = temporaryDirectory();

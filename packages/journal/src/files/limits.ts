@@ -10,6 +10,11 @@ export interface JournalLimits {
   readonly batchBytesMax: number;
   /** Bytes of a full-grown segment. */
   readonly segmentBytesMax: number;
+  /**
+   * Bytes of the first segment of an opening, no more than `segmentBytesMax`; every segment that is
+   * filled is followed by one twice as large. Default `SEGMENT_BYTES_FIRST`.
+   */
+  readonly segmentBytesFirst?: number;
 }
 
 /** Records in one batch: bounds the work between two syncs. A group is never spread over batches. */
@@ -20,12 +25,12 @@ export const GROUP_RECORDS_MAX: number = BATCH_RECORDS_MAX;
 export const KEY_BYTES_MAX: number = 2 ** 16 - 1;
 export const HEADER_BYTES_MAX: number = 2 ** 16 - 1;
 
-/** The first segments are small, so that an opening is quick and a small journal stays small; each is twice as large as the last. */
-const SEGMENT_BYTES_FIRST = 8 * 2 ** 20;
+/** Small, so that an opening is quick and a small journal stays small. */
+export const SEGMENT_BYTES_FIRST: number = 8 * 2 ** 20;
 
 /** Throws `ERR_INVALID_OPTION` when the sizes don't fit each other. */
 export function checkLimits(limits: JournalLimits, ringBytes: number): void {
-  const { recordBytesMax, batchBytesMax, segmentBytesMax } = limits;
+  const { recordBytesMax, batchBytesMax, segmentBytesMax, segmentBytesFirst = SEGMENT_BYTES_FIRST } = limits;
   const frame = frameBytes(recordBytesMax);
   const relations: [boolean, string, string][] = [
     [frame <= batchBytesMax, "batchBytesMax", `at least ${frame}, for a record of recordBytesMax`],
@@ -36,6 +41,7 @@ export function checkLimits(limits: JournalLimits, ringBytes: number): void {
       `at least ${segmentBytesFor(batchBytesMax)}, for a batch`,
     ],
     [segmentBytesMax % ALIGNMENT === 0, "segmentBytesMax", `a multiple of ${ALIGNMENT}`],
+    [segmentBytesFirst % ALIGNMENT === 0, "segmentBytesFirst", `a multiple of ${ALIGNMENT}`],
   ];
   for (const [holds, name, allowed] of relations) {
     if (!holds) {
@@ -46,10 +52,19 @@ export function checkLimits(limits: JournalLimits, ringBytes: number): void {
   }
 }
 
-/** Bytes of the segment that follows one of `current` bytes (0 for the first) and must hold a batch of `needed` bytes. */
+/**
+ * Bytes that the next segment should have: the first one of an opening when `current` is 0, or the
+ * one after a segment that should have had `current` bytes. It takes a batch of `needed` bytes.
+ */
 export function nextSegmentBytes(limits: JournalLimits, current: number, needed: number): number {
-  const grown = current === 0 ? SEGMENT_BYTES_FIRST : current * 2;
-  return Math.max(Math.min(grown, limits.segmentBytesMax), segmentBytesFor(Math.max(needed, limits.batchBytesMax)));
+  const { segmentBytesFirst = SEGMENT_BYTES_FIRST, segmentBytesMax } = limits;
+  const grown = current === 0 ? segmentBytesFirst : current * 2;
+  return Math.max(Math.min(grown, segmentBytesMax), leastSegmentBytes(limits, needed));
+}
+
+/** Bytes that the next segment must have, if the disk has no room for more. */
+export function leastSegmentBytes(limits: JournalLimits, needed: number): number {
+  return segmentBytesFor(Math.max(needed, limits.batchBytesMax));
 }
 
 /** Bytes of the reserve: a small segment's. */

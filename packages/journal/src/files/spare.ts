@@ -1,19 +1,34 @@
 /**
- * Spares: files that become segments, zero-filled or left over from segments that nobody needs any more. A sync into one writes data
- * only, no sizes and no block maps, which makes it several times cheaper than a sync of a growing file.
+ * Spares: files that become segments, zero-filled or left over from segments that were given up. A
+ * sync into one writes data only, no sizes and no block maps, which makes it several times cheaper
+ * than a sync of a growing file.
  *
- * The reserve is one more of them, for state records when the disk is full: without them nothing could be finished and deleted.
+ * The reserve is one more of them, for state records when the disk is full: without them nothing
+ * could be finished and deleted.
+ *
+ * A file with such a name and another size was damaged by a copy: it isn't used.
  */
-import { type Storage, writeFully } from "../storage/storage.ts";
+import { withFile } from "./segments.ts";
+import { ALIGNMENT } from "./format.ts";
+import { diskFullError, isDiskFull, spaceOf, type Storage, writeFully } from "../storage/storage.ts";
 
 /** Written and synced at once: a long sync would hold up the syncs of the log on the same disk. */
 const CHUNK_BYTES = 1 << 20;
+/** What spares leave free for other programs: this part of the file system, at most so many bytes. */
+const MARGIN_PART: number = 1 / 64;
+const MARGIN_BYTES_MAX: number = 64 * 2 ** 20;
 
 export interface Spare {
   readonly name: string;
   readonly bytes: number;
   /** Holds leftovers of a segment. */
   readonly isReused: boolean;
+}
+
+/** How far a new spare may go. */
+export interface Room {
+  /** Whether it leaves a part of the disk to other programs. */
+  readonly leavesMargin: boolean;
 }
 
 export function spareName(bytes: number): string {
@@ -34,21 +49,44 @@ export function reusedReserveName(bytes: number, segment: number): string {
   return `reserve-${bytes}-${segment.toString(16)}.wal`;
 }
 
+/** Whether a name is one that an unfinished spare or reserve has. */
+export function isUnfinishedSpare(name: string): boolean {
+  return /^(spare|reserve)-\d+(-[0-9a-f]+)?\.wal\.tmp$/.test(name);
+}
+
+const SPARE = /^spare-(\d+)(-[0-9a-f]+)?\.wal$/;
+const RESERVE = /^reserve-(\d+)(-[0-9a-f]+)?\.wal$/;
+
+/** Files with the name of a spare or a reserve, and another size than that says. */
+export function listUnsound(storage: Storage): string[] {
+  return storage.list().filter((name) => {
+    const match = SPARE.exec(name) ?? RESERVE.exec(name);
+    return match !== null && sizeOf(storage, name) !== Number(match[1]);
+  });
+}
+
 /** The spares that are ready, reused ones first, then by size. */
 export function listSpares(storage: Storage): Spare[] {
-  return list(storage, /^spare-(\d+)(-[0-9a-f]+)?\.wal$/).toSorted(
+  return list(storage, SPARE).toSorted(
     (left, right) => Number(right.isReused) - Number(left.isReused) || left.bytes - right.bytes,
   );
 }
 
 /** The reserve, if there is one. */
 export function findReserve(storage: Storage): Spare | undefined {
-  return list(storage, /^reserve-(\d+)(-[0-9a-f]+)?\.wal$/)[0];
+  return list(storage, RESERVE)[0];
 }
 
 /** A ready spare of at least `needed` and at most `most` bytes. */
 export function findSpare(storage: Storage, needed: number, most: number): Spare | undefined {
   return listSpares(storage).find(({ bytes }) => bytes >= needed && bytes <= Math.max(needed, most));
+}
+
+/** The largest ready spare, if it has at least `least` bytes. */
+export function findLargestSpare(storage: Storage, least: number, most: number): Spare | undefined {
+  return listSpares(storage)
+    .filter(({ bytes }) => bytes >= least && bytes <= Math.max(least, most))
+    .toSorted((left, right) => right.bytes - left.bytes)[0];
 }
 
 /** Gives a spare (or, without one, the reserve) of exactly `bytes` bytes another name; whether it holds leftovers. */
@@ -62,17 +100,43 @@ export function takeSpare(storage: Storage, bytes: number, to: string): boolean 
 }
 
 /** Makes a zero-filled spare of `bytes` bytes unless there is a spare of that size. */
-export function makeSpare(storage: Storage, bytes: number): void {
-  if (!listSpares(storage).some((spare) => spare.bytes === bytes)) makeZeros(storage, bytes, spareName(bytes));
+export function makeSpare(storage: Storage, bytes: number, room?: Room): void {
+  if (!listSpares(storage).some((spare) => spare.bytes === bytes)) makeZeros(storage, bytes, spareName(bytes), room);
+}
+
+/**
+ * Makes a spare of `wanted` bytes unless there is one as large. Where the disk has no room for it,
+ * half as much will do, and so on down to `least`. Throws the system's error when that has no room.
+ */
+export function makeSpareThatFits(
+  storage: Storage,
+  sizes: { readonly wanted: number; readonly least: number; readonly most: number },
+  room?: Room,
+): void {
+  const { wanted, least, most } = sizes;
+  for (let bytes = wanted; ; bytes = Math.max(least, halfOf(bytes))) {
+    if (findSpare(storage, bytes, most) !== undefined) return;
+    try {
+      makeSpare(storage, bytes, room);
+      return;
+    } catch (thrown) {
+      if (!isDiskFull(thrown) || bytes <= least) throw thrown;
+    }
+  }
 }
 
 /** Makes a zero-filled reserve of `bytes` bytes unless there is one. */
-export function makeReserve(storage: Storage, bytes: number): void {
-  if (findReserve(storage) === undefined) makeZeros(storage, bytes, reserveName(bytes));
+export function makeReserve(storage: Storage, bytes: number, room?: Room): void {
+  if (findReserve(storage) === undefined) makeZeros(storage, bytes, reserveName(bytes), room);
+}
+
+function halfOf(bytes: number): number {
+  return Math.floor(bytes / 2 / ALIGNMENT) * ALIGNMENT;
 }
 
 /** A file has its name only when it is complete and durable. */
-function makeZeros(storage: Storage, bytes: number, name: string): void {
+function makeZeros(storage: Storage, bytes: number, name: string, { leavesMargin }: Room = ANY_ROOM): void {
+  if (leavesMargin) refuseMargin(storage, bytes, name);
   const temporary = `${name}.tmp`;
   if (storage.list().includes(temporary)) storage.remove(temporary);
   const file = storage.open(temporary, "create");
@@ -93,9 +157,31 @@ function makeZeros(storage: Storage, bytes: number, name: string): void {
   storage.syncDirectory();
 }
 
+const ANY_ROOM: Room = { leavesMargin: false };
+
+/** Asked before the first byte: other programs never see a disk that is full for a moment. */
+function refuseMargin(storage: Storage, bytes: number, name: string): void {
+  const { freeBytes, totalBytes } = spaceOf(storage);
+  const margin = Math.min(MARGIN_BYTES_MAX, totalBytes * MARGIN_PART);
+  if (freeBytes - bytes < margin) throw diskFullError(name, bytes);
+}
+
 function list(storage: Storage, pattern: RegExp): Spare[] {
   return storage.list().flatMap((name) => {
     const match = pattern.exec(name);
-    return match === null ? [] : [{ name, bytes: Number(match[1]), isReused: match[2] !== undefined }];
+    if (match === null) return [];
+    const bytes = Number(match[1]);
+    return sizeOf(storage, name) === bytes ? [{ name, bytes, isReused: match[2] !== undefined }] : [];
   });
+}
+
+/** Undefined for a file that another thread has taken meanwhile, and for a directory. */
+function sizeOf(storage: Storage, name: string): number | undefined {
+  try {
+    return withFile(storage, name, (file) => file.size());
+  } catch (thrown) {
+    const { code } = thrown as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "EISDIR") return undefined;
+    throw thrown;
+  }
 }

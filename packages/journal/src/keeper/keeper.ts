@@ -11,20 +11,17 @@
  * the state of the disk.
  */
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
-import { Parker, unpark } from "@millrace/atomics-sync";
+import { Parker } from "@millrace/atomics-sync";
 import { encode } from "@millrace/codec";
 import { backUp } from "./backup.ts";
-import { type Checkpoint, readCheckpoints, writeCheckpoint } from "../files/checkpoint.ts";
+import { CheckpointWriter } from "./checkpoint-writer.ts";
 import {
   CLOSED,
   COMMANDS,
   IS_QUIET,
   type JournalMemory,
   POISONED,
-  SPARE_ERRNO,
-  SPARE_FAILED,
   SPARE_PAGES,
-  SPARE_READY,
   SPARE_STATE,
   SPARE_WANTED,
   STATE,
@@ -35,7 +32,7 @@ import { type JournalLimits, reserveBytes } from "../files/limits.ts";
 import { type Marks, readMarks, writeMarks } from "../files/marks.ts";
 import { segmentIds } from "../files/segments.ts";
 import { type DamageReport, scrubSegment } from "./scrub.ts";
-import { findSpare, makeReserve, makeSpare } from "../files/spare.ts";
+import { SpareMaker } from "./spare-maker.ts";
 import { WriterStats } from "../memory/stats.ts";
 import { isDiskFull, type Storage } from "../storage/storage.ts";
 import { storageError } from "../storage/storage-errors.ts";
@@ -76,8 +73,6 @@ const PARK_MS = 1000;
  */
 const IDLE_MS = 100;
 const MARKS_MS = 1000;
-/** Pause before the next attempt to make a spare on a full disk. */
-const RETRY_MS = 250;
 /**
  * The pause after a step of the scrub (about a MiB): at least this long, and this many times as
  * long as the step.
@@ -92,7 +87,6 @@ interface Task {
 
 export class Keeper {
   readonly #storage: Storage;
-  readonly #memory: JournalMemory;
   readonly #start: KeeperStart;
   readonly #port: MessagePort;
   readonly #nowMs: () => number;
@@ -100,6 +94,7 @@ export class Keeper {
   readonly #threads: Int32Array;
   readonly #parker: Parker;
   readonly #stats: WriterStats;
+  readonly #spares: SpareMaker;
   #marks: Marks;
   /**
    * Whether the current marks are certainly on disk. Those of an earlier process may only be in the
@@ -112,13 +107,8 @@ export class Keeper {
   /** What was durable when the keeper last looked, and when that was. */
   #seen = -1;
   #seenAt = 0;
-  #retryAt = 0;
   #commandsSeen = 0;
-  /**
-   * The generation of the newest checkpoint that is certainly on disk; 0 until this keeper has
-   * written one.
-   */
-  #sureCheckpoint = 0;
+  readonly #checkpoints: CheckpointWriter;
   #task: Task | undefined;
   #scrub: Generator<void, void> | undefined;
   readonly #scrubbed = new Set<string>();
@@ -134,13 +124,14 @@ export class Keeper {
   ) {
     this.#nowMs = nowMs;
     this.#storage = storage;
-    this.#memory = memory;
     this.#start = start;
     this.#port = port;
     this.#control = new Int32Array(memory.control);
     this.#threads = new Int32Array(memory.threads);
     this.#parker = new Parker(this.#threads, memory.keeperThread);
     this.#stats = new WriterStats(memory.stats);
+    this.#spares = new SpareMaker(storage, memory, start.limits, nowMs);
+    this.#checkpoints = new CheckpointWriter(storage, start.logId);
     const found = readMarks(storage);
     const { logId, firstSegment, firstSequence } = start;
     this.#areMarksSure = found === undefined || !found.logId.equals(logId);
@@ -159,6 +150,13 @@ export class Keeper {
       const sleepMs = this.turn();
       if (sleepMs > 0) this.#sleep(sleepMs);
     }
+    if (Atomics.load(this.#control, STATE) === CLOSED) this.finish();
+  }
+
+  /** The last marks, behind the clean end: from then on every loss at the end of the log is refused. */
+  finish(): void {
+    const durableSequence = this.#durable();
+    if (durableSequence !== this.#marks.durableSequence) this.#storeIfThereIsRoom({ durableSequence });
   }
 
   /**
@@ -166,11 +164,11 @@ export class Keeper {
    * for tests.
    */
   turn(): number {
-    this.#serveSpare();
+    this.#spares.serve();
     const isBusy = this.#stepCommand();
     const marksInMs = this.#writeMarks();
     const scrubInMs = this.#stepScrub();
-    return isBusy ? 0 : Math.max(1, Math.min(marksInMs, scrubInMs, this.#retryInMs()));
+    return isBusy ? 0 : Math.max(1, Math.min(marksInMs, scrubInMs, this.#spares.dueInMs()));
   }
 
   #isOver(): boolean {
@@ -178,42 +176,11 @@ export class Keeper {
     return state === CLOSED || state === POISONED;
   }
 
-  // ── spares ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  #serveSpare(): void {
-    const state = Atomics.load(this.#control, SPARE_STATE);
-    if (state !== SPARE_WANTED && !(state === SPARE_FAILED && this.#nowMs() >= this.#retryAt)) return;
-    const pages = Atomics.load(this.#control, SPARE_PAGES);
-    let outcome = SPARE_READY;
-    try {
-      this.#makeSpare(pages * ALIGNMENT);
-    } catch (thrown) {
-      Atomics.store(this.#control, SPARE_ERRNO, Math.abs((thrown as { errno?: number }).errno ?? 0));
-      outcome = SPARE_FAILED;
-      this.#retryAt = this.#nowMs() + RETRY_MS;
-    }
-    // The writer may have asked for another size meanwhile; then the next turn makes that one.
-    if (Atomics.load(this.#control, SPARE_PAGES) !== pages) return;
-    Atomics.compareExchange(this.#control, SPARE_STATE, state, outcome);
-    if (outcome !== state) unpark(this.#threads, this.#memory.writerThread);
-  }
-
-  /** The reserve comes first: on a full disk it is worth more than the next segment. */
-  #makeSpare(bytes: number): void {
-    const { limits } = this.#start;
-    makeReserve(this.#storage, reserveBytes(limits));
-    if (findSpare(this.#storage, bytes, limits.segmentBytesMax) === undefined) makeSpare(this.#storage, bytes);
-  }
-
-  #retryInMs(): number {
-    return Atomics.load(this.#control, SPARE_STATE) === SPARE_FAILED ? this.#retryAt - this.#nowMs() : PARK_MS;
-  }
-
   // ── marks ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Writes `marks` when it is time; how long until it will be. */
   #writeMarks(): number {
-    const durable = this.#start.isSynced ? this.#stats.get("durableSequence") : 0;
+    const durable = this.#durable();
     const now = this.#nowMs();
     if (durable === this.#marks.durableSequence) return PARK_MS;
     if (durable !== this.#seen) {
@@ -223,14 +190,21 @@ export class Keeper {
     const dueAt = Math.min(this.#seenAt + IDLE_MS, this.#marksAt + MARKS_MS);
     if (now < dueAt) return dueAt - now;
     this.#marksAt = now;
+    this.#storeIfThereIsRoom({ durableSequence: durable });
+    return MARKS_MS;
+  }
+
+  #durable(): number {
+    return this.#start.isSynced ? this.#stats.get("durableSequence") : 0;
+  }
+
+  /** Only the first marks need room; later ones are written in place. Without marks an opening reads everything. */
+  #storeIfThereIsRoom(change: Partial<Marks>): void {
     try {
-      this.#store({ durableSequence: durable });
+      this.#store(change);
     } catch (thrown) {
-      // Only the first marks need room; later ones are written in place. Without marks an opening
-      // reads everything.
       if (!isDiskFull(thrown)) throw thrown;
     }
-    return MARKS_MS;
   }
 
   #store(change: Partial<Marks>): void {
@@ -280,25 +254,14 @@ export class Keeper {
   }
 
   *#checkpoint(bytes: Uint8Array, from: number): Generator<void, void> {
-    const { logId } = this.#start;
-    const [newest] = readCheckpoints(this.#storage, logId);
-    if (newest !== undefined && newest.generation !== this.#sureCheckpoint)
-      writeCheckpoint(this.#storage, logId, newest);
-    const checkpoint: Checkpoint = {
-      generation: (newest?.generation ?? 0) + 1,
-      from,
-      timeMs: Date.now(),
-      bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
-    };
-    writeCheckpoint(this.#storage, logId, checkpoint);
-    this.#sureCheckpoint = checkpoint.generation;
-    yield;
+    yield* this.#checkpoints.write(bytes, from, this.#marks.checkpoint ?? 0);
+    this.#store({ checkpoint: this.#checkpoints.sureGeneration });
   }
 
   /** Returns the first sequence that is kept. */
   *#truncate(before: number): Generator<void, number> {
-    const { logId, limits, isReusing } = this.#start;
-    const checkpoints = readCheckpoints(this.#storage, logId);
+    const { limits, isReusing } = this.#start;
+    const checkpoints = this.#checkpoints.readTwo(this.#marks.checkpoint ?? 0);
     const bound = Math.min(before, ...checkpoints.map(({ from }) => from));
     const first = firstNeeded(this.#storage, this.#marks.firstSegment, bound);
     const { firstSegment, firstSequence } = this.#marks;
@@ -317,6 +280,7 @@ export class Keeper {
     const wanted = Atomics.load(this.#control, SPARE_PAGES) * ALIGNMENT;
     const reuse = { isReusing, wanted, most: limits.segmentBytesMax, reserve: reserveBytes(limits) };
     yield* giveUpSegments(this.#storage, kept.firstSegment, reuse);
+    this.#spares.hasRoom();
     return kept.firstSequence;
   }
 

@@ -44,7 +44,13 @@ export const CLOSING = 2;
 export const CLOSED = 3;
 export const POISONED = 4;
 
-export const STEPS = ["the writer thread", "writing a batch", "beginning a segment", "closing"] as const;
+export const STEPS = [
+  "the writer thread",
+  "writing a batch",
+  "beginning a segment",
+  "closing",
+  "looking for the segment",
+] as const;
 
 export const SPARE_WANTED = 1;
 export const SPARE_READY = 2;

@@ -1,7 +1,7 @@
 /**
  * The journal as the opener sees it: open a directory, append records that are durable when the promise resolves, read them back.
  */
-import { baseError, type MillraceError } from "@millrace/base";
+import { baseError, messageOf, type MillraceError } from "@millrace/base";
 import { Reactor, ThreadTable, unpark, unparkAgain } from "@millrace/atomics-sync";
 import { Histogram } from "@millrace/metrics";
 import { allocate, stateRing } from "./allocate.ts";
@@ -9,6 +9,7 @@ import type { ProducerHandle } from "./appender.ts";
 import { Appends, type AppendWaiter } from "./appends.ts";
 import type { BackupSummary } from "../keeper/backup.ts";
 import type { Checkpoint } from "../files/checkpoint.ts";
+import { MARKS_NAME } from "../files/marks.ts";
 import {
   CLOSED,
   CLOSING,
@@ -89,7 +90,7 @@ export class Journal {
   private constructor(options: ResolvedJournalOptions, kind: StorageKind, unlock: () => void) {
     this.directory = options.directory;
     this.#options = options;
-    this.#source = options.storage ?? { directory: options.directory };
+    this.#source = options.storage ?? { directory: options.directory, fileMode: options.fileMode };
     this.#storageKind = kind;
     this.#unlock = unlock;
     this.#threads = ThreadTable.current();
@@ -127,7 +128,7 @@ export class Journal {
     const limits = limitsOf(options);
     const { directory, storage, allowUnsafeStorage } = options;
     const isInMemory = storage !== undefined && isMemory(storage);
-    const unlock = isInMemory ? lockMemory(storage) : lockDirectory(directory);
+    const unlock = isInMemory ? lockMemory(storage) : lockDirectory(directory, options.fileMode);
     let journal: Journal;
     try {
       const kind = isInMemory ? MEMORY_KIND : storageKind(directory);
@@ -374,8 +375,25 @@ export class Journal {
       unpark(this.#threads.words, this.#memory.writerThread);
     }
     await this.#writer?.exited;
+    const unmarked = await this.#writeLastMarks();
     await this.#release();
     if (Atomics.load(this.#control, STATE) === POISONED) throw this.#poisonedError();
+    if (unmarked !== undefined) throw unmarked;
+  }
+
+  /** What has kept the keeper from its last duty; the log is closed and durable in any case. */
+  async #writeLastMarks(): Promise<Error | undefined> {
+    if (Atomics.load(this.#control, STATE) !== CLOSED) return undefined;
+    try {
+      await this.#keeper?.finish();
+      return undefined;
+    } catch (cause) {
+      return journalError(
+        "ERR_JOURNAL_STORAGE",
+        `the journal in ${this.directory} is closed and all of it is durable, but its file marks couldn't be written: ${messageOf(cause)}`,
+        { cause, details: { directory: this.directory, file: MARKS_NAME } },
+      );
+    }
   }
 
   #state(): JournalStats["state"] {

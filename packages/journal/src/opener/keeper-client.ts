@@ -9,6 +9,8 @@ import type { KeeperWorkerData } from "../keeper/keeper.worker.ts";
 import type { DamageReport } from "../keeper/scrub.ts";
 import type { StorageSource } from "../storage/storage.ts";
 
+/** Keepers that may fail at the last marks before the journal's close does. */
+const FINISH_TRIES_MAX = 2;
 /** Pause before a keeper that died is replaced. */
 const RESTART_MS = 1000;
 
@@ -43,6 +45,9 @@ export class KeeperClient {
   readonly #pending = new Map<number, Pending>();
   readonly #scrubbed = new Set<string>();
   #worker: Worker | undefined;
+  #isRunning = false;
+  /** Resolves when the thread has ended: with its error, unless it had done its work. */
+  #ended: Promise<{ readonly error: unknown } | undefined> = Promise.resolve(undefined);
   #port: MessagePort | undefined;
   #restart: NodeJS.Timeout | undefined;
   #nextId = 1;
@@ -84,6 +89,20 @@ export class KeeperClient {
     await Promise.allSettled([...this.#pending.values()].map(({ promise }) => promise));
   }
 
+  /**
+   * Resolves when the keeper of a journal that is closed has written the last marks. Rejects with
+   * what has kept it from that.
+   */
+  async finish(): Promise<void> {
+    for (let tries = 1; ; tries += 1) {
+      clearTimeout(this.#restart);
+      if (!this.#isRunning) this.#run();
+      const failure = await this.#ended;
+      if (failure === undefined) return;
+      if (tries === FINISH_TRIES_MAX) throw failure.error;
+    }
+  }
+
   /** Ends the thread, at whatever it is: what it does can be interrupted anywhere. Resolves when it is gone. */
   async stop(error: MillraceError): Promise<void> {
     this.#rejectAll(error);
@@ -104,8 +123,16 @@ export class KeeperClient {
     this.#port = ours;
     ours.on("message", (reply: KeeperReply) => this.#replied(reply));
     ours.unref();
-    worker.on("error", () => {});
+    this.#isRunning = true;
+    let error: unknown;
+    worker.on("error", (thrown) => (error = thrown));
+    this.#ended = new Promise((resolve) => {
+      worker.once("exit", (code) =>
+        resolve(code === 0 ? undefined : { error: error ?? new Error("the keeper thread ended") }),
+      );
+    });
     worker.once("exit", () => {
+      this.#isRunning = false;
       ours.close();
       // It holds nothing that matters; the writer and the commands wait for the next one.
       if (this.#events.isNeeded()) this.#restart = setTimeout(() => this.#again(), RESTART_MS);

@@ -14,8 +14,15 @@ import {
 } from "@millrace/base";
 import { isMemory } from "../storage/memory-storage.ts";
 import { RECORD_TYPE } from "../files/format.ts";
-import { checkLimits, HEADER_BYTES_MAX, type JournalLimits, KEY_BYTES_MAX } from "../files/limits.ts";
+import {
+  checkLimits,
+  HEADER_BYTES_MAX,
+  type JournalLimits,
+  KEY_BYTES_MAX,
+  SEGMENT_BYTES_FIRST,
+} from "../files/limits.ts";
 import type { DamageReport } from "../keeper/scrub.ts";
+import { FILE_MODE } from "../storage/node-storage.ts";
 import type { StorageSource } from "../storage/storage.ts";
 
 export interface JournalOptions {
@@ -27,6 +34,12 @@ export interface JournalOptions {
   readonly batchBytesMax?: number;
   /** Size to which segments grow. Default 64 MiB. */
   readonly segmentBytesMax?: number;
+  /**
+   * Size of the first segment of an opening, at most `segmentBytesMax`; one that is filled is followed
+   * by one twice as large. An idle journal takes about four times as much: a segment, the next one,
+   * and a reserve. Default 8 MiB.
+   */
+  readonly segmentBytesFirst?: number;
   /** Memory of a producer's ring, a power of two: what may be on its way to the disk at once. Default 8 MiB. */
   readonly ringBytes?: number;
   /** Bytes that may wait on the heap when the ring is full; then appends are refused. Default 256 MiB. */
@@ -39,6 +52,11 @@ export interface JournalOptions {
   readonly verifyAll?: boolean;
   /** "none": records are called durable although a loss of power takes them. For comparisons and tests. Default "batch": a sync after every batch. */
   readonly sync?: "batch" | "none";
+  /**
+   * Permissions of the files that are created; of the directory too, with the right to search it for
+   * whoever may read. The process's umask takes away from them. Default 0o600: nobody else.
+   */
+  readonly fileMode?: number;
   /** Take a file system that keeps nothing, or one over a network. Default false. */
   readonly allowUnsafeStorage?: boolean;
   /** Threads besides the opener that can append: `producerHandle()` gives a handle for each. Default 0. */
@@ -61,12 +79,14 @@ const rules = {
   recordBytesMax: integer(1024, 2 ** 27, MIB),
   batchBytesMax: integer(4096, 2 ** 28, 4 * MIB),
   segmentBytesMax: integer(2 ** 16, 2 ** 31, 64 * MIB),
+  segmentBytesFirst: integer(2 ** 16, 2 ** 31, SEGMENT_BYTES_FIRST),
   ringBytes: powerOfTwo(2 ** 13, 2 ** 29, 8 * MIB),
   pendingBytesMax: integer(0, 2 ** 40, 256 * MIB),
   pollMicroseconds: integer(0, 1_000_000, 100),
   recovery: oneOf(["tolerateTornTail", "strict"], "tolerateTornTail"),
   verifyAll: boolean(false),
   sync: oneOf(["batch", "none"], "batch"),
+  fileMode: integer(0o600, 0o777, FILE_MODE),
   allowUnsafeStorage: boolean(false),
   producers: integer(0, 64, 0),
   onDamage: optional(callback<(damage: DamageReport) => void>()),
@@ -104,8 +124,8 @@ function withDirectory(given: JournalOptions): JournalOptions {
 
 /** Throws `ERR_INVALID_OPTION` when the sizes don't fit each other. */
 export function limitsOf(options: ResolvedJournalOptions): JournalLimits {
-  const { recordBytesMax, batchBytesMax, segmentBytesMax, ringBytes } = options;
-  const limits = { recordBytesMax, batchBytesMax, segmentBytesMax };
+  const { recordBytesMax, batchBytesMax, segmentBytesMax, segmentBytesFirst, ringBytes } = options;
+  const limits = { recordBytesMax, batchBytesMax, segmentBytesMax, segmentBytesFirst };
   checkLimits(limits, ringBytes);
   return limits;
 }

@@ -4,13 +4,19 @@
  * What each step promises if the power goes right after it:
  *
  *   a spare was filled and synced      nothing of the log has changed
- *   header (and, after a recovery, the last batch again) written to it and synced   nothing yet: it has no segment's name
- *   renamed, directory synced          the segment is part of the log; what it repeats is durable twice
+ *   header (and, after a recovery, the last batch again) written to it and synced
+ *                                      nothing yet: it doesn't have a segment's name
+ *   linked to that name                it may be part of the log or not: nothing is appended yet
+ *   unlinked, directory synced         the segment is part of the log; what it repeats is durable twice
  *   batch written                      it is there whole, or torn and not acknowledged
  *   batch synced                       it is there
  *
- * Any error is final for this object: nothing is written afterwards, because after a failed sync the kernel may call pages
- * clean that never reached the disk (docs/adr/0005-never-retry-a-sync.md).
+ * A segment's name is never taken from a file that has it: then somebody else writes this log.
+ *
+ * Any error is final for this object: nothing is written afterwards, because after a failed sync the
+ * kernel may call pages clean that never reached the disk (docs/adr/0005-never-retry-a-sync.md). The
+ * exception is a write for which the disk has no room, as file systems that copy on write have it
+ * even within a file: nothing was synced, the batch isn't there, and the log is as it was.
  */
 import { randomBytes } from "node:crypto";
 import { invariant } from "@millrace/base";
@@ -19,6 +25,7 @@ import {
   ALIGNMENT,
   BATCH_CLEAN_END,
   BATCH_HEADER_BYTES,
+  type BatchHeader,
   BATCH_RECOVERED,
   batchBytes,
   BatchSeal,
@@ -27,13 +34,14 @@ import {
   SEGMENT_HEADER_BYTES,
   SEGMENT_REUSED,
   SEGMENT_UNSYNCED,
-  type SegmentHeader,
+  type SegmentEnd,
   segmentName,
 } from "../files/format.ts";
-import { type JournalLimits, nextSegmentBytes, segmentBytesFor } from "../files/limits.ts";
+import { journalError } from "../errors.ts";
+import { type JournalLimits, leastSegmentBytes, nextSegmentBytes, segmentBytesFor } from "../files/limits.ts";
 import type { RecoveredLog } from "./recovery.ts";
-import { findReserve, findSpare, takeSpare } from "../files/spare.ts";
-import { type Storage, type StorageFile, writeFully } from "../storage/storage.ts";
+import { findLargestSpare, findReserve, findSpare, listSpares, takeSpare } from "../files/spare.ts";
+import { isDiskFull, readFully, renameNew, type Storage, type StorageFile, writeFully } from "../storage/storage.ts";
 
 const ZEROS: Buffer = Buffer.alloc(ALIGNMENT);
 
@@ -52,6 +60,8 @@ export class LogWriter {
   #seal: BatchSeal | undefined;
   #segment: number;
   #segmentBytes = 0;
+  /** Bytes that the current segment should have; on a full disk it may have fewer. */
+  #grownBytes = 0;
   #offset = 0;
   #chain: number;
   #nextSequence: number;
@@ -78,7 +88,8 @@ export class LogWriter {
     this.#segment = log.nextSegment;
     this.#nextSequence = log.nextSequence;
     this.#chain = log.previous.chain;
-    this.#begin(log.previous, log.tail, spareBytes);
+    this.#begin(log.nextSegment, log.previous, log.tail, spareBytes);
+    this.#grownBytes = nextSegmentBytes(limits, 0, log.tail?.body.length ?? 0);
   }
 
   get nextSequence(): number {
@@ -89,14 +100,20 @@ export class LogWriter {
     return this.#segment;
   }
 
-  /** Bytes of the spare that `roll` will need for a batch of `bodyBytes`. */
+  /** Bytes that the next segment should have; it takes a batch of `bodyBytes`. */
   nextSegmentBytes(bodyBytes: number): number {
-    return nextSegmentBytes(this.#limits, this.#segmentBytes, bodyBytes);
+    return nextSegmentBytes(this.#limits, this.#grownBytes, bodyBytes);
   }
 
   /** Bytes of a ready spare that takes a batch of `bodyBytes` and is as large as the next segment should be. */
   findSpare(bodyBytes: number): number | undefined {
     return findSpare(this.#storage, this.nextSegmentBytes(bodyBytes), this.#limits.segmentBytesMax)?.bytes;
+  }
+
+  /** Bytes of the largest ready spare that takes a batch of `bodyBytes`: there is no room for the size that it should have. */
+  findSmallerSpare(bodyBytes: number): number | undefined {
+    const least = leastSegmentBytes(this.#limits, bodyBytes);
+    return findLargestSpare(this.#storage, least, this.#limits.segmentBytesMax)?.bytes;
   }
 
   /** Bytes of the reserve, if it takes a batch of `bodyBytes`. */
@@ -121,6 +138,26 @@ export class LogWriter {
     return firstSequence;
   }
 
+  /** Removes spares, or else the reserve: where a write needs room of its own, they stand for that. False without any. */
+  dropBallast(): boolean {
+    const spares = listSpares(this.#storage);
+    const reserve = findReserve(this.#storage);
+    const dropped = spares.length > 0 || reserve === undefined ? spares : [reserve];
+    for (const { name } of dropped) this.#storage.remove(name);
+    if (dropped.length > 0) this.#storage.syncDirectory();
+    return dropped.length > 0;
+  }
+
+  /** Whether the directory still has the segment that is being written. */
+  isInPlace(): boolean {
+    return (this.#file as StorageFile).isNamed?.(segmentName(this.#segment)) ?? true;
+  }
+
+  /** Whether anything may still be written: no error has ended the log. */
+  get isSound(): boolean {
+    return !this.#isBroken;
+  }
+
   /** Goes on in a new segment, made from the spare of `spareBytes` bytes. */
   roll(spareBytes: number): void {
     this.#mustBeSound();
@@ -130,10 +167,11 @@ export class LogWriter {
       lastSequence: this.#nextSequence - 1,
       chain: this.#chain,
     };
-    (this.#file as StorageFile).close();
-    this.#file = undefined;
-    this.#segment += 1;
-    this.#begin(previous, undefined, spareBytes);
+    const full = this.#file as StorageFile;
+    const grownBytes = this.nextSegmentBytes(0);
+    this.#begin(this.#segment + 1, previous, undefined, spareBytes);
+    this.#grownBytes = grownBytes;
+    full.close();
   }
 
   /** Marks the end as clean and gives unused space back. */
@@ -147,15 +185,16 @@ export class LogWriter {
     this.#isBroken = true;
   }
 
-  #begin(previous: SegmentHeader["previous"], tail: RecoveredLog["tail"], spareBytes: number): void {
+  /** Begins a segment behind `previous`. Until it has its name, nothing of this object changes. */
+  #begin(segment: number, previous: SegmentEnd, tail: RecoveredLog["tail"], spareBytes: number): void {
     this.#isBroken = true;
-    const temporary = `${segmentName(this.#segment)}.tmp`;
+    const temporary = `${segmentName(segment)}.tmp`;
     const isReused = takeSpare(this.#storage, spareBytes, temporary);
     const file = this.#storage.open(temporary, "write");
     const salt = randomBytes(8);
-    const { bytes, chain } = encodeSegmentHeader({
+    const header = encodeSegmentHeader({
       logId: this.#logId,
-      segment: this.#segment,
+      segment,
       epoch: this.#epoch,
       salt,
       baseSequence: tail?.header.firstSequence ?? this.#nextSequence,
@@ -171,28 +210,48 @@ export class LogWriter {
       },
       flags: (isReused ? SEGMENT_REUSED : 0) | (this.#isSynced ? 0 : SEGMENT_UNSYNCED),
     });
-    this.#seal = new BatchSeal(this.#logId, this.#segment, salt);
-    this.#chain = chain;
-    this.#segmentBytes = spareBytes;
-    this.#offset = SEGMENT_HEADER_BYTES;
-    const parts: Uint8Array[] = [bytes];
+    const seal = new BatchSeal(this.#logId, segment, salt);
+    const parts: Uint8Array[] = [header.bytes];
+    let { chain } = header;
     if (tail !== undefined) {
-      this.#sealBatch(
-        tail.header.bodyCrc,
-        tail.body.length,
-        tail.header.count,
-        BATCH_RECOVERED,
-        tail.header.firstSequence,
-      );
+      const { bodyCrc, count, firstSequence } = tail.header;
+      const batch = { bodyCrc, bodyBytes: tail.body.length, count, flags: BATCH_RECOVERED, firstSequence, chain };
+      chain = this.#sealBatch(seal, SEGMENT_HEADER_BYTES, batch);
       parts.push(this.#header, tail.body, padding(tail.body.length));
     }
-    writeFully(file, parts, 0);
-    this.#sync(file);
-    this.#storage.rename(temporary, segmentName(this.#segment));
-    this.#storage.syncDirectory();
+    try {
+      this.#nameSegment(file, segment, parts, temporary);
+    } catch (thrown) {
+      file.close();
+      throw thrown;
+    }
     this.#file = file;
-    if (tail !== undefined) this.#offset += batchBytes(tail.body.length);
+    this.#segment = segment;
+    this.#seal = seal;
+    this.#chain = chain;
+    this.#segmentBytes = spareBytes;
+    this.#offset = SEGMENT_HEADER_BYTES + (tail === undefined ? 0 : batchBytes(tail.body.length));
     this.#isBroken = false;
+  }
+
+  #nameSegment(file: StorageFile, segment: number, parts: readonly Uint8Array[], temporary: string): void {
+    const name = segmentName(segment);
+    // From before it has its name: an opener that finds no lock on LOCK looks for one on the newest segment.
+    if (file.tryLock?.() === false) throw takenError(name);
+    try {
+      writeFully(file, parts, 0);
+    } catch (thrown) {
+      this.#isBroken = !isDiskFull(thrown);
+      this.#storage.remove(temporary);
+      throw thrown;
+    }
+    this.#sync(file);
+    try {
+      renameNew(this.#storage, temporary, name);
+    } catch (thrown) {
+      throw (thrown as NodeJS.ErrnoException).code === "EEXIST" ? takenError(name) : thrown;
+    }
+    this.#storage.syncDirectory();
   }
 
   #write(spans: readonly Span[], bodyBytes: number, count: number, flags: number): void {
@@ -201,27 +260,38 @@ export class LogWriter {
     this.#isBroken = true;
     let bodyCrc = 0;
     for (const span of spans) bodyCrc = crc32(span, bodyCrc);
-    this.#sealBatch(bodyCrc, bodyBytes, count, flags, this.#nextSequence);
+    const batch = { bodyCrc, bodyBytes, count, flags, firstSequence: this.#nextSequence, chain: this.#chain };
+    const chain = this.#sealBatch(this.#seal as BatchSeal, this.#offset, batch);
     const file = this.#file as StorageFile;
-    writeFully(file, [this.#header, ...spans, padding(bodyBytes)], this.#offset);
+    try {
+      writeFully(file, [this.#header, ...spans, padding(bodyBytes)], this.#offset);
+    } catch (thrown) {
+      this.#isBroken = !isDiskFull(thrown) || this.#isWritten(file, bodyBytes, bodyCrc);
+      throw thrown;
+    }
     this.#sync(file);
+    this.#chain = chain;
     this.#offset += batchBytes(bodyBytes);
     this.#isBroken = false;
+  }
+
+  /** Whether the batch is there although its write failed: then nobody can say that it isn't stored. */
+  #isWritten(file: StorageFile, bodyBytes: number, bodyCrc: number): boolean {
+    const bytes = Buffer.alloc(BATCH_HEADER_BYTES + bodyBytes);
+    if (readFully(file, bytes, bytes.length, this.#offset) < bytes.length) return false;
+    const isHeaderThere = this.#header.equals(bytes.subarray(0, BATCH_HEADER_BYTES));
+    return isHeaderThere && crc32(bytes.subarray(BATCH_HEADER_BYTES)) === bodyCrc;
   }
 
   #sync(file: StorageFile): void {
     if (this.#isSynced) file.sync();
   }
 
-  #sealBatch(bodyCrc: number, bodyBytes: number, count: number, flags: number, firstSequence: number): void {
-    this.#chain = (this.#seal as BatchSeal).encode(this.#header, this.#offset, {
-      bodyCrc,
-      bodyBytes,
-      firstSequence,
-      count,
-      flags,
-      durableSequence: firstSequence - 1,
-      chain: this.#chain,
+  /** Writes a batch header into `#header`; returns the chain value of the next batch. */
+  #sealBatch(seal: BatchSeal, offset: number, batch: Omit<BatchHeader, SealedHere>): number {
+    return seal.encode(this.#header, offset, {
+      ...batch,
+      durableSequence: batch.firstSequence - 1,
       timeMs: this.#wallMs(),
     });
   }
@@ -229,6 +299,14 @@ export class LogWriter {
   #mustBeSound(): void {
     invariant(!this.#isBroken, "nothing is written after an error or after the end");
   }
+}
+
+type SealedHere = "crc" | "nextChain" | "durableSequence" | "timeMs";
+
+function takenError(name: string): Error {
+  return journalError("ERR_JOURNAL_LOCKED", `another process writes this log: it has ${name}`, {
+    details: { file: name },
+  });
 }
 
 function padding(bodyBytes: number): Buffer {

@@ -1,8 +1,38 @@
-/** Opens a log for writing: recovery, then the first segment of this opening. */
-import { type JournalLimits, nextSegmentBytes, reserveBytes } from "../files/limits.ts";
+/**
+ * Opens a log for writing: recovery, then the first segment of this opening, then marks where there
+ * are none.
+ *
+ * What each step promises if the power goes right after it:
+ *
+ *   recovery                  the log holds what it held (recovery.ts)
+ *   useless spares removed    nothing of the log has changed
+ *   a spare made              nothing of the log has changed
+ *   the first segment begun   see log-writer.ts: what was recovered is durable
+ *   marks written             the same, and a loss of it from now on is refused
+ *
+ * On a full disk the first segment may be small. It takes the room that recovery has cut from the
+ * unused end of the last one; only then it takes the reserve.
+ */
+import { segmentOfName } from "../files/format.ts";
+import {
+  type JournalLimits,
+  leastSegmentBytes,
+  nextSegmentBytes,
+  reserveBytes,
+  segmentBytesFor,
+} from "../files/limits.ts";
+import { writeMarks } from "../files/marks.ts";
 import { LogWriter } from "./log-writer.ts";
 import { recover, type RecoveredLog, type RecoveryOptions } from "./recovery.ts";
-import { findReserve, findSpare, listSpares, makeSpare } from "../files/spare.ts";
+import {
+  findLargestSpare,
+  findReserve,
+  findSpare,
+  listSpares,
+  listUnsound,
+  makeSpare,
+  makeSpareThatFits,
+} from "../files/spare.ts";
 import { isDiskFull, type Storage } from "../storage/storage.ts";
 
 export interface OpeningOptions {
@@ -11,7 +41,10 @@ export interface OpeningOptions {
   readonly isSynced?: boolean;
 }
 
-/** Everything that was recovered is durable, and may be read and delivered, when this returns. Throws as `recover`, and the system's errors. */
+/**
+ * Everything that was recovered is durable, and may be read and delivered, when this returns. Throws
+ * as `recover`, and the system's errors.
+ */
 export function openLog(
   storage: Storage,
   limits: JournalLimits,
@@ -21,11 +54,17 @@ export function openLog(
   const recovered = recover(storage, options.recovery);
   removeUseless(storage, limits, options.recovery?.strict === true);
   const spareBytes = firstSpare(storage, limits, recovered.tail?.body.length ?? 0);
-  return { log: new LogWriter(storage, limits, recovered, wallMs, spareBytes, options.isSynced), recovered };
+  const log = new LogWriter(storage, limits, recovered, wallMs, spareBytes, options.isSynced);
+  if (recovered.marks === undefined) firstMarks(storage, log, recovered, options.isSynced !== false);
+  return { log, recovered };
 }
 
-/** Spares and a reserve that an opening with other options has left: too large or too small, or with leftovers in them, which "strict" can't use. */
+/**
+ * Spares and a reserve that an opening with other options has left: too large or too small, or with
+ * leftovers in them, which "strict" can't use. And those that aren't as large as they should be.
+ */
 function removeUseless(storage: Storage, limits: JournalLimits, isStrict: boolean): void {
+  for (const name of listUnsound(storage)) storage.remove(name);
   const most = Math.max(nextSegmentBytes(limits, 0, 0), limits.segmentBytesMax);
   for (const { name, bytes, isReused } of listSpares(storage)) {
     if (bytes > most || (isStrict && isReused)) storage.remove(name);
@@ -35,17 +74,63 @@ function removeUseless(storage: Storage, limits: JournalLimits, isStrict: boolea
   if (reserve.bytes < reserveBytes(limits) || (isStrict && reserve.isReused)) storage.remove(reserve.name);
 }
 
-/** Size of the spare for the first segment: one that is ready and large enough, or a new one, or on a full disk the reserve. */
+/** Size of the spare for the first segment: one that is ready, or a new one, or on a full disk what can be had. */
 function firstSpare(storage: Storage, limits: JournalLimits, tailBytes: number): number {
-  const needed = nextSegmentBytes(limits, 0, tailBytes);
-  const ready = findSpare(storage, needed, limits.segmentBytesMax);
+  const wanted = nextSegmentBytes(limits, 0, tailBytes);
+  const ready = findSpare(storage, wanted, limits.segmentBytesMax);
   if (ready !== undefined) return ready.bytes;
   try {
-    makeSpare(storage, needed);
-    return needed;
+    makeSpare(storage, wanted);
+    return wanted;
   } catch (thrown) {
-    const reserve = findReserve(storage);
-    if (!isDiskFull(thrown) || reserve === undefined || reserve.bytes < needed) throw thrown;
-    return reserve.bytes;
+    if (!isDiskFull(thrown)) throw thrown;
+    return spareOnFullDisk(storage, limits, wanted, tailBytes, thrown);
+  }
+}
+
+function spareOnFullDisk(
+  storage: Storage,
+  limits: JournalLimits,
+  wanted: number,
+  tailBytes: number,
+  cause: unknown,
+): number {
+  const most = limits.segmentBytesMax;
+  // Room for a batch first, with the reserve left for state records; then the reserve; then, for the
+  // batch that is repeated and nothing more, whatever there is.
+  const small = trySmaller(storage, wanted, leastSegmentBytes(limits, tailBytes), most);
+  if (small !== undefined) return small;
+  const least = segmentBytesFor(tailBytes);
+  const reserve = findReserve(storage);
+  if (reserve !== undefined && reserve.bytes >= least) return reserve.bytes;
+  const smallest = trySmaller(storage, wanted, least, most);
+  if (smallest === undefined) throw cause;
+  return smallest;
+}
+
+function trySmaller(storage: Storage, wanted: number, least: number, most: number): number | undefined {
+  try {
+    makeSpareThatFits(storage, { wanted, least, most });
+  } catch (thrown) {
+    if (!isDiskFull(thrown)) throw thrown;
+  }
+  return findLargestSpare(storage, least, most)?.bytes;
+}
+
+/** A log that has none gets them at once: later there may be no room, and a loss would go unnoticed. */
+function firstMarks(storage: Storage, log: LogWriter, recovered: RecoveredLog, isSynced: boolean): void {
+  const { logId, segments, summary } = recovered;
+  const [first] = segments;
+  try {
+    writeMarks(storage, {
+      logId,
+      generation: 1,
+      durableSequence: isSynced ? log.nextSequence - 1 : 0,
+      firstSegment: first === undefined ? log.segment : (segmentOfName(first.name) as number),
+      firstSequence: summary.firstSequence,
+    });
+  } catch (thrown) {
+    // The keeper tries again. Without marks an opening reads everything.
+    if (!isDiskFull(thrown)) throw thrown;
   }
 }

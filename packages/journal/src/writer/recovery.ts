@@ -1,20 +1,31 @@
 /**
  * Opening a journal: decides where the log goes on.
  *
- * The scan (scan.ts) refuses damage. What it calls torn or unfinished is copied or moved to quarantine. The last valid batch, if no
- * clean end follows, may have been read from the page cache without being on disk (after a failed sync, for instance): it is
- * written again, with its sequences, as the first batch of a new segment, and nothing of it is used before that is durable.
+ * The scan (scan.ts) refuses damage. What it calls torn or unfinished is copied or moved to
+ * quarantine. The last valid batch, if no clean end follows, may have been read from the page cache
+ * without being on disk (after a failed sync, for instance): it is written again, with its
+ * sequences, as the first batch of a new segment, and nothing of it is used before that is durable.
  * Nothing is ever appended to a segment of an earlier opening.
  *
- * The log itself is changed only by moving an unfinished segment away; running recovery again gives the same result.
+ * What each step promises if the power goes right after it; running recovery again gives the same:
+ *
+ *   unfinished files of ours removed   nothing of the log has changed
+ *   the newest segment synced          what is read below is on disk, or its last batch is written again
+ *   unused ends cut                    behind the last batch and what is torn behind it there was nothing
+ *   torn bytes copied                  they are there twice
+ *   an unfinished segment moved        the log ends before it, as it did
+ *   marks written, on both pages       the segments before the first don't belong to the log
+ *   those removed                      nothing of the log has changed
  */
 import { randomBytes } from "node:crypto";
-import { type SegmentHeader, segmentOfName } from "../files/format.ts";
+import { alignUp } from "@millrace/shared-memory";
+import { ALIGNMENT, type SegmentHeader, segmentOfName } from "../files/format.ts";
+import { isUnfinishedSpare } from "../files/spare.ts";
 import { type BatchCopy, type LogScan, scanLog, type SegmentScan } from "../read/scan.ts";
 import { journalError } from "../errors.ts";
 import { keyIndexName } from "../read/key-index.ts";
-import { type Marks, MARKS_NAME, writeMarks } from "../files/marks.ts";
-import { replaceFile, type Storage } from "../storage/storage.ts";
+import { type Marks, writeMarks } from "../files/marks.ts";
+import { isDiskFull, replaceFile, type Storage } from "../storage/storage.ts";
 
 /** What an opening found, for people. */
 export interface RecoverySummary {
@@ -76,9 +87,9 @@ export function recover(storage: Storage, options: RecoveryOptions = {}): Recove
   syncNewest(storage);
   const scan = scanLog(storage, { everything, isLocked: true });
   if (strict) refuseTorn(scan);
+  cutUnusedEnds(storage, scan);
   const quarantined = setAside(storage, scan);
-  const kept = removeGivenUp(storage, scan);
-  const marks = scan.segments.length === 0 ? forgetMarks(storage) : kept;
+  const marks = removeGivenUp(storage, scan);
   const last = scan.segments.at(-1);
   const lastSequence = last?.end.lastSequence ?? 0;
   const sum = (count: (segment: SegmentScan) => number): number =>
@@ -140,16 +151,13 @@ function removeGivenUp(storage: Storage, { marks, givenUp }: LogScan): Marks | u
   return next;
 }
 
-/** Marks of a log that never held a record: the next log has another id. */
-function forgetMarks(storage: Storage): undefined {
-  if (!storage.list().includes(MARKS_NAME)) return;
-  storage.remove(MARKS_NAME);
-  storage.syncDirectory();
+/** Only what this package has left unfinished: other files of that kind aren't ours to remove. */
+function removeTemporaries(storage: Storage): void {
+  for (const name of storage.list().filter(isUnfinished)) storage.remove(name);
 }
 
-function removeTemporaries(storage: Storage): void {
-  const leftovers = storage.list().filter((name) => name.endsWith(".tmp"));
-  for (const name of leftovers) storage.remove(name);
+function isUnfinished(name: string): boolean {
+  return isUnfinishedSpare(name) || /^(log-[0-9a-f]{16}\.wal|marks)\.tmp$/.test(name);
 }
 
 /** No decision may rest on bytes that are only in the page cache: a process that died may have left them there. */
@@ -167,23 +175,88 @@ function syncNewest(storage: Storage): void {
   storage.syncDirectory();
 }
 
-/** Copies the torn tail, moves unfinished segments; returns the names of the copies. */
+/**
+ * Gives back what earlier openings had prepared and never used: a process that dies leaves the
+ * segment that it wrote as large as that was prepared. What is torn stays.
+ */
+function cutUnusedEnds(storage: Storage, { segments, torn, isTornUnknown }: LogScan): void {
+  // Of leftovers a page stays: "strict" refuses them, also later.
+  const behind = isTornUnknown ? ALIGNMENT : torn.length;
+  for (const [index, { name, header, end, fileBytes }] of segments.entries()) {
+    const next = segments[index + 1];
+    // A segment that was filled may become a spare; and the batch at the end of the last but one is
+    // kept, in case that the repetition in the last one is damaged.
+    if (next !== undefined && (next.header.epoch === header.epoch || index === segments.length - 2)) continue;
+    const used = alignUp(end.endOffset + (next === undefined ? behind : 0), ALIGNMENT);
+    if (fileBytes > used) cut(storage, name, used);
+  }
+}
+
+function cut(storage: Storage, name: string, bytes: number): void {
+  const file = storage.open(name, "write");
+  try {
+    file.truncate(bytes);
+    file.sync();
+  } finally {
+    file.close();
+  }
+}
+
+/**
+ * Copies the torn tail, moves unfinished segments; returns the names of the copies. They are for
+ * people: on a disk without room for them an opening goes on without.
+ */
 function setAside(storage: Storage, scan: LogScan): string[] {
   const quarantined: string[] = [];
   if (scan.torn.length === 0 && scan.unfinished.length === 0) return quarantined;
-  storage.makeDirectory(QUARANTINE);
+  const hasPlace = makeQuarantine(storage);
   const last = scan.segments.at(-1);
-  if (scan.torn.length > 0 && last !== undefined) {
+  if (hasPlace && scan.torn.length > 0 && last !== undefined) {
     const name = `${QUARANTINE}/${last.name}-at-${last.end.endOffset}`;
-    // An earlier recovery of the same tail may have left a copy, or part of one.
-    replaceFile(storage, name, scan.torn);
-    quarantined.push(name);
+    if (copyTorn(storage, name, scan.torn)) quarantined.push(name);
   }
   for (const name of scan.unfinished) {
-    storage.rename(name, `${QUARANTINE}/${name}`);
-    quarantined.push(`${QUARANTINE}/${name}`);
+    if (hasPlace) {
+      storage.rename(name, `${QUARANTINE}/${name}`);
+      quarantined.push(`${QUARANTINE}/${name}`);
+    } else storage.remove(name);
   }
-  storage.syncDirectory(QUARANTINE);
+  if (hasPlace) storage.syncDirectory(QUARANTINE);
   storage.syncDirectory();
   return quarantined;
+}
+
+/** False when the disk has no room for a directory. */
+function makeQuarantine(storage: Storage): boolean {
+  try {
+    storage.makeDirectory(QUARANTINE);
+    return true;
+  } catch (thrown) {
+    if (!isDiskFull(thrown)) throw thrown;
+    return false;
+  }
+}
+
+/**
+ * Whether there was room for a copy, which is for people. The torn bytes stay where they are in any
+ * case. An earlier recovery of the same tail may have left a copy, or part of one.
+ */
+function copyTorn(storage: Storage, name: string, torn: Buffer): boolean {
+  try {
+    replaceFile(storage, name, torn);
+    return true;
+  } catch (thrown) {
+    if (!isDiskFull(thrown)) throw thrown;
+    cutCopy(storage, name);
+    return false;
+  }
+}
+
+/** Gives back the room of half a copy. */
+function cutCopy(storage: Storage, name: string): void {
+  try {
+    storage.remove(name);
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== "ENOENT") throw thrown;
+  }
 }

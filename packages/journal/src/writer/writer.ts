@@ -34,15 +34,18 @@ import {
 import { ALIGNMENT } from "../files/format.ts";
 import type { LogWriter } from "./log-writer.ts";
 import { LAZY_MS, Rings } from "./rings.ts";
-import { isNoSpace } from "../storage/storage.ts";
+import { isDiskFull, isNoSpace } from "../storage/storage.ts";
 import { WriterStats } from "../memory/stats.ts";
 
 /** Longest sleep without a look around. */
 const PARK_MS = 1000;
 /** How long the writer looks for records before it sleeps, while that pays: about what a sleep and a wake-up cost. */
 const LOOK_AROUND_MS = 0.05;
+const ENOENT = 2;
 /** Pause before the keeper tries again to make a spare on a full disk. */
 const SPARE_RETRY_MS = 250;
+/** A segment that isn't in its directory any more is noticed so soon while records come, and within `PARK_MS` otherwise. */
+const LOOK_AT_PLACE_MS = 500;
 /** Pause before another look at a ring of receipts that is full. */
 const READER_PAUSE_MS = 1;
 
@@ -62,6 +65,10 @@ export class Writer {
   #retryAt = 0;
   /** Whether the keeper's failure to make a spare was taken note of. */
   #isFailureSeen = false;
+  /** A write found no room: until then no file that is prepared counts as room. */
+  #noRoomUntil = 0;
+  /** When the segment was last seen in its directory. */
+  #placeSeenAt = 0;
   #step: (typeof STEPS)[number] = "the writer thread";
 
   constructor(memory: JournalMemory, log: LogWriter, batchBytesMax: number) {
@@ -106,8 +113,7 @@ export class Writer {
     else if (this.#isWithoutReserve()) this.#starve();
     const bytes = this.#isDue() ? this.#rings.gather(this.#isStarved) : 0;
     if (bytes > 0) {
-      if (this.#hasRoom(bytes)) this.#commit(bytes);
-      else this.#putBack();
+      if (!this.#hasRoom(bytes) || !this.#commit(bytes)) this.#putBack();
       return true;
     }
     if (Atomics.load(this.#control, STATE) === CLOSING && !this.#rings.hasFrames()) return false;
@@ -117,13 +123,17 @@ export class Writer {
 
   // ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #commit(bytes: number): void {
+  /** False when the disk turned out to have no room for the batch. */
+  #commit(bytes: number): boolean {
     this.#step = "writing a batch";
     const { frames } = this.#rings;
     const startedMs = performance.now();
     this.#stats.set("syncStartedMs", performance.timeOrigin + startedMs);
-    const firstSequence = this.#log.append(this.#rings.spans, bytes, frames);
+    const firstSequence = this.#log.nextSequence;
+    const isWritten = this.#unlessFull(() => this.#log.append(this.#rings.spans, bytes, frames));
     this.#stats.set("syncStartedMs", 0);
+    if (!isWritten) return false;
+    this.#lookAtPlace();
     this.#syncHistogram.record((performance.now() - startedMs) * 1000);
     this.#stats.add("batches", 1);
     this.#stats.add("records", frames);
@@ -132,6 +142,35 @@ export class Writer {
     this.#rings.acknowledge(firstSequence);
     if (Atomics.load(this.#control, FOLLOWERS) > 0) this.#rings.wakeFollowers();
     this.#wakeKeeper();
+    return true;
+  }
+
+  /**
+   * False when the disk has no room for what `write` writes, and the log is as it was. That happens
+   * where a file system copies on write, so that even a prepared segment needs room. There the
+   * spares and the reserve are worth only the room that they take.
+   */
+  #unlessFull(write: () => void): boolean {
+    try {
+      write();
+      return true;
+    } catch (thrown) {
+      if (!isDiskFull(thrown) || !this.#log.isSound) throw thrown;
+      if (this.#isStarved) this.#log.dropBallast();
+      this.#starve();
+      this.#noRoomUntil = performance.now() + SPARE_RETRY_MS;
+      return false;
+    }
+  }
+
+  /** Throws when the segment isn't in its directory any more: records in it would be found by nobody. */
+  #lookAtPlace(): void {
+    const now = performance.now();
+    if (now - this.#placeSeenAt < LOOK_AT_PLACE_MS) return;
+    this.#placeSeenAt = now;
+    if (this.#log.isInPlace()) return;
+    this.#step = "looking for the segment";
+    throw Object.assign(new Error("the segment is no longer in the journal's directory"), { errno: -ENOENT });
   }
 
   // ── segments ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -141,10 +180,9 @@ export class Writer {
     if (this.#log.fits(bytes)) return true;
     this.#step = "beginning a segment";
     const spare = this.#isStarved
-      ? (this.#log.findReserve(bytes) ?? this.#log.findSpare(bytes))
+      ? (this.#log.findReserve(bytes) ?? this.#log.findSmallerSpare(bytes))
       : this.#awaitSpare(bytes);
-    if (spare === undefined) return false;
-    this.#log.roll(spare);
+    if (spare === undefined || !this.#unlessFull(() => this.#log.roll(spare))) return false;
     this.#stats.set("segment", this.#log.segment);
     this.#wantSpare(bytes);
     return true;
@@ -166,6 +204,9 @@ export class Writer {
       if (spare !== undefined) return spare;
       this.#stopIfPoisoned();
       const state = Atomics.load(this.#control, SPARE_STATE);
+      // The keeper's answer: a smaller one is all that there is room for, or there is none.
+      const smaller = state === SPARE_WANTED ? undefined : this.#log.findSmallerSpare(bytes);
+      if (smaller !== undefined) return smaller;
       if (state === SPARE_FAILED) {
         this.#refuseHopeless();
         this.#starve();
@@ -201,7 +242,7 @@ export class Writer {
 
   /** Until there are a reserve and room for data again: refuses what may be refused, lets the keeper try from time to time. */
   #endureFullDisk(): void {
-    if (this.#hasRoomForData()) {
+    if (performance.now() >= this.#noRoomUntil && this.#hasRoomForData()) {
       this.#isStarved = false;
       Atomics.store(this.#control, SPACE, SPACE_OK);
       this.#rings.wakeAll();
@@ -216,7 +257,7 @@ export class Writer {
 
   #hasRoomForData(): boolean {
     if (this.#log.findReserve(0) === undefined) return false;
-    return this.#log.fits(this.#batchBytesMax) || this.#log.findSpare(0) !== undefined;
+    return this.#log.fits(this.#batchBytesMax) || this.#log.findSmallerSpare(0) !== undefined;
   }
 
   /** The batch that was gathered has to wait; nothing of it was marked as taken. */
@@ -239,6 +280,7 @@ export class Writer {
   #sleep(): void {
     // On a full disk what matters is the keeper, which wakes this thread.
     if (!this.#isStarved && this.#seesRecords()) return;
+    this.#lookAtPlace();
     this.#parker.prepare();
     if (this.#isDue()) {
       this.#parker.cancel();
