@@ -78,6 +78,19 @@ test("a burst of values doesn't keep its memory for ever", () => {
   assert.ok(other.allocate(20 * PAGE) > 0);
 });
 
+test("empty pages of small blocks serve a large one when no other page is free", () => {
+  const heap = new SharedHeap(createSharedHeap(20 * PAGE), 0);
+  const burst: number[] = [];
+  for (const bytes of [64, 1024, 32_768]) {
+    for (let count = 0; count < 5; count += 1) {
+      for (let block = 0; block < PAGE / bytes; block += 1) burst.push(heap.allocate(bytes));
+    }
+  }
+  assert.is(heap.allocate(10 * PAGE), FULL);
+  for (const block of burst) heap.free(block);
+  assert.ok(heap.allocate(10 * PAGE) > 0);
+});
+
 test("random blocks from several threads, freed by any of them, never overlap", () => {
   const seed = 20_261_124;
   const random = seededRandom(seed);

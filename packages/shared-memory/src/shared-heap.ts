@@ -1,25 +1,41 @@
 /**
- * Memory for values that any thread may allocate and any thread may free, although each of them may die at any instruction.
+ * Memory for values of channels. Any thread allocates, any thread frees, and each may die at any
+ * instruction.
  *
- * One growable SharedArrayBuffer of pages of 64 KiB. A page belongs to a thread and holds blocks of one size, a power of two; larger
- * blocks take whole pages side by side. The memory, in 32-bit words:
+ * One growable SharedArrayBuffer of pages of 64 KiB. A page belongs to a thread and holds blocks of one
+ * size, a power of two. A larger block, a *run*, takes whole pages side by side. In 32-bit words:
  *
- *   0                header   PAGES and SHIFT, the logarithm of their size: constants
- *   CONTROL_AT       control  `CONTROL_WORDS` per page
- *     +0   OWNER     0: free. Bits 0–15: the thread that allocates in it plus one, 0 when it has died; bits 16–23: the size class.
- *                    Moved by compare-and-swap while nobody has it, back by its owner or by whoever buries it
- *     +1   RUN       pages of a large block, in its first page; written before OWNER says that it is one
- *     +2…  USED      a bit per block: set by the page's owner through Atomics.or, cleared by anyone who frees through Atomics.and
- *   after them       pages; the first ones are taken up by the above
+ *   0           header   PAGES and SHIFT, the logarithm of their size: constants
+ *   CONTROL_AT  control  `CONTROL_WORDS` per page
+ *     +0   OWNER  0: free. Bits 0–15: a thread plus one, 0 for none; bits 16–23: the size class.
+ *                 In a page of small blocks the thread allocates; it moves OWNER back, or the thread
+ *                 that buries it. In pages of a run the thread is the one that takes or frees the run
+ *     +1   RUN    in the first page of a run: how many pages belong to it
+ *     +2…  USED   a bit per block. The page's thread sets it by Atomics.or, any thread that frees
+ *                 clears it by Atomics.and
+ *   after it    pages; the first ones are taken up by the above
  *
- * A bit that is set is a block in use, whoever died: what a dead thread had allocated and handed to nobody is lost, its pages are
- * not. Allocating is one atomic operation on a word that mostly lies in the cache; freeing is two.
+ * A bit that is set is a block in use, whatever died. What a dead thread had allocated and handed to
+ * nobody is lost; its pages aren't. Allocating a small block is one atomic operation on a word that
+ * mostly lies in the cache; freeing one takes two.
  *
- * A block is named by its *reference*: its byte offset in lines of 64 bytes, which fits a word for up to 64 GiB; 0 names none.
+ * A run is taken and freed page by page, and each step says whose it is:
  *
- * Rejected: free lists (a death between two of their stores tears them, and a block freed by another thread needs a list of its own);
- * blocks that are merged and split (the same). A SharedArrayBuffer of fixed length is as fast, and its untouched memory costs nothing either, but
- * process.memoryUsage() shows all of it (docs/adr/0002-growable-arenas.md).
+ *   take   pages in ascending order become PART of this thread, by compare-and-swap; RUN is stored;
+ *          the first page becomes RUN_CLASS of no thread: from here on the block is in use
+ *   free   the first page becomes FREEING of this thread; from the last page on: the page becomes
+ *          PART of this thread, RUN is lowered, the page becomes free; last the first page
+ *
+ * The thread that buries a dead one (`releaseThread`) frees its PART pages beyond any run, and ends
+ * what it was freeing. Within a run that is in use a PART page may still name a dead thread.
+ *
+ * A block is named by its *reference*: its byte offset in lines of 64 bytes, which fits a word for up
+ * to 64 GiB; 0 names none.
+ *
+ * Rejected: free lists (a death between two of their stores tears them, and a block that another
+ * thread frees needs a list of its own). A SharedArrayBuffer of fixed length is as fast, and its
+ * untouched memory costs nothing either, but process.memoryUsage() shows all of it
+ * (docs/adr/0002-growable-arenas.md).
  */
 import { invariant } from "@millrace/base";
 import { lowestBit } from "./bit-mask.ts";
@@ -30,9 +46,10 @@ import { FULL } from "./status.ts";
 const PAGE_SHIFT = 16;
 /** Smallest block: one cache line. */
 const BLOCK_SHIFT_MIN = 6;
-/** The size class of blocks that are pages, and of their pages but the first. */
+/** The size class of the first page of a run, of its other pages, and of the first page while the run is freed. */
 const RUN_CLASS = 16;
-const RUN_PART_CLASS = 17;
+const PART_CLASS = 17;
+const FREEING_CLASS = 18;
 
 const PAGES = 0;
 const SHIFT = 1;
@@ -44,12 +61,12 @@ const CONTROL_WORDS = 64;
 const OWNER_MASK = 0xffff;
 const CLASS_SHIFT = 16;
 
-/** How many pages of one's own are looked through for a free block before another page is taken. */
+/** A thread looks through this many of its pages for a free block before it takes another page. */
 const LOOKS_MAX = 4;
-/** Memory is asked for in steps: a call to the system for every 16 pages. */
+/** The heap grows in steps: one call to the system for 16 pages. */
 const GROWTH_PAGES = 16;
 
-/** 1 GiB: of which the system hands out what is touched. */
+/** Address space for a heap; only touched pages take up memory. */
 export const HEAP_BYTES_MAX: number = 2 ** 30;
 
 /** Memory for a heap that may grow up to `bytesMax`, in pages of 2^`pageShift` bytes: 10 to 16. */
@@ -84,7 +101,7 @@ export class SharedHeap {
   readonly #own: number[][] = Array.from({ length: PAGE_SHIFT }, () => []);
   /** Word of USED in which it found a free block last, by size class. */
   readonly #cursor: number[] = Array.from({ length: PAGE_SHIFT }, () => 0);
-  /** Where it looks for a free page first: behind the one that it took last. */
+  /** It looks for a free page from here on: behind the one that it took last. */
   #hint: number;
 
   /** `thread`: a number below 65,535 that no other living thread has. */
@@ -120,6 +137,12 @@ export class SharedHeap {
 
   /** A block of at least `bytes` bytes, with anything in it: its reference, or `FULL`. */
   allocate(bytes: number): number {
+    const block = this.#allocate(bytes);
+    if (block !== FULL || !this.#giveEmptyBack()) return block;
+    return this.#allocate(bytes);
+  }
+
+  #allocate(bytes: number): number {
     if (bytes > 1 << (this.#pageShift - 1)) return this.#allocateRun(Math.ceil(bytes / 2 ** this.#pageShift));
     const sizeClass = bytes <= 64 ? BLOCK_SHIFT_MIN : 32 - Math.clz32(bytes - 1);
     const own = this.#own[sizeClass] as number[];
@@ -159,13 +182,32 @@ export class SharedHeap {
     return this.#wordWithRoom(page, sizeClass, 0) === FULL;
   }
 
-  /** Goes on to the next page of one's own; gives the one after that back if it is empty, so that a burst doesn't keep its memory for ever. */
+  /**
+   * Makes the next page of one's own the first, and gives the one after it back if that is empty: a
+   * burst doesn't keep its pages.
+   */
   #turn(own: number[], sizeClass: number): void {
     own.push(own.shift() as number);
     this.#cursor[sizeClass] = 0;
     if (own.length < 3 || !this.#isEmpty(own[1] as number)) return;
     Atomics.store(this.#control, (own[1] as number) * CONTROL_WORDS + OWNER, 0);
     own.splice(1, 1);
+  }
+
+  /** Gives all empty pages of this thread back; whether there was one. */
+  #giveEmptyBack(): boolean {
+    let hasGiven = false;
+    for (let sizeClass = BLOCK_SHIFT_MIN; sizeClass < this.#own.length; sizeClass += 1) {
+      const own = this.#own[sizeClass] as number[];
+      for (let index = own.length - 1; index >= 0; index -= 1) {
+        if (!this.#isEmpty(own[index] as number)) continue;
+        Atomics.store(this.#control, (own[index] as number) * CONTROL_WORDS + OWNER, 0);
+        own.splice(index, 1);
+        hasGiven = true;
+      }
+      this.#cursor[sizeClass] = 0;
+    }
+    return hasGiven;
   }
 
   #allocateInAny(own: number[], sizeClass: number): number {
@@ -185,7 +227,7 @@ export class SharedHeap {
     return true;
   }
 
-  /** Words of USED that a page may need. */
+  /** Words of USED in a page of the smallest blocks. */
   #usedWords(): number {
     return Math.ceil(2 ** (this.#pageShift - BLOCK_SHIFT_MIN) / 32);
   }
@@ -200,7 +242,7 @@ export class SharedHeap {
       this.#grow(page);
       const taken = abandoned | this.#owner;
       if (Atomics.compareExchange(this.#control, page * CONTROL_WORDS + OWNER, seen, taken) !== seen) continue;
-      // Another may have taken it, filled it and died since the look.
+      // Since the look another thread may have taken it, filled it and died.
       if (seen === 0 || !this.#isFull(page, sizeClass)) {
         this.#hint = page;
         return page;
@@ -215,7 +257,7 @@ export class SharedHeap {
     return this.#firstPage + ((this.#hint - this.#firstPage + step) % span);
   }
 
-  /** Makes memory for a page before it is taken. */
+  /** Grows the heap up to the end of a page, before the page is taken. */
   #grow(page: number): void {
     const end = (page + 1) * 2 ** this.#pageShift;
     if (end <= this.#buffer.byteLength) return;
@@ -223,7 +265,7 @@ export class SharedHeap {
     try {
       this.#buffer.grow(wanted);
     } catch (thrown) {
-      // Another thread has made it longer than we wanted.
+      // Another thread has made it longer than this one wanted.
       if (this.#buffer.byteLength < end) throw thrown;
     }
   }
@@ -238,12 +280,12 @@ export class SharedHeap {
     return FULL;
   }
 
-  /** Takes `pages` pages from `first` on; how many were free before one that wasn't. */
+  /** Takes `pages` pages from `first` on. Fewer: the number of free ones before one that wasn't. */
   #takeRun(first: number, pages: number): number {
     let taken = 0;
     while (taken < pages) {
       const owner = (first + taken) * CONTROL_WORDS + OWNER;
-      const part = RUN_PART_CLASS << CLASS_SHIFT;
+      const part = (PART_CLASS << CLASS_SHIFT) | this.#owner;
       if (Atomics.load(this.#control, owner) !== 0) break;
       if (Atomics.compareExchange(this.#control, owner, 0, part) !== 0) break;
       taken += 1;
@@ -260,7 +302,7 @@ export class SharedHeap {
     return pages;
   }
 
-  /** Gives a block back, in any thread; nobody may look at it any more. */
+  /** Gives a block back, in any thread. No thread may look at it any more. */
   free(reference: number): void {
     const lines = this.#pageShift - BLOCK_SHIFT_MIN;
     const page = reference >>> lines;
@@ -276,23 +318,58 @@ export class SharedHeap {
   }
 
   #freeRun(first: number): void {
-    const pages = Atomics.load(this.#control, first * CONTROL_WORDS + RUN);
-    for (let page = pages - 1; page >= 0; page -= 1) {
-      Atomics.store(this.#control, (first + page) * CONTROL_WORDS + OWNER, 0);
-    }
+    const inUse = RUN_CLASS << CLASS_SHIFT;
+    const freeing = (FREEING_CLASS << CLASS_SHIFT) | this.#owner;
+    const seen = Atomics.compareExchange(this.#control, first * CONTROL_WORDS + OWNER, inUse, freeing);
+    invariant(seen === inUse, "a block that is freed was in use");
+    this.#freePages(first);
   }
 
-  /** Gives the pages of a thread that has ended to whoever needs them. Any thread, once nothing of the dead one can run. */
+  /** Frees the pages of a run whose first page says that this thread frees it. */
+  #freePages(first: number): void {
+    const run = first * CONTROL_WORDS + RUN;
+    for (let page = Atomics.load(this.#control, run) - 1; page > 0; page -= 1) {
+      const owner = (first + page) * CONTROL_WORDS + OWNER;
+      Atomics.store(this.#control, owner, (PART_CLASS << CLASS_SHIFT) | this.#owner);
+      Atomics.store(this.#control, run, page);
+      Atomics.store(this.#control, owner, 0);
+    }
+    Atomics.store(this.#control, first * CONTROL_WORDS + OWNER, 0);
+  }
+
+  /**
+   * Gives the pages of a thread that has ended to others. One living thread calls it, once nothing of
+   * the dead one can run.
+   */
   releaseThread(thread: number): void {
+    /** End of the last run that was seen. */
+    let runEnd = 0;
     for (let page = this.#firstPage; page < this.#pages; page += 1) {
       const owner = page * CONTROL_WORDS + OWNER;
       const seen = Atomics.load(this.#control, owner);
-      if ((seen & OWNER_MASK) !== thread + 1) continue;
-      Atomics.store(this.#control, owner, this.#isEmpty(page) ? 0 : seen & ~OWNER_MASK);
+      const sizeClass = seen >>> CLASS_SHIFT;
+      const isOfDead = (seen & OWNER_MASK) === thread + 1;
+      if (sizeClass === RUN_CLASS) runEnd = page + Atomics.load(this.#control, page * CONTROL_WORDS + RUN);
+      else if (sizeClass === FREEING_CLASS) {
+        runEnd = page + Atomics.load(this.#control, page * CONTROL_WORDS + RUN);
+        if (isOfDead) this.#endFreeing(page);
+      } else if (!isOfDead) continue;
+      else if (sizeClass !== PART_CLASS) {
+        Atomics.store(this.#control, owner, this.#isEmpty(page) ? 0 : seen & ~OWNER_MASK);
+      } else if (page >= runEnd) {
+        // By compare-and-swap: within a run that was freed meanwhile it may belong to another thread.
+        Atomics.compareExchange(this.#control, owner, seen, 0);
+      }
     }
   }
 
-  /** Bytes in blocks that are in use, by looking at all of them; for tests and reports. */
+  /** Frees a run that a dead thread was freeing. */
+  #endFreeing(first: number): void {
+    Atomics.store(this.#control, first * CONTROL_WORDS + OWNER, (FREEING_CLASS << CLASS_SHIFT) | this.#owner);
+    this.#freePages(first);
+  }
+
+  /** Bytes in blocks that are in use. Looks at all of them; for tests and reports. */
   usedBytes(): number {
     let used = 0;
     for (let page = this.#firstPage; page < this.#pages; page += 1) {
