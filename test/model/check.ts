@@ -9,7 +9,7 @@ import { parseArgs } from "node:util";
 import { limitsOf } from "./explore.ts";
 import { scenarioFiles } from "./files.ts";
 import { load } from "./load.ts";
-import { runMechanical } from "./mechanical-run.ts";
+import { runMechanical, writeExecuted } from "./mechanical-run.ts";
 import { replayFile, runFile } from "./suite.ts";
 
 const { values, positionals } = parseArgs({
@@ -82,6 +82,9 @@ if (values.mechanical) {
       say: (line) => console.log(`${name}: ${line}`),
     });
     for (const failure of result.failures) console.log(`FAIL ${name}: ${failure}\n`);
+    // With the name of a scenario it is a part of the file, which would hide the rest.
+    if (values.only === undefined && result.runs.length > 0)
+      writeExecuted(result.runs.map((run) => ({ ...run, file: name })));
     total.executions += result.executions;
     total.states += result.states;
     total.mutants += result.mutants;

@@ -118,6 +118,18 @@ test("finds a race through a DataView and through a view of a part", async () =>
   assert.is((await failureOf(part)).kind, "race");
 });
 
+test("finds a race with what the codec reads and writes", async () => {
+  const helpers = 'import { copyBytes, decode, encode } from "@millrace/codec";';
+  const reader = `b(w) {
+    if (Atomics.load(w, 0) === 1 && decode(new Uint8Array(w.buffer), 4, 7) !== "ab") throw new Error("not published");
+  }`;
+  const publish =
+    'const bytes = Uint8Array.from(encode("ab")); copyBytes(bytes, 0, bytes.length, new Uint8Array(w.buffer), 4);';
+  await passes(`threads: { a(w) { ${publish} Atomics.store(w, 0, 1); }, ${reader} }`, STAR, helpers);
+  const early = `threads: { a(w) { Atomics.store(w, 0, 1); ${publish} }, ${reader} }`;
+  assert.is((await failureOf(early, STAR, helpers)).kind, "race");
+});
+
 test("a thread that looks around until time has passed ends when looks take time", async () => {
   const body =
     "threads: { a(w) { const end = performance.now() + 3; while (performance.now() < end) Atomics.load(w, 0); } }";
@@ -356,6 +368,8 @@ const REFUSED_WHEN_REACHED: [what: string, code: string, helpers?: string][] = [
   ["only loads may stand", "new A(w);", "class A { constructor(w) { Atomics.store(w, 0, 1); } }"],
   ["only loads may stand", "return [1].map((x) => put(w, x));", "function put(w, x) { return Atomics.add(w, 0, x); }"],
   ["other than by", "return Buffer.from(w.buffer).readUInt32LE(0);"],
+  ["other than by", "return Buffer.from(w);"],
+  ["given to encode", "encode(w);", 'import { encode } from "@millrace/codec";'],
   ["a generator method", "return new A().m();", "class A { *m() { yield 1; } }"],
   ["Math.random", "return Math.random();"],
   ["not shared", "Atomics.load(new Int32Array(4), 0);"],

@@ -9,7 +9,7 @@ import type { MechanicalMutant } from "./mechanical.ts";
 import { currentMutants, type MutantTable, readTable, writeTable } from "./mutant-table.ts";
 import type { ScenarioRun } from "./suite.ts";
 
-/** What each scenario executed when the whole suite ran last. Lines by module and text, so that it outlives a build. */
+/** What each scenario executed when it ran last. Lines by module and text, so that it outlives a build. */
 const coveragePath = fileURLToPath(new URL("./executed.json", import.meta.url));
 
 interface Executed extends Omit<ScenarioRun, "lines"> {
@@ -19,10 +19,13 @@ interface Executed extends Omit<ScenarioRun, "lines"> {
 
 const lineText = (module: string, text: string): string => `${module.replace(/\/.*\//, "/")}: ${text}`;
 
+/** Keeps what the scenarios of these files executed; what is known of other files stays. */
 export function writeExecuted(runs: readonly (ScenarioRun & { readonly file: string })[]): void {
+  const files = new Set(runs.map(({ file }) => file));
+  const others = existsSync(coveragePath) ? readExecuted().filter(({ file }) => !files.has(file)) : [];
   const texts = new Map(atomicsLines().map(({ key, module, text }) => [key, lineText(module, text)]));
   const executed = runs.map((run) => ({ ...run, lines: run.lines.flatMap((line) => texts.get(line) ?? []) }));
-  writeFileSync(coveragePath, JSON.stringify(executed));
+  writeFileSync(coveragePath, JSON.stringify([...others, ...executed]));
 }
 
 function readExecuted(): Executed[] {

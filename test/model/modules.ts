@@ -9,7 +9,7 @@ import { createRequire, isBuiltin } from "node:module";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { namesIn, type Node, parseModule } from "./syntax.ts";
 
-/** Packages whose modules touch no shared memory by themselves. */
+/** Packages whose modules touch no shared memory but what a call gives them: `$foreign` in runtime.ts follows that. */
 const AS_THEY_ARE = /\/packages\/(base|codec)\/dist\//;
 const OWN_PACKAGES = /\/packages\/[^/]+\/dist\//;
 const SCENARIOS = /\/model\/(scenarios|fixtures)\//;
@@ -61,6 +61,11 @@ export function readModules(url: string, edits: readonly Edit[] = []): ModuleSet
     }
   }
   return { modules, root: modules.get(url) as Module };
+}
+
+/** Whether the module is one of Millrace that touches no shared memory but what it is given. */
+export function isAsItIs(url: string): boolean {
+  return AS_THEY_ARE.test(url);
 }
 
 /** Whether the module at `url` is rewritten by the checker. */

@@ -279,5 +279,7 @@ export const $env = {
     setEnvironmentData: (key: unknown, value: unknown): void => void environmentOf(world.thread).set(key, value),
     workerData: undefined,
     parentPort: null,
+    /** A scenario's port has a function for it. */
+    receiveMessageOnPort: (port: { receive(): unknown }): unknown => port.receive(),
   },
 };

@@ -13,7 +13,7 @@
  *
  * What can't be rewritten faithfully is refused, with file and line: here when the text shows it, otherwise when it is reached.
  */
-import type { ImportedName, Module } from "./modules.ts";
+import { type ImportedName, isAsItIs, type Module } from "./modules.ts";
 import { OP, type OpName } from "./operations.ts";
 import { addSite } from "./sites.ts";
 import { childrenOf, isFunction, keyName, type Node } from "./syntax.ts";
@@ -50,6 +50,8 @@ const BULK = new Set(
 );
 /** Methods of a Buffer that read or write numbers. */
 const BUFFER_ACCESS = /^(?:read|write)(?:U?[Ii]nt|Big|Float|Double)/;
+/** Classes whose static functions copy what they are given. */
+const COPYING = new Set(["Buffer", "Uint8Array", "Int32Array", "Float64Array", "Array"]);
 const COPIERS = new Set([
   "Set",
   "Map",
@@ -108,7 +110,7 @@ class Rewriter {
     });
     const state = this.#state.length > 0 ? `const $S = $state(() => ({ ${this.#state.join(", ")} })); ` : "";
     const names =
-      "$op, $direct, $g, $pure, $rd, $wr, $pr, $pw, $v, $unshared, $set, $made, $started, $co, $await, $state, $env, $dead, $turn, $promise, $view";
+      "$op, $direct, $g, $pure, $rd, $wr, $pr, $pw, $v, $unshared, $set, $made, $started, $co, $await, $state, $env, $dead, $turn, $promise, $view, $foreign";
     return `import { ${names} } from ${JSON.stringify(runtimeUrl)}; ${state}${body}`;
   }
 
@@ -511,6 +513,9 @@ class Rewriter {
     const callee: Node = node["callee"];
     const operands = this.#arguments(node, context);
     const optional = node["optional"] === true ? "?." : "";
+    if (callee.type === "Identifier" && this.#isForeign(callee["name"], context)) {
+      return `$foreign(${[this.#site(node), callee["name"], ...operands].join(", ")})`;
+    }
     if (callee.type !== "MemberExpression") {
       return `${this.#render(callee, context)}${optional}(${operands.join(", ")})`;
     }
@@ -525,12 +530,23 @@ class Rewriter {
       return `$set(${this.#site(node)}, ${[this.#render(object, context), ...operands].join(", ")})`;
     }
     if (object.type === "Identifier" && object["name"] === "Math" && name === "random") return "$env.random()";
+    if (object.type === "Identifier" && COPYING.has(object["name"]) && /^(from|concat)$/.test(name)) {
+      const [first, ...others] = operands;
+      const copied = first === undefined ? [] : [`$unshared(${first}, ${this.#site(node)})`];
+      return `${object["name"]}.${name}(${[...copied, ...others].join(", ")})`;
+    }
     const receiver =
       (BULK.has(name) || BUFFER_ACCESS.test(name)) && object.type !== "Super"
         ? this.#unshared(object, context)
         : this.#render(object, context);
     const gap = this.#text.slice(object.end, callee["property"].start).replace(/[^\n]/g, "");
     return `${receiver}${gap}${link}${name}${optional}(${operands.join(", ")})`;
+  }
+
+  /** A function of a module that is imported as it is. */
+  #isForeign(name: string, context: Context): boolean {
+    const binding = lookup(name, context.scopes);
+    return binding?.kind === "import" && isAsItIs(binding.url);
   }
 
   #atomics(node: Node, context: Context): string {

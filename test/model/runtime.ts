@@ -139,6 +139,33 @@ function sharedView(view: DataView, site: number): unknown {
   });
 }
 
+/**
+ * A call of a function whose module isn't rewritten. What the codec does with shared memory is modelled as plain accesses; shared
+ * memory that any other function is given is refused.
+ */
+export function $foreign(site: number, run: (...operands: never[]) => unknown, ...operands: unknown[]): unknown {
+  const call = run as (...given: unknown[]) => unknown;
+  const isShared = (value: unknown): boolean => ArrayBuffer.isView(value) && world.memoryOf(value) !== undefined;
+  if (!operands.some(isShared)) return call(...operands);
+  const [bytes, start = 0, end = (bytes as unknown as Uint8Array).length, target, offset] = operands as [
+    Indexed,
+    number | undefined,
+    number | undefined,
+    Indexed,
+    number,
+  ];
+  if (run.name === "decode") {
+    const copy = new Uint8Array(end - start);
+    for (let at = start; at < end; at += 1) copy[at - start] = $rd(bytes, at, site) as number;
+    return call(copy, 0, copy.length);
+  }
+  if (run.name === "copyBytes") {
+    for (let at = start; at < end; at += 1) $wr(target, offset + at - start, $rd(bytes, at, site), site);
+    return undefined;
+  }
+  return refuse(site, `shared memory is given to ${run.name}, which the checker can't follow`);
+}
+
 /** `target.set(…)`, of typed arrays element by element. */
 export function $set(
   site: number,

@@ -56,9 +56,14 @@ export function isMillraceError(value: unknown, code?: string): value is Millrac
   );
 }
 
-/** The message of anything that was thrown. */
+/** The message of anything that was thrown. Never throws itself. */
 export function messageOf(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.message : String(thrown);
+  try {
+    return String(thrown instanceof Error ? thrown.message : thrown);
+  } catch {
+    // An object without a prototype, a getter or a proxy that throws.
+    return "something that has no text was thrown";
+  }
 }
 
 export type BaseErrorCode = "ERR_INVALID_OPTION" | "ERR_INVARIANT";

@@ -1,11 +1,16 @@
 import { errorFactory, type ErrorFactory, type ErrorTable } from "@millrace/base";
 
-export type CodecErrorCode = "ERR_VALUE_UNSUPPORTED" | "ERR_VALUE_CORRUPT";
+export type CodecErrorCode = "ERR_VALUE_UNSUPPORTED" | "ERR_VALUE_TOO_LARGE" | "ERR_VALUE_CORRUPT";
 
 export const codecErrors: ErrorTable<CodecErrorCode> = {
   ERR_VALUE_UNSUPPORTED: {
-    cause: "A value holds something that can't become bytes: a function, a symbol, a promise, a port, shared memory.",
+    cause:
+      "A value holds a part that can't become bytes: a function, a symbol, a promise, a port, shared memory, a detached buffer. `details.path` names it.",
     cure: "Send plain data: what structuredClone() takes, without ports and shared memory.",
+  },
+  ERR_VALUE_TOO_LARGE: {
+    cause: "The bytes of a value would be more than a buffer of Node can hold.",
+    cure: "Send it in parts, or write it to a file and send the file's name.",
   },
   ERR_VALUE_CORRUPT: {
     cause: "Bytes are not an encoded value.",

@@ -1,7 +1,7 @@
 /** Entry of the delivery thread: is told what to work with, reads the log's state, reports, runs. */
 import { once } from "node:events";
 import { parentPort } from "node:worker_threads";
-import { encode } from "@millrace/codec";
+import { encodeThrown } from "@millrace/codec";
 import { invariant } from "@millrace/base";
 import { openStorage } from "@millrace/journal/kernel";
 import { type CheckpointRequest, Delivery, type DeadReport, type DeliveryData } from "./delivery.ts";
@@ -27,5 +27,5 @@ try {
   report({ ready: true });
   delivery.run();
 } catch (thrown) {
-  report({ error: Uint8Array.from(encode(thrown)) });
+  report({ error: encodeThrown(thrown) });
 }

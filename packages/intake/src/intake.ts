@@ -109,6 +109,7 @@ export class Intake<Handlers = Record<string, Handler>> {
   /** Until the delivery thread is ready, its end is reported by `open`. */
   #isOpen = false;
   #closing: Promise<void> | undefined;
+  #isTerminated = false;
   #checkpointing: Promise<void> | undefined;
   #checkpointError: unknown;
 
@@ -250,6 +251,17 @@ export class Intake<Handlers = Record<string, Handler>> {
     return this.#closing;
   }
 
+  /**
+   * As `close`, but doesn't wait for handlers: ends the delivery thread at once. The records whose handlers run are delivered again at the
+   * next opening. Idempotent.
+   */
+  async terminate(): Promise<void> {
+    this.#isTerminated = true;
+    const closing = this.close();
+    await this.#delivery.terminate();
+    await closing;
+  }
+
   async #close(): Promise<void> {
     await this.#journal.settle();
     Atomics.store(this.#words, STATE, DRAINING);
@@ -306,7 +318,8 @@ export class Intake<Handlers = Record<string, Handler>> {
   /** The delivery thread has ended. Unless the intake closes, that is a failure of everything. */
   #deliveryIsOver(): void {
     this.#isDeliveryOver = true;
-    if (Atomics.load(this.#words, STATE) === STOPPED && this.#closing !== undefined) return;
+    const hasStopped = Atomics.load(this.#words, STATE) === STOPPED && this.#closing !== undefined;
+    if (hasStopped || this.#isTerminated) return;
     this.#journal.poison();
     const error = this.#overError();
     this.#questions.abandon(error);

@@ -4,15 +4,13 @@
  * ACK   payload: pairs of u64 first sequence and u32 count; each range of sequences is finished.
  * DEAD  payload: u64 sequence, then the last error, encoded by the codec; the sequence is finished, as a failure.
  */
-import { messageOf, readU64, writeU64 } from "@millrace/base";
-import { decode, encode } from "@millrace/codec";
+import { readU64, writeU64 } from "@millrace/base";
+import { decode, encodeThrown } from "@millrace/codec";
 import type { RangeSet } from "./range-set.ts";
 
 const RANGE_BYTES = 12;
 /** Some 48 KiB: enough to say that everything in the task table is finished. */
 const RANGES_MAX = 4096;
-/** Longest texts of an error that is too large to be kept whole. */
-const MESSAGE_MAX = 200;
 
 /** How many ranges an ACK payload of `bytesMax` bytes takes. */
 export function rangesIn(bytesMax: number): number {
@@ -39,23 +37,14 @@ export function decodeAck(payload: Buffer, finished: RangeSet): void {
   }
 }
 
-/** A DEAD payload of at most `bytesMax` bytes. An error that is larger is kept by name, code and the beginning of its message. */
+/**
+ * A DEAD payload of at most `bytesMax` bytes. Of an error that is larger it holds what fits, the closest
+ * parts first; `details.omitted` tells what was left out.
+ */
 export function encodeDead(sequence: number, error: unknown, bytesMax: number): Buffer {
   const head = Buffer.alloc(8);
   writeU64(head, sequence, 0);
-  const whole = Buffer.concat([head, encode(error)]);
-  return whole.length <= bytesMax ? whole : Buffer.concat([head, encode(excerpt(error))]);
-}
-
-function excerpt(error: unknown): object {
-  const { name, code } = error as { name?: unknown; code?: unknown };
-  const short = (text: unknown): string => String(text).slice(0, MESSAGE_MAX).toWellFormed();
-  const shortened = new Error(short(messageOf(error)));
-  shortened.name = short(name ?? "Error");
-  if (code !== undefined) Object.assign(shortened, { code: short(code) });
-  // Its own stack would only tell of this place.
-  delete shortened.stack;
-  return shortened;
+  return Buffer.concat([head, encodeThrown(error, bytesMax - head.length)]);
 }
 
 export function deadSequence(payload: Buffer): number {

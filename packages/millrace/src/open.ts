@@ -14,7 +14,11 @@ import { Blocking, type BlockingOptions, type BlockingRun, type BlockingStats } 
 import {
   type ChromeTrace,
   chromeTrace,
+  closeAborted,
+  type CloseOptions,
+  closeSignal,
   type Handler,
+  isAbortedBefore,
   moduleUrl,
   type ParallelMap,
   type ParallelReduce,
@@ -70,8 +74,17 @@ export interface Millrace<Handlers = Record<string, Handler>> {
   trace(): ChromeTrace | undefined;
   /** Resolves when every record that was acknowledged is finished or dead. */
   drain(options?: { readonly signal?: AbortSignal }): Promise<void>;
-  /** Takes nothing more, finishes what runs, ends the threads. Records that were not delivered stay for the next opening. */
-  close(): Promise<void>;
+  /**
+   * Takes nothing more, finishes what runs, ends the threads. Records that were not delivered stay for the next opening. Idempotent. When
+   * `signal` aborts first, `terminate()` ends the rest, and the promise rejects with `ERR_CLOSE_ABORTED`, whose `details.tasks` names the
+   * handlers that were alive.
+   */
+  close(options?: CloseOptions): Promise<void>;
+  /**
+   * Ends the threads at once. Calls under way reject with `ERR_SCHEDULER_CLOSED`; records whose handlers run are delivered again at the
+   * next opening. Idempotent.
+   */
+  terminate(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -140,6 +153,7 @@ class Runtime<Handlers> implements Millrace<Handlers> {
   /** Records wait to be delivered: the process stays until it is told to close. */
   readonly #keepAlive: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
+  #terminating: Promise<void> | undefined;
 
   constructor(
     scheduler: Scheduler<Handlers>,
@@ -183,9 +197,18 @@ class Runtime<Handlers> implements Millrace<Handlers> {
     await this.#theIntake("drain").drain(options);
   }
 
-  close(): Promise<void> {
+  async close(options?: CloseOptions): Promise<void> {
+    const signal = closeSignal(options);
     this.#closing ??= this.#close();
-    return this.#closing;
+    if (signal === undefined || !(await isAbortedBefore(this.#closing, signal))) return await this.#closing;
+    const tasks = [...this.#scheduler.tasksAlive(), ...this.#blocking.tasksAlive()];
+    await this.terminate();
+    throw closeAborted(tasks, signal.reason);
+  }
+
+  terminate(): Promise<void> {
+    this.#terminating ??= this.#terminate();
+    return this.#terminating;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -193,13 +216,27 @@ class Runtime<Handlers> implements Millrace<Handlers> {
   }
 
   async #close(): Promise<void> {
+    this.#scheduler.refuseCalls();
+    this.#blocking.refuseCalls();
     try {
       await this.#intake?.close();
     } finally {
       await Promise.all([this.#scheduler.close(), this.#blocking.close()]);
-      this.#traceFile?.write();
-      clearInterval(this.#keepAlive);
+      this.#ended();
     }
+  }
+
+  async #terminate(): Promise<void> {
+    try {
+      await Promise.all([this.#intake?.terminate(), this.#scheduler.terminate(), this.#blocking.terminate()]);
+    } finally {
+      this.#ended();
+    }
+  }
+
+  #ended(): void {
+    this.#traceFile?.write();
+    clearInterval(this.#keepAlive);
   }
 
   #theIntake(what: string): Intake<Handlers> {

@@ -1,6 +1,6 @@
 /** One blocking call, from the call to the settled promise. */
 import type { Transferable } from "node:worker_threads";
-import { errorFactory } from "@millrace/base";
+import { errorFactory, onAbort } from "@millrace/base";
 import { schedulerErrors } from "@millrace/scheduler";
 import type { BlockingAnswer, BlockingRequest } from "./blocking-task.ts";
 import { unpack } from "./packed.ts";
@@ -12,8 +12,8 @@ export class BlockingCall {
   readonly #reject: (error: unknown) => void;
   /** Tells piscina to end the thread; undefined for a call that can't be cancelled. */
   readonly #controller: AbortController | undefined;
-  readonly #signal: AbortSignal | undefined;
-  readonly #onAbort = (): void => this.cancel(abortError(this.request, this.#signal?.reason));
+  /** Takes the listener off the call's signal. */
+  readonly #forgetSignal: () => void = () => {};
   readonly #timer: NodeJS.Timeout | undefined;
   /** Runs when the call is cancelled, started or not. */
   onCancel: () => void = () => {};
@@ -30,9 +30,10 @@ export class BlockingCall {
     this.transferList = transferList;
     this.#resolve = resolve;
     this.#reject = reject;
-    this.#signal = signal;
     if (signal !== undefined || timeoutMs !== undefined) this.#controller = new AbortController();
-    signal?.addEventListener("abort", this.#onAbort, { once: true });
+    if (signal !== undefined) {
+      this.#forgetSignal = onAbort(signal, () => this.cancel(abortError(request, signal.reason)));
+    }
     if (timeoutMs !== undefined)
       this.#timer = setTimeout(() => this.cancel(timeoutError(request, timeoutMs)), timeoutMs);
   }
@@ -67,7 +68,7 @@ export class BlockingCall {
 
   #release(): void {
     clearTimeout(this.#timer);
-    this.#signal?.removeEventListener("abort", this.#onAbort);
+    this.#forgetSignal();
   }
 }
 

@@ -7,7 +7,7 @@
 import { move } from "piscina";
 import { type Handler, type LoadedHandlers, loadHandlers } from "@millrace/scheduler";
 import { blockingContext, NO_MACHINE } from "./blocking-context.ts";
-import { buffersOf, pack, type Packed, packError, unpack } from "./packed.ts";
+import { buffersOf, pack, type Packed, packThrown, unpack } from "./packed.ts";
 
 export interface BlockingRequest {
   /** The module with the handlers. */
@@ -37,13 +37,16 @@ export async function blockingTask(request: BlockingRequest): Promise<BlockingAn
 }
 
 async function answerTo(request: BlockingRequest): Promise<BlockingAnswer> {
+  const context = blockingContext(request.deadlineMs);
   try {
     loading ??= load(request.url);
     const handler = (await loading).handlers.get(request.handler) as Handler;
-    const result: unknown = await handler(unpack(request.argument), blockingContext(request.deadlineMs));
+    const result: unknown = await handler(unpack(request.argument), context);
     return { ok: true, outcome: pack(result) };
   } catch (thrown) {
-    return { ok: false, outcome: packError(thrown) };
+    return { ok: false, outcome: packThrown(thrown) };
+  } finally {
+    context.end();
   }
 }
 

@@ -34,6 +34,7 @@ import {
   type HandlerName,
   type ResultOf,
   schedulerErrors,
+  type TasksAlive,
 } from "@millrace/scheduler";
 import { abortError, BlockingCall } from "./blocking-call.ts";
 import type { BlockingAnswer } from "./blocking-task.ts";
@@ -164,6 +165,24 @@ export class Blocking<Handlers = Record<string, Handler>> {
     for (const call of this.#waiting) call.cancel(error);
     for (const call of this.#running) call.cancel(error);
     await this.#endThreads();
+  }
+
+  /** Takes no more calls: they reject with `ERR_SCHEDULER_CLOSED`. */
+  refuseCalls(): void {
+    this.#isClosed = true;
+  }
+
+  /** The calls under way, by handler. */
+  tasksAlive(): TasksAlive[] {
+    const alive = new Map<string, { running: number; queued: number }>();
+    const countsOf = ({ request }: BlockingCall): { running: number; queued: number } => {
+      const counts = alive.get(request.handler) ?? { running: 0, queued: 0 };
+      alive.set(request.handler, counts);
+      return counts;
+    };
+    for (const call of this.#running) countsOf(call).running += 1;
+    for (const call of this.#waiting) countsOf(call).queued += 1;
+    return [...alive].map(([handler, counts]) => ({ handler, ...counts }));
   }
 
   #call(name: string, argument: unknown, options: BlockingCallOptions = {}): Promise<unknown> {

@@ -3,8 +3,8 @@
  * that both return the same (a Buffer stays a Buffer, an error keeps its code). A value that only
  * structured clone carries (shared memory, ports in a transfer list) goes as it is.
  */
-import { decode, encode } from "@millrace/codec";
-import { isMillraceError, messageOf } from "@millrace/base";
+import { decode, encode, encodeThrown } from "@millrace/codec";
+import { isMillraceError } from "@millrace/base";
 
 export type Packed = { readonly bytes: Uint8Array<ArrayBuffer> } | { readonly value: unknown };
 
@@ -28,13 +28,9 @@ export function pack(value: unknown): Packed {
   }
 }
 
-/** As `pack`, for what was thrown: an error that can't be sent whole is sent as its text. */
-export function packError(thrown: unknown): Packed {
-  try {
-    return pack(thrown);
-  } catch {
-    return pack(new Error(messageOf(thrown)));
-  }
+/** A thrown value, with everything of it that can be sent. */
+export function packThrown(thrown: unknown): Packed {
+  return { bytes: encodeThrown(thrown) };
 }
 
 export function unpack(packed: Packed): unknown {

@@ -9,6 +9,7 @@ export type SchedulerErrorCode =
   | "ERR_MACHINES_EXHAUSTED"
   | "ERR_ASYNC_PENDING"
   | "ERR_GROUP_AWAITED"
+  | "ERR_TASK_OVER"
   | "ERR_TASK_ABORTED"
   | "ERR_TASK_TIMEOUT"
   | "ERR_ARENA_FULL"
@@ -24,8 +25,7 @@ export const schedulerErrors: ErrorTable<SchedulerErrorCode> = {
     cure: "Await what you started before you close, and make no calls afterwards.",
   },
   ERR_CLOSE_ABORTED: {
-    cause:
-      "The signal given to close() was aborted while tasks were under way; `details.tasks` says which handlers they were in.",
+    cause: "The signal given to close() was aborted while calls were under way; `details.tasks` names their handlers.",
     cure: "Find out what they wait for, or give them more time.",
   },
   ERR_HANDLER_MODULE: {
@@ -53,6 +53,11 @@ export const schedulerErrors: ErrorTable<SchedulerErrorCode> = {
   ERR_GROUP_AWAITED: {
     cause: "done() was called on a group of tasks whose end is awaited already.",
     cure: "Await a group once, or make another group.",
+  },
+  ERR_TASK_OVER: {
+    cause:
+      "A context, or a group of tasks made by it, was used after its task was over: kept by the module, or by code that the handler started and didn't await.",
+    cure: "Await everything that uses the context before the handler returns.",
   },
   ERR_TASK_ABORTED: {
     cause: "The call's AbortSignal was aborted before the task was over; `cause` is the signal's reason.",

@@ -9,6 +9,7 @@ export {
   TaskContext,
   type TaskGroupView as TaskGroup,
 } from "./handler/context.ts";
+export { closeAborted, type CloseOptions, closeSignal, isAbortedBefore, type TasksAlive } from "./closing.ts";
 export { schedulerErrors } from "./errors.ts";
 export { bindHandlers, type LoadedHandlers, loadHandlers, moduleUrl } from "./handler/handlers.ts";
 export { checkedTransferList, cloneRefusal } from "./handler/transfer-list.ts";

@@ -6,10 +6,11 @@ import { Reactor, ThreadTable } from "@millrace/atomics-sync";
 import { Histogram } from "@millrace/metrics";
 import { type CallOptions, PLAIN_CALL } from "./calls/call-options.ts";
 import { Calls } from "./calls/calls.ts";
+import { closeAborted, type CloseOptions, closeSignal, isAbortedBefore, type TasksAlive } from "./closing.ts";
 import { schedulerError } from "./errors.ts";
 import type { Handler } from "./handler/context.ts";
 import { allOver, concatenated, cut, type Items, PIECES_PER_PROCESSOR } from "./handler/fork-join.ts";
-import { allocateMemory, RUN_QUEUE_CAPACITY, type SchedulerMemory } from "./shared/layout.ts";
+import { allocateMemory, firstSlotOf, RUN_QUEUE_CAPACITY, type SchedulerMemory } from "./shared/layout.ts";
 import { Mail } from "./calls/mail.ts";
 import { Watchdog } from "./supervisor/watchdog.ts";
 import {
@@ -26,7 +27,7 @@ import type { HistogramSummary, MachineCounts } from "./machine/stats.ts";
 import { Submitter } from "./calls/submitter.ts";
 import { valuesOf } from "./calls/values-of.ts";
 import { Supervisor } from "./supervisor/supervisor.ts";
-import { FREE, QUEUED } from "./shared/task-table.ts";
+import { QUEUED, RUNNING } from "./shared/task-table.ts";
 import { bindHandlers, moduleUrl, unknownHandler } from "./handler/handlers.ts";
 import { allocateTraceRings, readTrace, type TraceRings, type TraceSnapshot } from "./shared/trace-ring.ts";
 import { BYTES, ITEMS } from "./shared/values.ts";
@@ -64,13 +65,6 @@ export interface SchedulerStats {
 const SWEEP_MS = 1000;
 /** After so many looks without any progress. */
 const QUIET_SWEEPS = 3;
-
-/** A handler and how many of its tasks are under way: what `close` and `terminate` report. */
-interface TasksAlive {
-  readonly handler: string;
-  readonly running: number;
-  readonly queued: number;
-}
 
 export class Scheduler<Handlers = Record<string, Handler>> {
   readonly #memory: SchedulerMemory;
@@ -232,16 +226,25 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     return this.#trace;
   }
 
-  /**
-   * Takes no more calls, waits for those under way, ends the worker threads. Idempotent. When `signal` aborts first, the rest is
-   * terminated and the promise rejects with `ERR_CLOSE_ABORTED`, which says what was still alive.
-   */
-  close(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    this.#closing ??= this.#close(options.signal);
-    return this.#closing;
+  /** Takes no more calls: they reject with `ERR_SCHEDULER_CLOSED`. For an owner that has more to do before it closes. */
+  refuseCalls(): void {
+    this.#calls.refuse();
   }
 
-  /** Ends the worker threads at once; calls under way reject with `ERR_SCHEDULER_CLOSED`. */
+  /**
+   * Takes no more calls, waits for those under way, ends the worker threads. Idempotent. When `signal` aborts first, ends what isn't
+   * over and rejects with `ERR_CLOSE_ABORTED`, whose `details.tasks` says what that was; so does any later call with a signal.
+   */
+  async close(options?: CloseOptions): Promise<void> {
+    const signal = closeSignal(options);
+    this.#closing ??= this.#close();
+    if (signal === undefined || !(await isAbortedBefore(this.#closing, signal))) return await this.#closing;
+    const tasks = this.tasksAlive();
+    await this.terminate();
+    throw closeAborted(tasks, signal.reason);
+  }
+
+  /** Ends the worker threads at once; calls under way reject with `ERR_SCHEDULER_CLOSED`. Idempotent. */
   async terminate(): Promise<void> {
     this.#closing ??= Promise.resolve();
     await this.#supervisor.terminate();
@@ -253,28 +256,20 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     await this.close();
   }
 
-  async #close(signal: AbortSignal | undefined): Promise<void> {
-    const drained = this.#calls.drain();
-    if (signal !== undefined && (await isAbortedBefore(drained, signal))) {
-      const tasks = this.#tasksAlive();
-      await this.terminate();
-      throw schedulerError("ERR_CLOSE_ABORTED", `not everything had ended: ${describeTasks(tasks)}`, {
-        cause: signal.reason as unknown,
-        details: { tasks },
-      });
-    }
-    await drained;
+  async #close(): Promise<void> {
+    await this.#calls.drain();
     await this.#supervisor.close();
     this.#release();
   }
 
-  /** The tasks under way by handler. */
-  #tasksAlive(): TasksAlive[] {
-    const { table, slots } = this.#submitter;
+  /** The tasks that threads outside the machines have submitted and that are under way, by handler. */
+  tasksAlive(): TasksAlive[] {
+    const { table } = this.#submitter;
     const alive = new Map<number, { running: number; queued: number }>();
-    for (let slot = slots.first; slot < slots.first + slots.capacity; slot += 1) {
+    const end = firstSlotOf(this.#memory, this.#memory.outsiders);
+    for (let slot = 0; slot < end; slot += 1) {
       const state = table.state(slot);
-      if (state === FREE) continue;
+      if (state !== QUEUED && state !== RUNNING) continue;
       const counts = alive.get(table.handler(slot)) ?? { running: 0, queued: 0 };
       if (state === QUEUED) counts.queued += 1;
       else counts.running += 1;
@@ -413,23 +408,6 @@ interface SchedulerParts {
   readonly options: ResolvedSchedulerOptions;
   readonly trace: TraceRings | undefined;
   readonly mail: Mail;
-}
-
-/** Whether `signal` aborts before `done` resolves. */
-async function isAbortedBefore(done: Promise<void>, signal: AbortSignal): Promise<boolean> {
-  if (signal.aborted) return true;
-  let onAbort = (): void => {};
-  const aborted = new Promise<true>((resolve) => {
-    onAbort = () => resolve(true);
-    signal.addEventListener("abort", onAbort, { once: true });
-  });
-  const isAborted = await Promise.race([done.then(() => false), aborted]);
-  signal.removeEventListener("abort", onAbort);
-  return isAborted;
-}
-
-function describeTasks(tasks: readonly TasksAlive[]): string {
-  return tasks.map(({ handler, running, queued }) => `${handler} (${running} running, ${queued} queued)`).join(", ");
 }
 
 async function startOrRelease(supervisor: Supervisor, memory: SchedulerMemory): Promise<readonly string[]> {

@@ -1,20 +1,15 @@
 /** The journal's memory: producers' rings, the writer's loop over a log in memory, receipts, and readers that wait for more. */
 import * as assert from "uvu/assert";
-import { Parker, Reactor, ThreadTable, unpark, unparkAgain } from "@millrace/atomics-sync";
+import { Parker, Reactor, unpark, unparkAgain } from "@millrace/atomics-sync";
 import { Backlog } from "@millrace/intake/internal/backlog";
 import type { DeliveryHandle } from "@millrace/journal/internal/opener/journal";
 import { JournalAppender } from "@millrace/journal/internal/opener/appender";
 import { Followers } from "@millrace/journal/internal/opener/followers";
 import {
   CLOSED,
-  CLOSING,
-  controlBytes,
-  deliveryReceiptsBytes,
   ERRNO,
-  type JournalMemory,
   POISONED,
   producerWord,
-  receiptsBytes,
   SPARE_ERRNO,
   SPARE_FAILED,
   SPARE_READY,
@@ -25,123 +20,28 @@ import {
   STEPS,
 } from "@millrace/journal/internal/memory/control";
 import { JournalProducer } from "@millrace/journal/internal/memory/producer";
-import { WRITER_STATS_BYTES, WriterStats } from "@millrace/journal/internal/memory/stats";
+import { WriterStats } from "@millrace/journal/internal/memory/stats";
 import type { Storage } from "@millrace/journal/internal/storage/storage";
-import type { LogWriter } from "@millrace/journal/internal/writer/log-writer";
-import { Writer } from "@millrace/journal/internal/writer/writer";
-import { HISTOGRAM_BYTES } from "@millrace/metrics";
-import { createByteRing } from "@millrace/shared-memory";
-import { type Mutant, type Race, scenario, type Scenario } from "../api.ts";
-
-const OPENER = 0;
-const WRITER = 1;
-const KEEPER = 2;
-const DELIVERY = 3;
-/** A record with a payload of 4 bytes takes 32. */
-const RING_BYTES = 128;
-const BATCH_BYTES = 256;
-
-/** Words of `disk`, which stands for what has been synced. */
-const SYNCED = 0;
-/** 1 when a disk that was full has room again. */
-const ROOM = 15;
-/** Error numbers of the system. */
-const EIO = 5;
-const ENOSPC = 28;
-
-interface Shared {
-  readonly memory: JournalMemory;
-  readonly disk: Int32Array;
-  /** Only the thread `writer` uses it. The writer's constructor stores, which it does before threads start. */
-  readonly writer: Writer;
-}
-
-interface Faults {
-  /** The sequence whose write fails. */
-  readonly failsAt?: number;
-  readonly isFullAtFirst?: boolean;
-}
-
-interface Kind {
-  readonly isLazy?: boolean;
-  readonly isState?: boolean;
-}
-
-function memoryOf(rings: readonly Kind[], hasDelivery: boolean): JournalMemory {
-  return {
-    control: new SharedArrayBuffer(controlBytes(rings.length)),
-    stats: new SharedArrayBuffer(WRITER_STATS_BYTES),
-    syncHistogram: new SharedArrayBuffer(HISTOGRAM_BYTES),
-    threads: ThreadTable.allocate(6),
-    writerThread: WRITER,
-    keeperThread: KEEPER,
-    rings: rings.map(({ isLazy = false, isState = false }) => ({
-      ring: createByteRing(RING_BYTES),
-      receipts: new SharedArrayBuffer(receiptsBytes()),
-      isLazy,
-      isState,
-    })),
-    delivery: hasDelivery ? { receipts: new SharedArrayBuffer(deliveryReceiptsBytes()), thread: DELIVERY } : undefined,
-    recordBytesMax: 64,
-    batchBytesMax: BATCH_BYTES,
-  };
-}
-
-/** Stands for the disk: `append` copies what it was given before it says that it is synced. */
-function logOver(disk: Int32Array, { failsAt, isFullAtFirst = false }: Faults): LogWriter {
-  const synced: number[] = [];
-  const hasRoom = (): boolean => !isFullAtFirst || Atomics.load(disk, ROOM) === 1;
-  return {
-    nextSequence: 1,
-    segment: 1,
-    fits: () => hasRoom(),
-    nextSegmentBytes: () => 4096,
-    findSpare: () => (hasRoom() ? 4096 : undefined),
-    findReserve: () => (hasRoom() ? 4096 : undefined),
-    roll: () => undefined,
-    close: () => undefined,
-    append(spans: readonly Uint8Array[], _bytes: number, frames: number): number {
-      const first = synced.length + 1;
-      if (first + frames > (failsAt ?? Infinity)) throw Object.assign(new Error("the disk"), { errno: -EIO });
-      for (let index = 0; index < spans.length; index += 1) {
-        const span = spans[index] as Uint8Array;
-        // Each record is 32 bytes; its payload begins at byte 24.
-        for (let at = 24; at < span.length; at += 32) synced.push(span[at] as number);
-      }
-      assert.is(synced.length, first + frames - 1, "a batch holds the records that it says");
-      for (let sequence = first; sequence <= synced.length; sequence += 1)
-        disk[sequence + 1] = synced[sequence - 1] as number;
-      Atomics.store(disk, SYNCED, synced.length);
-      return first;
-    },
-  } as unknown as LogWriter;
-}
-
-function setUp(rings: readonly Kind[] = [{}], hasDelivery = false, faults: Faults = {}): Shared {
-  const memory = memoryOf(rings, hasDelivery);
-  const control = new Int32Array(memory.control);
-  for (let ring = 0; ring < rings.length; ring += 1) control[producerWord(ring)] = ring === 0 ? OPENER : -1;
-  const disk = new Int32Array(new SharedArrayBuffer(64));
-  return { memory, disk, writer: new Writer(memory, logOver(disk, faults), BATCH_BYTES) };
-}
-
-/** The threads of the table that are taken before any of them runs. */
-function withThreads(shared: Shared, count: number): Shared {
-  const threads = new ThreadTable(shared.memory.threads);
-  for (let id = 0; id < count; id += 1) assert.is(threads.reserve(), id);
-  return shared;
-}
-
-/** Ends the writer's loop, as the opener does it once nothing is under way. */
-function close({ memory }: Shared): void {
-  Atomics.compareExchange(new Int32Array(memory.control), STATE, 1, CLOSING);
-  unpark(new Int32Array(memory.threads), WRITER);
-}
-
-const payload = (value: number): Uint8Array => Uint8Array.of(value, value, value, value);
+import {
+  closeJournal,
+  DELIVERY,
+  EIO,
+  ENOSPC,
+  type JournalShared,
+  journalShared,
+  KEEPER,
+  OPENER,
+  payload,
+  ROOM,
+  STATS,
+  SYNCED,
+  withThreads,
+  WRITER,
+} from "../fixtures/journal.ts";
+import { type Mutant, scenario, type Scenario } from "../api.ts";
 
 /** Commits records, `perCommit` at once, and reads receipts until all are durable. Logs `sequence:payload` of each. */
-function produce(shared: Shared, first: number, count: number, perCommit: number, log: unknown[]): void {
+function produce(shared: JournalShared, first: number, count: number, perCommit: number, log: unknown[]): void {
   const { memory, disk } = shared;
   const producer = new JournalProducer(memory, 0);
   const parker = new Parker(new Int32Array(memory.threads), OPENER);
@@ -167,13 +67,6 @@ function produce(shared: Shared, first: number, count: number, perCommit: number
   }
 }
 
-/** Counters that one thread writes and any other may read a moment late. */
-const STATS: Race[] = ["this.#cells[CELLS[name]] = value", "return this.#cells[CELLS[name]]"].map((line) => ({
-  file: "journal/memory/stats",
-  line,
-  reason: "a 64-bit float with one writer; a reader may see the one before, and is woken after it was written",
-}));
-
 const NO_SEGMENTS = {
   list(): never {
     throw new Error("no segments");
@@ -192,11 +85,11 @@ function takeReceipts(backlog: Backlog): void {
 export const scenarios: Scenario[] = [
   scenario({
     name: "journal: what a producer is told was synced, in its order",
-    setUp: () => withThreads(setUp(), 3),
+    setUp: () => withThreads(journalShared(), 3),
     threads: {
       producer(shared, log) {
         produce(shared, 1, 3, 1, log);
-        close(shared);
+        closeJournal(shared);
       },
       writer: ({ writer }) => writer.run(),
     },
@@ -209,7 +102,7 @@ export const scenarios: Scenario[] = [
   }),
   scenario({
     name: "journal: an appender of another thread and readers that wait for more, on their event loops",
-    setUp: () => withThreads(setUp([{}, {}]), 3),
+    setUp: () => withThreads(journalShared([{}, {}]), 3),
     threads: {
       async opener(shared, log) {
         const { memory } = shared;
@@ -222,7 +115,7 @@ export const scenarios: Scenario[] = [
         await followers.moreThan(0, undefined);
         log.push(stats.get("durableSequence") > 0);
         followers.detach();
-        close(shared);
+        closeJournal(shared);
       },
       async appender(shared, log) {
         const { memory, disk } = shared;
@@ -245,7 +138,7 @@ export const scenarios: Scenario[] = [
   }),
   scenario({
     name: "journal: a lazy record that somebody awaits starts a sync",
-    setUp: () => withThreads(setUp([{ isLazy: true }]), 3),
+    setUp: () => withThreads(journalShared([{ isLazy: true }]), 3),
     threads: {
       producer(shared, log) {
         const { memory, disk } = shared;
@@ -265,7 +158,7 @@ export const scenarios: Scenario[] = [
           while (producer.nextReceipt()) log.push(producer.firstSequence);
         }
         assert.ok(Atomics.load(disk, SYNCED) >= 1, "told before it was synced");
-        close(shared);
+        closeJournal(shared);
       },
       writer: ({ writer }) => writer.run(),
     },
@@ -278,7 +171,7 @@ export const scenarios: Scenario[] = [
   }),
   scenario({
     name: "journal: the opener poisons it while the writer waits for a reader of receipts",
-    setUp: () => withThreads(setUp([{}]), 3),
+    setUp: () => withThreads(journalShared([{}]), 3),
     threads: {
       producer({ memory }, log) {
         const producer = new JournalProducer(memory, 0);
@@ -318,7 +211,7 @@ export const scenarios: Scenario[] = [
   }),
   scenario({
     name: "journal: a write that fails poisons it, with what failed",
-    setUp: () => withThreads(setUp([{}], false, { failsAt: 2 }), 3),
+    setUp: () => withThreads(journalShared([{}], false, { failsAt: 2 }), 3),
     threads: {
       producer({ memory }, log) {
         const producer = new JournalProducer(memory, 0);
@@ -356,7 +249,7 @@ export const scenarios: Scenario[] = [
   }),
   scenario({
     name: "journal: a full disk refuses data, takes state records, and data again when there is room",
-    setUp: () => withThreads(setUp([{}, { isState: true }], false, { isFullAtFirst: true }), 3),
+    setUp: () => withThreads(journalShared([{}, { isState: true }], false, { isFullAtFirst: true }), 3),
     threads: {
       producer(shared, log) {
         const { memory } = shared;
@@ -379,7 +272,7 @@ export const scenarios: Scenario[] = [
           log.push(data.isRefused ? "refused" : "durable");
           isUnderWay = false;
         }
-        close(shared);
+        closeJournal(shared);
       },
       keeper({ memory, disk }) {
         // What the keeper does: answers a wish, here with a disk that is full for the first one.
@@ -418,7 +311,7 @@ export const scenarios: Scenario[] = [
   }),
   scenario({
     name: "journal: the delivery thread gives back the space that a producer waits for",
-    setUp: () => withThreads(setUp([{}], true), 4),
+    setUp: () => withThreads(journalShared([{}], true), 4),
     threads: {
       producer(shared) {
         const { memory } = shared;
@@ -455,7 +348,7 @@ export const scenarios: Scenario[] = [
             backlog.advance();
           }
         }
-        close(shared);
+        closeJournal(shared);
       },
       writer: ({ writer }) => writer.run(),
     },

@@ -12,7 +12,7 @@
  */
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { Parker } from "@millrace/atomics-sync";
-import { encode } from "@millrace/codec";
+import { encodeThrown } from "@millrace/codec";
 import { backUp } from "./backup.ts";
 import { CheckpointWriter } from "./checkpoint-writer.ts";
 import {
@@ -232,7 +232,7 @@ export class Keeper {
       if (step.done !== true) return true;
       this.#reply({ id, result: step.value });
     } catch (thrown) {
-      this.#reply({ id, error: Uint8Array.from(encode(storageError(this.#start.directory, thrown))) });
+      this.#reply({ id, error: encodeThrown(storageError(this.#start.directory, thrown)) });
     }
     this.#task = undefined;
     return true;

@@ -215,8 +215,16 @@ export class Writer {
       this.#stats.add("spareWaits", 1);
       if (state === SPARE_WANTED && this.#wanted(bytes)) unpark(this.#threads, this.#memory.keeperThread);
       else this.#wantSpare(bytes);
-      this.#pause(SPARE_RETRY_MS);
+      this.#awaitAnswer();
     }
+  }
+
+  /** Sleeps until the keeper has answered the wish. */
+  #awaitAnswer(): void {
+    this.#parker.prepare();
+    // The keeper stores its answer first and wakes second: one that came before `prepare` woke nobody.
+    if (Atomics.load(this.#control, SPARE_STATE) === SPARE_WANTED) this.#parker.wait(SPARE_RETRY_MS);
+    else this.#parker.cancel();
   }
 
   #wanted(bytes: number): boolean {

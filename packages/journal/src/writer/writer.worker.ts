@@ -1,6 +1,6 @@
 /** Entry of the writer thread: recovers the log, begins a segment, reports, runs. */
 import { parentPort, workerData } from "node:worker_threads";
-import { encode } from "@millrace/codec";
+import { encodeThrown } from "@millrace/codec";
 import { invariant } from "@millrace/base";
 import type { JournalMemory } from "../memory/control.ts";
 import { segmentOfName } from "../files/format.ts";
@@ -52,7 +52,7 @@ function open(storage: Storage): { log: LogWriter; report: WriterReport } | unde
     const unread = segments.filter(({ isRead }) => !isRead).map(({ name }) => name);
     return { log, report: { summary, logId, firstSegment, unread } };
   } catch (thrown) {
-    port?.postMessage({ error: Uint8Array.from(encode(storageError(directory, thrown))) } satisfies WriterReport);
+    port?.postMessage({ error: encodeThrown(storageError(directory, thrown)) } satisfies WriterReport);
     return undefined;
   }
 }

@@ -150,9 +150,14 @@ export class Calls implements Source, OutcomeSink {
     owner.settled(place, isOk, value);
   }
 
+  /** Takes no more calls. */
+  refuse(): void {
+    this.#isClosed = true;
+  }
+
   /** Takes no more calls; resolves when those under way are settled. */
   async drain(): Promise<void> {
-    this.#isClosed = true;
+    this.refuse();
     // The argument of a call that is just being made may have called close(), in a getter: let that call be made.
     await Promise.resolve();
     if (this.outstanding > 0) await new Promise<void>((resolve) => (this.#whenIdle = resolve));

@@ -5,6 +5,7 @@
  * asked to stop (`context.isCancelled`, `context.signal`); whatever it returns then is thrown away, and its slot is free when it
  * ends.
  */
+import { onAbort } from "@millrace/base";
 import { schedulerError } from "../errors.ts";
 import type { CallLimits } from "./call-options.ts";
 import type { Submitter } from "./submitter.ts";
@@ -24,7 +25,8 @@ export class LimitedCall {
   #timer: NodeJS.Timeout | undefined;
   #runTimer: NodeJS.Timeout | undefined;
   isOver = false;
-  readonly #abortBound = (): void => this.#abort();
+  /** Takes the listener off the signal. */
+  #forgetSignal: () => void = () => {};
 
   constructor(limits: CallLimits, submitter: Submitter, reject: (error: unknown) => void) {
     this.#limits = limits;
@@ -43,7 +45,7 @@ export class LimitedCall {
     this.#onFreed = onFreed;
     this.#onLeft = onLeft;
     const { signal, timeoutMs } = this.#limits;
-    signal?.addEventListener("abort", this.#abortBound, { once: true });
+    if (signal !== undefined) this.#forgetSignal = onAbort(signal, () => this.#abort());
     if (timeoutMs !== undefined) this.#timer = setTimeout(() => this.#timeOut("timeoutMs", timeoutMs), timeoutMs);
   }
 
@@ -65,7 +67,7 @@ export class LimitedCall {
   /** Nothing more is to come. */
   end(): void {
     this.isOver = true;
-    this.#limits.signal?.removeEventListener("abort", this.#abortBound);
+    this.#forgetSignal();
     clearTimeout(this.#timer);
     clearTimeout(this.#runTimer);
   }

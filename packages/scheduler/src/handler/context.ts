@@ -1,4 +1,5 @@
 /** What a handler learns about its task and can do from within it: its second argument. */
+import { schedulerError } from "../errors.ts";
 import { TaskGroup, type TaskGroupHost } from "./task-group.ts";
 import { checkedTransferList } from "./transfer-list.ts";
 
@@ -59,6 +60,10 @@ export interface TaskGroupView<Handlers = Record<string, Handler>> {
   done(): Promise<unknown[]>;
 }
 
+/**
+ * The second argument of a handler. It is of use while the task runs: afterwards its methods throw `ERR_TASK_OVER`, `run` rejects with
+ * it, and `signal` is aborted.
+ */
 export class TaskContext<Handlers = Record<string, Handler>> {
   readonly #host: ContextHost;
   readonly #slot: number;
@@ -109,7 +114,8 @@ export class TaskContext<Handlers = Record<string, Handler>> {
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
-      if (this.isCancelled) this.#controller.abort();
+      if (this.#isOver) this.#controller.abort(taskOver("signal"));
+      else if (this.isCancelled) this.#controller.abort();
       else this.#host.watch(this as unknown as TaskContext, this.#slot);
     }
     return this.#controller.signal;
@@ -120,23 +126,27 @@ export class TaskContext<Handlers = Record<string, Handler>> {
     name: Name,
     argument: ArgumentOf<Handlers[Name]>,
   ): Promise<ResultOf<Handlers[Name]>> {
+    if (this.#isOver) return Promise.reject(taskOver("run"));
     return this.#host.run(name, argument) as Promise<ResultOf<Handlers[Name]>>;
   }
 
   /** Starts a task whose result nobody needs. This task isn't over before it is, and fails if it does. */
   spawn<Name extends HandlerName<Handlers>>(name: Name, argument: ArgumentOf<Handlers[Name]>): void {
-    this.#children ??= new TaskGroup(this.#host, false);
+    this.#mustRun("spawn");
+    this.#children ??= new TaskGroup(this.#host, false, this);
     this.#children.spawn(name, argument);
   }
 
   /** Waits for everything spawned by `spawn`, running other tasks meanwhile; throws the first error. See `TaskGroupView.join`. */
   join(): void {
+    this.#mustRun("join");
     this.#children?.join();
   }
 
   /** A group of tasks whose results are kept. */
   group(): TaskGroupView<Handlers> {
-    return new TaskGroup(this.#host, true) as unknown as TaskGroupView<Handlers>;
+    this.#mustRun("group");
+    return new TaskGroup(this.#host, true, this) as unknown as TaskGroupView<Handlers>;
   }
 
   /**
@@ -145,6 +155,7 @@ export class TaskContext<Handlers = Record<string, Handler>> {
    * are pending on this thread.
    */
   blocking<T>(body: () => T): T {
+    this.#mustRun("blocking");
     return this.#host.blocking(body);
   }
 
@@ -152,6 +163,7 @@ export class TaskContext<Handlers = Record<string, Handler>> {
    * A result that can't be encoded, or is better moved: `return context.transfer(port, [port])`. Throws `ERR_TRANSFER_REFUSED`.
    */
   transfer(value: unknown, list: readonly object[]): unknown {
+    this.#mustRun("transfer");
     return new Transferred(value, checkedTransferList(list));
   }
 
@@ -167,8 +179,21 @@ export class TaskContext<Handlers = Record<string, Handler>> {
     return this.#children !== undefined && this.#children.needsJoin ? this.#children : undefined;
   }
 
-  /** @internal */
+  /** @internal The task is over: what its handler has kept of it is of no use any more. */
   end(): void {
     this.#isOver = true;
   }
+
+  /** @internal */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  #mustRun(what: string): void {
+    if (this.#isOver) throw taskOver(what);
+  }
+}
+
+function taskOver(what: string): Error {
+  return schedulerError("ERR_TASK_OVER", `context.${what} was used after its task was over`, { details: { what } });
 }

@@ -169,7 +169,13 @@ function flat(pieces: readonly unknown[] | undefined): unknown[] {
 }
 
 export function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === "object" && value !== null && typeof (value as PromiseLike<unknown>).then === "function";
+  if (typeof value !== "object" || value === null) return false;
+  try {
+    return typeof (value as PromiseLike<unknown>).then === "function";
+  } catch {
+    // A getter or a proxy throws. As a promise it rejects with that error; unhandled, it would end the thread.
+    return true;
+  }
 }
 
 /** All values of all lists, in order. Not by `flat()`, which takes five times as long. */

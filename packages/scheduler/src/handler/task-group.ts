@@ -6,6 +6,11 @@
  */
 import { schedulerError } from "../errors.ts";
 
+/** What a group asks of the task that made it. */
+export interface GroupMaker {
+  readonly isOver: boolean;
+}
+
 /** What a group needs of its machine. */
 export interface TaskGroupHost {
   spawn(group: TaskGroup, index: number, name: string, argument: unknown): void;
@@ -15,6 +20,8 @@ export interface TaskGroupHost {
 
 export class TaskGroup {
   readonly #host: TaskGroupHost;
+  /** The context of the handler that made it; undefined for a group of the machine's own. */
+  readonly #maker: GroupMaker | undefined;
   /** Undefined where nobody wants the results. */
   readonly #results: unknown[] | undefined;
   #spawned = 0;
@@ -23,8 +30,9 @@ export class TaskGroup {
   #error: unknown;
   #whenDone: (() => void) | undefined;
 
-  constructor(host: TaskGroupHost, keepsResults: boolean) {
+  constructor(host: TaskGroupHost, keepsResults: boolean, maker?: GroupMaker) {
     this.#host = host;
+    this.#maker = maker;
     this.#results = keepsResults ? [] : undefined;
   }
 
@@ -39,6 +47,7 @@ export class TaskGroup {
   }
 
   spawn(name: string, argument: unknown): void {
+    this.#mustRun("spawn");
     const index = this.#spawned;
     this.#pending += 1;
     this.#spawned = index + 1;
@@ -73,17 +82,26 @@ export class TaskGroup {
   }
 
   join(): unknown[] {
+    this.#mustRun("join");
     if (this.#pending > 0) this.#host.join(this);
     return this.#take();
   }
 
   async done(): Promise<unknown[]> {
+    this.#mustRun("done");
     if (this.#whenDone !== undefined) {
       throw schedulerError("ERR_GROUP_AWAITED", "a group of tasks is awaited by one party only");
     }
     if (this.#pending > 0) await new Promise<void>((resolve) => (this.#whenDone = resolve));
     this.#whenDone = undefined;
     return this.#take();
+  }
+
+  #mustRun(what: string): void {
+    if (this.#maker?.isOver !== true) return;
+    throw schedulerError("ERR_TASK_OVER", `${what}() of a group was called after the task that made it was over`, {
+      details: { what },
+    });
   }
 
   /** The results in the order of the spawns, or the first error; the group is empty afterwards. */

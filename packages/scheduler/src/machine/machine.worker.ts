@@ -1,7 +1,7 @@
 /** Entry of a machine's thread: loads the handlers, reports their names, runs. */
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { adoptThread, setBlockingHook } from "@millrace/atomics-sync";
-import { decode, encode } from "@millrace/codec";
+import { decode, encodeThrown } from "@millrace/codec";
 import { invariant } from "@millrace/base";
 import type { HeaderReader } from "../handler/context.ts";
 import { handlerEntry, loadHandlers } from "../handler/handlers.ts";
@@ -92,7 +92,7 @@ try {
   report({ names: [...handlers.keys()] });
   machine.start();
 } catch (thrown) {
-  report({ error: Uint8Array.from(encode(thrown)) });
+  report({ error: encodeThrown(thrown) });
   port.close();
 }
 

@@ -11,7 +11,7 @@
  * Rejected: the shared queue for every spawn (two more calls, and breadth first: the stack of joins that help grows with the number of
  * tasks); stealing from the top of a shared deque (Chase–Lev: its pop needs a fence as well, and takers of halves break it).
  */
-import { decode, encode } from "@millrace/codec";
+import { decode, encode, encodeThrown } from "@millrace/codec";
 import { EMPTY, FULL, SpscConsumer } from "@millrace/shared-memory";
 import { TaskGroup } from "../handler/task-group.ts";
 import type { Shared } from "../shared/shared.ts";
@@ -190,9 +190,9 @@ export class NestedTasks {
     if (kindOf(value) < 0) {
       // As if another machine had run it: no object is shared between tasks by chance.
       try {
-        outcome = decode(encode(value));
+        outcome = decode(ok ? encode(value) : encodeThrown(value));
       } catch (thrown) {
-        outcome = ok ? thrown : new Error(String(value));
+        outcome = thrown;
         isOk = false;
       }
     }

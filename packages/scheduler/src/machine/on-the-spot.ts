@@ -1,5 +1,5 @@
 /** Spawned tasks for which there is no slot: run at once, within the spawn, so that a handler may spawn without end. */
-import { decode, encode } from "@millrace/codec";
+import { decode, encode, encodeThrown } from "@millrace/codec";
 import { type ContextHost, TaskContext } from "../handler/context.ts";
 import { isThenable } from "../handler/fork-join.ts";
 import type { HandlerEntry } from "../handler/handlers.ts";
@@ -24,13 +24,13 @@ export class OnTheSpot {
   /** Runs task `index` of the group. */
   run(host: ContextHost, group: TaskGroup, index: number, number: number, argument: unknown): void {
     const handler = this.#parts.handlers[number] as HandlerEntry;
-    const context = handler.takesContext ? new TaskContext(host, NO_SLOT, 0) : (undefined as never);
+    const context = handler.takesContext ? new TaskContext(host, NO_SLOT, 0) : undefined;
     this.#parts.stats.inline();
     let outcome: unknown;
     let ok = true;
     this.#load.handlerBegins();
     try {
-      outcome = handler.call(copyOf(argument), context);
+      outcome = handler.call(copyOf(argument), context as TaskContext);
     } catch (thrown) {
       ok = false;
       outcome = thrown;
@@ -38,12 +38,14 @@ export class OnTheSpot {
     this.#load.handlerEnds();
     const children = context?.unjoined;
     if (children === undefined && !(ok && isThenable(outcome))) {
+      context?.end();
       this.#settle(group, index, ok, outcome);
       return;
     }
     const own = ok ? Promise.resolve(outcome) : Promise.reject(outcome as Error);
     this.#load.pendingBegins(false);
     const settle = (isOk: boolean, value: unknown): void => {
+      context?.end();
       this.#load.pendingEnds();
       this.#settle(group, index, isOk, value);
       this.#resume();
@@ -57,7 +59,7 @@ export class OnTheSpot {
   #settle(group: TaskGroup, index: number, ok: boolean, value: unknown): void {
     this.#parts.stats.settled(ok);
     try {
-      group.settled(index, ok, copyOf(value));
+      group.settled(index, ok, ok ? copyOf(value) : decode(encodeThrown(value)));
     } catch (thrown) {
       group.settled(index, false, thrown);
     }

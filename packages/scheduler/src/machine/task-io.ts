@@ -1,6 +1,5 @@
 /** A machine's end of a task's data: reads arguments, writes results. */
-import { decode, type EncodedValue, encodeInPlace } from "@millrace/codec";
-import { messageOf } from "@millrace/base";
+import { decode, type EncodedValue, encodeInPlace, encodeThrownInPlace } from "@millrace/codec";
 import { type ArenaView, offsetOf } from "@millrace/shared-memory";
 import { Transferred } from "../handler/context.ts";
 import type { Shared } from "../shared/shared.ts";
@@ -18,6 +17,8 @@ export class TaskIo {
   readonly #table: TaskTable;
   readonly #submitterArenas: ArenaView[];
   readonly #sendParcel: SendParcel;
+  /** Half of what results may take: an error that is larger has to leave parts out, to find room at all. */
+  readonly #errorBytesMax: number;
 
   constructor(shared: Shared, machine: number, completions: Completions, sendParcel: SendParcel) {
     this.#shared = shared;
@@ -25,6 +26,7 @@ export class TaskIo {
     this.#submitterArenas = Array.from({ length: shared.submitters }, (_, submitter) => shared.arenas.view(submitter));
     this.results = new ResultMemory(shared, machine, completions);
     this.#sendParcel = sendParcel;
+    this.#errorBytesMax = shared.memory.arenas.bytesMax / 2;
   }
 
   /** The argument, unless it is a parcel. */
@@ -59,14 +61,13 @@ export class TaskIo {
       this.#table.setInlineResult(slot, kind);
       return ok ? "ok" : "failed";
     }
-    if (value instanceof Transferred) return this.#writeParcel(slot, state, value.value, value.list, ok);
+    if (ok && value instanceof Transferred) return this.#writeParcel(slot, state, value.value, value.list, ok);
     let encoded: Readonly<EncodedValue>;
     try {
-      encoded = encodeInPlace(value);
+      encoded = ok ? encodeInPlace(value) : encodeThrownInPlace(value, this.#errorBytesMax);
     } catch (thrown) {
-      if (ok && this.#mayBeParcel(slot)) return this.#writeParcel(slot, state, value, [], true, thrown);
-      // An error that can't be sent whole is sent as its text.
-      encoded = encodeInPlace(ok ? thrown : new Error(messageOf(value)));
+      if (this.#mayBeParcel(slot)) return this.#writeParcel(slot, state, value, [], true, thrown);
+      encoded = encodeThrownInPlace(thrown, this.#errorBytesMax);
       ok = false;
     }
     return this.results.write({ slot, state, isOk: ok, mayWait }, encoded, this.#argumentArena(slot));
