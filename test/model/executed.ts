@@ -57,9 +57,7 @@ export interface Coverage {
 /** Compares the lines that were executed with those that there are; lines with an exception don't count. */
 export function coverageOf(executed: ReadonlySet<string>): Coverage {
   const failures: string[] = [];
-  const exceptions = UNEXECUTED.flatMap(({ module, lines: pieces = [""] }) =>
-    pieces.map((line) => ({ module, line })),
-  );
+  const exceptions = UNEXECUTED.flatMap(({ module, lines: pieces = [""] }) => pieces.map((line) => ({ module, line })));
   const used = new Set<unknown>();
   let lines = 0;
   let count = 0;
