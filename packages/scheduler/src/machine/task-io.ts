@@ -11,13 +11,16 @@ import { ResultMemory, type Written } from "./result-memory.ts";
 /** Sends a value that bytes can't carry by message; its ticket. Throws what structured clone throws. */
 export type SendParcel = (value: unknown, transferList: readonly object[]) => number;
 
+/** What an error may take where `arenaBytesMax` is smaller. */
+const ERROR_BYTES_MIN: number = 1024 * 1024;
+
 export class TaskIo {
   readonly results: ResultMemory;
   readonly #shared: Shared;
   readonly #table: TaskTable;
   readonly #submitterArenas: ArenaView[];
   readonly #sendParcel: SendParcel;
-  /** Half of what results may take: an error that is larger has to leave parts out, to find room at all. */
+  /** An error doesn't wait for room, so it leaves parts out that are larger. */
   readonly #errorBytesMax: number;
 
   constructor(shared: Shared, machine: number, completions: Completions, sendParcel: SendParcel) {
@@ -26,7 +29,7 @@ export class TaskIo {
     this.#submitterArenas = Array.from({ length: shared.submitters }, (_, submitter) => shared.arenas.view(submitter));
     this.results = new ResultMemory(shared, machine, completions);
     this.#sendParcel = sendParcel;
-    this.#errorBytesMax = shared.memory.arenas.bytesMax / 2;
+    this.#errorBytesMax = Math.max(shared.memory.arenas.bytesMax, ERROR_BYTES_MIN);
   }
 
   /** The argument, unless it is a parcel. */
