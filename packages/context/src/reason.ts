@@ -12,7 +12,10 @@ import { decode, encode } from "@millrace/codec";
 /**
  * Name, message, code, cure, details; a code without a cure is somebody else's error with a code.
  */
-type Parts = [name: string, message: string, code: string | undefined, cure: string | undefined, details: unknown];
+type Parts = [name: string, message: Text, code: string | undefined, cure: string | undefined, details: unknown];
+
+/** Text; a message that had to be cut as UTF-8, which takes less room than the codec's forms. */
+type Text = string | Uint8Array;
 
 /** The bytes in whole words, behind a word that says how many bytes they are. */
 const ROOM_BYTES: number = (REASON_WORDS - 1) * Int32Array.BYTES_PER_ELEMENT;
@@ -28,7 +31,8 @@ export function reasonToWords(reason: Error): Int32Array {
 export function reasonFromWords(words: Int32Array): Error {
   const start = Int32Array.BYTES_PER_ELEMENT;
   const parts = decode(new Uint8Array(words.buffer), start, start + (words[0] as number)) as Parts;
-  const [name, message, code, cure, details] = parts;
+  const [name, text, code, cure, details] = parts;
+  const message = typeof text === "string" ? text : Buffer.from(text).toString();
   if (code !== undefined && cure !== undefined) {
     return new MillraceError(code, message, cure, { details: details as Record<string, unknown> });
   }
@@ -43,14 +47,17 @@ function partsOf(reason: Error): Parts {
   return [reason.name, reason.message, typeof code === "string" ? code : undefined, undefined, undefined];
 }
 
-function fitting([name, message, code, cure, details]: Parts): Uint8Array {
-  const whole = encoded([name, message, code, cure, details]);
+function fitting(parts: Parts): Uint8Array {
+  const whole = encoded(parts);
   if (whole !== undefined && whole.length <= ROOM_BYTES) return whole;
+  const [name, , code, cure, details] = parts;
+  const message = parts[1] as string;
   const rest: Parts = [name.slice(0, 40), "", code?.slice(0, 40), cure?.slice(0, 100), undefined];
   // Characters take at most 3 bytes of UTF-8 per code unit.
   for (let length = message.length; ; length = Math.min(length - 1, Math.floor(length * 0.9))) {
     const cut = length === message.length ? message : `${message.slice(0, length)}… (${message.length} characters)`;
-    rest[1] = details === undefined || code === undefined ? cut : `${cut} (its details were left out)`;
+    const isWithout = details !== undefined && code !== undefined;
+    rest[1] = Buffer.from(isWithout ? `${cut} (its details were left out)` : cut);
     const bytes = encode(rest);
     if (bytes.length <= ROOM_BYTES) return bytes;
   }
