@@ -30,7 +30,7 @@ export const schedulerErrors: ErrorTable<SchedulerErrorCode> = {
   },
   ERR_HANDLER_MODULE: {
     cause:
-      "The module with the handlers could not be loaded in a worker thread, exports no function, or its initialize() threw.",
+      "The module with the handlers could not be loaded in a worker thread, ended the thread meanwhile, was not loaded within startTimeoutMs, exports no function, or its initialize() threw.",
     cure: "Check the path or URL and what the module does while it loads; the cause holds its own error.",
   },
   ERR_HANDLER_UNKNOWN: {
@@ -39,8 +39,8 @@ export const schedulerErrors: ErrorTable<SchedulerErrorCode> = {
   },
   ERR_MACHINE_DIED: {
     cause:
-      "The worker thread that ran the task ended: an uncaught error, process.exit(), out of memory, or terminate().",
-    cure: 'Find out from the cause what ended it; `details.crashedMachines` lists the threads that died while the task ran alone. Pass `retry: "crash"` for handlers that may safely run twice.',
+      "The worker thread that ran the task ended: an uncaught error, an unhandled rejection, process.exit(), out of memory, or terminate().",
+    cure: 'The cause is the error behind it. `details.reason` and `details.exitCode` say how the thread ended, `details.limits` what memory it had, `details.crashedMachines` which threads the task has ended. Pass `retry: "crash"` for handlers that may safely run twice.',
   },
   ERR_MACHINES_EXHAUSTED: {
     cause: "More handlers wait at the same time (blocking(), locks, channels, joins) than there are spare threads.",

@@ -50,6 +50,12 @@ export interface SchedulerOptions {
   /** How long an idle worker thread, and the calling thread after a call, look for work without a pause. It makes a lone call take a
    * few µs, costs a core while it lasts, and holds up the calling thread's event loop. Default 0. */
   readonly spinMicroseconds?: number;
+  /**
+   * How long a worker thread may take to load the handlers' module and to run its `initialize`. `open()` then
+   * rejects with `ERR_HANDLER_MODULE`. Calls that wait because no thread can be started in the place of a dead one reject
+   * after this time with the reason. Default 30 s.
+   */
+  readonly startTimeoutMs?: number;
   /** Limits of each worker thread, as in node:worker_threads. */
   readonly resourceLimits?: ResourceLimits;
   /** Records per thread that the trace keeps, a power of two; 0 (default) records nothing. See `trace()`. */
@@ -81,6 +87,7 @@ const rules = {
   arenaBytesMax: integer(4096, 2 ** 30, 2 ** 30),
   pollMicroseconds: integer(0, 1_000_000, 50),
   spinMicroseconds: integer(0, 1_000_000, 0),
+  startTimeoutMs: integer(1, TIMEOUT_MS_MAX, 30_000),
   resourceLimits: optional(optionsObject<ResourceLimits>()),
   trace: custom(
     "0 or a power of two up to 1048576",

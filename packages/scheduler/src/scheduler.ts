@@ -26,7 +26,8 @@ import { schedTraceLine, schedTraceMs } from "./trace/sched-trace.ts";
 import type { HistogramSummary, MachineCounts } from "./machine/stats.ts";
 import { Submitter } from "./calls/submitter.ts";
 import { valuesOf } from "./calls/values-of.ts";
-import { Supervisor } from "./supervisor/supervisor.ts";
+import { describeDeath } from "./supervisor/death.ts";
+import { type MachineDeath, Supervisor } from "./supervisor/supervisor.ts";
 import { QUEUED, RUNNING } from "./shared/task-table.ts";
 import { bindHandlers, moduleUrl, unknownHandler } from "./handler/handlers.ts";
 import { allocateTraceRings, readTrace, type TraceRings, type TraceSnapshot } from "./shared/trace-ring.ts";
@@ -153,11 +154,12 @@ export class Scheduler<Handlers = Record<string, Handler>> {
         headerReaderUrl: options.headerReader?.href,
         asyncTasksMax: options.asyncTasksPerMachine,
         spinMs: options.spinMicroseconds / 1000,
+        startTimeoutMs: options.startTimeoutMs,
         resourceLimits: options.resourceLimits,
         trace,
       },
       {
-        machineDied: options.onMachineDeath ?? (() => {}),
+        machineDied: options.onMachineDeath ?? warnOfDeath,
         parcelFor: (ticket) => mail.parcelFor(ticket),
         parcelFrom: (machine, ticket, value) => mail.arrived(machine, ticket, value),
       },
@@ -408,6 +410,19 @@ interface SchedulerParts {
   readonly options: ResolvedSchedulerOptions;
   readonly trace: TraceRings | undefined;
   readonly mail: Mail;
+}
+
+/** Where nobody listens to `onMachineDeath`. */
+function warnOfDeath(death: MachineDeath): void {
+  const { machine, error, failed, requeued } = death;
+  process.emitWarning(
+    `worker thread ${machine} ended: ${describeDeath(death)}; ${failed} of its tasks failed, ${requeued} run again`,
+    {
+      type: "MillraceWarning",
+      code: "MILLRACE_MACHINE_DIED",
+      ...(error.stack === undefined ? {} : { detail: error.stack }),
+    },
+  );
 }
 
 async function startOrRelease(supervisor: Supervisor, memory: SchedulerMemory): Promise<readonly string[]> {

@@ -46,6 +46,7 @@ const OPTIONS = {
   headerReaderUrl: undefined,
   asyncTasksMax: 2,
   spinMs: 0,
+  startTimeoutMs: 1000,
   resourceLimits: undefined,
   trace: undefined,
 };

@@ -2,9 +2,12 @@
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { adoptThread, setBlockingHook } from "@millrace/atomics-sync";
 import { decode, encodeThrown } from "@millrace/codec";
-import { invariant } from "@millrace/base";
+import { invariant, messageOf } from "@millrace/base";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { schedulerError } from "../errors.ts";
+import { type LastWords, speakLastWords } from "./last-words.ts";
 import type { HeaderReader } from "../handler/context.ts";
-import { handlerEntry, loadHandlers } from "../handler/handlers.ts";
+import { handlerEntry, type Initialize, loadHandlers } from "../handler/handlers.ts";
 import { Machine } from "./machine.ts";
 import type { MachineOptions } from "./machine-options.ts";
 import { arenasOf } from "../shared/arenas.ts";
@@ -25,6 +28,10 @@ export interface MachineWorkerData {
 export type MachineReport =
   | { readonly names: readonly string[] }
   | { readonly error: Uint8Array }
+  | { readonly lastWords: LastWords }
+  | RunningReport;
+
+export type RunningReport =
   | { readonly wants: "machine" | "sweep" }
   | { readonly fetch: number; readonly slot: number }
   | { readonly parcel: number; readonly value: unknown };
@@ -51,12 +58,13 @@ arenasOf(memory.arenas).join(false);
 
 const report = (message: MachineReport, transferList: readonly object[] = []): void =>
   port.postMessage(message, transferList as never);
+speakLastWords((lastWords) => report({ lastWords }));
 /** Tickets of a machine that was replaced are not used again. */
 let parcels: number = Math.floor(performance.timeOrigin) * 1024;
 
 try {
   const { handlers, initialize } = await loadHandlers(data.handlersUrl);
-  await initialize?.({ machine: index });
+  await initialised(initialize);
   const entries = [...handlers].map(([name, call]) => handlerEntry(name, call));
   const machine = new Machine(data.options, entries, await headerReader(), {
     wantsMachine: () => report({ wants: "machine" }),
@@ -89,11 +97,25 @@ try {
     }
     machine.parcelArrived(slot, ok, value);
   });
+  // Rejections that the module has left unhandled end the thread in this turn, not under the first task.
+  await nextTurn();
   report({ names: [...handlers.keys()] });
   machine.start();
 } catch (thrown) {
   report({ error: encodeThrown(thrown) });
   port.close();
+}
+
+async function initialised(initialize: Initialize | undefined): Promise<void> {
+  try {
+    await initialize?.({ machine: index });
+  } catch (cause) {
+    const url = data.handlersUrl;
+    throw schedulerError("ERR_HANDLER_MODULE", `initialize() of ${url} threw: ${messageOf(cause)}`, {
+      cause,
+      details: { url },
+    });
+  }
 }
 
 async function headerReader(): Promise<HeaderReader | undefined> {

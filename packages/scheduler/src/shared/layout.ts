@@ -25,6 +25,7 @@
 import { invariant } from "@millrace/base";
 import { LINE_BYTES, LINE_WORDS, maskWords, runQueueWords, spscRingWords } from "@millrace/shared-memory";
 import { allocateArenas, type ArenaMemory } from "./arenas.ts";
+import { allocateDeathNotes } from "./death-notes.ts";
 import { idleWords } from "./idle.ts";
 import { PRIORITIES } from "./priorities.ts";
 import { PROCESSOR_WORDS } from "./processors.ts";
@@ -62,6 +63,8 @@ export interface SchedulerMemory extends SchedulerShape {
   readonly slots: SharedArrayBuffer;
   /** Of the submitters' arguments, then of the machines' results. */
   readonly arenas: ArenaMemory;
+  /** Why each machine died (death-notes.ts). */
+  readonly deathNotes: SharedArrayBuffer;
   /** The thread table, and the threads of machines and submitters in it. */
   readonly threads: SharedArrayBuffer;
   readonly machineThreads: readonly number[];
@@ -166,6 +169,7 @@ export function allocateMemory(
     words: new SharedArrayBuffer(layoutOf(shape).totalWords * Int32Array.BYTES_PER_ELEMENT),
     slots: new SharedArrayBuffer(firstSlotOf(shape, submitters) * SLOT_BYTES + LINE_BYTES),
     arenas: allocateArenas(submitters + shape.machines, arenaBytesMax),
+    deathNotes: allocateDeathNotes(shape.machines),
     threads,
     machineThreads,
     submitterThreads: [...outsiderThreads, ...machineThreads],

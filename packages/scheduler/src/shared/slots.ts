@@ -18,6 +18,7 @@ import {
   WANTED,
 } from "@millrace/shared-memory";
 import { schedulerError } from "../errors.ts";
+import { DeathNotes } from "./death-notes.ts";
 import { firstSlotOf, slotsOf } from "./layout.ts";
 import type { Shared } from "./shared.ts";
 import { DONE, isTimedPolicy, runNumber, type TaskTable } from "./task-table.ts";
@@ -265,13 +266,7 @@ export class TaskSlots {
         return decode((this.#machineArenas[table.machine(slot)] as ArenaView).bytesOf(block), start, start + bytes);
       }
       case CRASHED:
-        return schedulerError("ERR_MACHINE_DIED", "the worker thread that ran the task ended before the task did", {
-          details: {
-            machine: table.machine(slot),
-            attempts: table.attempt(slot) + 1,
-            crashedMachines: table.crashedMachines(slot),
-          },
-        });
+        return this.#crashed(slot);
       case TOO_LARGE:
         return tooLarge("a result", bytes, this.#shared.memory.arenas.bytesMax);
       case REFUSED_ROOM:
@@ -283,6 +278,19 @@ export class TaskSlots {
       default:
         return constantOf(kind);
     }
+  }
+
+  /** What the supervisor has noted of the machine's death, with what concerns this task alone. */
+  #crashed(slot: number): Error {
+    const table = this.#table;
+    const machine = table.machine(slot);
+    const note = new DeathNotes(this.#shared.memory.deathNotes).read(machine);
+    const history = { machine, attempts: table.attempt(slot) + 1, crashedMachines: table.crashedMachines(slot) };
+    const code = note?.code === "ERR_HANDLER_MODULE" ? note.code : "ERR_MACHINE_DIED";
+    return schedulerError(code, note?.message ?? "the worker thread that ran the task ended before the task did", {
+      cause: note?.cause,
+      details: { ...note?.details, ...history },
+    });
   }
 
   /** The encoded argument, for a task made by `fillBytes`. */

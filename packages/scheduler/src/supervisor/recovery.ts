@@ -21,7 +21,7 @@
  * time. That is harmless: the claim decides.
  */
 import { invariant } from "@millrace/base";
-import { unparkAgain } from "@millrace/atomics-sync";
+import { unpark, unparkAgain } from "@millrace/atomics-sync";
 import {
   EMPTY,
   FULL,
@@ -37,7 +37,7 @@ import { raiseFlag } from "../shared/outbox-flags.ts";
 import { firstSlotOf, slotsOf } from "../shared/layout.ts";
 import { PRIORITIES, RECOVERY_PRIORITY } from "../shared/priorities.ts";
 import type { Shared } from "../shared/shared.ts";
-import { CRASHES_MAX, FREE, QUEUED, RUNNING, type TaskTable } from "../shared/task-table.ts";
+import { CRASHES_MAX, FREE, NOT_CLAIMED, QUEUED, RUNNING, type TaskTable } from "../shared/task-table.ts";
 import { ARENA_BYTES, CRASHED } from "../shared/values.ts";
 
 export interface RecoveryReport {
@@ -72,7 +72,7 @@ export class Recovery {
   recover(machine: number): RecoveryReport {
     const report: RecoveryReport = { failed: 0, requeued: 0, found: 0, reported: 0, orphaned: 0 };
     report.orphaned = this.#takeBackSubmitted(machine);
-    const ranAlone = this.#countRunning(machine) === 1;
+    const ranAlone = this.countRunning(machine) === 1;
     const own = this.#shared.submitterOfMachine(machine);
     for (let submitter = 0; submitter < this.#shared.submitters; submitter += 1) {
       if (submitter === own) continue;
@@ -90,6 +90,27 @@ export class Recovery {
     this.#shared.processors().forget(machine);
     this.#wakeEverybody(machine);
     return report;
+  }
+
+  /**
+   * No thread can be started: settles every task that is queued, as if the dead machine had taken it
+   * and died under it. Returns how many. To be called before the machine is drained.
+   */
+  failQueued(machine: number): number {
+    let failed = 0;
+    for (let submitter = 0; submitter < this.#shared.submitters; submitter += 1) {
+      const ring = new SpscProducer(this.#shared.completions(machine, submitter));
+      const first = firstSlotOf(this.#shared.memory, submitter);
+      for (let slot = first; slot < first + slotsOf(this.#shared.memory, submitter); slot += 1) {
+        if (this.#table.claim(slot, machine) === NOT_CLAIMED) continue;
+        this.#crash(slot);
+        this.#stage(slot, ring);
+        failed += 1;
+      }
+      ring.publish();
+    }
+    for (const thread of this.#shared.memory.submitterThreads) unpark(this.#shared.threads, thread);
+    return failed;
   }
 
   /**
@@ -193,7 +214,8 @@ export class Recovery {
     this.#table.free(slot, (this.#table.generation(slot) + 1) & 0xffff);
   }
 
-  #countRunning(machine: number): number {
+  /** Tasks that the machine has begun and not ended. */
+  countRunning(machine: number): number {
     let running = 0;
     for (let slot = 0; slot < this.#table.count; slot += 1) {
       if (this.#table.stateUnder(slot, machine) === RUNNING) running += 1;
@@ -220,11 +242,19 @@ export class Recovery {
         report.requeued += 1;
         return;
       }
-      this.#table.setResult(slot, CRASHED, 0, 0);
-      this.#table.fail(slot);
+      this.#crash(slot);
       report.failed += 1;
     } else if (published.has(slot)) return;
     else report.reported += 1;
+    this.#stage(slot, ring);
+  }
+
+  #crash(slot: number): void {
+    this.#table.setResult(slot, CRASHED, 0, 0);
+    this.#table.fail(slot);
+  }
+
+  #stage(slot: number, ring: SpscProducer): void {
     const staged = ring.stage();
     invariant(staged !== FULL, "a completion ring has room for every slot of its submitter");
     this.#shared.words[staged] = slot;

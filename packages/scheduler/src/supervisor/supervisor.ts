@@ -5,23 +5,22 @@
  * There are as many machines as processors at first. When a machine waits in a handler and no spare
  * machine can take its processor, the supervisor starts one more, up to `machinesMax`.
  */
-import type { ResourceLimits, Transferable, Worker } from "node:worker_threads";
+import type { ResourceLimits, Transferable } from "node:worker_threads";
 import { buryThread } from "@millrace/atomics-sync";
-import { decode, encode } from "@millrace/codec";
-import { isMillraceError, messageOf, startThread, workerUrl } from "@millrace/base";
+import { encodeThrown } from "@millrace/codec";
+import { isMillraceError, type MillraceError } from "@millrace/base";
 import { schedulerError } from "../errors.ts";
+import type { ParcelMail, RunningReport } from "../machine/machine.worker.ts";
+import type { MachineStats } from "../machine/stats.ts";
+import { DeathNotes } from "../shared/death-notes.ts";
 import { CLOSED_LIFECYCLE, LIFECYCLE, type SchedulerMemory } from "../shared/layout.ts";
 import { Shared } from "../shared/shared.ts";
-import type { MachineMail, MachineReport, MachineWorkerData, ParcelMail } from "../machine/machine.worker.ts";
-import { Recovery, type RecoveryReport } from "./recovery.ts";
-import { MACHINE_STATS_BYTES, MachineStats } from "../machine/stats.ts";
 import type { TraceRings } from "../shared/trace-ring.ts";
+import { type Death, describeDeath } from "./death.ts";
+import { MachineThread } from "./machine-thread.ts";
+import { Recovery, type RecoveryReport } from "./recovery.ts";
+import { STABLE_MS, StartPolicy } from "./start-policy.ts";
 
-/** A machine that dies sooner than this after its start counts as crashing in a loop. */
-const STABLE_MS = 1000;
-/** Pause before the next start, doubled each time while machines crash in a loop. */
-const BACKOFF_MS = 50;
-const BACKOFF_MS_MAX = 5000;
 /** How often the supervisor checks whether a dead machine's outcomes were read. */
 const DRAIN_CHECK_MS = 2;
 /** How long an idle machine looks for work before it sleeps: a sleep and a wake-up cost 50 µs. */
@@ -36,15 +35,14 @@ export interface SupervisorOptions {
   readonly headerReaderUrl: string | undefined;
   readonly asyncTasksMax: number;
   readonly spinMs: number;
+  readonly startTimeoutMs: number;
   readonly resourceLimits: ResourceLimits | undefined;
   readonly trace: TraceRings | undefined;
 }
 
-/** The death of a machine, and what the recovery did about its tasks. */
-export interface MachineDeath extends RecoveryReport {
+/** The death of a machine's thread, and what the recovery did about its tasks. */
+export interface MachineDeath extends RecoveryReport, Death {
   readonly machine: number;
-  readonly exitCode: number;
-  readonly error: Error | undefined;
 }
 
 /** The opener's part: it learns of deaths, and holds values that go by message. */
@@ -55,18 +53,6 @@ export interface SupervisorHost {
   parcelFrom(machine: number, ticket: number, value: unknown): void;
 }
 
-interface MachineThread {
-  worker: Worker | undefined;
-  readonly stats: MachineStats;
-  readonly statsBuffer: SharedArrayBuffer;
-  startedAt: number;
-  /** The thread is loading its handlers. */
-  isStarting: boolean;
-  /** The thread died, and the machine is not yet fit for another. */
-  isRecovering: boolean;
-  exited: Promise<void>;
-}
-
 export class Supervisor {
   readonly #memory: SchedulerMemory;
   readonly #options: SupervisorOptions;
@@ -74,15 +60,16 @@ export class Supervisor {
   readonly recovery: Recovery;
   readonly #host: SupervisorHost;
   readonly #machines: MachineThread[];
+  readonly #notes: DeathNotes;
+  readonly #starts: StartPolicy;
   #names: readonly string[] | undefined;
   #isClosing = false;
   #ticksLeft = 0;
   #restarts = 0;
   /** Deaths without a new thread in their place. */
   #unreplaced = 0;
-  /** Deaths in a row that came soon after a start, and the time before which no thread starts. */
-  #crashesInARow = 0;
-  #notBefore = 0;
+  /** While no thread is started because others were of no use. */
+  #pause: NodeJS.Timeout | undefined;
 
   constructor(memory: SchedulerMemory, options: SupervisorOptions, host: SupervisorHost) {
     this.#memory = memory;
@@ -90,18 +77,9 @@ export class Supervisor {
     this.#shared = new Shared(memory);
     this.recovery = new Recovery(this.#shared);
     this.#host = host;
-    this.#machines = Array.from({ length: memory.machines }, () => {
-      const statsBuffer = new SharedArrayBuffer(MACHINE_STATS_BYTES);
-      return {
-        worker: undefined,
-        stats: new MachineStats(statsBuffer),
-        statsBuffer,
-        startedAt: 0,
-        isStarting: false,
-        isRecovering: false,
-        exited: Promise.resolve(),
-      };
-    });
+    this.#machines = Array.from({ length: memory.machines }, () => new MachineThread());
+    this.#notes = new DeathNotes(memory.deathNotes);
+    this.#starts = new StartPolicy(options.startTimeoutMs);
   }
 
   /**
@@ -110,11 +88,11 @@ export class Supervisor {
    */
   async start(): Promise<readonly string[]> {
     const first = this.#machines.slice(0, this.#memory.processors);
-    const outcomes = await Promise.allSettled(first.map((_, machine) => this.#startMachine(machine)));
-    const failed = outcomes.find((outcome) => outcome.status === "rejected");
-    if (failed !== undefined) {
+    try {
+      await Promise.all(first.map((_, machine) => this.#startMachine(machine)));
+    } catch (thrown) {
       await this.terminate();
-      throw failed.reason;
+      throw thrown;
     }
     return this.#names as readonly string[];
   }
@@ -147,9 +125,7 @@ export class Supervisor {
   tickMachines(): void {
     this.#ticksLeft = this.#shared.arenas.areSmall ? this.#ticksLeft - 1 : TICKS_AFTERWARDS;
     if (this.#ticksLeft < 0) return;
-    for (const { worker, isStarting } of this.#machines) {
-      if (!isStarting) worker?.postMessage("tick" satisfies MachineMail);
-    }
+    for (const thread of this.#machines) if (thread.isReady) thread.post("tick");
   }
 
   /** Ends the machines. Every task must be settled. */
@@ -167,85 +143,41 @@ export class Supervisor {
   /** Ends the machines at once, whatever they do. */
   async terminate(): Promise<void> {
     this.#isClosing = true;
+    clearTimeout(this.#pause);
     const workers = this.#machines.map((machine) => machine.worker).filter((worker) => worker !== undefined);
     await Promise.all(workers.map((worker) => worker.terminate()));
   }
 
-  #startMachine(machine: number): Promise<void> {
+  // ── starting ───────────────────────────────────────────────────────────────────────────────
+
+  async #startMachine(machine: number): Promise<void> {
     const thread = this.#machines[machine] as MachineThread;
-    const { handlersUrl, headerReaderUrl, asyncTasksMax, spinMs, resourceLimits, trace } = this.#options;
-    const data: MachineWorkerData = {
-      options: {
-        machine,
-        memory: this.#memory,
-        stats: thread.statsBuffer,
-        asyncTasksMax,
-        spinMs,
-        lookAroundMs: LOOK_AROUND_MS,
-        trace,
-      },
-      handlersUrl,
-      headerReaderUrl,
+    const { handlersUrl, headerReaderUrl, asyncTasksMax, spinMs, startTimeoutMs, resourceLimits, trace } =
+      this.#options;
+    const options = {
+      machine,
+      memory: this.#memory,
+      stats: thread.statsBuffer,
+      asyncTasksMax,
+      spinMs,
+      lookAroundMs: LOOK_AROUND_MS,
+      trace,
     };
-    const worker = startThread(workerUrl("../machine/machine.worker", import.meta.url), {
-      workerData: data,
-      name: `millrace machine ${machine}`,
-      ...(resourceLimits === undefined ? {} : { resourceLimits }),
-    });
-    thread.worker = worker;
-    thread.isStarting = true;
-    thread.startedAt = performance.now();
-    let error: Error | undefined;
-    worker.on("error", (thrown) => (error = thrown instanceof Error ? thrown : new Error(messageOf(thrown))));
-    thread.exited = new Promise((resolve) => {
-      worker.once("exit", (exitCode) => {
-        thread.worker = undefined;
-        thread.isStarting = false;
-        resolve();
-        if (!this.#isClosing && this.#names !== undefined) this.#mend(machine, exitCode, error);
-      });
-    });
-    return new Promise((resolve, reject) => {
-      worker.on("message", (report: MachineReport) => {
-        try {
-          if (this.#handle(machine, worker, report)) resolve();
-        } catch (thrown) {
-          reject(thrown as Error);
-        }
-      });
-      worker.once("exit", () =>
-        reject(error ?? schedulerError("ERR_MACHINE_DIED", "a worker thread ended while it started")),
-      );
-    });
-  }
-
-  /** Returns true when the machine has started. */
-  #handle(machine: number, worker: Worker, report: MachineReport): boolean {
-    if ("error" in report) throw decode(report.error);
-    if ("names" in report) {
-      this.#checkNames(report.names);
-      worker.unref();
-      (this.#machines[machine] as MachineThread).isStarting = false;
-      return true;
-    }
-    if ("fetch" in report) {
-      this.#answerFetch(worker, report.fetch, report.slot);
-    } else if ("parcel" in report) this.#host.parcelFrom(machine, report.parcel, report.value);
-    else if (report.wants === "sweep") this.sweep();
-    else this.#staffProcessors();
-    return false;
-  }
-
-  #answerFetch(worker: Worker, ticket: number, slot: number): void {
-    let port: ParcelMail["port"];
-    let error: Uint8Array | undefined;
-    try {
-      port = this.#host.parcelFor(ticket) as ParcelMail["port"];
-    } catch (thrown) {
-      // Each attempt clones the value anew, and meanwhile it has become one that can't be cloned.
-      error = encode(isMillraceError(thrown) ? thrown : cloneError(thrown));
-    }
-    worker.postMessage({ slot, port, error } satisfies ParcelMail, port === undefined ? [] : [port]);
+    const names = await thread.start(
+      {
+        data: { options, handlersUrl, headerReaderUrl },
+        resourceLimits,
+        timeoutMs: startTimeoutMs,
+        isAwaited: this.#names === undefined,
+      },
+      {
+        reported: (report) => this.#handle(machine, report),
+        ended: (death, startError) => {
+          if (!this.#isClosing && this.#names !== undefined) this.#mend(machine, death, startError);
+        },
+      },
+    );
+    this.#checkNames(names);
   }
 
   #checkNames(names: readonly string[]): void {
@@ -258,19 +190,47 @@ export class Supervisor {
     }
   }
 
-  /** A machine's thread is gone. */
-  #mend(machine: number, exitCode: number, error: Error | undefined): void {
+  #handle(machine: number, report: RunningReport): void {
+    if ("fetch" in report) this.#answerFetch(machine, report.fetch, report.slot);
+    else if ("parcel" in report) this.#host.parcelFrom(machine, report.parcel, report.value);
+    else if (report.wants === "sweep") this.sweep();
+    else this.#staffProcessors();
+  }
+
+  #answerFetch(machine: number, ticket: number, slot: number): void {
+    let port: ParcelMail["port"];
+    let error: Uint8Array | undefined;
+    try {
+      port = this.#host.parcelFor(ticket) as ParcelMail["port"];
+    } catch (thrown) {
+      // Each attempt clones the value anew, and meanwhile it has become one that can't be cloned.
+      error = encodeThrown(isMillraceError(thrown) ? thrown : cloneError(thrown));
+    }
+    (this.#machines[machine] as MachineThread).post({ slot, port, error }, port === undefined ? [] : [port]);
+  }
+
+  // ── deaths ─────────────────────────────────────────────────────────────────────────────────
+
+  /** A machine's thread is gone. `startError`: it had not even started. */
+  #mend(machine: number, death: Death, startError: MillraceError | undefined): void {
     const thread = this.#machines[machine] as MachineThread;
+    const now = performance.now();
     thread.isRecovering = true;
     this.#unreplaced += 1;
+    const hadTasks = startError === undefined && this.recovery.countRunning(machine) > 0;
+    if (startError === undefined && (hadTasks || thread.settled > 0 || now - thread.startedAt >= STABLE_MS)) {
+      this.#starts.succeeded();
+    } else this.#starts.failed(thread.startedAt, now);
+    // First: a submitter reads it as soon as it sees that a task has failed.
+    this.#notes.write(machine, startError ?? machineDied(death));
     const report = this.recovery.recover(machine);
-    const livedMs = performance.now() - thread.startedAt;
-    this.#crashesInARow = livedMs < STABLE_MS ? this.#crashesInARow + 1 : 0;
-    const backoffMs = this.#crashesInARow <= 1 ? 0 : BACKOFF_MS * 2 ** (this.#crashesInARow - 2);
-    this.#notBefore = performance.now() + Math.min(backoffMs, BACKOFF_MS_MAX);
-    this.#host.machineDied({ machine, exitCode, error, ...report });
+    if (this.#starts.isHopeless(now) && !this.#machines.some((each) => each.isReady)) {
+      report.failed += this.recovery.failQueued(machine);
+    }
     void this.#becomeFit(machine);
     this.#staffProcessors();
+    // Last: it is the program's, and may throw.
+    this.#host.machineDied({ machine, ...death, ...report });
   }
 
   /**
@@ -297,12 +257,13 @@ export class Supervisor {
     for (let processor = 0; processor < processors.count; processor += 1)
       if (processors.owner(processor) < 0) free += 1;
     // Each thread that is starting will take one.
-    const starting = this.#machines.filter((thread) => thread.worker !== undefined && thread.isStarting).length;
-    free -= starting;
+    free -= this.#machines.filter((thread) => thread.isStarting).length;
     while (free > 0 && processors.wakeSpare() >= 0) free -= 1;
-    const pauseMs = this.#notBefore - performance.now();
+    const pauseMs = this.#starts.pauseMs(performance.now());
     if (free > 0 && pauseMs > 0) {
-      setTimeout(() => this.#staffProcessors(), pauseMs);
+      clearTimeout(this.#pause);
+      // Calls that wait keep the process alive, this doesn't.
+      this.#pause = setTimeout(() => this.#staffProcessors(), pauseMs).unref();
       return;
     }
     for (let machine = 0; free > 0 && machine < this.#machines.length; machine += 1) {
@@ -313,10 +274,20 @@ export class Supervisor {
         this.#unreplaced -= 1;
         this.#restarts += 1;
       }
-      // A thread that fails to start ends, and its exit comes back here.
+      // A thread that fails to start ends, and its end comes back here.
       this.#startMachine(machine).catch(() => {});
     }
   }
+}
+
+/** The error of each task that the thread had begun; `value` in slots.ts adds what concerns the task alone. */
+function machineDied(death: Death): MillraceError {
+  const { reason, exitCode, limits, error } = death;
+  const text = describeDeath(death);
+  return schedulerError("ERR_MACHINE_DIED", `the worker thread that ran the task ended before the task did: ${text}`, {
+    cause: error,
+    details: { reason, exitCode, ...(limits === undefined ? {} : { limits }) },
+  });
 }
 
 /** The error of a clone, fit to be sent: a getter may have thrown anything. */
