@@ -20,5 +20,12 @@ export {
   SCOPE_OVERDUE,
   ScopeCore,
 } from "./objects/scope.ts";
-export type { BlockOptions, WaitOptions } from "./objects/wait-options.ts";
+export {
+  type BlockOptions,
+  milliseconds,
+  timeLimit,
+  type WaitLimits,
+  waitOptions,
+  type WaitOptions,
+} from "./objects/wait-options.ts";
 export { SyncSpace, type SpaceShape, type SpaceView } from "./objects/space.ts";

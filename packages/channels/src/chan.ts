@@ -1,10 +1,11 @@
 /**
  * `Chan`: channels as users see them, over one of two cores (channel-core.ts, pipe-core.ts).
  */
-import { integer, resolveOptions } from "@millrace/base";
+import { custom, integer, resolveOptions } from "@millrace/base";
 import {
   assertMayBlock,
   assertOpen,
+  CELL_KIND,
   cellOf,
   currentSpace,
   handleOf,
@@ -13,6 +14,9 @@ import {
   kinds,
   type SyncHandle,
   type SyncSpace,
+  timeLimit,
+  type WaitLimits,
+  waitOptions,
   type WaitOptions,
 } from "@millrace/atomics-sync/kernel";
 import { ChannelCore } from "./channel-core.ts";
@@ -30,11 +34,18 @@ const END: Received<never> = Object.freeze({ ok: false, value: undefined });
 
 /** Values in a ring: 2²² slots are 16 MiB, or 32 for doubles. */
 const CAPACITY_MAX: number = 2 ** 22;
-const NO_LIMIT: WaitOptions = Object.freeze({});
-
 const TYPE = "Chan";
 const rules = { capacity: integer(0, CAPACITY_MAX, 0) };
 const pipeRules = { capacity: integer(1, CAPACITY_MAX, 1) };
+const mostRules = { most: integer(1, 2 ** 31 - 1, CHUNK) };
+const intoRules = {
+  into: custom("an Int32Array", (value: unknown): value is Int32Array => value instanceof Int32Array),
+};
+
+/** How many values to receive at most. Throws `ERR_INVALID_OPTION`. */
+function mostOf(form: string, most: number): number {
+  return most === CHUNK ? most : resolveOptions(form, mostRules, { most }).most;
+}
 
 /** Where a channel lies; for the makers below. */
 export interface ChanPlace {
@@ -52,7 +63,7 @@ function makePlace(kind: number, format: number, given: number, space: SyncSpace
   const cell = space.takeCell(kind);
   const made = (kind === kinds.PIPE ? PipeCore : ChannelCore).make(space, cell, format, capacity);
   if (!made) {
-    space.giveCell(cell);
+    space.giveCell(cell, Atomics.load(space.words, cell + CELL_KIND));
     throw channelError("ERR_CHAN_MEMORY", `no room for a channel of ${capacity} values`, { details: { capacity } });
   }
   return { space, core: coreOf(space, cell), handle: handleOf(space, TYPE, cell) };
@@ -133,19 +144,20 @@ export class Chan<T> {
   // ── sending ────────────────────────────────────────────────────────────────────────────────────
 
   /** Sends a value; blocks while there is no room. Not on the main thread (`ERR_BLOCKING_MAIN`). */
-  send(value: T, options: BlockOptions = NO_LIMIT): void {
+  send(value: T, options?: BlockOptions): void {
+    const timeoutMs = timeLimit("Chan.send", options);
     this.#encode(value);
     const { low, high } = this.#format;
     const outcome = this.#core.trySend(low, high);
-    if (outcome !== DONE) this.#sendSlow(low, high, outcome, options.timeoutMs);
+    if (outcome !== DONE) this.#sendSlow(low, high, outcome, timeoutMs);
   }
 
-  #sendSlow(low: number, high: number, tried: number, timeoutMs: number | undefined): void {
+  #sendSlow(low: number, high: number, tried: number, timeoutMs: number): void {
     let outcome = tried;
     try {
       if (tried === BLOCKED || tried === BUSY) {
         assertMayBlock(this.#space, "Chan.send", "sendAsync");
-        outcome = this.#core.send(low, high, timeoutMs ?? Infinity);
+        outcome = this.#core.send(low, high, timeoutMs);
       }
       if (outcome !== DONE) throw failure(outcome, timeoutMs);
     } catch (thrown) {
@@ -158,20 +170,20 @@ export class Chan<T> {
    * Resolves when the value is sent. Rejects with `ERR_SYNC_TIMEOUT`, or with the signal's reason:
    * then it isn't.
    */
-  async sendAsync(value: T, options: WaitOptions = NO_LIMIT): Promise<void> {
-    options.signal?.throwIfAborted();
+  async sendAsync(value: T, options?: WaitOptions): Promise<void> {
+    const given = waitOptions("Chan.sendAsync", options);
     this.#encode(value);
     const { low, high } = this.#format;
     try {
-      const outcome = await this.#sendLater(low, high, options);
-      if (outcome !== DONE) throw failure(outcome, options.timeoutMs);
+      const outcome = await this.#sendLater(low, high, given);
+      if (outcome !== DONE) throw failure(outcome, given.timeoutMs);
     } catch (thrown) {
       this.#format.drop(low);
       throw thrown;
     }
   }
 
-  async #sendLater(low: number, high: number, options: WaitOptions): Promise<number> {
+  async #sendLater(low: number, high: number, options: WaitLimits): Promise<number> {
     let outcome = this.#core.trySend(low, high);
     while (outcome === BLOCKED || outcome === BUSY) {
       const ticket = await this.#core.sendLater(low, high, options);
@@ -190,16 +202,18 @@ export class Chan<T> {
     const outcome = this.#core.trySend(low, high);
     if (outcome === DONE) return true;
     this.#format.drop(low);
-    if (outcome === BLOCKED || outcome === BUSY) return false;
-    throw failure(outcome, 0);
+    if (outcome !== BLOCKED && outcome !== BUSY) throw failure(outcome, 0);
+    this.assertOpen();
+    return false;
   }
 
   /**
    * Sends all of `values`, many at one go as far as there is room; blocks while there is none. When
    * it throws, `details.sent` says how many were sent.
    */
-  sendMany(values: ArrayLike<T>, options: BlockOptions = NO_LIMIT): void {
-    const endsAt = this.#endsAt(options.timeoutMs);
+  sendMany(values: ArrayLike<T>, options?: BlockOptions): void {
+    const timeoutMs = timeLimit("Chan.sendMany", options);
+    const endsAt = this.#space.now() + timeoutMs;
     for (let start = 0; start < values.length;) {
       const chunk = this.#chunkOf(values, start);
       const { next: first } = chunk;
@@ -210,7 +224,7 @@ export class Chan<T> {
             assertMayBlock(this.#space, "Chan.sendMany", "sendManyAsync");
             outcome = this.#core.send(chunk.low, chunk.high, endsAt - this.#space.now());
           }
-          if (outcome !== DONE) throw failure(outcome, options.timeoutMs, start + chunk.next - first);
+          if (outcome !== DONE) throw failure(outcome, timeoutMs, start + chunk.next - first);
         } catch (thrown) {
           this.#format.dropRest(chunk);
           throw thrown;
@@ -222,18 +236,17 @@ export class Chan<T> {
   }
 
   /** The same; resolves when all are sent. */
-  async sendManyAsync(values: ArrayLike<T>, options: WaitOptions = NO_LIMIT): Promise<void> {
-    options.signal?.throwIfAborted();
-    const { signal } = options;
-    const endsAt = this.#endsAt(options.timeoutMs);
+  async sendManyAsync(values: ArrayLike<T>, options?: WaitOptions): Promise<void> {
+    const { signal, timeoutMs } = waitOptions("Chan.sendManyAsync", options);
+    const endsAt = this.#space.now() + timeoutMs;
     for (let start = 0; start < values.length;) {
       const chunk = this.#chunkOf(values, start);
       const { next: first } = chunk;
       while (!this.#sendSome(chunk)) {
         try {
-          const timeoutMs = endsAt - this.#space.now();
-          const outcome = await this.#sendLater(chunk.low, chunk.high, { signal, timeoutMs });
-          if (outcome !== DONE) throw failure(outcome, options.timeoutMs, start + chunk.next - first);
+          const leftMs = endsAt - this.#space.now();
+          const outcome = await this.#sendLater(chunk.low, chunk.high, { signal, timeoutMs: leftMs });
+          if (outcome !== DONE) throw failure(outcome, timeoutMs, start + chunk.next - first);
         } catch (thrown) {
           this.#format.dropRest(chunk);
           throw thrown;
@@ -256,23 +269,30 @@ export class Chan<T> {
    * Receives a value, or `{ ok: false }` once the channel is closed and empty; blocks until then.
    * Not on the main thread.
    */
-  recv(options: BlockOptions = NO_LIMIT): Received<T> {
+  recv(options?: BlockOptions): Received<T> {
+    return this.#recv(timeLimit("Chan.recv", options));
+  }
+
+  #recv(timeoutMs: number): Received<T> {
     this.assertOpen();
     let outcome = this.#core.tryReceive();
     if (outcome === BLOCKED || outcome === BUSY) {
       assertMayBlock(this.#space, "Chan.recv", "recvAsync");
-      outcome = this.#core.receive(options.timeoutMs ?? Infinity);
+      outcome = this.#core.receive(timeoutMs);
     }
-    return this.#received(outcome, options.timeoutMs);
+    return this.#received(outcome, timeoutMs);
   }
 
   /**
    * Resolves with a value, or with `{ ok: false }`. Rejects with `ERR_SYNC_TIMEOUT`, or with the
    * signal's reason.
    */
-  async recvAsync(options: WaitOptions = NO_LIMIT): Promise<Received<T>> {
+  async recvAsync(options?: WaitOptions): Promise<Received<T>> {
+    return this.#recvLater(waitOptions("Chan.recvAsync", options));
+  }
+
+  async #recvLater(options: WaitLimits): Promise<Received<T>> {
     this.assertOpen();
-    options.signal?.throwIfAborted();
     let outcome = this.#core.tryReceive();
     while (outcome === BLOCKED || outcome === BUSY) {
       const ticket = await this.#core.receiveLater(options);
@@ -288,26 +308,29 @@ export class Chan<T> {
   tryRecv(): Received<T> | undefined {
     this.assertOpen();
     const outcome = this.#core.tryReceive();
-    return outcome === BLOCKED || outcome === BUSY ? undefined : this.#received(outcome, 0);
+    if (outcome !== BLOCKED && outcome !== BUSY) return this.#received(outcome, 0);
+    this.assertOpen();
+    return undefined;
   }
 
   /**
    * Receives 1 to `most` values, as many as there are; none once the channel is closed and empty.
    * Blocks until then.
    */
-  recvMany(most: number = CHUNK, options: BlockOptions = NO_LIMIT): T[] {
-    const values = this.#takeMany([], most);
+  recvMany(most: number = CHUNK, options?: BlockOptions): T[] {
+    const timeoutMs = timeLimit("Chan.recvMany", options);
+    const values = this.#takeMany([], mostOf("Chan.recvMany", most));
     if (values.length > 0) return values;
-    const first = this.recv(options);
+    const first = this.#recv(timeoutMs);
     return first.ok ? this.#takeMany([first.value], most) : values;
   }
 
   /** The same; resolves with them. */
-  async recvManyAsync(most: number = CHUNK, options: WaitOptions = NO_LIMIT): Promise<T[]> {
-    options.signal?.throwIfAborted();
-    const values = this.#takeMany([], most);
+  async recvManyAsync(most: number = CHUNK, options?: WaitOptions): Promise<T[]> {
+    const given = waitOptions("Chan.recvManyAsync", options);
+    const values = this.#takeMany([], mostOf("Chan.recvManyAsync", most));
     if (values.length > 0) return values;
-    const first = await this.recvAsync(options);
+    const first = await this.#recvLater(given);
     return first.ok ? this.#takeMany([first.value], most) : values;
   }
 
@@ -316,32 +339,46 @@ export class Chan<T> {
    * returns their number; 0 once the channel is closed and empty. Blocks until then. The fastest
    * way to receive.
    */
-  recvInto(into: Int32Array, options: BlockOptions = NO_LIMIT): number {
-    this.#assertIntegers();
-    const taken = into.length === 0 ? 0 : this.#core.tryReceiveMany(into, 0, into.length);
+  recvInto(into: Int32Array, options?: BlockOptions): number {
+    this.#assertIntegers(into);
+    const timeoutMs = timeLimit("Chan.recvInto", options);
+    const taken = this.#takeInto(into, 0);
     if (taken > 0 || into.length === 0) return taken;
-    return this.#startWith(this.recv(options) as Received<number>, into);
+    return this.#startWith(this.#recv(timeoutMs) as Received<number>, into);
   }
 
   /** The same; resolves with the number. */
-  async recvIntoAsync(into: Int32Array, options: WaitOptions = NO_LIMIT): Promise<number> {
-    this.#assertIntegers();
-    options.signal?.throwIfAborted();
-    const taken = into.length === 0 ? 0 : this.#core.tryReceiveMany(into, 0, into.length);
+  async recvIntoAsync(into: Int32Array, options?: WaitOptions): Promise<number> {
+    this.#assertIntegers(into);
+    const given = waitOptions("Chan.recvIntoAsync", options);
+    const taken = this.#takeInto(into, 0);
     if (taken > 0 || into.length === 0) return taken;
-    return this.#startWith((await this.recvAsync(options)) as Received<number>, into);
+    return this.#startWith((await this.#recvLater(given)) as Received<number>, into);
   }
 
   #startWith(first: Received<number>, into: Int32Array): number {
     if (!first.ok) return 0;
     into[0] = first.value;
-    return 1 + this.#core.tryReceiveMany(into, 1, into.length);
+    return this.#takeInto(into, 1);
   }
 
-  #assertIntegers(): void {
+  /** Fills `into` from an index on with what is there, a chunk at a time; how much of it is full then. */
+  #takeInto(into: Int32Array, from: number): number {
+    for (let at = from; at < into.length;) {
+      const end = Math.min(at + CHUNK, into.length);
+      const taken = this.#core.tryReceiveMany(into, at, end);
+      at += taken;
+      if (at < end) return at;
+    }
+    return into.length;
+  }
+
+  #assertIntegers(into: Int32Array): void {
     this.assertOpen();
-    if (this.#format.isOfIntegers) return;
-    throw channelError("ERR_CHAN_VALUE", "recvInto takes whole numbers: the channel carries something else");
+    if (!this.#format.isOfIntegers) {
+      throw channelError("ERR_CHAN_VALUE", "recvInto takes whole numbers: the channel carries something else");
+    }
+    resolveOptions("Chan.recvInto", intoRules, { into });
   }
 
   #takeMany(values: T[], most: number): T[] {
@@ -359,7 +396,7 @@ export class Chan<T> {
   /** Blocks for one value after the other until the channel is closed and empty. */
   *[Symbol.iterator](): IterableIterator<T> {
     for (;;) {
-      const received = this.recv();
+      const received = this.#recv(Infinity);
       if (!received.ok) return;
       yield received.value;
     }
@@ -413,7 +450,7 @@ export class Chan<T> {
   }
 
   /** For select.ts; not for users. */
-  get parts(): ChanParts {
+  get place(): ChanParts {
     return { space: this.#space, core: this.#core, format: this.#format };
   }
 
@@ -422,11 +459,7 @@ export class Chan<T> {
     if (this.#core.kind !== this.handle.generation) assertOpen(this.#space, this.handle);
   }
 
-  #endsAt(timeoutMs: number | undefined): number {
-    return timeoutMs === undefined ? Infinity : this.#space.now() + timeoutMs;
-  }
-
-  #received(outcome: number, timeoutMs: number | undefined): Received<T> {
+  #received(outcome: number, timeoutMs: number): Received<T> {
     if (outcome === DONE) return { ok: true, value: this.#format.decode(this.#core.low, this.#core.high) as T };
     if (outcome === CLOSED) return END;
     throw failure(outcome, timeoutMs);

@@ -17,8 +17,8 @@
  *              the slot
  *   RING_TAIL  where the next one is put
  *
- * STATE of the cell is OPEN, or CLOSED: the thread that closes writes that by compare-and-swap, and
- * all read it under the latch.
+ * STATE of the cell holds the generation, and CLOSED_STATE from the end on: the thread that closes
+ * adds it by compare-and-swap, and all read it under the latch.
  *
  * A thread that gets the latch sends or receives at once: one store of RING_TAIL or RING_HEAD says
  * that it has. A thread that can't get the latch, or must wait, posts a node. Moving a value
@@ -41,6 +41,7 @@ import {
   asyncWaits,
   type AsyncWaits,
   block,
+  CELL_KIND,
   CELL_KIND_WORDS,
   CELL_STATE,
   GIVERS,
@@ -60,7 +61,7 @@ import {
   type WaitOptions,
 } from "@millrace/atomics-sync/kernel";
 import type { Core } from "./core.ts";
-import { BLOCKED, BUSY, CLOSED, CLOSED_STATE, DONE, FLOAT64, OPEN, ringSlots, TIMED_OUT, VALUES } from "./outcomes.ts";
+import { BLOCKED, BUSY, CLOSED, CLOSED_STATE, DONE, FLOAT64, ringSlots, TIMED_OUT, VALUES } from "./outcomes.ts";
 
 const FORMAT = CELL_KIND_WORDS;
 const CAPACITY: number = CELL_KIND_WORDS + 1;
@@ -74,11 +75,18 @@ const NODE_VALUE = NODE_KIND_WORDS;
 /** A try looks this many times longer for the latch than a caller that may sleep. */
 const TRY_SPINS_FACTOR = 20;
 
+/** Above the bit CLOSED_STATE: the generation in KIND, without the kind. */
+function openState(kind: number): number {
+  return kind & ~0xff;
+}
+
 export class ChannelCore extends Monitor implements Core {
   readonly format: number;
   readonly capacity: number;
   /** Words per value. */
   readonly width: number;
+  /** STATE while the channel is open; no other channel in the cell has the same. */
+  readonly #open: number;
   readonly #ring: Int32Array;
   readonly #ringAt: number;
   readonly #ringMask: number;
@@ -89,6 +97,7 @@ export class ChannelCore extends Monitor implements Core {
   /** Of a cell that `make` or another thread's `make` has filled. */
   constructor(space: SyncSpace, cell: number) {
     super(space, cell);
+    this.#open = openState(this.kind);
     this.format = this.words[cell + FORMAT] as number;
     this.capacity = this.words[cell + CAPACITY] as number;
     this.width = this.format === FLOAT64 ? 2 : 1;
@@ -104,6 +113,7 @@ export class ChannelCore extends Monitor implements Core {
     const bytes = ringSlots(capacity) * (format === FLOAT64 ? 8 : 4);
     const ring = capacity === 0 ? 0 : space.heap.allocate(bytes);
     if (ring < 0) return false;
+    Atomics.store(space.words, cell + CELL_STATE, openState(space.words[cell + CELL_KIND] as number));
     space.words[cell + FORMAT] = format;
     space.words[cell + CAPACITY] = capacity;
     space.words[cell + RING] = ring;
@@ -123,7 +133,7 @@ export class ChannelCore extends Monitor implements Core {
   }
 
   isEnded(): boolean {
-    return Atomics.load(this.words, this.cell + CELL_STATE) !== OPEN;
+    return Atomics.load(this.words, this.cell + CELL_STATE) !== this.#open;
   }
 
   // ── at once ────────────────────────────────────────────────────────────────────────────────────
@@ -131,52 +141,69 @@ export class ChannelCore extends Monitor implements Core {
   /** DONE, CLOSED, BLOCKED or BUSY. */
   trySend(low: number, high: number, spins: number = this.space.spins * TRY_SPINS_FACTOR): number {
     // A channel stays closed: that needs no latch.
-    if (!this.#enterSoon(spins)) return this.isEnded() ? CLOSED : BUSY;
-    const outcome = this.#sendNow(low, high);
-    this.cede();
-    return outcome;
+    if (this.isEnded()) return CLOSED;
+    try {
+      if (!this.enterSoon(spins)) return this.isEnded() ? CLOSED : BUSY;
+      const outcome = this.#sendNow(low, high);
+      this.cede();
+      return outcome;
+    } catch (thrown) {
+      this.breakOff();
+      throw thrown;
+    }
   }
 
   /** The same; after DONE the value is in `low` and `high`. */
   tryReceive(spins: number = this.space.spins * TRY_SPINS_FACTOR): number {
-    if (!this.#enterSoon(spins)) return BUSY;
-    const outcome = this.#receiveNow();
-    const { low, high } = this;
-    // Serving others uses the same fields.
-    this.cede();
-    this.low = low;
-    this.high = high;
-    return outcome;
+    try {
+      if (!this.enterSoon(spins)) return BUSY;
+      const outcome = this.#receiveNow();
+      const { low, high } = this;
+      // Serving others uses the same fields.
+      this.cede();
+      this.low = low;
+      this.high = high;
+      return outcome;
+    } catch (thrown) {
+      this.breakOff();
+      throw thrown;
+    }
   }
 
-  /**
-   * Sends values from `from` up to `end` of `values`, `width` words each, as many as can be sent at
-   * once; their number.
-   */
   trySendMany(values: Int32Array, from: number, end: number): number {
-    if (!this.#enterSoon(this.space.spins)) return 0;
-    let sent = this.#sendTogether(values, from, end);
-    for (let index = from + sent; index < end; index += 1) {
-      const at = index * this.width;
-      if (this.#sendNow(values[at] as number, this.width === 2 ? (values[at + 1] as number) : 0) !== DONE) break;
-      sent += 1;
+    try {
+      if (!this.enterSoon(this.space.spins)) return 0;
+      let sent = this.#sendTogether(values, from, end);
+      for (let index = from + sent; index < end; index += 1) {
+        const at = index * this.width;
+        const high = this.width === 2 ? (values[at + 1] as number) : 0;
+        if (this.#sendNow(values[at] as number, high) !== DONE) break;
+        sent += 1;
+      }
+      this.cede();
+      return sent;
+    } catch (thrown) {
+      this.breakOff();
+      throw thrown;
     }
-    this.cede();
-    return sent;
   }
 
-  /** Takes up to `most` values into `values`, `width` words each; their number. */
   tryReceiveMany(values: Int32Array, from: number, end: number): number {
-    if (!this.#enterSoon(this.space.spins)) return 0;
-    let taken = this.#receiveTogether(values, from, end);
-    for (let index = from + taken; index < end; index += 1) {
-      if (this.#receiveNow() !== DONE) break;
-      values[index * this.width] = this.low;
-      if (this.width === 2) values[index * 2 + 1] = this.high;
-      taken += 1;
+    try {
+      if (!this.enterSoon(this.space.spins)) return 0;
+      let taken = this.#receiveTogether(values, from, end);
+      for (let index = from + taken; index < end; index += 1) {
+        if (this.#receiveNow() !== DONE) break;
+        values[index * this.width] = this.low;
+        if (this.width === 2) values[index * 2 + 1] = this.high;
+        taken += 1;
+      }
+      this.cede();
+      return taken;
+    } catch (thrown) {
+      this.breakOff();
+      throw thrown;
     }
-    this.cede();
-    return taken;
   }
 
   /** Puts as many values as fit into the ring by one step, if nobody waits; their number. */
@@ -210,14 +237,6 @@ export class ChannelCore extends Monitor implements Core {
     }
     Atomics.store(this.words, this.cell + RING_HEAD, (head + count) | 0);
     return count;
-  }
-
-  #enterSoon(spins: number): boolean {
-    if (this.seize()) return true;
-    for (let spin = 0; spin < spins; spin += 1) {
-      if (!this.isLatched() && this.seize()) return true;
-    }
-    return false;
   }
 
   #sendNow(low: number, high: number): number {
@@ -342,7 +361,10 @@ export class ChannelCore extends Monitor implements Core {
 
   /** Nothing can be sent from now on: DONE, or CLOSED when that was so already. */
   end(): number {
-    if (Atomics.compareExchange(this.words, this.cell + CELL_STATE, OPEN, CLOSED_STATE) !== OPEN) return CLOSED;
+    // Before the step: those that wait must be told then.
+    this.space.assertStack();
+    const seen = Atomics.compareExchange(this.words, this.cell + CELL_STATE, this.#open, this.#open | CLOSED_STATE);
+    if (seen !== this.#open) return CLOSED;
     this.pump();
     return DONE;
   }

@@ -71,8 +71,8 @@ export class Format {
 
   /** The next values of `values` from `start` on, encoded. */
   chunkOf(values: ArrayLike<unknown>, start: number): Chunk {
-    if (this.isOfIntegers && values instanceof Int32Array) return new Chunk(values, start, values.length, 1);
     const count = Math.min(values.length - start, CHUNK);
+    if (this.isOfIntegers && values instanceof Int32Array) return new Chunk(values, start, start + count, 1);
     if (this.isOfIntegers) return new Chunk(integers(values as ArrayLike<number>, start, count), 0, count, 1);
     const chunk = new Chunk(new Int32Array(count * this.width), 0, count, this.width);
     for (let index = 0; index < count; index += 1) {

@@ -20,6 +20,7 @@ export const TAKEN = 7;
 /** STATE of the cell. */
 export const OPEN = 0;
 export const CLOSED_STATE = 1;
+export const FREED_STATE = 2;
 
 /** Slots of a ring for `capacity` values: a power of two, so that its counters may wrap. */
 export function ringSlots(capacity: number): number {

@@ -39,6 +39,7 @@ import {
   CLOSED_STATE,
   DONE,
   FLOAT64,
+  FREED_STATE,
   OPEN,
   ORPHANED,
   ringSlots,
@@ -95,9 +96,13 @@ export class PipeCore implements Core, AwaitedPipe {
   low = 0;
   high = 0;
 
+  /** KIND when this view was made. */
+  readonly #kind: number;
+
   /** One per thread and channel: see `pipeOf`. */
   constructor(space: SyncSpace, cell: number) {
     const { words } = space;
+    this.#kind = Atomics.load(words, cell + CELL_KIND);
     this.#space = space;
     this.#words = words;
     this.#cell = cell;
@@ -396,12 +401,16 @@ export class PipeCore implements Core, AwaitedPipe {
     const isOrphaned = this.#isGone(SENDER) || this.#isGone(RECEIVER);
     const isAwaited = this.#isAwaited(SENDER, this.#sending) || this.#isAwaited(RECEIVER, this.#receiving);
     if (isAwaited || !(this.isEnded() || isOrphaned)) return false;
+    // Of several threads that free it at once, one does.
+    const state = Atomics.load(this.#words, this.#cell + CELL_STATE);
+    if (state !== OPEN && state !== CLOSED_STATE) return true;
+    if (Atomics.compareExchange(this.#words, this.#cell + CELL_STATE, state, FREED_STATE) !== state) return true;
     const tail = Atomics.load(this.#ring, this.#at + TAIL);
     for (let position = Atomics.load(this.#ring, this.#at + HEAD); position !== tail; position = (position + 1) | 0) {
       this.#get(position);
       drop(this.low);
     }
-    this.#space.giveCell(this.#cell);
+    this.#space.giveCell(this.#cell, this.#kind);
     this.#space.heap.free(this.#at / 16);
     return true;
   }

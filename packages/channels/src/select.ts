@@ -6,14 +6,16 @@
  * channels are locked meanwhile; here a group (atomics-sync, group.ts) makes sure that only one of
  * them serves. So with `otherwise` each case is looked at at its own moment.
  */
-import { seededRandom, type Random } from "@millrace/base";
+import { custom, type Random, resolveOptions, type Rules, seededRandom } from "@millrace/base";
 import {
   assertMayBlock,
   asyncWaits,
   block,
   currentSpace,
   type SelectGroup,
+  milliseconds,
   type SyncSpace,
+  waitOptions,
   type WaitOptions,
 } from "@millrace/atomics-sync/kernel";
 import type { Chan } from "./chan.ts";
@@ -90,6 +92,10 @@ export interface SelectOptions {
 export type SelectCase = ReceiveCase<any> | SendCase<any> | AfterCase | OtherwiseCase;
 
 const defaultRandom: Random = seededRandom(Math.floor(Math.random() * 2 ** 32));
+const isRandom = (value: unknown): value is Random =>
+  typeof value === "object" && value !== null && typeof (value as Partial<Random>).below === "function";
+const selectRules = { random: custom("a source of random numbers", isRandom, () => defaultRandom) } satisfies Rules;
+const afterRules = { ms: milliseconds } satisfies Rules;
 
 /**
  * Does one of the cases, the first that is possible; blocks until then, not on the main thread
@@ -99,11 +105,12 @@ const defaultRandom: Random = seededRandom(Math.floor(Math.random() * 2 ** 32));
  */
 export function select<const Cases extends readonly SelectCase[]>(
   cases: Cases,
-  options: SelectOptions = {},
+  options?: SelectOptions,
 ): Selected<Cases> {
+  const { random } = resolveOptions("select", selectRules, options);
   const plan = new Plan(cases);
   try {
-    if (plan.attempt(options.random ?? defaultRandom)) return plan.chosen() as Selected<Cases>;
+    if (plan.attempt(random)) return plan.chosen() as Selected<Cases>;
     assertMayBlock(plan.space, "select", "selectAsync");
     const group = plan.selection.join(plan.space.thread, false);
     plan.conclude(group, waitIn(plan, group));
@@ -115,7 +122,7 @@ export function select<const Cases extends readonly SelectCase[]>(
 
 function waitIn(plan: Plan, group: SelectGroup): boolean {
   try {
-    return block(plan.space, group, group.node, plan.afterMs);
+    return plan.selection.assertJoined(block(plan.space, group, group.node, plan.selection.limit(plan.afterMs)));
   } catch (thrown) {
     plan.selection.leave(group);
     throw thrown;
@@ -130,17 +137,19 @@ export async function selectAsync<const Cases extends readonly SelectCase[]>(
   cases: Cases,
   options: SelectOptions & WaitOptions = {},
 ): Promise<Selected<Cases>> {
-  options.signal?.throwIfAborted();
+  const { random: given, ...wait } = options;
+  const { random } = resolveOptions("selectAsync", selectRules, { random: given });
+  const { signal, timeoutMs: limitMs } = waitOptions("selectAsync", wait);
   const plan = new Plan(cases);
   try {
-    if (plan.attempt(options.random ?? defaultRandom)) return plan.chosen() as Selected<Cases>;
+    if (plan.attempt(random)) return plan.chosen() as Selected<Cases>;
     const waits = asyncWaits(plan.space);
-    const limitMs = options.timeoutMs ?? Infinity;
     const timeoutMs = Math.min(limitMs, plan.afterMs);
     const group = plan.selection.join(waits.thread, true);
     let isServed = false;
     try {
-      isServed = await waits.wait(group, group.node, { signal: options.signal, timeoutMs });
+      isServed = await waits.wait(group, group.node, { signal, timeoutMs: plan.selection.limit(timeoutMs) });
+      plan.selection.assertJoined(isServed);
       if (!isServed && limitMs < plan.afterMs) throw failure(TIMED_OUT, limitMs);
     } catch (thrown) {
       plan.selection.leave(group);
@@ -185,8 +194,10 @@ class Plan {
     try {
       for (let index = 0; index < cases.length; index += 1) {
         const each = cases[index] as SelectCase;
-        if (each.kind === "after" && each.ms < afterMs) [afterMs, afterIndex] = [each.ms, index];
-        else if (each.kind === "receive" || each.kind === "send") this.#add(each, index);
+        if (each.kind === "after") {
+          const { ms } = resolveOptions("after", afterRules, { ms: each.ms });
+          if (ms < afterMs) [afterMs, afterIndex] = [ms, index];
+        } else if (each.kind === "receive" || each.kind === "send") this.#add(each, index);
       }
     } catch (thrown) {
       this.dropValues();
@@ -199,7 +210,7 @@ class Plan {
 
   // oxlint-disable-next-line typescript/no-explicit-any
   #add(given: ReceiveCase<any> | SendCase<any>, index: number): void {
-    const { core, format } = given.chan.parts;
+    const { core, format } = given.chan.place;
     if (!(core instanceof ChannelCore)) {
       throw channelError("ERR_SELECT_CASES", `case ${index}: select can't wait for a one-to-one channel`);
     }
@@ -259,6 +270,6 @@ class Plan {
 }
 
 function spaceOf(cases: readonly SelectCase[]): SyncSpace {
-  for (const each of cases) if (each.kind === "receive" || each.kind === "send") return each.chan.parts.space;
+  for (const each of cases) if (each.kind === "receive" || each.kind === "send") return each.chan.place.space;
   return currentSpace();
 }

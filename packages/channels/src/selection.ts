@@ -25,6 +25,8 @@ export class Selection {
   readonly #operations: readonly Operation[];
   /** Of the operation that was done: DONE or CLOSED. What it has received is in its core. */
   outcome: number = BLOCKED;
+  /** `ERR_SYNC_CLOSED` of a channel that has refused it. */
+  #refusal: unknown;
 
   constructor(space: SyncSpace, operations: readonly Operation[]) {
     this.#space = space;
@@ -63,9 +65,34 @@ export class Selection {
       group.end();
       throw thrown;
     }
-    for (const { core, node } of this.#operations) core.postNode(node);
+    this.#post(0);
     group.pump();
     return group;
+  }
+
+  #post(first: number): void {
+    for (let index = first; index < this.#operations.length; index += 1) {
+      const { core, node } = this.#operations[index] as Operation;
+      try {
+        core.postNode(node);
+      } catch (thrown) {
+        // The channel was freed meanwhile. Another one may have served the select already.
+        this.#refusal = thrown;
+        for (const later of this.#operations.slice(index + 1)) this.#space.giveNode(later.node);
+        return;
+      }
+    }
+  }
+
+  /** How long to wait: not at all where a channel has refused the select. */
+  limit(timeoutMs: number): number {
+    return this.#refusal === undefined ? timeoutMs : 0;
+  }
+
+  /** Throws what a channel has refused the select with, unless another one has served it. */
+  assertJoined(isServed: boolean): boolean {
+    if (!isServed && this.#refusal !== undefined) throw this.#refusal;
+    return isServed;
   }
 
   /** Waits for nothing any more, after the group was cancelled. */

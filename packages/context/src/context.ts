@@ -5,9 +5,18 @@
  * Source: Go's package context (src/context/context.go) for the rules; scope.ts in atomics-sync for
  * how a scope ends in all threads.
  */
-import { currentSpace, makeScope, ScopeCore, syncError, type SyncHandle } from "@millrace/atomics-sync/kernel";
-import type { MillraceError } from "@millrace/base";
-import { runWithin } from "@millrace/atomics-sync/kernel";
+import {
+  type BlockOptions,
+  currentSpace,
+  makeScope,
+  milliseconds,
+  runWithin,
+  ScopeCore,
+  syncError,
+  type SyncHandle,
+  timeLimit,
+} from "@millrace/atomics-sync/kernel";
+import { custom, type MillraceError, resolveOptions, type Rules } from "@millrace/base";
 import { nowUs } from "./clock.ts";
 import { contextError } from "./errors.ts";
 import { type ContextValue, Values } from "./values.ts";
@@ -139,9 +148,10 @@ export class Context {
    * thread (`ERR_BLOCKING_MAIN`): use `done`. The background has no end to wait for:
    * `ERR_CONTEXT_BACKGROUND`.
    */
-  wait(options: { readonly timeoutMs?: number } = {}): boolean {
+  wait(options?: BlockOptions): boolean {
+    const timeoutMs = timeLimit("Context.wait", options);
     if (this.#view === undefined) throw contextError("ERR_CONTEXT_BACKGROUND", "the background never ends");
-    return this.#view.wait(options.timeoutMs ?? Infinity);
+    return this.#view.wait(timeoutMs);
   }
 }
 
@@ -188,20 +198,30 @@ export function withCancel(parent: Context): Scope {
 
 /** A scope as of `withCancel` that also ends at `deadline`, if the parent's isn't earlier. */
 export function withDeadline(parent: Context, deadline: Date): Scope {
-  return withTimeout(parent, deadline.getTime() - Date.now());
+  const { deadline: until } = resolveOptions("withDeadline", deadlineRules, { deadline });
+  return scopeBelow(parent, untilUs(until.getTime() - Date.now()));
 }
 
 /**
- * A scope as of `withCancel` that also ends after `timeoutMs`, if the parent's deadline isn't
- * earlier.
+ * A scope as of `withCancel` that also ends after `timeoutMs`, 0 to 2³¹ − 1, if the parent's deadline
+ * isn't earlier. Throws `ERR_INVALID_OPTION`.
  */
 export function withTimeout(parent: Context, timeoutMs: number): Scope {
-  return scopeBelow(parent, Math.max(0, Math.ceil(nowUs() + timeoutMs * 1000)));
+  return scopeBelow(parent, untilUs(resolveOptions("withTimeout", timeoutRules, { timeoutMs }).timeoutMs));
 }
 
-function scopeBelow(parent: Context, untilUs: number): Scope {
+const isDate = (value: unknown): value is Date => value instanceof Date && Number.isFinite(value.getTime());
+const deadlineRules = { deadline: custom("a valid Date", isDate) } satisfies Rules;
+const timeoutRules = { timeoutMs: milliseconds } satisfies Rules;
+
+/** A point in time on the shared clock, whole µs; 285 years away at most, which both words of it hold. */
+function untilUs(ms: number): number {
+  return Math.min(Math.max(0, Math.ceil(nowUs() + ms * 1000)), Number.MAX_SAFE_INTEGER);
+}
+
+function scopeBelow(parent: Context, endsUs: number): Scope {
   const above = Context.viewOf(parent);
-  const deadlineUs = Math.min(untilUs, above?.deadlineUs ?? Infinity);
+  const deadlineUs = Math.min(endsUs, above?.deadlineUs ?? Infinity);
   const core = makeScope(currentSpace(), above?.core, deadlineUs);
   return new Scope(new ScopeView(core, deadlineUs), Context.valuesOf(parent));
 }

@@ -554,8 +554,8 @@ export const mutants: Mutant[] = [
     breaks: "who waits isn't looked at when the latch is given up",
     by: "channel: a sender that waits goes on",
     file: monitor,
-    from: "if (this.words[this.cell + HEAD] === 0 && this.#giveLatch(this.space.thread + 1))",
-    to: "if (this.#giveLatch(this.space.thread + 1))",
+    from: "if (this.words[this.cell + HEAD] === 0 && this.#giveLatch())",
+    to: "if (this.#giveLatch())",
   },
   {
     breaks: "a claim doesn't decide the group",

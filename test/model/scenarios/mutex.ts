@@ -24,7 +24,7 @@ interface Queued extends Shared {
 }
 
 const THREADS = 4;
-const VIEW = { spins: 0, mayBlock: true, now: (): number => 0 };
+const VIEW = { spins: 0, napsMax: 0, mayBlock: true, now: (): number => 0 };
 
 /** Threads 0 to 3, and one mutex. */
 function setUp(): Shared {
@@ -252,8 +252,8 @@ export const mutants: Mutant[] = [
   {
     breaks: "the lock is taken without a compare-and-swap",
     file: FILE,
-    from: "if (Atomics.compareExchange(this.words, this.cell + CELL_STATE, 0, this.#own) === 0)\n            return OWNED;",
-    to: "if (Atomics.load(this.words, this.cell + CELL_STATE) === 0) {\n Atomics.store(this.words, this.cell + CELL_STATE, this.#own);\n            return OWNED; }",
+    from: "const seen = Atomics.compareExchange(this.words, this.cell + CELL_STATE, this.#free, this.#own);",
+    to: "const seen = Atomics.load(this.words, this.cell + CELL_STATE);\n        if (seen === this.#free)\n            Atomics.store(this.words, this.cell + CELL_STATE, this.#own);",
   },
   {
     breaks: "the releaser doesn't look after the queue",
@@ -282,20 +282,20 @@ export const mutants: Mutant[] = [
   {
     breaks: "nobody is told that the latch is wanted",
     file: MONITOR,
-    from: "seen = Atomics.compareExchange(this.words, this.cell + LATCH, held, held | OWED);",
-    to: "seen = Atomics.compareExchange(this.words, this.cell + LATCH, held, held);",
+    from: "seen = Atomics.compareExchange(this.words, latch, held, held | OWED);",
+    to: "seen = Atomics.compareExchange(this.words, latch, held, held);",
   },
   {
     breaks: "a node is posted by a plain store",
     file: MONITOR,
-    from: "const seen = Atomics.compareExchange(this.words, this.cell + INBOX, top, node);",
-    to: "const seen = top;\n            Atomics.store(this.words, this.cell + INBOX, node);",
+    from: "const seen = Atomics.compareExchange(this.words, inbox, top, next);",
+    to: "const seen = top;\n            Atomics.store(this.words, inbox, next);",
   },
   {
     breaks: "the inbox is emptied although more was posted",
     file: MONITOR,
-    from: "const seen = Atomics.compareExchange(this.words, inbox, top, 0);",
-    to: "const seen = top;\n            Atomics.store(this.words, inbox, 0);",
+    from: "const seen = Atomics.compareExchange(this.words, inbox, top, this.#tag);",
+    to: "const seen = top;\n            Atomics.store(this.words, inbox, this.#tag);",
   },
   {
     breaks: "nobody is woken",
@@ -306,8 +306,8 @@ export const mutants: Mutant[] = [
   {
     breaks: "the latch of a dead thread isn't taken over",
     file: MONITOR,
-    from: "if (this.space.threads.isDead((seen & LATCH_THREAD) - 1)) {",
-    to: "if (false) {",
+    from: "|| this.space.threads.isDead(holder - 1);",
+    to: ";",
   },
   {
     breaks: "the queue isn't built again after a death",
@@ -319,7 +319,7 @@ export const mutants: Mutant[] = [
     breaks: "an inbox that a dead thread has begun to empty is forgotten",
     file: MONITOR,
     from: "this.words[this.cell + STALE] = 1;\n        this.settleInbox();",
-    to: "this.words[this.cell + STALE] = 1;\n        Atomics.store(this.words, this.cell + INBOX, 0);",
+    to: "this.words[this.cell + STALE] = 1;\n        Atomics.store(this.words, this.cell + INBOX, this.#tag);",
   },
   {
     breaks: "a dead owner keeps the lock",
@@ -335,8 +335,8 @@ export const mutants: Mutant[] = [
   },
   {
     breaks: "nobody looks again after a burial",
-    file: "atomics-sync/objects/burial",
-    from: "if (space.threads.isTaken(thread))\n            unparkAgain(space.threads.words, thread);",
+    file: "atomics-sync/objects/space",
+    from: "if (this.threads.isTaken(thread))\n                unparkAgain(this.threads.words, thread);",
     to: "",
   },
   {

@@ -270,8 +270,8 @@ export const mutants: Mutant[] = [
     breaks: "a waiter that can't be served is not posted",
     by: "a holder dies",
     file: FILE,
-    from: "this.fillNode(node, need, asks, wakes);\n            this.post(node, WAITING);\n        }\n        this.unlatch();",
-    to: "this.fillNode(node, need, asks, wakes);\n            Atomics.store(this.words, node + NODE_STATE, WAITING);\n        }\n        this.unlatch();",
+    from: "this.fillNode(node, need, asks, wakes);\n                this.post(node, WAITING);\n            }\n            this.unlatch();",
+    to: "this.fillNode(node, need, asks, wakes);\n                Atomics.store(this.words, node + NODE_STATE, WAITING);\n            }\n            this.unlatch();",
   },
   {
     breaks: "releases in the inbox are not taken for held after a death",
@@ -291,8 +291,8 @@ export const mutants: Mutant[] = [
     breaks: "a burial doesn't make the next one count anew",
     by: "a holder dies",
     file: MONITOR,
-    from: "this.words[this.cell + STALE] = 1;\n        Atomics.store(this.words, this.cell + LATCH, 0);",
-    to: "Atomics.store(this.words, this.cell + LATCH, 0);",
+    from: "this.words[this.cell + STALE] = 1;\n        Atomics.store(this.words, this.cell + LATCH, this.#tag);",
+    to: "Atomics.store(this.words, this.cell + LATCH, this.#tag);",
   },
   {
     breaks: "a node that was given up in mid-queue stops the queue",

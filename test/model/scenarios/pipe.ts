@@ -23,7 +23,7 @@ function setUp(capacity: number): Shared {
     const threads = new ThreadTable(table);
     threads.reserve();
     const heap = new SharedHeap(heapMemory, thread);
-    spaces.push(new SyncSpace(memory, threads, thread, { spins: 0, mayBlock: true, now: () => 0, heap }));
+    spaces.push(new SyncSpace(memory, threads, thread, { spins: 0, napsMax: 0, mayBlock: true, now: () => 0, heap }));
   }
   const space = spaces[0] as SyncSpace;
   const cell = space.takeCell(PIPE);

@@ -24,7 +24,7 @@ const THREADS = 4;
 const NODES = 2;
 /** As in scope.ts. */
 const GENERATION_SHIFT = 8;
-const VIEW = { spins: 0, mayBlock: true, now: (): number => 0 };
+const VIEW = { spins: 0, napsMax: 0, mayBlock: true, now: (): number => 0 };
 
 interface Shared {
   /** Each thread's own view; made before the threads start, because it reads its shape. */
@@ -452,8 +452,8 @@ export const mutants: Mutant[] = [
     breaks: "the reason is published although the scope was taken over",
     by: "a reason is seen whole",
     file: FILE,
-    from: "return Atomics.compareExchange(this.words, state, this.#claimed, over) === this.#claimed;\n    }\n    /** Ends it, without",
-    to: "Atomics.store(this.words, state, over);\n        return true;\n    }\n    /** Ends it, without",
+    from: "return Atomics.compareExchange(this.words, state, this.#claimed, over) === this.#claimed;",
+    to: "Atomics.store(this.words, state, over);\n        return true;",
   },
   {
     breaks: "a scope that somebody is writing a reason for counts as over",

@@ -180,13 +180,13 @@ export const mutants: Mutant[] = [
   {
     breaks: "the end of a claim isn't counted",
     file: FILE,
-    from: "Atomics.sub(this.words, this.cell + CLAIMS, 1);",
+    from: "if (Atomics.sub(this.words, this.cell + CLAIMS, 1) > 1)\n            return;\n        Atomics.and(this.words, this.cell + CELL_STATE, ~HAS_CLAIMS);",
     to: "",
   },
   {
     breaks: "the claims of the dead stay",
     file: FILE,
-    from: "Atomics.store(this.words, this.cell + CLAIMS, this.heldInAll());",
+    from: "if (claims === 0)\n            Atomics.and(this.words, this.cell + CELL_STATE, ~HAS_CLAIMS);",
     to: "",
   },
   {

@@ -45,7 +45,7 @@ import {
   WAITING,
 } from "../objects/node.ts";
 import type { SyncSpace } from "../objects/space.ts";
-import type { BlockOptions, WaitOptions } from "../objects/wait-options.ts";
+import { type BlockOptions, timeLimit, waitOptions, type WaitOptions } from "../objects/wait-options.ts";
 
 const PARTIES = CELL_KIND_WORDS;
 const BROKEN: number = CELL_KIND_WORDS + 1;
@@ -250,14 +250,14 @@ export class Barrier {
    * on the main thread (`ERR_BLOCKING_MAIN`). Throws `ERR_BARRIER_BROKEN`, and `ERR_SYNC_TIMEOUT`
    * when `timeoutMs` have passed, which breaks the barrier for the others.
    */
-  wait(options: BlockOptions = {}): boolean {
+  wait(options?: BlockOptions): boolean {
     this.#assertOpen();
+    const timeoutMs = timeLimit("Barrier.wait", options);
     // Before it arrives: an arrival that is taken back breaks the barrier.
     assertMayBlock(this.#space, "Barrier.wait", "waitAsync");
     const node = this.#core.arrive(0, this.#space.thread);
-    const isServedInTime =
-      isServed(this.#space.words, node) || block(this.#space, this.#core, node, options.timeoutMs ?? Infinity);
-    return this.#isLast(node, isServedInTime, options.timeoutMs);
+    const isServedInTime = isServed(this.#space.words, node) || block(this.#space, this.#core, node, timeoutMs);
+    return this.#isLast(node, isServedInTime, timeoutMs);
   }
 
   /**
@@ -265,12 +265,12 @@ export class Barrier {
    * with `ERR_BARRIER_BROKEN`; with `ERR_SYNC_TIMEOUT` or the signal's reason, and then the barrier
    * is broken for the others.
    */
-  async waitAsync(options: WaitOptions = {}): Promise<boolean> {
+  async waitAsync(options?: WaitOptions): Promise<boolean> {
     this.#assertOpen();
-    options.signal?.throwIfAborted();
+    const given = waitOptions("Barrier.waitAsync", options);
     const waits = asyncWaits(this.#space);
     const node = this.#core.arrive(ASKS_ASYNC, waits.thread);
-    return this.#isLast(node, await waits.wait(this.#core, node, options), options.timeoutMs);
+    return this.#isLast(node, await waits.wait(this.#core, node, given), given.timeoutMs);
   }
 
   /**
@@ -297,7 +297,7 @@ export class Barrier {
     if (!this.#core.close()) throw syncError("ERR_SYNC_IN_USE", "close: somebody waits at the barrier");
   }
 
-  #isLast(node: number, isServedInTime: boolean, timeoutMs: number | undefined): boolean {
+  #isLast(node: number, isServedInTime: boolean, timeoutMs: number): boolean {
     if (!isServedInTime) {
       throw syncError("ERR_SYNC_TIMEOUT", `not all ${this.parties} parties have arrived within ${timeoutMs} ms`);
     }

@@ -37,10 +37,10 @@ import { COND } from "../objects/kinds.ts";
 import { CELL_KIND_WORDS, ownsCell } from "../objects/cell.ts";
 import { Monitor } from "../objects/monitor.ts";
 import { failureOf, type Hold, type Mutex, notHeld } from "./mutex.ts";
-import { lockInEventLoop, MutexCore, OWNED, OWNED_RECOVERED } from "./mutex-core.ts";
+import { lockInEventLoop, MutexCore, OWNED, OWNED_RECOVERED, SELF } from "./mutex-core.ts";
 import { ASKS_ASYNC, GRANTED, WAITING } from "../objects/node.ts";
 import type { SyncSpace } from "../objects/space.ts";
-import type { BlockOptions, WaitOptions } from "../objects/wait-options.ts";
+import { type BlockOptions, timeLimit, waitOptions, type WaitOptions } from "../objects/wait-options.ts";
 
 const MUTEX_CELL = CELL_KIND_WORDS;
 const MUTEX_GENERATION: number = CELL_KIND_WORDS + 1;
@@ -96,6 +96,8 @@ export class CondCore extends Monitor {
 
   #ask(word: number): void {
     if (Atomics.load(this.words, this.cell + WAITERS) === 0) return;
+    // Before the signal counts: it must be carried out then.
+    this.space.assertStack();
     Atomics.add(this.words, this.cell + word, 1);
     this.pump();
   }
@@ -173,43 +175,68 @@ export class Cond {
    * `ERR_SYNC_TIMEOUT`. Throws `ERR_LOCK_NOT_HELD` when `hold` is over or of another mutex. Where
    * the mutex can't be had again (`ERR_LOCK_ABANDONED`), the hold is over.
    */
-  wait(hold: Hold, options: BlockOptions = {}): void {
+  wait(hold: Hold, options?: BlockOptions): void {
+    const timeoutMs = timeLimit("Cond.wait", options);
     this.#assertReady(hold);
     assertMayBlock(this.#space, "Cond.wait", "waitAsync");
-    const node = this.#core.register(0, this.#space.thread);
-    hold.suspend(this.#mutex);
+    // They couldn't go on while this thread blocks, and it may have to wait behind them.
+    if (this.#mutex.isAwaitedByOwnLoop()) throw failureOf(SELF, undefined);
+    const { node, again } = this.#register(hold, 0, this.#space.thread);
     let isTold = false;
     try {
-      isTold = block(this.#space, this.#core, node, options.timeoutMs ?? Infinity);
+      isTold = block(this.#space, this.#core, node, timeoutMs);
     } finally {
-      // Also when the context around the wait is over.
-      this.#resume(
-        hold,
-        runWithin(undefined, () => this.#mutex.lock(Infinity)),
-        node,
-        isTold,
-      );
+      let outcome = 0;
+      try {
+        // Also when the context around the wait is over.
+        outcome = runWithin(undefined, () => this.#mutex.lockAgain(again));
+      } finally {
+        this.#core.leave(node, isTold);
+      }
+      this.#resume(hold, outcome);
     }
-    if (!isTold) throw timedOut(options.timeoutMs);
+    if (!isTold) throw timedOut(timeoutMs);
   }
 
   /**
    * As `wait`, without blocking the thread; resolves with the mutex taken again. Rejects as well
    * with the mutex taken again, with `ERR_SYNC_TIMEOUT` or with the signal's reason.
    */
-  async waitAsync(hold: Hold, options: WaitOptions = {}): Promise<void> {
+  async waitAsync(hold: Hold, options?: WaitOptions): Promise<void> {
+    const given = waitOptions("Cond.waitAsync", options);
     this.#assertReady(hold);
-    options.signal?.throwIfAborted();
     const waits = asyncWaits(this.#space);
-    const node = this.#core.register(ASKS_ASYNC, waits.thread);
-    hold.suspend(this.#mutex);
+    const { node, again } = this.#register(hold, ASKS_ASYNC, waits.thread);
     let isTold = false;
     try {
-      isTold = await waits.wait(this.#core, node, options);
+      isTold = await waits.wait(this.#core, node, given);
     } finally {
-      this.#resume(hold, await lockInEventLoop(this.#space, this.#mutex, {}), node, isTold);
+      let outcome = 0;
+      try {
+        outcome = await lockInEventLoop(this.#space, this.#mutex, {}, again);
+      } finally {
+        this.#core.leave(node, isTold);
+      }
+      this.#resume(hold, outcome);
     }
-    if (!isTold) throw timedOut(options.timeoutMs);
+    if (!isTold) throw timedOut(given.timeoutMs);
+  }
+
+  /**
+   * Makes this party one that waits, and releases the mutex. Takes the node by which the party
+   * waits for the mutex again first: that wait must not be refused for want of one.
+   */
+  #register(hold: Hold, asks: number, wakes: number): { readonly node: number; readonly again: number } {
+    const again = this.#space.takeNode();
+    let node = 0;
+    try {
+      node = this.#core.register(asks, wakes);
+    } catch (thrown) {
+      this.#space.giveNode(again);
+      throw thrown;
+    }
+    hold.suspend(this.#mutex);
+    return { node, again };
   }
 
   /** Wakes the party that has waited longest, if any does. With or without the mutex. */
@@ -238,8 +265,7 @@ export class Cond {
     if (!hold.isHeldOf(this.#mutex)) throw notHeld();
   }
 
-  #resume(hold: Hold, outcome: number, node: number, isTold: boolean): void {
-    this.#core.leave(node, isTold);
+  #resume(hold: Hold, outcome: number): void {
     if (outcome !== OWNED && outcome !== OWNED_RECOVERED) throw failureOf(outcome, undefined);
     hold.resume(outcome);
   }
@@ -249,6 +275,6 @@ export class Cond {
   }
 }
 
-function timedOut(timeoutMs: number | undefined): Error {
+function timedOut(timeoutMs: number): Error {
   return syncError("ERR_SYNC_TIMEOUT", `the condition was not signalled within ${timeoutMs} ms`);
 }

@@ -12,19 +12,37 @@
  *   bit  11     ORPHAN    the holder has died, and nobody has had the lock since
  *   bits 12–27  GRANT     the number of the node that the lock was handed to, until that node's
  *                         owner has seen it
+ *   bits 28–31  TAG       the end of the object's generation, constant: a late user of a lock that
+ *                         was closed fails with its compare-and-swap
  *
- * Free and quiet is 0, held and quiet is OWNER: locking and releasing are one compare-and-swap
- * each. A released lock isn't handed over: the oldest waiter is woken and tries, and may lose
- * against a thread that is running. That is far faster than a queue of sleepers that wake each
- * other. A waiter that loses goes to the front again; one that has lost and waited for more than
- * STARVING_MS is handed the lock.
+ * Free and quiet is TAG alone, held and quiet is TAG and OWNER: locking and releasing are one
+ * compare-and-swap each. A released lock isn't handed over: the oldest waiter is woken and tries,
+ * and may lose against a thread that is running. That is far faster than a queue of sleepers that
+ * wake each other. A waiter that loses goes to the front again; one that has lost and waited for
+ * more than STARVING_MS is handed the lock.
+ *
+ * A flow of an event loop that is busy may be long in coming. So a release invites the waiters
+ * behind it as well, one of each thread, up to the first that answers soon: a blocked thread, or a
+ * loop that sleeps. Nor is a flow handed the lock while its loop is awake: nobody else could run
+ * until it comes.
  *
  * One store of STATE, with OWNER and GRANT, hands the lock over: if the latch holder dies after it,
  * the next one finds GRANT and tells the node.
  */
 import { block } from "../objects/block.ts";
 import { asyncWaits } from "../objects/current.ts";
-import { CELL_KIND_WORDS, CELL_STATE, GRANT_MASK, GRANT_SHIFT, ORPHAN, OWNER_MASK, ownsCell } from "../objects/cell.ts";
+import {
+  CELL_KIND_WORDS,
+  CELL_STATE,
+  GRANT_MASK,
+  GRANT_SHIFT,
+  ORPHAN,
+  OWNED_TAG_MASK,
+  ownedTag,
+  OWNER_MASK,
+  ownsCell,
+  SHUT,
+} from "../objects/cell.ts";
 import { Monitor } from "../objects/monitor.ts";
 import {
   ASKS_ASYNC,
@@ -35,10 +53,12 @@ import {
   NODE_ASKS,
   NODE_OUTCOME,
   NODE_STATE,
+  NODE_WAKES,
   QUEUE_NEXT,
   WAITING,
 } from "../objects/node.ts";
 import type { SyncSpace } from "../objects/space.ts";
+import { sleepsInLoop } from "../threads/parker.ts";
 import type { WaitOptions } from "../objects/wait-options.ts";
 
 const WAKE: number = 1 << 9;
@@ -64,12 +84,14 @@ export const TIMED_OUT = 6;
 export const SELF = 7;
 
 export class MutexCore extends Monitor {
-  /** This thread as an owner. */
+  /** STATE when nobody has the lock, and when this thread has it, and nobody waits. */
+  readonly #free: number;
   readonly #own: number;
 
   constructor(space: SyncSpace, cell: number) {
     super(space, cell);
-    this.#own = space.thread + 1;
+    this.#free = ownedTag(this.kind);
+    this.#own = this.#free | (space.thread + 1);
   }
 
   /** Of a new mutex, before anybody else knows it. */
@@ -79,7 +101,8 @@ export class MutexCore extends Monitor {
 
   /** OWNED, OWNED_RECOVERED, ABANDONED or TAKEN. */
   tryLock(): number {
-    if (Atomics.compareExchange(this.words, this.cell + CELL_STATE, 0, this.#own) === 0) return OWNED;
+    const seen = Atomics.compareExchange(this.words, this.cell + CELL_STATE, this.#free, this.#own);
+    if (seen === this.#free) return OWNED;
     return this.#tryLockSlow(0);
   }
 
@@ -91,8 +114,14 @@ export class MutexCore extends Monitor {
       this.pump();
       state = Atomics.load(this.words, this.cell + CELL_STATE);
     }
+    if ((state & OWNER_MASK) === SHUT) {
+      const isShut = (): boolean => (Atomics.load(this.words, this.cell + CELL_STATE) & OWNER_MASK) === SHUT;
+      if (!this.staysOpen(isShut)) return TAKEN;
+      state = Atomics.load(this.words, this.cell + CELL_STATE);
+    }
     // Ends: each failure means that another thread has changed the state.
     for (;;) {
+      if ((state & OWNED_TAG_MASK) !== this.#free) return TAKEN;
       if ((state & (OWNER_MASK | STARVING)) !== 0) return TAKEN;
       if (this.#isAbandoned(state)) return ABANDONED;
       const seen = Atomics.compareExchange(
@@ -121,11 +150,6 @@ export class MutexCore extends Monitor {
     else this.space.asyncLockWaits.set(this.cell, waits);
   }
 
-  /** This thread has got the lock. */
-  countHold(): void {
-    this.space.locksHeld += 1;
-  }
-
   isHeldByThisThread(): boolean {
     return ownsCell(this.words, this.cell, this.space.thread);
   }
@@ -138,27 +162,55 @@ export class MutexCore extends Monitor {
   lock(timeoutMs: number): number {
     let outcome = this.tryLock();
     if (outcome !== TAKEN) return outcome;
-    if (this.isHeldByThisThread() || this.space.asyncLockWaits.has(this.cell)) return SELF;
+    if (this.isHeldByThisThread() || this.isAwaitedByOwnLoop()) return SELF;
+    outcome = this.#lookForRelease();
+    if (outcome !== TAKEN) return outcome;
+    return this.#wait(this.space.takeNode(), timeoutMs, true);
+  }
+
+  /**
+   * For a party that has had the lock, has released it for a while, and can't go on without it:
+   * blocks until it has it again. Nothing refuses the wait, and `node` was taken before.
+   */
+  lockAgain(node: number): number {
+    let outcome = this.tryLock();
+    if (outcome === TAKEN) outcome = this.#lookForRelease();
+    if (outcome === TAKEN) return this.#wait(node, Infinity, false);
+    this.space.giveNode(node);
+    return outcome;
+  }
+
+  #lookForRelease(): number {
     for (let spin = 0; spin < this.space.spins; spin += 1) {
       if (this.isLocked()) continue;
-      outcome = this.tryLock();
+      const outcome = this.tryLock();
       if (outcome !== TAKEN) return outcome;
     }
+    return TAKEN;
+  }
+
+  #wait(node: number, timeoutMs: number, isRefusable: boolean): number {
     const since = this.space.now();
-    const node = this.enqueue(0, this.space.thread);
+    this.enqueue(0, this.space.thread, node);
     let leftMs = timeoutMs;
     for (;;) {
-      if (!block(this.space, this, node, leftMs)) return TIMED_OUT;
+      if (!block(this.space, this, node, leftMs, isRefusable)) return TIMED_OUT;
       const waitedMs = this.space.now() - since;
-      outcome = this.served(node, waitedMs);
+      const outcome = this.served(node, waitedMs);
       if (outcome !== TAKEN) return outcome;
       leftMs = timeoutMs - waitedMs;
     }
   }
 
+  /** Whether flows of this thread's event loop wait for the lock: a wait that blocks would never end. */
+  isAwaitedByOwnLoop(): boolean {
+    return this.space.asyncLockWaits.has(this.cell);
+  }
+
   /** Puts a node into the queue; `served` says what became of it. */
-  enqueue(asks: number, wakes: number): number {
-    const node = this.prepareNode(0, asks, wakes);
+  enqueue(asks: number, wakes: number, reserved = 0): number {
+    const node = reserved === 0 ? this.space.takeNode() : reserved;
+    this.fillNode(node, 0, asks, wakes);
     this.post(node, WAITING);
     this.pump();
     return node;
@@ -183,22 +235,20 @@ export class MutexCore extends Monitor {
 
   /** False when this thread doesn't have the lock. */
   unlock(): boolean {
-    if (
-      Atomics.compareExchange(this.words, this.cell + CELL_STATE, this.#own, 0) !== this.#own &&
-      !this.#unlockSlow()
-    ) {
-      return false;
-    }
+    const seen = Atomics.compareExchange(this.words, this.cell + CELL_STATE, this.#own, this.#free);
+    if (seen !== this.#own && !this.#unlockSlow()) return false;
     this.space.locksHeld -= 1;
     if (this.space.wakesHeldBack.length > 0) this.wakeHeldBack();
     return true;
   }
 
   #unlockSlow(): boolean {
+    // Before the lock is free: the waiters must be looked after then.
+    this.space.assertStack();
     let state = Atomics.load(this.words, this.cell + CELL_STATE);
     // Ends: each failure means that another thread has changed a flag.
     for (;;) {
-      if ((state & OWNER_MASK) !== this.#own) return false;
+      if ((state & (OWNER_MASK | OWNED_TAG_MASK)) !== this.#own) return false;
       const seen = Atomics.compareExchange(
         this.words,
         this.cell + CELL_STATE,
@@ -212,11 +262,15 @@ export class MutexCore extends Monitor {
     return true;
   }
 
-  /** Whether nobody holds it; nobody can take it any more then. */
-  protected override isReleased(): boolean {
+  protected override shut(): boolean {
     const state = Atomics.load(this.words, this.cell + CELL_STATE);
     if ((state & OWNER_MASK) !== 0) return false;
-    return Atomics.compareExchange(this.words, this.cell + CELL_STATE, state, OWNER_MASK) === state;
+    return this.#move(state, state | SHUT);
+  }
+
+  protected override reopen(): void {
+    const state = Atomics.load(this.words, this.cell + CELL_STATE);
+    if ((state & OWNER_MASK) === SHUT) Atomics.and(this.words, this.cell + CELL_STATE, ~OWNER_MASK);
   }
 
   /** What the lock protects is in order again. */
@@ -239,16 +293,48 @@ export class MutexCore extends Monitor {
         if (this.#move(state, state | WAKE | this.#starvingBit(node))) return;
       } else if (this.#starvingBit(node) !== 0) {
         if (this.#handOver(state, node)) return;
-      } else if (this.#move(state, state & ~(WAKE | STARVING)) && this.#tell(node, TRY)) return;
+      } else if (this.#move(state, state & ~(WAKE | STARVING)) && this.#invite(node)) return;
     }
   }
 
   #starvingBit(node: number): number {
-    return ((this.words[node + NODE_ASKS] as number) & ASKS_HANDOVER) === 0 ? 0 : STARVING;
+    if (((this.words[node + NODE_ASKS] as number) & ASKS_HANDOVER) === 0) return 0;
+    return this.#answersSoon(node) ? STARVING : 0;
   }
 
   #move(state: number, next: number): boolean {
     return state === next || Atomics.compareExchange(this.words, this.cell + CELL_STATE, state, next) === state;
+  }
+
+  /** Whether the party of a node comes as soon as it is woken, as far as one can see. */
+  #answersSoon(node: number): boolean {
+    if (((this.words[node + NODE_ASKS] as number) & ASKS_ASYNC) === 0) return true;
+    return sleepsInLoop(this.space.threads.words, this.words[node + NODE_WAKES] as number);
+  }
+
+  /** Lets the oldest node try, and others if it may be long in coming; false when it has changed its mind. */
+  #invite(oldest: number): boolean {
+    const first = this.words[oldest + NODE_WAKES] as number;
+    let answersSoon = this.#answersSoon(oldest);
+    if (!this.#tell(oldest, TRY)) return false;
+    if (answersSoon) return true;
+    const invited = new Set([first]);
+    for (const node of this.queued()) {
+      const thread = this.words[node + NODE_WAKES] as number;
+      if (invited.has(thread)) continue;
+      answersSoon = this.#answersSoon(node);
+      if (!this.#inviteFromBehind(node)) continue;
+      if (answersSoon) return true;
+      invited.add(thread);
+    }
+    return true;
+  }
+
+  #inviteFromBehind(node: number): boolean {
+    if (Atomics.compareExchange(this.words, node + NODE_STATE, WAITING, CLAIMED) !== WAITING) return false;
+    this.words[node + NODE_OUTCOME] = TRY;
+    this.unlink(node);
+    return this.settle(node, CLAIMED, GRANTED);
   }
 
   /** Tells the oldest node something; false when it has changed its mind. */
@@ -263,7 +349,7 @@ export class MutexCore extends Monitor {
     this.words[node + NODE_OUTCOME] = (state & ORPHAN) === 0 ? OWNED : OWNED_RECOVERED;
     const owner = this.space.chunkOwner(this.space.chunkOf(node)) + 1;
     const wake = this.words[node + QUEUE_NEXT] === 0 ? 0 : WAKE;
-    if (!this.#move(state, owner | (this.space.nodeNumber(node) << GRANT_SHIFT) | wake)) {
+    if (!this.#move(state, this.#free | owner | (this.space.nodeNumber(node) << GRANT_SHIFT) | wake)) {
       Atomics.store(this.words, node + NODE_STATE, WAITING);
       return false;
     }
@@ -277,12 +363,20 @@ export class MutexCore extends Monitor {
 }
 
 /** Resolves when this thread has the lock: OWNED, OWNED_RECOVERED, ABANDONED, TIMED_OUT. */
-export async function lockInEventLoop(space: SyncSpace, core: MutexCore, options: WaitOptions): Promise<number> {
+export async function lockInEventLoop(
+  space: SyncSpace,
+  core: MutexCore,
+  options: WaitOptions,
+  reserved = 0,
+): Promise<number> {
   let outcome = core.tryLock();
-  if (outcome !== TAKEN) return outcome;
+  if (outcome !== TAKEN) {
+    if (reserved !== 0) space.giveNode(reserved);
+    return outcome;
+  }
   const waits = asyncWaits(space);
   const since = space.now();
-  const node = core.enqueue(ASKS_ASYNC, waits.thread);
+  const node = core.enqueue(ASKS_ASYNC, waits.thread, reserved);
   core.countAsyncWait(1);
   try {
     let waitedMs = 0;

@@ -8,8 +8,8 @@ import { syncError } from "../errors.ts";
 import { assertOpen, cellOf, handleOf, isOpen, type SyncHandle } from "../objects/handle.ts";
 import { MUTEX } from "../objects/kinds.ts";
 import type { SyncSpace } from "../objects/space.ts";
-import { lockInEventLoop, MutexCore, OWNED, OWNED_RECOVERED, SELF, TAKEN, TIMED_OUT } from "./mutex-core.ts";
-import type { BlockOptions, WaitOptions } from "../objects/wait-options.ts";
+import { ABANDONED, lockInEventLoop, MutexCore, OWNED, OWNED_RECOVERED, SELF, TAKEN, TIMED_OUT } from "./mutex-core.ts";
+import { type BlockOptions, timeLimit, waitOptions, type WaitOptions } from "../objects/wait-options.ts";
 
 const TYPE = "Mutex";
 
@@ -27,13 +27,14 @@ const rules = { onOwnerDeath: oneOf(["recover", "fail"], "recover") } satisfies 
 /** A lock that is held. `using` releases it. */
 export class Hold implements Disposable {
   readonly #core: MutexCore;
+  readonly #space: SyncSpace;
   #recovered = false;
-  #isOver = false;
+  #isOver = true;
 
-  /** For Mutex: `outcome` is what came of an attempt. */
-  constructor(core: MutexCore, outcome: number) {
+  /** For Mutex: before the attempt, because nothing may fail between taking a lock and holding it. */
+  constructor(core: MutexCore, space: SyncSpace) {
     this.#core = core;
-    this.resume(outcome);
+    this.#space = space;
   }
 
   /** Whether the holder before died while it had the lock: what it protects may be half done. */
@@ -47,11 +48,12 @@ export class Hold implements Disposable {
     this.#isOver = true;
   }
 
-  /** For Mutex and Cond: the lock was taken. */
-  resume(outcome: number): void {
-    this.#core.countHold();
+  /** For Mutex and Cond: the lock was taken. Calls nothing, so it can't run out of stack. */
+  resume(outcome: number): this {
+    this.#space.locksHeld += 1;
     this.#recovered = outcome === OWNED_RECOVERED;
     this.#isOver = false;
+    return this;
   }
 
   /** For Cond: whether it can be suspended. */
@@ -107,31 +109,40 @@ export class Mutex {
    * `ERR_LOCK_HELD` where the thread holds it already or one of its async flows waits for it,
    * `ERR_SYNC_TIMEOUT` when `timeoutMs` have passed.
    */
-  lock(options: BlockOptions = {}): Hold {
+  lock(options?: BlockOptions): Hold {
     this.#assertOpen();
+    const timeoutMs = timeLimit("Mutex.lock", options);
+    const hold = new Hold(this.#core, this.#space);
     let outcome = this.#core.tryLock();
     if (outcome === TAKEN) {
       assertMayBlock(this.#space, "Mutex.lock", "lockAsync");
-      outcome = this.#core.lock(options.timeoutMs ?? Infinity);
+      outcome = this.#core.lock(timeoutMs);
     }
-    return this.#hold(outcome, options.timeoutMs);
+    if (outcome !== OWNED && outcome !== OWNED_RECOVERED) throw failureOf(outcome, timeoutMs);
+    return hold.resume(outcome);
   }
 
   /**
    * Resolves when this thread has the lock. Rejects with `ERR_SYNC_TIMEOUT`, or with the signal's
    * reason.
    */
-  async lockAsync(options: WaitOptions = {}): Promise<Hold> {
+  async lockAsync(options?: WaitOptions): Promise<Hold> {
     this.#assertOpen();
-    options.signal?.throwIfAborted();
-    return this.#hold(await lockInEventLoop(this.#space, this.#core, options), options.timeoutMs);
+    const given = waitOptions("Mutex.lockAsync", options);
+    const hold = new Hold(this.#core, this.#space);
+    const outcome = await lockInEventLoop(this.#space, this.#core, given);
+    if (outcome !== OWNED && outcome !== OWNED_RECOVERED) throw failureOf(outcome, given.timeoutMs);
+    return hold.resume(outcome);
   }
 
   /** Takes the lock if it can be had at once; undefined otherwise. */
   tryLock(): Hold | undefined {
     this.#assertOpen();
+    const hold = new Hold(this.#core, this.#space);
     const outcome = this.#core.tryLock();
-    return outcome === TAKEN ? undefined : this.#hold(outcome, 0);
+    if (outcome === TAKEN) return undefined;
+    if (outcome === ABANDONED) throw failureOf(outcome, 0);
+    return hold.resume(outcome);
   }
 
   /**
@@ -160,11 +171,6 @@ export class Mutex {
   close(): void {
     if (!isOpen(this.#space, this.handle)) return;
     if (!this.#core.close()) throw syncError("ERR_SYNC_IN_USE", "close: somebody holds the lock or waits for it");
-  }
-
-  #hold(outcome: number, timeoutMs: number | undefined): Hold {
-    if (outcome === OWNED || outcome === OWNED_RECOVERED) return new Hold(this.#core, outcome);
-    throw failureOf(outcome, timeoutMs);
   }
 
   #assertOpen(): void {

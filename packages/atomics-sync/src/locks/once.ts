@@ -11,7 +11,7 @@ import { assertOpen, cellOf, type SyncHandle } from "../objects/handle.ts";
 import { type Hold, Mutex } from "./mutex.ts";
 import { ONCE_DONE } from "./mutex-core.ts";
 import type { SyncSpace } from "../objects/space.ts";
-import type { BlockOptions, WaitOptions } from "../objects/wait-options.ts";
+import { type BlockOptions, timeLimit, waitOptions, type WaitOptions } from "../objects/wait-options.ts";
 
 const TYPE = "Once";
 
@@ -50,7 +50,8 @@ export class Once {
    * thread while another one does it: not on the main thread (`ERR_BLOCKING_MAIN`). Throws what
    * `run` throws; `ERR_LOCK_HELD` inside of it; `ERR_SYNC_TIMEOUT` when `timeoutMs` have passed.
    */
-  do(run: () => void, options: BlockOptions = {}): boolean {
+  do(run: () => void, options?: BlockOptions): boolean {
+    timeLimit("Once.do", options);
     if (this.#wasDone()) return false;
     let hold = this.#mutex.tryLock();
     if (hold === undefined) {
@@ -74,7 +75,8 @@ export class Once {
    * As `do`, and waits for what `run` returns. Rejects also with `ERR_SYNC_TIMEOUT`, or with the
    * signal's reason, when it had to wait for another one for too long.
    */
-  async doAsync(run: () => void | PromiseLike<void>, options: WaitOptions = {}): Promise<boolean> {
+  async doAsync(run: () => void | PromiseLike<void>, options?: WaitOptions): Promise<boolean> {
+    waitOptions("Once.doAsync", options);
     if (this.#wasDone()) return false;
     const hold = await this.#mutex.lockAsync(options);
     if (this.isDone) {

@@ -76,14 +76,19 @@ export class PermitsCore extends Monitor {
    */
   tryTake(need: number, asks: number): number {
     const node = this.space.takeNode();
-    if (!this.spinForLatch()) {
-      this.space.giveNode(node);
-      return 0;
+    try {
+      if (!this.enterSoon(this.space.spins)) {
+        this.space.giveNode(node);
+        return 0;
+      }
+      const isTaken = this.#takeNow(node, need, asks, 0);
+      if (!isTaken) this.space.giveNode(node);
+      this.unlatch();
+      return isTaken ? node : 0;
+    } catch (thrown) {
+      this.breakOff();
+      throw thrown;
     }
-    const isTaken = this.#takeNow(node, need, asks, 0);
-    if (!isTaken) this.space.giveNode(node);
-    this.unlatch();
-    return isTaken ? node : 0;
   }
 
   /** A node that holds `need` permits, or waits for them: then its state isn't HELD yet. */
@@ -95,12 +100,17 @@ export class PermitsCore extends Monitor {
       this.pump();
       return node;
     }
-    if (!this.#takeNow(node, need, asks, wakes)) {
-      this.fillNode(node, need, asks, wakes);
-      this.post(node, WAITING);
+    try {
+      if (!this.#takeNow(node, need, asks, wakes)) {
+        this.fillNode(node, need, asks, wakes);
+        this.post(node, WAITING);
+      }
+      this.unlatch();
+      return node;
+    } catch (thrown) {
+      this.breakOff();
+      throw thrown;
     }
-    this.unlatch();
-    return node;
   }
 
   /** With the latch. */
@@ -131,6 +141,8 @@ export class PermitsCore extends Monitor {
 
   /** Gives back the permits of a node of this thread. */
   release(node: number): void {
+    // Before the first step: the permits must be free, and waiters served, then.
+    this.space.assertStack();
     if (this.tryLatch()) {
       const need = this.words[node + NODE_NEED] as number;
       this.space.giveNode(node);
@@ -166,7 +178,7 @@ export class PermitsCore extends Monitor {
     this.#setTaken(this.heldInAll());
   }
 
-  protected override isReleased(): boolean {
+  protected override shut(): boolean {
     return this.#taken() === 0;
   }
 

@@ -10,7 +10,7 @@ import { PERMITS } from "../objects/kinds.ts";
 import { ASKS_ASYNC, HELD, NODE_STATE } from "../objects/node.ts";
 import { ASKS_EXCLUSIVE, PERMITS_MAX, PermitsCore } from "./permits.ts";
 import type { SyncSpace } from "../objects/space.ts";
-import type { BlockOptions, WaitOptions } from "../objects/wait-options.ts";
+import { type BlockOptions, timeLimit, waitOptions, type WaitOptions } from "../objects/wait-options.ts";
 
 const TYPE = "RWMutex";
 
@@ -93,7 +93,7 @@ export class RWMutex {
    * `ERR_LOCK_HELD` where it would have to wait and holds the lock already, `ERR_SYNC_TIMEOUT` when
    * `timeoutMs` have passed.
    */
-  lock(options: BlockOptions = {}): RWHold {
+  lock(options?: BlockOptions): RWHold {
     return this.#take(WRITE, options);
   }
 
@@ -101,7 +101,7 @@ export class RWMutex {
    * Resolves when this thread may write. Rejects with `ERR_SYNC_TIMEOUT`, or with the signal's
    * reason.
    */
-  lockAsync(options: WaitOptions = {}): Promise<RWHold> {
+  lockAsync(options?: WaitOptions): Promise<RWHold> {
     return this.#takeAsync(WRITE, options);
   }
 
@@ -114,12 +114,12 @@ export class RWMutex {
   }
 
   /** As `lock`, to read. */
-  readLock(options: BlockOptions = {}): RWHold {
+  readLock(options?: BlockOptions): RWHold {
     return this.#take(READ, options);
   }
 
   /** As `lockAsync`, to read. */
-  readLockAsync(options: WaitOptions = {}): Promise<RWHold> {
+  readLockAsync(options?: WaitOptions): Promise<RWHold> {
     return this.#takeAsync(READ, options);
   }
 
@@ -137,8 +137,9 @@ export class RWMutex {
     if (!this.#core.close()) throw syncError("ERR_SYNC_IN_USE", "close: somebody holds the lock or waits for it");
   }
 
-  #take(mode: Mode, options: BlockOptions): RWHold {
+  #take(mode: Mode, options: BlockOptions | undefined): RWHold {
     this.#assertOpen();
+    const timeoutMs = timeLimit(mode.form, options);
     if (!this.#space.mayBlock) {
       const hold = this.#tryTake(mode);
       if (hold !== undefined) return hold;
@@ -149,25 +150,26 @@ export class RWMutex {
       if (this.#core.wouldWaitForItself(mode.need, false) && this.#core.cancel(node)) {
         throw syncError("ERR_LOCK_HELD", "this thread holds the lock that it waits for");
       }
-      const timeoutMs = options.timeoutMs ?? Infinity;
       if (!block(this.#space, this.#core, node, timeoutMs)) throw timedOut(timeoutMs);
     }
     return new RWHold(this.#space, this.#core, node);
   }
 
-  async #takeAsync(mode: Mode, options: WaitOptions): Promise<RWHold> {
+  async #takeAsync(mode: Mode, options: WaitOptions | undefined): Promise<RWHold> {
     this.#assertOpen();
-    options.signal?.throwIfAborted();
+    const given = waitOptions(`RWMutex.${mode.asyncForm}`, options);
     const waits = asyncWaits(this.#space);
     const node = this.#core.take(mode.need, mode.asks | ASKS_ASYNC, waits.thread);
-    if (!this.#isHeld(node) && !(await waits.wait(this.#core, node, options))) throw timedOut(options.timeoutMs);
+    if (!this.#isHeld(node) && !(await waits.wait(this.#core, node, given))) throw timedOut(given.timeoutMs);
     return new RWHold(this.#space, this.#core, node);
   }
 
   #tryTake(mode: Mode): RWHold | undefined {
     this.#assertOpen();
     const node = this.#core.tryTake(mode.need, mode.asks);
-    return node === 0 ? undefined : new RWHold(this.#space, this.#core, node);
+    if (node !== 0) return new RWHold(this.#space, this.#core, node);
+    this.#assertOpen();
+    return undefined;
   }
 
   #isHeld(node: number): boolean {
@@ -179,6 +181,6 @@ export class RWMutex {
   }
 }
 
-function timedOut(timeoutMs: number | undefined): Error {
+function timedOut(timeoutMs: number): Error {
   return syncError("ERR_SYNC_TIMEOUT", `the lock was not to be had within ${timeoutMs} ms`);
 }

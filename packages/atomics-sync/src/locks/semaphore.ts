@@ -11,7 +11,7 @@ import { PERMITS } from "../objects/kinds.ts";
 import { ASKS_ASYNC, HELD, NODE_STATE } from "../objects/node.ts";
 import { PERMITS_MAX, PermitsCore } from "./permits.ts";
 import type { SyncSpace } from "../objects/space.ts";
-import type { BlockOptions, WaitOptions } from "../objects/wait-options.ts";
+import { type BlockOptions, timeLimit, waitOptions, type WaitOptions } from "../objects/wait-options.ts";
 
 const TYPE = "Semaphore";
 const rules = { permits: integer(1, PERMITS_MAX, 1) } satisfies Rules;
@@ -93,15 +93,16 @@ export class Semaphore {
    * Throws `ERR_LOCK_HELD` where the thread holds so many itself that it would wait for ever,
    * `ERR_SYNC_TIMEOUT` when `timeoutMs` have passed.
    */
-  acquire(permits: number = 1, options: BlockOptions = {}): Permit {
+  acquire(permits: number = 1, options?: BlockOptions): Permit {
     this.#check(permits);
+    const timeoutMs = timeLimit("Semaphore.acquire", options);
     if (!this.#space.mayBlock) {
       const permit = this.tryAcquire(permits);
       if (permit !== undefined) return permit;
       assertMayBlock(this.#space, "Semaphore.acquire", "acquireAsync");
     }
     const node = this.#core.take(permits, 0, this.#space.thread);
-    if (!this.#isHeld(node)) this.#waitFor(node, permits, options.timeoutMs ?? Infinity);
+    if (!this.#isHeld(node)) this.#waitFor(node, permits, timeoutMs);
     return new Permit(this.#core, node, permits);
   }
 
@@ -109,13 +110,12 @@ export class Semaphore {
    * Resolves when this thread has the permits. Rejects with `ERR_SYNC_TIMEOUT`, or with the
    * signal's reason.
    */
-  async acquireAsync(permits: number = 1, options: WaitOptions = {}): Promise<Permit> {
+  async acquireAsync(permits: number = 1, options?: WaitOptions): Promise<Permit> {
     this.#check(permits);
-    options.signal?.throwIfAborted();
+    const given = waitOptions("Semaphore.acquireAsync", options);
     const waits = asyncWaits(this.#space);
     const node = this.#core.take(permits, ASKS_ASYNC, waits.thread);
-    if (!this.#isHeld(node) && !(await waits.wait(this.#core, node, options)))
-      throw timedOut(permits, options.timeoutMs);
+    if (!this.#isHeld(node) && !(await waits.wait(this.#core, node, given))) throw timedOut(permits, given.timeoutMs);
     return new Permit(this.#core, node, permits);
   }
 
@@ -126,7 +126,9 @@ export class Semaphore {
   tryAcquire(permits: number = 1): Permit | undefined {
     this.#check(permits);
     const node = this.#core.tryTake(permits, 0);
-    return node === 0 ? undefined : new Permit(this.#core, node, permits);
+    if (node !== 0) return new Permit(this.#core, node, permits);
+    this.#assertOpen();
+    return undefined;
   }
 
   /**
@@ -149,14 +151,18 @@ export class Semaphore {
     if (!block(this.#space, this.#core, node, timeoutMs)) throw timedOut(permits, timeoutMs);
   }
 
-  #check(permits: number): void {
+  #assertOpen(): void {
     if (this.#core.kind !== this.handle.generation) assertOpen(this.#space, this.handle);
+  }
+
+  #check(permits: number): void {
+    this.#assertOpen();
     if (Number.isInteger(permits) && permits > 0 && permits <= this.#core.permits) return;
     resolveOptions(TYPE, rules, { permits });
     throw syncError("ERR_PERMITS_TOO_MANY", `${permits} permits were asked for, and there are ${this.#core.permits}`);
   }
 }
 
-function timedOut(permits: number, timeoutMs: number | undefined): Error {
+function timedOut(permits: number, timeoutMs: number): Error {
   return syncError("ERR_SYNC_TIMEOUT", `${permits} permits were not to be had within ${timeoutMs} ms`);
 }

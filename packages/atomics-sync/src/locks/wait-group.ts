@@ -6,23 +6,26 @@
  *
  * STATE:
  *
- *   bit  0      WAITERS   whoever brings the count to 0 must look after the queue; set and cleared
- *                         by the latch holder
- *   bit  1      MOVING    a unit was taken from COUNT for the one node that is CLAIMED; set and
- *                         cleared by the latch holder
- *   bits 2–30   COUNT     units that nobody has claimed; changed by anyone
+ *   bit  0     WAITERS  a thread that brings the rest to 0 must look after the queue; set and
+ *                       cleared by the latch holder
+ *   bit  1     MOVING   a unit was taken from COUNT for the one node that is CLAIMED; set and
+ *                       cleared by the latch holder
+ *   bit  2     CLAIMED  CLAIMS isn't 0; set with MOVING, cleared after CLAIMS, by the latch holder
+ *   bits 3–31  COUNT    units that nobody has claimed, up to 2²⁸; any thread
  *
  * and in the cell, under the latch:
  *
- *   CLAIMS  units that somebody has claimed: HELD nodes; derived from them again after a death, so
- *           the claims of a dead thread are over
+ *   CLAIMS  units that are claimed: HELD nodes; derived from them again after a death, so the claims
+ *           of a dead thread are over
  *
- * The group is done when both are 0. Adding and finishing are a compare-and-swap each, unless
- * somebody waits. A claim moves a unit from COUNT into a node: CLAIMED, then STATE with COUNT − 1
- * and MOVING (the commit), then HELD and CLAIMS + 1, then MOVING is cleared. If the latch holder
- * dies in between, MOVING says that the unit belongs to the node that is CLAIMED; if that is a dead
- * thread's too (LOST_CLAIMED), the unit goes back to COUNT. While MOVING is set STATE isn't 0, so
- * nobody who looks without the latch takes the group for done.
+ * The group is done when STATE is 0. One word says so, because two that are read one after the
+ * other may each be 0 at its time although a unit was open all the time. Adding and finishing are
+ * a compare-and-swap each, unless a party waits.
+ *
+ * A claim moves a unit from COUNT into a node: CLAIMED, then STATE with COUNT − 1, MOVING and
+ * CLAIMED (the commit), then CLAIMS + 1 and HELD, then MOVING is cleared. If the latch holder dies in
+ * between, MOVING says that the unit belongs to the node that is CLAIMED; if that is a dead thread's
+ * too (LOST_CLAIMED), the unit goes back to COUNT.
  *
  * Rejected: a claim as a mark on a unit that stays in COUNT (a death between taking the mark off
  * and counting down leaves a unit that nobody finishes, or finishes it twice); a count per thread
@@ -33,7 +36,7 @@ import { asyncWaits, currentSpace } from "../objects/current.ts";
 import { syncError } from "../errors.ts";
 import { assertOpen, cellOf, handleOf, isOpen, type SyncHandle } from "../objects/handle.ts";
 import { WAIT_GROUP } from "../objects/kinds.ts";
-import { CELL_KIND_WORDS, CELL_STATE, LOST, LOST_ASKS, LOST_CLAIMED } from "../objects/cell.ts";
+import { CELL_KIND_WORDS, CELL_STATE, CLOSED, LOST, LOST_ASKS, LOST_CLAIMED } from "../objects/cell.ts";
 import { Monitor } from "../objects/monitor.ts";
 import {
   ASKS_ASYNC,
@@ -50,11 +53,13 @@ import {
   WAITING,
 } from "../objects/node.ts";
 import type { SyncSpace } from "../objects/space.ts";
-import type { BlockOptions, WaitOptions } from "../objects/wait-options.ts";
+import { type BlockOptions, timeLimit, waitOptions, type WaitOptions } from "../objects/wait-options.ts";
 
 const WAITERS = 1;
 const MOVING = 2;
-const COUNT_SHIFT = 2;
+const HAS_CLAIMS = 4;
+const FLAGS: number = WAITERS | MOVING | HAS_CLAIMS;
+const COUNT_SHIFT = 3;
 const COUNT_MAX: number = 2 ** 28;
 
 const CLAIMS = CELL_KIND_WORDS;
@@ -68,7 +73,7 @@ const REFUSED = -1;
 export class WaitGroupCore extends Monitor {
   get count(): number {
     return (
-      (Atomics.load(this.words, this.cell + CELL_STATE) >> COUNT_SHIFT) + Atomics.load(this.words, this.cell + CLAIMS)
+      (Atomics.load(this.words, this.cell + CELL_STATE) >>> COUNT_SHIFT) + Atomics.load(this.words, this.cell + CLAIMS)
     );
   }
 
@@ -79,9 +84,16 @@ export class WaitGroupCore extends Monitor {
     let state = Atomics.load(this.words, this.cell + CELL_STATE);
     // Ends: each failure means that another thread has changed the state.
     for (;;) {
-      const count = (state >> COUNT_SHIFT) + units;
-      if (state < 0 || count < 0 || count > COUNT_MAX) return false;
-      const next = (count << COUNT_SHIFT) | (state & (WAITERS | MOVING));
+      if (state === CLOSED) {
+        if (!this.staysOpen(() => this.#isShut())) return false;
+        state = Atomics.load(this.words, this.cell + CELL_STATE);
+        continue;
+      }
+      const count = (state >>> COUNT_SHIFT) + units;
+      if (count < 0 || count > COUNT_MAX) return false;
+      // Before the step: those that wait must be told then.
+      if (count === 0 && (state & WAITERS) !== 0) this.space.assertStack();
+      const next = (count << COUNT_SHIFT) | (state & FLAGS);
       const seen = Atomics.compareExchange(this.words, this.cell + CELL_STATE, state, next);
       if (seen === state) {
         if (count === 0 && (state & WAITERS) !== 0) this.pump();
@@ -91,13 +103,14 @@ export class WaitGroupCore extends Monitor {
     }
   }
 
-  /** Whether all is done and there is nothing to tell. */
+  #isShut(): boolean {
+    return Atomics.load(this.words, this.cell + CELL_STATE) === CLOSED;
+  }
+
+  /** Whether all was done at the moment of the look, and there is nothing to tell. */
   isDone(): boolean {
-    return (
-      Atomics.load(this.words, this.cell + CELL_STATE) === 0 &&
-      Atomics.load(this.words, this.cell + CLAIMS) === 0 &&
-      Atomics.load(this.words, this.cell + LOST) === 0
-    );
+    // LOST second: a death is noted there before the claim that it has ended leaves STATE.
+    return Atomics.load(this.words, this.cell + CELL_STATE) === 0 && Atomics.load(this.words, this.cell + LOST) === 0;
   }
 
   /** A node that waits until all is done, or asks for a unit. */
@@ -142,7 +155,7 @@ export class WaitGroupCore extends Monitor {
       const node = this.oldest();
       if (node !== 0 && this.#isClaim(node)) this.#serveClaim(state, node);
       else {
-        const isOver = state >> COUNT_SHIFT === 0 && this.words[this.cell + CLAIMS] === 0;
+        const isOver = (state & ~WAITERS) === 0;
         if (isOver && node !== 0) this.#tellAll();
         else if (this.#move(state, node === 0 ? state & ~WAITERS : state | WAITERS)) return;
       }
@@ -154,13 +167,13 @@ export class WaitGroupCore extends Monitor {
   }
 
   #serveClaim(state: number, node: number): void {
-    if (state >> COUNT_SHIFT === 0) {
+    if (state >>> COUNT_SHIFT === 0) {
       this.words[node + NODE_OUTCOME] = REFUSED;
       this.settleOldest(node, WAITING, GRANTED);
       return;
     }
     if (Atomics.compareExchange(this.words, node + NODE_STATE, WAITING, CLAIMED) !== WAITING) return;
-    if (!this.#move(state, (state - (1 << COUNT_SHIFT)) | MOVING)) {
+    if (!this.#move(state, (state - (1 << COUNT_SHIFT)) | MOVING | HAS_CLAIMS)) {
       Atomics.store(this.words, node + NODE_STATE, WAITING);
       return;
     }
@@ -184,22 +197,28 @@ export class WaitGroupCore extends Monitor {
   }
 
   protected override released(_node: number): void {
-    Atomics.sub(this.words, this.cell + CLAIMS, 1);
+    if (Atomics.sub(this.words, this.cell + CLAIMS, 1) > 1) return;
+    Atomics.and(this.words, this.cell + CELL_STATE, ~HAS_CLAIMS);
   }
 
   protected override repair(): void {
     const isMoving = (Atomics.load(this.words, this.cell + CELL_STATE) & MOVING) !== 0;
     if (isMoving) this.settleClaimed(0, HELD);
-    Atomics.store(this.words, this.cell + CLAIMS, this.heldInAll());
+    const claims = this.heldInAll();
+    Atomics.store(this.words, this.cell + CLAIMS, claims);
     const isBack = ((this.words[this.cell + LOST_ASKS] as number) & LOST_CLAIMED) !== 0;
     // One step: MOVING goes, and the unit comes back if its claimer died before it had it.
     if (isMoving) Atomics.add(this.words, this.cell + CELL_STATE, isBack ? (1 << COUNT_SHIFT) - MOVING : -MOVING);
+    if (claims === 0) Atomics.and(this.words, this.cell + CELL_STATE, ~HAS_CLAIMS);
     this.words[this.cell + LOST_ASKS] = 0;
   }
 
-  protected override isReleased(): boolean {
-    if (this.words[this.cell + CLAIMS] !== 0) return false;
-    return Atomics.compareExchange(this.words, this.cell + CELL_STATE, 0, -1) === 0;
+  protected override shut(): boolean {
+    return Atomics.compareExchange(this.words, this.cell + CELL_STATE, 0, CLOSED) === 0;
+  }
+
+  protected override reopen(): void {
+    Atomics.compareExchange(this.words, this.cell + CELL_STATE, CLOSED, 0);
   }
 }
 
@@ -320,22 +339,23 @@ export class WaitGroup {
    * Blocks the thread until all is done. Not on the main thread, unless it is done already
    * (`ERR_BLOCKING_MAIN`). Throws `ERR_SYNC_TIMEOUT` when `timeoutMs` have passed.
    */
-  wait(options: BlockOptions = {}): WaitGroupResult {
+  wait(options?: BlockOptions): WaitGroupResult {
     this.#assertOpen();
+    const timeoutMs = timeLimit("WaitGroup.wait", options);
     if (this.#core.isDone()) return NOTHING_ABANDONED;
     const node = this.#core.enqueue(0, this.#space.thread);
-    if (!this.#waitFor(node, "wait", options.timeoutMs ?? Infinity)) throw this.#timedOut(options.timeoutMs);
+    if (!this.#waitFor(node, "wait", timeoutMs)) throw this.#timedOut(timeoutMs);
     return { abandoned: this.#core.abandoned(node) };
   }
 
   /** Resolves when all is done. Rejects with `ERR_SYNC_TIMEOUT`, or with the signal's reason. */
-  async waitAsync(options: WaitOptions = {}): Promise<WaitGroupResult> {
+  async waitAsync(options?: WaitOptions): Promise<WaitGroupResult> {
     this.#assertOpen();
-    options.signal?.throwIfAborted();
+    const given = waitOptions("WaitGroup.waitAsync", options);
     if (this.#core.isDone()) return NOTHING_ABANDONED;
     const waits = asyncWaits(this.#space);
     const node = this.#core.enqueue(ASKS_ASYNC, waits.thread);
-    if (!(await waits.wait(this.#core, node, options))) throw this.#timedOut(options.timeoutMs);
+    if (!(await waits.wait(this.#core, node, given))) throw this.#timedOut(given.timeoutMs);
     return { abandoned: this.#core.abandoned(node) };
   }
 
@@ -361,7 +381,7 @@ export class WaitGroup {
     throw syncError("ERR_WAIT_GROUP_NEGATIVE", "claim: no unclaimed unit is to be done");
   }
 
-  #timedOut(timeoutMs: number | undefined): Error {
+  #timedOut(timeoutMs: number): Error {
     return syncError("ERR_SYNC_TIMEOUT", `${this.#core.count} units were still to be done after ${timeoutMs} ms`);
   }
 

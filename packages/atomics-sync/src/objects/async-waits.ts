@@ -5,7 +5,7 @@
  * The poll looks at those nodes only. After a burial it looks at all of them and pumps their
  * objects (block.ts).
  */
-import { assertNotClosed, CLAIMED_MS, isServed, type Waited } from "./block.ts";
+import { CLAIMED_MS, isServed, type Waited } from "./block.ts";
 import type { Reactor, Source } from "../threads/reactor.ts";
 import type { SyncSpace } from "./space.ts";
 import type { WaitOptions } from "./wait-options.ts";
@@ -96,7 +96,6 @@ export class AsyncWaits implements Source {
    */
   async wait(monitor: Waited, node: number, options: WaitOptions): Promise<boolean> {
     if (isServed(this.#space.words, node)) return true;
-    assertNotClosed(monitor, node);
     const { signal, timeoutMs = Infinity } = options;
     return await new Promise((resolve, reject) => {
       let timer: NodeJS.Timeout | undefined;

@@ -27,8 +27,6 @@ export interface Waited {
   pump(): void;
   /** Takes the node back; false when it was served, or just may be. */
   cancel(node: number): boolean;
-  /** Whether the object was closed while this party was about to wait for it. */
-  isClosed(): boolean;
 }
 
 /** Throws `ERR_BLOCKING_MAIN` in a thread that must not block. */
@@ -45,14 +43,15 @@ export function isServed(words: Int32Array, node: number): boolean {
 /**
  * Blocks until `node` was served; false when `timeoutMs` have passed and the node was taken back.
  * Passes on what the hook around blocking waits throws, and the error of the scope around the wait
- * when that ends; the node is taken back then too, unless it was served already.
+ * when that ends; the node is taken back then too, unless it was served already. Unless
+ * `isRefusable` it waits on whatever the hook throws.
  */
-export function block(space: SyncSpace, monitor: Waited, node: number, timeoutMs: number): boolean {
+export function block(space: SyncSpace, monitor: Waited, node: number, timeoutMs: number, isRefusable = true): boolean {
   if (isServedSoon(space, node)) return true;
-  assertNotClosed(monitor, node);
   try {
     enterBlocking();
   } catch (thrown) {
+    if (!isRefusable) return park(space, monitor, node, timeoutMs);
     if (!park(space, monitor, node, 0)) throw thrown;
     return true;
   }
@@ -73,14 +72,6 @@ function isServedSoon(space: SyncSpace, node: number): boolean {
   }
   space.hasLooked(most, false);
   return false;
-}
-
-/**
- * Throws `ERR_SYNC_CLOSED` when the object was closed while `node` was being posted: nobody will
- * ever serve it.
- */
-export function assertNotClosed(monitor: Waited, node: number): void {
-  if (monitor.isClosed() && monitor.cancel(node)) throw syncError("ERR_SYNC_CLOSED", "the object was closed meanwhile");
 }
 
 function parkWithin(

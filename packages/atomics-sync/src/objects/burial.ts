@@ -14,11 +14,10 @@
  * thread that buries it buries them too. A burial that is broken off is done again from the start:
  * no step of it does harm the second time.
  */
-import { GONE, hasLatch, ownsCell, PIPE_ENDS } from "./cell.ts";
+import { GONE, hasLatch, ownsCell, PIPE_ENDS, TAKING } from "./cell.ts";
 import { isOwned, PIPE } from "./kinds.ts";
 import { Monitor } from "./monitor.ts";
 import { NODE_CELL, FREE, NODE_STATE } from "./node.ts";
-import { unparkAgain } from "../threads/parker.ts";
 import { mournPlace } from "./scope.ts";
 import type { SyncSpace } from "./space.ts";
 
@@ -35,6 +34,10 @@ export function mournEverywhere(space: SyncSpace, dead: number): boolean {
       continue;
     }
     const isHolder = hasLatch(space.words, cell, dead);
+    if (kind === TAKING) {
+      if (isHolder) space.dropCell(cell);
+      continue;
+    }
     const isOwner = isOwned(kind) && ownsCell(space.words, cell, dead);
     if (!isHolder && !isOwner && !cells.has(cell)) continue;
     if (!new Monitor(space, cell).mourn(dead, isOwned(kind))) isOver = false;
@@ -63,9 +66,6 @@ export function finishBurial(space: SyncSpace, dead: number): void {
     if (space.chunkOwner(chunk) === dead) space.giveChunk(chunk);
   }
   space.releaseHeap(dead);
-  space.countDeath();
-  for (let thread = 0; thread < space.threads.threadsMax; thread += 1) {
-    if (space.threads.isTaken(thread)) unparkAgain(space.threads.words, thread);
-  }
+  space.wakeEverybody();
   space.threads.renew(dead);
 }

@@ -38,14 +38,19 @@
  * that can't use it, and an event loop can't take part fairly); a redo record per latch (more
  * writes per operation than building the queue again, once per death).
  */
+import { syncError } from "../errors.ts";
 import { unpark } from "../threads/parker.ts";
 import {
+  BROKEN_OFF,
   CANCELLED_COUNT,
   CELL_KIND,
   HEAD,
   INBOX,
+  INBOX_NODE,
+  INBOX_NODE_SHIFT,
   LATCH,
   LATCH_THREAD,
+  nextTag,
   OWED,
   REDO,
   REDO_GIVER,
@@ -53,6 +58,8 @@ import {
   REDO_VALUE,
   REDO_WORD,
   STALE,
+  TAG_MASK,
+  tagOf,
 } from "./cell.ts";
 import { finishLostReleases, freeNodesOf, heldInAll, nodesInOrder, orphan } from "./mourning.ts";
 import {
@@ -82,8 +89,11 @@ import type { SyncSpace } from "./space.ts";
 import { WaitQueue } from "./wait-queue.ts";
 
 export class Monitor extends WaitQueue {
-  /** KIND when this view was made. */
+  /** KIND when this view was made, and the tag of LATCH and INBOX that belongs to it. */
   readonly #generation: number;
+  readonly #tag: number;
+  /** An exception has thrown a holder out of the latch: nobody knows what it owed. */
+  #owesAll = false;
   /**
    * Objects to look after once the latch is given up: a party that waits for them too could be
    * served there meanwhile.
@@ -93,6 +103,7 @@ export class Monitor extends WaitQueue {
   constructor(space: SyncSpace, cell: number) {
     super(space, cell);
     this.#generation = this.words[cell + CELL_KIND] as number;
+    this.#tag = tagOf(this.#generation);
   }
 
   /**
@@ -131,12 +142,15 @@ export class Monitor extends WaitQueue {
   }
 
   /**
-   * Whether nobody holds anything of the object, and nobody can any more. With the latch; the last
-   * step before closing.
+   * Makes sure that no party can get hold of the object without the latch; false when one holds any
+   * of it. With the latch; `reopen` takes it back.
    */
-  protected isReleased(): boolean {
+  protected shut(): boolean {
     return true;
   }
+
+  /** The object is in use after all. Does nothing when it wasn't shut. */
+  protected reopen(): void {}
 
   /** Counts what a RELEASING node held. With the latch, when it was taken from the inbox. */
   protected released(_node: number): void {}
@@ -173,24 +187,34 @@ export class Monitor extends WaitQueue {
     this.post(node, WAITING);
   }
 
-  /** Publishes a node. `pump` afterwards. */
+  /** Publishes a node; `pump` afterwards. Throws `ERR_SYNC_CLOSED`, and gives the node back. */
   protected post(node: number, state: number): void {
+    const inbox = this.cell + INBOX;
     Atomics.store(this.words, node + NODE_STATE, state);
-    let top = Atomics.load(this.words, this.cell + INBOX);
+    let top = Atomics.load(this.words, inbox);
     // Ends: each failure means that another thread has posted or emptied.
-    for (;;) {
-      this.words[node + INBOX_NEXT] = top;
-      const seen = Atomics.compareExchange(this.words, this.cell + INBOX, top, node);
+    while ((top & TAG_MASK) === this.#tag) {
+      this.words[node + INBOX_NEXT] = (top & INBOX_NODE) << INBOX_NODE_SHIFT;
+      const next = this.#tag | (node >> INBOX_NODE_SHIFT);
+      const seen = Atomics.compareExchange(this.words, inbox, top, next);
       if (seen === top) return;
       top = seen;
     }
+    this.words[node + NODE_BLOCK] = 0;
+    this.space.giveNode(node);
+    throw syncError("ERR_SYNC_CLOSED", "the object was closed meanwhile");
   }
 
   /**
    * Serves the parties that can be served, in this thread or through the one that has the latch.
    */
   pump(): void {
-    if (this.tryLatch()) this.unlatch();
+    try {
+      if (this.tryLatch()) this.unlatch();
+    } catch (thrown) {
+      this.breakOff();
+      throw thrown;
+    }
   }
 
   /**
@@ -215,29 +239,46 @@ export class Monitor extends WaitQueue {
   }
 
   /**
-   * Gives the cell back; false, and nothing has happened, while a party waits for the object or
-   * holds any of it.
+   * Gives the cell back; false while a party waits for the object or holds any of it. Then nobody
+   * has noticed the attempt: the one step that turns users away is the one that can't fail any more.
    */
   close(): boolean {
-    if (!this.tryLatch()) return false;
+    try {
+      return this.#close();
+    } catch (thrown) {
+      this.breakOff();
+      throw thrown;
+    }
+  }
+
+  #close(): boolean {
+    if (!this.enterSoon(this.space.spins)) return false;
     this.settleInbox();
     this.serve();
-    if (this.oldest() === 0) {
-      const kind = this.space.closeCell(this.cell);
-      // A party that posts from now on finds the cell closed (`isClosed`); one that has posted
-      // before is seen here.
-      if (Atomics.load(this.words, this.cell + INBOX) === 0 && this.isReleased()) {
-        this.space.giveCell(this.cell);
+    if (this.oldest() === 0 && this.shut()) {
+      // The decision: no party has posted, and none can any more.
+      const seen = Atomics.compareExchange(this.words, this.cell + INBOX, this.#tag, nextTag(this.#tag));
+      if (seen === this.#tag) {
+        this.space.giveCell(this.cell, this.#generation);
         this.#wakeAll();
         return true;
       }
-      this.space.reopenCell(this.cell, kind);
+      this.reopen();
     }
     this.unlatch();
     return false;
   }
 
-  /** Whether the object was closed while this party was about to wait for it. */
+  /**
+   * For a step without the latch that has found the object shut: waits until the thread that is
+   * closing it has come through; false when the object is closed then.
+   */
+  protected staysOpen(isShut: () => boolean): boolean {
+    for (let nap = 0; nap < this.space.napsMax && isShut() && !this.isClosed(); nap += 1) this.space.nap();
+    return !isShut() && !this.isClosed();
+  }
+
+  /** Whether the object was closed. */
   isClosed(): boolean {
     return Atomics.load(this.words, this.cell + CELL_KIND) !== this.#generation;
   }
@@ -252,48 +293,92 @@ export class Monitor extends WaitQueue {
   }
 
   #takeLatch(): boolean {
-    const own = this.space.thread + 1;
-    let seen = Atomics.compareExchange(this.words, this.cell + LATCH, 0, own);
+    const latch = this.cell + LATCH;
+    const tag = this.#tag;
+    const own = tag | (this.space.thread + 1);
+    let seen = Atomics.compareExchange(this.words, latch, tag, own);
     // Ends: each failure means that the latch has changed hands.
-    while (seen !== 0) {
-      if (this.space.threads.isDead((seen & LATCH_THREAD) - 1)) {
-        const held = seen;
-        seen = Atomics.compareExchange(this.words, this.cell + LATCH, held, own);
-        if (seen === held) {
-          this.#rebuild();
-          return true;
-        }
-        if (seen === 0) seen = Atomics.compareExchange(this.words, this.cell + LATCH, 0, own);
-        continue;
-      }
-      if ((seen & OWED) !== 0) return false;
+    while (seen !== tag) {
+      // Closed: the latch may be another object's.
+      if ((seen & TAG_MASK) !== tag) return false;
       const held = seen;
-      seen = Atomics.compareExchange(this.words, this.cell + LATCH, held, held | OWED);
-      if (seen === held) return false;
-      if (seen === 0) seen = Atomics.compareExchange(this.words, this.cell + LATCH, 0, own);
+      if (this.#isAbandoned(held & LATCH_THREAD)) {
+        seen = Atomics.compareExchange(this.words, latch, held, own);
+        if (seen === held) return this.#takeOver((held & LATCH_THREAD) - 1);
+      } else {
+        if ((held & OWED) !== 0) return false;
+        seen = Atomics.compareExchange(this.words, latch, held, held | OWED);
+        if (seen === held) return false;
+      }
+      if (seen === tag) seen = Atomics.compareExchange(this.words, latch, tag, own);
     }
     return true;
   }
 
   /**
-   * Takes the latch, after another thread has given it up if need be; false when that takes longer
-   * than a short critical section. For what can't be left to the thread that has it.
+   * Whether the holder, a thread plus one, doesn't come back to give the latch up. The latch isn't
+   * reentrant: where this thread has it already, an exception has thrown it out.
    */
-  protected spinForLatch(): boolean {
-    for (let spin = 0; spin < this.space.spins; spin += 1) {
-      if (Atomics.load(this.words, this.cell + LATCH) === 0 && this.tryLatch()) return true;
+  #isAbandoned(holder: number): boolean {
+    return holder === BROKEN_OFF || holder === this.space.thread + 1 || this.space.threads.isDead(holder - 1);
+  }
+
+  /** With the latch of a holder that doesn't come back; false when it was closing the object. */
+  #takeOver(holder: number): boolean {
+    if ((Atomics.load(this.words, this.cell + INBOX) & TAG_MASK) !== this.#tag) {
+      this.space.giveCell(this.cell, this.#generation);
+      return false;
     }
-    return this.tryLatch();
+    this.reopen();
+    this.#rebuild();
+    // A dead one's burial wakes everybody.
+    this.#owesAll = !this.space.threads.isDead(holder);
+    return true;
+  }
+
+  /**
+   * Says that an exception has thrown this thread out of its critical section, if it was in there.
+   * Where there isn't even room on the stack for this, the thread finds that out when it comes back.
+   */
+  protected breakOff(): void {
+    const latch = Atomics.load(this.words, this.cell + LATCH);
+    if ((latch & ~OWED) !== (this.#tag | (this.space.thread + 1))) return;
+    Atomics.store(this.words, this.cell + LATCH, this.#tag | BROKEN_OFF);
+    // Parties that wait look after their objects when that changes.
+    this.space.countDeath();
+  }
+
+  /**
+   * Takes the latch as `seize` does, if need be after another thread has given it up; false when the
+   * object is closed, or when the holder doesn't run for much longer than a critical section takes.
+   */
+  protected enterSoon(spins: number): boolean {
+    if (this.seize()) return true;
+    for (let spin = 0; spin < spins; spin += 1) {
+      if (!this.isLatched() && this.seize()) return true;
+    }
+    // The system has no core for the holder: give it this thread's.
+    for (let nap = 0; nap < this.space.napsMax; nap += 1) {
+      if (this.isClosed()) return false;
+      this.space.nap();
+      if (this.seize()) return true;
+    }
+    return false;
   }
 
   /** Serves, gives the latch up, and wakes the parties that were served. */
   protected unlatch(): void {
-    const own = this.space.thread + 1;
     // Ends when no thread has asked meanwhile: each round answers at least one party.
-    for (;;) {
+    for (let round = 1; ; round += 1) {
       this.settleInbox();
       this.serve();
-      if (this.#giveLatch(own)) break;
+      if (this.#giveLatch()) break;
+      if (round < this.space.roundsMax) continue;
+      // A thread that must not be kept from its own work serves the others in a later turn of its
+      // event loop, unless another thread comes by before that.
+      Atomics.store(this.words, this.cell + LATCH, this.#tag);
+      setImmediate(() => this.pump());
+      break;
     }
     this.#wakeAll();
   }
@@ -315,24 +400,20 @@ export class Monitor extends WaitQueue {
 
   /** Whether a thread has the latch; stale at once. */
   protected isLatched(): boolean {
-    return Atomics.load(this.words, this.cell + LATCH) !== 0;
+    return (Atomics.load(this.words, this.cell + LATCH) & LATCH_THREAD) !== 0;
   }
 
   /** Gives the latch up after `seize`; faster than `unlatch` when nobody is in the queue. */
   protected cede(): void {
-    if (this.words[this.cell + HEAD] === 0 && this.#giveLatch(this.space.thread + 1)) this.#wakeAll();
+    if (this.words[this.cell + HEAD] === 0 && this.#giveLatch()) this.#wakeAll();
     else this.unlatch();
   }
 
-  #giveLatch(own: number): boolean {
-    if (Atomics.compareExchange(this.words, this.cell + LATCH, own, 0) === own) return true;
+  #giveLatch(): boolean {
+    const own = this.#tag | (this.space.thread + 1);
+    if (Atomics.compareExchange(this.words, this.cell + LATCH, own, this.#tag) === own) return true;
     Atomics.store(this.words, this.cell + LATCH, own);
     return false;
-  }
-
-  /** Whether nobody but the latch holder wants anything of the object. */
-  protected isQuiet(): boolean {
-    return this.words[this.cell + HEAD] === 0 && Atomics.load(this.words, this.cell + INBOX) === 0;
   }
 
   // ── the inbox and the queue; with the latch ────────────────────────────────────────────────────
@@ -342,17 +423,18 @@ export class Monitor extends WaitQueue {
     const inbox = this.cell + INBOX;
     let settled = 0;
     let top = Atomics.load(this.words, inbox);
-    if (top === 0) return;
+    if (top === this.#tag) return;
     // Ends: each failure means that another thread has posted.
     for (;;) {
-      this.#settleChain(top, settled);
-      settled = top;
-      const seen = Atomics.compareExchange(this.words, inbox, top, 0);
+      const node = (top & INBOX_NODE) << INBOX_NODE_SHIFT;
+      this.#settleChain(node, settled);
+      settled = node;
+      const seen = Atomics.compareExchange(this.words, inbox, top, this.#tag);
       if (seen === top) break;
       top = seen;
     }
     // Only now may a node be used again: it isn't in the inbox any more.
-    this.#finishReleases(top);
+    this.#finishReleases(settled);
   }
 
   /** Puts the nodes from `top` down to `end`, which was put in before, into the queue. */
@@ -393,6 +475,10 @@ export class Monitor extends WaitQueue {
       else this.space.wakesHeldBack.push(lock, thread, node);
     }
     this.wakes.length = 0;
+    if (this.#owesAll) {
+      this.#owesAll = false;
+      this.space.wakeEverybody();
+    }
     for (let cell = this.#owed.pop(); cell !== undefined; cell = this.#owed.pop()) {
       const kind = this.#owed.pop();
       if (Atomics.load(this.words, cell + CELL_KIND) === kind) this.another(cell).pump();
@@ -553,6 +639,11 @@ export class Monitor extends WaitQueue {
    * parties that wait do that when the burial wakes them (burial.ts).
    */
   mourn(dead: number, isOwned: boolean): boolean {
+    if (Atomics.load(this.words, this.cell + LATCH) === (nextTag(this.#tag) | (dead + 1))) {
+      // It died in the last steps of closing.
+      this.space.giveCell(this.cell, this.#generation);
+      return true;
+    }
     if (!this.#takeLatch()) return false;
     this.settleInbox();
     const alive: number[] = [];
@@ -563,7 +654,7 @@ export class Monitor extends WaitQueue {
     freeNodesOf(this.space, this.cell, dead);
     if (isOwned) orphan(this.words, this.cell, dead);
     this.words[this.cell + STALE] = 1;
-    Atomics.store(this.words, this.cell + LATCH, 0);
+    Atomics.store(this.words, this.cell + LATCH, this.#tag);
     return true;
   }
 }

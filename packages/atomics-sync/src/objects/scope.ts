@@ -163,6 +163,8 @@ export class ScopeCore extends Monitor {
    * already. It is over when this returns.
    */
   end(code: number, reason?: Int32Array): boolean {
+    // Before the first step: those that wait must be told then.
+    this.space.assertStack();
     if (!this.#end(code, reason) && !this.#takeOver(code)) return false;
     this.pump();
     return true;

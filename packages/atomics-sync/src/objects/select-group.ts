@@ -86,11 +86,6 @@ export class SelectGroup implements Waited {
     for (const { monitor } of this.#members) monitor.pump();
   }
 
-  isClosed(): boolean {
-    for (const { monitor } of this.#members) if (monitor.isClosed()) return true;
-    return false;
-  }
-
   cancel(): boolean {
     return Atomics.compareExchange(this.#space.words, this.node + DECISION, this.#ticket, 0) === this.#ticket;
   }

@@ -27,8 +27,24 @@ import { isMainThread } from "node:worker_threads";
 import { invariant } from "@millrace/base";
 import { LINE_WORDS, type SharedHeap } from "@millrace/shared-memory";
 import { syncError } from "../errors.ts";
-import { CELL_KIND, CELL_STATE, CELL_WORDS, CLOSED, CLOSING, GENERATION_SHIFT, KIND_MASK } from "./cell.ts";
+import {
+  CELL_KIND,
+  CELL_STATE,
+  CELL_WORDS,
+  CLOSED,
+  GENERATION_SHIFT,
+  INBOX,
+  INBOX_WORDS_MAX,
+  KIND_MASK,
+  LATCH,
+  nextTag,
+  ownedTag,
+  TAKING,
+  tagOf,
+} from "./cell.ts";
+import { isOwned } from "./kinds.ts";
 import { FREE, HELD, NODE_CELL, NODE_NEED, NODE_STATE, NODE_WORDS } from "./node.ts";
+import { unparkAgain } from "../threads/parker.ts";
 import { LookAround } from "../threads/look-around.ts";
 import type { ThreadTable } from "../threads/threads.ts";
 
@@ -71,13 +87,29 @@ const SPINS = 100;
  */
 const LONG_LOOK_FACTOR = 50;
 
+/**
+ * How often, and for how long at a time (ms), a thread sleeps that can't do without a latch whose
+ * holder doesn't run: 50 ms in all. A critical section takes about a microsecond.
+ */
+const NAPS_MAX = 250;
+const NAP_MS = 0.2;
+/** So often may the main thread serve others before it gives a latch up and turns to its event loop. */
+const MAIN_ROUNDS_MAX = 16;
+
 /** How one thread sees a space; for tests that play several threads. */
 export interface SpaceView {
   readonly spins?: number;
+  /** 0: a thread never sleeps for a latch. */
+  readonly napsMax?: number;
+  readonly roundsMax?: number;
   readonly mayBlock?: boolean;
   readonly now?: () => number;
   readonly heap?: SharedHeap;
 }
+
+/** Arguments that take about 8 KB on the stack: more than any step of an object needs. */
+const STACK_ROOM: undefined[] = Array.from({ length: 1024 });
+const nothing = (): void => {};
 
 /** One thread's view of a space. */
 export class SyncSpace {
@@ -119,6 +151,11 @@ export class SyncSpace {
    */
   readonly spins: number;
   readonly #lookAround: LookAround;
+  /** See NAPS_MAX and MAIN_ROUNDS_MAX. */
+  readonly napsMax: number;
+  readonly roundsMax: number;
+  /** What a nap waits on: nobody wakes it. */
+  readonly #bed: Int32Array = new Int32Array(new SharedArrayBuffer(4));
   /** Whether this thread may block: not the main thread. */
   readonly mayBlock: boolean;
   /** Milliseconds, for time limits. */
@@ -135,6 +172,8 @@ export class SyncSpace {
     this.spins = view.spins ?? SPINS;
     this.#lookAround = new LookAround(this.spins * LONG_LOOK_FACTOR, this.spins, this.spins);
     this.mayBlock = view.mayBlock ?? !isMainThread;
+    this.napsMax = view.napsMax ?? NAPS_MAX;
+    this.roundsMax = view.roundsMax ?? (this.mayBlock ? Infinity : MAIN_ROUNDS_MAX);
     this.now = view.now ?? (() => performance.now());
     this.#heap = view.heap;
     this.words = new Int32Array(buffer);
@@ -151,7 +190,9 @@ export class SyncSpace {
     invariant(shape.chunkNodes <= 32, "the nodes of a chunk share a word of bits");
     const { scopes = 0 } = shape;
     const chunkWords = CHUNK_CONTROL_WORDS + shape.chunkNodes * NODE_WORDS;
-    const totalWords = CELLS_AT + shape.cells * CELL_WORDS + shape.chunks * chunkWords + scopes * SCOPE_WORDS;
+    const nodesEnd = CELLS_AT + shape.cells * CELL_WORDS + shape.chunks * chunkWords;
+    const totalWords = nodesEnd + scopes * SCOPE_WORDS;
+    invariant(nodesEnd <= INBOX_WORDS_MAX, "an inbox can name every node");
     const buffer = new SharedArrayBuffer(totalWords * Int32Array.BYTES_PER_ELEMENT);
     const words = new Int32Array(buffer);
     words[SPACE_ID] = id;
@@ -192,31 +233,45 @@ export class SyncSpace {
       const seen = Atomics.load(this.words, cell + CELL_KIND);
       if ((seen & KIND_MASK) !== 0) continue;
       const taken = ((seen >>> GENERATION_SHIFT) + 1) << GENERATION_SHIFT;
-      if (Atomics.compareExchange(this.words, cell + CELL_KIND, seen, taken | kind) !== seen) continue;
+      if (Atomics.compareExchange(this.words, cell + CELL_KIND, seen, taken | TAKING) !== seen) continue;
       this.#cellHint = (this.#cellHint + step + 1) % this.cells;
-      Atomics.store(this.words, cell + CELL_STATE, 0);
+      this.#openCell(cell, taken | kind);
       return cell;
     }
     throw syncError("ERR_SYNC_SPACE_FULL", `all ${this.cells} places for shared objects are taken`);
   }
 
-  /** Turns late users of a cell away; returns the argument for `reopenCell`. */
-  closeCell(cell: number): number {
-    const kind = Atomics.load(this.words, cell + CELL_KIND);
-    Atomics.store(this.words, cell + CELL_KIND, kind | CLOSING);
-    return kind;
-  }
-
-  /** It is in use after all. */
-  reopenCell(cell: number, kind: number): void {
+  #openCell(cell: number, kind: number): void {
+    const tag = tagOf(kind);
+    Atomics.store(this.words, cell + LATCH, tag | (this.thread + 1));
+    Atomics.store(this.words, cell + INBOX, tag);
+    Atomics.store(this.words, cell + CELL_STATE, isOwned(kind & KIND_MASK) ? ownedTag(kind) : 0);
     Atomics.store(this.words, cell + CELL_KIND, kind);
+    Atomics.store(this.words, cell + LATCH, tag);
   }
 
-  /** Gives a closed cell back, which nobody uses any more. */
-  giveCell(cell: number): void {
-    for (let word = 1; word < CELL_WORDS; word += 1) Atomics.store(this.words, cell + word, 0);
+  /** Gives a cell back whose taker has died before it had made an object of it. */
+  dropCell(cell: number): void {
+    const kind = Atomics.load(this.words, cell + CELL_KIND);
+    Atomics.compareExchange(this.words, cell + CELL_KIND, kind, kind & ~KIND_MASK);
+  }
+
+  /**
+   * Gives a cell back whose object nobody can use any more: with its latch and its inbox shut, or
+   * for a kind without them alone. `kind` is its KIND. Broken off by a death, it is done again by
+   * the next thread that finds the inbox shut.
+   */
+  giveCell(cell: number, kind: number): void {
+    const next = nextTag(tagOf(kind));
+    // A late user fails with its compare-and-swap from now on; a burial still finds the holder.
+    Atomics.store(this.words, cell + LATCH, next | (this.thread + 1));
+    // First, and never 0 in between: it is what a late user of an owned object looks at.
     Atomics.store(this.words, cell + CELL_STATE, CLOSED);
-    Atomics.store(this.words, cell + CELL_KIND, Atomics.load(this.words, cell + CELL_KIND) & ~KIND_MASK);
+    Atomics.store(this.words, cell + INBOX, next);
+    for (let word = CELL_STATE + 1; word < CELL_WORDS; word += 1) Atomics.store(this.words, cell + word, 0);
+    // Last: from here on another thread may have the cell.
+    Atomics.compareExchange(this.words, cell + CELL_KIND, kind, kind & ~KIND_MASK);
+    Atomics.compareExchange(this.words, cell + LATCH, next | (this.thread + 1), next);
   }
 
   cellAt(index: number): number {
@@ -231,10 +286,19 @@ export class SyncSpace {
   // ── nodes ──────────────────────────────────────────────────────────────────────────────────────
 
   /**
+   * Throws a RangeError where too little is left of the stack for a step that must not be broken off
+   * halfway. Before the first write of the step: then nothing has happened.
+   */
+  assertStack(): void {
+    Reflect.apply(nothing, undefined, STACK_ROOM);
+  }
+
+  /**
    * Takes a node of this thread into use and returns its word index. Throws
    * `ERR_WAITERS_EXHAUSTED`.
    */
   takeNode(): number {
+    this.assertStack();
     if (this.#free.length === 0) this.#refill();
     return this.#free.pop() as number;
   }
@@ -253,6 +317,11 @@ export class SyncSpace {
   /** A node for a group. Throws `ERR_WAITERS_EXHAUSTED`. */
   takeGroup(): number {
     return this.#groups.pop() ?? this.takeNode();
+  }
+
+  /** Gives the core to another thread for a moment. */
+  nap(): void {
+    Atomics.wait(this.#bed, 0, 0, NAP_MS);
   }
 
   /** How often to look whether a node was served before the thread sleeps. */
@@ -410,5 +479,13 @@ export class SyncSpace {
 
   countDeath(): void {
     Atomics.add(this.words, DEATHS, 1);
+  }
+
+  /** After a death: every party looks after its object, and every lost wake-up is made good. */
+  wakeEverybody(): void {
+    this.countDeath();
+    for (let thread = 0; thread < this.threads.threadsMax; thread += 1) {
+      if (this.threads.isTaken(thread)) unparkAgain(this.threads.words, thread);
+    }
   }
 }
