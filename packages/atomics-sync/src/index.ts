@@ -1,7 +1,8 @@
 export { Barrier } from "./locks/barrier.ts";
 export { type BlockingHook, enterBlocking, leaveBlocking, setBlockingHook } from "./threads/blocking.ts";
 export { Cond } from "./locks/cond.ts";
-export { buryThread, locksHeld, watchThread } from "./objects/current.ts";
+export { locksHeld } from "./objects/current.ts";
+export { buryThread, watchThread } from "./objects/watch.ts";
 export { syncErrors } from "./errors.ts";
 export type { SyncHandle } from "./objects/handle.ts";
 export { Hold, Mutex, type MutexOptions } from "./locks/mutex.ts";

@@ -3,6 +3,8 @@ export { AsyncWaits } from "./objects/async-waits.ts";
 export { assertMayBlock, block, isServed, type Waited } from "./objects/block.ts";
 export { currentScope, runWithin, type WaitScope } from "./threads/blocking.ts";
 export { asyncWaits, currentSpace } from "./objects/current.ts";
+/** Loaded so that the threads of a package above are watched, too. */
+export { watchThread } from "./objects/watch.ts";
 export { syncError, type SyncErrorCode } from "./errors.ts";
 export { SelectGroup } from "./objects/select-group.ts";
 export { assertOpen, cellOf, handleOf, isOpen, type SyncHandle } from "./objects/handle.ts";

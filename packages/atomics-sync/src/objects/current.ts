@@ -1,14 +1,14 @@
 /**
- * The space that a thread shares with the threads that it starts and with the one that started it,
- * and the burial of those threads.
+ * The space that a thread shares with the threads that it starts and with the one that started it.
  */
 import { randomInt } from "node:crypto";
-import { getEnvironmentData, isMainThread, setEnvironmentData, type Worker } from "node:worker_threads";
+import { getEnvironmentData, isMainThread, setEnvironmentData } from "node:worker_threads";
 import { createSharedHeap, SharedHeap } from "@millrace/shared-memory";
 import { AsyncWaits } from "./async-waits.ts";
 import { finishBurial, mournEverywhere } from "./burial.ts";
 import { Reactor } from "../threads/reactor.ts";
 import { SPACE_SHAPE, SyncSpace } from "./space.ts";
+import { atThreadEnd } from "../threads/thread-end.ts";
 import { isAdopted, ownThread, ThreadTable } from "../threads/threads.ts";
 
 /** Under this name a thread's space is handed on to the threads that it starts. */
@@ -31,7 +31,7 @@ export function currentSpace(): SyncSpace {
     setEnvironmentData(ENVIRONMENT_KEY, buffer);
     const heap = new SharedHeap(inheritedHeap(), ownThread());
     space = new SyncSpace(buffer, ThreadTable.current(), ownThread(), { heap });
-    if (!isMainThread && !isAdopted()) process.once("exit", buryOwnThread);
+    if (!isMainThread && !isAdopted()) atThreadEnd(buryOwnThread);
   }
   return space;
 }
@@ -77,44 +77,4 @@ function buryOwnThread(): void {
     return;
   }
   own.threads.markDead(own.thread);
-}
-
-/**
- * Buries thread `id` of `ThreadTable.current()`, which has ended: locks that it held go to the next
- * one with `recovered`, permits are given back, its waits are over. Resolves when nothing refers to
- * it any more; its entry is then as if it had just been reserved. For the thread that has reserved
- * the entry.
- */
-export async function buryThread(id: number): Promise<void> {
-  const { threads } = currentSpace();
-  const nodeThread = threads.nodeThreadOf(id);
-  await bury(id);
-  // The entry under which the thread's event loop was woken.
-  if (nodeThread >= 0) await buryNodeThread(nodeThread);
-}
-
-async function buryNodeThread(nodeThread: number): Promise<void> {
-  const { threads } = currentSpace();
-  for (let id = 0; id < threads.threadsMax; id += 1) {
-    if (!threads.isInUse(id) || threads.nodeThreadOf(id) !== nodeThread) continue;
-    await bury(id);
-    threads.release(id);
-  }
-}
-
-async function bury(id: number): Promise<void> {
-  const own = currentSpace();
-  own.threads.markDead(id);
-  while (!mournEverywhere(own, id)) await new Promise((resolve) => setImmediate(resolve));
-  finishBurial(own, id);
-}
-
-/**
- * Reports the end of a worker that you start yourself: what it holds is given back when it ends,
- * however that comes about. Call it in the thread that started the worker, once, before the worker
- * can have ended. Millrace's own threads are watched already.
- */
-export function watchThread(worker: Worker): void {
-  const nodeThread = worker.threadId;
-  worker.once("exit", () => void buryNodeThread(nodeThread));
 }

@@ -17,6 +17,7 @@
 import { threadId } from "node:worker_threads";
 import { messageOf } from "@millrace/base";
 import { Parker } from "./parker.ts";
+import { atThreadEnd } from "./thread-end.ts";
 import { ThreadTable } from "./threads.ts";
 
 export interface Source {
@@ -70,7 +71,7 @@ export class Reactor {
     if (current === undefined) {
       const threads = ThreadTable.current();
       const reactor = new Reactor(threads.words, threads.reserve(threadId));
-      process.once("exit", () => threads.release(reactor.thread));
+      atThreadEnd(() => threads.release(reactor.thread));
       current = reactor;
     }
     return current;

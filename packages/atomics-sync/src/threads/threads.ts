@@ -10,6 +10,9 @@
  *                      Starts at FREE.
  *   +1    NODE_THREAD  the thread's number in node:worker_threads, -1 where it isn't known; written
  *                      with STATE
+ *   +2    PARENT       the thread that has started this one, as in NODE_THREAD: who buries it; the
+ *                      nearest one above that had loaded this package; written after STATE
+ *   +3    LENT         1: the parent has reserved the entry, and gives it back
  *   +32   PARK         AWAKE, SYNC, ASYNC or NOTIFIED (parker.ts); written by the thread itself and
  *                      by threads that wake it.
  *   +64   BELL         0 or 1, what an event loop waits on with Atomics.waitAsync (parker.ts).
@@ -28,6 +31,8 @@ const DEAD = 2;
 
 const STATE = 0;
 const NODE_THREAD = 1;
+const PARENT = 2;
+const LENT = 3;
 const PARK = LINE_WORDS;
 const BELL: number = 2 * LINE_WORDS;
 const ENTRY_WORDS: number = 3 * LINE_WORDS;
@@ -44,6 +49,12 @@ export function bellWord(id: number): number {
 }
 
 const NOBODY = -1;
+/** Under this name a thread tells its workers its number in node:worker_threads. */
+const PARENT_KEY = "millrace.parent";
+const inheritedParent: unknown = getEnvironmentData(PARENT_KEY);
+const parent: number = typeof inheritedParent === "number" ? inheritedParent : NOBODY;
+setEnvironmentData(PARENT_KEY, threadId);
+
 let own = NOBODY;
 let isOwnAdopted = false;
 
@@ -119,7 +130,10 @@ export class ThreadTable {
   reserve(nodeThread: number = NOBODY): number {
     for (let id = 0; id < this.#threadsMax; id += 1) {
       if (Atomics.compareExchange(this.words, id * ENTRY_WORDS + STATE, FREE, TAKEN) !== FREE) continue;
+      const isLent = nodeThread !== threadId;
       Atomics.store(this.words, id * ENTRY_WORDS + NODE_THREAD, nodeThread);
+      Atomics.store(this.words, id * ENTRY_WORDS + PARENT, isLent ? threadId : parent);
+      Atomics.store(this.words, id * ENTRY_WORDS + LENT, isLent ? 1 : 0);
       return id;
     }
     throw syncError("ERR_THREADS_EXHAUSTED", `all ${this.#threadsMax} entries of the thread table are taken`);
@@ -161,12 +175,23 @@ export class ThreadTable {
     return Atomics.load(this.words, id * ENTRY_WORDS + NODE_THREAD);
   }
 
+  /** The parent of the entry's thread, in node:worker_threads; -1 where it isn't known. */
+  parentOf(id: number): number {
+    return Atomics.load(this.words, id * ENTRY_WORDS + PARENT);
+  }
+
+  /** Whether the parent has reserved the entry, and gives it back. */
+  isLent(id: number): boolean {
+    return Atomics.load(this.words, id * ENTRY_WORDS + LENT) === 1;
+  }
+
   /** Gives an entry back; only once its thread is gone, or waits for nothing any more. */
   release(id: number): void {
     Atomics.store(this.words, parkWord(id), 0);
     Atomics.store(this.words, bellWord(id), 0);
     // Before STATE: the thread that reserves the entry next must not be taken for the one that had
     // it.
+    Atomics.store(this.words, id * ENTRY_WORDS + PARENT, NOBODY);
     Atomics.store(this.words, id * ENTRY_WORDS + NODE_THREAD, NOBODY);
     Atomics.store(this.words, id * ENTRY_WORDS + STATE, FREE);
   }
