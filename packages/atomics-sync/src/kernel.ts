@@ -10,6 +10,7 @@ export { SelectGroup } from "./objects/select-group.ts";
 export { assertOpen, cellOf, handleOf, isOpen, type SyncHandle } from "./objects/handle.ts";
 export * as kinds from "./objects/kinds.ts";
 export { LookAround } from "./threads/look-around.ts";
+export { isOverflow, StackGuard } from "./threads/stack.ts";
 export { CELL_KIND, CELL_KIND_WORDS, CELL_STATE, GIVERS, HEAD, LENGTH } from "./objects/cell.ts";
 export { Monitor } from "./objects/monitor.ts";
 export * from "./objects/node.ts";

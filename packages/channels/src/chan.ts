@@ -11,6 +11,7 @@ import {
   handleOf,
   type BlockOptions,
   isOpen,
+  isOverflow,
   kinds,
   type SyncHandle,
   type SyncSpace,
@@ -161,7 +162,8 @@ export class Chan<T> {
       }
       if (outcome !== DONE) throw failure(outcome, timeoutMs);
     } catch (thrown) {
-      this.#format.drop(low);
+      // After an overflow it may have been sent.
+      if (!isOverflow(thrown)) this.#format.drop(low);
       throw thrown;
     }
   }
@@ -178,7 +180,8 @@ export class Chan<T> {
       const outcome = await this.#sendLater(low, high, given);
       if (outcome !== DONE) throw failure(outcome, given.timeoutMs);
     } catch (thrown) {
-      this.#format.drop(low);
+      // After an overflow it may have been sent.
+      if (!isOverflow(thrown)) this.#format.drop(low);
       throw thrown;
     }
   }
@@ -226,6 +229,7 @@ export class Chan<T> {
           }
           if (outcome !== DONE) throw failure(outcome, timeoutMs, start + chunk.next - first);
         } catch (thrown) {
+          if (isOverflow(thrown)) chunk.next += 1;
           this.#format.dropRest(chunk);
           throw thrown;
         }
@@ -248,6 +252,7 @@ export class Chan<T> {
           const outcome = await this.#sendLater(chunk.low, chunk.high, { signal, timeoutMs: leftMs });
           if (outcome !== DONE) throw failure(outcome, timeoutMs, start + chunk.next - first);
         } catch (thrown) {
+          if (isOverflow(thrown)) chunk.next += 1;
           this.#format.dropRest(chunk);
           throw thrown;
         }

@@ -362,7 +362,7 @@ export class ChannelCore extends Monitor implements Core {
   /** Nothing can be sent from now on: DONE, or CLOSED when that was so already. */
   end(): number {
     // Before the step: those that wait must be told then.
-    this.space.assertStack();
+    this.stack.assertRoom();
     const seen = Atomics.compareExchange(this.words, this.cell + CELL_STATE, this.#open, this.#open | CLOSED_STATE);
     if (seen !== this.#open) return CLOSED;
     this.pump();

@@ -5,7 +5,7 @@
 import type { SyncSpace } from "@millrace/atomics-sync/kernel";
 import { channelError } from "./errors.ts";
 import { FLOAT64, INT32, VALUES } from "./outcomes.ts";
-import { takeValue, writeValue } from "./values.ts";
+import { dropValue, takeValue, writeValue } from "./values.ts";
 
 /** Values that are sent or received at one go by the forms for many. */
 export const CHUNK = 256;
@@ -66,7 +66,7 @@ export class Format {
 
   /** Frees the block of a value that wasn't sent, or won't be received. */
   drop(low: number): void {
-    if (this.#kind === VALUES && low !== 0) this.#space.heap.free(low);
+    if (this.#kind === VALUES && low !== 0) dropValue(this.#space.heap, low);
   }
 
   /** The next values of `values` from `start` on, encoded. */

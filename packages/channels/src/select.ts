@@ -115,6 +115,10 @@ export function select<const Cases extends readonly SelectCase[]>(
     const group = plan.selection.join(plan.space.thread, false);
     plan.conclude(group, waitIn(plan, group));
     return plan.chosen() as Selected<Cases>;
+  } catch (thrown) {
+    // Without a call: there may be no room for one.
+    plan.broken = thrown instanceof RangeError;
+    throw thrown;
   } finally {
     plan.dropValues();
   }
@@ -157,6 +161,10 @@ export async function selectAsync<const Cases extends readonly SelectCase[]>(
     }
     plan.conclude(group, isServed);
     return plan.chosen() as Selected<Cases>;
+  } catch (thrown) {
+    // Without a call: there may be no room for one.
+    plan.broken = thrown instanceof RangeError;
+    throw thrown;
   } finally {
     plan.dropValues();
   }
@@ -182,6 +190,8 @@ class Plan {
   /** The case of each operation, and the format of its channel. */
   readonly #indexes: number[] = [];
   readonly #formats: Format[] = [];
+  /** A stack overflow has broken it off: any of its values may have been sent. */
+  broken = false;
   #chosen: Choice = { index: NOTHING, ok: true, value: undefined };
 
   constructor(cases: readonly SelectCase[]) {
@@ -262,6 +272,7 @@ class Plan {
 
   /** Frees the values that weren't sent. */
   dropValues(): void {
+    if (this.broken) return;
     for (const [index, operation] of this.#operations.entries()) {
       if (operation.gives) this.#formats[index]?.drop(operation.low);
       operation.low = 0;

@@ -97,7 +97,7 @@ export class CondCore extends Monitor {
   #ask(word: number): void {
     if (Atomics.load(this.words, this.cell + WAITERS) === 0) return;
     // Before the signal counts: it must be carried out then.
-    this.space.assertStack();
+    this.stack.assertRoom();
     Atomics.add(this.words, this.cell + word, 1);
     this.pump();
   }

@@ -165,6 +165,7 @@ export class MutexCore extends Monitor {
     if (this.isHeldByThisThread() || this.isAwaitedByOwnLoop()) return SELF;
     outcome = this.#lookForRelease();
     if (outcome !== TAKEN) return outcome;
+    this.stack.assertRoom();
     return this.#wait(this.space.takeNode(), timeoutMs, true);
   }
 
@@ -209,6 +210,7 @@ export class MutexCore extends Monitor {
 
   /** Puts a node into the queue; `served` says what became of it. */
   enqueue(asks: number, wakes: number, reserved = 0): number {
+    if (reserved === 0) this.stack.assertRoom();
     const node = reserved === 0 ? this.space.takeNode() : reserved;
     this.fillNode(node, 0, asks, wakes);
     this.post(node, WAITING);
@@ -244,7 +246,7 @@ export class MutexCore extends Monitor {
 
   #unlockSlow(): boolean {
     // Before the lock is free: the waiters must be looked after then.
-    this.space.assertStack();
+    this.stack.assertRoom();
     let state = Atomics.load(this.words, this.cell + CELL_STATE);
     // Ends: each failure means that another thread has changed a flag.
     for (;;) {

@@ -29,20 +29,31 @@ const WRITE: Mode = { need: PERMITS_MAX, asks: ASKS_EXCLUSIVE, form: "RWMutex.lo
 export class RWHold implements Disposable {
   readonly #space: SyncSpace;
   readonly #core: PermitsCore;
-  readonly #node: number;
-  /**
-   * Whether a writer has died while it had the lock, and no other writer has had it between: what
-   * the lock protects may be half done.
-   */
-  readonly recovered: boolean;
-  #isOver = false;
+  #node = 0;
+  #recovered = false;
+  #isOver = true;
 
-  constructor(space: SyncSpace, core: PermitsCore, node: number) {
+  /** For RWMutex: before the attempt, because nothing may fail between taking and holding. */
+  constructor(space: SyncSpace, core: PermitsCore) {
     this.#space = space;
     this.#core = core;
+  }
+
+  /** For RWMutex: `node` holds the lock. */
+  begin(node: number): this {
     this.#node = node;
-    this.recovered = core.isRecovered(node);
-    space.locksHeld += 1;
+    this.#isOver = false;
+    this.#space.locksHeld += 1;
+    this.#recovered = this.#core.isRecovered(node);
+    return this;
+  }
+
+  /**
+   * Whether a writer has died while it had the lock, and no other writer has had it between: the data
+   * that the lock protects may be half done.
+   */
+  get recovered(): boolean {
+    return this.#recovered;
   }
 
   /** Releases the lock, in the thread that took it. Throws `ERR_LOCK_NOT_HELD` the second time. */
@@ -145,6 +156,7 @@ export class RWMutex {
       if (hold !== undefined) return hold;
       assertMayBlock(this.#space, mode.form, mode.asyncForm);
     }
+    const hold = new RWHold(this.#space, this.#core);
     const node = this.#core.take(mode.need, mode.asks, this.#space.thread);
     if (!this.#isHeld(node)) {
       if (this.#core.wouldWaitForItself(mode.need, false) && this.#core.cancel(node)) {
@@ -152,22 +164,24 @@ export class RWMutex {
       }
       if (!block(this.#space, this.#core, node, timeoutMs)) throw timedOut(timeoutMs);
     }
-    return new RWHold(this.#space, this.#core, node);
+    return hold.begin(node);
   }
 
   async #takeAsync(mode: Mode, options: WaitOptions | undefined): Promise<RWHold> {
     this.#assertOpen();
     const given = waitOptions(`RWMutex.${mode.asyncForm}`, options);
     const waits = asyncWaits(this.#space);
+    const hold = new RWHold(this.#space, this.#core);
     const node = this.#core.take(mode.need, mode.asks | ASKS_ASYNC, waits.thread);
     if (!this.#isHeld(node) && !(await waits.wait(this.#core, node, given))) throw timedOut(given.timeoutMs);
-    return new RWHold(this.#space, this.#core, node);
+    return hold.begin(node);
   }
 
   #tryTake(mode: Mode): RWHold | undefined {
     this.#assertOpen();
+    const hold = new RWHold(this.#space, this.#core);
     const node = this.#core.tryTake(mode.need, mode.asks);
-    if (node !== 0) return new RWHold(this.#space, this.#core, node);
+    if (node !== 0) return hold.begin(node);
     this.#assertOpen();
     return undefined;
   }

@@ -19,15 +19,22 @@ const rules = { permits: integer(1, PERMITS_MAX, 1) } satisfies Rules;
 /** Permits that are held. `using` gives them back; so does the death of the thread. */
 export class Permit implements Disposable {
   readonly #core: PermitsCore;
-  readonly #node: number;
+  #node = 0;
   /** How many. */
   readonly permits: number;
-  #isOver = false;
+  #isOver = true;
 
-  constructor(core: PermitsCore, node: number, permits: number) {
+  /** For Semaphore: before the attempt, because nothing may fail between taking and holding. */
+  constructor(core: PermitsCore, permits: number) {
     this.#core = core;
-    this.#node = node;
     this.permits = permits;
+  }
+
+  /** For Semaphore: `node` holds the permits. Calls nothing, so it can't run out of stack. */
+  begin(node: number): this {
+    this.#node = node;
+    this.#isOver = false;
+    return this;
   }
 
   /**
@@ -101,9 +108,10 @@ export class Semaphore {
       if (permit !== undefined) return permit;
       assertMayBlock(this.#space, "Semaphore.acquire", "acquireAsync");
     }
+    const permit = new Permit(this.#core, permits);
     const node = this.#core.take(permits, 0, this.#space.thread);
     if (!this.#isHeld(node)) this.#waitFor(node, permits, timeoutMs);
-    return new Permit(this.#core, node, permits);
+    return permit.begin(node);
   }
 
   /**
@@ -114,9 +122,10 @@ export class Semaphore {
     this.#check(permits);
     const given = waitOptions("Semaphore.acquireAsync", options);
     const waits = asyncWaits(this.#space);
+    const permit = new Permit(this.#core, permits);
     const node = this.#core.take(permits, ASKS_ASYNC, waits.thread);
     if (!this.#isHeld(node) && !(await waits.wait(this.#core, node, given))) throw timedOut(permits, given.timeoutMs);
-    return new Permit(this.#core, node, permits);
+    return permit.begin(node);
   }
 
   /**
@@ -125,8 +134,9 @@ export class Semaphore {
    */
   tryAcquire(permits: number = 1): Permit | undefined {
     this.#check(permits);
+    const permit = new Permit(this.#core, permits);
     const node = this.#core.tryTake(permits, 0);
-    if (node !== 0) return new Permit(this.#core, node, permits);
+    if (node !== 0) return permit.begin(node);
     this.#assertOpen();
     return undefined;
   }

@@ -92,7 +92,7 @@ export class WaitGroupCore extends Monitor {
       const count = (state >>> COUNT_SHIFT) + units;
       if (count < 0 || count > COUNT_MAX) return false;
       // Before the step: those that wait must be told then.
-      if (count === 0 && (state & WAITERS) !== 0) this.space.assertStack();
+      if (count === 0 && (state & WAITERS) !== 0) this.stack.assertRoom();
       const next = (count << COUNT_SHIFT) | (state & FLAGS);
       const seen = Atomics.compareExchange(this.words, this.cell + CELL_STATE, state, next);
       if (seen === state) {

@@ -40,6 +40,7 @@
  */
 import { syncError } from "../errors.ts";
 import { unpark } from "../threads/parker.ts";
+import { StackGuard } from "../threads/stack.ts";
 import {
   BROKEN_OFF,
   CANCELLED_COUNT,
@@ -94,6 +95,8 @@ export class Monitor extends WaitQueue {
   readonly #tag: number;
   /** An exception has thrown a holder out of the latch: nobody knows what it owed. */
   #owesAll = false;
+  /** For steps that must not be broken off: before their first write. */
+  protected readonly stack: StackGuard = new StackGuard();
   /**
    * Objects to look after once the latch is given up: a party that waits for them too could be
    * served there meanwhile.
@@ -159,6 +162,7 @@ export class Monitor extends WaitQueue {
 
   /** A node of this thread, ready to be posted. */
   protected prepareNode(need: number, asks: number, wakes: number): number {
+    this.stack.assertRoom();
     const node = this.space.takeNode();
     this.fillNode(node, need, asks, wakes);
     return node;
@@ -304,7 +308,7 @@ export class Monitor extends WaitQueue {
       const held = seen;
       if (this.#isAbandoned(held & LATCH_THREAD)) {
         seen = Atomics.compareExchange(this.words, latch, held, own);
-        if (seen === held) return this.#takeOver((held & LATCH_THREAD) - 1);
+        if (seen === held) return this.#takeOver(held & LATCH_THREAD);
       } else {
         if ((held & OWED) !== 0) return false;
         seen = Atomics.compareExchange(this.words, latch, held, held | OWED);
@@ -323,7 +327,7 @@ export class Monitor extends WaitQueue {
     return holder === BROKEN_OFF || holder === this.space.thread + 1 || this.space.threads.isDead(holder - 1);
   }
 
-  /** With the latch of a holder that doesn't come back; false when it was closing the object. */
+  /** Goes on with the latch of a holder that doesn't come back; false when that was closing the object. */
   #takeOver(holder: number): boolean {
     if ((Atomics.load(this.words, this.cell + INBOX) & TAG_MASK) !== this.#tag) {
       this.space.giveCell(this.cell, this.#generation);
@@ -331,8 +335,8 @@ export class Monitor extends WaitQueue {
     }
     this.reopen();
     this.#rebuild();
-    // A dead one's burial wakes everybody.
-    this.#owesAll = !this.space.threads.isDead(holder);
+    // The burial of a dead one wakes everybody.
+    this.#owesAll = holder === BROKEN_OFF || holder === this.space.thread + 1;
     return true;
   }
 

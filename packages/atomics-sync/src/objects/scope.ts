@@ -164,7 +164,7 @@ export class ScopeCore extends Monitor {
    */
   end(code: number, reason?: Int32Array): boolean {
     // Before the first step: those that wait must be told then.
-    this.space.assertStack();
+    this.stack.assertRoom();
     if (!this.#end(code, reason) && !this.#takeOver(code)) return false;
     this.pump();
     return true;

@@ -34,6 +34,7 @@ import {
 } from "./node.ts";
 import type { Waited } from "./block.ts";
 import type { SyncSpace } from "./space.ts";
+import { StackGuard } from "../threads/stack.ts";
 
 /** An object that a member of a group waits for. */
 interface Member {
@@ -57,6 +58,7 @@ export class SelectGroup implements Waited {
 
   /** `wakes`: the thread to wake; `isAsync`: whether it waits in its event loop. */
   static open(space: SyncSpace, wakes: number, isAsync: boolean): SelectGroup {
+    new StackGuard().assertRoom();
     const { words } = space;
     const node = space.takeGroup();
     const ticket = space.nextTicket();

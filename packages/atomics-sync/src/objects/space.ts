@@ -107,10 +107,6 @@ export interface SpaceView {
   readonly heap?: SharedHeap;
 }
 
-/** Arguments that take about 8 KB on the stack: more than any step of an object needs. */
-const STACK_ROOM: undefined[] = Array.from({ length: 1024 });
-const nothing = (): void => {};
-
 /** One thread's view of a space. */
 export class SyncSpace {
   readonly words: Int32Array;
@@ -286,19 +282,10 @@ export class SyncSpace {
   // ── nodes ──────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Throws a RangeError where too little is left of the stack for a step that must not be broken off
-   * halfway. Before the first write of the step: then nothing has happened.
-   */
-  assertStack(): void {
-    Reflect.apply(nothing, undefined, STACK_ROOM);
-  }
-
-  /**
    * Takes a node of this thread into use and returns its word index. Throws
    * `ERR_WAITERS_EXHAUSTED`.
    */
   takeNode(): number {
-    this.assertStack();
     if (this.#free.length === 0) this.#refill();
     return this.#free.pop() as number;
   }
