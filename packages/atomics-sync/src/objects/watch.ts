@@ -57,7 +57,9 @@ async function buryFamily(nodeThread: number): Promise<void> {
   for (let id = 0; id < threads.threadsMax; id += 1) {
     if (!threads.isInUse(id) || threads.parentOf(id) !== nodeThread) continue;
     const child = threads.nodeThreadOf(id);
-    if (child >= 0) await buryFamily(child);
+    // Reserved for a thread that has never said that it is there: it holds nothing by this number.
+    if (child < 0) continue;
+    await buryFamily(child);
     // Unless it was the child's own, and went with its family.
     if (threads.isInUse(id) && threads.parentOf(id) === nodeThread) await buryAndRelease(id);
   }
