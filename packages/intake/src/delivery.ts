@@ -73,6 +73,7 @@ export interface DeadReport {
 
 /** Longest sleep without a look around. */
 const PARK_MS = 1000;
+const TICK_MS = 1000;
 /** Shortest sleep before something that is due. */
 const SLEEP_MS_MIN = 1;
 /** Outcomes handled before the other duties get their turn. */
@@ -176,6 +177,7 @@ export class Delivery implements OutcomeSink {
   #checkpointFrom = 0;
   #checkpointBefore = 0;
   #isRepeated = false;
+  #tickAt = 0;
   readonly #awaited = new Set<number>();
   #isAllAwaited = false;
 
@@ -239,6 +241,7 @@ export class Delivery implements OutcomeSink {
     }
     if (this.#options.isDeleting && !isDraining) handled += this.#retain();
     this.#publishStats();
+    this.#tick();
     // Before the questions are read: whoever asks knows only of records whose receipts were taken above.
     if (this.#isAllAwaited && this.#isAllSettled()) {
       this.#isAllAwaited = false;
@@ -249,6 +252,14 @@ export class Delivery implements OutcomeSink {
     if (isDraining && this.#isQuiet()) return false;
     this.#sleep(isDraining);
     return true;
+  }
+
+  /** Once a second the memory of arguments that is not needed any more is given back. */
+  #tick(): void {
+    const now = performance.now();
+    if (now < this.#tickAt) return;
+    this.#tickAt = now + TICK_MS;
+    this.#submitter.tick();
   }
 
   // ── submitting ───────────────────────────────────────────────────────────────────────────────────────────────────

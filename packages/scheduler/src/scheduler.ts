@@ -290,8 +290,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
   }
 
   #everySecond(): void {
-    this.#submitter.slots.tick();
-    this.#supervisor.shared.arenas.tick();
+    this.#submitter.tick();
     this.#supervisor.tickMachines();
     this.#sweep();
   }

@@ -163,6 +163,12 @@ export class Submitter {
     return cancelled;
   }
 
+  /** Once a second: gives back memory that was not needed for a while. */
+  tick(): void {
+    this.slots.tick();
+    this.#shared.arenas.tick();
+  }
+
   /** Reports up to `limit` tasks that are over to `sink`, frees their slots, and returns their number. */
   drain(sink: OutcomeSink, limit: number): number {
     let drained = 0;

@@ -126,13 +126,17 @@ export class Arenas {
   /** Once a second: lets go of what the owners have dropped, and collects garbage if that is worth it. */
   tick(): void {
     this.#takeMessages();
+    this.#letGo();
+    this.garbage.tick();
+  }
+
+  #letGo(): void {
     for (const view of this.#views) view.letGo();
     for (const [key, { arena, index, number, buffer }] of this.#regions) {
       if (Atomics.load(this.table, arena * ARENA_WORDS + index) === number) continue;
       this.#regions.delete(key);
-      this.garbage.hasLetGo(buffer);
+      this.garbage.letGo(buffer.byteLength);
     }
-    this.garbage.tick();
   }
 
   #first(arena: number): SharedArrayBuffer {
@@ -174,7 +178,7 @@ export class Arenas {
   #keep(message: RegionMessage): void {
     const key = (message.arena << INDEX_BITS) | message.index;
     const before = this.#regions.get(key);
-    if (before !== undefined && before.buffer !== message.buffer) this.garbage.hasLetGo(before.buffer);
+    if (before !== undefined && before.buffer !== message.buffer) this.garbage.letGo(before.buffer.byteLength);
     this.#regions.set(key, message);
   }
 

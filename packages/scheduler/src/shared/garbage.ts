@@ -10,64 +10,43 @@ import { shrinkBuffers } from "@millrace/codec";
 
 /** Less is not worth the pause of a collection. */
 const COLLECT_BYTES: number = 8 * 2 ** 20;
-/** After so many ticks regions are collected although the thread is at work. */
-const HELD_TICKS_MAX = 10;
-
-interface LetGo {
-  readonly ref: WeakRef<SharedArrayBuffer>;
-  readonly bytes: number;
-}
+/** After this many ticks it is collected although the thread is at work. */
+const BUSY_TICKS_MAX = 10;
 
 export class Garbage {
-  readonly #letGo: LetGo[] = [];
-  /** Bytes of large values since the last collection, and at the last tick. */
-  #litterBytes = 0;
-  #litterBefore = 0;
-  #heldTicks = 0;
+  /** Bytes of regions that were let go of and of large values, since the last collection; of values alone, at the last tick. */
+  #bytes = 0;
+  #handledBytes = 0;
+  #handledBefore = 0;
+  #busyTicks = 0;
 
-  /** A region of this thread was dropped; nothing refers to it but garbage. */
-  hasLetGo(buffer: SharedArrayBuffer): void {
-    this.#letGo.push({ ref: new WeakRef(buffer), bytes: buffer.byteLength });
+  /** Nothing refers to a region of this many bytes any more. */
+  letGo(bytes: number): void {
+    this.#bytes += bytes;
   }
 
-  /** A value of `bytes` bytes was encoded or decoded. */
+  /** A value of this many bytes was encoded or decoded. */
   handled(bytes: number): void {
-    this.#litterBytes += bytes;
+    this.#bytes += bytes;
+    this.#handledBytes += bytes;
   }
 
   /** Once a second. */
   tick(): void {
-    const heldBytes = this.#heldBytes();
-    this.#heldTicks = heldBytes >= COLLECT_BYTES ? this.#heldTicks + 1 : 0;
-    const isQuiet = this.#litterBytes === this.#litterBefore;
-    this.#litterBefore = this.#litterBytes;
-    if (!isQuiet && this.#heldTicks < HELD_TICKS_MAX) return;
-    if (heldBytes + this.#litterBytes < COLLECT_BYTES) return;
+    const isQuiet = this.#handledBytes === this.#handledBefore;
+    this.#handledBefore = this.#handledBytes;
+    if (this.#bytes < COLLECT_BYTES) return;
+    this.#busyTicks += 1;
+    if (!isQuiet && this.#busyTicks < BUSY_TICKS_MAX) return;
+    this.#bytes = 0;
+    this.#busyTicks = 0;
     shrinkBuffers();
-    this.#litterBytes = 0;
-    this.#litterBefore = 0;
-    this.#heldTicks = 0;
-    // Later: a WeakRef keeps what it was asked for until this job ends.
-    setImmediate(collect).unref();
-  }
-
-  #heldBytes(): number {
-    let bytes = 0;
-    for (let index = this.#letGo.length - 1; index >= 0; index -= 1) {
-      const { ref, bytes: length } = this.#letGo[index] as LetGo;
-      if (ref.deref() === undefined) this.#letGo.splice(index, 1);
-      else bytes += length;
-    }
-    return bytes;
+    gc ??= collector();
+    gc();
   }
 }
 
 let gc: (() => void) | undefined;
-
-function collect(): void {
-  gc ??= collector();
-  gc();
-}
 
 /** V8's own function, which it hands out to contexts that are made while this flag is set. */
 function collector(): () => void {
