@@ -256,6 +256,7 @@ export const $env = {
     world.thread.microtasks.push(job);
   },
   process: {
+    emit: (): boolean => false,
     once: (): void => undefined,
     on: (): void => undefined,
     off: (): void => undefined,

@@ -27,7 +27,7 @@ function setUp(make: (space: SyncSpace) => { readonly handle: SyncHandle }): Sha
   for (let thread = 0; thread < THREADS; thread += 1) {
     const threads = new ThreadTable(table);
     threads.reserve();
-    spaces.push(new SyncSpace(memory, threads, thread, { spins: 0, mayBlock: true, now: () => 0 }));
+    spaces.push(new SyncSpace(memory, threads, thread, { spins: 0, napsMax: 0, mayBlock: true, now: () => 0 }));
   }
   const { handle } = make(spaces[0] as SyncSpace);
   return { spaces, handle, words: new Int32Array(new SharedArrayBuffer(8)) };
@@ -243,7 +243,7 @@ export const mutants: Mutant[] = [
   {
     breaks: "a semaphore's flow takes its turn before it is served",
     file: "atomics-sync/locks/semaphore",
-    from: "if (!this.#isHeld(node) && !(await waits.wait(this.#core, node, options)))",
+    from: "if (!this.#isHeld(node) && !(await waits.wait(this.#core, node, given)))",
     to: "if (false)",
   },
   {
@@ -261,7 +261,7 @@ export const mutants: Mutant[] = [
   {
     breaks: "a reader's flow goes on before it is served",
     file: "atomics-sync/locks/rw-mutex",
-    from: "if (!this.#isHeld(node) && !(await waits.wait(this.#core, node, options)))",
+    from: "if (!this.#isHeld(node) && !(await waits.wait(this.#core, node, given)))",
     to: "if (false)",
   },
 ];
