@@ -347,12 +347,7 @@ test("parallelReduce joins a list in order, and maps it first if asked", () =>
     assert.is(await parallelReduce.add(numbers, { map: "double" }), 999_000);
     assert.is(await parallelReduce.add(numbers.slice(0, 50), { map: "doubleLater" }), 2450);
     assert.is(await parallelReduce.add([7]), 7);
-    try {
-      await parallelReduce.add([]);
-      assert.unreachable();
-    } catch (thrown) {
-      assert.ok(thrown instanceof TypeError);
-    }
+    await rejectsWith(parallelReduce.add([]), "ERR_LIST_EMPTY");
   }));
 
 test("module state is kept per machine, and initialize runs before the first task", () =>

@@ -8,6 +8,8 @@ export type SchedulerErrorCode =
   | "ERR_MACHINE_DIED"
   | "ERR_MACHINES_EXHAUSTED"
   | "ERR_ASYNC_PENDING"
+  | "ERR_JOIN_DEPTH"
+  | "ERR_TASK_MEMORY"
   | "ERR_GROUP_AWAITED"
   | "ERR_TASK_OVER"
   | "ERR_TASK_ABORTED"
@@ -43,12 +45,22 @@ export const schedulerErrors: ErrorTable<SchedulerErrorCode> = {
     cure: 'The cause is the error behind it. `details.reason` and `details.exitCode` say how the thread ended, `details.limits` what memory it had, `details.crashedMachines` which threads the task has ended. Pass `retry: "crash"` for handlers that may safely run twice.',
   },
   ERR_MACHINES_EXHAUSTED: {
-    cause: "More handlers wait at the same time (blocking(), locks, channels, joins) than there are spare threads.",
+    cause: "More handlers wait at the same time (blocking(), locks, channels) than there are spare threads.",
     cure: "Use the async forms, wait in fewer handlers at once, or raise machinesMax.",
   },
   ERR_ASYNC_PENDING: {
     cause: "A handler would have blocked a thread on which async handlers wait for their event loop.",
     cure: "Use the async form, or keep handlers that block and handlers that await in separate runtimes.",
+  },
+  ERR_JOIN_DEPTH: {
+    cause:
+      "Handlers that join their tasks lie so deep within one another that the thread's stack has no room for one more; `details.joins` says how deep.",
+    cure: "Await the group's done() in an async handler, which takes no stack, divide the work into fewer levels, or raise resourceLimits.stackSizeMb.",
+  },
+  ERR_TASK_MEMORY: {
+    cause:
+      "So many handlers of one worker thread wait for tasks that they have submitted that its heap is nearly full; the usual reason is a recursion without an end.",
+    cure: "End the recursion, submit fewer tasks at once, or raise resourceLimits.maxOldGenerationSizeMb.",
   },
   ERR_GROUP_AWAITED: {
     cause: "done() was called on a group of tasks whose end is awaited already.",

@@ -36,9 +36,9 @@ export interface SchedulerOptions {
   readonly machinesMax?: number;
   /** Calls under way at once, a power of two; more wait on the heap. Default 4096. */
   readonly tasksMax?: number;
-  /** Tasks that the handlers of one thread have submitted and that are under way, a power of two. Default 1024. */
+  /** Tasks of the handlers of one thread that other threads may run at once, a power of two; more wait on the heap. Default 1024. */
   readonly nestedTasksMax?: number;
-  /** Async handlers pending at once on one worker thread. Default 1024. */
+  /** Async handlers pending at once on one worker thread, without those that wait for what they have submitted. Default 1024. */
   readonly asyncTasksPerMachine?: number;
   /**
    * Bytes of arguments that calls from one thread have under way, and of results that it hasn't read, per worker

@@ -1,5 +1,6 @@
 /** What a handler learns about its task and can do from within it: its second argument. */
 import { schedulerError } from "../errors.ts";
+import type { Parent } from "./parent.ts";
 import { TaskGroup, type TaskGroupHost } from "./task-group.ts";
 import { checkedTransferList } from "./transfer-list.ts";
 
@@ -21,7 +22,8 @@ export interface ContextHost extends TaskGroupHost {
   /** Tells the context when its task is cancelled or out of time. */
   watch(context: TaskContext, slot: number): void;
   record(slot: number): unknown;
-  run(name: string, argument: unknown): Promise<unknown>;
+  /** Calls a handler for the task `parent`. */
+  run(parent: Parent, name: string, argument: unknown): Promise<unknown>;
   blocking<T>(body: () => T): T;
 }
 
@@ -64,7 +66,7 @@ export interface TaskGroupView<Handlers = Record<string, Handler>> {
  * The second argument of a handler. It is of use while the task runs: afterwards its methods throw `ERR_TASK_OVER`, `run` rejects with
  * it, and `signal` is aborted.
  */
-export class TaskContext<Handlers = Record<string, Handler>> {
+export class TaskContext<Handlers = Record<string, Handler>> implements Parent {
   readonly #host: ContextHost;
   readonly #slot: number;
   readonly #running: number;
@@ -72,6 +74,10 @@ export class TaskContext<Handlers = Record<string, Handler>> {
   #record: unknown;
   #children: TaskGroup | undefined;
   #controller: AbortController | undefined;
+  /** @internal */
+  children = 0;
+  /** @internal */
+  isPending = false;
 
   constructor(host: ContextHost, slot: number, running: number) {
     this.#host = host;
@@ -127,13 +133,13 @@ export class TaskContext<Handlers = Record<string, Handler>> {
     argument: ArgumentOf<Handlers[Name]>,
   ): Promise<ResultOf<Handlers[Name]>> {
     if (this.#isOver) return Promise.reject(taskOver("run"));
-    return this.#host.run(name, argument) as Promise<ResultOf<Handlers[Name]>>;
+    return this.#host.run(this, name, argument) as Promise<ResultOf<Handlers[Name]>>;
   }
 
   /** Starts a task whose result nobody needs. This task isn't over before it is, and fails if it does. */
   spawn<Name extends HandlerName<Handlers>>(name: Name, argument: ArgumentOf<Handlers[Name]>): void {
     this.#mustRun("spawn");
-    this.#children ??= new TaskGroup(this.#host, false, this);
+    this.#children ??= new TaskGroup(this.#host, this, false);
     this.#children.spawn(name, argument);
   }
 
@@ -146,7 +152,7 @@ export class TaskContext<Handlers = Record<string, Handler>> {
   /** A group of tasks whose results are kept. */
   group(): TaskGroupView<Handlers> {
     this.#mustRun("group");
-    return new TaskGroup(this.#host, true, this) as unknown as TaskGroupView<Handlers>;
+    return new TaskGroup(this.#host, this, true) as unknown as TaskGroupView<Handlers>;
   }
 
   /**

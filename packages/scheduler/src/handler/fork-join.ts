@@ -4,6 +4,7 @@
  * are busy, and become small at the end.
  */
 import type { TaskContext } from "./context.ts";
+import type { Parent } from "./parent.ts";
 import type { TaskGroup } from "./task-group.ts";
 import type { HandlerEntry } from "./handlers.ts";
 
@@ -26,7 +27,7 @@ export interface ItemsHost {
   readonly isSharingWanted: boolean;
   /** Gives a piece to the others; its outcome comes to the group. */
   spawnItems(group: TaskGroup, items: Items): boolean;
-  newGroup(): TaskGroup;
+  newGroup(parent: Parent): TaskGroup;
 }
 
 /** The results of all values in order, or the reduced one in a list; a promise where a handler returned one. */
@@ -39,7 +40,7 @@ export function runItems(
   const { map, reduce } = given;
   const mapper = map < 0 ? undefined : (handlers[map] as HandlerEntry);
   const reducer = reduce < 0 ? undefined : (handlers[reduce] as HandlerEntry);
-  const split = new Split(host, given);
+  const split = new Split(host, given, context);
   const results: unknown[] = [];
   let hasPromise = false;
   try {
@@ -123,13 +124,15 @@ export async function allOver(values: readonly unknown[]): Promise<unknown[]> {
 class Split {
   readonly #host: ItemsHost;
   readonly #given: Items;
+  readonly #parent: Parent;
   #group: TaskGroup | undefined;
   /** The values from here on were given away. */
   end: number;
 
-  constructor(host: ItemsHost, given: Items) {
+  constructor(host: ItemsHost, given: Items, parent: Parent) {
     this.#host = host;
     this.#given = given;
+    this.#parent = parent;
     this.end = given.items.length;
   }
 
@@ -138,7 +141,7 @@ class Split {
     const left = this.end - next;
     if (left < SPLIT_MIN || !this.#host.isSharingWanted) return;
     const middle = next + (left >> 1);
-    this.#group ??= this.#host.newGroup();
+    this.#group ??= this.#host.newGroup(this.#parent);
     const { items, map, reduce } = this.#given;
     if (this.#host.spawnItems(this.#group, { items: items.slice(middle, this.end), map, reduce })) this.end = middle;
   }

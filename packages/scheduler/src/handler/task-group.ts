@@ -5,11 +5,7 @@
  * number and a spawn needs neither a promise nor a shared word.
  */
 import { schedulerError } from "../errors.ts";
-
-/** What a group asks of the task that made it. */
-export interface GroupMaker {
-  readonly isOver: boolean;
-}
+import type { Parent } from "./parent.ts";
 
 /** What a group needs of its machine. */
 export interface TaskGroupHost {
@@ -20,8 +16,8 @@ export interface TaskGroupHost {
 
 export class TaskGroup {
   readonly #host: TaskGroupHost;
-  /** The context of the handler that made it; undefined for a group of the machine's own. */
-  readonly #maker: GroupMaker | undefined;
+  /** The task that has made the group. */
+  readonly parent: Parent;
   /** Undefined where nobody wants the results. */
   readonly #results: unknown[] | undefined;
   #spawned = 0;
@@ -30,9 +26,9 @@ export class TaskGroup {
   #error: unknown;
   #whenDone: (() => void) | undefined;
 
-  constructor(host: TaskGroupHost, keepsResults: boolean, maker?: GroupMaker) {
+  constructor(host: TaskGroupHost, parent: Parent, keepsResults: boolean) {
     this.#host = host;
-    this.#maker = maker;
+    this.parent = parent;
     this.#results = keepsResults ? [] : undefined;
   }
 
@@ -98,7 +94,7 @@ export class TaskGroup {
   }
 
   #mustRun(what: string): void {
-    if (this.#maker?.isOver !== true) return;
+    if (!this.parent.isOver) return;
     throw schedulerError("ERR_TASK_OVER", `${what}() of a group was called after the task that made it was over`, {
       details: { what },
     });

@@ -4,6 +4,7 @@ import type { HandlerEntry } from "../handler/handlers.ts";
 import type { IdleSet } from "../shared/idle.ts";
 import { Shared } from "../shared/shared.ts";
 import type { MachineOptions, MachineOutbox } from "./machine-options.ts";
+import { Load } from "./load.ts";
 import { NestedTasks } from "./nested.ts";
 import type { Processors } from "../shared/processors.ts";
 import { MachineStats } from "./stats.ts";
@@ -18,6 +19,8 @@ export interface MachineParts {
   readonly processors: Processors;
   readonly parker: Parker;
   readonly handlers: readonly HandlerEntry[];
+  /** What the thread has under way. */
+  readonly load: Load;
   readonly nested: NestedTasks;
   readonly stats: MachineStats;
   readonly trace: TraceRecorder | undefined;
@@ -30,6 +33,7 @@ export function machineParts(
   outbox: MachineOutbox,
 ): MachineParts {
   const shared = new Shared(memory);
+  const load = new Load();
   const recorder = trace === undefined ? undefined : new TraceRecorder(trace, machine);
   return {
     machine,
@@ -39,7 +43,8 @@ export function machineParts(
     processors: shared.processors(),
     parker: new Parker(shared.threads, memory.machineThreads[machine] as number),
     handlers,
-    nested: new NestedTasks(shared, machine, recorder),
+    load,
+    nested: new NestedTasks(shared, machine, load, recorder),
     stats: new MachineStats(stats),
     trace: recorder,
     outbox,

@@ -7,18 +7,20 @@
  *
  * The parts of a machine, each built from those before it:
  *
- *   Load         what the thread has under way
- *   Seat         the processor that it holds
- *   Sharing      how its private tasks become visible to others
- *   ParcelFetch  the argument that is on its way by message
- *   Rest         how it sleeps and comes back
- *   OnTheSpot    spawned tasks without a slot
- *   Requests     what handlers ask for through their contexts
- *   TaskRunner   one task, from its claim to its outcome
- *   Joins        handlers that wait for their tasks
+ *   Load          what the thread has under way
+ *   NestedTasks   what its handlers have submitted
+ *   Seat          the processor that it holds
+ *   Sharing       how its private tasks become visible to others
+ *   ParcelFetch   the argument that is on its way by message
+ *   Rest          how it sleeps and comes back
+ *   Requests      what handlers ask for through their contexts
+ *   HandlerCalls  one call of a handler
+ *   OwnTasks      tasks that it has submitted and runs itself
+ *   TaskRunner    tasks of others, each from its claim to its outcome
+ *   Joins         handlers that wait for their tasks
  *
- * One knot is left, and tied here: a handler may join, and a join runs handlers. All parts run on this thread;
- * what other threads see is written in each part.
+ * One knot is left, and tied here: a handler may join or spawn, and either may run handlers. All parts run on this
+ * thread; what other threads see is written in each part.
  */
 import { LookAround } from "@millrace/atomics-sync/kernel";
 import { EMPTY } from "@millrace/shared-memory";
@@ -26,11 +28,12 @@ import type { HeaderReader } from "../handler/context.ts";
 import type { HandlerEntry } from "../handler/handlers.ts";
 import { Cancellations } from "./cancellations.ts";
 import { Completions } from "./completions.ts";
+import { HandlerCalls } from "./handler-calls.ts";
 import { Joins } from "./joins.ts";
-import { Load } from "./load.ts";
+import type { Load } from "./load.ts";
 import type { MachineOptions, MachineOutbox } from "./machine-options.ts";
 import { type MachineParts, machineParts } from "./machine-parts.ts";
-import { OnTheSpot } from "./on-the-spot.ts";
+import { OwnTasks } from "./own-tasks.ts";
 import { ParcelFetch } from "./parcel-fetch.ts";
 import type { Processor } from "./processor.ts";
 import { Requests } from "./requests.ts";
@@ -49,7 +52,7 @@ const DRAIN_EVERY = 8;
 export class Machine {
   readonly #parts: MachineParts;
   readonly #nested: MachineParts["nested"];
-  readonly #load = new Load();
+  readonly #load: Load;
   readonly #seat: Seat;
   readonly #sharing: Sharing;
   readonly #cancellations: Cancellations;
@@ -57,6 +60,7 @@ export class Machine {
   readonly #rest: Rest;
   readonly #io: TaskIo;
   readonly #requests: Requests;
+  readonly #ownTasks: OwnTasks;
   readonly #runner: TaskRunner;
   readonly #clock = new TurnClock();
   readonly #asyncTasksMax: number;
@@ -71,30 +75,28 @@ export class Machine {
     outbox: MachineOutbox,
   ) {
     const parts = machineParts(options, handlers, outbox);
-    const load = this.#load;
     const seat = new Seat(parts);
-    const sharing = new Sharing(parts, seat, load);
+    const sharing = new Sharing(parts, seat);
     const cancellations = new Cancellations(parts.shared);
     const parcels = new ParcelFetch(outbox);
-    const rest = new Rest(parts, seat, load, parcels, cancellations, () => this.#turn());
+    const rest = new Rest(parts, seat, parcels, cancellations, () => this.#turn());
     const completions = new Completions(parts.shared, parts.table, parts.machine, parts.stats);
     const io = new TaskIo(parts.shared, parts.machine, completions, (value, list) => outbox.sendParcel(value, list));
-    const onTheSpot = new OnTheSpot(parts, load, () => rest.resume());
     const requests = new Requests({
       parts,
-      load,
       seat,
       sharing,
       cancellations,
       rest,
       io,
-      onTheSpot,
       describe,
       join: (group) => joins.join(group),
+      runOnTheSpot: (group, index, handler, argument) => ownTasks.runOnTheSpot(group, index, handler, argument),
     });
+    const calls = new HandlerCalls(parts, seat, requests);
+    const ownTasks = new OwnTasks({ parts, seat, sharing, rest, io, calls });
     const runner = new TaskRunner({
       parts,
-      load,
       seat,
       sharing,
       cancellations,
@@ -102,9 +104,12 @@ export class Machine {
       rest,
       io,
       completions,
-      host: requests,
+      calls,
+      ownTasks,
     });
-    const joins = new Joins(parts, load, seat, sharing, rest, runner, io.results);
+    const joins = new Joins({ parts, seat, sharing, rest, ownTasks, runner, results: io.results });
+    this.#load = parts.load;
+    this.#ownTasks = ownTasks;
     this.#parts = parts;
     this.#nested = parts.nested;
     this.#seat = seat;
@@ -179,8 +184,7 @@ export class Machine {
           return;
         }
       }
-      const slot = this.#next();
-      if (slot !== EMPTY) {
+      if (this.#runNext()) {
         this.#hasYielded = false;
         if (!this.#isTurnOver() && !this.#nested.hasResolved) continue;
         this.#yield();
@@ -200,13 +204,27 @@ export class Machine {
     this.#runner.runArrived();
   }
 
-  /** Finds a task and runs it; its slot, or `EMPTY`. */
-  #next(): number {
-    const held = this.#runner.runHeld();
-    if (held !== EMPTY) return held;
+  /** Finds a task and runs it; whether there was one. What lies in its own queue comes before what waits for a slot. */
+  #runNext(): boolean {
+    if (this.#runner.runHeld()) return true;
+    if (this.#nested.hasWaiting && this.#seat.processor?.hasLocal() !== true && this.#runWaiting()) return true;
     const slot = this.#seat.findWork();
-    if (slot !== EMPTY) this.#runner.run(slot, this.#seat.claimed);
-    return slot;
+    if (slot === EMPTY) return false;
+    this.#runner.run(slot, this.#seat.claimed);
+    return true;
+  }
+
+  /**
+   * Runs the youngest task that waits for a slot; whether there was one. Also without a processor: as a step of the
+   * handler that waits for it.
+   */
+  #runWaiting(): boolean {
+    const task = this.#nested.takeWaiting();
+    if (task === undefined) return false;
+    if (this.#seat.processor === undefined) this.#seat.take();
+    this.#seat.processor?.passSearchOn();
+    this.#ownTasks.runWaiting(task);
+    return true;
   }
 
   /**
@@ -221,7 +239,7 @@ export class Machine {
       this.#yield();
       return false;
     }
-    if (this.#nested.outstanding > 0 && this.#runSubmitted()) return true;
+    if (this.#nested.outstanding > 0 && (this.#runSubmitted() || this.#runWaiting())) return true;
     this.#seat.processor?.leaveToOthers();
     return this.#rest.untilRoom(this.#io.results);
   }

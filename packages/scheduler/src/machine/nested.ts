@@ -1,67 +1,100 @@
 /**
  * Tasks that a machine's own handlers submit.
  *
- * New tasks lie on a private stack while a handler runs. The machine takes them from its top (the youngest first, as in Cilk and
- * Rayon: the depth of the call stack then stays that of the recursion), without a shared word but the task's state. They go into
- * the shared run queue, the oldest first, when somebody idles, when the handler returns, and before the machine waits. So a
- * spawn that the same machine runs costs three calls of Atomics: the state becomes QUEUED, a look for idlers, the claim.
+ * A task that waits for its children must not hold what they need to run. So a task holds a slot only while another
+ * machine may have it, or has it:
  *
- * Private entries are lost to nobody: their tasks are QUEUED by their states, so the sweep finds them if the machine dies or is stuck.
+ *   in a slot    queued for any machine, or run by another one
+ *   on the heap  waiting for a slot; begun by this machine; or pending here
  *
- * Rejected: the shared queue for every spawn (two more calls, and breadth first: the stack of joins that help grows with the number of
- * tasks); stealing from the top of a shared deque (Chase–Lev: its pop needs a fence as well, and takers of halves break it).
+ * When this machine claims a task of its own it takes the argument out, frees the slot at once, and keeps the rest
+ * (`OwnTask`) on its heap. Calls beyond the slots wait on the heap as well. The oldest get the slots that become free, so
+ * that others may have them; the youngest are run by this machine itself, without a slot, when it has nothing else to
+ * do. Every call is therefore in a slot that some machine may claim, or with the machine that submitted it, whose
+ * loop always runs it. Memory is the only limit (memory-guard.ts). Why nothing can wait in a circle is in ADR 14.
+ *
+ * New tasks lie on a private stack while a handler runs. The machine takes them from its top, the youngest
+ * first, as in Cilk and Rayon: the depth of the call stack then stays that of the recursion. They go into the shared run
+ * queue, the oldest first, when another machine idles, when the handler returns, and before the machine waits. So a
+ * spawn that the same machine runs costs four calls of Atomics: QUEUED, a look for idlers, the claim, FREE.
+ *
+ * Private entries don't get lost: their tasks are QUEUED by their states, and the sweep finds them if the machine
+ * dies or is stuck.
+ *
+ * Rejected: the shared queue for every spawn (two more calls, and breadth first: the stack of joins that help grows
+ * with the number of tasks); stealing from the top of a shared deque (Chase–Lev: its pop needs a fence as well, and
+ * takers of halves break it).
  */
-import { decode, encode, encodeThrown } from "@millrace/codec";
+import { decode, encode } from "@millrace/codec";
 import { EMPTY, FULL, SpscConsumer } from "@millrace/shared-memory";
+import type { Parent } from "../handler/parent.ts";
 import { TaskGroup } from "../handler/task-group.ts";
+import { PRIORITY } from "../shared/priorities.ts";
 import type { Shared } from "../shared/shared.ts";
-import type { Processor } from "./processor.ts";
 import { TaskSlots } from "../shared/slots.ts";
-import { ATTEMPTS_MAX, NOT_CLAIMED, taskPolicy } from "../shared/task-table.ts";
+import { ATTEMPTS_MAX, NOT_CLAIMED, QUEUED, taskPolicy, type TaskTable } from "../shared/task-table.ts";
 import type { TraceRecorder } from "../shared/trace-ring.ts";
 import { kindOf } from "../shared/values.ts";
+import type { Load } from "./load.ts";
+import { MemoryGuard } from "./memory-guard.ts";
+import type { Processor } from "./processor.ts";
 
-/** A handler's own calls are tried again by whoever calls the handler, or not at all. */
+/** A handler's own calls are tried again by the caller of that handler, or not at all. */
 const POLICY: number = taskPolicy(false, false, ATTEMPTS_MAX, false);
-const NORMAL = 1;
 const NO_BYTES = new Uint8Array(0);
 
-interface Call {
+/** A call by `context.run`. */
+export interface Call {
+  readonly parent: Parent;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
 }
 
-interface WaitingCall extends Call {
+/** Who gets the outcome of a task. */
+export type TaskOwner = TaskGroup | Call;
+
+/** A task of this machine without a slot. */
+export interface OwnTask {
   readonly handler: number;
   readonly argument: unknown;
+  readonly owner: TaskOwner;
+  /** Its place in a group. */
+  readonly index: number;
 }
 
 export class NestedTasks {
   readonly #shared: Shared;
   readonly #machine: number;
+  readonly #load: Load;
   readonly #slots: TaskSlots;
+  readonly #table: TaskTable;
   readonly #completions: SpscConsumer[];
-  readonly #stack: Int32Array;
+  readonly #guard = new MemoryGuard();
+  #stack: Int32Array;
   #top = 0;
-  /** By slot: whose it is. */
-  readonly #owners: (TaskGroup | Call | undefined)[];
+  /** By slot: who gets the outcome, and the place in a group. */
+  readonly #owners: (TaskOwner | undefined)[];
   readonly #indexes: Int32Array;
-  /** Calls by `run` beyond the slots. */
-  #waiting: WaitingCall[] = [];
+  /** Tasks beyond the slots, from `#waitingFrom` on; the oldest first. */
+  #waiting: OwnTask[] = [];
   #waitingFrom = 0;
-  /** Tasks that others may have: what they did comes back through the rings. */
+  /** Tasks that others may have, or have: their outcomes come back through the rings. */
   #sharedCount = 0;
   /** Whether promises were resolved: their callbacks wait for a turn of the event loop. */
   hasResolved = false;
+  /** The state that the task returned by `pop` or `claimQueued` was claimed with. */
+  claimed: number = NOT_CLAIMED;
 
   /** `trace`: the machine's own recorder. */
-  constructor(shared: Shared, machine: number, trace: TraceRecorder | undefined) {
+  constructor(shared: Shared, machine: number, load: Load, trace: TraceRecorder | undefined) {
     const submitter = shared.submitterOfMachine(machine);
     this.#shared = shared;
     this.#machine = machine;
+    this.#load = load;
     this.#slots = new TaskSlots(shared, submitter, trace);
+    this.#table = shared.table();
     this.#stack = new Int32Array(this.#slots.capacity);
-    this.#owners = new Array<TaskGroup | Call | undefined>(this.#slots.capacity).fill(undefined);
+    this.#owners = new Array<TaskOwner | undefined>(this.#slots.capacity).fill(undefined);
     this.#indexes = new Int32Array(this.#slots.capacity);
     this.#completions = Array.from(
       { length: shared.memory.machines },
@@ -69,7 +102,7 @@ export class NestedTasks {
     );
   }
 
-  /** Calls by `run` that wait for their outcome. */
+  /** Tasks that this machine has not begun: in slots, or waiting for one. */
   get outstanding(): number {
     return this.#slots.outstanding + this.#waiting.length - this.#waitingFrom;
   }
@@ -84,68 +117,195 @@ export class NestedTasks {
     return this.#sharedCount > 0;
   }
 
-  /** A task of a group; `FULL` when there is no slot: then the caller runs it on the spot. */
+  /** Whether tasks wait for a slot. */
+  get hasWaiting(): boolean {
+    return this.#waitingFrom < this.#waiting.length;
+  }
+
+  isOwn(slot: number): boolean {
+    const index = slot - this.#slots.first;
+    return index >= 0 && index < this.#slots.capacity;
+  }
+
+  // ── submitting ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** A task of a group; `FULL` when there is no slot. Throws `ERR_VALUE_UNSUPPORTED`, `ERR_TASK_MEMORY`. */
   spawn(group: TaskGroup, index: number, handler: number, argument: unknown): number {
-    const slot = this.#slots.fill(handler, NORMAL, POLICY, 0, argument);
+    this.#checkMemory();
+    const slot = this.#slots.fill(handler, PRIORITY.normal, POLICY, 0, argument);
     if (slot === FULL) return FULL;
-    this.#owners[slot - this.#slots.first] = group;
-    this.#indexes[slot - this.#slots.first] = index;
-    this.#push(slot);
+    this.#begin(slot, group, index);
     return slot;
   }
 
   /** As `spawn`, with an argument that is encoded already. */
   spawnBytes(group: TaskGroup, index: number, handler: number, kind: number, bytes: Uint8Array): number {
     const slot = this.#slots.fillBytes(
-      { handler, priority: NORMAL, policy: POLICY, deadline: 0 },
+      { handler, priority: PRIORITY.normal, policy: POLICY, deadline: 0 },
       { kind, value: bytes, header: NO_BYTES },
     );
     if (slot === FULL) return FULL;
-    this.#owners[slot - this.#slots.first] = group;
-    this.#indexes[slot - this.#slots.first] = index;
-    this.#push(slot);
+    this.#begin(slot, group, index);
     return slot;
   }
 
-  /** A call with a promise. */
-  run(handler: number, argument: unknown): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      if (this.#waitingFrom < this.#waiting.length || !this.#submit(handler, argument, { resolve, reject })) {
-        const kept = kindOf(argument) < 0 ? decode(Uint8Array.from(encode(argument))) : argument;
-        this.#waiting.push({ handler, argument: kept, resolve, reject });
-      }
+  /** A task of a group for which there is no slot. */
+  spawnLater(group: TaskGroup, index: number, handler: number, argument: unknown): void {
+    this.#wait({ handler, argument: copyOf(argument), owner: group, index });
+  }
+
+  /** A call with a promise, which rejects with `ERR_VALUE_UNSUPPORTED` or `ERR_TASK_MEMORY` where the call is refused. */
+  run(parent: Parent, handler: number, argument: unknown): Promise<unknown> {
+    let resolve!: Call["resolve"];
+    let reject!: Call["reject"];
+    const promise = new Promise((onValue, onError) => {
+      resolve = onValue;
+      reject = onError;
     });
+    const call = { parent, resolve, reject };
+    try {
+      this.#checkMemory();
+      if (this.hasWaiting || !this.#submit(handler, argument, call)) {
+        this.#wait({ handler, argument: copyOf(argument), owner: call, index: 0 });
+      }
+    } catch (thrown) {
+      reject(thrown);
+    }
+    return promise;
+  }
+
+  #checkMemory(): void {
+    this.#guard.check(this.#load.pendingAsync + this.#waiting.length - this.#waitingFrom);
+  }
+
+  #wait(task: OwnTask): void {
+    this.#waiting.push(task);
+    this.#load.childBegins(task.owner.parent);
   }
 
   #submit(handler: number, argument: unknown, call: Call): boolean {
-    // It goes beyond the limit of memory: the caller may hold the room that it would wait for.
-    const slot = this.#slots.fill(handler, NORMAL, POLICY, 0, argument, false);
+    const slot = this.#slots.fill(handler, PRIORITY.normal, POLICY, 0, argument);
     if (slot === FULL) return false;
-    this.#owners[slot - this.#slots.first] = call;
-    this.#push(slot);
+    this.#begin(slot, call, 0);
     return true;
   }
 
-  #push(slot: number): void {
+  #begin(slot: number, owner: TaskOwner, index: number): void {
+    this.#load.childBegins(owner.parent);
+    this.#push(slot, owner, index);
+  }
+
+  #push(slot: number, owner: TaskOwner, index: number): void {
+    this.#owners[slot - this.#slots.first] = owner;
+    this.#indexes[slot - this.#slots.first] = index;
     this.#slots.enqueue(slot);
+    if (this.#top === this.#stack.length) this.#growStack();
     this.#stack[this.#top] = slot;
     this.#top += 1;
   }
 
-  /** The youngest private task, claimed, or `EMPTY`; `claimed` is its state. */
+  /** More entries than slots: those of tasks that another machine has taken meanwhile are still there. */
+  #growStack(): void {
+    const larger = new Int32Array(2 * this.#stack.length);
+    larger.set(this.#stack);
+    this.#stack = larger;
+  }
+
+  // ── taking tasks out ─────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The youngest private task, claimed, or `EMPTY`. */
   pop(): number {
+    // Ends: every turn takes an entry.
     while (this.#top > 0) {
       this.#top -= 1;
       const slot = this.#stack[this.#top] as number;
-      this.claimed = this.#slots.claim(slot, this.#machine);
-      if (this.claimed !== NOT_CLAIMED) return slot;
+      if (this.#claims(slot)) return slot;
       // The sweep had queued it as well, and another machine was faster.
       this.#sharedCount += 1;
     }
     return EMPTY;
   }
 
-  claimed: number = NOT_CLAIMED;
+  /** A task of the group that no machine had claimed, now claimed, or `EMPTY`. `isWanted` chooses by the handler. */
+  claimQueued(group: TaskGroup, isWanted?: (handler: number) => boolean): number {
+    if (this.#sharedCount === 0) return EMPTY;
+    const { first, capacity } = this.#slots;
+    for (let slot = first; slot < first + capacity; slot += 1) {
+      if (this.#owners[slot - first] !== group) continue;
+      if (isWanted !== undefined && !isWanted(this.#table.handler(slot))) continue;
+      if (this.#claims(slot)) return slot;
+    }
+    return EMPTY;
+  }
+
+  /** Whether `claimQueued` may find one. */
+  hasQueued(group: TaskGroup): boolean {
+    const { first, capacity } = this.#slots;
+    for (let slot = first; slot < first + capacity; slot += 1) {
+      if (this.#owners[slot - first] === group && this.#table.state(slot) === QUEUED) return true;
+    }
+    return false;
+  }
+
+  #claims(slot: number): boolean {
+    this.claimed = this.#slots.claim(slot, this.#machine);
+    return this.claimed !== NOT_CLAIMED;
+  }
+
+  /** Ends the stay of a task that this machine has claimed: frees its slot. Afterwards its owner gets the outcome from here. `wasShared`: it came from a queue. */
+  takeOut(slot: number, wasShared: boolean): TaskOwner {
+    if (wasShared) this.#sharedCount -= 1;
+    const owner = this.#takeOwner(slot);
+    this.#slots.releaseOwn(slot);
+    if (this.hasWaiting) this.#submitWaiting();
+    return owner;
+  }
+
+  /** The place in its group of the task in `slot`. */
+  indexOf(slot: number): number {
+    return this.#indexes[slot - this.#slots.first] as number;
+  }
+
+  /** The youngest of the tasks that wait for a slot; of this group, where one is given. Undefined without. */
+  takeWaiting(group?: TaskGroup): OwnTask | undefined {
+    for (let at = this.#waiting.length - 1; at >= this.#waitingFrom; at -= 1) {
+      const task = this.#waiting[at] as OwnTask;
+      if (group !== undefined && task.owner !== group) continue;
+      if (at === this.#waiting.length - 1) this.#waiting.pop();
+      else this.#waiting.splice(at, 1);
+      return task;
+    }
+    return undefined;
+  }
+
+  /** Ends the tasks of the group that no machine has begun, with this error. */
+  drop(group: TaskGroup, error: unknown): void {
+    // All are taken out first: an outcome that is told may let others in.
+    const dropped: number[] = [];
+    let kept = 0;
+    for (let at = 0; at < this.#top; at += 1) {
+      const slot = this.#stack[at] as number;
+      if (this.#owners[slot - this.#slots.first] === group && this.#claims(slot)) {
+        dropped.push(slot);
+      } else {
+        this.#stack[kept] = slot;
+        kept += 1;
+      }
+    }
+    this.#top = kept;
+    const fromStack = dropped.length;
+    for (let slot = this.claimQueued(group); slot !== EMPTY; slot = this.claimQueued(group)) dropped.push(slot);
+    for (let task = this.takeWaiting(group); task !== undefined; task = this.takeWaiting(group)) {
+      this.tell(group, task.index, false, error);
+    }
+    for (let at = 0; at < dropped.length; at += 1) {
+      const slot = dropped[at] as number;
+      const index = this.indexOf(slot);
+      this.tell(this.takeOut(slot, at >= fromStack), index, false, error);
+    }
+  }
+
+  // ── sharing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Moves the oldest private tasks, all or half of them, into the shared queue. */
   share(processor: Processor, all: boolean): void {
@@ -159,16 +319,11 @@ export class NestedTasks {
 
   /** As `share` of all, but the youngest is the one to run next. */
   shareAfterTask(processor: Processor): void {
-    if (this.#top > 1) {
-      const youngest = this.#stack[this.#top - 1] as number;
-      this.#top -= 1;
-      this.share(processor, true);
-      this.#stack[0] = youngest;
-      this.#top = 1;
-    }
-    this.#top = 0;
+    this.#top -= 1;
+    const youngest = this.#stack[this.#top] as number;
+    if (this.#top > 0) this.share(processor, true);
     this.#sharedCount += 1;
-    processor.pushNext(this.#stack[0] as number);
+    processor.pushNext(youngest);
   }
 
   /** As `share`, without a processor: the sweep finds them by their states. */
@@ -177,30 +332,7 @@ export class NestedTasks {
     this.#top = 0;
   }
 
-  isOwn(slot: number): boolean {
-    const index = slot - this.#slots.first;
-    return index >= 0 && index < this.#slots.capacity;
-  }
-
-  /** A task of this machine that it has run itself. `wasShared`: it came from a shared queue. */
-  settledHere(slot: number, ok: boolean, value: unknown, wasShared: boolean): void {
-    if (wasShared) this.#sharedCount -= 1;
-    let outcome = value;
-    let isOk = ok;
-    if (kindOf(value) < 0) {
-      // As if another machine had run it: no object is shared between tasks by chance.
-      try {
-        outcome = decode(ok ? encode(value) : encodeThrown(value));
-      } catch (thrown) {
-        outcome = thrown;
-        isOk = false;
-      }
-    }
-    const owner = this.#takeOwner(slot);
-    this.#slots.releaseOwn(slot);
-    this.#tell(owner, this.#indexes[slot - this.#slots.first] as number, isOk, outcome);
-    if (this.#waiting.length > 0) this.#submitWaiting();
-  }
+  // ── outcomes ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Reads what other machines have done for this one; how many tasks. */
   drain(): number {
@@ -218,7 +350,7 @@ export class NestedTasks {
       ring.release();
       drained += some;
     }
-    if (drained > 0 && this.#waiting.length > 0) this.#submitWaiting();
+    if (drained > 0 && this.hasWaiting) this.#submitWaiting();
     return drained;
   }
 
@@ -246,17 +378,19 @@ export class NestedTasks {
     }
     const owner = this.#takeOwner(slot);
     this.#slots.release(slot);
-    this.#tell(owner, this.#indexes[slot - this.#slots.first] as number, isOk, value);
+    this.tell(owner, this.#indexes[slot - this.#slots.first] as number, isOk, value);
   }
 
-  #takeOwner(slot: number): TaskGroup | Call {
+  #takeOwner(slot: number): TaskOwner {
     const index = slot - this.#slots.first;
-    const owner = this.#owners[index] as TaskGroup | Call;
+    const owner = this.#owners[index] as TaskOwner;
     this.#owners[index] = undefined;
     return owner;
   }
 
-  #tell(owner: TaskGroup | Call, index: number, ok: boolean, value: unknown): void {
+  /** The task of `owner` is over. */
+  tell(owner: TaskOwner, index: number, ok: boolean, value: unknown): void {
+    this.#load.childEnds(owner.parent);
     if (owner instanceof TaskGroup) {
       owner.settled(index, ok, value);
       return;
@@ -267,13 +401,15 @@ export class NestedTasks {
   }
 
   #submitWaiting(): void {
-    // Ends: every turn takes a call off the list or stops.
+    // Ends: every turn takes a task off the list or stops.
     while (this.#waitingFrom < this.#waiting.length) {
-      const { handler, argument, resolve, reject } = this.#waiting[this.#waitingFrom] as WaitingCall;
+      const { handler, argument, owner, index } = this.#waiting[this.#waitingFrom] as OwnTask;
       try {
-        if (!this.#submit(handler, argument, { resolve, reject })) break;
+        const slot = this.#slots.fill(handler, PRIORITY.normal, POLICY, 0, argument);
+        if (slot === FULL) break;
+        this.#push(slot, owner, index);
       } catch (thrown) {
-        reject(thrown);
+        this.tell(owner, index, false, thrown);
       }
       this.#waitingFrom += 1;
     }
@@ -282,4 +418,9 @@ export class NestedTasks {
     this.#waiting = this.#waiting.slice(this.#waitingFrom);
     this.#waitingFrom = 0;
   }
+}
+
+/** A copy of the value, as if it had gone to another thread. */
+export function copyOf(value: unknown): unknown {
+  return kindOf(value) < 0 ? decode(encode(value)) : value;
 }

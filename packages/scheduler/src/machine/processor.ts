@@ -195,6 +195,11 @@ export class Processor {
     this.publish();
   }
 
+  /** Whether the next task would come from here. */
+  hasLocal(): boolean {
+    return this.#hasNext || this.#batchFrom < this.#batchTo || this.localLength() > 0;
+  }
+
   /** Entries in the run queue. */
   length(): number {
     return this.#queue.length();

@@ -5,31 +5,33 @@ import { schedulerError } from "../errors.ts";
 import type { ContextHost, HeaderReader, TaskContext } from "../handler/context.ts";
 import type { Items, ItemsHost } from "../handler/fork-join.ts";
 import { unknownHandler } from "../handler/handlers.ts";
+import type { Parent } from "../handler/parent.ts";
 import { TaskGroup } from "../handler/task-group.ts";
 import { attemptOf, NO_SLOT } from "../shared/task-table.ts";
 import { ITEMS } from "../shared/values.ts";
 import type { Cancellations } from "./cancellations.ts";
-import type { Load } from "./load.ts";
 import type { MachineParts } from "./machine-parts.ts";
-import type { OnTheSpot } from "./on-the-spot.ts";
 import type { Rest } from "./rest.ts";
 import type { Seat } from "./seat.ts";
 import type { Sharing } from "./sharing.ts";
 import type { TaskIo } from "./task-io.ts";
 
+/** Handlers on the stack from which on a spawned task without a slot waits on the heap: the stack must not grow with a chain of spawns. */
+const ON_THE_SPOT_DEPTH_MAX = 64;
+
 /** What requests are carried out by. */
 export interface RequestsParts {
   readonly parts: MachineParts;
-  readonly load: Load;
   readonly seat: Seat;
   readonly sharing: Sharing;
   readonly cancellations: Cancellations;
   readonly rest: Rest;
   readonly io: TaskIo;
-  readonly onTheSpot: OnTheSpot;
   readonly describe: HeaderReader | undefined;
   /** Runs other tasks until the group has nothing pending. */
   readonly join: (group: TaskGroup) => void;
+  /** Runs a task of a group at once, without a slot. */
+  readonly runOnTheSpot: (group: TaskGroup, index: number, handler: number, argument: unknown) => void;
 }
 
 export class Requests implements ContextHost, ItemsHost {
@@ -83,8 +85,8 @@ export class Requests implements ContextHost, ItemsHost {
 
   /** Before the thread blocks in a handler. Throws `ERR_ASYNC_PENDING`, `ERR_MACHINES_EXHAUSTED`. */
   enterBlocking(): void {
-    const { load, rest, seat, io } = this.#given;
-    if (load.pendingAsync > 0) {
+    const { rest, seat, io } = this.#given;
+    if (this.#parts.load.pendingAsync > 0) {
       // The wait has overwritten our announcement of sleep: schedule the loop again.
       rest.comeBack();
       throw schedulerError("ERR_ASYNC_PENDING", "this thread can't be blocked: handlers on it wait for its event loop");
@@ -99,17 +101,19 @@ export class Requests implements ContextHost, ItemsHost {
 
   // ── about others ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-  run(name: string, argument: unknown): Promise<unknown> {
-    const promise = this.#parts.nested.run(this.#handlerNumber(name), argument);
-    if (!this.#given.load.isRunning) this.#flushSoon();
+  run(parent: Parent, name: string, argument: unknown): Promise<unknown> {
+    const promise = this.#parts.nested.run(parent, this.#handlerNumber(name), argument);
+    if (!this.#parts.load.isRunning) this.#flushSoon();
     return promise;
   }
 
   spawn(group: TaskGroup, index: number, name: string, argument: unknown): void {
-    const { load, sharing, onTheSpot } = this.#given;
+    const { sharing, runOnTheSpot } = this.#given;
+    const { load, nested } = this.#parts;
     const handler = this.#handlerNumber(name);
-    if (this.#parts.nested.spawn(group, index, handler, argument) === FULL) {
-      onTheSpot.run(this, group, index, handler, argument);
+    if (nested.spawn(group, index, handler, argument) === FULL) {
+      if (load.running < ON_THE_SPOT_DEPTH_MAX) runOnTheSpot(group, index, handler, argument);
+      else nested.spawnLater(group, index, handler, argument);
     } else if (load.isRunning) sharing.shareIfWanted();
     else this.#flushSoon();
   }
@@ -118,13 +122,13 @@ export class Requests implements ContextHost, ItemsHost {
     this.#given.join(group);
   }
 
-  newGroup(): TaskGroup {
-    return new TaskGroup(this, true);
+  newGroup(parent: Parent): TaskGroup {
+    return new TaskGroup(this, parent, true);
   }
 
   get isSharingWanted(): boolean {
-    const { processors, idle } = this.#parts;
-    const { load, seat } = this.#given;
+    const { load, processors, idle } = this.#parts;
+    const { seat } = this.#given;
     return load.pendingAsync === 0 && processors.count > 1 && idle.isAnyoneIdle() && seat.processor?.length() === 0;
   }
 

@@ -31,17 +31,10 @@ export class Rest {
   /** What brings the loop back: nothing (it runs), a turn of the event loop, the bell, room for another async task. */
   #resumption: "running" | "immediate" | "bell" | "room" | "closed" = "running";
 
-  constructor(
-    parts: MachineParts,
-    seat: Seat,
-    load: Load,
-    parcels: ParcelFetch,
-    cancellations: Cancellations,
-    turn: () => void,
-  ) {
+  constructor(parts: MachineParts, seat: Seat, parcels: ParcelFetch, cancellations: Cancellations, turn: () => void) {
     this.#parts = parts;
     this.#seat = seat;
-    this.#load = load;
+    this.#load = parts.load;
     this.#parcels = parcels;
     this.#cancellations = cancellations;
     this.#parker = parts.parker;
@@ -72,13 +65,13 @@ export class Rest {
 
   // ── blocking ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Blocks until there is something to do; false when nothing came for `PARK_MS`. */
-  block(): boolean {
+  /** Blocks until there is something to do; false when nothing came for `PARK_MS`. `hasMore`: what else there may be to do. */
+  block(hasMore?: () => boolean): boolean {
     const { stats, trace } = this.#parts;
     this.#parker.prepare();
     this.#announce();
     let woken = true;
-    if (this.#seesWork()) this.#parker.cancel();
+    if (this.#seesWork() || (hasMore !== undefined && hasMore())) this.#parker.cancel();
     else {
       stats.park();
       trace?.parked(this.#seat.processor === undefined ? PARKED_SPARE : PARKED_BLOCKED);

@@ -8,7 +8,7 @@ import { EMPTY } from "@millrace/shared-memory";
 import { schedulerError } from "../errors.ts";
 import type { MachineParts } from "./machine-parts.ts";
 import { Processor, type SearchCounters } from "./processor.ts";
-import { NONE, RUNNING_SLOT } from "../shared/processors.ts";
+import { NONE, RUNNING_HANDLER } from "../shared/processors.ts";
 
 export class Seat {
   readonly counters: SearchCounters = { steals: 0, stolenTasks: 0, staleEntries: 0, overflows: 0 };
@@ -70,9 +70,9 @@ export class Seat {
     return true;
   }
 
-  /** Odd while a handler runs: the watchdog sees for how long it hasn't changed. `running`: its slot + 1, or 0. */
-  handlerBegins(running: number, isOutermost: boolean): void {
-    if (this.#processor !== undefined) this.#setTick(this.#processor, running, isOutermost ? 1 : 2);
+  /** The tick is odd while a handler runs: the watchdog sees for how long it hasn't changed. */
+  handlerBegins(handler: number, isOutermost: boolean): void {
+    if (this.#processor !== undefined) this.#setTick(this.#processor, handler + 1, isOutermost ? 1 : 2);
   }
 
   outermostHandlerEnds(): void {
@@ -83,7 +83,7 @@ export class Seat {
     const { words } = this.#parts.shared;
     const word = this.#parts.processors.tickWord(processor.index);
     this.#tick = (this.#tick + steps) | 0;
-    words[word + RUNNING_SLOT] = running;
+    words[word + RUNNING_HANDLER] = running;
     words[word] = this.#tick;
   }
 

@@ -8,10 +8,10 @@ export class Sharing {
   readonly #seat: Seat;
   readonly #load: Load;
 
-  constructor(parts: MachineParts, seat: Seat, load: Load) {
+  constructor(parts: MachineParts, seat: Seat) {
     this.#parts = parts;
     this.#seat = seat;
-    this.#load = load;
+    this.#load = parts.load;
   }
 
   /** Shares what handlers left on the private stack. */

@@ -34,7 +34,7 @@ export interface MachineCounts {
   readonly staleEntries: number;
   /** How often a run queue had no room. */
   readonly overflows: number;
-  /** Spawned tasks that were run on the spot because all slots were taken. */
+  /** Tasks of its own handlers that it ran for want of a slot. */
   readonly ranInline: number;
   /** Time spent in stretches of tasks. */
   readonly busyMs: number;

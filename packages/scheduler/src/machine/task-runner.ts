@@ -8,18 +8,19 @@
  *   completion published   DONE without a completion: the supervisor publishes it
  *   submitter woken        the supervisor wakes every submitter
  *   tasks submitted here   the supervisor frees what nobody runs, and waits for what others run
+ *
+ * A task that this machine has submitted itself is run by OwnTasks instead, from its claim on.
  */
 import { EMPTY } from "@millrace/shared-memory";
-import { type ContextHost, TaskContext } from "../handler/context.ts";
-import { isThenable, type Items, type ItemsHost, runItems } from "../handler/fork-join.ts";
-import type { HandlerEntry } from "../handler/handlers.ts";
-import { withChildren } from "../handler/task-group.ts";
+import type { TaskContext } from "../handler/context.ts";
 import { runOf } from "../shared/task-table.ts";
-import { EXPIRED, ITEMS, PARCEL } from "../shared/values.ts";
+import { EXPIRED, PARCEL } from "../shared/values.ts";
 import type { Cancellations } from "./cancellations.ts";
 import type { Completions } from "./completions.ts";
+import type { HandlerCalls } from "./handler-calls.ts";
 import type { Load } from "./load.ts";
 import type { MachineParts } from "./machine-parts.ts";
+import type { OwnTasks } from "./own-tasks.ts";
 import type { ParcelFetch } from "./parcel-fetch.ts";
 import type { Rest } from "./rest.ts";
 import type { Seat } from "./seat.ts";
@@ -29,7 +30,6 @@ import type { TaskIo } from "./task-io.ts";
 /** What a task is run with. */
 export interface TaskRunnerParts {
   readonly parts: MachineParts;
-  readonly load: Load;
   readonly seat: Seat;
   readonly sharing: Sharing;
   readonly cancellations: Cancellations;
@@ -37,8 +37,8 @@ export interface TaskRunnerParts {
   readonly rest: Rest;
   readonly io: TaskIo;
   readonly completions: Completions;
-  /** What the contexts of handlers ask. */
-  readonly host: ContextHost & ItemsHost;
+  readonly calls: HandlerCalls;
+  readonly ownTasks: OwnTasks;
 }
 
 export class TaskRunner {
@@ -50,51 +50,72 @@ export class TaskRunner {
   readonly #parcels: ParcelFetch;
   readonly #rest: Rest;
   readonly #io: TaskIo;
-  readonly #host: ContextHost & ItemsHost;
   readonly #completions: Completions;
+  readonly #calls: HandlerCalls;
+  readonly #ownTasks: OwnTasks;
   /** A task that must run alone and was claimed while others were pending; `EMPTY` without. */
   #held = EMPTY;
   #heldState = 0;
   /** The pending task that must stay alone; `EMPTY` without. */
   #alone = EMPTY;
 
-  constructor({ parts, load, seat, sharing, cancellations, parcels, rest, io, completions, host }: TaskRunnerParts) {
+  constructor({
+    parts,
+    seat,
+    sharing,
+    cancellations,
+    parcels,
+    rest,
+    io,
+    completions,
+    calls,
+    ownTasks,
+  }: TaskRunnerParts) {
     this.#parts = parts;
-    this.#load = load;
+    this.#load = parts.load;
     this.#seat = seat;
     this.#sharing = sharing;
     this.#cancellations = cancellations;
     this.#parcels = parcels;
     this.#rest = rest;
     this.#io = io;
-    this.#host = host;
     this.#completions = completions;
+    this.#calls = calls;
+    this.#ownTasks = ownTasks;
   }
 
-  /** Whether as many async tasks are pending as may be, or results wait for room. */
+  /**
+   * Whether as many async tasks are pending as may be, or results wait for room. Tasks that wait for their
+   * children don't count: they can't go on by themselves, and what they wait for may need the room.
+   */
   isFull(asyncTasksMax: number): boolean {
     if (this.#io.results.isWaiting) return true;
-    return this.#load.pendingAsync >= (this.#alone !== EMPTY || this.#held !== EMPTY ? 1 : asyncTasksMax);
+    if (this.#alone !== EMPTY || this.#held !== EMPTY) return this.#load.pendingAsync > 0;
+    return this.#load.selfGoing >= asyncTasksMax;
   }
 
   // ── beginning ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Runs the task that was put aside until it is alone; its slot, or `EMPTY`. */
-  runHeld(): number {
+  /** Runs the task that was put aside until it is alone; whether there was one. */
+  runHeld(): boolean {
     const slot = this.#held;
-    if (slot === EMPTY) return EMPTY;
+    if (slot === EMPTY) return false;
     this.#held = EMPTY;
     this.run(slot, this.#heldState);
-    return slot;
+    return true;
   }
 
   /** A task that came from a queue. */
   run(slot: number, state: number): void {
-    const { table } = this.#parts;
+    const { table, nested } = this.#parts;
+    if (nested.isOwn(slot)) {
+      this.#ownTasks.runClaimed(slot, state, true);
+      return;
+    }
     if (!table.isPlain(slot) && !this.#mayRun(slot, state)) return;
     const time = table.time(slot);
     if (time !== 0 && !table.isTimed(slot)) this.#runSampled(slot, state, time);
-    else this.call(slot, state, true);
+    else this.#call(slot, state);
   }
 
   /** False: the task waits, or is settled. */
@@ -112,7 +133,7 @@ export class TaskRunner {
       this.requeue(slot, state);
       return false;
     }
-    this.#load.pendingBegins(false);
+    this.#load.pendingBegins(undefined, false);
     if (table.isToBeAlone(slot)) this.#alone = slot;
     this.#parcels.begin(slot, state, table.argumentNumber(slot));
     return false;
@@ -141,9 +162,9 @@ export class TaskRunner {
   runArrived(): void {
     const { slot, state, ok, value } = this.#parcels.take();
     if (this.#alone === slot) this.#alone = EMPTY;
-    this.#load.pendingEnds();
-    if (ok) this.#callWith(slot, state, value, true);
-    else this.#settle(slot, state, false, value, true);
+    this.#load.pendingEnds(undefined);
+    if (ok) this.#callWith(slot, state, value);
+    else this.#settle(slot, state, false, value);
     this.#sharing.shareAll();
   }
 
@@ -151,96 +172,59 @@ export class TaskRunner {
     const { shared, stats } = this.#parts;
     const startedAt = (shared.nowMs() * 1000) | 0;
     stats.waitedMicroseconds((startedAt - submittedAt) | 0);
-    this.call(slot, state, true);
+    this.#call(slot, state);
     stats.ranMicroseconds((((shared.nowMs() * 1000) | 0) - startedAt) | 0);
   }
 
   // ── the handler ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Calls the handler of a task that may be begun. `wasShared`: it came from a queue, not from this machine's private stack. */
-  call(slot: number, state: number, wasShared: boolean): void {
+  /** Calls the handler of a task that may be begun. */
+  #call(slot: number, state: number): void {
     let argument: unknown;
     try {
       argument = this.#io.argument(slot);
     } catch (thrown) {
-      this.#settle(slot, state, false, thrown, wasShared);
+      this.#settle(slot, state, false, thrown);
       return;
     }
-    this.#callWith(slot, state, argument, wasShared);
+    this.#callWith(slot, state, argument);
     if (this.#parts.nested.size > 0 && !this.#load.isRunning) this.#sharing.shareAll();
   }
 
-  #callWith(slot: number, state: number, argument: unknown, wasShared: boolean): void {
-    const { table, handlers, shared, trace } = this.#parts;
+  #callWith(slot: number, state: number, argument: unknown): void {
+    const { table, shared, trace } = this.#parts;
     const number = table.handler(slot);
-    const handler = handlers[number] as HandlerEntry;
-    this.#seat.handlerBegins(slot + 1, !this.#load.isRunning);
+    const kind = table.argumentKind(slot);
     trace?.started(slot, runOf(state), number, this.#seat.processor?.index ?? -1, shared.submitterOf(slot));
-    let context: TaskContext | undefined;
-    let outcome: unknown;
-    let ok = true;
-    this.#load.handlerBegins();
-    try {
-      if (table.argumentKind(slot) === ITEMS) {
-        context = new TaskContext(this.#host, slot, state);
-        outcome = runItems(this.#host, handlers, argument as Items, context);
-      } else if (handler.takesContext) {
-        context = new TaskContext(this.#host, slot, state);
-        outcome = handler.call(argument, context);
-      } else outcome = handler.call(argument, undefined as never);
-    } catch (thrown) {
-      ok = false;
-      outcome = thrown;
-    }
-    this.#load.handlerEnds();
-    if (!this.#load.isRunning) this.#seat.outermostHandlerEnds();
-    const children = context?.unjoined;
-    if (isThenable(outcome) && ok) {
-      // fork-join.ts has already marked those of a list.
-      if (table.argumentKind(slot) !== ITEMS) handler.isAsync = true;
+    this.#calls.call(slot, state, number, kind, argument);
+    const { ok, outcome, context } = this.#calls;
+    const promise = this.#calls.promise(number, kind);
+    if (promise !== undefined) {
       trace?.suspended(slot, runOf(state), number);
-      // A promise of our own: another one's `then` may call back twice, or throw.
-      const own = Promise.resolve(outcome);
-      this.#await(slot, state, children === undefined ? own : withChildren(own, children), context, wasShared);
-    } else if (children !== undefined) {
-      const own = ok ? Promise.resolve(outcome) : Promise.reject(outcome as Error);
-      this.#await(slot, state, withChildren(own, children), context, wasShared);
-    } else {
-      trace?.ended(slot, runOf(state), number, ok);
-      this.#endContext(slot, context);
-      this.#settle(slot, state, ok, outcome, wasShared);
+      this.#await(slot, state, promise, context);
+      return;
     }
+    trace?.ended(slot, runOf(state), number, ok);
+    this.#endContext(slot, context);
+    this.#settle(slot, state, ok, outcome);
   }
 
-  #await(
-    slot: number,
-    state: number,
-    promise: PromiseLike<unknown>,
-    context: TaskContext | undefined,
-    wasShared: boolean,
-  ): void {
-    this.#load.pendingBegins(this.#parts.shared.isFromOutside(slot));
+  #await(slot: number, state: number, promise: Promise<unknown>, context: TaskContext | undefined): void {
+    this.#load.pendingBegins(context, this.#parts.shared.isFromOutside(slot));
     if (this.#parts.table.isToBeAlone(slot)) this.#alone = slot;
     promise.then(
-      (value) => this.#settleAsync(slot, state, true, value, context, wasShared),
-      (error: unknown) => this.#settleAsync(slot, state, false, error, context, wasShared),
+      (value) => this.#settleLater(slot, state, true, value, context),
+      (error: unknown) => this.#settleLater(slot, state, false, error, context),
     );
   }
 
-  #settleAsync(
-    slot: number,
-    state: number,
-    ok: boolean,
-    value: unknown,
-    context: TaskContext | undefined,
-    wasShared: boolean,
-  ): void {
+  #settleLater(slot: number, state: number, ok: boolean, value: unknown, context: TaskContext | undefined): void {
     const { trace, table } = this.#parts;
-    this.#load.pendingEnds();
+    this.#load.pendingEnds(context);
     if (this.#alone === slot) this.#alone = EMPTY;
     trace?.settled(slot, runOf(state), table.handler(slot), ok);
     this.#endContext(slot, context);
-    this.#settle(slot, state, ok, value, wasShared);
+    this.#settle(slot, state, ok, value);
     // There may be room for another call of a handler here.
     this.#sharing.shareAll();
     this.#rest.resume();
@@ -254,18 +238,13 @@ export class TaskRunner {
 
   // ── the outcome ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #settle(slot: number, state: number, ok: boolean, value: unknown, wasShared: boolean): void {
-    const { table, nested, stats, idle, outbox } = this.#parts;
+  #settle(slot: number, state: number, ok: boolean, value: unknown): void {
+    const { table, idle, outbox } = this.#parts;
     if (!ok && table.mayRetryAfterError(slot, state) && !this.#cancellations.isCancelled(slot)) {
       table.retry(slot, state);
       // Not left to this machine alone: it may sleep in its event loop, for other handlers.
       if (this.#seat.push(slot)) idle.wakeOne();
       else outbox.wantsSweep();
-      return;
-    }
-    if (nested.isOwn(slot)) {
-      nested.settledHere(slot, ok, value, wasShared);
-      stats.settled(ok);
       return;
     }
     // Below another handler nothing waits: it may be blocked for long.

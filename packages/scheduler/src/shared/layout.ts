@@ -77,7 +77,8 @@ export interface Layout {
   readonly idle: number;
   readonly idleAsync: number;
   readonly spares: number;
-  readonly blocked: number;
+  readonly permits: number;
+  readonly joining: number;
   readonly processors: readonly number[];
   readonly outboxFlags: readonly number[];
   readonly runQueues: readonly number[];
@@ -128,7 +129,8 @@ export function layoutOf(shape: SchedulerShape): Layout {
     idle: place(idleWords(machines)),
     idleAsync: place(maskWords(machines)),
     spares: place(maskWords(machines)),
-    blocked: place(maskWords(machines)),
+    permits: place(machines - processors),
+    joining: place(maskWords(machines)),
     processors: times(processors, () => place(PROCESSOR_WORDS)),
     outboxFlags: times(PRIORITIES, () => place(maskWords(outsiders + 1))),
     runQueues: times(processors, () => place(runQueueWords(runQueueCapacity))),

@@ -1,30 +1,38 @@
 /**
- * Which machine holds which processor, and who waits for one: what lets a thread that blocks give its processor to another.
+ * Which machine holds which processor, and which machines wait for one: this lets a thread that blocks give its
+ * processor to another.
  *
- * Source: handoffp and sysmon in Go's runtime; block_in_place in Tokio, whose rule for the way back is ours: a machine whose
- * processor was taken meanwhile goes on with its task without one, and looks for another afterwards.
+ * Source: handoffp and sysmon in Go's runtime; block_in_place in Tokio, whose rule for the way back is ours: a machine
+ * whose processor was taken meanwhile goes on with its task without one, and looks for another afterwards.
  *
  * Memory, per processor, each word on a line of its own:
  *
- *   OWNER   machine + 1, or 0: nobody. Taken by compare-and-swap from 0; given back by its owner's store of 0, or by the supervisor's
- *           once the owner's thread is gone. This word is the truth; everything below helps to find it.
- *   TICK    changes whenever the owner starts or ends a task, odd while one runs; and beside it the task's slot; written by the owner,
- *           plain, read by the watchdog
+ *   OWNER   machine + 1, or 0: nobody. Taken by compare-and-swap from 0; given back by its owner's store of 0, or by
+ *           the supervisor's once the owner's thread is gone. This word is the truth; the sets below help to find it.
+ *   TICK    changes whenever the owner starts or ends a task, odd while one runs; beside it the task's handler + 1, or 0;
+ *           written by the owner, plain, read by the watchdog
  *   NEXT    slot + 1 of the task to run next, or 0 (processor.ts)
  *
- * And two sets of machines: SPARES, those that sleep without a processor: a bit is set by the machine, cleared by whoever wakes it, or by
- * itself; BLOCKED, those that wait in a handler: set and cleared by the machine, by the supervisor after its death.
+ * Of all machines:
  *
- * Why no processor is forgotten: whoever gives one back stores OWNER first and looks at SPARES second; a spare sets its bit first
- * and looks at every OWNER second.
+ *   SPARES   bit per machine: it sleeps without a processor. Set by the machine, cleared by its waker, or by itself
+ *   PERMITS  a word per thread that may wait in a handler at a time, as many as there are machines beyond the
+ *            processors: machine + 1, or 0. Taken by compare-and-swap, given back by a store
+ *   JOINING  bit per machine: it waits in a join and keeps its processor (joins.ts). Set and cleared by the machine
+ *
+ * The supervisor takes a dead machine out of all three. PERMITS are words, not a count of bits: two machines that set
+ * their bits at once would each count one too many, and both would be refused the last place.
+ *
+ * Why no processor is forgotten: a machine that gives one back stores OWNER first and looks at SPARES second; a spare
+ * sets its bit first and looks at every OWNER second.
  */
 import { unpark, unparkAgain } from "@millrace/atomics-sync";
-import { clearBit, countBits, hasBit, LINE_WORDS, lowestBit, maskWords, setBit } from "@millrace/shared-memory";
+import { clearBit, hasBit, LINE_WORDS, lowestBit, maskWords, setBit } from "@millrace/shared-memory";
 
 const OWNER = 0;
 const TICK: number = LINE_WORDS;
-/** Beside TICK: slot + 1 of the task that runs, or 0. */
-export const RUNNING_SLOT = 1;
+/** Beside TICK: the number of the handler that runs + 1, or 0. */
+export const RUNNING_HANDLER = 1;
 const NEXT: number = 2 * LINE_WORDS;
 /** Words of a processor. */
 export const PROCESSOR_WORDS: number = 3 * LINE_WORDS;
@@ -33,11 +41,15 @@ const NOBODY = 0;
 /** No processor. */
 export const NONE = -1;
 
+/** Looks at all permits: a machine that meets others at every one of them leaves it to these. */
+const PERMIT_LOOKS = 4;
+
 /** Word indexes of what this file describes. */
 export interface ProcessorsPlace {
   readonly processors: readonly number[];
   readonly spares: number;
-  readonly blocked: number;
+  readonly permits: number;
+  readonly joining: number;
 }
 
 /** How many there may be, and their threads' numbers in the thread table. */
@@ -134,28 +146,99 @@ export class Processors {
     return !clearBit(this.#words, this.#place.spares, machine);
   }
 
-  /** Machine: is about to wait in a handler. False, and nothing has changed, when too many wait already: some processor would be left
-   * without a machine. */
+  // ── machines that wait in handlers ───────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Machine: is about to wait in a handler. False when as many wait as may: one more would leave a processor without a
+   * machine. It is refused only after two looks in a row have found every permit with the same machines.
+   */
   tryBlock(machine: number): boolean {
-    const { blocked } = this.#place;
-    setBit(this.#words, blocked, machine);
-    const { machines, processors } = this.#numbers;
-    if (countBits(this.#words, blocked, this.#maskWords) <= machines - processors) return true;
-    clearBit(this.#words, blocked, machine);
+    const { permits } = this.#place;
+    const count = this.#permitCount;
+    let before = -1;
+    for (let look = 0; look < PERMIT_LOOKS; look += 1) {
+      let seen = 0;
+      for (let permit = 0; permit < count; permit += 1) {
+        const owner = Atomics.load(this.#words, permits + permit);
+        if (owner === NOBODY && this.#takePermit(permits + permit, machine)) return true;
+        seen = (Math.imul(seen, 257) + owner) | 0;
+      }
+      if (seen === before) return false;
+      before = seen;
+    }
     return false;
   }
 
+  #takePermit(word: number, machine: number): boolean {
+    return Atomics.compareExchange(this.#words, word, NOBODY, machine + 1) === NOBODY;
+  }
+
+  /** The machine waits no more. */
   unblock(machine: number): void {
-    clearBit(this.#words, this.#place.blocked, machine);
+    const word = this.#permitOf(machine);
+    if (word !== NONE) Atomics.store(this.#words, word, NOBODY);
   }
 
   isBlocked(machine: number): boolean {
-    return hasBit(this.#words, this.#place.blocked, machine);
+    return this.#permitOf(machine) !== NONE;
   }
+
+  /** Machines that wait in handlers. */
+  countBlocked(): number {
+    let blocked = 0;
+    for (let permit = 0; permit < this.#permitCount; permit += 1) {
+      if (Atomics.load(this.#words, this.#place.permits + permit) !== NOBODY) blocked += 1;
+    }
+    return blocked;
+  }
+
+  get #permitCount(): number {
+    return this.#numbers.machines - this.#numbers.processors;
+  }
+
+  /** Word index of the permit that the machine holds, or `NONE`. */
+  #permitOf(machine: number): number {
+    for (let permit = 0; permit < this.#permitCount; permit += 1) {
+      const word = this.#place.permits + permit;
+      if (Atomics.load(this.#words, word) === machine + 1) return word;
+    }
+    return NONE;
+  }
+
+  // ── machines that wait in joins ──────────────────────────────────────────────────────────────────────────────────
+
+  /** Machine: waits in a join and keeps its processor. Then look at `doAllJoin`. */
+  joinBegins(machine: number): void {
+    setBit(this.#words, this.#place.joining, machine);
+  }
+
+  joinEnds(machine: number): void {
+    clearBit(this.#words, this.#place.joining, machine);
+  }
+
+  /** Whether every processor is held by a machine that waits in a join: then nobody comes to take a task from a queue. */
+  doAllJoin(): boolean {
+    for (let processor = 0; processor < this.#bases.length; processor += 1) {
+      const owner = this.owner(processor);
+      if (owner < 0 || !hasBit(this.#words, this.#place.joining, owner)) return false;
+    }
+    return true;
+  }
+
+  /** The last machine to begin its wait: wakes the others, which have to look at their own tasks again. */
+  wakeJoining(machine: number): void {
+    for (let other = 0; other < this.#numbers.machines; other += 1) {
+      if (other === machine || !hasBit(this.#words, this.#place.joining, other)) continue;
+      unpark(this.#threads, this.#numbers.machineThreads[other] as number);
+    }
+  }
+
+  // ── from outside ─────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Supervisor, once the machine's thread is gone: takes away what it held. Whether that was a processor. */
   forget(machine: number): boolean {
     this.unblock(machine);
+    this.joinEnds(machine);
     this.cancelSpare(machine);
     let held = false;
     for (let processor = 0; processor < this.#bases.length; processor += 1) {
@@ -176,9 +259,9 @@ export class Processors {
     return Atomics.load(this.#words, (this.#bases[processor] as number) + TICK);
   }
 
-  /** Any thread: the slot of the task that its machine runs, -1 without; a guess. */
-  runningSlot(processor: number): number {
-    return (this.#words[(this.#bases[processor] as number) + TICK + RUNNING_SLOT] as number) - 1;
+  /** Any thread: the number of the handler that its machine runs, -1 without; a guess. */
+  runningHandler(processor: number): number {
+    return (this.#words[(this.#bases[processor] as number) + TICK + RUNNING_HANDLER] as number) - 1;
   }
 
   /** Word index of NEXT. */

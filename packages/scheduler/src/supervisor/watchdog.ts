@@ -98,8 +98,7 @@ export class Watchdog {
       watch.owner = owner;
       watch.since = now;
       watch.isRescued = false;
-      const slot = this.#processors.runningSlot(processor);
-      watch.handler = (tick & 1) === 1 && slot >= 0 ? this.#shared.table().handler(slot) : -1;
+      watch.handler = (tick & 1) === 1 ? this.#processors.runningHandler(processor) : -1;
       return;
     }
     if ((tick & 1) === 0 || owner < 0) return;

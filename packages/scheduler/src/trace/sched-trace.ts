@@ -29,7 +29,7 @@ export function schedTraceLine(shared: Shared, startedAt: number, machines: numb
     `idle=${shared.idleSet().countSleepers()}`,
     `machines=${machines}`,
     `spare=${countBits(words, layout.spares, masks)}`,
-    `blocked=${countBits(words, layout.blocked, masks)}`,
+    `blocked=${shared.processors().countBlocked()}`,
     `outstanding=${outstanding}`,
     `outbox=[${outboxes.join(" ")}]`,
     `queues=[${queues.join(" ")}]`,

@@ -1,0 +1,9 @@
+/** What a machine knows of a task that has submitted others: whether it can go on by itself. */
+export interface Parent {
+  /** Calls and spawned tasks of this task that are not over yet. */
+  children: number;
+  /** Its handler has returned a promise that is not settled yet. */
+  isPending: boolean;
+  /** It has ended: its context is of no use any more. */
+  readonly isOver: boolean;
+}
