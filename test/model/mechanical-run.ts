@@ -121,7 +121,7 @@ function withoutGone(table: MutantTable, mutants: ReadonlyMap<string, unknown>):
 
 /**
  * The scenarios that execute a line with `Atomics` of the mutated function: the one that is known to notice first, then those of
- * the file that is named after the module, then the cheapest.
+ * the files that are named after the module, then the cheapest.
  */
 function candidatesFor(mutant: MechanicalMutant, executed: readonly Executed[], known: string | undefined): Executed[] {
   const lines = atomicsLines().filter(({ module }) => module === mutant.file);
@@ -131,7 +131,7 @@ function candidatesFor(mutant: MechanicalMutant, executed: readonly Executed[], 
   });
   const texts = new Set(within.map(({ module, text }) => lineText(module, text)));
   const own = mutant.file.slice(mutant.file.lastIndexOf("/") + 1);
-  const rank = (each: Executed): number => (nameOf(each) === known ? 0 : each.file === own ? 1 : 2);
+  const rank = (each: Executed): number => (nameOf(each) === known ? 0 : each.file.startsWith(own) ? 1 : 2);
   return executed
     .filter((each) => each.lines.some((line) => texts.has(line)))
     .toSorted((a, b) => rank(a) - rank(b) || a.ms - b.ms);
