@@ -366,8 +366,8 @@ export const mutants: Mutant[] = [
   {
     breaks: "a receipt is written before the batch is synced",
     file: WRITER_FILE,
-    from: "const firstSequence = this.#log.append(this.#rings.spans, bytes, frames);",
-    to: 'const firstSequence = this.#stats.get("durableSequence") + 1; this.#rings.acknowledge(firstSequence); this.#log.append(this.#rings.spans, bytes, frames);',
+    from: "const firstSequence = this.#log.nextSequence;",
+    to: 'const firstSequence = this.#stats.get("durableSequence") + 1; this.#rings.acknowledge(firstSequence);',
     by: "was synced",
   },
   {

@@ -5,7 +5,7 @@ import { Parker } from "@millrace/atomics-sync";
 import { Keeper, type KeeperStart } from "@millrace/journal/internal/keeper/keeper";
 import { CLOSED, STATE } from "@millrace/journal/internal/memory/control";
 import { JournalProducer } from "@millrace/journal/internal/memory/producer";
-import type { Storage } from "@millrace/journal/internal/storage/storage";
+import type { OpenMode, Storage } from "@millrace/journal/internal/storage/storage";
 import {
   closeJournal,
   ENOSPC,
@@ -28,10 +28,12 @@ function storageOver(disk: Int32Array, refusals: number): Storage {
   return {
     // The spare that was there is a segment by now.
     list: () => ["reserve-4096.wal", ...(Atomics.load(disk, SPARES) > 0 ? ["spare-4096.wal"] : [])],
-    open() {
+    open(_name: string, mode: OpenMode) {
+      const file = { size: () => 4096, write: (buffers: Uint8Array[]) => buffers[0]?.length, sync() {}, close() {} };
+      if (mode === "read") return file;
       left -= 1;
-      if (left >= 0) throw Object.assign(new Error("full"), { errno: -ENOSPC, code: "ENOSPC" });
-      return { write: (buffers: Uint8Array[]) => buffers[0]?.length, sync() {}, close() {} };
+      if (left >= 0) throw Object.assign(new Error("full"), { errno: -ENOSPC, code: "ENOSPC", syscall: "open" });
+      return file;
     },
     rename: () => void Atomics.add(disk, SPARES, 1),
     remove() {},
@@ -141,7 +143,7 @@ export const mutants: Mutant[] = [
   },
   {
     breaks: "the writer isn't told that its spare is ready",
-    file: FILE,
+    file: "journal/keeper/spare-maker",
     from: "if (outcome !== state)\n            unpark(this.#threads, this.#memory.writerThread);",
     to: "",
   },

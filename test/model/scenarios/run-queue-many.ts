@@ -27,7 +27,7 @@ function rest(places: readonly RunQueuePlace[]): number[] {
   const into = new Int32Array(CAPACITY);
   return places.flatMap((place) => {
     const count = runQueueSnapshot(place, into);
-    return [...into.slice(0, count)];
+    return Array.from(into.subarray(0, count));
   });
 }
 
