@@ -252,7 +252,11 @@ test("unsafe file systems are refused, doubtful ones warned of", () => {
     [0x6969, "nfs", "unsafe"],
     [0xff534d42 | 0, "cifs", "unsafe"],
     [0x01021997, "9p", "unsafe"],
+    [0xfe534d42 | 0, "smb2", "unsafe"],
     [0x794c7630, "overlay", "doubtful"],
+    [0x61756673, "aufs", "doubtful"],
+    [0x65735546, "fuse", "doubtful"],
+    [0x2fc12fc1, "zfs", "safe"],
     [0xef53, "ext4", "safe"],
     [12345, "unknown", "unknown"],
   ] as const) {
@@ -263,6 +267,30 @@ test("unsafe file systems are refused, doubtful ones warned of", () => {
     else guardStorage("/data", kind, false);
     guardStorage("/data", kind, true);
   }
+});
+
+test("a doubtful file system is warned of, once for a directory, unless that was allowed", async () => {
+  const warnings: string[] = [];
+  const listener = (warning: Error & { code?: string }): void =>
+    void warnings.push(`${warning.code} ${warning.message}`);
+  process.on("warning", listener);
+  try {
+    const overlay = kindOf(0x794c7630);
+    guardStorage("/allowed", overlay, true);
+    guardStorage("/container", overlay, false);
+    guardStorage("/container", overlay, false);
+    guardStorage("/mounted", kindOf(0x65735546), false);
+    guardStorage("/safe", kindOf(0xef53), false);
+    // Warnings are told in the next turn.
+    await new Promise((resolve) => setImmediate(resolve));
+  } finally {
+    process.off("warning", listener);
+  }
+  // The test before has left a warning of /data.
+  const own = warnings.filter((warning) => !warning.includes("/data"));
+  assert.is(own.length, 2);
+  assert.match(own[0] as string, /^MILLRACE_DOUBTFUL_STORAGE \/container is on overlay: /);
+  assert.match(own[1] as string, "/mounted is on fuse");
 });
 
 test("a journal on a memory file system opens only when that is allowed, and says so", async () => {

@@ -18,7 +18,7 @@ import {
 } from "@millrace/base";
 import { decode, encode } from "@millrace/codec";
 import { Reactor, ThreadTable, unpark } from "@millrace/atomics-sync";
-import { Journal, type JournalStats, RECORD_TYPE } from "@millrace/journal";
+import { type BackupSummary, Journal, type JournalStats, RECORD_TYPE } from "@millrace/journal";
 import type { AppendWaiter } from "@millrace/journal/kernel";
 import { bindHandlers, type Handler, PRIORITY, type Priority, type SubmitterHandle } from "@millrace/scheduler";
 import { CELLS, CHECKPOINTS, controlBytes, DRAINING, STATE, STATS_BYTES, STOPPED } from "./control.ts";
@@ -240,6 +240,11 @@ export class Intake<Handlers = Record<string, Handler>> {
       signal.removeEventListener("abort", abort as () => void);
       all.catch(() => {});
     }
+  }
+
+  /** Copies everything that is durable now into an empty or absent directory; nothing is deleted meanwhile. */
+  backup(directory: string): Promise<BackupSummary> {
+    return this.#journal.backup(directory);
   }
 
   /**

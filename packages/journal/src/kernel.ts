@@ -25,3 +25,5 @@ export { type BatchVisitor, type LogScan, type ScanOptions, scanLog, type Segmen
 export { SegmentList, type SegmentPlace } from "./files/segments.ts";
 export { findReserve } from "./files/spare.ts";
 export { SEGMENT_REPAIRED, SEGMENT_REUSED, SEGMENT_UNSYNCED } from "./files/format.ts";
+export { backUpFromOutside } from "./keeper/backup.ts";
+export { trimLog } from "./repair/trim.ts";

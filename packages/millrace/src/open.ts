@@ -2,6 +2,7 @@
  * `open()`: worker threads for a module of handlers, and with a journal also the intake.
  */
 import { callback, type MillraceError, optional, optionsObject, type Rules } from "@millrace/base";
+import type { BackupSummary } from "@millrace/journal";
 import {
   Intake,
   intakeError,
@@ -74,6 +75,11 @@ export interface Millrace<Handlers = Record<string, Handler>> {
   trace(): ChromeTrace | undefined;
   /** Resolves when every record that was acknowledged is finished or dead. */
   drain(options?: { readonly signal?: AbortSignal }): Promise<void>;
+  /**
+   * Copies the journal, as far as it is durable now, into an empty or absent directory, while it is in use. The copy opens like
+   * the journal after a crash at this moment. Throws `ERR_JOURNAL_STORAGE`, `ERR_JOURNAL_DAMAGED`.
+   */
+  backup(directory: string): Promise<BackupSummary>;
   /**
    * Takes nothing more, finishes what runs, ends the threads. Records that were not delivered stay for the next opening. Idempotent. When
    * `signal` aborts first, `terminate()` ends the rest, and the promise rejects with `ERR_CLOSE_ABORTED`, whose `details.tasks` names the
@@ -195,6 +201,10 @@ class Runtime<Handlers> implements Millrace<Handlers> {
 
   async drain(options?: { readonly signal?: AbortSignal }): Promise<void> {
     await this.#theIntake("drain").drain(options);
+  }
+
+  async backup(directory: string): Promise<BackupSummary> {
+    return await this.#theIntake("backup").backup(directory);
   }
 
   async close(options?: CloseOptions): Promise<void> {

@@ -5,13 +5,17 @@
  * The copy is what a crash right after that moment would have left, so opening it is an ordinary
  * recovery.
  */
-import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { isMillraceError } from "@millrace/base";
 import { readCheckpoints, writeCheckpoint } from "../files/checkpoint.ts";
 import { journalError } from "../errors.ts";
 import { SEGMENT_HEADER_BYTES, segmentName } from "../files/format.ts";
 import { LogReader } from "../read/log-reader.ts";
+import { scanLog } from "../read/scan.ts";
 import { type Marks, writeMarks } from "../files/marks.ts";
-import { NodeStorage } from "../storage/node-storage.ts";
+import { makeDirectories, syncDirectory } from "../storage/lock.ts";
+import { directoryMode, FILE_MODE, NodeStorage } from "../storage/node-storage.ts";
 import { readFully, type Storage, writeFully } from "../storage/storage.ts";
 
 export interface BackupSummary {
@@ -26,7 +30,38 @@ export interface BackupSummary {
 /** Copied in one step. */
 const STEP_BYTES = 1 << 20;
 
-/** Copies the log up to `durableSequence` into `directory`, which must be empty or absent. */
+/** Segments given up under a backup from outside before it fails. */
+const ATTEMPTS_MAX = 16;
+
+/**
+ * Copies the log of a journal that this process hasn't opened: another process may have it open, or none. Throws as
+ * `backUp`, and `ERR_JOURNAL_DAMAGED`.
+ */
+export function backUpFromOutside(storage: Storage, directory: string): BackupSummary {
+  for (let attempt = 1; ; attempt += 1) {
+    const { segments, marks: known } = scanLog(storage, { everything: false });
+    const [first] = segments;
+    if (first === undefined) throw journalError("ERR_JOURNAL_STORAGE", "there is no segment to copy");
+    const { logId, segment: firstSegment, baseSequence: firstSequence } = first.header;
+    const marks = known ?? { logId, generation: 1, durableSequence: 0, firstSegment, firstSequence };
+    const lastSequence = segments.at(-1)?.end.lastSequence ?? 0;
+    try {
+      const steps = backUp(storage, directory, marks, lastSequence);
+      for (let step = steps.next(); ; step = steps.next()) if (step.done === true) return step.value;
+    } catch (thrown) {
+      const isGivenUp =
+        isMillraceError(thrown, "ERR_JOURNAL_TRUNCATED") || (thrown as NodeJS.ErrnoException).code === "ENOENT";
+      if (!isGivenUp || attempt === ATTEMPTS_MAX) throw thrown;
+      // Its owner has given up a segment meanwhile: the copy begins anew with what is left.
+      for (const name of readdirSync(directory)) rmSync(join(directory, name));
+    }
+  }
+}
+
+/**
+ * Copies the log up to `durableSequence` into `directory`, which must be empty or absent. The copy and its name are durable
+ * at the end. Throws `ERR_JOURNAL_STORAGE` for another directory.
+ */
 export function* backUp(
   storage: Storage,
   directory: string,
@@ -40,7 +75,7 @@ export function* backUp(
   }
   // Read before the log: a checkpoint never speaks of more than was durable when it was made.
   const checkpoints = readCheckpoints(storage, marks.logId);
-  mkdirSync(directory, { recursive: true });
+  makeDirectories(resolve(directory), directoryMode(FILE_MODE));
   const target = new NodeStorage(directory);
   const reader = new LogReader(storage);
   const ends = new Map<number, number>();
@@ -67,6 +102,8 @@ export function* backUp(
     for (const checkpoint of checkpoints.toReversed()) writeCheckpoint(target, marks.logId, checkpoint);
     writeMarks(target, { ...marks, durableSequence });
     target.syncDirectory();
+    // The directory may have been there already, with a name that isn't durable.
+    syncDirectory(dirname(resolve(directory)));
     const { firstSequence } = marks;
     return { directory, segments: last - marks.firstSegment + 1, bytes, firstSequence, lastSequence: durableSequence };
   } finally {

@@ -100,7 +100,7 @@ function notePid(fd: number): void {
  * Creates what is missing of a path, durably; only the last directory gets the mode.
  * (mkdirSync with `recursive` never returns for a path below /proc, seen in Node 20.)
  */
-function makeDirectories(directory: string, mode: number): void {
+export function makeDirectories(directory: string, mode: number): void {
   const missing: string[] = [];
   for (let path = directory; !existsSync(path); path = dirname(path)) missing.push(path);
   for (const path of missing.toReversed()) {
@@ -109,7 +109,7 @@ function makeDirectories(directory: string, mode: number): void {
   }
 }
 
-function syncDirectory(directory: string): void {
+export function syncDirectory(directory: string): void {
   const fd = openSync(directory, constants.O_RDONLY);
   try {
     fsyncSync(fd);

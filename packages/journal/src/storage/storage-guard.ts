@@ -18,6 +18,7 @@ const KEEPS_NOTHING = "it lives in memory: nothing survives a restart of the mac
 const OVER_NETWORK = "it is reached over a network: a sync promises what the server likes, and the lock may not hold";
 const MAY_BE_MEMORY =
   "the upper layer decides what a sync promises, and a container's layer is deleted with the container";
+const IS_A_LAYER = "the file system below it decides what a sync promises";
 const IN_USER_SPACE = "a process of its own decides what a sync promises";
 
 /** From statfs(2) and linux/magic.h. */
@@ -35,13 +36,23 @@ const KNOWN: Readonly<Record<number, readonly [name: string, trust: StorageKind[
   0x73757245: ["coda", "unsafe", OVER_NETWORK],
   0x564c: ["ncp", "unsafe", OVER_NETWORK],
   0x786f4256: ["vboxsf", "unsafe", OVER_NETWORK],
+  0x19830326: ["beegfs", "unsafe", OVER_NETWORK],
+  0x47504653: ["gpfs", "unsafe", OVER_NETWORK],
+  0x6b414653: ["kafs", "unsafe", OVER_NETWORK],
+  0x7c7c6673: ["prl_fs", "unsafe", OVER_NETWORK],
+  0xbacbacbc: ["vmhgfs", "unsafe", OVER_NETWORK],
+  0x958458f6: ["hugetlbfs", "unsafe", KEEPS_NOTHING],
   0x794c7630: ["overlay", "doubtful", MAY_BE_MEMORY],
+  0x61756673: ["aufs", "doubtful", MAY_BE_MEMORY],
+  0xf15f: ["ecryptfs", "doubtful", IS_A_LAYER],
   0x65735546: ["fuse", "doubtful", IN_USER_SPACE],
   0xef53: ["ext4", "safe", ""],
   0x58465342: ["xfs", "safe", ""],
   0x9123683e: ["btrfs", "safe", ""],
   0x2fc12fc1: ["zfs", "safe", ""],
   0xf2f52010: ["f2fs", "safe", ""],
+  0x3153464a: ["jfs", "safe", ""],
+  0xca451a4e: ["bcachefs", "safe", ""],
 };
 
 /** Of a journal that was opened on `memoryStorage()`. */
@@ -63,12 +74,23 @@ export function kindOf(magic: number): StorageKind {
   return { fileSystem, trust, reason };
 }
 
-/** Throws `ERR_JOURNAL_UNSAFE_STORAGE` for a kind that keeps no promises, unless that was allowed. */
+/** Directories of which a warning was printed: once in a process is enough. */
+const warned = new Set<string>();
+
+/**
+ * Throws `ERR_JOURNAL_UNSAFE_STORAGE` for a kind that keeps no promises, and warns the process of a doubtful one, unless that was
+ * allowed. The warning's code is MILLRACE_DOUBTFUL_STORAGE.
+ */
 export function guardStorage(directory: string, kind: StorageKind, isAllowed: boolean): void {
   const { fileSystem, trust, reason } = kind;
-  if (trust === "unsafe" && !isAllowed) {
-    throw journalError("ERR_JOURNAL_UNSAFE_STORAGE", `${directory} is on ${fileSystem}: ${reason}`, {
-      details: { directory, fileSystem },
-    });
-  }
+  if (isAllowed || (trust !== "unsafe" && trust !== "doubtful")) return;
+  const what = `${directory} is on ${fileSystem}: ${reason}`;
+  if (trust === "unsafe")
+    throw journalError("ERR_JOURNAL_UNSAFE_STORAGE", what, { details: { directory, fileSystem } });
+  if (warned.has(directory)) return;
+  warned.add(directory);
+  process.emitWarning(`${what}. Use a local disk, in a container a volume; allowUnsafeStorage silences this.`, {
+    type: "MillraceWarning",
+    code: "MILLRACE_DOUBTFUL_STORAGE",
+  });
 }
