@@ -28,6 +28,7 @@ process.on("exit", () => {
 for (const [signal, code] of [
   ["SIGINT", 130],
   ["SIGTERM", 143],
+  ["SIGHUP", 129],
 ])
   process.on(signal, () => process.exit(code));
 
@@ -152,7 +153,8 @@ async function crashCycle() {
 
 function table(flights, crashes) {
   const number = (value) => Math.round(value).toLocaleString("en-US");
-  const ms = (value) => (value < 1 ? `${Math.round(value * 1000)} µs` : `${value.toPrecision(3)} ms`);
+  const ms = (value) =>
+    value === undefined ? "none" : value < 1 ? `${Math.round(value * 1000)} µs` : `${value.toPrecision(3)} ms`;
   const rows = [
     ["", "flights, one kill", "crash cycle"],
     ["published", number(flights.published), number(crashes.published)],
@@ -160,8 +162,8 @@ function table(flights, crashes) {
     ["handled", number(flights.handled), number(crashes.handled)],
     ["handled twice (legal)", number(flights.again), number(crashes.again)],
     ["LOST", number(flights.lost), number(crashes.lost)],
-    ["ack latency p50", ms(flights.ack.p50), ms(crashes.ack.p50)],
-    ["ack latency p99", ms(flights.ack.p99), ms(crashes.ack.p99)],
+    ["ack latency p50", ms(flights.ack?.p50), ms(crashes.ack?.p50)],
+    ["ack latency p99", ms(flights.ack?.p99), ms(crashes.ack?.p99)],
     [
       "records per second",
       `${number(flights.perSecond)} (as fast as it goes)`,

@@ -2,7 +2,9 @@ import { closeSync, openSync, readdirSync, readFileSync, writeSync } from "node:
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Journal, RECORD_TYPE } from "@millrace/journal";
+import { Journal, type JournalOptions, NodeStorage, RECORD_TYPE } from "@millrace/journal";
+import { scanLog } from "@millrace/journal/kernel";
+import { encodeHandler } from "@millrace/intake/internal/record-header";
 import { temporaryDirectory } from "../support.ts";
 import { documentOf, millrace } from "./support.ts";
 
@@ -170,34 +172,131 @@ test("export writes a range of records into a new file", async () => {
   assert.is((await millrace(args)).code, 1, "an existing file isn't overwritten");
 });
 
-test("compact deletes what is finished and keeps what is not", async () => {
-  const directory = temporaryDirectory();
-  const limits = { recordBytesMax: 8192, batchBytesMax: 16_384, segmentBytesMax: 65_536, ringBytes: 32_768 };
-  const journal = await Journal.open({ directory, ...limits });
-  for (let n = 1; n <= 60; n += 1) await journal.append(Buffer.alloc(3000, n));
-  // Everything but 7 and 33 is finished.
-  const ranges = [
-    [1, 6],
-    [8, 25],
-    [34, 27],
-  ] as const;
+const SMALL = { recordBytesMax: 8192, batchBytesMax: 16_384, segmentBytesMax: 65_536, ringBytes: 32_768 };
+
+function ackOf(...ranges: readonly (readonly [first: number, count: number])[]): Buffer {
   const ack = Buffer.alloc(ranges.length * 12);
   for (const [index, [first, count]] of ranges.entries()) {
     ack.writeUInt32LE(first, index * 12);
     ack.writeUInt32LE(count, index * 12 + 8);
   }
-  await journal.append(ack, { type: RECORD_TYPE.ack });
+  return ack;
+}
+
+/** A journal as an intake writes it: `records` records of 3,000 bytes for one handler. */
+async function intakeJournal(records: number, limits: Partial<JournalOptions> = SMALL): Promise<[string, Journal]> {
+  const directory = temporaryDirectory();
+  const journal = await Journal.open({ directory, ...limits });
+  const headers = encodeHandler("settle");
+  await Promise.all(Array.from({ length: records }, (_, n) => journal.append(Buffer.alloc(3000, n), { headers })));
+  return [directory, journal];
+}
+
+function filesIn(directory: string): [string, string][] {
+  return readdirSync(directory)
+    .filter((name) => name !== "LOCK" && name !== "quarantine")
+    .toSorted()
+    .map((name) => [name, readFileSync(join(directory, name)).toString("latin1")]);
+}
+
+test("compact deletes what is finished and keeps what is not", async () => {
+  const [directory, journal] = await intakeJournal(60);
+  // Everything but 7 and 33 is finished.
+  await journal.append(ackOf([1, 6], [8, 25], [34, 27]), { type: RECORD_TYPE.ack });
   await journal.close();
   const outcome = await millrace(["journal", "compact", "--dir", directory, "--json"]);
   assert.is(outcome.code, 0, outcome.stderr);
   const document = documentOf<{ copied: number; bytesBefore: number; bytesAfter: number }>(outcome);
   assert.is(document.copied, 2);
   assert.ok(document.bytesAfter < document.bytesBefore);
-  const again = await Journal.open({ directory, ...limits, verifyAll: true });
+  const again = await Journal.open({ directory, ...SMALL, verifyAll: true });
   const origins: number[] = [];
   for await (const record of again.read()) if (record.type === RECORD_TYPE.data) origins.push(record.origin);
   assert.equal(origins, [7, 33]);
   await again.close();
+});
+
+test("compact copies many records to a sync, and makes nothing larger, however often it runs", async () => {
+  const [directory, journal] = await intakeJournal(3000, {});
+  await journal.append(ackOf([1, 1000]), { type: RECORD_TYPE.ack });
+  await journal.close();
+  let bytes = Number.POSITIVE_INFINITY;
+  for (let run = 0; run < 3; run += 1) {
+    const outcome = await millrace(["journal", "compact", "--dir", directory, "--json"]);
+    assert.is(outcome.code, 0, outcome.stderr);
+    const { copied, bytesAfter } = documentOf<{ copied: number; bytesAfter: number }>(outcome);
+    assert.is(copied, run === 0 ? 2000 : 0, "what is left is all needed");
+    assert.ok(bytesAfter <= bytes, `${bytesAfter} after ${bytes}`);
+    bytes = bytesAfter;
+  }
+  // 2,000 records of 3,000 bytes, the reserve of 8 MiB.
+  assert.ok(bytes < 2000 * 3100 + 9 * 2 ** 20, String(bytes));
+  const { segments } = scanLog(new NodeStorage(directory));
+  const batches = segments.reduce((sum, segment) => sum + segment.batches, 0);
+  assert.ok(batches < 100, `${batches} batches`);
+  const again = await Journal.open({ directory, verifyAll: true });
+  let records = 0;
+  for await (const record of again.read()) if (record.type === RECORD_TYPE.data) records += 1;
+  assert.is(records, 2000);
+  await again.close();
+});
+
+test("compact leaves a journal alone that isn't an intake's, whatever its records look like", async () => {
+  const headers = encodeHandler("settle");
+  const journals: [what: string, write: (journal: Journal) => Promise<unknown>][] = [
+    ["plain records", (journal) => journal.append("x")],
+    ["headers of its own", (journal) => journal.append("x", { headers: { mine: true } })],
+    ["bytes of its own as headers", (journal) => journal.append("x", { headers: Buffer.from([9, 9]) })],
+    ["a record of type 3", (journal) => journal.append("my own", { type: RECORD_TYPE.ack })],
+    ["a type 3 that names later records", (journal) => journal.append(ackOf([1, 5000]), { type: RECORD_TYPE.ack })],
+    ["a record of type 5", (journal) => journal.append("x", { type: RECORD_TYPE.dead })],
+    ["a record of type 8", (journal) => journal.append("x", { type: RECORD_TYPE.control })],
+    ["a type that Millrace doesn't know", (journal) => journal.append("x", { type: 77 })],
+    ["a checkpoint of its own", (journal) => journal.checkpoint(Buffer.from("my snapshot of everything"), 2)],
+  ];
+  for (const [what, write] of journals) {
+    const directory = temporaryDirectory();
+    const journal = await Journal.open({ directory });
+    await journal.append("fine", { headers });
+    await write(journal);
+    await journal.close();
+    const before = filesIn(directory);
+    const outcome = await millrace(["journal", "compact", "--dir", directory, "--json"]);
+    assert.is(outcome.code, 1, what);
+    assert.is(documentOf<{ error: { code: string } }>(outcome).error.code, "ERR_JOURNAL_FOREIGN", what);
+    assert.equal(filesIn(directory), before, `${what}: nothing was changed`);
+  }
+});
+
+test("compact takes records that are larger than the default limit", async () => {
+  const limits = { recordBytesMax: 3 * 2 ** 20, batchBytesMax: 8 * 2 ** 20, ringBytes: 2 ** 24 };
+  const directory = temporaryDirectory();
+  const journal = await Journal.open({ directory, ...limits });
+  const headers = encodeHandler("settle");
+  for (let n = 0; n < 6; n += 1) await journal.append(Buffer.alloc(2.5 * 2 ** 20, n), { headers });
+  await journal.append(ackOf([1, 4]), { type: RECORD_TYPE.ack });
+  await journal.close();
+  const outcome = await millrace(["journal", "compact", "--dir", directory, "--json"]);
+  assert.is(outcome.code, 0, outcome.stderr);
+  assert.is(documentOf<{ copied: number }>(outcome).copied, 2);
+});
+
+test("backup copies a journal that is in use, and the copy opens", async () => {
+  const [directory, journal] = await intakeJournal(60);
+  const copy = join(temporaryDirectory(), "deep", "copy");
+  const outcome = await millrace(["journal", "backup", "--dir", directory, "--to", copy, "--json"]);
+  assert.is(outcome.code, 0, outcome.stderr);
+  assert.is(documentOf<{ lastSequence: number }>(outcome).lastSequence, 60);
+  await journal.close();
+  const opened = await Journal.open({ directory: copy, verifyAll: true });
+  assert.is(opened.recovery.lastSequence, 60);
+  await opened.close();
+  const again = await millrace(["journal", "backup", "--dir", directory, "--to", copy, "--json"]);
+  assert.is(
+    documentOf<{ error: { code: string } }>(again).error.code,
+    "ERR_JOURNAL_STORAGE",
+    "never into a full directory",
+  );
 });
 
 test("a directory without a journal is an error of its own", async () => {

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
-const launcher = fileURLToPath(new URL("../../../packages/cli/bin/millrace.mjs", import.meta.url));
+export const launcher: string = fileURLToPath(new URL("../../../packages/cli/bin/millrace.mjs", import.meta.url));
 
 export interface Outcome {
   readonly code: number | null;

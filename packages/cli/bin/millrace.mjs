@@ -4,6 +4,8 @@ import { existsSync } from "node:fs";
 
 const entry = new URL("../dist/main.js", import.meta.url);
 if (existsSync(entry)) {
+  // Loading the rest takes a while, in which a signal can come already.
+  await import(new URL("../dist/terminal/signals.js", import.meta.url).href);
   const { main } = await import(entry.href);
   process.exitCode = await main(process.argv.slice(2));
 } else {

@@ -1,16 +1,22 @@
 import { errorFactory, type ErrorFactory, type ErrorTable } from "@millrace/base";
 
 export type CliErrorCode =
+  | "ERR_CLI_OUTPUT"
   | "ERR_CLI_USAGE"
   | "ERR_INGEST_CHANGED"
   | "ERR_INGEST_INPUT"
   | "ERR_INGEST_MALFORMED"
+  | "ERR_JOURNAL_FOREIGN"
   | "ERR_JOURNAL_MISSING"
   | "ERR_LOAD_VICTIM"
   | "ERR_TRACE_FILE"
   | "ERR_TRACE_NONE";
 
 export const cliErrors: ErrorTable<CliErrorCode> = {
+  ERR_CLI_OUTPUT: {
+    cause: "The file for the output exists already, or can't be created.",
+    cure: "Name a new file in a directory that you may write to.",
+  },
   ERR_CLI_USAGE: {
     cause: "The command line has an unknown option, or a value outside its range.",
     cure: "See --help; the message names what is wrong.",
@@ -26,6 +32,11 @@ export const cliErrors: ErrorTable<CliErrorCode> = {
   ERR_INGEST_CHANGED: {
     cause: "A line differs from what was stored under the same source and line number by an earlier run.",
     cure: "If this is another file, give it a name of its own with --source NAME.",
+  },
+  ERR_JOURNAL_FOREIGN: {
+    cause:
+      "The journal holds a record or a checkpoint that no intake has written, so nothing tells which records are finished.",
+    cure: "Compact only journals of open({ journal }) or ingest. In a journal of your own, use checkpoint() and truncateBefore().",
   },
   ERR_JOURNAL_MISSING: {
     cause: "There is no journal in the directory.",

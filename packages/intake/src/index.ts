@@ -5,3 +5,4 @@ export { type DeliveredRecord, handlerName, publisherHeaders } from "./record-he
 export { RangeSet } from "./range-set.ts";
 export { RecordStates } from "./record-states.ts";
 export { deadError, deadSequence, decodeAck } from "./state-records.ts";
+export { foreignRecord } from "./foreign.ts";

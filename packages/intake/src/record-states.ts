@@ -160,6 +160,14 @@ export class RecordStates {
     return bytes;
   }
 
+  /** Whether bytes are a snapshot of this version, as `encode` makes it. */
+  static isSnapshot(bytes: Buffer): boolean {
+    if (bytes.length < HEAD_BYTES || bytes.readUInt32LE(0) !== SNAPSHOT_VERSION) return false;
+    const counted = bytes.readUInt32LE(4) + bytes.readUInt32LE(8) + bytes.readUInt32LE(12);
+    const pairs = (bytes.length - HEAD_BYTES) / PAIR_BYTES;
+    return Number.isInteger(pairs) && pairs >= counted;
+  }
+
   /** Undefined for a snapshot of another version: then the log is read instead. */
   static decode(bytes: Buffer): RecordStates | undefined {
     if (bytes.length < HEAD_BYTES || bytes.readUInt32LE(0) !== SNAPSHOT_VERSION) return undefined;

@@ -16,7 +16,9 @@ import { cliError } from "../errors.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { type HandlerOption, parseHandler } from "../terminal/handler-option.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
+import { signals } from "../terminal/signals.ts";
 import { duration, grouped, round, table } from "../terminal/units.ts";
+import { type DeadReason, readDeadReasons } from "./dead-reasons.ts";
 import { type Format, openSource, type SourceInput, type SourceItem } from "./sources.ts";
 import { readStoredLines, type StoredLines } from "./stored-lines.ts";
 
@@ -25,6 +27,8 @@ export interface IngestOptions extends ReporterOptions {
   readonly dir: string;
   readonly format?: Format | undefined;
   readonly onError: "fatal" | "skip";
+  /** With `skip`: more malformed lines end the run. */
+  readonly maxMalformed?: number | undefined;
   readonly source?: string | undefined;
   readonly processors?: number | undefined;
   readonly inFlight: number;
@@ -49,7 +53,12 @@ export async function ingest(file: string, options: IngestOptions): Promise<numb
   const reporter = new Reporter(options);
   const handler = parseHandler(options.handler);
   const source = options.source ?? sourceName(file);
-  const input = await openSource(file, options.format);
+  const stop = signals.takeOver();
+  const input = await openSource(file, options.format, stop);
+  if (stop.aborted) {
+    reporter.interrupted(signals.received);
+    return signals.exitCode ?? EXIT.interrupted;
+  }
   const mill = await open({
     handlers: handler.module,
     // The stored records name the lines that must not be published again.
@@ -81,10 +90,10 @@ class IngestRun {
   readonly #counts: Counts = { records: 0, malformed: 0, alreadyStored: 0, published: 0, acknowledged: 0 };
   readonly #ackMicroseconds = new Histogram();
   readonly #startedAt = performance.now();
+  readonly #stop: AbortSignal = signals.takeOver();
   #inFlight = 0;
   #failure: unknown;
   #whenRoom: (() => void) | undefined;
-  #signal: "SIGINT" | "SIGTERM" | undefined;
 
   constructor(
     mill: Millrace,
@@ -103,7 +112,12 @@ class IngestRun {
   }
 
   async toExitCode(): Promise<number> {
-    const stop = this.#listenForSignals();
+    const listener = (): void => {
+      this.#reporter.message("stopping; once more to stop at once");
+      this.#whenRoom?.();
+    };
+    this.#stop.addEventListener("abort", listener);
+    if (this.#stop.aborted) listener();
     try {
       try {
         const publish = this.#mill.publish[this.#handler.name] as (
@@ -117,7 +131,7 @@ class IngestRun {
       }
       return await this.#finish();
     } finally {
-      stop();
+      this.#stop.removeEventListener("abort", listener);
     }
   }
 
@@ -127,7 +141,7 @@ class IngestRun {
   ): Promise<void> {
     for await (const items of this.#input.batches) {
       for (const item of items) {
-        if (this.#signal !== undefined || this.#failure !== undefined) return;
+        if (this.#stop.aborted || this.#failure !== undefined) return;
         if ("problem" in item) this.#malformed(item.number, item.problem);
         else {
           this.#publishOne(publish, stored, item);
@@ -196,7 +210,9 @@ class IngestRun {
   #malformed(line: number, problem: string): void {
     this.#counts.malformed += 1;
     const text = `line ${line}: ${problem}`;
-    if (this.#options.onError === "fatal") throw cliError("ERR_INGEST_MALFORMED", text, { details: { line, problem } });
+    const { onError, maxMalformed = Number.POSITIVE_INFINITY } = this.#options;
+    if (onError === "fatal" || this.#counts.malformed > maxMalformed)
+      throw cliError("ERR_INGEST_MALFORMED", text, { details: { line, problem } });
     if (this.#counts.malformed <= PROBLEMS_SHOWN_MAX) this.#reporter.message(`skipped ${text}`);
     if (this.#counts.malformed === PROBLEMS_SHOWN_MAX) this.#reporter.message("further ones are only counted");
   }
@@ -219,7 +235,7 @@ class IngestRun {
     }
     try {
       // Also after a malformed line: the accepted records are handled before the command ends.
-      if (this.#signal === undefined) await this.#drain();
+      if (!this.#stop.aborted) await this.#drain();
       await this.#mill.close();
     } catch (thrown) {
       this.#failure ??= thrown;
@@ -230,14 +246,22 @@ class IngestRun {
       return exitCodeOf(this.#failure);
     }
     this.#reporter.result(document, () => this.#text(document));
-    if (this.#signal !== undefined) {
+    if (signals.exitCode !== undefined) {
       this.#reporter.message("interrupted; run the same command again to continue");
-      return this.#signal === "SIGINT" ? EXIT.interrupted : EXIT.terminated;
+      return signals.exitCode;
     }
     if (document.dead > 0) {
       this.#reporter.message(
         `${document.dead} records failed at every attempt; they are marked as dead in the journal`,
       );
+      for (const { error, count, lines } of document.deadReasons)
+        this.#reporter.message(
+          `  ${grouped(count)} × ${error} (lines ${lines.join(", ")}${count > lines.length ? ", …" : ""})`,
+        );
+      return EXIT.failure;
+    }
+    if (document.malformed > 0 && document.records === 0) {
+      this.#reporter.message("no line could be read: is it the right format?");
       return EXIT.failure;
     }
     return EXIT.ok;
@@ -245,15 +269,12 @@ class IngestRun {
 
   async #drain(): Promise<void> {
     const timer = setInterval(() => this.#showProgress(), 100);
-    const controller = new AbortController();
-    const poll = setInterval(() => this.#signal !== undefined && controller.abort(), 20);
     try {
-      await this.#mill.drain({ signal: controller.signal });
+      await this.#mill.drain({ signal: this.#stop });
     } catch (thrown) {
-      if (!controller.signal.aborted) throw thrown;
+      if (!this.#stop.aborted) throw thrown;
     } finally {
       clearInterval(timer);
-      clearInterval(poll);
     }
   }
 
@@ -269,10 +290,12 @@ class IngestRun {
       retried: stats?.retried ?? 0,
       dead: stats?.dead ?? 0,
       recovered: stats?.recovered ?? 0,
-      interrupted: this.#signal !== undefined,
+      deadReasons: this.#deadReasons(stats?.dead ?? 0),
+      interrupted: this.#stop.aborted,
       durationMs: round(durationMs, 1),
       recordsPerSecond: Math.round(this.#counts.acknowledged / (durationMs / 1000)),
-      ackMs: { p50: round(ack.p50 / 1000), p99: round(ack.p99 / 1000), max: round(ack.max / 1000) },
+      ackMs:
+        ack.count === 0 ? null : { p50: round(ack.p50 / 1000), p99: round(ack.p99 / 1000), max: round(ack.max / 1000) },
     };
   }
 
@@ -289,7 +312,9 @@ class IngestRun {
       ["records per second", grouped(document.recordsPerSecond)],
       [
         "ack latency",
-        `p50 ${duration(document.ackMs.p50)}, p99 ${duration(document.ackMs.p99)}, max ${duration(document.ackMs.max)}`,
+        document.ackMs === null
+          ? "none"
+          : `p50 ${duration(document.ackMs.p50)}, p99 ${duration(document.ackMs.p99)}, max ${duration(document.ackMs.max)}`,
       ],
       ["duration", duration(document.durationMs)],
     ]);
@@ -307,25 +332,11 @@ class IngestRun {
     });
   }
 
-  /**
-   * The first signal stops in good order, the second at once; acknowledged records are safe either
-   * way.
-   */
-  #listenForSignals(): () => void {
-    const listen = (signal: "SIGINT" | "SIGTERM") => (): void => {
-      if (this.#signal !== undefined) process.exit(signal === "SIGINT" ? EXIT.interrupted : EXIT.terminated);
-      this.#signal = signal;
-      this.#reporter.message("stopping; once more to stop at once");
-      this.#whenRoom?.();
-    };
-    const interrupt = listen("SIGINT");
-    const terminate = listen("SIGTERM");
-    process.on("SIGINT", interrupt);
-    process.on("SIGTERM", terminate);
-    return () => {
-      process.off("SIGINT", interrupt);
-      process.off("SIGTERM", terminate);
-    };
+  /** Why records have died during this run, out of the journal; the most frequent reasons first. */
+  #deadReasons(dead: number): readonly DeadReason[] {
+    if (dead === 0) return [];
+    const recovered = this.#mill.stats().intake?.journal.recovery.lastSequence ?? 0;
+    return readDeadReasons(this.#options.dir, recovered + 1);
   }
 }
 
@@ -337,10 +348,13 @@ interface IngestDocument extends Counts {
   readonly retried: number;
   readonly dead: number;
   readonly recovered: number;
+  /** The commonest errors of the records that died during this run. */
+  readonly deadReasons: readonly DeadReason[];
   readonly interrupted: boolean;
   readonly durationMs: number;
   readonly recordsPerSecond: number;
-  readonly ackMs: { readonly p50: number; readonly p99: number; readonly max: number };
+  /** Null when nothing was acknowledged. */
+  readonly ackMs: { readonly p50: number; readonly p99: number; readonly max: number } | null;
 }
 
 export function exitCodeOf(thrown: unknown): number {

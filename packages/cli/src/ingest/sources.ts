@@ -36,12 +36,12 @@ const LINE_BYTES_MAX: number = 64 * 2 ** 20;
 /** Items in one batch. */
 const BATCH_ITEMS = 512;
 
-/** Opens `path`, "-" for stdin. Throws `ERR_INGEST_INPUT`. */
-export async function openSource(path: string, format: Format | undefined): Promise<SourceInput> {
+/** Opens `path`, "-" for stdin; the input ends when `stop` aborts. Throws `ERR_INGEST_INPUT`. */
+export async function openSource(path: string, format: Format | undefined, stop: AbortSignal): Promise<SourceInput> {
   const totalBytes = path === "-" ? undefined : sizeOf(path);
   const stream: Readable = path === "-" ? process.stdin : createReadStream(path, { highWaterMark: 256 * 1024 });
   let readBytes = 0;
-  const chunks = withErrors(stream, path)[Symbol.asyncIterator]();
+  const chunks = withErrors(stream, path, stop)[Symbol.asyncIterator]();
   const first = await chunks.next();
   const known = format ?? formatOf(path, first.done === true ? undefined : first.value);
   async function* all(): AsyncGenerator<Buffer> {
@@ -64,11 +64,18 @@ function sizeOf(path: string): number {
   throw cliError("ERR_INGEST_INPUT", `${path} is not a file`, { details: { path } });
 }
 
-async function* withErrors(stream: Readable, path: string): AsyncGenerator<Buffer> {
+async function* withErrors(stream: Readable, path: string, stop: AbortSignal): AsyncGenerator<Buffer> {
+  // An idle stdin gives no chunk after which one could look.
+  const abort = (): void => void stream.destroy();
+  stop.addEventListener("abort", abort, { once: true });
+  if (stop.aborted) abort();
   try {
     for await (const chunk of stream) yield chunk as Buffer;
   } catch (cause) {
+    if (stop.aborted) return;
     throw cliError("ERR_INGEST_INPUT", `${path} can't be read: ${messageOf(cause)}`, { cause, details: { path } });
+  } finally {
+    stop.removeEventListener("abort", abort);
   }
 }
 

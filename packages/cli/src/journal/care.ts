@@ -1,9 +1,8 @@
 /**
- * `millrace journal gaps`, `repair` and `compact`: list what is missing, fill it, make a journal
- * smaller.
+ * `millrace journal gaps` and `repair`: list what is missing, and fill it.
  */
-import { RangeSet, RecordStates } from "@millrace/intake";
-import { Journal, RECORD_TYPE } from "@millrace/journal";
+import { RangeSet } from "@millrace/intake";
+import { RECORD_TYPE } from "@millrace/journal";
 import {
   gapOutside,
   type Gap,
@@ -16,7 +15,7 @@ import {
 import { cliError } from "../errors.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter } from "../terminal/reporter.ts";
-import { grouped, table } from "../terminal/units.ts";
+import { grouped } from "../terminal/units.ts";
 import { type JournalCommandOptions, storageOf } from "./place.ts";
 
 export interface RepairOptions extends JournalCommandOptions {
@@ -124,70 +123,4 @@ function rangeOf(text: string): [first: number, last: number] {
   const last = Number(match?.[2] ?? match?.[1]);
   if (match !== null && first >= 1 && last >= first) return [first, last];
   throw cliError("ERR_CLI_USAGE", `--accept-loss must be a sequence or a range such as 120-135, not "${text}"`);
-}
-
-/**
- * Deletes the finished records, after copying the others to the end. For the journal of an intake
- * that isn't running.
- */
-export async function compact(options: JournalCommandOptions): Promise<number> {
-  const reporter = new Reporter(options);
-  const storage = storageOf(options.dir);
-  const journal = await Journal.open({ directory: options.dir, allowUnsafeStorage: true });
-  try {
-    const before = sizeOf(storage.list(), storage);
-    const states = new RecordStates();
-    states.settled.addRange(1, journal.firstSequence - 1);
-    states.droppable.addRange(1, journal.firstSequence - 1);
-    const needed: number[] = [];
-    const cursor = new RecordCursor();
-    const last = journal.recovery.lastSequence;
-    scanLog(storage, {
-      visit: (_, batch, body) => {
-        cursor.reset(body, batch.firstSequence);
-        while (cursor.next()) {
-          if (cursor.sequence > last) continue;
-          states.read(cursor);
-          if (cursor.type === RECORD_TYPE.data || cursor.type === RECORD_TYPE.dead) needed.push(cursor.sequence);
-        }
-      },
-    });
-    let copied = 0;
-    for (const sequence of needed) {
-      if (states.droppable.has(sequence)) continue;
-      await journal.copyForward(sequence);
-      copied += 1;
-    }
-    // Two, because truncation stops at the older checkpoint; empty, so that the next opening reads
-    // the records left.
-    const from = last + 1;
-    await journal.checkpoint(new Uint8Array(0), from);
-    await journal.checkpoint(new Uint8Array(0), from);
-    const firstSequence = await journal.truncateBefore(from);
-    const after = sizeOf(storage.list(), storage);
-    const document = { directory: options.dir, copied, firstSequence, bytesBefore: before, bytesAfter: after };
-    reporter.result(document, () =>
-      table([
-        ["directory", options.dir],
-        ["copied forward", `${grouped(copied)} unfinished or dead records`],
-        ["first sequence", grouped(firstSequence)],
-        ["bytes", `${grouped(before)} before, ${grouped(after)} after`],
-      ]),
-    );
-    return EXIT.ok;
-  } finally {
-    await journal.close();
-  }
-}
-
-/** Bytes of the segments. */
-function sizeOf(names: readonly string[], storage: ReturnType<typeof storageOf>): number {
-  return names
-    .filter((name) => name.startsWith("log-"))
-    .reduce((sum, name) => {
-      const file = storage.open(name, "read");
-      const bytes = file.size();
-      file.close();
-      return sum + bytes;
-    }, 0);
 }

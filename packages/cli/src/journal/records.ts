@@ -1,13 +1,17 @@
 /** `millrace journal tail` and `export`: print the records of a journal as lines of JSON. */
 import { createWriteStream } from "node:fs";
 import { once } from "node:events";
-import { isMillraceError } from "@millrace/base";
+import type { Writable } from "node:stream";
+import { isMillraceError, messageOf } from "@millrace/base";
 import { handlerName, publisherHeaders } from "@millrace/intake";
 import { type JournalRecord, RECORD_TYPE, type Storage } from "@millrace/journal";
 import { LogReader, readMarks, recordAt, RecordCursor, scanLog, surveyLog } from "@millrace/journal/kernel";
 import { decode } from "@millrace/codec";
+import { cliError } from "../errors.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
-import { Reporter } from "../terminal/reporter.ts";
+import { isOutputClosed } from "../terminal/closed-pipes.ts";
+import { errorDocument, Reporter } from "../terminal/reporter.ts";
+import { signals } from "../terminal/signals.ts";
 import { grouped } from "../terminal/units.ts";
 import { type JournalCommandOptions, storageOf } from "./place.ts";
 import { typeName } from "./record-types.ts";
@@ -127,6 +131,9 @@ class Following {
   }
 }
 
+/** Records looked at before other events, such as a closed pipe, get their turn. */
+const RECORDS_PER_TURN = 256;
+
 /** Prints the last records; with `follow` also those that become durable later, until interrupted. */
 export async function tail(options: TailOptions): Promise<number> {
   const reporter = new Reporter(options);
@@ -134,31 +141,101 @@ export async function tail(options: TailOptions): Promise<number> {
   const { segments } = scanLog(storage, { everything: false });
   const last = segments.at(-1)?.end.lastSequence ?? 0;
   const first = segments[0]?.header.baseSequence ?? 1;
-  const following = new Following(storage, Math.max(first, last - options.lines + 1), tellGivenUp(reporter));
-  for (const record of following.read(last)) print(record);
-  if (options.follow !== true) return EXIT.ok;
-  const stop = new AbortController();
-  process.once("SIGINT", () => stop.abort());
-  process.once("SIGTERM", () => stop.abort());
-  while (!stop.signal.aborted) {
-    // Another process's records count as durable once its `marks` say so.
-    for (const record of following.read(readMarks(storage)?.durableSequence ?? 0)) print(record);
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, LOOK_MS);
-      stop.signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
-    });
+  const printer = new RecordPrinter(reporter, process.stdout);
+  const following = new Following(storage, Math.max(first, last - options.lines + 1), (from, to) =>
+    printer.givenUp(from, to),
+  );
+  const stop = signals.takeOver();
+  try {
+    await printer.printAll(following.read(last), stop);
+    while (options.follow === true && !stop.aborted && !isOutputClosed()) {
+      await pause(LOOK_MS, stop);
+      // Another process's records count as durable once its `marks` say so.
+      await printer.printAll(following.read(readMarks(storage)?.durableSequence ?? 0), stop);
+    }
+  } catch (thrown) {
+    printer.failed(thrown);
+    throw thrown;
+  } finally {
+    following.close();
   }
-  following.close();
-  return EXIT.ok;
+  printer.end({ lastSequence: last });
+  // An end by signal is how a following ends.
+  return options.follow === true ? EXIT.ok : (signals.exitCode ?? EXIT.ok);
 }
 
-function tellGivenUp(reporter: Reporter): (first: number, last: number) => void {
-  return (first, last) =>
-    reporter.message(`records ${first}-${last} were given up by the journal's owner before they could be read`);
+function pause(ms: number, stop: AbortSignal): Promise<void> {
+  return new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    stop.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
+  });
 }
 
-function print(record: JournalRecord): void {
-  process.stdout.write(`${JSON.stringify(lineOf(record))}\n`);
+/** Prints records as lines of JSON, or with --json as one document. */
+class RecordPrinter {
+  readonly #reporter: Reporter;
+  readonly #out: Writable;
+  readonly #isDocument: boolean;
+  readonly #givenUp: { readonly firstSequence: number; readonly lastSequence: number }[] = [];
+  #isBegun = false;
+  records = 0;
+
+  /** A file gets lines in any case: the document on stdout then only counts them. */
+  constructor(reporter: Reporter, out: Writable) {
+    this.#reporter = reporter;
+    this.#out = out;
+    this.#isDocument = reporter.isJson && out === process.stdout;
+  }
+
+  /** Until the records or the output end, or `stop` aborts. */
+  async printAll(records: Iterable<JournalRecord>, stop: AbortSignal): Promise<void> {
+    for (const record of records) {
+      if (stop.aborted || isOutputClosed()) return;
+      this.print(record);
+      if (this.#out.writableNeedDrain) await Promise.race([once(this.#out, "drain"), once(this.#out, "close")]);
+      else if (this.records % RECORDS_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  print(record: JournalRecord): void {
+    const line = JSON.stringify(lineOf(record));
+    if (!this.#isDocument) this.#out.write(`${line}\n`);
+    else {
+      this.#begin();
+      this.#out.write(`${this.records === 0 ? "" : ","}\n    ${line}`);
+    }
+    this.records += 1;
+  }
+
+  /** The journal's owner has given these up before they could be read. */
+  givenUp(firstSequence: number, lastSequence: number): void {
+    this.#givenUp.push({ firstSequence, lastSequence });
+    this.#reporter.message(`records ${firstSequence}-${lastSequence} were given up before they could be read`);
+  }
+
+  /** Prints the rest of the document, if there is one. */
+  end(rest: object): void {
+    if (this.#isDocument) {
+      this.#begin();
+      const fields = Object.entries({ givenUp: this.#givenUp, ...rest })
+        .filter(([, value]) => value !== undefined)
+        .map(([name, value]) => `,\n  ${JSON.stringify(name)}: ${JSON.stringify(value)}`);
+      this.#out.write(`\n  ]${fields.join("")}\n}\n`);
+    } else if (this.#reporter.isJson)
+      this.#reporter.result({ records: this.records, givenUp: this.#givenUp, ...rest }, () => "");
+  }
+
+  /** Ends a document that was begun; the error of one that wasn't has a document of its own. */
+  failed(thrown: unknown): void {
+    if (this.#isBegun) this.end({ error: errorDocument(thrown) });
+  }
+
+  #begin(): void {
+    if (this.#isBegun) return;
+    this.#isBegun = true;
+    this.#reporter.beginDocument();
+    this.#out.write('{\n  "records": [');
+  }
 }
 
 /**
@@ -168,41 +245,77 @@ function print(record: JournalRecord): void {
 export async function exportRecords(options: ExportOptions): Promise<number> {
   const reporter = new Reporter(options);
   const storage = storageOf(options.dir);
-  const out = options.output === undefined ? process.stdout : createWriteStream(options.output, { flags: "wx" });
-  if (out !== process.stdout) await once(out, "open");
+  const out = options.output === undefined ? process.stdout : await createFile(options.output);
+  const printer = new RecordPrinter(reporter, out);
+  const stop = signals.takeOver();
   const { from = 1, to = Number.MAX_SAFE_INTEGER } = options;
-  let records = 0;
-  const take = (record: JournalRecord): void => {
-    if (record.sequence < from || record.sequence > to) return;
-    out.write(`${JSON.stringify(lineOf(record))}\n`);
-    records += 1;
-  };
-  let gaps: readonly { firstSequence: number; lastSequence: number; file: string; offset: number }[] = [];
-  if (options.salvage === true) {
-    const cursor = new RecordCursor();
-    ({ gaps } = surveyLog(storage, (_, batch, body) => {
-      cursor.reset(body, batch.firstSequence);
-      while (cursor.next()) take(recordAt(cursor));
-    }));
-  } else {
-    // A damaged journal fails here, before anything is written.
-    const { segments } = scanLog(storage);
-    const last = Math.min(segments.at(-1)?.end.lastSequence ?? 0, to);
-    const first = Math.max(segments[0]?.header.baseSequence ?? 1, from);
-    const following = new Following(storage, first, tellGivenUp(reporter));
-    for (const record of following.read(last)) {
-      take(record);
-      if (out.writableNeedDrain) await once(out, "drain");
-    }
-    following.close();
+  let missing: readonly MissingRecords[] = [];
+  try {
+    if (options.salvage === true) missing = salvage(storage, from, to, printer);
+    else await exportSound(storage, from, to, printer, stop);
+  } catch (thrown) {
+    printer.failed(thrown);
+    throw thrown;
   }
+  printer.end({ output: options.output, missing });
   if (out !== process.stdout) {
     out.end();
     await once(out, "finish");
   }
-  for (const { file, offset, firstSequence, lastSequence } of gaps) {
+  for (const { file, offset, firstSequence, lastSequence } of missing) {
     reporter.message(`missing: records ${firstSequence} to ${lastSequence} (${file} at offset ${offset})`);
   }
-  reporter.message(`${grouped(records)} records`);
-  return gaps.length === 0 ? EXIT.ok : EXIT.dataLost;
+  reporter.message(`${grouped(printer.records)} records`);
+  return signals.exitCode ?? (missing.length === 0 ? EXIT.ok : EXIT.dataLost);
+}
+
+interface MissingRecords {
+  readonly firstSequence: number;
+  readonly lastSequence: number;
+  readonly file: string;
+  readonly offset: number;
+}
+
+function salvage(storage: Storage, from: number, to: number, printer: RecordPrinter): readonly MissingRecords[] {
+  const cursor = new RecordCursor();
+  const { gaps } = surveyLog(storage, (_, batch, body) => {
+    cursor.reset(body, batch.firstSequence);
+    while (cursor.next()) if (cursor.sequence >= from && cursor.sequence <= to) printer.print(recordAt(cursor));
+  });
+  return gaps.map(({ firstSequence, lastSequence, file, offset }) => ({ firstSequence, lastSequence, file, offset }));
+}
+
+/** Throws for a damaged journal before anything is written. */
+async function exportSound(
+  storage: Storage,
+  from: number,
+  to: number,
+  printer: RecordPrinter,
+  stop: AbortSignal,
+): Promise<void> {
+  const { segments } = scanLog(storage);
+  const last = Math.min(segments.at(-1)?.end.lastSequence ?? 0, to);
+  const first = Math.max(segments[0]?.header.baseSequence ?? 1, from);
+  const following = new Following(storage, first, (begin, end) => printer.givenUp(begin, end));
+  try {
+    await printer.printAll(upTo(last, following.read(last)), stop);
+  } finally {
+    following.close();
+  }
+}
+
+/** The last batch may hold more records than were asked for. */
+function* upTo(last: number, records: Iterable<JournalRecord>): Generator<JournalRecord, void> {
+  for (const record of records) if (record.sequence <= last) yield record;
+}
+
+/** Throws `ERR_CLI_OUTPUT`, also for a file that is there already. */
+async function createFile(path: string): Promise<Writable> {
+  const out = createWriteStream(path, { flags: "wx" });
+  try {
+    await once(out, "open");
+    return out;
+  } catch (cause) {
+    throw cliError("ERR_CLI_OUTPUT", `${path} can't be written: ${messageOf(cause)}`, { cause, details: { path } });
+  }
 }

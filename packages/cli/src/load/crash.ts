@@ -5,13 +5,25 @@
  * A kill ends the process and leaves the page cache: the run tests a crash of the process, not a
  * loss of power.
  */
+import { existsSync } from "node:fs";
 import { isMillraceError, type Random, seededRandom } from "@millrace/base";
 import { NodeStorage } from "@millrace/journal";
 import { scanLog } from "@millrace/journal/kernel";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter } from "../terminal/reporter.ts";
+import { signals } from "../terminal/signals.ts";
 import { duration, grouped, round, table } from "../terminal/units.ts";
-import { createWorkplace, type LoadOptions, type Latency, latencyMs, latencyText, type Workplace } from "./common.ts";
+import {
+  createWorkplace,
+  type LoadOptions,
+  type Latency,
+  latencyMs,
+  latencyText,
+  STOPPED,
+  STOPPING,
+  untilStopped,
+  type Workplace,
+} from "./common.ts";
 import { Generator } from "./generator.ts";
 import { readLedgers } from "./ledger.ts";
 import { payloadCrc } from "./payload.ts";
@@ -40,12 +52,14 @@ interface CrashDocument extends Omit<Reconciliation, "lostIds" | "ghostIds"> {
    * Until the acknowledgement: from when a record was due (also while the process was down), and
    * from when it was sent.
    */
-  readonly ackMs: Latency;
-  readonly serviceMs: Latency;
+  readonly ackMs: Latency | null;
+  readonly serviceMs: Latency | null;
   readonly acknowledgedPerSecond: number;
   readonly seconds: number;
   readonly rate: number;
   readonly payloadBytes: number;
+  /** A signal has ended the run early. */
+  readonly interrupted: boolean;
   readonly seed: number;
   readonly lostIds: readonly number[];
   readonly ghostIds: readonly number[];
@@ -68,8 +82,10 @@ export async function loadCrash(options: CrashOptions): Promise<number> {
     const code = isMillraceError(thrown) ? (thrown.details.code ?? thrown.code) : undefined;
     return code === "ERR_JOURNAL_DAMAGED" ? EXIT.dataLost : EXIT.failure;
   } finally {
-    if (keep) reporter.message(`kept for a closer look: journal ${place.directory}, ledgers ${place.ledgerDirectory}`);
-    else place.remove();
+    if (keep) {
+      place.keep();
+      reporter.message(`kept for a closer look: journal ${place.directory}, ledgers ${place.ledgerDirectory}`);
+    } else place.remove();
   }
 }
 
@@ -80,6 +96,7 @@ class CrashRun {
   readonly #generator: Generator;
   readonly #killAtMs: number[];
   readonly #lives: Life[] = [];
+  readonly #stop: AbortSignal = signals.takeOver();
   #victim: Victim | undefined;
   #kills = 0;
 
@@ -106,18 +123,21 @@ class CrashRun {
 
   async #run(): Promise<CrashDocument> {
     const generator = this.#generator;
-    let victim = await this.#startFirst();
+    const first = await untilStopped(this.#startFirst(), this.#stop);
+    if (first === STOPPED) return this.#document(0);
+    let victim = first;
     const startedAt = performance.now();
     generator.start();
-    while (!generator.isDone || this.#killAtMs.length > 0) {
+    while (!this.#stop.aborted && (!generator.isDone || this.#killAtMs.length > 0)) {
       const killAtMs = this.#killAtMs.shift() ?? Number.POSITIVE_INFINITY;
       await this.#untilKill(killAtMs);
-      if (generator.elapsedMs() < killAtMs) break;
+      if (this.#stop.aborted || generator.elapsedMs() < killAtMs) break;
       await victim.kill();
       generator.disconnect();
       this.#kills += 1;
       victim = await this.#restart();
     }
+    if (this.#stop.aborted) this.#reporter.message(STOPPING);
     await generator.answers();
     const seconds = (performance.now() - startedAt) / 1000;
     generator.disconnect();
@@ -184,10 +204,10 @@ class CrashRun {
         () =>
           `${grouped(generator.sent)} sent, ${grouped(generator.acknowledged)} acknowledged, ${this.#kills}/${this.#options.kills} kills`,
       );
-      return generator.elapsedMs() >= killAtMs;
+      return this.#stop.aborted || generator.elapsedMs() >= killAtMs;
     });
     // The schedule is through, and the last kill is still to come.
-    while (generator.elapsedMs() < killAtMs && Number.isFinite(killAtMs))
+    while (!this.#stop.aborted && generator.elapsedMs() < killAtMs && Number.isFinite(killAtMs))
       await new Promise((next) => setTimeout(next, 1));
   }
 
@@ -198,7 +218,8 @@ class CrashRun {
       payloadCrc(size, id, seed),
     );
     const recoveries = this.#lives.map((life) => life.recoveryMs).filter((ms) => ms !== undefined);
-    const segments = scanLog(new NodeStorage(this.#place.directory)).segments;
+    const { directory } = this.#place;
+    const segments = existsSync(directory) ? scanLog(new NodeStorage(directory)).segments : [];
     return {
       published: generator.sent,
       acknowledged: generator.acknowledged,
@@ -213,10 +234,11 @@ class CrashRun {
       killedWhileRecovering: this.#lives.length - recoveries.length,
       ackMs: latencyMs(generator.response),
       serviceMs: latencyMs(generator.service),
-      acknowledgedPerSecond: Math.round(generator.acknowledged / seconds),
+      acknowledgedPerSecond: seconds === 0 ? 0 : Math.round(generator.acknowledged / seconds),
       seconds: round(seconds, 1),
       rate,
       payloadBytes: size,
+      interrupted: signals.received !== undefined,
       seed,
       lostIds: result.lostIds,
       ghostIds: result.ghostIds,
@@ -245,6 +267,7 @@ function verdictOf(document: CrashDocument, options: CrashOptions, reporter: Rep
     reporter.message(`acknowledged data was lost or altered: ${document.lost} lost, ${document.ghosts} ghosts`);
     return EXIT.dataLost;
   }
+  if (signals.exitCode !== undefined) return signals.exitCode;
   if (document.kills < options.kills || document.acknowledged === 0) {
     reporter.message(
       `the run proves nothing: ${document.kills} of ${options.kills} kills, ${document.acknowledged} acknowledged`,

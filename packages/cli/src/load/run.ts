@@ -5,8 +5,19 @@
 import { EXIT } from "../terminal/exit-codes.ts";
 import { cliError } from "../errors.ts";
 import { Reporter } from "../terminal/reporter.ts";
+import { signals } from "../terminal/signals.ts";
 import { duration, grouped, parseDurationMs, round, table } from "../terminal/units.ts";
-import { createWorkplace, type Latency, latencyMs, latencyText, type LoadOptions, type Workplace } from "./common.ts";
+import {
+  createWorkplace,
+  STOPPED,
+  STOPPING,
+  untilStopped,
+  type Latency,
+  latencyMs,
+  latencyText,
+  type LoadOptions,
+  type Workplace,
+} from "./common.ts";
 import { Generator } from "./generator.ts";
 import { Victim } from "./victim.ts";
 
@@ -28,15 +39,18 @@ interface RunDocument {
   readonly rate: number;
   readonly achievedPerSecond: number;
   /** From when a record was due until it was acknowledged. */
-  readonly responseMs: Latency;
+  readonly responseMs: Latency | null;
   /** From when it was sent. */
-  readonly serviceMs: Latency;
+  readonly serviceMs: Latency | null;
   /** From due to sent: how well the generator kept to its schedule. */
-  readonly lagMs: Latency;
-  readonly slo: readonly { readonly target: string; readonly met: boolean; readonly measuredMs: number }[];
+  readonly lagMs: Latency | null;
+  readonly slo: readonly { readonly target: string; readonly met: boolean; readonly measuredMs: number | null }[];
   readonly valid: boolean;
+  /** A signal has ended the run early. */
+  readonly interrupted: boolean;
   readonly seconds: number;
   readonly payloadBytes: number;
+  readonly seed: number;
 }
 
 /**
@@ -84,15 +98,17 @@ async function measure(
     payloadBytes: options.size,
     seed: options.seed,
   });
+  const stop = signals.takeOver();
   const victim = new Victim(place);
   try {
-    await victim.listening();
+    if ((await untilStopped(victim.listening(), stop)) === STOPPED) return documentOf(options, targets, generator, 0);
     await generator.connect(place.socketPath);
     generator.start();
     await generator.sendUntil(() => {
       reporter.progress(() => `${grouped(generator.sent)} sent, ${grouped(generator.acknowledged)} acknowledged`);
-      return !generator.isConnected;
+      return !generator.isConnected || stop.aborted;
     });
+    if (stop.aborted) reporter.message(STOPPING);
     await generator.answers();
     const seconds = generator.elapsedMs() / 1000;
     generator.disconnect();
@@ -117,16 +133,19 @@ function documentOf(
     acknowledged: generator.acknowledged,
     rejected: generator.rejected,
     rate: options.rate,
-    achievedPerSecond: Math.round(generator.acknowledged / seconds),
+    achievedPerSecond: seconds === 0 ? 0 : Math.round(generator.acknowledged / seconds),
     responseMs,
     serviceMs: latencyMs(generator.service),
     lagMs,
     slo: targets.map(({ text, percentile, limitMs }) => {
-      return { target: text, met: responseMs[percentile] < limitMs, measuredMs: responseMs[percentile] };
+      const measuredMs = responseMs?.[percentile] ?? null;
+      return { target: text, met: measuredMs !== null && measuredMs < limitMs, measuredMs };
     }),
-    valid: lagMs.p99 <= LAG_P99_MS_MAX && generator.sent >= generator.total * ACHIEVED_MIN,
+    valid: lagMs !== null && lagMs.p99 <= LAG_P99_MS_MAX && generator.sent >= generator.total * ACHIEVED_MIN,
+    interrupted: signals.received !== undefined,
     seconds: round(seconds, 1),
     payloadBytes: options.size,
+    seed: options.seed,
   };
 }
 
@@ -135,14 +154,15 @@ function verdictOf(document: RunDocument, reporter: Reporter): number {
     reporter.message(`${document.published - document.acknowledged - document.rejected} records got no answer`);
     return EXIT.failure;
   }
+  if (signals.exitCode !== undefined) return signals.exitCode;
   if (!document.valid) {
-    reporter.message(
-      `the run proves nothing: the generator was up to ${duration(document.lagMs.p99)} late (p99); try a lower --rate`,
-    );
+    const late = document.lagMs === null ? "sent nothing" : `was up to ${duration(document.lagMs.p99)} late (p99)`;
+    reporter.message(`the run proves nothing: the generator ${late}; try a lower --rate`);
     return EXIT.runInvalid;
   }
   const missed = document.slo.filter((target) => !target.met);
-  for (const { target, measuredMs } of missed) reporter.message(`missed ${target}: ${duration(measuredMs)}`);
+  for (const { target, measuredMs } of missed)
+    reporter.message(`missed ${target}: ${measuredMs === null ? "nothing measured" : duration(measuredMs)}`);
   return missed.length > 0 ? EXIT.targetMissed : EXIT.ok;
 }
 
@@ -155,6 +175,7 @@ function textOf(document: RunDocument): string {
     ["response (due to acknowledged)", latencyText(document.responseMs)],
     ["service (sent to acknowledged)", latencyText(document.serviceMs)],
     ["generator's lag (due to sent)", latencyText(document.lagMs)],
+    ["seed", String(document.seed)],
     ...document.slo.map(({ target, met }) => [target, met ? "met" : "missed"] as const),
   ]);
 }

@@ -7,6 +7,8 @@ import type { VictimReport } from "./victim.worker.ts";
 
 export interface VictimPlace {
   readonly directory: string;
+  /** The run's directory for temporary files; the victim removes it when its parent has died. */
+  readonly base: string;
   readonly socketPath: string;
   readonly ledgerDirectory: string;
   readonly processors: number;
@@ -27,14 +29,16 @@ export class Victim {
   readonly #reports: VictimReport[] = [];
   #onReport: (() => void) | undefined;
   #isKilled = false;
+  readonly #killAtExit = (): void => void this.#child.kill("SIGKILL");
   #hasExited = false;
 
   constructor(place: VictimPlace) {
     const entry = fileURLToPath(workerUrl("./victim.worker", import.meta.url));
-    this.#child = fork(entry, [place.directory, place.socketPath, String(place.processors)], {
+    this.#child = fork(entry, [place.directory, place.socketPath, String(place.processors), place.base], {
       env: { ...process.env, MILLRACE_LOAD_LEDGER: place.ledgerDirectory },
       stdio: ["ignore", place.verbose ? 2 : "ignore", place.verbose ? 2 : "ignore", "ipc"],
     });
+    process.once("exit", this.#killAtExit);
     this.#child.on("message", (report: VictimReport) => {
       this.#reports.push(report);
       this.#onReport?.();
@@ -42,6 +46,7 @@ export class Victim {
     this.#exited = new Promise((resolve) => {
       this.#child.once("exit", () => {
         this.#hasExited = true;
+        process.off("exit", this.#killAtExit);
         this.#onReport?.();
         resolve();
       });

@@ -22,7 +22,20 @@ export type VictimReport =
   | { readonly finished: true; readonly done: number; readonly tornBytes: number }
   | { readonly failed: string; readonly code: string | undefined };
 
-const [directory, socketPath, processors] = process.argv.slice(2) as [string, string, string];
+const [directory, socketPath, processors, base] = process.argv.slice(2) as [string, string, string, string];
+
+// A signal to the whole process group, such as Ctrl-C, is for the generator: it decides how this process ends.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {});
+
+/** The channel closes when the generator dies, however it dies: then nothing of the run may stay. */
+function endWithGenerator(): void {
+  try {
+    rmSync(base, { recursive: true, force: true });
+  } finally {
+    process.kill(process.pid, "SIGKILL");
+  }
+}
+process.once("disconnect", endWithGenerator);
 
 function report(message: VictimReport): void {
   process.send?.(message);
@@ -85,12 +98,14 @@ async function finish(mill: Millrace<typeof handlers>, server: Server): Promise<
   const stats = mill.stats().intake;
   await mill.close();
   report({ finished: true, done: stats?.done ?? 0, tornBytes: stats?.journal.recovery.tornBytes ?? 0 });
+  process.off("disconnect", endWithGenerator);
   process.disconnect();
 }
 
 function fail(thrown: unknown): void {
   const code = isMillraceError(thrown) ? thrown.code : undefined;
   const message: VictimReport = { failed: String(thrown), code };
+  process.off("disconnect", endWithGenerator);
   process.send?.(message, () => process.exit(1));
 }
 

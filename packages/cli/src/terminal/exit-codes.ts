@@ -9,6 +9,7 @@ export const EXIT = {
   targetMissed: 4,
   /** The run proves nothing: the generator was too slow, or the event under test never happened. */
   runInvalid: 5,
+  hungUp: 129,
   interrupted: 130,
   terminated: 143,
 } as const;
@@ -16,4 +17,4 @@ export const EXIT = {
 export const EXIT_HELP = `
 Exit codes:
   0 ok   1 failure   2 usage   3 acknowledged data lost or journal damaged
-  4 target missed   5 run invalid   130, 143 interrupted, terminated`;
+  4 target missed   5 run invalid   129, 130, 143 SIGHUP, SIGINT, SIGTERM`;

@@ -16,6 +16,9 @@ export interface ReporterOptions {
 const REDRAW_MS = 100;
 const LINE_MS = 5000;
 
+/** Whether the document is printed; one per process, whichever reporter prints it. */
+let isDocumentPrinted = false;
+
 export class Reporter {
   readonly #options: ReporterOptions;
   #progressAt = 0;
@@ -29,10 +32,31 @@ export class Reporter {
     return this.#options.verbose === true;
   }
 
+  get isJson(): boolean {
+    return this.#options.json === true;
+  }
+
   /** The result: as JSON, or as text for people. */
   result(document: object, text: () => string): void {
     this.#clearProgress();
-    process.stdout.write(this.#options.json === true ? `${JSON.stringify(document, undefined, 2)}\n` : `${text()}\n`);
+    if (this.isJson) this.#document(document);
+    else process.stdout.write(`${text()}\n`);
+  }
+
+  /** A signal ends the process: the document, unless one is printed already. */
+  interrupted(signal: string | undefined): void {
+    this.#clearProgress();
+    if (this.isJson && !isDocumentPrinted) this.#document({ interrupted: true, signal });
+  }
+
+  /** Begins a document that the caller prints piece by piece. */
+  beginDocument(): void {
+    isDocumentPrinted = true;
+  }
+
+  #document(document: object): void {
+    isDocumentPrinted = true;
+    process.stdout.write(`${JSON.stringify(document, undefined, 2)}\n`);
   }
 
   /** A message for people. */
@@ -45,7 +69,8 @@ export class Reporter {
   progress(text: () => string): void {
     if (this.#options.quiet === true) return;
     const now = performance.now();
-    const isTerminal = process.stderr.isTTY;
+    // A dumb terminal knows no escape sequences.
+    const isTerminal = process.stderr.isTTY && process.env.TERM !== "dumb";
     if (now - this.#progressAt < (isTerminal ? REDRAW_MS : LINE_MS)) return;
     this.#progressAt = now;
     if (!isTerminal) {
@@ -59,17 +84,11 @@ export class Reporter {
   /** An error and its cure; with --json also a document on stdout with both. */
   error(thrown: unknown, document: object = {}): void {
     this.#clearProgress();
-    const { code: systemCode } = thrown as { code?: unknown };
-    const code = typeof systemCode === "string" ? systemCode : "ERR_UNEXPECTED";
-    const cure = isMillraceError(thrown) ? thrown.cure : undefined;
-    process.stderr.write(`millrace: ${messageOf(thrown)} (${code})\n`);
+    const { code, message, cure } = errorDocument(thrown);
+    process.stderr.write(`millrace: ${message} (${code})\n`);
     if (cure !== undefined) process.stderr.write(`  ${cure}\n`);
     if (this.isVerbose) process.stderr.write(`${stackOf(thrown)}\n`);
-    if (this.#options.json === true) {
-      const details = isMillraceError(thrown) ? thrown.details : {};
-      const error = { code, message: messageOf(thrown), cure, details };
-      process.stdout.write(`${JSON.stringify({ ...document, error }, undefined, 2)}\n`);
-    }
+    if (this.isJson && !isDocumentPrinted) this.#document({ ...document, error: errorDocument(thrown) });
   }
 
   #clearProgress(): void {
@@ -77,6 +96,21 @@ export class Reporter {
     this.#isProgressShown = false;
     process.stderr.write("\r\x1b[2K");
   }
+}
+
+export interface ErrorDocument {
+  readonly code: string;
+  readonly message: string;
+  readonly cure: string | undefined;
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+/** An error as a document has it. */
+export function errorDocument(thrown: unknown): ErrorDocument {
+  const { code: systemCode } = thrown as { code?: unknown };
+  const code = typeof systemCode === "string" ? systemCode : "ERR_UNEXPECTED";
+  if (!isMillraceError(thrown)) return { code, message: messageOf(thrown), cure: undefined, details: {} };
+  return { code, message: messageOf(thrown), cure: thrown.cure, details: thrown.details };
 }
 
 function stackOf(thrown: unknown): string {

@@ -15,6 +15,7 @@ import { TRACE_ENVIRONMENT } from "millrace";
 import { cliError } from "../errors.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
+import { signals } from "../terminal/signals.ts";
 import { duration, grouped, table } from "../terminal/units.ts";
 import { type Spread, type TraceStats, traceStats } from "./stats.ts";
 
@@ -31,12 +32,15 @@ export interface TraceRecordOptions extends ReporterOptions {
 
 /** How long a program may take to end after SIGTERM, once its trace is there. */
 const END_MS = 10_000;
+/** The program decides how it ends; its trace is collected all the same. */
+const FORWARDED = ["SIGHUP", "SIGINT", "SIGTERM"] as const;
 /** How often the directory is looked at while `--seconds` runs. */
 const LOOK_MS = 50;
 
 export async function record(command: readonly string[], options: TraceRecordOptions): Promise<number> {
   const reporter = new Reporter(options);
   const directory = mkdtempSync(join(tmpdir(), "millrace-trace-"));
+  process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
   try {
     const ended = await runTraced(command, directory, options);
     const traces = collect(directory, options.out);
@@ -85,8 +89,8 @@ function runTraced(command: readonly string[], directory: string, options: Trace
     },
   });
   const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
-  process.on("SIGINT", forward);
-  process.on("SIGTERM", forward);
+  signals.takeOver();
+  for (const signal of FORWARDED) process.on(signal, forward);
   const ender = seconds === undefined ? undefined : endOnceTraced(child, directory);
   return new Promise<Ended>((fulfil, reject) => {
     child.once("error", (cause) =>
@@ -94,8 +98,7 @@ function runTraced(command: readonly string[], directory: string, options: Trace
     );
     child.once("exit", (exitCode, signal) => fulfil({ exitCode, signal, wasEnded: ender?.hasEnded === true }));
   }).finally(() => {
-    process.off("SIGINT", forward);
-    process.off("SIGTERM", forward);
+    for (const signal of FORWARDED) process.off(signal, forward);
     ender?.stop();
   });
 }

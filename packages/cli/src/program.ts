@@ -1,0 +1,252 @@
+/**
+ * The commands and their options, as --help shows them.
+ */
+import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { Command, Option } from "commander";
+import { TRACE_RECORDS_DEFAULT, TRACE_RECORDS_MAX } from "millrace";
+import { ingest, type IngestOptions } from "./ingest/command.ts";
+import { FORMATS } from "./ingest/sources.ts";
+import { backup, type BackupOptions } from "./journal/backup.ts";
+import { gaps, repair, type RepairOptions } from "./journal/care.ts";
+import { compact } from "./journal/compact.ts";
+import { inspect, verify } from "./journal/commands.ts";
+import type { JournalCommandOptions } from "./journal/place.ts";
+import { exportRecords, type ExportOptions, tail, type TailOptions } from "./journal/records.ts";
+import { type CrashOptions, loadCrash } from "./load/crash.ts";
+import { loadRun, type RunOptions } from "./load/run.ts";
+import { EXIT_HELP } from "./terminal/exit-codes.ts";
+import type { ReporterOptions } from "./terminal/reporter.ts";
+import { signals } from "./terminal/signals.ts";
+import { powerOfTwo, positiveNumber, wholeNumber } from "./terminal/units.ts";
+import { record, stats, type TraceRecordOptions } from "./trace/commands.ts";
+
+/** `setExitCode` is called when a command has run. */
+export function buildProgram(setExitCode: (code: number) => void): Command {
+  const program = new Command("millrace")
+    .description("Records on disk before they are acknowledged, handled on all cores, none lost.")
+    .version(version(), "--version")
+    // main.ts prints errors, with a code and as JSON.
+    .configureOutput({ outputError: () => {} })
+    .exitOverride()
+    .addHelpText("after", EXIT_HELP);
+  const run: Runner =
+    (command) =>
+    async (...parameters) =>
+      setExitCode(await command(...parameters));
+  addIngest(program, run);
+  addLoad(program, run);
+  addJournal(program, run);
+  addTrace(program, run);
+  return program;
+}
+
+type Runner = <Parameters extends unknown[]>(
+  command: (...parameters: Parameters) => number | Promise<number>,
+) => (...parameters: Parameters) => Promise<void>;
+
+/** For a command that reads a journal without giving the event loop a turn: a signal must end it all the same. */
+function blocking<Parameters extends unknown[]>(
+  command: (...parameters: Parameters) => number,
+): (...parameters: Parameters) => number {
+  return (...parameters) => {
+    signals.release();
+    return command(...parameters);
+  };
+}
+
+function version(): string {
+  const manifest = readFileSync(new URL("../package.json", import.meta.url), "utf8");
+  return (JSON.parse(manifest) as { readonly version: string }).version;
+}
+
+/** Options that every command has. */
+function common(command: Command): Command {
+  return command
+    .option("--json", "one JSON document on stdout, also for errors; messages on stderr")
+    .option("--quiet", "no progress")
+    .option("--verbose", "stack traces, and the output of child processes")
+    .exitOverride();
+}
+
+function addIngest(program: Command, run: Runner): void {
+  common(program.command("ingest"))
+    .description("publish the records of a file; run again after a crash, it goes on where it stopped")
+    .argument("<file>", "NDJSON, a JSON array, or CSV with a header line; - for stdin")
+    .requiredOption("--handler <module#export>", "the function that handles a record (required)")
+    .requiredOption("--dir <dir>", "directory of the journal, created if needed (required)")
+    .addOption(new Option("--format <format>", "instead of guessing").choices(FORMATS))
+    .addOption(
+      new Option("--on-error <what>", "what a malformed line does").choices(["fatal", "skip"]).default("fatal"),
+    )
+    .option(
+      "--max-malformed <n>",
+      "with --on-error skip: more malformed lines than this end the run (default: no limit)",
+      wholeNumber("--max-malformed", 0, Number.MAX_SAFE_INTEGER),
+    )
+    .option("--source <name>", "name of the source, by which its lines are known (default: the file's real path)")
+    .option(
+      "--processors <n>",
+      "how many handlers run at once, each on a thread of its own (default: one per core)",
+      wholeNumber("--processors", 1, 64),
+    )
+    .option(
+      "--in-flight <n>",
+      "records on their way to the disk at once",
+      wholeNumber("--in-flight", 1, 1_000_000),
+      8192,
+    )
+    .option("--allow-unsafe-storage", "take a file system that keeps nothing, or one over a network")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  millrace ingest payments.ndjson --handler ./handlers.js#settle --dir ./data
+  curl -s https://example.org/flights.csv | millrace ingest - --format csv --source flights \\
+    --handler ./handlers.js#flight --dir ./data --on-error skip --json
+${EXIT_HELP}`,
+    )
+    .action(run((file: string, options: IngestOptions) => ingest(file, options)));
+}
+
+function addLoad(program: Command, run: Runner): void {
+  const load = program.command("load").description("put the runtime under load").exitOverride();
+  loadOptions(load.command("crash"), 10)
+    .description("load, kill -9 at random moments, restart, and compare what was promised with what was handled")
+    .option("--kills <n>", "how often", wholeNumber("--kills", 1, 10_000), 3)
+    .addHelpText(
+      "after",
+      `
+Examples:
+  millrace load crash
+  millrace load crash --seconds 60 --kills 20 --rate 20000 --json
+
+lost: acknowledged and never handled.  ghost: handled but never sent, certainly rejected, or altered.
+Kill -9 leaves the page cache alone: this shows what survives a crash of the process, not a loss of power.
+${EXIT_HELP}`,
+    )
+    .action(run((options: CrashOptions) => loadCrash(options)));
+  loadOptions(load.command("run"), 10)
+    .description("open-loop load; latency counts from when a record was due")
+    .addOption(
+      new Option("--slo <target>", "such as p99<20ms; may be repeated")
+        .argParser((text, all: string[]) => [...all, text])
+        .default([], "none"),
+    )
+    .addHelpText(
+      "after",
+      `
+Examples:
+  millrace load run --rate 20000 --seconds 30
+  millrace load run --rate 5000 --slo 'p99<20ms' --slo 'max<1s' --json
+${EXIT_HELP}`,
+    )
+    .action(run((options: RunOptions) => loadRun(options)));
+}
+
+function loadOptions(command: Command, seconds: number): Command {
+  return common(command)
+    .option("--seconds <s>", "length of the run", positiveNumber("--seconds", 86_400), seconds)
+    .option("--rate <n>", "records per second", positiveNumber("--rate", 1_000_000), 5000)
+    .option("--size <bytes>", "payload of a record", wholeNumber("--size", 0, 1_000_000), 128)
+    .option(
+      "--processors <n>",
+      "how many handlers run at once, each on a thread of its own",
+      wholeNumber("--processors", 1, 64),
+      Math.min(availableParallelism(), 64),
+    )
+    .addOption(
+      new Option("--seed <n>", "for the payloads and the moments of the kills")
+        .argParser(wholeNumber("--seed", 0, 2 ** 31 - 1))
+        .default(randomSeed(), "random, and printed"),
+    )
+    .option("--dir <dir>", "directory of the journal (default: a temporary one)");
+}
+
+function randomSeed(): number {
+  return Date.now() % 1_000_000;
+}
+
+function addJournal(program: Command, run: Runner): void {
+  const journal = program.command("journal").description("look at a journal").exitOverride();
+  const options = (command: Command): Command =>
+    common(command).requiredOption("--dir <dir>", "directory of the journal; it may be in use (required)");
+  options(journal.command("inspect"))
+    .description("what is in it: segments, records, handlers, what is unfinished")
+    .addHelpText("after", `\nExample:\n  millrace journal inspect --dir ./data --json\n${EXIT_HELP}`)
+    .action(run(blocking((given: JournalCommandOptions) => inspect(given))));
+  options(journal.command("verify"))
+    .description("read every byte, check every checksum; exit code 3 on damage")
+    .addHelpText("after", `\nExample:\n  millrace journal verify --dir ./data || echo damaged\n${EXIT_HELP}`)
+    .action(run(blocking((given: JournalCommandOptions) => verify(given))));
+  options(journal.command("tail"))
+    .description("the last records, one line of JSON each; with --json a document")
+    .option("--lines <n>", "how many", wholeNumber("--lines", 0, 1_000_000), 10)
+    .option("--follow", "and those that become durable later, until interrupted")
+    .addHelpText("after", `\nExample:\n  millrace journal tail --dir ./data --follow\n${EXIT_HELP}`)
+    .action(run((given: TailOptions) => tail(given)));
+  options(journal.command("export"))
+    .description("records as lines of JSON; with --json a document")
+    .option("--from <sequence>", "the first", wholeNumber("--from", 1, Number.MAX_SAFE_INTEGER))
+    .option("--to <sequence>", "the last", wholeNumber("--to", 1, Number.MAX_SAFE_INTEGER))
+    .option("--output <file>", "a new file instead of stdout")
+    .option("--salvage", "everything that can be read of a damaged journal; exit code 3 if something is missing")
+    .addHelpText(
+      "after",
+      `\nExample:\n  millrace journal export --dir ./data --from 1000 --output records.ndjson\n${EXIT_HELP}`,
+    )
+    .action(run((given: ExportOptions) => exportRecords(given)));
+  options(journal.command("gaps"))
+    .description("what is missing, and what earlier repairs gave up; exit code 3 if something is missing")
+    .addHelpText("after", `\nExample:\n  millrace journal gaps --dir ./data --json\n${EXIT_HELP}`)
+    .action(run(blocking((given: JournalCommandOptions) => gaps(given))));
+  options(journal.command("repair"))
+    .description("make a damaged journal readable again; what was there before is kept in its directory quarantine")
+    .requiredOption("--accept-loss <range>", "the sequences that may be lost, such as 120-135; see gaps (required)")
+    .addHelpText("after", `\nExample:\n  millrace journal repair --dir ./data --accept-loss 120-135\n${EXIT_HELP}`)
+    .action(run(blocking((given: RepairOptions) => repair(given))));
+  options(journal.command("backup"))
+    .description("copy a journal, each batch checked; the copy is durable at the end")
+    .requiredOption("--to <dir>", "directory of the copy, empty or new (required)")
+    .addHelpText("after", `\nExample:\n  millrace journal backup --dir ./data --to ./data-copy\n${EXIT_HELP}`)
+    .action(run(blocking((given: BackupOptions) => backup(given))));
+  options(journal.command("compact"))
+    .description("delete what is finished out of the journal of an intake that is not in use")
+    .addHelpText("after", `\nExample:\n  millrace journal compact --dir ./data\n${EXIT_HELP}`)
+    .action(run((given: JournalCommandOptions) => compact(given)));
+}
+
+function addTrace(program: Command, run: Runner): void {
+  const trace = program.command("trace").description("see what the scheduler does, task by task").exitOverride();
+  common(trace.command("record"))
+    .description("run a program and write what its runtime did as a trace for ui.perfetto.dev")
+    .argument("<program...>", "the program and its arguments, after --")
+    .option("--out <file>", "where the trace goes", "trace.json")
+    .option(
+      "--records <n>",
+      "newest records kept per thread, a power of two",
+      powerOfTwo("--records", TRACE_RECORDS_MAX),
+      TRACE_RECORDS_DEFAULT,
+    )
+    .option(
+      "--seconds <s>",
+      "write the trace after this time, then end the program",
+      positiveNumber("--seconds", 86_400),
+    )
+    .addHelpText(
+      "after",
+      `
+Examples:
+  millrace trace record -- node service.js
+  millrace trace record --out slow.json --seconds 10 --records 262144 -- node service.js --port 8080
+
+The program needs no change: open() records when MILLRACE_TRACE_DIRECTORY is set, and writes when it is closed or the process ends.
+${EXIT_HELP}`,
+    )
+    .action(run((command: string[], options: TraceRecordOptions) => record(command, options)));
+  common(trace.command("stats"))
+    .description("a recorded trace in numbers: per handler and per machine")
+    .argument("<file>", "what trace record wrote")
+    .addHelpText("after", `\nExample:\n  millrace trace stats trace.json --json\n${EXIT_HELP}`)
+    .action(run(blocking((file: string, options: ReporterOptions) => stats(file, options))));
+}
