@@ -7,15 +7,27 @@ import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("../.build/test/", import.meta.url));
-const patterns = process.argv.slice(2).map((pattern) => new RegExp(pattern));
+const patterns = process.argv.slice(2).map(patternOf);
+
+/** A package's name in full matches the folder that has its tests: "@millrace/journal", "packages/journal". */
+function patternOf(argument) {
+  const word = argument.replace(/^(?:@millrace|packages|test)\//, "").replace(/\/$/, "");
+  try {
+    return new RegExp(word);
+  } catch (error) {
+    console.log(`${argument} is no regular expression: ${error.message}`);
+    return process.exit(2);
+  }
+}
+
 /** A file that runs longer than this is stuck. Files that need more say so in their name: `name.300s.test.ts`. */
 const LIMIT_SECONDS = Number(process.env.MILLRACE_TEST_LIMIT_SECONDS ?? 120);
 const LIMIT_IN_NAME = /\.(\d+)s\.test\.js$/;
 
-const files = readdirSync(root, { recursive: true })
+const all = readdirSync(root, { recursive: true })
   .filter((file) => file.endsWith(".test.js"))
-  .filter((file) => patterns.length === 0 || patterns.some((pattern) => pattern.test(file)))
   .toSorted();
+const files = all.filter((file) => patterns.length === 0 || patterns.some((pattern) => pattern.test(file)));
 
 const total = { passed: 0, failed: 0, skipped: 0 };
 
@@ -117,6 +129,10 @@ async function lane() {
 }
 await Promise.all(Array.from({ length: availableParallelism() }, lane));
 
-if (files.length === 0) console.log(`no test file matches ${process.argv.slice(2).join(" ")}`);
+if (files.length === 0) {
+  console.log(`no test file matches ${process.argv.slice(2).join(" ")}`);
+  const folders = new Set(all.map((file) => file.split("/")[0]));
+  console.log(`every one of these words matches some: ${[...folders].join(" ")}`);
+}
 console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 process.exitCode = total.failed > 0 || files.length === 0 ? 1 : 0;
