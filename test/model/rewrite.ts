@@ -41,6 +41,7 @@ const STANDINS: ReadonlySet<string> = new Set(
     "process AbortController AbortSignal"
   ).split(" "),
 );
+const REAL_TIME = /\/packages\/base\/dist\/real-time\.js$/;
 /** Methods of typed arrays that read or write many elements behind the checker's back. */
 const BULK = new Set(
   (
@@ -709,6 +710,10 @@ class Rewriter {
       return STANDINS.has(name) ? `$env.${name}` : name;
     }
     if (binding.kind === "state") return `$S.c.${name}`;
+    // The platform's own timers and clocks, imported from base so that no test runner's fakes stand in for them.
+    if (binding.kind === "import" && STANDINS.has(binding.imported) && REAL_TIME.test(binding.url)) {
+      return `$env.${binding.imported}`;
+    }
     if (binding.kind === "import" && binding.url === "node:worker_threads") {
       return binding.imported === "*" ? "$env.workerThreads" : `$env.workerThreads.${binding.imported}`;
     }

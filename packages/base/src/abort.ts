@@ -2,6 +2,8 @@
  * Listening to an AbortSignal from many places at once: one listener per signal, however many wait for it. Node warns of a
  * leak from the eleventh listener on, and a signal of a whole request is given to more calls than that.
  */
+import { queueMicrotask } from "./real-time.ts";
+
 const listeners = new WeakMap<AbortSignal, Listener>();
 
 interface Listener {
@@ -51,7 +53,7 @@ function forget(signal: AbortSignal): void {
 
 /** An error of a callback ends like one of an event listener: as an uncaught exception. */
 function reportError(thrown: unknown): void {
-  process.nextTick(() => {
+  queueMicrotask(() => {
     throw thrown;
   });
 }

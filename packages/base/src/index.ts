@@ -32,5 +32,14 @@ export {
 } from "./options.ts";
 export { type Random, seededRandom } from "./random.ts";
 export { readU64, writeU64 } from "./u64.ts";
+export {
+  clearInterval,
+  clearTimeout,
+  performance,
+  queueMicrotask,
+  setImmediate,
+  setInterval,
+  setTimeout,
+} from "./real-time.ts";
 export { inheritableFlags, startThread } from "./worker-thread.ts";
 export { workerUrl } from "./worker-url.ts";

@@ -2,6 +2,7 @@
  * The async flows of one thread that wait at an end of a one-to-one channel (pipe-core.ts), in line
  * at each end.
  */
+import { clearInterval, clearTimeout, setInterval, setTimeout } from "@millrace/base";
 import { Reactor, type Source } from "@millrace/atomics-sync";
 import type { WaitOptions } from "@millrace/atomics-sync/kernel";
 

@@ -12,3 +12,4 @@ const originUs: number = Number(process.hrtime.bigint()) / 1000 - performance.no
 export function nowUs(): number {
   return originUs + performance.now() * 1000;
 }
+import { performance } from "@millrace/base";

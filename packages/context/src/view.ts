@@ -6,6 +6,7 @@
  * ends it for all: a look at `cancelled`, the timer of a signal, a blocking wait. A scope's
  * deadline is never later than that of the scope above it, so a look goes no further.
  */
+import { clearTimeout, setTimeout } from "@millrace/base";
 import {
   asyncWaits,
   ASKS_ASYNC,

@@ -1,7 +1,15 @@
 /**
  * `open()`: worker threads for a module of handlers, and with a journal also the intake.
  */
-import { callback, type MillraceError, optional, optionsObject, type Rules } from "@millrace/base";
+import {
+  callback,
+  type MillraceError,
+  optional,
+  optionsObject,
+  type Rules,
+  clearInterval,
+  setInterval,
+} from "@millrace/base";
 import type { BackupSummary } from "@millrace/journal";
 import {
   Intake,

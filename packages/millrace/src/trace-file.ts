@@ -6,7 +6,7 @@
  */
 import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { custom, optional, powerOfTwo, resolveOptions, type Rules } from "@millrace/base";
+import { custom, optional, powerOfTwo, resolveOptions, type Rules, clearTimeout, setTimeout } from "@millrace/base";
 import type { ChromeTrace } from "@millrace/scheduler";
 
 /** Names of the variables. */

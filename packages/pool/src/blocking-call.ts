@@ -1,6 +1,6 @@
 /** One blocking call, from the call to the settled promise. */
 import type { Transferable } from "node:worker_threads";
-import { errorFactory, onAbort } from "@millrace/base";
+import { errorFactory, onAbort, clearTimeout, setTimeout } from "@millrace/base";
 import { schedulerErrors } from "@millrace/scheduler";
 import type { BlockingAnswer, BlockingRequest } from "./blocking-task.ts";
 import { unpack } from "./packed.ts";

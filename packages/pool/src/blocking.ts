@@ -24,6 +24,7 @@ import {
   type Resolved,
   type Rules,
   workerUrl,
+  setImmediate,
 } from "@millrace/base";
 import {
   bindHandlers,

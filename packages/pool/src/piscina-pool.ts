@@ -12,7 +12,15 @@
  * Belongs to the thread that made it.
  */
 import { EventEmitter } from "node:events";
-import { isMillraceError, messageOf, workerUrl } from "@millrace/base";
+import {
+  isMillraceError,
+  messageOf,
+  workerUrl,
+  clearTimeout,
+  performance,
+  queueMicrotask,
+  setTimeout,
+} from "@millrace/base";
 import { type MachineDeath, Scheduler, type SchedulerStats } from "@millrace/scheduler";
 import { poolError } from "./errors.ts";
 import { pack, type Packed, unpack } from "./packed.ts";

@@ -1,6 +1,7 @@
 /**
  * The scheduler as a user of this package sees it: open it with a module of handlers, call them from this thread, close it.
  */
+import { clearInterval, performance, setInterval } from "@millrace/base";
 import { availableParallelism } from "node:os";
 import { Reactor, ThreadTable } from "@millrace/atomics-sync";
 import { Histogram } from "@millrace/metrics";

@@ -5,6 +5,7 @@
  * The poll looks at those nodes only. After a burial it looks at all of them and pumps their
  * objects (block.ts).
  */
+import { clearTimeout, setTimeout } from "@millrace/base";
 import { CLAIMED_MS, isServed, type Waited } from "./block.ts";
 import type { Reactor, Source } from "../threads/reactor.ts";
 import type { SyncSpace } from "./space.ts";

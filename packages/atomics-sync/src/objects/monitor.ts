@@ -38,6 +38,7 @@
  * that can't use it, and an event loop can't take part fairly); a redo record per latch (more
  * writes per operation than building the queue again, once per death).
  */
+import { setImmediate } from "@millrace/base";
 import { syncError } from "../errors.ts";
 import { unpark } from "../threads/parker.ts";
 import { StackGuard } from "../threads/stack.ts";

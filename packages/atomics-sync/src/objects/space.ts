@@ -24,7 +24,7 @@
  * without atomics. The state of a node in use says which thread may write what in it (node.ts).
  */
 import { isMainThread } from "node:worker_threads";
-import { invariant } from "@millrace/base";
+import { invariant, performance } from "@millrace/base";
 import { LINE_WORDS, type SharedHeap } from "@millrace/shared-memory";
 import { syncError } from "../errors.ts";
 import {

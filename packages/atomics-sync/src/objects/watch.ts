@@ -6,6 +6,7 @@
  * dies with it, or before it, is buried by the nearest living thread above: each entry of the thread
  * table names the thread's parent.
  */
+import { setImmediate } from "@millrace/base";
 import type { Worker } from "node:worker_threads";
 import { finishBurial, mournEverywhere } from "./burial.ts";
 import { currentSpace } from "./current.ts";

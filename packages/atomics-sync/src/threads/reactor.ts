@@ -15,7 +15,7 @@
  * `wakeupsMissed` counts those.
  */
 import { threadId } from "node:worker_threads";
-import { messageOf } from "@millrace/base";
+import { messageOf, clearInterval, performance, setImmediate, setInterval, setTimeout } from "@millrace/base";
 import { Parker } from "./parker.ts";
 import { atThreadEnd } from "./thread-end.ts";
 import { ThreadTable } from "./threads.ts";

@@ -1,7 +1,7 @@
 /**
  * The journal as the opener sees it: open a directory, append records that are durable when the promise resolves, read them back.
  */
-import { baseError, messageOf, type MillraceError } from "@millrace/base";
+import { baseError, messageOf, type MillraceError, performance } from "@millrace/base";
 import { Reactor, ThreadTable, unpark, unparkAgain } from "@millrace/atomics-sync";
 import { Histogram } from "@millrace/metrics";
 import { allocate, stateRing } from "./allocate.ts";

@@ -1,6 +1,6 @@
 /** The opener's side of the keeper thread: starts it, starts it again when it dies, hands it commands one after the other. */
 import { MessageChannel, type MessagePort, type Worker } from "node:worker_threads";
-import { type MillraceError, startThread, workerUrl } from "@millrace/base";
+import { type MillraceError, startThread, workerUrl, clearTimeout, setTimeout } from "@millrace/base";
 import { decode } from "@millrace/codec";
 import { unpark } from "@millrace/atomics-sync";
 import { COMMANDS, type JournalMemory } from "../memory/control.ts";

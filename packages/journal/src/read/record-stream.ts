@@ -1,4 +1,5 @@
 /** The records of a log as an async iterator. */
+import { setImmediate } from "@millrace/base";
 import { journalError } from "../errors.ts";
 import type { BatchHeader } from "../files/format.ts";
 import { RecordCursor } from "../files/records.ts";

@@ -5,7 +5,7 @@
  * value don't matter.
  */
 import { encode } from "@millrace/codec";
-import { isMillraceError } from "@millrace/base";
+import { isMillraceError, performance, queueMicrotask } from "@millrace/base";
 import type { Reactor, Source } from "@millrace/atomics-sync";
 import { FULL } from "@millrace/shared-memory";
 import { schedulerError } from "../errors.ts";

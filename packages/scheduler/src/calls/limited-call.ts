@@ -5,7 +5,7 @@
  * asked to stop (`context.isCancelled`, `context.signal`); whatever it returns then is thrown away, and its slot is free when it
  * ends.
  */
-import { onAbort } from "@millrace/base";
+import { onAbort, clearTimeout, setTimeout } from "@millrace/base";
 import { schedulerError } from "../errors.ts";
 import type { CallLimits } from "./call-options.ts";
 import type { Submitter } from "./submitter.ts";

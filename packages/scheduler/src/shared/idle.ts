@@ -14,6 +14,7 @@
  * supervisor clears all of a machine that died. Why no wake-up is lost: a machine stops searching, announces sleep, and then
  * looks at every queue once more; whoever publishes work looks at these words afterwards.
  */
+import { performance } from "@millrace/base";
 import { isWaking, unpark, unparkAgain } from "@millrace/atomics-sync";
 import { clearBit, countBits, lowestBit, maskWords, setBit } from "@millrace/shared-memory";
 

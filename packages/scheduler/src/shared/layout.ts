@@ -22,7 +22,7 @@
  * `arenas`: an arena per submitter for arguments, and one per machine for results that don't fit
  * beside the argument (arenas.ts).
  */
-import { invariant } from "@millrace/base";
+import { invariant, performance } from "@millrace/base";
 import { LINE_BYTES, LINE_WORDS, maskWords, runQueueWords, spscRingWords } from "@millrace/shared-memory";
 import { allocateArenas, type ArenaMemory } from "./arenas.ts";
 import { allocateDeathNotes } from "./death-notes.ts";

@@ -1,4 +1,5 @@
 /** One thread's view of the scheduler's memory: the words, and where each part of them lies. */
+import { performance } from "@millrace/base";
 import type { RunQueuePlace, SpscRingPlace } from "@millrace/shared-memory";
 import { type Arenas, arenasOf } from "./arenas.ts";
 import { IdleSet } from "./idle.ts";

@@ -22,6 +22,7 @@
  * A reader copies what lies between `WRITTEN - capacity` and `WRITTEN`, and then looks at WRITTEN again: what the owner may have
  * begun to overwrite meanwhile is thrown away. So a record that is returned is whole, and `dropped` counts the others.
  */
+import { performance } from "@millrace/base";
 import { LINE_WORDS } from "@millrace/shared-memory";
 
 /** What a record tells. A and B are 0 where nothing is said about them. */

@@ -1,7 +1,7 @@
 /** The thread of a machine: its start, the reports that it sends, and its end with the reason. */
 import type { ResourceLimits, Transferable, Worker } from "node:worker_threads";
 import { decode } from "@millrace/codec";
-import { type MillraceError, startThread, workerUrl } from "@millrace/base";
+import { type MillraceError, startThread, workerUrl, clearTimeout, performance, setTimeout } from "@millrace/base";
 import { schedulerError } from "../errors.ts";
 import type { LastWords } from "../machine/last-words.ts";
 import type { MachineMail, MachineReport, MachineWorkerData, RunningReport } from "../machine/machine.worker.ts";

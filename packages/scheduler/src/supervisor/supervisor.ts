@@ -8,7 +8,7 @@
 import type { ResourceLimits, Transferable } from "node:worker_threads";
 import { buryThread } from "@millrace/atomics-sync";
 import { encodeThrown } from "@millrace/codec";
-import { isMillraceError, type MillraceError } from "@millrace/base";
+import { isMillraceError, type MillraceError, clearTimeout, performance, setTimeout } from "@millrace/base";
 import { schedulerError } from "../errors.ts";
 import type { ParcelMail, RunningReport } from "../machine/machine.worker.ts";
 import type { MachineStats } from "../machine/stats.ts";

@@ -6,6 +6,7 @@
  * Runs on the opener's thread: every `LOOK_MS` while tasks run or settle, otherwise at growing
  * intervals. Its timer never keeps the process alive.
  */
+import { clearTimeout, performance, setTimeout } from "@millrace/base";
 import type { Shared } from "../shared/shared.ts";
 import type { Processors } from "../shared/processors.ts";
 import type { Recovery } from "./recovery.ts";

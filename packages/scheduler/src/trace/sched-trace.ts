@@ -1,4 +1,5 @@
 /** A line of state every so many ms, as Go's GODEBUG=schedtrace=1000 prints: `MILLRACE_SCHEDTRACE=1000`. */
+import { performance } from "@millrace/base";
 import { countBits, maskWords, runQueueLength } from "@millrace/shared-memory";
 import { PRIORITIES } from "../shared/priorities.ts";
 import type { Shared } from "../shared/shared.ts";
