@@ -10,7 +10,9 @@ import { rejectsWith, temporaryDirectory, until } from "../support.ts";
 
 const SMALL = { recordBytesMax: 8192, batchBytesMax: 16_384, segmentBytesMax: 65_536, ringBytes: 32_768 };
 
-/** Scans or surveys the directory until it is told to stop; reports how often, and the first fault. */
+/**
+ * Scans or surveys the directory until it is told to stop; reports how often, and the first fault.
+ */
 const READER = `
 import { parentPort, workerData } from "node:worker_threads";
 const { NodeStorage } = await import(workerData.journal);
@@ -98,7 +100,10 @@ test("a look that has to be repeated begins its visits anew", async () => {
   );
 });
 
-/** A journal of 60 records with keys in segments of about 20, open, with one page of the first segment overwritten. */
+/**
+ * A journal of 60 records with keys in segments of about 20, open, with one page of the first
+ * segment overwritten.
+ */
 async function damagedWhileOpen(page: number): Promise<Journal> {
   const directory = temporaryDirectory();
   const journal = await Journal.open({ directory, ...SMALL });

@@ -1,4 +1,5 @@
-// Random logs with random damage: whatever is broken, the survey names it, repair fills it, and all else stays.
+// Random logs with random damage: whatever is broken, the survey names it, repair fills it, and all
+// else stays.
 import { readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -16,7 +17,10 @@ const PAGE = 4096;
 /** Bytes of a record before its payload. */
 const FIXED = 24;
 
-/** A log of some openings, with batches of one page, of many small records, and of exactly the largest size. */
+/**
+ * A log of some openings, with batches of one page, of many small records, and of exactly the
+ * largest size.
+ */
 function randomLog(random: Random): { log: TestLog; last: number } {
   const log = new TestLog(temporaryDirectory());
   let last = 0;

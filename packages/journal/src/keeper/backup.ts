@@ -34,8 +34,8 @@ const STEP_BYTES = 1 << 20;
 const ATTEMPTS_MAX = 16;
 
 /**
- * Copies the log of a journal that this process hasn't opened: another process may have it open, or none. Throws as
- * `backUp`, and `ERR_JOURNAL_DAMAGED`.
+ * Copies the log of a journal that this process hasn't opened: another process may have it open, or
+ * none. Throws as `backUp`, and `ERR_JOURNAL_DAMAGED`.
  */
 export function backUpFromOutside(storage: Storage, directory: string): BackupSummary {
   for (let attempt = 1; ; attempt += 1) {
@@ -59,8 +59,8 @@ export function backUpFromOutside(storage: Storage, directory: string): BackupSu
 }
 
 /**
- * Copies the log up to `durableSequence` into `directory`, which must be empty or absent. The copy and its name are durable
- * at the end. Throws `ERR_JOURNAL_STORAGE` for another directory.
+ * Copies the log up to `durableSequence` into `directory`, which must be empty or absent. The copy
+ * and its name are durable at the end. Throws `ERR_JOURNAL_STORAGE` for another directory.
  */
 export function* backUp(
   storage: Storage,

@@ -1,4 +1,7 @@
-/** Writes checkpoints, so that one at least is whole at any moment, and two before the log is given up. */
+/**
+ * Writes checkpoints, so that one at least is whole at any moment, and two before the log is given
+ * up.
+ */
 import { type Checkpoint, readCheckpoints, writeCheckpoint } from "../files/checkpoint.ts";
 import { damaged } from "../read/damage.ts";
 import type { Storage } from "../storage/storage.ts";
@@ -45,8 +48,9 @@ export class CheckpointWriter {
   }
 
   /**
-   * Both checkpoints, the newer first; one that is the only whole one is written a second time. None
-   * where there never was one. Throws `ERR_JOURNAL_DAMAGED` where marks name one and none is there.
+   * Both checkpoints, the newer first; one that is the only whole one is written a second time.
+   * None where there never was one. Throws `ERR_JOURNAL_DAMAGED` where marks name one and none is
+   * there.
    */
   readTwo(markedGeneration: number): Checkpoint[] {
     const checkpoints = readCheckpoints(this.#storage, this.#logId);

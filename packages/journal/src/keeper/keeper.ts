@@ -153,7 +153,9 @@ export class Keeper {
     if (Atomics.load(this.#control, STATE) === CLOSED) this.finish();
   }
 
-  /** The last marks, behind the clean end: from then on every loss at the end of the log is refused. */
+  /**
+   * The last marks, behind the clean end: from then on every loss at the end of the log is refused.
+   */
   finish(): void {
     const durableSequence = this.#durable();
     if (durableSequence !== this.#marks.durableSequence) this.#storeIfThereIsRoom({ durableSequence });
@@ -198,7 +200,10 @@ export class Keeper {
     return this.#start.isSynced ? this.#stats.get("durableSequence") : 0;
   }
 
-  /** Only the first marks need room; later ones are written in place. Without marks an opening reads everything. */
+  /**
+   * Only the first marks need room; later ones are written in place. Without marks an opening reads
+   * everything.
+   */
   #storeIfThereIsRoom(change: Partial<Marks>): void {
     try {
       this.#store(change);

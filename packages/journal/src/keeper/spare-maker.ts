@@ -46,7 +46,10 @@ export class SpareMaker {
     this.#threads = new Int32Array(memory.threads);
   }
 
-  /** Answers the writer, if it has asked, or if the last answer was a failure and it is time for another attempt. */
+  /**
+   * Answers the writer, if it has asked, or if the last answer was a failure and it is time for
+   * another attempt.
+   */
   serve(): void {
     const state = Atomics.load(this.#control, SPARE_STATE);
     const isDue = this.#nowMs() >= this.#retryAt;

@@ -136,7 +136,9 @@ export class LogReader {
     this.#successor = undefined;
   }
 
-  /** Throws `ERR_JOURNAL_TRUNCATED` when the segment has been given up since its header was read. */
+  /**
+   * Throws `ERR_JOURNAL_TRUNCATED` when the segment has been given up since its header was read.
+   */
   #open(header: SegmentHeader): void {
     this.close();
     const name = segmentName(header.segment);

@@ -1,18 +1,23 @@
 /**
- * Reading a log that another process may be writing: a fault counts when two looks in a row find the same.
+ * Reading a log that another process may be writing: a fault counts when two looks in a row find
+ * the same.
  *
- * Between two looks a batch may be finished, and a segment may be given up and its file used again. Both can look like
- * damage once, never twice in the same place.
+ * Between two looks a batch may be finished, and a segment may be given up and its file used again.
+ * Both can look like damage once, never twice in the same place.
  */
 import { isMillraceError } from "@millrace/base";
 import { journalError } from "../errors.ts";
 
-/** Looks before the log is called too fast to be read; each needs a segment that is given up during the look before. */
+/**
+ * Looks before the log is called too fast to be read; each needs a segment that is given up during
+ * the look before.
+ */
 const LOOKS_MAX = 32;
 
 /**
- * The result of `look` once it finds no fault, or the same twice in a row. `faultsOf` names the faults in a result, ""
- * for none. Damage that `look` throws is a fault too; a file that has gone is one that counts never.
+ * The result of `look` once it finds no fault, or the same faults twice in a row. `faultsOf` names
+ * the faults in a result, "" for none. Damage that `look` throws is a fault too. A file that has
+ * gone is a reason for another look, and never a fault.
  */
 export function lookAgain<T>(look: () => T, faultsOf: (result: T) => string): T {
   let before = "";
@@ -33,7 +38,10 @@ export function lookAgain<T>(look: () => T, faultsOf: (result: T) => string): T 
   });
 }
 
-/** The damage in an error, "" for a file that has gone; undefined for an error that another look doesn't change. */
+/**
+ * The damage in an error, "" for a file that has gone; undefined for an error that another look
+ * doesn't change.
+ */
 function faultOf(thrown: unknown): string | undefined {
   if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return "";
   if (!isMillraceError(thrown, "ERR_JOURNAL_DAMAGED")) return undefined;

@@ -221,7 +221,10 @@ export class Lookup {
     }
   }
 
-  /** The places of a segment, up to sequence `last` at least. Throws where a batch before that is invalid. */
+  /**
+   * The places of a segment, up to sequence `last` at least. Throws where a batch before that is
+   * invalid.
+   */
   #placesOf(known: Known, last: number): IndexFile | SegmentPlaces {
     if (known.header.segment !== this.#newest) known.index ??= IndexFile.open(this.#storage, known.header);
     if (known.index !== undefined) {

@@ -95,13 +95,15 @@ export interface ScanOptions {
   readonly visit?: BatchVisitor;
   /** Called before each look: what `visit` was given during an earlier look doesn't count. */
   readonly restart?: () => void;
-  /** The caller holds the directory's lock, so one look is enough to call it damage. Default false. */
+  /**
+   * The caller holds the directory's lock, so one look is enough to call it damage. Default false.
+   */
   readonly isLocked?: boolean;
 }
 
 /**
- * Reads the log, also beside a process that writes to it. Throws `ERR_JOURNAL_DAMAGED`, `ERR_JOURNAL_VERSION`, and
- * `ERR_JOURNAL_STORAGE` when the log changes faster than it can be read.
+ * Reads the log, also beside a process that writes to it. Throws `ERR_JOURNAL_DAMAGED`,
+ * `ERR_JOURNAL_VERSION`, and `ERR_JOURNAL_STORAGE` when the log changes faster than it can be read.
  */
 export function scanLog(storage: Storage, options: ScanOptions = {}): LogScan {
   const { restart, isLocked = false } = options;
@@ -157,8 +159,9 @@ function scanOnce(storage: Storage, { everything = true, visit = () => {} }: Sca
 }
 
 /**
- * A segment that has a successor, judged by what the successor says about it; undefined when only its batches can tell: the
- * file is shorter than that, which the zeros behind the last batch may explain.
+ * A segment that has a successor, judged by what the successor says about it; undefined when only
+ * its batches can tell: the file is shorter than that, which the zeros behind the last batch may
+ * explain.
  */
 function judgeSealed(storage: Storage, segment: Found, successor: SegmentHeader): SegmentScan | undefined {
   const { name, header } = segment;
@@ -293,8 +296,8 @@ function refuseLoss(segment: Found, reader: SegmentReader, { durable, durableFil
 }
 
 /**
- * Reads the batch at the reader's place once more if a valid batch lies behind it: then it must be complete by now. If it
- * is invalid still, it had been acknowledged, and is damaged.
+ * Reads the batch at the reader's place once more if a valid batch lies behind it: then it must be
+ * complete by now. If it is invalid still, it had been acknowledged, and is damaged.
  */
 function isReadableNow(segment: Found, reader: SegmentReader, file: StorageFile): boolean {
   const { offset, nextSequence } = reader.position;

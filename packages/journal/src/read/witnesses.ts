@@ -6,8 +6,9 @@
  *                 one from which the log can be read on is there
  *   a checkpoint  everything before its sequence is in the log, or was given up
  *
- * A log that contradicts one of them was changed by somebody else: a copy that was put back in part,
- * a file that is lost. What is appended to it would take sequences that a checkpoint calls finished.
+ * A log that contradicts one of them was changed by somebody else: a copy that was put back in
+ * part, a file that is lost. What is appended to it would take sequences that a checkpoint calls
+ * finished.
  */
 import { type CheckpointPage, isWhole, readCheckpointPages } from "../files/checkpoint.ts";
 import { type Marks, MARKS_NAME, readMarks } from "../files/marks.ts";
@@ -48,7 +49,10 @@ export function checkOrigin({ marks, checkpoints }: Witnesses, logId: Buffer): v
   if (foreign !== undefined) throw damaged(foreign.name, 0, "it belongs to another log");
 }
 
-/** Throws `ERR_JOURNAL_DAMAGED` when marks name a checkpoint, and none is left from which the log can be read on. */
+/**
+ * Throws `ERR_JOURNAL_DAMAGED` when marks name a checkpoint, and none is left from which the log
+ * can be read on.
+ */
 export function checkCheckpoints(storage: Storage, witnesses: Witnesses, firstSequence: number): void {
   const { marks } = witnesses;
   if (!lacksCheckpoint(storage, witnesses, firstSequence)) return;

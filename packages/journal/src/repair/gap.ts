@@ -6,7 +6,9 @@ export interface GapEnd {
   readonly segment: number;
   readonly offset: number;
   readonly nextSequence: number;
-  /** Chain value that the batch there names, or the next segment's header for the end of this one. */
+  /**
+   * Chain value that the batch there names, or the next segment's header for the end of this one.
+   */
   readonly chain: number;
   /** The segment's salt, where only the batch that was found there tells it. */
   readonly salt: Buffer | undefined;

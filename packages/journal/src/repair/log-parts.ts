@@ -1,9 +1,11 @@
 /**
- * The segments of a log that may be damaged: the headers that are valid, and substitutes for the others.
+ * The segments of a log that may be damaged: the headers that are valid, and substitutes for the
+ * others.
  *
- * A segment without a valid header can be read all the same. Any valid batch in it tells the salt, and the other fields
- * follow from the batches and from a neighbour's header. The checksum of a batch includes the log's id: that of `marks`
- * or of most headers, or else the bytes in the damaged header, if a batch is valid for them.
+ * A segment without a valid header can be read all the same. Any valid batch in it tells the salt,
+ * and the other fields follow from the batches and from a neighbour's header. The checksum of a
+ * batch includes the log's id: that of `marks` or of most headers, or else the bytes in the damaged
+ * header, if a batch is valid for them.
  */
 import { randomBytes } from "node:crypto";
 import {
@@ -31,7 +33,10 @@ const NO_SALT: Buffer = Buffer.alloc(8);
 const ID_START = 16;
 const ID_END = 32;
 
-/** A batch in a segment without a header, and a header with which the segment can be read from there. */
+/**
+ * A batch in a segment without a header, and a header with which the segment can be read from
+ * there.
+ */
 export interface HeaderlessBatch {
   readonly batch: PlacedBatch;
   readonly header: SegmentHeader;
@@ -81,13 +86,18 @@ export class LogParts {
     return this.ids.at(-1) ?? this.first - 1;
   }
 
-  /** Everything up to this sequence was durable, as marks and checkpoints of this log say; 0 without any. */
+  /**
+   * Everything up to this sequence was durable, as marks and checkpoints of this log say; 0 without
+   * any.
+   */
   get durable(): number {
     const { marks, checkpoints } = this.#witnesses;
     return Math.max(marks?.durableSequence ?? 0, ...checkpoints.map(({ from }) => from - 1));
   }
 
-  /** Whether marks name a checkpoint, and none is left for a log that begins with `firstSequence`. */
+  /**
+   * Whether marks name a checkpoint, and none is left for a log that begins with `firstSequence`.
+   */
   lacksCheckpoint(firstSequence: number): boolean {
     return lacksCheckpoint(this.#storage, this.#witnesses, firstSequence);
   }
@@ -97,7 +107,10 @@ export class LogParts {
     return this.#headers.get(id);
   }
 
-  /** The first batch of a segment without a header that is valid with its body; undefined when the file is missing or has none. */
+  /**
+   * The first batch of a segment without a header that is valid with its body; undefined when the
+   * file is missing or has none.
+   */
   firstBatchOf(id: number): HeaderlessBatch | undefined {
     if (!this.ids.includes(id)) return undefined;
     return withFile(this.#storage, segmentName(id), (file) => {

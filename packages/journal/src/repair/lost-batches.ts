@@ -1,9 +1,10 @@
 /**
  * Batches of LOST records, one record for each sequence that is given up.
  *
- * Where the log continues at a fixed offset, the batches fill the bytes up to it exactly. A batch without a record takes one
- * page; a batch with records takes as many as its last record is long. The room that a lost batch had is always enough for
- * as many LOST records, because they are the smallest that there are.
+ * Where the log continues at a fixed offset, the batches fill the bytes up to it exactly. A batch
+ * without a record takes one page; a batch with records takes as many as its last record is long.
+ * The room that a lost batch had is always enough for as many LOST records, because they are the
+ * smallest that there are.
  */
 import { crc32 } from "@millrace/codec";
 import { frameBytes } from "@millrace/shared-memory";
@@ -32,7 +33,10 @@ export interface LostPlace {
   readonly header: SegmentHeader;
   readonly offset: number;
   readonly firstSequence: number;
-  /** Chain value before the first batch; that which the batch behind the last one names, if there is one. */
+  /**
+   * Chain value before the first batch; that which the batch behind the last one names, if there is
+   * one.
+   */
   readonly chain: number;
   readonly nextChain: number | undefined;
   readonly timeMs: number;
@@ -41,8 +45,9 @@ export interface LostPlace {
 }
 
 /**
- * Batches that fill `pages` pages and hold `records` records, at most `bodyBytesMax` bytes of records each; undefined when
- * the pages hold fewer. `first`: records of the first batch, where its segment's header promises them.
+ * Batches that fill `pages` pages and hold `records` records, at most `bodyBytesMax` bytes of
+ * records each; undefined when the pages hold fewer. `first`: records of the first batch, where its
+ * segment's header promises them.
  */
 export function fillPages(
   pages: number,
@@ -156,7 +161,10 @@ export function encodeLost(
   return { bytes, chain: last };
 }
 
-/** The body of a batch; its last record is as long as it takes to fill the pages, and holds the note if that fits. */
+/**
+ * The body of a batch; its last record is as long as it takes to fill the pages, and holds the note
+ * if that fits.
+ */
 function lostRecords({ pages, records }: LostBatch, bodyBytesMax: number, timeMs: number, note: Buffer): Buffer {
   if (records === 0) return Buffer.alloc(0);
   const body = Buffer.alloc(bodyBytesOn(pages, bodyBytesMax));

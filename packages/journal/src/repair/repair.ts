@@ -1,15 +1,16 @@
 /**
  * Makes a damaged log readable again, after its owner has said which records may be lost.
  *
- * Every gap is filled with LOST records, one for each sequence, so that all other records keep theirs. Nothing else of the
- * log changes: the last batch in a gap names the chain value that the batch behind it expects (flag 4 of the format). A
- * gap over several segments is filled where there is room: first in front of the batch that follows it, then behind the
- * readable batches before it, where the file may grow. Segments in between become empty ones. When `marks` is lost, and
- * with it the knowledge of where the log begins, it is written again for the first segment that is there.
+ * Every gap is filled with LOST records, one for each sequence, so that all other records keep
+ * theirs. Nothing else of the log changes: the last batch in a gap names the chain value that the
+ * batch behind it expects (flag 4 of the format). A gap over several segments is filled where there
+ * is room: first in front of the batch that follows it, then behind the readable batches before it,
+ * where the file may grow. Segments in between become empty ones. When `marks` is lost, and with it
+ * the knowledge of where the log begins, it is written again for the first segment that is there.
  *
- * The state if the power goes right after a step. The damaged segment is copied to quarantine and synced: nothing has
- * changed. The repaired one is written to a temporary file and synced: nothing has changed. It takes the segment's name:
- * that segment is repaired. The next segment follows.
+ * The state if the power goes right after a step. The damaged segment is copied to quarantine and
+ * synced: nothing has changed. The repaired one is written to a temporary file and synced: nothing
+ * has changed. It takes the segment's name: that segment is repaired. The next segment follows.
  */
 import { randomBytes } from "node:crypto";
 import { crc32 } from "@millrace/codec";
@@ -48,7 +49,9 @@ const QUARANTINE = "quarantine";
 /** Largest file that a repair makes; one gap may hold more sequences than a segment can. */
 const FILE_BYTES_MAX: number = 2 ** 31;
 
-/** The first gap that is not within the sequences from `first` to `last`; undefined when all are. */
+/**
+ * The first gap that is not within the sequences from `first` to `last`; undefined when all are.
+ */
 export function gapOutside(survey: Survey, first: number, last: number): Gap | undefined {
   return survey.gaps.find(
     (gap) => gap.lastSequence >= gap.firstSequence && (gap.firstSequence < first || gap.lastSequence > last),
@@ -56,8 +59,8 @@ export function gapOutside(survey: Survey, first: number, last: number): Gap | u
 }
 
 /**
- * Fills every gap. The caller holds the directory's lock and has made sure that the loss is accepted. Throws
- * `ERR_JOURNAL_DAMAGED` for a log that can't be repaired.
+ * Fills every gap. The caller holds the directory's lock and has made sure that the loss is
+ * accepted. Throws `ERR_JOURNAL_DAMAGED` for a log that can't be repaired.
  */
 export function repairLog(storage: Storage, nowMs: number): RepairSummary {
   const { gaps } = surveyLog(storage);
@@ -134,7 +137,9 @@ class Repair {
     this.#put(draft, batches, gap, before, gap.firstSequence, after.chain);
   }
 
-  /** A gap from one segment, or the beginning of the log, into a later one that has no valid header. */
+  /**
+   * A gap from one segment, or the beginning of the log, into a later one that has no valid header.
+   */
   #fillAcross(gap: Gap, after: GapEnd): void {
     const { before, hollow } = gap;
     const salt = after.salt ?? randomBytes(8);
@@ -176,7 +181,8 @@ class Repair {
       for (const segment of gap.hollow) end = this.#create(gap, segment, end, 0);
       return;
     }
-    // Nothing is readable. What is known to have been durable becomes LOST records; otherwise the log begins anew.
+    // Nothing is readable. What is known to have been durable becomes LOST records; otherwise the
+    // log begins anew.
     for (const id of this.#parts.ids) {
       this.#keep(id, this.#bytesOf(id));
       if (id !== this.#parts.first || lostIn(gap) === 0) this.#storage.remove(segmentName(id));
@@ -185,7 +191,10 @@ class Repair {
     if (lostIn(gap) > 0) this.#create(gap, this.#parts.first, gap.before, lostIn(gap));
   }
 
-  /** Writes records behind the readable part of a segment; what lay there is cut off. Returns its new end. */
+  /**
+   * Writes records behind the readable part of a segment; what lay there is cut off. Returns its
+   * new end.
+   */
   #extend(gap: Gap, records: number): SegmentEnd {
     const { before } = gap;
     if (records === 0) return before;
@@ -308,7 +317,10 @@ function repeatedBatch(
   return bytes;
 }
 
-/** Marks for a log that begins with the first segment that is there; on both pages, as when segments are given up. */
+/**
+ * Marks for a log that begins with the first segment that is there; on both pages, as when segments
+ * are given up.
+ */
 function renewMarks(storage: Storage): void {
   const [first] = segmentIds(storage);
   const header = first === undefined ? undefined : readHeader(storage, segmentName(first));

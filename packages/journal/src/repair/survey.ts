@@ -1,13 +1,14 @@
 /**
- * Reads a log that may be damaged, and lists each piece that is missing instead of stopping at the first. For tools: an
- * opening refuses a log with any of them (scan.ts).
+ * Reads a log that may be damaged, and lists each piece that is missing instead of stopping at the
+ * first. For tools: an opening refuses a log with any of them (scan.ts).
  *
- * The survey walks the segments in order and notes where the readable log ends. A gap opens where no valid batch follows,
- * or where a segment is missing or has no valid header. It closes at the next valid batch, or at the end that the header
- * of a later segment names for the segment before it. So a gap may span several segments.
+ * The survey walks the segments in order and notes where the readable log ends. A gap opens where
+ * no valid batch follows, or where a segment is missing or has no valid header. It closes at the
+ * next valid batch, or at the end that the header of a later segment names for the segment before
+ * it. So a gap may span several segments.
  *
- * A process may write to the log meanwhile. A gap counts when two surveys in a row find it: a batch that was being written,
- * or a segment that was given up, is no gap the second time.
+ * A process may write to the log meanwhile. A gap counts when two surveys in a row find it: a batch
+ * that was being written, or a segment that was given up, is no gap the second time.
  */
 import {
   ALIGNMENT,
@@ -39,7 +40,10 @@ export interface Survey {
 /** Called for every batch that can be read, in order. */
 export type SurveyVisitor = (segment: SegmentHeader, batch: BatchHeader, body: Buffer) => void;
 
-/** Throws `ERR_JOURNAL_VERSION`, and `ERR_JOURNAL_DAMAGED` when the log changes too fast to be surveyed. */
+/**
+ * Throws `ERR_JOURNAL_VERSION`, and `ERR_JOURNAL_DAMAGED` when the log changes too fast to be
+ * surveyed.
+ */
 export function surveyLog(storage: Storage, visit?: SurveyVisitor): Survey {
   const survey = lookAgain(
     () => new Surveyor(storage, () => {}).run(),
@@ -99,7 +103,10 @@ class Surveyor {
     return { firstSequence, lastSequence, gaps, segments: ids.length };
   }
 
-  /** An opening that died leaves a newest segment without the batch that it was to repeat: that is in its old place. */
+  /**
+   * An opening that died leaves a newest segment without the batch that it was to repeat: that is
+   * in its old place.
+   */
   #lastToSurvey(): number {
     const { last } = this.#parts;
     const header = this.#parts.header(last);
@@ -157,7 +164,10 @@ class Surveyor {
     this.#read(header, batch, successor);
   }
 
-  /** Reads a segment from its beginning, or from a batch in it, to the end that its successor names or to its own. */
+  /**
+   * Reads a segment from its beginning, or from a batch in it, to the end that its successor names
+   * or to its own.
+   */
   #read(header: SegmentHeader, from: PlacedBatch | undefined, successor: SegmentHeader | undefined): void {
     const stop = successor?.previous.endOffset ?? Number.POSITIVE_INFINITY;
     withFile(this.#storage, segmentName(header.segment), (file) => {
@@ -169,7 +179,8 @@ class Surveyor {
         const { offset, nextSequence } = reader.position;
         if (offset >= stop) return;
         const later = laterBatch(file, header, offset, Math.min(stop, file.size()), nextSequence);
-        // What was written before a valid batch is complete: look once more, if it wasn't at the first look.
+        // What was written before a valid batch is complete: look once more, if it wasn't at the
+        // first look.
         if (later !== undefined && reader.next()) {
           this.#readable(reader);
           continue;
@@ -195,7 +206,10 @@ class Surveyor {
     return { segment, offset, nextSequence: lastSequence + 1, chain, salt: undefined };
   }
 
-  /** A repeated batch at the beginning of the gap is read at its old place, if it is intact there: it isn't lost. */
+  /**
+   * A repeated batch at the beginning of the gap is read at its old place, if it is intact there:
+   * it isn't lost.
+   */
   #restoreRepeated(header: SegmentHeader, end: GapEnd | undefined): void {
     const opened = this.#open as OpenGap;
     const isFirst = this.#here.endOffset === SEGMENT_HEADER_BYTES && header.kind === KIND.recovered;
@@ -225,7 +239,10 @@ class Surveyor {
     });
   }
 
-  /** A segment whose batches are valid, but don't lead to the end that the next header names: none of them counts. */
+  /**
+   * A segment whose batches are valid, but don't lead to the end that the next header names: none
+   * of them counts.
+   */
   #doubt(start: SegmentEnd, named: SegmentEnd): void {
     while (this.#gaps.at(-1)?.segment === start.segment) this.#gaps.pop();
     const reason = `${segmentName(named.segment + 1)} names another end of this segment`;
@@ -286,14 +303,20 @@ class Surveyor {
     });
   }
 
-  /** The last record of the batch that the newest segment was to repeat, when that is all that it was to hold so far. */
+  /**
+   * The last record of the batch that the newest segment was to repeat, when that is all that it
+   * was to hold so far.
+   */
   #promised(): number {
     const header = this.#parts.header(this.#here.segment);
     const isEmpty = this.#here.endOffset === SEGMENT_HEADER_BYTES;
     return isEmpty && header?.kind === KIND.recovered ? header.recovered.last : 0;
   }
 
-  /** A checkpoint that is lost; or without `marks`, when nothing tells whether the segments before the first one were given up or are lost. */
+  /**
+   * A checkpoint that is lost; or without `marks`, when nothing tells whether the segments before
+   * the first one were given up or are lost.
+   */
   #missingBeginning(): Gap[] {
     const { first, marks, hasForeignMarks } = this.#parts;
     const header = this.#parts.header(first);

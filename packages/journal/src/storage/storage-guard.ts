@@ -1,6 +1,7 @@
 /**
- * What lies under a journal's directory: a sync on a memory file system promises nothing, and one over a network promises what the
- * server likes. Known by the magic numbers of statfs(2) on Linux; elsewhere nothing is known and nothing refused.
+ * What lies under a journal's directory: a sync on a memory file system promises nothing, and one
+ * over a network promises what the server likes. Known by the magic numbers of statfs(2) on Linux;
+ * elsewhere nothing is known and nothing refused.
  */
 import { statfsSync } from "node:fs";
 import { journalError } from "../errors.ts";
@@ -78,8 +79,8 @@ export function kindOf(magic: number): StorageKind {
 const warned = new Set<string>();
 
 /**
- * Throws `ERR_JOURNAL_UNSAFE_STORAGE` for a kind that keeps no promises, and warns the process of a doubtful one, unless that was
- * allowed. The warning's code is MILLRACE_DOUBTFUL_STORAGE.
+ * Throws `ERR_JOURNAL_UNSAFE_STORAGE` for a kind that keeps no promises, and warns the process of a
+ * doubtful one, unless that was allowed. The warning's code is MILLRACE_DOUBTFUL_STORAGE.
  */
 export function guardStorage(directory: string, kind: StorageKind, isAllowed: boolean): void {
   const { fileSystem, trust, reason } = kind;
