@@ -51,6 +51,7 @@ function endGroup(pid) {
 for (const [signal, code] of [
   ["SIGINT", 130],
   ["SIGTERM", 143],
+  ["SIGHUP", 129],
 ]) {
   process.on(signal, () => {
     for (const pid of groups) endGroup(pid);

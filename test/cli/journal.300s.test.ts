@@ -5,7 +5,7 @@ import * as assert from "uvu/assert";
 import { Journal, type JournalOptions, NodeStorage, RECORD_TYPE } from "@millrace/journal";
 import { scanLog } from "@millrace/journal/kernel";
 import { encodeHandler } from "@millrace/intake/internal/record-header";
-import { temporaryDirectory } from "../support.ts";
+import { temporaryDirectory, until } from "../support.ts";
 import { documentOf, millrace } from "./support.ts";
 
 async function journalWith(records: number): Promise<string> {
@@ -153,6 +153,34 @@ test("tail shows the last records, and follows a journal that another process wr
   );
   assert.is(linesOf(following.stdout)[0]?.key, "a");
   await journal.close();
+});
+
+test("tail --follow goes on while segments are given up, and names every record that it can't print", async () => {
+  const [directory, journal] = await intakeJournal(60);
+  let stdout = "";
+  const following = await millrace(["journal", "tail", "--dir", directory, "--follow", "--lines", "60"], {
+    onStart: (child) => {
+      child.stdout?.on("data", (chunk) => (stdout += String(chunk)));
+      void (async () => {
+        await until(() => stdout.includes('"sequence":60,'), "it follows", 60_000);
+        for (let round = 0; round < 20; round += 1) {
+          await Promise.all(Array.from({ length: 60 }, () => journal.append(Buffer.alloc(3000))));
+          await journal.checkpoint(new Uint8Array(0), journal.durableSequence);
+          await journal.truncateBefore(journal.durableSequence);
+        }
+        const last = await journal.append("the last");
+        await until(() => stdout.includes(`"sequence":${last},`), "the last record is printed", 60_000);
+        child.kill("SIGINT");
+      })();
+    },
+  });
+  await journal.close();
+  assert.is(following.code, 0, following.stderr);
+  const known = new Set(linesOf(following.stdout).map(({ sequence }) => sequence));
+  for (const [, first, last] of following.stderr.matchAll(/records (\d+)-(\d+) were given up/g)) {
+    for (let sequence = Number(first); sequence <= Number(last); sequence += 1) known.add(sequence);
+  }
+  assert.is(known.size, 60 + 20 * 60 + 1, "each record is printed or named");
 });
 
 test("export writes a range of records into a new file", async () => {

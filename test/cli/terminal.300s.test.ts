@@ -176,7 +176,8 @@ for (const [signal, exitCode] of [
       child.stderr.resume();
       const ended = new Promise<number | null>((resolve) => child.once("close", (code) => resolve(code)));
       child.stdin.write(first);
-      // Before the first line nothing shows that it listens, but for the time that loading takes at most.
+      // Before the first line nothing shows that it listens, but for the time that loading takes at
+      // most.
       if (first === "") await listensForSignals(child.pid as number);
       else await until(() => existsSync(notes), "the first lines are handled", 60_000);
       child.kill(signal);
@@ -185,6 +186,31 @@ for (const [signal, exitCode] of [
     }
   });
 }
+
+test("a signal that cuts an array or a table off in the midst is no mistake in the input", async () => {
+  for (const [format, first] of [
+    ["json", '[{"n":1},{"n":'],
+    ["csv", 'a,b\n1,"open'],
+  ] as const) {
+    const place = temporaryDirectory();
+    const data = join(place, "data");
+    const args = ["ingest", "-", "--handler", `${handlers}#note`, "--dir", data, "--processors", "1"];
+    const child = spawn(process.execPath, [launcher, ...args, "--format", format, "--json"], {
+      env: { ...process.env, NOTES: join(place, "notes") },
+    });
+    let stdout = "";
+    child.stdout.on("data", (chunk) => (stdout += String(chunk)));
+    child.stderr.resume();
+    const ended = new Promise<number | null>((resolve) => child.once("close", (code) => resolve(code)));
+    child.stdin.write(first);
+    await until(() => existsSync(join(data, "marks")), "the journal is open", 60_000);
+    child.kill("SIGTERM");
+    assert.is(await ended, 143);
+    const document = JSON.parse(stdout) as { interrupted: boolean; error?: object };
+    assert.is(document.interrupted, true);
+    assert.is(document.error, undefined, stdout);
+  }
+});
 
 /** Waits until a process catches SIGHUP, which Node itself doesn't. */
 async function listensForSignals(pid: number): Promise<void> {

@@ -1,5 +1,6 @@
 /**
- * Entry of the `millrace` command: runs a command line, and reports what is wrong with it in the style of all errors.
+ * Entry of the `millrace` command: runs a command line, and reports what is wrong with it in the
+ * style of all errors.
  */
 import { CommanderError } from "commander";
 import { cliError } from "./errors.ts";
@@ -32,7 +33,10 @@ export async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-/** Before the options are parsed, and when they can't be. Behind "--" they belong to another program. */
+/**
+ * Before the options are parsed, and when they can't be. Behind "--" they belong to another
+ * program.
+ */
 function reporterOptionsOf(argv: readonly string[]): ReporterOptions {
   const end = argv.indexOf("--");
   const own = end < 0 ? argv : argv.slice(0, end);

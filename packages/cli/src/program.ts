@@ -45,7 +45,10 @@ type Runner = <Parameters extends unknown[]>(
   command: (...parameters: Parameters) => number | Promise<number>,
 ) => (...parameters: Parameters) => Promise<void>;
 
-/** For a command that reads a journal without giving the event loop a turn: a signal must end it all the same. */
+/**
+ * For a command that reads a journal without giving the event loop a turn: a signal must end it all
+ * the same.
+ */
 function blocking<Parameters extends unknown[]>(
   command: (...parameters: Parameters) => number,
 ): (...parameters: Parameters) => number {

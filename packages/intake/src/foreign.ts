@@ -1,4 +1,7 @@
-/** Whether a journal is an intake's: any program may write records and checkpoints of its own into one. */
+/**
+ * Whether a journal is an intake's: any program may write records and checkpoints of its own into
+ * one.
+ */
 import { RECORD_TYPE } from "@millrace/journal";
 import type { RecordCursor } from "@millrace/journal/kernel";
 import { messageOf } from "@millrace/base";

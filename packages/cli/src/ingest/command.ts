@@ -127,7 +127,8 @@ class IngestRun {
         const lastSequence = this.#mill.stats().intake?.journal.recovery.lastSequence ?? 0;
         await this.#publishAll(publish, readStoredLines(this.#options.dir, lastSequence, this.#source));
       } catch (thrown) {
-        this.#failure ??= thrown;
+        // A signal cuts the input off anywhere: an array that isn't closed then is no mistake.
+        if (!this.#stop.aborted) this.#failure ??= thrown;
       }
       return await this.#finish();
     } finally {

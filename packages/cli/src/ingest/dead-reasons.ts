@@ -16,7 +16,10 @@ export interface DeadReason {
 const REASONS_MAX = 5;
 const LINES_MAX = 5;
 
-/** The commonest reasons among the DEAD records from sequence `from` on; the journal may be open or closed. */
+/**
+ * The commonest reasons among the DEAD records from sequence `from` on; the journal may be open or
+ * closed.
+ */
 export function readDeadReasons(directory: string, from: number): readonly DeadReason[] {
   const storage = new NodeStorage(directory);
   const { segments } = scanLog(storage, { everything: false });

@@ -1,8 +1,9 @@
 /**
  * `millrace journal compact`: deletes the finished records of an intake that isn't running.
  *
- * The records that are still needed are copied to the end of the log, many to a sync; then everything before the copies is
- * given up. Where nearly all records are needed copying would free nothing, and only unused room is given back.
+ * The records that are still needed are copied to the end of the log, many to a sync; then
+ * everything before the copies is given up. Where nearly all records are needed copying would free
+ * nothing, and only unused room is given back.
  */
 import { foreignRecord, RecordStates } from "@millrace/intake";
 import { Journal, type JournalOptions, type Storage } from "@millrace/journal";
@@ -15,7 +16,10 @@ import { type JournalCommandOptions, missing, storageOf } from "./place.ts";
 
 /** Copying is worth it when at most this part of the bytes is still needed. */
 const NEEDED_PART_MAX = 0.9;
-/** Copies on their way to the disk: by number, and by bytes, which stay below the journal's own limit. */
+/**
+ * Copies on their way to the disk: by number, and by bytes, which stay below the journal's own
+ * limit.
+ */
 const COPIES_MAX = 4096;
 const COPY_BYTES_MAX: number = 32 * 2 ** 20;
 /** Segments stay as small as a journal's first, so that the last one holds little unused room. */
@@ -39,7 +43,8 @@ export async function compact(options: JournalCommandOptions): Promise<number> {
   const reporter = new Reporter(options);
   const storage = storageOf(options.dir);
   const bytesBefore = bytesOf(storage);
-  // Before the opening, which changes the directory: a journal that isn't an intake's stays as it is.
+  // Before the opening, which changes the directory: a journal that isn't an intake's stays as it
+  // is.
   const contents = readContents(options.dir, storage);
   const isWorthIt = contents.neededBytes <= contents.allBytes * NEEDED_PART_MAX;
   const { copied, firstSequence } = isWorthIt
@@ -85,7 +90,8 @@ function readContents(directory: string, storage: Storage): Contents {
   for (const { bytes, from } of readCheckpoints(storage, header.logId))
     if (bytes.length > 0 && !RecordStates.isSnapshot(bytes))
       throw foreign(directory, "its checkpoint isn't an intake's", { from });
-  // Records about records are never needed again: what they say is done by dropping or keeping the records.
+  // Records about records are never needed again: what they say is done by dropping or keeping the
+  // records.
   const needed = all.filter(({ sequence }) => !states.droppable.has(sequence));
   const sum = (records: readonly Needed[]): number => records.reduce((total, { bytes }) => total + bytes, 0);
   const lastSequence = scan.segments.at(-1)?.end.lastSequence ?? 0;

@@ -82,7 +82,10 @@ function textOr64(bytes: Buffer): string | { readonly base64: string } {
   return Buffer.from(text).equals(bytes) && !/[\x00-\x08]/.test(text) ? text : { base64: bytes.toString("base64") };
 }
 
-/** Reads from a place to the end of a log that may be growing, and whose front may be given up meanwhile. */
+/**
+ * Reads from a place to the end of a log that may be growing, and whose front may be given up
+ * meanwhile.
+ */
 class Following {
   readonly #reader: LogReader;
   readonly #cursor = new RecordCursor();
@@ -90,7 +93,9 @@ class Following {
   #next: number;
   #isPlaced = false;
 
-  /** `givenUp` is called for records that were there, and were given up before they could be read. */
+  /**
+   * `givenUp` is called for records that were there, and were given up before they could be read.
+   */
   constructor(storage: Storage, from: number, givenUp: (first: number, last: number) => void) {
     this.#reader = new LogReader(storage);
     this.#next = from;
@@ -134,7 +139,9 @@ class Following {
 /** Records looked at before other events, such as a closed pipe, get their turn. */
 const RECORDS_PER_TURN = 256;
 
-/** Prints the last records; with `follow` also those that become durable later, until interrupted. */
+/**
+ * Prints the last records; with `follow` also those that become durable later, until interrupted.
+ */
 export async function tail(options: TailOptions): Promise<number> {
   const reporter = new Reporter(options);
   const storage = storageOf(options.dir);

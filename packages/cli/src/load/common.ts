@@ -28,7 +28,10 @@ const PREFIX = "millrace-load-";
 /** Marks a directory that a run has kept for a closer look. */
 const KEPT_NAME = "kept";
 
-/** The journal, and beside it, never within it, the ledgers and the socket. All goes with the process. */
+/**
+ * The journal, and beside it, never within it, the ledgers and the socket. All goes with the
+ * process.
+ */
 export function createWorkplace(options: LoadOptions): Workplace {
   removeLeftovers();
   const base = mkdtempSync(join(tmpdir(), `${PREFIX}${process.pid}-`));

@@ -24,10 +24,13 @@ export type VictimReport =
 
 const [directory, socketPath, processors, base] = process.argv.slice(2) as [string, string, string, string];
 
-// A signal to the whole process group, such as Ctrl-C, is for the generator: it decides how this process ends.
+// A signal to the whole process group, such as Ctrl-C, is for the generator: it decides how this
+// process ends.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {});
 
-/** The channel closes when the generator dies, however it dies: then nothing of the run may stay. */
+/**
+ * The channel closes when the generator dies, however it dies: then nothing of the run may stay.
+ */
 function endWithGenerator(): void {
   try {
     rmSync(base, { recursive: true, force: true });

@@ -1,4 +1,6 @@
-/** A reader that leaves early, such as `| head -1`, is no error: the output that is left is dropped. */
+/**
+ * A reader that leaves early, such as `| head -1`, is no error: the output that is left is dropped.
+ */
 export function bearClosedPipes(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on("error", (error: NodeJS.ErrnoException) => {

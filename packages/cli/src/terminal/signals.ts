@@ -1,9 +1,10 @@
 /**
- * SIGINT, SIGTERM and SIGHUP, from the first moment of the command on (the launcher imports this file before all others).
+ * SIGINT, SIGTERM and SIGHUP, from the first moment of the command on (the launcher imports this
+ * file before all others).
  *
- * A command that can stop in good order asks for `takeOver`: the first signal then aborts that, and the second ends the
- * process. Without it the first signal ends the process. A command that blocks its event loop asks for `release`, because
- * no listener could run.
+ * A command that can stop in good order asks for `takeOver`: the first signal then aborts that, and
+ * the second ends the process. Without it the first signal ends the process. A command that blocks
+ * its event loop asks for `release`, because no listener could run.
  */
 const EXIT_CODES = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 
@@ -37,13 +38,19 @@ class Signals {
     return this.#stop.signal;
   }
 
-  /** The system's own handling again: a signal ends the process at once, even in the midst of synchronous work. */
+  /**
+   * The system's own handling again: a signal ends the process at once, even in the midst of
+   * synchronous work.
+   */
   release(): void {
     for (const signal of SIGNALS) process.off(signal, this.#listener);
     if (this.#received !== undefined) this.#end(this.#received);
   }
 
-  /** The command is loaded: a signal, which may have come already, ends the process after `beforeExit`, which is synchronous. */
+  /**
+   * The command is loaded: a signal, which may have come already, ends the process after
+   * `beforeExit`, which is synchronous.
+   */
   ready(beforeExit: () => void): void {
     this.#beforeExit = beforeExit;
     if (this.#received !== undefined) this.#end(this.#received);
