@@ -53,7 +53,7 @@ export interface SchedulerStats {
   readonly mappedBytes: number;
   /** Tasks that had lost their queue entry; 0 in a correct scheduler. */
   readonly sweptTasks: number;
-  /** Outcomes that no bell had announced; 0 in a correct scheduler. */
+  /** Outcomes and tasks that no bell had announced; 0 in a correct scheduler. */
   readonly wakeupsMissed: number;
   /** How often tasks of a stuck machine were given to others. */
   readonly rescues: number;
@@ -204,6 +204,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
       waiting.add(machine.waiting);
       running.add(machine.running);
     }
+    const counts = machines.map((machine) => machine.read());
     return {
       processors: this.#memory.processors,
       threads: this.#supervisor.running,
@@ -211,9 +212,9 @@ export class Scheduler<Handlers = Record<string, Handler>> {
       restarts: this.#supervisor.restarts,
       mappedBytes: this.#supervisor.shared.arenas.mappedBytes(),
       sweptTasks: this.#sweptTasks,
-      wakeupsMissed: this.#reactor.wakeupsMissed,
+      wakeupsMissed: counts.reduce((sum, { wakeupsMissed }) => sum + wakeupsMissed, this.#reactor.wakeupsMissed),
       rescues: this.#watchdog.rescues,
-      machines: machines.map((machine) => machine.read()),
+      machines: counts,
       waitingMicroseconds: waiting.summary(),
       runningMicroseconds: running.summary(),
     };

@@ -19,6 +19,13 @@ import type { Seat } from "./seat.ts";
 /** Longest blocking wait; then the machine sleeps in its event loop, so that output, inspector and timers aren't held up. */
 export const PARK_MS = 100;
 
+/**
+ * How often a machine that sleeps in its event loop looks around by itself, and how long it leaves work that it sees
+ * then to another machine that may have been woken for it.
+ */
+const LOOK_MS = 1000;
+const LEAVE_MS = 100;
+
 export class Rest {
   readonly #parts: MachineParts;
   readonly #seat: Seat;
@@ -30,6 +37,15 @@ export class Rest {
   readonly #turn: () => void;
   /** What brings the loop back: nothing (it runs), a turn of the event loop, the bell, room for another async task. */
   #resumption: "running" | "immediate" | "bell" | "room" | "closed" = "running";
+  /** Sleeps in the event loop so far. */
+  #sleeps = 0;
+  /** What there would be to do, of the last sleep. */
+  #hasWork: () => boolean = () => false;
+  /** The sleep in which work was seen and left to others. */
+  #leftIn = 0;
+  #isLookDue = false;
+  readonly #seesWorkBound = (): boolean => this.#seesWork();
+  readonly #lookBound = (): void => this.#look();
 
   constructor(parts: MachineParts, seat: Seat, parcels: ParcelFetch, cancellations: Cancellations, turn: () => void) {
     this.#parts = parts;
@@ -120,13 +136,14 @@ export class Rest {
     stats.park();
     trace?.parked(this.#seat.processor === undefined ? PARKED_SPARE : PARKED_IN_EVENT_LOOP);
     this.#resumption = "bell";
-    this.#listen();
+    this.#listen(this.#seesWorkBound);
     return false;
   }
 
   /** Begins nothing until `resume`. */
   untilResumed(): void {
     this.#resumption = "room";
+    this.#hasWork = () => false;
   }
 
   /**
@@ -142,14 +159,42 @@ export class Rest {
       return true;
     }
     this.#resumption = "room";
-    this.#listen();
+    this.#listen(() => this.#parts.nested.hasOutcomes() || results.hasFreed());
     return false;
   }
 
-  #listen(): void {
+  /** Sleeps until the bell rings; for no longer than a second where `hasWork` says that it should have rung. */
+  #listen(hasWork: () => boolean): void {
+    this.#sleeps += 1;
+    this.#hasWork = hasWork;
+    if (!this.#isLookDue) this.#lookIn(LOOK_MS);
     const ring = this.#parker.listen();
     if (ring === "rung") queueMicrotask(() => this.#ring());
     else if (ring !== "listening") void ring.then(() => this.#ring());
+  }
+
+  /** One timer for many sleeps: most of them are over before it comes. */
+  #lookIn(ms: number): void {
+    this.#isLookDue = true;
+    setTimeout(this.#lookBound, ms).unref();
+  }
+
+  /** The limit of a sleep in the event loop. A machine that goes on by it has missed a wake-up, and counts that. */
+  #look(): void {
+    this.#isLookDue = false;
+    if (this.#resumption !== "room" && this.#resumption !== "bell") return;
+    // On a busy machine the timer may come before a bell that has rung.
+    if (this.#parker.isNotified() || !this.#hasWork()) {
+      this.#lookIn(LOOK_MS);
+      return;
+    }
+    if (this.#leftIn !== this.#sleeps) {
+      this.#leftIn = this.#sleeps;
+      this.#lookIn(LEAVE_MS);
+      return;
+    }
+    this.#parts.stats.missedWakeUp();
+    this.comeBack();
   }
 
   #withdrawAsync(): void {

@@ -12,6 +12,7 @@ const NAMES = [
   "staleEntries",
   "overflows",
   "ranInline",
+  "wakeupsMissed",
   "busyMs",
   "queueDepth",
 ] as const;
@@ -36,6 +37,8 @@ export interface MachineCounts {
   readonly overflows: number;
   /** Tasks of its own handlers that it ran for want of a slot. */
   readonly ranInline: number;
+  /** How often it slept in its event loop beside work for which nobody had woken it; 0 in a correct scheduler. */
+  readonly wakeupsMissed: number;
   /** Time spent in stretches of tasks. */
   readonly busyMs: number;
   /** Entries in its processor's queue when it last looked. */
@@ -72,6 +75,10 @@ export class MachineStats {
 
   wokenForNothing(): void {
     this.#add(INDEX.wakesForNothing, 1);
+  }
+
+  missedWakeUp(): void {
+    this.#add(INDEX.wakeupsMissed, 1);
   }
 
   inline(): void {
