@@ -41,5 +41,6 @@ export {
   setInterval,
   setTimeout,
 } from "./real-time.ts";
+export { withoutContext } from "./without-context.ts";
 export { inheritableFlags, startThread } from "./worker-thread.ts";
 export { workerUrl } from "./worker-url.ts";

@@ -10,11 +10,14 @@
  *   - Anything else: a socket's time limit is a timer that nobody replaces, and its class makes others. Immediates are messages to
  *     oneself then, which also arrive in the next turn of the event loop.
  *
+ * What a timer calls runs without the AsyncLocalStorage stores of its maker (without-context.ts).
+ *
  * Rejected: importing node:timers. node:test and sinon replace its exports as well.
  */
 import { createRequire } from "node:module";
 import { performance as perfHooks } from "node:perf_hooks";
 import { MessageChannel } from "node:worker_threads";
+import { withoutContext } from "./without-context.ts";
 
 interface Clocked {
   readonly clock?: Readonly<Record<string, unknown>>;
@@ -120,11 +123,20 @@ function immediate(run: Run, ...parameters: unknown[]): Immediate {
   return messages;
 }
 
-export const setTimeout: SetTimer =
+const newTimeout: SetTimer =
   (realSetTimeout as SetTimer | undefined) ?? ((run, ms = 1, ...parameters) => timer(run, ms, parameters, false));
-
-export const setInterval: SetTimer =
+const newInterval: SetTimer =
   (realSetInterval as SetTimer | undefined) ?? ((run, ms = 1, ...parameters) => timer(run, ms, parameters, true));
+const newImmediate: SetImmediate = (realSetImmediate as SetImmediate | undefined) ?? immediate;
+
+export const setTimeout: SetTimer = (run, ms, ...parameters) =>
+  withoutContext(() => newTimeout(run, ms, ...parameters));
+
+export const setInterval: SetTimer = (run, ms, ...parameters) =>
+  withoutContext(() => newInterval(run, ms, ...parameters));
+
+export const setImmediate: SetImmediate = (run, ...parameters) =>
+  withoutContext(() => newImmediate(run, ...parameters));
 
 const isTimeoutReal: boolean = realSetTimeout !== undefined && realSetInterval !== undefined;
 
@@ -132,8 +144,6 @@ export const clearTimeout: (given: NodeJS.Timeout | undefined) => void =
   isTimeoutReal && realClearTimeout !== undefined ? (realClearTimeout as typeof stop) : stop;
 
 export const clearInterval: (given: NodeJS.Timeout | undefined) => void = clearTimeout;
-
-export const setImmediate: SetImmediate = (realSetImmediate as SetImmediate | undefined) ?? immediate;
 
 /** A fake has a clock or another name. */
 const isMicrotaskReal: boolean =

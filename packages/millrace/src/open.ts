@@ -9,6 +9,7 @@ import {
   type Rules,
   clearInterval,
   setInterval,
+  withoutContext,
 } from "@millrace/base";
 import type { BackupSummary } from "@millrace/journal";
 import {
@@ -112,7 +113,11 @@ const rules = {
  * Starts a runtime. Throws `ERR_INVALID_OPTION`, `ERR_HANDLER_MODULE`, and with a journal `ERR_JOURNAL_LOCKED`,
  * `ERR_JOURNAL_STORAGE`, `ERR_JOURNAL_DAMAGED`, `ERR_JOURNAL_VERSION`.
  */
-export async function open<Handlers = Record<string, Handler>>(given: MillraceOptions): Promise<Millrace<Handlers>> {
+export function open<Handlers = Record<string, Handler>>(given: MillraceOptions): Promise<Millrace<Handlers>> {
+  return withoutContext(() => openRuntime<Handlers>(given));
+}
+
+async function openRuntime<Handlers>(given: MillraceOptions): Promise<Millrace<Handlers>> {
   const { journal, blocking, onFailure = warn, ...schedulerOptions } = resolveWithScheduler("open", rules, given);
   Blocking.checkOptions(blocking);
   if (journal !== undefined) intakeOptions(journal);

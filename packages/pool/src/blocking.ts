@@ -25,6 +25,7 @@ import {
   type Rules,
   workerUrl,
   setImmediate,
+  withoutContext,
 } from "@millrace/base";
 import {
   bindHandlers,
@@ -218,7 +219,8 @@ export class Blocking<Handlers = Record<string, Handler>> {
       if (this.#running.size >= this.#options.threadsMax) return;
       this.#waiting.delete(call);
       this.#running.add(call);
-      void this.#start(call);
+      // Threads that it starts outlive the call, and its context.
+      void withoutContext(() => this.#start(call));
     }
   }
 

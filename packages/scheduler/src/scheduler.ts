@@ -1,7 +1,7 @@
 /**
  * The scheduler as a user of this package sees it: open it with a module of handlers, call them from this thread, close it.
  */
-import { clearInterval, performance, setInterval } from "@millrace/base";
+import { clearInterval, performance, setInterval, withoutContext } from "@millrace/base";
 import { availableParallelism } from "node:os";
 import { Reactor, ThreadTable } from "@millrace/atomics-sync";
 import { Histogram } from "@millrace/metrics";
@@ -126,7 +126,11 @@ export class Scheduler<Handlers = Record<string, Handler>> {
   }
 
   /** Starts the worker threads; resolves when each has loaded the handlers. Throws `ERR_INVALID_OPTION`, `ERR_HANDLER_MODULE`. */
-  static async open<Handlers = Record<string, Handler>>(given: SchedulerOptions): Promise<Scheduler<Handlers>> {
+  static open<Handlers = Record<string, Handler>>(given: SchedulerOptions): Promise<Scheduler<Handlers>> {
+    return withoutContext(() => Scheduler.#open<Handlers>(given));
+  }
+
+  static async #open<Handlers>(given: SchedulerOptions): Promise<Scheduler<Handlers>> {
     const options = schedulerOptions(given);
     const machines = options.machinesMax;
     const threads = ThreadTable.current();
