@@ -83,8 +83,12 @@ if (values.mechanical) {
     });
     for (const failure of result.failures) console.log(`FAIL ${name}: ${failure}\n`);
     // With the name of a scenario it is a part of the file, which would hide the rest.
-    if (values.only === undefined && result.runs.length > 0)
-      writeExecuted(result.runs.map((run) => ({ ...run, file: name })));
+    if (values.only === undefined && !values.mutants) {
+      writeExecuted(
+        [name],
+        result.runs.map((run) => ({ ...run, file: name })),
+      );
+    }
     total.executions += result.executions;
     total.states += result.states;
     total.mutants += result.mutants;

@@ -19,10 +19,12 @@ interface Executed extends Omit<ScenarioRun, "lines"> {
 
 const lineText = (module: string, text: string): string => `${module.replace(/\/.*\//, "/")}: ${text}`;
 
-/** Keeps what the scenarios of these files executed; what is known of other files stays. */
-export function writeExecuted(runs: readonly (ScenarioRun & { readonly file: string })[]): void {
-  const files = new Set(runs.map(({ file }) => file));
-  const others = existsSync(coveragePath) ? readExecuted().filter(({ file }) => !files.has(file)) : [];
+/** Keeps what the scenarios of these files executed that held; what is known of other files stays. */
+export function writeExecuted(
+  files: readonly string[],
+  runs: readonly (ScenarioRun & { readonly file: string })[],
+): void {
+  const others = existsSync(coveragePath) ? readExecuted().filter(({ file }) => !files.includes(file)) : [];
   const texts = new Map(atomicsLines().map(({ key, module, text }) => [key, lineText(module, text)]));
   const executed = runs.map((run) => ({ ...run, lines: run.lines.flatMap((line) => texts.get(line) ?? []) }));
   writeFileSync(coveragePath, JSON.stringify([...others, ...executed]));
