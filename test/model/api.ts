@@ -15,10 +15,12 @@
  *   export const mutants = [{ file: "shared-memory/spsc-ring", from: "…", to: "…" }];
  *
  * Rules for the functions of a scenario:
- * - nothing but shared memory is shared: each thread makes its own objects over it. What a thread finds out goes into its
+ * - nothing but shared memory is shared: each thread makes its own objects over it. What a thread
+ *   finds out goes into its
  *   own `log`, or is returned; never into a variable that another thread reads.
  * - an assertion may stand anywhere; what it throws fails the scenario.
- * - a plain counter in shared memory inside a critical section also checks mutual exclusion, by way of the race check.
+ * - a plain counter in shared memory inside a critical section also checks mutual exclusion, by
+ *   way of the race check.
  * - no time, no randomness, no native callback with atomics in it (`forEach`, `map`): use loops.
  */
 import type { Edit } from "./modules.ts";
@@ -32,7 +34,10 @@ export interface End {
   readonly blocked: readonly string[];
 }
 
-/** Plain accesses that need no order, and why. Both must be true of one side: the module, and a piece of the compiled line. */
+/**
+ * Plain accesses that need no order, and why. Both must be true of one side: the module, and a
+ * piece of the compiled line.
+ */
 export interface Race {
   readonly file: string;
   readonly line: string;
@@ -40,13 +45,22 @@ export interface Race {
 }
 
 export interface Bounds {
-  /** How often a thread may be interrupted although it could go on; Infinity for all interleavings. Default 2. */
+  /**
+   * How often a thread may be interrupted although it could go on; Infinity for all interleavings.
+   * Default 2.
+   */
   readonly preemptions?: number;
-  /** How many waits and timers may run out of time. Default 0: what only a time-out would end counts as a deadlock. */
+  /**
+   * How many waits and timers may run out of time. Default 0: what only a time-out would end counts
+   * as a deadlock.
+   */
   readonly timeouts?: number;
   /** Steps of one execution, after which it counts as a livelock. Default 2000. */
   readonly steps?: number;
-  /** States; more than these fail the run, so that a bound is never missed in silence. Default 3 million. */
+  /**
+   * States; more than these fail the run, so that a bound is never missed in silence. Default 3
+   * million.
+   */
   readonly states?: number;
 }
 
@@ -58,25 +72,37 @@ export interface Scenario<S = unknown> {
   readonly threads: Readonly<Record<string, ThreadFunction<S>>>;
   /** When no thread can go on. */
   check?(shared: S, end: End): void;
-  /** Threads that may be left waiting at the end, such as a worker that parks. Anyone else left waiting is a deadlock. */
+  /**
+   * Threads that may be left waiting at the end, such as a worker that parks. Any other waiting
+   * thread is a deadlock.
+   */
   readonly mayBlock?: readonly string[];
-  /** Threads of which one dies at any step, at most `kills` in one execution (default 1). Plain accesses are steps, too. */
+  /**
+   * Threads of which one dies at any step, at most `kills` in one execution (default 1). Plain
+   * accesses are steps, too.
+   */
   readonly kill?: readonly string[];
   readonly kills?: number;
   /** The thread that is the main thread to the code (`isMainThread`). Default: none. */
   readonly main?: string;
   readonly bounds?: Bounds;
-  /** What each look at the clock takes, in ms, for code that looks around for a while. Default 0: time stands still. */
+  /**
+   * What each look at the clock takes, in ms, for code that looks around for a while. Default 0:
+   * time stands still.
+   */
   readonly tickMs?: number;
   /**
-   * When no thread can go on, the first blocking wait runs out of time, as often as that happens. Only for code that polls by
-   * design: elsewhere it would hide a lost wake-up.
+   * When no thread can go on, the first blocking wait runs out of time, as often as that happens.
+   * Only for code that polls by design: elsewhere it would hide a lost wake-up.
    */
   readonly timePasses?: boolean;
   /** Larger bounds for `check:deep`. Default: one preemption more. */
   readonly deep?: Bounds;
   readonly races?: readonly Race[];
-  /** Instead of a search: so many executions with random priorities (PCT), each with `changes` changes of priority. */
+  /**
+   * Instead of a search: `executions` runs with random priorities (PCT), each with `changes`
+   * changes of priority.
+   */
   readonly random?: { readonly executions: number; readonly changes: number };
 }
 
@@ -93,7 +119,10 @@ export interface ScenarioFile {
   readonly mutants?: readonly Mutant[];
 }
 
-/** Where counters of 32 bits start, so that they wrap in a scenario: JavaScript's bit operations make them signed. */
+/**
+ * Where counters of 32 bits start, so that they wrap in a scenario: JavaScript's bit operations
+ * make them signed.
+ */
 export const NEAR_WRAP: number = 2 ** 31 - 2;
 
 /** Gives a scenario its types. */

@@ -1,9 +1,12 @@
 /**
- * Runs scenarios by hand: `node .build/test/model/check.js [file …] [--only NAME] [--no-mutants] [--mutants] [--deep]
- * [--minutes N] [--replay SCHEDULE [--mutant N]]`. Files are names under scenarios/, such as `spsc-ring`; all without one.
+ * Runs scenarios by hand: `node .build/test/model/check.js [file …] [--only NAME] [--no-mutants]
+ * [--mutants] [--deep] [--minutes N] [--replay SCHEDULE [--mutant N]]`. Files are names under
+ * scenarios/, such as `spsc-ring`; all without one.
  *
- * `--mechanical [WORD …] [--again] [--seconds N] [--scenarios N] [--minutes N]` runs mutants made by rule whose name contains a
- * word and writes them into the table: those that are not in it, or with `--again` all. Each takes at most so many seconds and scenarios. `--bounds` prints what each scenario is searched for.
+ * `--mechanical [WORD …] [--again] [--seconds N] [--scenarios N] [--minutes N]` runs mutants made
+ * by rule whose name contains a word and writes them into the table: those that are not in it, or
+ * with `--again` all. `--seconds` and `--scenarios` limit each mutant, `--minutes` the whole run.
+ * `--bounds` prints the bounds of each scenario.
  */
 import { parseArgs } from "node:util";
 import { limitsOf } from "./explore.ts";

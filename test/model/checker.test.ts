@@ -1,4 +1,5 @@
-// The checker itself: it finds what it promises to find, models waiting as Node does, and refuses what it can't follow.
+// The checker itself: it finds what it promises to find, models waiting as Node does, and refuses
+// what it can't follow.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join as joinPath } from "node:path";
 import { pathToFileURL } from "node:url";

@@ -1,10 +1,13 @@
 /**
- * Vector clocks: finds plain accesses to the same word, at least one a write, that no atomic access puts in order.
+ * Vector clocks: finds plain accesses to the same word, at least one a write, that no atomic access
+ * puts in order.
  *
- * After FastTrack (Flanagan and Freund, 2009). An atomic write releases: it leaves its thread's clock at the word; an atomic read
- * acquires it. A thread's own clock moves on with each release. An atomic and a plain access that aren't ordered are a race as well.
+ * After FastTrack (Flanagan and Freund, 2009). An atomic write releases: it leaves its thread's
+ * clock at the word; an atomic read acquires it. A thread's own clock moves on with each release.
+ * An atomic and a plain access that aren't ordered are a race as well.
  *
- * Everything that decides about future races is part of the state's hash, as differences from the start.
+ * Everything that decides about future races is part of the state's hash, as differences from the
+ * start.
  */
 import { mixA, mixB } from "./hash.ts";
 
@@ -93,7 +96,10 @@ export class Clocks {
     this.#execution = grow(this.#execution, 1);
   }
 
-  /** Notes the access; the first earlier access that is not ordered before it. `id` names the word for the hash. */
+  /**
+   * Notes the access; the first earlier access that is not ordered before it. `id` names the word
+   * for the hash.
+   */
   plainRead(id: number, word: number, execution: number, thread: number, site: number): Conflict | undefined {
     const row = this.#open(word, execution);
     this.#note(id, word, row, PLAIN_READ, thread, site);

@@ -1,4 +1,7 @@
-/** One execution of a scenario, step by step: which choices there are, what one of them does, and how it all ends. */
+/**
+ * One execution of a scenario, step by step: which choices there are, what one of them does, and
+ * how it all ends.
+ */
 import type { End, Scenario } from "./api.ts";
 import { clockHash, learn, resetClocks, THREADS_MAX } from "./clocks.ts";
 import { mixA, mixB } from "./hash.ts";
@@ -19,7 +22,9 @@ export const TIMEOUT_ASYNC = 3;
 export const KILL = 7;
 export const KINDS = 8;
 
-/** What a turn of the event loop takes: without it, code that polls for a while would poll for ever. */
+/**
+ * What a turn of the event loop takes: without it, code that polls for a while would poll for ever.
+ */
 const TURN_MS = 1;
 
 const NEVER: readonly string[] = [];
@@ -62,7 +67,10 @@ export class Execution {
     world.isRunning = true;
   }
 
-  /** Whether the thread has a next step that needs neither another thread nor a time-out. One that rests (`pause`) lets the others go first. */
+  /**
+   * Whether the thread has a next step that needs neither another thread nor a time-out. One that
+   * rests (`pause`) lets the others go first.
+   */
   canGoOn(thread: Thread): boolean {
     if (!thread.isResting) return this.#hasStep(thread);
     return (
@@ -85,7 +93,10 @@ export class Execution {
     }
   }
 
-  /** Appends the choices that there are, in the order in which they are to be tried; `left` preemptions may be spent. */
+  /**
+   * Appends the choices that there are, in the order in which they are to be tried; `left`
+   * preemptions may be spent.
+   */
   choices(into: number[], left: number): void {
     const last = this.last < 0 ? undefined : (world.threads[this.last] as Thread);
     const lastGoesOn = last !== undefined && this.canGoOn(last);
@@ -218,7 +229,10 @@ export class Execution {
     }
   }
 
-  /** The thread is gone between two of its steps, as `terminate()` does it: no `finally`, and what it was given is lost. */
+  /**
+   * The thread is gone between two of its steps, as `terminate()` does it: no `finally`, and what
+   * it was given is lost.
+   */
   #kill(thread: Thread): void {
     thread.status = DEAD;
     thread.steps = undefined;

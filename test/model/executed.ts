@@ -1,4 +1,7 @@
-/** Lines of production code with `Atomics`: which there are, and which of them the scenarios have executed. */
+/**
+ * Lines of production code with `Atomics`: which there are, and which of them the scenarios have
+ * executed.
+ */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { lineKey } from "./sites.ts";
@@ -54,7 +57,10 @@ export interface Coverage {
   readonly failures: readonly string[];
 }
 
-/** Compares the lines that were executed with those that there are; lines with an exception don't count. */
+/**
+ * Compares the lines that were executed with those that there are; lines with an exception don't
+ * count.
+ */
 export function coverageOf(executed: ReadonlySet<string>): Coverage {
   const failures: string[] = [];
   const exceptions = UNEXECUTED.flatMap(({ module, lines: pieces = [""] }) => pieces.map((line) => ({ module, line })));

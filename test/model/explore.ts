@@ -14,7 +14,10 @@ export interface Limits {
   readonly states: number;
 }
 
-/** Two preemptions find most bugs (loom and CHESS say the same); the others are far above what the scenarios need. */
+/**
+ * Two preemptions find most bugs (loom and CHESS say the same); the others are far above what the
+ * scenarios need.
+ */
 export const LIMITS: Limits = { preemptions: 2, timeouts: 0, steps: 2000, states: 3_000_000 };
 
 export interface Options {
@@ -132,7 +135,10 @@ function siteOf(choice: number): number {
   return choice % KINDS === KILL || thread === undefined ? 0 : thread.site;
 }
 
-/** Executions with random priorities that change at random steps: probabilistic concurrency testing (Burckhardt et al., 2010). */
+/**
+ * Executions with random priorities that change at random steps: probabilistic concurrency testing
+ * (Burckhardt et al., 2010).
+ */
 export function randomWalk(
   loaded: Loaded,
   scenario: Scenario,

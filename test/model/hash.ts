@@ -34,7 +34,10 @@ export function hashOf(value: unknown): number {
   return value === false ? 2 : 3;
 }
 
-/** States that were seen, with the most that was left to spend when each was seen: an open-addressing table. */
+/**
+ * States that were seen, with the most that was left to spend when each was seen: an
+ * open-addressing table.
+ */
 export class StateCache {
   #mask = (1 << 14) - 1;
   #entries = new Int32Array(3 << 14);

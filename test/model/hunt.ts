@@ -60,10 +60,15 @@ export interface Hunt {
   isComplete: boolean;
 }
 
-/** Mutants are looked for with up to so many preemptions one by one, and then with all that a scenario allows. */
+/**
+ * A hunt allows 0, 1, … up to this many preemptions in turn, and then all that a scenario allows.
+ */
 const STEPS_OF_PREEMPTIONS = 4;
 
-/** Tries few preemptions first in all scenarios, as most mutants fall at once. `limitMs` is for the whole of it. */
+/**
+ * Tries few preemptions first in all scenarios, as most mutants fall at once. `limitMs` is for the
+ * whole of it.
+ */
 export async function hunt(candidates: readonly Candidate[], limitMs = Infinity): Promise<Hunt> {
   const found: Hunt = {
     executions: 0,

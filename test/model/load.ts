@@ -1,4 +1,7 @@
-/** Rewrites a scenario with all that it uses, writes the result into a temporary folder, and imports it. */
+/**
+ * Rewrites a scenario with all that it uses, writes the result into a temporary folder, and imports
+ * it.
+ */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";

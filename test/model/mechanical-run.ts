@@ -1,4 +1,7 @@
-/** Runs mutants that were made by rule through the scenarios that execute what they change, and keeps the table. */
+/**
+ * Runs mutants that were made by rule through the scenarios that execute what they change, and
+ * keeps the table.
+ */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
@@ -9,7 +12,10 @@ import type { MechanicalMutant } from "./mechanical.ts";
 import { currentMutants, type MutantTable, readTable, writeTable } from "./mutant-table.ts";
 import type { ScenarioRun } from "./suite.ts";
 
-/** What each scenario executed when it ran last. Lines by module and text, so that it outlives a build. */
+/**
+ * What each scenario executed when it ran last. Lines by module and text, so that it outlives a
+ * build.
+ */
 const coveragePath = fileURLToPath(new URL("./executed.json", import.meta.url));
 
 interface Executed extends Omit<ScenarioRun, "lines"> {
@@ -19,7 +25,9 @@ interface Executed extends Omit<ScenarioRun, "lines"> {
 
 const lineText = (module: string, text: string): string => `${module.replace(/\/.*\//, "/")}: ${text}`;
 
-/** Keeps what the scenarios of these files executed that held; what is known of other files stays. */
+/**
+ * Keeps what the scenarios of these files executed that held; what is known of other files stays.
+ */
 export function writeExecuted(
   files: readonly string[],
   runs: readonly (ScenarioRun & { readonly file: string })[],
@@ -63,7 +71,10 @@ export interface MechanicalOptions {
   readonly say: (line: string) => void;
 }
 
-/** Runs the mutants and writes the table. Returns what is wrong: survivors, and reasons that were refuted. */
+/**
+ * Runs the mutants and writes the table. Returns what is wrong: survivors, and reasons that were
+ * refuted.
+ */
 export async function runMechanical(options: MechanicalOptions): Promise<string[]> {
   const mutants = currentMutants();
   const table = withoutGone(readTable(), mutants);
@@ -83,7 +94,7 @@ export async function runMechanical(options: MechanicalOptions): Promise<string[
       const url = urls.get(file);
       return url === undefined ? [] : [{ url, name: scenario, hasDeaths: deaths > 0 }];
     });
-    // What no scenario reaches is told by the lines that were not executed.
+    // The run of all scenarios reports lines that none reaches.
     if (candidates.length === 0) return;
     const { killedBy, outcome, isBroken } = await ask({ mutant, candidates, limitMs: options.limitMs });
     options.say(`${name}: ${outcome}`);
@@ -122,8 +133,8 @@ function withoutGone(table: MutantTable, mutants: ReadonlyMap<string, unknown>):
 }
 
 /**
- * The scenarios that execute a line with `Atomics` of the mutated function: the one that is known to notice first, then those of
- * the files that are named after the module, then the cheapest.
+ * The scenarios that execute a line with `Atomics` of the mutated function: the one that is known
+ * to notice first, then those of the files that are named after the module, then the cheapest.
  */
 function candidatesFor(mutant: MechanicalMutant, executed: readonly Executed[], known: string | undefined): Executed[] {
   const lines = atomicsLines().filter(({ module }) => module === mutant.file);

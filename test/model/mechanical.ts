@@ -8,7 +8,8 @@
  *   flipped   < becomes <=, === becomes !==, and so on, in functions that use Atomics
  *   swapped   two stores that follow each other change places
  *
- * A mutant is named by its module, function, rule and text, so that its name survives edits elsewhere in the module.
+ * A mutant is named by its module, function, rule and text, so that its name survives edits
+ * elsewhere in the module.
  */
 import type { Edit } from "./modules.ts";
 import { childrenOf, isFunction, keyName, type Node, parseModule, walk, walkOwn } from "./syntax.ts";

@@ -1,4 +1,5 @@
-// Runs one mutant after another through the scenarios that it is given: there is one world per thread.
+// Runs one mutant after another through the scenarios that it is given: there is one world per
+// thread.
 import { basename } from "node:path";
 import { parentPort } from "node:worker_threads";
 import { Forms, hunt } from "./hunt.ts";

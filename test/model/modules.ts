@@ -1,15 +1,20 @@
 /**
- * Finds the modules that a scenario needs and reads them: the scenario itself, and every module of Millrace or of a third party
- * that works on shared memory. All others (base, codec, Node's own) are imported as they are.
+ * Finds the modules that a scenario needs and reads them: the scenario itself, and every module of
+ * Millrace or of a third party that works on shared memory. All others (base, codec, Node's own)
+ * are imported as they are.
  *
- * Imports through an index file go straight to the module that defines the name, so that a scenario pulls in only what it uses.
+ * Imports through an index file go straight to the module that defines the name, so that a scenario
+ * pulls in only what it uses.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire, isBuiltin } from "node:module";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { namesIn, type Node, parseModule } from "./syntax.ts";
 
-/** Packages whose modules touch no shared memory but what a call gives them: `$foreign` in runtime.ts follows that. */
+/**
+ * Packages whose modules touch no shared memory but what a call gives them: `$foreign` in
+ * runtime.ts follows that.
+ */
 const AS_THEY_ARE = /\/packages\/(base|codec)\/dist\//;
 const OWN_PACKAGES = /\/packages\/[^/]+\/dist\//;
 const SCENARIOS = /\/model\/(scenarios|fixtures)\//;
@@ -45,7 +50,10 @@ export interface ModuleSet {
   readonly root: Module;
 }
 
-/** Reads the module at `url` and everything that must be transformed with it, with the edits of a mutant. */
+/**
+ * Reads the module at `url` and everything that must be transformed with it, with the edits of a
+ * mutant.
+ */
 export function readModules(url: string, edits: readonly Edit[] = []): ModuleSet {
   const modules = new Map<string, Module>();
   const open = (each: string): void => {

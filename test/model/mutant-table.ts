@@ -1,6 +1,7 @@
 /**
- * The table of mutants made by rule, `test/model/mechanical.json`: which scenario notices each, or why none can.
- * A mutant that is not in it is new, or its line was changed: `check.js --mechanical` adds it.
+ * The table of mutants made by rule, `test/model/mechanical.json`: which scenario notices each, or
+ * why none can. A mutant that is not in it is new, or its line was changed: `check.js --mechanical`
+ * adds it.
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";

@@ -1,4 +1,7 @@
-/** Carries out the operation that a thread stands before, with its effect on memory, clocks, queues of waiters, and hashes. */
+/**
+ * Carries out the operation that a thread stands before, with its effect on memory, clocks, queues
+ * of waiters, and hashes.
+ */
 import { advance, type Conflict, learn } from "./clocks.ts";
 import { hashOf, mixA, mixB } from "./hash.ts";
 import { OP, opName, PAUSE, PLAIN_READ, PLAIN_WRITE, START } from "./operations.ts";
@@ -227,10 +230,14 @@ function waitAsync(thread: Thread, memory: Memory, array: Int32Array, word: numb
   return { async: true, value: promise };
 }
 
-/** Wakes the first `count` in the word's queue, sync and async mixed, and returns how many; the dead are gone from it. */
+/**
+ * Wakes the first `count` in the word's queue, sync and async mixed, and returns how many; the dead
+ * are gone from it.
+ */
 function notify(thread: Thread, memory: Memory, word: number, count: number): number {
   let woken = 0;
-  // Leaving the queue's critical section comes before entering it again (ECMA-262, host-synchronizes-with).
+  // Leaving the queue's critical section comes before entering it again (ECMA-262,
+  // host-synchronizes-with).
   const left: Waiter[] = [];
   for (const waiter of world.waiters) {
     if (woken >= count || waiter.memory !== memory || waiter.word !== word) {

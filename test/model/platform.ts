@@ -1,4 +1,7 @@
-/** Stand-ins for what the platform gives to a thread: an event loop with promises, timers and turns, time, signals, its place. */
+/**
+ * Stand-ins for what the platform gives to a thread: an event loop with promises, timers and turns,
+ * time, signals, its place.
+ */
 import { LOOP } from "./operations.ts";
 import { observe } from "./perform.ts";
 import { isSteps, PromiseStandIn } from "./promise.ts";
@@ -6,7 +9,9 @@ import { type Steps, type Thread, world } from "./world.ts";
 
 // ── coroutines ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Yielded by an async function: everything else that is yielded is a step and goes to the explorer. */
+/**
+ * Yielded by an async function: everything else that is yielded is a step and goes to the explorer.
+ */
 class Await {
   readonly value: unknown;
 
@@ -69,7 +74,10 @@ function* drive(resume: () => IteratorResult<unknown>, steps: Steps, promise: Pr
 
 // ── a thread ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** All that a virtual thread does: its function, then its event loop until the promise that this returned is settled. */
+/**
+ * All that a virtual thread does: its function, then its event loop until the promise that this
+ * returned is settled.
+ */
 export function* threadSteps(thread: Thread, run: (log: unknown[]) => unknown): Steps {
   let value = run(thread.log);
   if (isSteps(value)) value = yield* value;

@@ -1,4 +1,7 @@
-/** A stand-in for Promise whose reactions run where the explorer lets them: in the microtasks of a virtual thread. */
+/**
+ * A stand-in for Promise whose reactions run where the explorer lets them: in the microtasks of a
+ * virtual thread.
+ */
 import { type Steps, type Thread, world } from "./world.ts";
 
 type Callback = ((value: unknown) => unknown) | null | undefined;

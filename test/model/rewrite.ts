@@ -1,5 +1,6 @@
 /**
- * Rewrites a compiled module so that the explorer can stop it at every access to shared memory. Line numbers are kept.
+ * Rewrites a compiled module so that the explorer can stop it at every access to shared memory.
+ * Line numbers are kept.
  *
  *   Atomics.load(a, i)      (yield $op(LOAD, site, a, i))             a scheduling point
  *   this.#park(x)           ($g($t = this.#park(x)) ? yield* $t : $t)  when the name may reach a scheduling point
@@ -11,7 +12,8 @@
  *   let current;            $S.c.current                               a module's state, one per virtual thread and execution
  *   Promise, setTimeout …   $env.Promise …                             stand-ins that the explorer drives (platform.ts)
  *
- * What can't be rewritten faithfully is refused, with file and line: here when the text shows it, otherwise when it is reached.
+ * What can't be rewritten faithfully is refused, with file and line: here when the text shows it,
+ * otherwise when it is reached.
  */
 import { type ImportedName, isAsItIs, type Module } from "./modules.ts";
 import { OP, type OpName } from "./operations.ts";
@@ -30,7 +32,10 @@ import {
 
 export interface Form {
   readonly calls: "star" | "wrap";
-  /** Whether plain accesses are scheduling points too; needed where a thread may die between two of them. */
+  /**
+   * Whether plain accesses are scheduling points too; needed where a thread may die between two of
+   * them.
+   */
   readonly plain: "check" | "yield";
 }
 
@@ -398,7 +403,7 @@ class Rewriter {
     return this.#lines(node, prefix + this.#tainted(node, value, info, context));
   }
 
-  /** A generator or async generator: whoever calls it learns that the checker doesn't have it. */
+  /** A generator or async generator: the checker refuses a call of it. */
   #unsupportedMethod(node: Node): string {
     const { line } = node["loc"]["start"];
     const message = JSON.stringify(`${this.#module.label}:${line}: a generator method can't be driven by the checker`);
@@ -624,7 +629,10 @@ class Rewriter {
     return `$rd(${list}${context.why === IN_NATIVE_CALLBACK ? ", true" : ""})`;
   }
 
-  /** A computed member that is written or deleted in a way that the checker doesn't follow: refused at run time when shared. */
+  /**
+   * A computed member that is written or deleted in a way that the checker doesn't follow: refused
+   * at run time when shared.
+   */
   #target(node: Node, context: Context): string {
     if (node.type !== "MemberExpression") return this.#render(node, context);
     if (!node["computed"]) {
@@ -691,7 +699,10 @@ class Rewriter {
     ]);
   }
 
-  /** The body of a loop, with each turn counted: one that never comes to a step can't be stopped otherwise. */
+  /**
+   * The body of a loop, with each turn counted: one that never comes to a step can't be stopped
+   * otherwise.
+   */
   #turn(node: Node, context: Context): readonly [Node, string] {
     const body: Node = node["body"];
     const text = this.#render(body, context);

@@ -21,14 +21,20 @@ export function $op(op: number, site: number, array: Int32Array, at: number, ...
   thread.second = operands[1];
 }
 
-/** An operation where nothing can yield: while threads run only a load, which then happens together with the step before it. */
+/**
+ * An operation where nothing can yield: while threads run only a load, which then happens together
+ * with the step before it.
+ */
 export function $direct(op: number, site: number, array: Int32Array, at: number, ...operands: unknown[]): unknown {
   if (world.isRunning && op !== OP.load) refuse(site, CANT_STOP);
   $op(op, site, array, at, ...operands);
   return perform(world.thread);
 }
 
-/** A call where nothing can yield; while threads run its function must turn out to contain nothing but loads. */
+/**
+ * A call where nothing can yield; while threads run its function must turn out to contain nothing
+ * but loads.
+ */
 export function $pure(value: unknown, site: number): unknown {
   return isSteps(value) ? runAlone(value, site) : value;
 }
@@ -140,8 +146,8 @@ function sharedView(view: DataView, site: number): unknown {
 }
 
 /**
- * A call of a function whose module isn't rewritten. What the codec does with shared memory is modelled as plain accesses; shared
- * memory that any other function is given is refused.
+ * A call of a function whose module isn't rewritten. What the codec does with shared memory is
+ * modelled as plain accesses; shared memory that any other function is given is refused.
  */
 export function $foreign(site: number, run: (...operands: never[]) => unknown, ...operands: unknown[]): unknown {
   const call = run as (...given: unknown[]) => unknown;
@@ -238,8 +244,14 @@ function* pauseSteps(): Steps {
   return undefined;
 }
 
-/** Waits until another thread of the scenario has ended, as its `exit` event tells; true when it died. */
+/**
+ * Waits until another thread of the scenario has ended, as its `exit` event tells; true when it
+ * died.
+ */
 export const join: (thread: string) => boolean = joinSteps as never;
 
-/** A step without an access that lets the other threads go first: for loops that wait for what only they can bring about. */
+/**
+ * A step without an access that lets the other threads go first: for loops that wait for what only
+ * they can bring about.
+ */
 export const pause: () => void = pauseSteps as never;

@@ -1,4 +1,5 @@
-// Every scenario to its stated bound, and every mutant; see docs/checker.md. A worker per core takes files until none is left.
+// Every scenario to its stated bound, and every mutant; see docs/checker.md. A worker per core
+// takes files until none is left.
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { test } from "uvu";

@@ -1,4 +1,7 @@
-/** Schedules as text: a letter for the thread, a sign for anything but an ordinary step, and how often: `a12b3a!kb~`. */
+/**
+ * Schedules as text: a letter for the thread, a sign for anything but an ordinary step, and how
+ * often: `a12b3a!kb~`.
+ */
 import { GO, IMMEDIATE, KILL, KINDS, TIMEOUT, TIMEOUT_ASYNC } from "./execute.ts";
 
 const SIGNS: Record<number, string> = { [GO]: "", [IMMEDIATE]: "+", [TIMEOUT]: "~", [TIMEOUT_ASYNC]: "^", [KILL]: "!" };

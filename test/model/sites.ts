@@ -1,4 +1,7 @@
-/** Places in the source: every access that was rewritten has a number, by which a trace finds its line again. */
+/**
+ * Places in the source: every access that was rewritten has a number, by which a trace finds its
+ * line again.
+ */
 import { existsSync, readFileSync } from "node:fs";
 import { SourceMap } from "node:module";
 import { fileURLToPath } from "node:url";
@@ -16,7 +19,10 @@ export interface Site {
 
 const sites: Site[] = [{ url: "", label: "", line: 0, column: 0, text: "" }];
 
-/** 1 for every site whose atomic operation threads or a set-up have carried out since `forgetExecuted`. */
+/**
+ * 1 for every site whose atomic operation threads or a set-up have carried out since
+ * `forgetExecuted`.
+ */
 let executed = new Uint8Array(1 << 14);
 
 export function addSite(module: Module, line: number, column: number): number {

@@ -147,7 +147,10 @@ function scenarioLimits(scenario: Scenario, isDeep: boolean, calls: Form["calls"
   return { ...limits, preemptions: limits.preemptions + 1, states: 100_000_000, ...scenario.deep };
 }
 
-/** Scenarios that execute something of the function that is edited come first, the small ones of them before the others. */
+/**
+ * Scenarios that execute something of the function that is edited come first, the small ones of
+ * them before the others.
+ */
 function likelyFirst(url: string, scenarios: readonly Scenario[], edit: Edit, { runs }: SuiteResult): Scenario[] {
   const module = [...readModules(url).modules.values()].find((each) => each.label === `${edit.file}.js`);
   if (module === undefined) return [...scenarios];
@@ -223,7 +226,10 @@ export function explain(
   ].join("\n");
 }
 
-/** Replays a schedule of a scenario of the file, with the mutant of that number applied if one is given. */
+/**
+ * Replays a schedule of a scenario of the file, with the mutant of that number applied if one is
+ * given.
+ */
 export async function replayFile(
   url: string,
   name: string,

@@ -1,9 +1,11 @@
 /**
- * Decides which functions become generators: those that contain a scheduling point, or call something that may.
+ * Decides which functions become generators: those that contain a scheduling point, or call
+ * something that may.
  *
- * It is a fixpoint over names, across all modules: a function is tainted if it uses `Atomics`, is async, calls a tainted name, or
- * calls something unknown (a parameter, a variable, the result of a call). Too much taint costs a little speed; too little
- * would drop a call, which the "wrap" form of the rewriting finds.
+ * It is a fixpoint over names, across all modules: a function is tainted if it uses `Atomics`, is
+ * async, calls a tainted name, or calls something unknown (a parameter, a variable, the result of a
+ * call). Too much taint costs a little speed; too little would drop a call, which the "wrap" form
+ * of the rewriting finds.
  */
 import type { Module, ModuleSet } from "./modules.ts";
 import { isTransformed } from "./modules.ts";
@@ -309,7 +311,10 @@ export function isNativeCall(call: Node, scopes: readonly Scope[]): boolean {
   return binding?.kind === "import" && !isTransformed(binding.url) && !binding.url.includes("/model/");
 }
 
-/** Names under which functions are reached by another name: `x.name = name`, `{ name: fn }`, imports, results of calls. */
+/**
+ * Names under which functions are reached by another name: `x.name = name`, `{ name: fn }`,
+ * imports, results of calls.
+ */
 function aliasesOf(
   set: ModuleSet,
   moduleScopes: ReadonlyMap<Module, Scope>,
@@ -336,7 +341,7 @@ function aliasesOf(
       ];
       const from = value.type === "CallExpression" ? calledName(value["callee"], scopes) : sourceName(value, scopes);
       if (from === UNKNOWN) {
-        // A parameter that is stored under a name: whoever calls that name calls something unknown.
+        // A parameter that is stored under a name: a call of that name calls something unknown.
         if (node.type !== "VariableDeclarator") unknown.add(to);
       } else if (from !== PURE && from !== to) aliases.push([from, to]);
     });

@@ -6,7 +6,9 @@
 export interface Exception {
   /** Package and file, without the folders between. */
   readonly module: string;
-  /** Pieces of the compiled lines; without them, every line of the module that no scenario executes. */
+  /**
+   * Pieces of the compiled lines; without them, every line of the module that no scenario executes.
+   */
   readonly lines?: readonly string[];
   readonly reason: string;
 }

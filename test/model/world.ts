@@ -1,6 +1,6 @@
 /**
- * The world of one execution: virtual threads, shared memory, and what the rewritten modules call (runtime.ts) and the explorer
- * drives (explore.ts). One at a time in a process.
+ * The world of one execution: virtual threads, shared memory, and what the rewritten modules call
+ * (runtime.ts) and the explorer drives (explore.ts). One at a time in a process.
  */
 import { Clocks } from "./clocks.ts";
 import { mixA, mixB } from "./hash.ts";
@@ -47,7 +47,10 @@ export class Thread {
   second: unknown = 0;
   operands = 0;
 
-  /** Hash of everything that it has observed: as it is deterministic, this stands for all of its local state. */
+  /**
+   * Hash of everything that it has observed: as it is deterministic, this stands for all of its
+   * local state.
+   */
   seenA: number;
   seenB: number;
   result: unknown = undefined;

@@ -1,4 +1,7 @@
-/** The byte ring at its edges: filled to the last byte, batches of exactly their limits, empty frames, spans over the end. */
+/**
+ * The byte ring at its edges: filled to the last byte, batches of exactly their limits, empty
+ * frames, spans over the end.
+ */
 import * as assert from "uvu/assert";
 import { Parker, ThreadTable, unpark } from "@millrace/atomics-sync";
 import { ByteRingProducer, ByteRingReleaser, ByteRingTaker, createByteRing, FULL } from "@millrace/shared-memory";

@@ -1,4 +1,7 @@
-/** The journal's memory: producers' rings, the writer's loop over a log in memory, receipts, and readers that wait for more. */
+/**
+ * The journal's memory: producers' rings, the writer's loop over a log in memory, receipts, and
+ * readers that wait for more.
+ */
 import * as assert from "uvu/assert";
 import { Parker, Reactor, unpark, unparkAgain } from "@millrace/atomics-sync";
 import { Backlog } from "@millrace/intake/internal/backlog";
@@ -40,7 +43,10 @@ import {
 } from "../fixtures/journal.ts";
 import { type Mutant, scenario, type Scenario } from "../api.ts";
 
-/** Commits records, `perCommit` at once, and reads receipts until all are durable. Logs `sequence:payload` of each. */
+/**
+ * Commits records, `perCommit` at once, and reads receipts until all are durable. Logs
+ * `sequence:payload` of each.
+ */
 function produce(shared: JournalShared, first: number, count: number, perCommit: number, log: unknown[]): void {
   const { memory, disk } = shared;
   const producer = new JournalProducer(memory, 0);
@@ -73,7 +79,9 @@ const NO_SEGMENTS = {
   },
 } as unknown as Storage;
 
-/** Delivery that gives way gives back the space of the rings first and turns to the segments last. */
+/**
+ * Delivery that gives way gives back the space of the rings first and turns to the segments last.
+ */
 function takeReceipts(backlog: Backlog): void {
   try {
     backlog.takeReceipts();
@@ -101,7 +109,7 @@ export const scenarios: Scenario[] = [
     bounds: { preemptions: 2 },
   }),
   scenario({
-    name: "journal: an appender of another thread and readers that wait for more, on their event loops",
+    name: "journal: an appender and a reader that waits for more, on their event loops",
     setUp: () => withThreads(journalShared([{}, {}]), 3),
     threads: {
       async opener(shared, log) {
@@ -147,7 +155,8 @@ export const scenarios: Scenario[] = [
         assert.ok(producer.stageBytes(payload(1), 0));
         producer.commitLazily();
         producer.urge();
-        // Nobody urges the second one: only its time limit ends its wait, or the end of the journal.
+        // Nobody urges the second one: only its time limit ends its wait, or the end of the
+        // journal.
         assert.ok(producer.stageBytes(payload(2), 0));
         producer.commitLazily();
         for (let turn = 0; log.length === 0; turn += 1) {
@@ -248,7 +257,7 @@ export const scenarios: Scenario[] = [
     bounds: { preemptions: 2 },
   }),
   scenario({
-    name: "journal: a full disk refuses data, takes state records, and data again when there is room",
+    name: "journal: a full disk refuses data until there is room again",
     setUp: () => withThreads(journalShared([{}, { isState: true }], false, { isFullAtFirst: true }), 3),
     threads: {
       producer(shared, log) {

@@ -1,4 +1,7 @@
-/** The keeper and the writer: every wish for the next segment is answered, also by a disk that is full for a while. */
+/**
+ * The keeper and the writer: every wish for the next segment is answered, also by a disk that is
+ * full for a while.
+ */
 import type { MessagePort } from "node:worker_threads";
 import * as assert from "uvu/assert";
 import { Parker } from "@millrace/atomics-sync";
@@ -22,7 +25,10 @@ import { type Mutant, scenario, type Scenario } from "../api.ts";
 
 const LIMITS = { recordBytesMax: 64, batchBytesMax: 256, segmentBytesMax: 4096 };
 
-/** A disk of the keeper's own that tells the log how many spares there are. It is full for the first `refusals` files. */
+/**
+ * A disk of the keeper's own that tells the log how many spares there are. It is full for the first
+ * `refusals` files.
+ */
 function storageOver(disk: Int32Array, refusals: number): Storage {
   let left = refusals;
   return {

@@ -1,4 +1,7 @@
-/** Semaphore, RWMutex and Once as users see them, in their blocking and their asynchronous forms, and deaths of who holds one. */
+/**
+ * Semaphore, RWMutex and Once as users see them, in their blocking and their asynchronous forms,
+ * and deaths of who holds one.
+ */
 import { setEnvironmentData } from "node:worker_threads";
 import * as assert from "uvu/assert";
 import { Once, RWMutex, Semaphore, type SyncHandle, ThreadTable } from "@millrace/atomics-sync";

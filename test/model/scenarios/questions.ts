@@ -1,4 +1,7 @@
-/** What the intake's opener asks the delivery thread: every question is answered, to an event loop that sleeps. */
+/**
+ * What the intake's opener asks the delivery thread: every question is answered, to an event loop
+ * that sleeps.
+ */
 import * as assert from "uvu/assert";
 import { Parker, Reactor, ThreadTable, unpark } from "@millrace/atomics-sync";
 import { answersPlace, controlBytes, QUESTION, questionsPlace } from "@millrace/intake/internal/control";
@@ -18,7 +21,10 @@ function setUp(): Shared {
   return { words: new SharedArrayBuffer(controlBytes()), threads: ThreadTable.allocate(2) };
 }
 
-/** Answers so many questions, one at a time, as the delivery thread does it at once when a record is finished. */
+/**
+ * Answers so many questions, one at a time, as the delivery thread does it at once when a record is
+ * finished.
+ */
 function answer({ words, threads }: Shared, count: number): void {
   const memory = new Int32Array(words);
   const parkers = new Int32Array(threads);

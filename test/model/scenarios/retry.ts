@@ -1,4 +1,7 @@
-/** A task that throws and runs again, with the time of its start in its slot for the submitter to read meanwhile. */
+/**
+ * A task that throws and runs again, with the time of its start in its slot for the submitter to
+ * read meanwhile.
+ */
 import * as assert from "uvu/assert";
 import type { TaskContext } from "@millrace/scheduler/internal/handler/context";
 import { Submitter } from "@millrace/scheduler/internal/calls/submitter";

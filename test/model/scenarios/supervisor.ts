@@ -1,4 +1,7 @@
-/** What the opener of a scheduler tells its machines by single words: that it closes, and that a task shall stop. */
+/**
+ * What the opener of a scheduler tells its machines by single words: that it closes, and that a
+ * task shall stop.
+ */
 import * as assert from "uvu/assert";
 import type { TaskContext } from "@millrace/scheduler/internal/handler/context";
 import { Submitter } from "@millrace/scheduler/internal/calls/submitter";
@@ -70,7 +73,7 @@ export const scenarios: Scenario[] = [
     bounds: { preemptions: 2 },
   }),
   scenario<Given>({
-    name: "supervisor: a task that listens for its signal is stopped while its machine sleeps in its event loop",
+    name: "supervisor: a task that listens is stopped while its machine sleeps",
     setUp: () => setUp(LISTEN),
     threads: {
       async opener(shared, log) {

@@ -1,4 +1,7 @@
-/** The table of threads: an entry is one thread's, and nobody is taken for the thread that had it before. */
+/**
+ * The table of threads: an entry is one thread's, and nobody is taken for the thread that had it
+ * before.
+ */
 import { setEnvironmentData } from "node:worker_threads";
 import * as assert from "uvu/assert";
 import { adoptThread, ownThread, ThreadTable } from "@millrace/atomics-sync";
@@ -12,7 +15,7 @@ function setUp(entries: number): SharedArrayBuffer {
 
 export const scenarios: Scenario[] = [
   scenario({
-    name: "threads: two that reserve at once get different entries, and one that was given back is free",
+    name: "threads: two that reserve at once get different entries",
     setUp: () => setUp(2),
     threads: {
       one: () => ownThread(),

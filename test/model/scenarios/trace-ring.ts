@@ -1,4 +1,7 @@
-/** The trace of a thread: what a reader returns while the owner overwrites the oldest is whole, and in order. */
+/**
+ * The trace of a thread: what a reader returns while the owner overwrites the oldest is whole, and
+ * in order.
+ */
 import * as assert from "uvu/assert";
 import {
   allocateTraceRings,
@@ -71,7 +74,7 @@ export const scenarios: Scenario[] = [
     bounds: { preemptions: 3 },
   }),
   scenario({
-    name: "trace ring: an owner that dies leaves whole records, and the next one goes on behind them",
+    name: "trace ring: an owner that dies leaves whole records to its successor",
     setUp,
     threads: {
       owner(rings) {

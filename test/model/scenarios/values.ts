@@ -1,4 +1,7 @@
-/** Arguments and results that don't fit into a slot: encoded, in the arenas of those who hand them over. */
+/**
+ * Arguments and results that don't fit into a slot: encoded, in the arenas of those who hand them
+ * over.
+ */
 import * as assert from "uvu/assert";
 import { Submitter } from "@millrace/scheduler/internal/calls/submitter";
 import { Recovery } from "@millrace/scheduler/internal/supervisor/recovery";
@@ -61,7 +64,7 @@ export const scenarios: Scenario[] = [
     bounds: { preemptions: 2 },
   }),
   scenario<Given>({
-    name: "values: results that need memory of the machine, and its freeing from another thread",
+    name: "values: results in memory of the machine, freed from another thread",
     setUp: () => setUp(NO_RETRY, [{ text: "one" }, { text: "two" }]),
     threads: {
       submitter({ memory, submitter }, log) {
