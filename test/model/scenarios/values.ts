@@ -108,9 +108,10 @@ export const scenarios: Scenario[] = [
         closeScheduler(memory);
       },
       machine: runMachine(0, LONG),
-      other: runMachine(1, LONG),
-      supervisor: ({ memory }) => {
-        if (join("machine")) new Recovery(new Shared(memory)).recover(0);
+      // The supervisor, and then the machine that goes on where the other one is gone.
+      async other(shared) {
+        if (join("machine")) new Recovery(new Shared(shared.memory)).recover(0);
+        await runMachine(1, LONG)(shared);
       },
     },
     check(shared, { logs }) {
