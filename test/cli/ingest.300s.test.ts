@@ -62,7 +62,7 @@ class Place {
   }
 }
 
-test("NDJSON: every line becomes a record, known by its number; empty lines and a last line without end are fine", async () => {
+test("NDJSON: a record a line, known by its number; empty lines are skipped", async () => {
   const place = new Place();
   const file = place.file("in.ndjson", '{"n":1}\n\n{"n":3}\r\n"text"\n{"n":"ü€"}');
   const outcome = await place.ingest(file);
@@ -107,7 +107,7 @@ test("stdin, with its format told by the first character", async () => {
   assert.is(documentOf<Document>(outcome).handled, 2);
 });
 
-test("a malformed line ends the run with its number; what came before is stored and not stored again", async () => {
+test("a malformed line ends the run with its number; earlier lines stay stored", async () => {
   const place = new Place();
   const file = place.file("in.ndjson", '{"n":1}\n{"n":2}\n{"n":\n{"n":4}\n');
   const outcome = await place.ingest(file);
@@ -146,7 +146,7 @@ test("with --on-error skip malformed lines are counted, and the others go throug
   assert.is(documentOf<Document>(result).handled, 2);
 });
 
-test("a mistake in a JSON array ends the run and names the element before it; those are stored", async () => {
+test("a mistake in a JSON array ends the run and names the element before it", async () => {
   const place = new Place();
   const elements = Array.from({ length: 50 }, (_, n) => `{"n":${n},"text":"${"x".repeat(600)}"}`);
   const outcome = await place.ingest(place.file("in.json", `[${elements.join()},{"n":},${elements.join()}]`));
@@ -178,7 +178,7 @@ test("a record over the limit is a malformed line", async () => {
   );
 });
 
-test("killed in the middle and run again: every record is handled, and none is stored twice", async () => {
+test("killed half-way and run again: all are handled, none is stored twice", async () => {
   const place = new Place();
   const total = 30_000;
   const file = place.file("in.ndjson", Array.from({ length: total }, (_, n) => `{"n":${n}}`).join("\n"));
@@ -205,7 +205,7 @@ test("killed in the middle and run again: every record is handled, and none is s
   assert.is(third.handled, 0);
 });
 
-test("a file that was changed under the same name is refused, and taken under another name", async () => {
+test("a changed file is refused under its old name, and taken under a new one", async () => {
   const place = new Place();
   const file = place.file("in.ndjson", '{"n":1}\n{"n":2}\n');
   await place.ingest(file);
@@ -293,7 +293,7 @@ test("wrong input is refused with a code, what to do, and no stack", async () =>
   assert.match(verbose.stderr, "    at ");
 });
 
-test("a directory in use by another process is refused, and nothing that was acknowledged there is lost", async () => {
+test("a directory in use by another process is refused; nothing there is lost", async () => {
   const place = new Place();
   const total = 50_000;
   const file = place.file("in.ndjson", Array.from({ length: total }, (_, n) => `{"n":${n}}`).join("\n"));

@@ -70,7 +70,7 @@ function linesOf(stdout: string): { sequence: number; payload?: string; value?: 
     .map((line) => JSON.parse(line) as { sequence: number });
 }
 
-test("gaps names what is missing, repair gives up what was accepted and nothing else, and writes it down", async () => {
+test("gaps names what is missing, and repair gives up only what was accepted", async () => {
   const directory = await damagedJournal();
   const missing = await millrace(["journal", "gaps", "--dir", directory, "--json"]);
   assert.is(missing.code, 3, missing.stderr);
@@ -155,7 +155,7 @@ test("tail shows the last records, and follows a journal that another process wr
   await journal.close();
 });
 
-test("tail --follow goes on while segments are given up, and names every record that it can't print", async () => {
+test("tail --follow continues while segments are given up, and names the gaps", async () => {
   const [directory, journal] = await intakeJournal(60);
   let stdout = "";
   const following = await millrace(["journal", "tail", "--dir", directory, "--follow", "--lines", "60"], {
@@ -244,7 +244,7 @@ test("compact deletes what is finished and keeps what is not", async () => {
   await again.close();
 });
 
-test("compact copies many records to a sync, and makes nothing larger, however often it runs", async () => {
+test("compact copies many records to a sync, and never makes a journal larger", async () => {
   const [directory, journal] = await intakeJournal(3000, {});
   await journal.append(ackOf([1, 1000]), { type: RECORD_TYPE.ack });
   await journal.close();
@@ -269,7 +269,7 @@ test("compact copies many records to a sync, and makes nothing larger, however o
   await again.close();
 });
 
-test("compact leaves a journal alone that isn't an intake's, whatever its records look like", async () => {
+test("compact changes nothing in a journal that isn't an intake's", async () => {
   const headers = encodeHandler("settle");
   const journals: [what: string, write: (journal: Journal) => Promise<unknown>][] = [
     ["plain records", (journal) => journal.append("x")],

@@ -88,7 +88,7 @@ test("with --json stdout is one document, also for wrong options and errors", as
   );
 });
 
-test("--version tells the version; --help marks what is required and is the same each time", async () => {
+test("--version tells the version; --help marks what is required and never varies", async () => {
   const manifest = fileURLToPath(new URL("../../../packages/cli/package.json", import.meta.url));
   const { version } = JSON.parse(readFileSync(manifest, "utf8")) as { version: string };
   assert.is((await millrace(["--version"])).stdout, `${version}\n`);
@@ -187,7 +187,7 @@ for (const [signal, exitCode] of [
   });
 }
 
-test("a signal that cuts an array or a table off in the midst is no mistake in the input", async () => {
+test("a signal that cuts off an array or a table is no mistake in the input", async () => {
   for (const [format, first] of [
     ["json", '[{"n":1},{"n":'],
     ["csv", 'a,b\n1,"open'],

@@ -111,7 +111,7 @@ interface Recorded {
   readonly traces: readonly [TraceStats & { file: string }, ...unknown[]];
 }
 
-test("the trace of a real run has every task once, and agrees with the runtime's own counts", async () => {
+test("the trace of a run has every task once, and agrees with the run's counts", async () => {
   const out = join(temporaryDirectory(), "trace.json");
   const outcome = await millrace(["trace", "record", "--out", out, "--json", "--", process.execPath, program]);
   assert.is(outcome.code, 0, outcome.stderr);
@@ -169,7 +169,7 @@ test("the trace of a real run has every task once, and agrees with the runtime's
   assert.ok(stats.machines.reduce((sum, machine) => sum + machine.steals, 0) <= 130);
 });
 
-test("a program that exits without closing leaves its trace, one that never ends after --seconds", async () => {
+test("a program leaves its trace at an exit without close, or after --seconds", async () => {
   const out = join(temporaryDirectory(), "trace.json");
   const record = (options: string[], how: string): ReturnType<typeof millrace> =>
     millrace(["trace", "record", "--out", out, "--json", ...options, "--", process.execPath, program, how]);
@@ -214,7 +214,7 @@ test("with few records the oldest are dropped and counted", async () => {
   assert.ok(stats.tasks < 130);
 });
 
-test("wrong usage ends with 2 and names what is wrong; --help has examples and exit codes", async () => {
+test("wrong usage ends with 2 and a reason; --help has examples and exit codes", async () => {
   assert.is((await millrace(["trace", "record"])).code, 2);
   assert.is((await millrace(["trace", "stats"])).code, 2);
   const odd = await millrace(["trace", "record", "--records", "1000", "--", "true"]);

@@ -116,7 +116,7 @@ async function damagedWhileOpen(page: number): Promise<Journal> {
   return journal;
 }
 
-test("get() of a record that can't be read says so; its neighbours and what isn't there are as before", async () => {
+test("get() of a damaged record throws; its neighbours can still be read", async () => {
   // One record to a page: record 5 lies on page 5.
   const journal = await damagedWhileOpen(5);
   const error = await rejectsWith(journal.get(5), "ERR_JOURNAL_DAMAGED");
@@ -142,7 +142,7 @@ test("find() doesn't give an older record when a newer one may be lost", async (
   await journal.close();
 });
 
-test("get() of a record in a segment that is given up meanwhile is undefined, not damage", async () => {
+test("get() while the record's segment is given up is undefined, not damage", async () => {
   const directory = temporaryDirectory();
   const journal = await Journal.open({ directory, ...SMALL });
   for (let n = 1; n <= 60; n += 1) await journal.append(Buffer.alloc(3000, n));

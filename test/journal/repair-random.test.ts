@@ -94,7 +94,7 @@ function sequencesIn(first: number, body: Buffer, add: (sequence: number, isLost
   }
 }
 
-test(`random damage: what is left is salvaged and kept by repair, and the log opens (seed ${SEED})`, () => {
+test(`random damage: repair keeps all that can be salvaged (seed ${SEED})`, () => {
   let repaired = 0;
   for (let round = 0; round < ROUNDS; round += 1) {
     const random = seededRandom(SEED + round);

@@ -104,7 +104,7 @@ const damages: readonly [string, (log: TestLog, names: string[]) => void, expect
   ],
 ];
 
-test("without marks a log that has lost its beginning is a gap, and repair lets it begin with what is there", () => {
+test("without marks a lost beginning is a gap; repair begins with what is there", () => {
   const log = longLog();
   rmSync(log.path(log.segments()[0] as string));
   throwsWith(() => recoverWith(log.storage, { everything: true }), "ERR_JOURNAL_DAMAGED");
@@ -193,7 +193,7 @@ test("a repeated batch that is damaged is restored from its old place: nothing i
   assert.is(recoverWith(log.storage, { everything: true }).summary.lastSequence, 5);
 });
 
-test("a repeated batch of exactly the largest size, damaged here and there, is given up and the log opens", () => {
+test("a repeated batch of the largest size, damaged in both places, is given up", () => {
   const { log, old, repeated } = repeatedBatch();
   flip(log.path(old), BASE + 4096 + 5000);
   flip(log.path(repeated), BASE + 5000);
@@ -202,7 +202,7 @@ test("a repeated batch of exactly the largest size, damaged here and there, is g
   assert.is(recoverWith(log.storage, { everything: true }).summary.lastSequence, 5);
 });
 
-test("a log of one segment without a header is read by the id that the damaged header holds", () => {
+test("a lone segment without a header is read by the id in the damaged header", () => {
   for (const hasMarks of [true, false]) {
     const log = new TestLog(temporaryDirectory());
     for (let n = 1; n <= 9; n += 1) log.append(`${n}`);
@@ -236,7 +236,7 @@ test("marks of another log are written again for this one", () => {
   assert.is(recoverWith(log.storage, { everything: true }).summary.lastSequence, 60);
 });
 
-test("without any segment the records that were durable are given up, and the log goes on behind them", () => {
+test("without any segment the durable records are given up, and the log continues", () => {
   const log = longLog();
   const { logId } = recover(log.storage);
   writeMarks(log.storage, { logId, generation: 1, durableSequence: 60, firstSegment: 1, firstSequence: 1 });
