@@ -1,12 +1,13 @@
-import { closeSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Journal, type JournalOptions, NodeStorage, RECORD_TYPE } from "@millrace/journal";
 import { scanLog } from "@millrace/journal/kernel";
 import { encodeHandler } from "@millrace/intake/internal/record-header";
-import { temporaryDirectory, until } from "../support.ts";
-import { documentOf, millrace } from "./support.ts";
+import { temporaryDirectory, testIf, until } from "../support.ts";
+import { documentOf, launcher, millrace } from "./support.ts";
 
 async function journalWith(records: number): Promise<string> {
   const directory = temporaryDirectory();
@@ -325,6 +326,30 @@ test("backup copies a journal that is in use, and the copy opens", async () => {
     "ERR_JOURNAL_STORAGE",
     "never into a full directory",
   );
+});
+
+const canTrace = spawnSync("strace", ["-f", "-o", "/dev/null", "true"]).status === 0;
+
+testIf(canTrace)("a backup makes the name of its directory durable, new or empty", async () => {
+  const [directory, journal] = await intakeJournal(3);
+  await journal.close();
+  for (const isThere of [false, true]) {
+    const parent = temporaryDirectory();
+    const copy = join(parent, "copy");
+    if (isThere) mkdirSync(copy);
+    const calls = join(parent, "calls");
+    const command = [process.execPath, launcher, "journal", "backup", "--dir", directory, "--to", copy];
+    const traced = spawnSync("strace", ["-f", "-y", "-e", "trace=fsync,fdatasync", "-o", calls, ...command]);
+    assert.is(traced.status, 0, String(traced.stderr));
+    const synced = readFileSync(calls, "utf8")
+      .split("\n")
+      .map((line) => /(?:fsync|fdatasync)\(\d+<([^>]*)>\) += 0/.exec(line)?.[1])
+      .filter((path) => path !== undefined);
+    const last = (path: string): number => synced.lastIndexOf(path);
+    assert.ok(last(join(copy, "marks")) >= 0 || last(join(copy, "marks.tmp")) >= 0, synced.join("\n"));
+    assert.ok(last(copy) >= 0, "the names of the files");
+    assert.ok(last(parent) > last(copy), "then the name of the directory");
+  }
 });
 
 test("a directory without a journal is an error of its own", async () => {
