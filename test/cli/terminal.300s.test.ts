@@ -46,6 +46,9 @@ testIf(existsSync("/bin/bash"))("a reader that leaves early ends every command q
     [["journal", "tail", "--dir", directory, "--lines", "30000"], "head -1"],
     [["journal", "tail", "--dir", directory, "--lines", "30000", "--follow"], "head -1"],
     [["journal", "inspect", "--dir", directory, "--json"], "true"],
+    // A few lines fit into the pipe: no later write would find that it is closed.
+    [["journal", "tail", "--dir", directory, "--lines", "3", "--follow"], "head -1"],
+    [["journal", "tail", "--dir", directory, "--lines", "3", "--follow", "--json"], "true"],
     [["ingest", input, "--handler", `${handlers}#note`, "--dir", join(input, "../data"), "--processors", "1"], "true"],
   ];
   for (const [args, reader] of commands) {

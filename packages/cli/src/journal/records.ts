@@ -9,7 +9,7 @@ import { LogReader, readMarks, recordAt, RecordCursor, scanLog, surveyLog } from
 import { decode } from "@millrace/codec";
 import { cliError } from "../errors.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
-import { isOutputClosed } from "../terminal/closed-pipes.ts";
+import { isOutputAbandoned, isOutputClosed } from "../terminal/closed-pipes.ts";
 import { errorDocument, Reporter } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
 import { grouped } from "../terminal/units.ts";
@@ -155,7 +155,7 @@ export async function tail(options: TailOptions): Promise<number> {
   const stop = signals.takeOver();
   try {
     await printer.printAll(following.read(last), stop);
-    while (options.follow === true && !stop.aborted && !isOutputClosed()) {
+    while (options.follow === true && !stop.aborted && !isOutputAbandoned()) {
       await pause(LOOK_MS, stop);
       // Another process's records count as durable once its `marks` say so.
       await printer.printAll(following.read(readMarks(storage)?.durableSequence ?? 0), stop);
@@ -171,10 +171,16 @@ export async function tail(options: TailOptions): Promise<number> {
   return options.follow === true ? EXIT.ok : (signals.exitCode ?? EXIT.ok);
 }
 
+/** Waits, but not after `stop` has aborted. */
 function pause(ms: number, stop: AbortSignal): Promise<void> {
   return new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    stop.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
+    const end = (): void => {
+      clearTimeout(timer);
+      stop.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    stop.addEventListener("abort", end);
   });
 }
 
