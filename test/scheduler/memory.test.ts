@@ -1,4 +1,6 @@
 // What calls do with memory: any size fits while the sum does, results wait for room, and bursts leave nothing behind.
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type * as handlers from "../fixtures/memory-handlers.ts";
@@ -68,7 +70,7 @@ test("an error arrives however little room there is", () =>
     }
   }));
 
-test("nested calls go beyond arenaBytesMax: their callers may hold the room", () =>
+test("nested calls end, also when their callers hold more than arenaBytesMax", () =>
   withScheduler({ arenaBytesMax: MIB }, async ({ run }) => {
     const value = Buffer.alloc(300_000);
     const chains = Array.from({ length: 6 }, () => run.chain({ depth: 20, value }));
@@ -77,7 +79,7 @@ test("nested calls go beyond arenaBytesMax: their callers may hold the room", ()
   }));
 
 test("with a page of memory and two tasks at a time everything still arrives", () =>
-  withScheduler({ arenaBytesMax: 4096, tasksMax: 2 }, async ({ run, runMany }) => {
+  withScheduler({ arenaBytesMax: 4096, tasksMax: 2, nestedTasksMax: 2 }, async ({ run, runMany }) => {
     const values = Array.from({ length: 400 }, (_, index) => "y".repeat((index * 37) % 4000));
     assert.equal(await runMany.echo(values), values);
     assert.equal(await Promise.all(values.map((value) => run.echo(value))), values);
@@ -124,5 +126,15 @@ test("a machine that takes a dead one's place reads and writes large values", ()
       assert.equal(await run.echo(value), value);
     }
   }));
+
+const testOnLinux = process.platform === "linux" ? test : test.skip;
+
+testOnLinux("a runtime opens and works in 8 GB of addresses", () => {
+  const program = fileURLToPath(new URL("../fixtures/little-memory.js", import.meta.url));
+  const { stdout, stderr } = spawnSync("sh", ["-c", `ulimit -v 8388608; exec "${process.execPath}" "${program}"`], {
+    encoding: "utf8",
+  });
+  assert.is(stdout.trim(), Array.from({ length: 20 }, () => 10_000_000).join(), stderr);
+});
 
 test.run();

@@ -72,7 +72,7 @@ const flat: Buffer = Buffer.allocUnsafeSlow(FLAT_BYTES_MAX);
 
 /**
  * Encodes a value. The bytes are valid until the next call of an encoder on this thread. Throws
- * `ERR_VALUE_UNSUPPORTED`, `ERR_VALUE_TOO_LARGE`.
+ * `ERR_VALUE_UNSUPPORTED`, `ERR_VALUE_TOO_LARGE`, `ERR_VALUE_MEMORY`.
  */
 export function encode(value: unknown): Uint8Array {
   const { buffer, start, end } = encodeInPlace(value);
@@ -185,7 +185,37 @@ function lastIs(buffer: Uint8Array, start: number, end: number): Readonly<Encode
   return last;
 }
 
+/** As `encode`, in bytes of their own. Throws `ERR_VALUE_MEMORY` as well. */
+export function encodeCopy(value: unknown): Uint8Array<ArrayBuffer> {
+  const { buffer, start, end } = encodeInPlace(value);
+  return copyOf(buffer, start, end);
+}
+
+/** A private copy of `bytes[start, end)`. Throws `ERR_VALUE_MEMORY`. */
+export function copyOf(bytes: Uint8Array, start: number, end: number): Uint8Array<ArrayBuffer> {
+  try {
+    return Uint8Array.from(bytes.subarray(start, end));
+  } catch (cause) {
+    throw noMemory(end - start, cause);
+  }
+}
+
+/** Whether the system has refused memory for a buffer. */
+function isRefusal(thrown: unknown): boolean {
+  return thrown instanceof RangeError && thrown.message === "Array buffer allocation failed";
+}
+
+function noMemory(bytes: number, cause: unknown): Error {
+  return codecError("ERR_VALUE_MEMORY", `the system gives no memory for a value of ${bytes} bytes`, {
+    details: { bytes },
+    cause,
+  });
+}
+
 function tooLarge(cause: unknown): Error {
+  if (isRefusal(cause)) {
+    return codecError("ERR_VALUE_MEMORY", "the system gives no memory to encode the value", { cause });
+  }
   return codecError("ERR_VALUE_TOO_LARGE", "the bytes of the value don't fit into a buffer", { cause });
 }
 
@@ -273,7 +303,7 @@ let scratch: Buffer = Buffer.allocUnsafeSlow(FIRST_BYTES);
 
 /**
  * Decodes the value in `bytes[start, end)`, which may be shared memory that changes after the call.
- * The value holds no reference to `bytes`. Throws `ERR_VALUE_CORRUPT`.
+ * The value holds no reference to `bytes`. Throws `ERR_VALUE_CORRUPT`, `ERR_VALUE_MEMORY`.
  */
 export function decode(bytes: Uint8Array, start = 0, end: number = bytes.length): unknown {
   const length = end - start;
@@ -292,6 +322,7 @@ export function decode(bytes: Uint8Array, start = 0, end: number = bytes.length)
     return decodeCopy(copy, length);
   } catch (thrown) {
     if (isMillraceError(thrown)) throw thrown;
+    if (isRefusal(thrown)) throw noMemory(length, thrown);
     throw codecError("ERR_VALUE_CORRUPT", `${length} bytes are not an encoded value`, { cause: thrown });
   }
 }

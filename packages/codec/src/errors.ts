@@ -1,6 +1,6 @@
 import { errorFactory, type ErrorFactory, type ErrorTable } from "@millrace/base";
 
-export type CodecErrorCode = "ERR_VALUE_UNSUPPORTED" | "ERR_VALUE_TOO_LARGE" | "ERR_VALUE_CORRUPT";
+export type CodecErrorCode = "ERR_VALUE_UNSUPPORTED" | "ERR_VALUE_TOO_LARGE" | "ERR_VALUE_MEMORY" | "ERR_VALUE_CORRUPT";
 
 export const codecErrors: ErrorTable<CodecErrorCode> = {
   ERR_VALUE_UNSUPPORTED: {
@@ -11,6 +11,11 @@ export const codecErrors: ErrorTable<CodecErrorCode> = {
   ERR_VALUE_TOO_LARGE: {
     cause: "The bytes of a value would be more than a buffer of Node can hold.",
     cure: "Send it in parts, or write it to a file and send the file's name.",
+  },
+  ERR_VALUE_MEMORY: {
+    cause:
+      "The operating system gave no memory to encode or decode a value; `details.bytes` says how much, where it is known.",
+    cure: "Raise the limit of the process or container, or keep fewer and smaller values in hand.",
   },
   ERR_VALUE_CORRUPT: {
     cause: "Bytes are not an encoded value.",

@@ -1,8 +1,10 @@
 export {
   copyBytes,
+  copyOf,
   decode,
   encode,
   type EncodedValue,
+  encodeCopy,
   encodeInPlace,
   encodeThrown,
   encodeThrownInPlace,

@@ -175,12 +175,13 @@ export class Arena {
     Atomics.store(this.#table, this.#at + index, number);
     let buffer = this.#create(index, number, Math.max(needed, grown));
     if (buffer === undefined && grown > needed) buffer = this.#create(index, number, needed);
-    if (buffer === undefined) {
+    const region = buffer === undefined ? undefined : regionIn(index, buffer);
+    if (region === undefined) {
       Atomics.store(this.#table, this.#at + index, (number + 1) | 0);
       return false;
     }
-    this.#adopt(new Region(index, buffer));
-    this.#mapped(buffer.byteLength);
+    this.#adopt(region);
+    this.#mapped(region.bytes.length);
     return true;
   }
 
@@ -243,6 +244,15 @@ export class Arena {
       else if (!isWanted && !region.isRetiring) this.#retire(region);
     }
     while (this.#regions.length > FIRST_REGION + 1 && this.#regions.at(-1) === undefined) this.#regions.pop();
+  }
+}
+
+/** Undefined: the system refuses memory for its bookkeeping. */
+function regionIn(index: number, buffer: SharedArrayBuffer): Region | undefined {
+  try {
+    return new Region(index, buffer);
+  } catch {
+    return undefined;
   }
 }
 

@@ -4,7 +4,7 @@
  * A call beyond the table's slots waits on this thread's heap. Its argument is encoded at the call, so that later changes of the
  * value don't matter.
  */
-import { encode } from "@millrace/codec";
+import { encode, encodeCopy } from "@millrace/codec";
 import { isMillraceError, performance, queueMicrotask } from "@millrace/base";
 import type { Reactor, Source } from "@millrace/atomics-sync";
 import { FULL } from "@millrace/shared-memory";
@@ -255,7 +255,7 @@ export class Calls implements Source, OutcomeSink {
     let bytes: Uint8Array | undefined;
     try {
       if (transferList !== undefined) parcel = this.parcels.add(value, transferList, isRetryPolicy(policy));
-      else if (kind !== BYTES || kindOf(value) < 0) bytes = Uint8Array.from(encode(value));
+      else if (kind !== BYTES || kindOf(value) < 0) bytes = encodeCopy(value);
     } catch (thrown) {
       this.#refused(owner, place, handler, options, value, thrown);
       return;

@@ -16,7 +16,7 @@
  * One of the two sees the other. Without the machine's second look a block that was freed between its
  * last look and the store would be announced to nobody.
  */
-import { copyBytes, type EncodedValue } from "@millrace/codec";
+import { copyBytes, copyOf, type EncodedValue } from "@millrace/codec";
 import {
   type Arena,
   ARENA_WORDS,
@@ -100,16 +100,27 @@ export class ResultMemory {
     }
     this.#takeBackFreed();
     const place = this.#allocate(slot, bytes, isOk, mayWait);
-    if (place === FULL) {
-      this.#waiting.push({ slot, state, isOk, bytes: Uint8Array.from(buffer.subarray(start, end)) });
-      const submitter = this.#shared.submitterOf(slot);
-      this.#waitingOf[submitter] = (this.#waitingOf[submitter] as number) + 1;
-      return "waits";
-    }
+    if (place === FULL) return this.#keep(slot, state, isOk, { buffer, start, end });
     if (place < 0) return "failed";
     copyBytes(buffer, start, end, this.#arena.bytesOf(place), offsetOf(place));
     table.setResult(slot, ARENA_BYTES, place, bytes);
     return isOk ? "ok" : "failed";
+  }
+
+  /** Keeps a result until there is room for it. */
+  #keep(slot: number, state: number, isOk: boolean, { buffer, start, end }: Readonly<EncodedValue>): Written {
+    let bytes: Uint8Array;
+    try {
+      bytes = copyOf(buffer, start, end);
+    } catch {
+      // The submitter makes an error of it: this thread has no memory for one.
+      this.#table.setResult(slot, REFUSED_ROOM, 0, end - start);
+      return "failed";
+    }
+    this.#waiting.push({ slot, state, isOk, bytes });
+    const submitter = this.#shared.submitterOf(slot);
+    this.#waitingOf[submitter] = (this.#waitingOf[submitter] as number) + 1;
+    return "waits";
   }
 
   /** A block for a result; `FULL`: it has to wait; `REFUSED`: it becomes an error, which is written. */

@@ -115,13 +115,14 @@ export class TaskSlots {
 
   /**
    * Fills a slot for a call and returns it, or `FULL` when no slot or no memory is free. Nobody sees it before `enqueue`.
-   * `deadline` is in ms since the epoch, 0 without. `isBounded`: an argument beyond `arenaBytesMax`
-   * gets `FULL` while others are under way. Throws `ERR_VALUE_UNSUPPORTED`, `ERR_ARENA_FULL` for a
+   * `deadline` is in ms since the epoch, 0 without. An argument beyond `arenaBytesMax`
+   * gets `FULL` while others are under way.
+ Throws `ERR_VALUE_UNSUPPORTED`, `ERR_ARENA_FULL` for a
    * value larger than that, and `ERR_ARENA_MEMORY`.
    */
-  fill(handler: number, priority: number, policy: number, deadline: number, value: unknown, isBounded = true): number {
+  fill(handler: number, priority: number, policy: number, deadline: number, value: unknown): number {
     const kind = kindOf(value);
-    if (kind < 0) return this.#fillEncoded(handler, priority, policy, deadline, encodeInPlace(value), isBounded);
+    if (kind < 0) return this.#fillEncoded(handler, priority, policy, deadline, encodeInPlace(value));
     if (this.#freeCount === 0) return FULL;
     const slot = this.#take();
     if (kind === NUMBER) this.#table.setArgumentNumber(slot, value as number);
@@ -133,7 +134,7 @@ export class TaskSlots {
   /** As `fill`, for an argument that is encoded already. */
   fillBytes(terms: TaskTerms, { kind, value, header }: EncodedArgument): number {
     if (this.#freeCount === 0) return FULL;
-    const block = this.#allocate(value.length + header.length, true);
+    const block = this.#allocate(value.length + header.length);
     if (block === FULL) return FULL;
     const bytes = this.#arena.bytesOf(block);
     bytes.set(value, offsetOf(block));
@@ -151,11 +152,10 @@ export class TaskSlots {
     policy: number,
     deadline: number,
     { buffer, start, end }: Readonly<EncodedValue>,
-    isBounded: boolean,
   ): number {
     if (this.#freeCount === 0) return FULL;
     const bytes = end - start;
-    const block = this.#allocate(bytes, isBounded);
+    const block = this.#allocate(bytes);
     if (block === FULL) return FULL;
     copyBytes(buffer, start, end, this.#arena.bytesOf(block), offsetOf(block));
     const slot = this.#take();
@@ -336,12 +336,12 @@ export class TaskSlots {
   }
 
   /** A block for an argument, or `FULL`: another task of this thread has to end first. */
-  #allocate(bytes: number, isBounded: boolean): number {
+  #allocate(bytes: number): number {
     const { bytesMax } = this.#shared.memory.arenas;
     if (bytes > bytesMax) throw tooLarge("an argument", bytes, bytesMax);
     const needed = bytesWithRoom(bytes);
     const { usedBytes } = this.#arena;
-    if (isBounded && usedBytes > 0 && usedBytes + blockBytes(needed) > bytesMax) return FULL;
+    if (usedBytes > 0 && usedBytes + blockBytes(needed) > bytesMax) return FULL;
     const block = this.#arena.allocate(needed);
     if (block === REFUSED) {
       if (this.outstanding > 0) return FULL;
