@@ -127,9 +127,9 @@ test("a machine that takes a dead one's place reads and writes large values", ()
     }
   }));
 
-const testOnLinux = process.platform === "linux" ? test : test.skip;
-
-testOnLinux("a runtime opens and works in 8 GB of addresses", () => {
+test("a runtime opens and works in 8 GB of addresses", () => {
+  // Elsewhere the limit has another unit, or none.
+  if (process.platform !== "linux") return;
   const program = fileURLToPath(new URL("../fixtures/little-memory.js", import.meta.url));
   const { stdout, stderr } = spawnSync("sh", ["-c", `ulimit -v 8388608; exec "${process.execPath}" "${program}"`], {
     encoding: "utf8",

@@ -117,7 +117,7 @@ export class Arena {
   }
 
   #takeRun(pages: number): number {
-    if (!this.#runs.find(pages) && !this.#makeRoom(pages)) return REFUSED;
+    if (!this.#runs.find(pages) && !this.#findAfterAll(pages)) return REFUSED;
     const region = this.#regions[this.#runs.region] as Region;
     const { page } = this.#runs;
     region.take(this.#runs, page, pages);
@@ -142,8 +142,24 @@ export class Arena {
     if (slab.region.isRetiring) {
       if (slab.isEmpty) this.#endSlab(slab);
     } else if (slab.place < 0) list(slabs, slab);
-    else if (slab.isEmpty && slabs.length > 1) this.#endSlab(slab);
     return 1 << slab.shift;
+  }
+
+  /**
+   * Empty slabs become free pages; whether there was one. Not as soon as they are empty: under a steady
+   * load they would be made again at once.
+   */
+  #endEmptySlabs(): boolean {
+    let hasEnded = false;
+    for (const slabs of this.#slabs) {
+      for (let place = slabs.length - 1; place >= 0; place -= 1) {
+        const slab = slabs[place] as Slab;
+        if (!slab.isEmpty) continue;
+        this.#endSlab(slab);
+        hasEnded = true;
+      }
+    }
+    return hasEnded;
   }
 
   /** An empty slab becomes free pages. */
@@ -155,8 +171,9 @@ export class Arena {
 
   // ── regions ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** A free run of at least `pages` pages is on the lists, and found; false when the system refuses. */
-  #makeRoom(pages: number): boolean {
+  /** Makes and finds a free run of at least `pages` pages; false when the system refuses memory. */
+  #findAfterAll(pages: number): boolean {
+    if (this.#endEmptySlabs() && this.#runs.find(pages)) return true;
     for (const region of this.#regions) {
       if (region?.isRetiring !== true || region.longestFree() < pages) continue;
       this.#revive(region);
@@ -230,6 +247,7 @@ export class Arena {
     this.#peaks[this.#ticks % GIVE_BACK_TICKS] = this.#peakBytes;
     this.#ticks += 1;
     this.#peakBytes = this.#usedBytes;
+    this.#endEmptySlabs();
     if (this.#regions.length === FIRST_REGION + 1) return;
     const needed = Math.max(...this.#peaks);
     let kept = (this.#regions[FIRST_REGION] as Region).bytes.length;

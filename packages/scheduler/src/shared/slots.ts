@@ -115,10 +115,9 @@ export class TaskSlots {
 
   /**
    * Fills a slot for a call and returns it, or `FULL` when no slot or no memory is free. Nobody sees it before `enqueue`.
-   * `deadline` is in ms since the epoch, 0 without. An argument beyond `arenaBytesMax`
-   * gets `FULL` while others are under way.
- Throws `ERR_VALUE_UNSUPPORTED`, `ERR_ARENA_FULL` for a
-   * value larger than that, and `ERR_ARENA_MEMORY`.
+   * `deadline` is in ms since the epoch, 0 without. An argument that would bring those under way beyond
+   * `arenaBytesMax` gets `FULL`. Throws `ERR_VALUE_UNSUPPORTED`, `ERR_ARENA_FULL` for a value larger than
+   * that, and `ERR_ARENA_MEMORY`.
    */
   fill(handler: number, priority: number, policy: number, deadline: number, value: unknown): number {
     const kind = kindOf(value);
