@@ -21,7 +21,10 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 const FIRST_REGION_BYTES = firstRegionBytes(Infinity);
 
-/** An arena, a reader of it, and the buffers between them; the system gives at most `bytesMax` beyond the first region. */
+/**
+ * An arena, a reader of it, and the buffers between them; the system gives at most `bytesMax`
+ * beyond the first region.
+ */
 function arenaOf(bytesMax = Infinity) {
   const table = new Int32Array(new SharedArrayBuffer(ARENA_WORDS * 4));
   initArenaTable(table, 0);
@@ -139,7 +142,8 @@ test("a burst of one size leaves room for every other", () => {
     assert.ok(blocks.length > 0, `${bytes} bytes`);
     for (const block of blocks) arena.free(block);
     assert.is(arena.usedBytes, 0);
-    // Whatever is mapped is empty: it goes at once, when other sizes have not been needed for a while.
+    // Whatever is mapped is empty: it goes at once, when other sizes have not been needed for a
+    // while.
     for (let tick = 0; tick <= GIVE_BACK_TICKS; tick += 1) arena.tick();
   }
 });

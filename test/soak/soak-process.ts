@@ -1,8 +1,11 @@
-// The soak, in a process of its own: argv are the seed, the duration of the rounds in ms, and the form.
+// The soak, in a process of its own: argv are the seed, the duration of the rounds in ms, and the
+// form.
 import { until } from "../support.ts";
 import { soak } from "./soak.ts";
 
-/** The long form is held to thirty seconds; the short one waits for as long as this machine needs. */
+/**
+ * The long form is held to thirty seconds; the short one waits for as long as this machine needs.
+ */
 const IDLE_MS = 30_000;
 const SHORT_IDLE_MS = 50_000;
 

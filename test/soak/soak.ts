@@ -1,4 +1,5 @@
-// Calls with values of every size, one by one and in bursts; then none, and all memory has come back.
+// Calls with values of every size, one by one and in bursts; then none, and all memory has come
+// back.
 import * as assert from "uvu/assert";
 import { type Random, seededRandom } from "@millrace/base";
 import { Scheduler } from "@millrace/scheduler";
@@ -25,7 +26,10 @@ interface Size {
   readonly rss: number;
 }
 
-/** Runs rounds for a while. Fails when a value isn't what was sent, or when memory doesn't come back. */
+/**
+ * Runs rounds for a while. Fails when a value isn't what was sent, or when memory doesn't come
+ * back.
+ */
 export async function soak({ seed, durationMs, idle }: SoakOptions): Promise<string> {
   const random = seededRandom(seed);
   const scheduler = await Scheduler.open<typeof handlers>({
@@ -35,7 +39,8 @@ export async function soak({ seed, durationMs, idle }: SoakOptions): Promise<str
   });
   try {
     await round(scheduler, random);
-    // Whatever the first round leaves for good is part of the baseline: code, threads, pools of small buffers.
+    // Whatever the first round leaves for good is part of the baseline: code, threads, pools of
+    // small buffers.
     const { mappedBytes: atFirst } = await quiet(scheduler);
     await idle(() => scheduler.stats().mappedBytes === atFirst);
     const before = sizeOf(scheduler);

@@ -6,8 +6,8 @@
  * merged with their neighbours when they are freed (free-runs.ts). All bookkeeping is private, so
  * `allocate` and `free` need no atomics; only the numbers of the regions are shared words.
  *
- * When no free run is long enough the arena makes another region, as large as the block and at least
- * an eighth of what it has. `tick` gives regions back that were not needed for a while.
+ * When no free run is long enough the arena makes another region, as large as the block and at
+ * least an eighth of what it has. `tick` gives regions back that were not needed for a while.
  *
  * The owner frees a block when it knows that no other thread reads it any more. An owner that dies
  * loses the bookkeeping; its successor begins anew over the same table, after `forgetArena`.
@@ -30,7 +30,9 @@ import {
 import { pageOf, Slab, SLAB_PAGES } from "./slab.ts";
 import { REFUSED } from "./status.ts";
 
-/** A region is at least this large: making one costs a call to the system and a message per thread. */
+/**
+ * A region is at least this large: making one costs a call to the system and a message per thread.
+ */
 const REGION_BYTES_MIN: number = 1 << 20;
 /** A new region has at least this part of the arena's memory, so that their number stays small. */
 const GROWTH_PART = 8;
@@ -146,8 +148,8 @@ export class Arena {
   }
 
   /**
-   * Empty slabs become free pages; whether there was one. Not as soon as they are empty: under a steady
-   * load they would be made again at once.
+   * Empty slabs become free pages; whether there was one. Not as soon as they are empty: under a
+   * steady load they would be made again at once.
    */
   #endEmptySlabs(): boolean {
     let hasEnded = false;
@@ -242,7 +244,10 @@ export class Arena {
     if (region.usedPages === 0) this.#drop(region);
   }
 
-  /** Once a second: keeps as much as was needed in the last `GIVE_BACK_TICKS`, and gives back the rest. */
+  /**
+   * Once a second: keeps as much as was needed in the last `GIVE_BACK_TICKS`, and gives back the
+   * rest.
+   */
   tick(): void {
     this.#peaks[this.#ticks % GIVE_BACK_TICKS] = this.#peakBytes;
     this.#ticks += 1;

@@ -2,8 +2,8 @@
  * The free runs of pages of an arena's regions, by length. Private to the arena's owner.
  *
  * Source: two-level segregated fit (Masmano, Ripoll, Crespo, Real 2004). Runs below 16 pages have a
- * list per length, longer ones four lists per power of two; a bit per list says whether it is empty.
- * Taking and giving back are a few loads, whatever the number of runs.
+ * list per length, longer ones four lists per power of two; a bit per list says whether it is
+ * empty. Taking and giving back are a few loads, whatever the number of runs.
  *
  * Each region marks its runs in `lengths`, by page: a run in use has its length at its first page
  * and 0 at its last; a free run has minus its length at both. So a run that is freed finds its free

@@ -11,11 +11,11 @@
  *                    read by every thread that hands blocks back, after it has done so
  *
  * The first region is made with the table and stays. The owner makes others: it stores the number,
- * then sends the buffer to all threads, then hands out blocks. A reader therefore finds the number of
- * a block's region in the table, and the buffer among its messages, before it can know of the block.
- * The owner drops a region only when none of its blocks is in use, so no reader needs an old number.
- * An owner that dies between two of these steps leaves a number that no buffer goes with; its
- * successor takes the next one, so two buffers never have the same number.
+ * then sends the buffer to all threads, then hands out blocks. A reader therefore finds the number
+ * of a block's region in the table, and the buffer among its messages, before it can know of the
+ * block. The owner drops a region only when none of its blocks is in use, so no reader needs an old
+ * number. An owner that dies between two of these steps leaves a number that no buffer goes with;
+ * its successor takes the next one, so two buffers never have the same number.
  *
  * A block is named by its *reference*: bits 24–30 the index of its region, bits 0–23 the block's
  * offset there in units of 64 bytes. No reference is 0.

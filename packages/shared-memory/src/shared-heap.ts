@@ -2,8 +2,9 @@
  * Memory for values of channels. Any thread allocates, any thread frees, and each may die at any
  * instruction.
  *
- * One growable SharedArrayBuffer of pages of 64 KiB. A page belongs to a thread and holds blocks of one
- * size, a power of two. A larger block, a *run*, takes whole pages side by side. In 32-bit words:
+ * One growable SharedArrayBuffer of pages of 64 KiB. A page belongs to a thread and holds blocks of
+ * one size, a power of two. A larger block, a *run*, takes whole pages side by side. In 32-bit
+ * words:
  *
  *   0           header   PAGES and SHIFT, the logarithm of their size: constants
  *   CONTROL_AT  control  `CONTROL_WORDS` per page
@@ -15,9 +16,9 @@
  *                 clears it by Atomics.and
  *   after it    pages; the first ones are taken up by the above
  *
- * A bit that is set is a block in use, whatever died. What a dead thread had allocated and handed to
- * nobody is lost; its pages aren't. Allocating a small block is one atomic operation on a word that
- * mostly lies in the cache; freeing one takes two.
+ * A bit that is set is a block in use, whatever died. What a dead thread had allocated and handed
+ * to nobody is lost; its pages aren't. Allocating a small block is one atomic operation on a word
+ * that mostly lies in the cache; freeing one takes two.
  *
  * A run is taken and freed page by page, and each step says whose it is:
  *
@@ -29,8 +30,8 @@
  * The thread that buries a dead one (`releaseThread`) frees its PART pages beyond any run, and ends
  * what it was freeing. Within a run that is in use a PART page may still name a dead thread.
  *
- * A block is named by its *reference*: its byte offset in lines of 64 bytes, which fits a word for up
- * to 64 GiB; 0 names none.
+ * A block is named by its *reference*: its byte offset in lines of 64 bytes, which fits a word for
+ * up to 64 GiB; 0 names none.
  *
  * Rejected: free lists (a death between two of their stores tears them, and a block that another
  * thread frees needs a list of its own). A SharedArrayBuffer of fixed length is as fast, and its
@@ -46,7 +47,10 @@ import { FULL } from "./status.ts";
 const PAGE_SHIFT = 16;
 /** Smallest block: one cache line. */
 const BLOCK_SHIFT_MIN = 6;
-/** The size class of the first page of a run, of its other pages, and of the first page while the run is freed. */
+/**
+ * The size class of the first page of a run, of its other pages, and of the first page while the
+ * run is freed.
+ */
 const RUN_CLASS = 16;
 const PART_CLASS = 17;
 const FREEING_CLASS = 18;
@@ -338,8 +342,8 @@ export class SharedHeap {
   }
 
   /**
-   * Gives the pages of a thread that has ended to others. One living thread calls it, once nothing of
-   * the dead one can run.
+   * Gives the pages of a thread that has ended to others. One living thread calls it, once nothing
+   * of the dead one can run.
    */
   releaseThread(thread: number): void {
     /** End of the last run that was seen. */
@@ -357,7 +361,8 @@ export class SharedHeap {
       else if (sizeClass !== PART_CLASS) {
         Atomics.store(this.#control, owner, this.#isEmpty(page) ? 0 : seen & ~OWNER_MASK);
       } else if (page >= runEnd) {
-        // By compare-and-swap: within a run that was freed meanwhile it may belong to another thread.
+        // By compare-and-swap: within a run that was freed meanwhile it may belong to another
+        // thread.
         Atomics.compareExchange(this.#control, owner, seen, 0);
       }
     }

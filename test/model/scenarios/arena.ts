@@ -1,4 +1,7 @@
-/** An arena's regions: a reader finds the memory of every block, whatever was dropped, made anew, or left by a dead owner. */
+/**
+ * An arena's regions: a reader finds the memory of every block, whatever was dropped, made anew, or
+ * left by a dead owner.
+ */
 import * as assert from "uvu/assert";
 import {
   Arena,
@@ -21,7 +24,10 @@ interface Shared {
   readonly first: SharedArrayBuffer;
   /** Buffers of regions that are made one after the other. */
   readonly buffers: readonly SharedArrayBuffer[];
-  /** [0] how many of them were made, then the index and number that each was sent under: the messages. */
+  /**
+   * [0] how many of them were made, then the index and number that each was sent under: the
+   * messages.
+   */
   readonly sent: Int32Array;
   /** [0] a block on its way to the reader, 0 for none; [1] and [2] how many were sent and read. */
   readonly mail: Int32Array;
@@ -61,7 +67,10 @@ function viewOf({ table, first, buffers, sent }: Shared): ArenaView {
   });
 }
 
-/** Fills blocks and hands them over one at a time, as far as the reader keeps up; gives regions back in between. */
+/**
+ * Fills blocks and hands them over one at a time, as far as the reader keeps up; gives regions back
+ * in between.
+ */
 function own(shared: Shared, rounds: number, mark: number, log: unknown[]): void {
   const arena = ownerOf(shared);
   const { mail } = shared;

@@ -1,4 +1,7 @@
-/** Results without room: they wait until others have been read, and the reader wakes the machine that has them. */
+/**
+ * Results without room: they wait until others have been read, and the reader wakes the machine
+ * that has them.
+ */
 import * as assert from "uvu/assert";
 import { Shared } from "@millrace/scheduler/internal/shared/shared";
 import type { TaskContext } from "@millrace/scheduler/internal/handler/context";

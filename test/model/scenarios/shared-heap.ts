@@ -1,4 +1,7 @@
-/** The heap of channels' values: no block belongs to two, whoever frees it, and a death loses at most the block in flight. */
+/**
+ * The heap of channels' values: no block belongs to two, whoever frees it, and a death loses at
+ * most the block in flight.
+ */
 import * as assert from "uvu/assert";
 import { createSharedHeap, FULL, SharedHeap } from "@millrace/shared-memory";
 import { join, type Mutant, scenario, type Scenario } from "../api.ts";
@@ -99,7 +102,8 @@ export const scenarios: Scenario[] = [
         const died = join("victim");
         const heap = heapOf(shared, 1);
         if (died) heap.releaseThread(0);
-        // There is one page: it is either empty and serves any size, or has blocks of the victim in it and serves theirs.
+        // There is one page: it is either empty and serves any size, or has blocks of the victim in
+        // it and serves theirs.
         let block = heap.allocate(300);
         if (block === FULL) block = heap.allocate(64);
         log.push(died ? block : 0);

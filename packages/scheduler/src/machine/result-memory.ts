@@ -3,18 +3,19 @@
  * own arena until the thread that called has read them.
  *
  * Each thread outside may have `arenaBytesMax` of results here that it hasn't read. Beyond that its
- * results wait in private memory, in order, and the machine begins no task from outside (Machine.#turn)
- * until all are sent. Threads outside read without needing a task to begin or end, so the wait ends.
- * A result for another machine never waits: the handler that would read it may be waiting itself. For
- * the same reason nothing waits while this thread blocks in a handler or a join; it sends all before.
+ * results wait in private memory, in order, and the machine begins no task from outside
+ * (Machine.#turn) until all are sent. Threads outside read without needing a task to begin or end,
+ * so the wait ends. A result for another machine never waits: the handler that would read it may be
+ * waiting itself. For the same reason nothing waits while this thread blocks in a handler or a
+ * join; it sends all before.
  *
  * WANTED (region-table.ts) makes the reader wake this thread:
  *
  *   machine   stores WANTED = 1, looks for freed blocks, sleeps
  *   reader    publishes freed blocks, looks at WANTED, wakes
  *
- * One of the two sees the other. Without the machine's second look a block that was freed between its
- * last look and the store would be announced to nobody.
+ * One of the two sees the other. Without the machine's second look a block that was freed between
+ * its last look and the store would be announced to nobody.
  */
 import { copyBytes, copyOf, type EncodedValue } from "@millrace/codec";
 import {
@@ -34,7 +35,9 @@ import type { Shared } from "../shared/shared.ts";
 import type { TaskTable } from "../shared/task-table.ts";
 import { ARENA_BYTES, BYTES, bytesWithRoom, LARGE_BYTES, REFUSED_ROOM, TOO_LARGE } from "../shared/values.ts";
 
-/** What became of a result. One that can't be sent becomes an error; one without room has to wait. */
+/**
+ * What became of a result. One that can't be sent becomes an error; one without room has to wait.
+ */
 export type Written = "ok" | "failed" | "waits";
 
 interface WaitingResult {
@@ -72,7 +75,9 @@ export class ResultMemory {
     this.#waitingOf = new Int32Array(shared.submitters);
   }
 
-  /** Before the first result: blocks of the machine that this one replaces, whose arena begins anew. */
+  /**
+   * Before the first result: blocks of the machine that this one replaces, whose arena begins anew.
+   */
   forgetFreed(): void {
     for (const ring of this.#frees) {
       while (ring.peek() !== EMPTY) ring.advance();
@@ -81,8 +86,9 @@ export class ResultMemory {
   }
 
   /**
-   * Writes an encoded result of the task in `slot`, claimed in `state`; `isOk`: its handler returned it.
-   * `argument` is the arena of the task's argument. "waits" only if it `mayWait`: `sendWaiting` does it later.
+   * Writes an encoded result of the task in `slot`, claimed in `state`; `isOk`: its handler
+   * returned it. `argument` is the arena of the task's argument. "waits" only if it `mayWait`:
+   * `sendWaiting` does it later.
    */
   write(
     { slot, state, isOk, mayWait }: { slot: number; state: number; isOk: boolean; mayWait: boolean },
@@ -123,7 +129,9 @@ export class ResultMemory {
     return "waits";
   }
 
-  /** A block for a result; `FULL`: it has to wait; `REFUSED`: it becomes an error, which is written. */
+  /**
+   * A block for a result; `FULL`: it has to wait; `REFUSED`: it becomes an error, which is written.
+   */
   #allocate(slot: number, bytes: number, isOk: boolean, mayWait: boolean): number {
     const { bytesMax } = this.#shared.memory.arenas;
     // An error goes through, however long its message is.
@@ -169,7 +177,10 @@ export class ResultMemory {
     return this.#waiting.length > 0;
   }
 
-  /** Before the thread sleeps: from now on who reads a result wakes it. Look at `hasFreed` afterwards. */
+  /**
+   * Before the thread sleeps: from now on who reads a result wakes it. Look at `hasFreed`
+   * afterwards.
+   */
   announce(): void {
     if (this.isWaiting) Atomics.store(this.#shared.arenas.table, this.#wanted, 1);
   }

@@ -8,7 +8,9 @@ import { BYTES, constantOf, ITEMS, kindOf, LARGE_BYTES, NUMBER, PARCEL } from ".
 import type { Completions } from "./completions.ts";
 import { ResultMemory, type Written } from "./result-memory.ts";
 
-/** Sends a value that bytes can't carry by message; its ticket. Throws what structured clone throws. */
+/**
+ * Sends a value that bytes can't carry by message; its ticket. Throws what structured clone throws.
+ */
 export type SendParcel = (value: unknown, transferList: readonly object[]) => number;
 
 /** What an error may take where `arenaBytesMax` is smaller. */
@@ -56,7 +58,10 @@ export class TaskIo {
       .slice(start, start + headerBytes);
   }
 
-  /** Writes the outcome of a task that was claimed in `state`. `mayWait`: it may wait until there is room for it. */
+  /**
+   * Writes the outcome of a task that was claimed in `state`. `mayWait`: it may wait until there is
+   * room for it.
+   */
   writeResult(slot: number, state: number, value: unknown, ok: boolean, mayWait: boolean): Written {
     const kind = kindOf(value);
     if (kind >= 0) {

@@ -2,11 +2,11 @@
  * The arenas of one scheduler, as one thread sees them: how it makes regions, learns of those of
  * others, and lets go of them.
  *
- * There is an arena per submitter for arguments and one per machine for results. Their tables lie in
- * one SharedArrayBuffer, their first regions are made with it. The buffer of a later region goes to
- * all threads by a BroadcastChannel, whose messages `receiveMessageOnPort` takes off also while the
- * event loop stands. A thread that joined after a message was sent asks on the channel; the opener,
- * which joins first and keeps every region, sends all of them again.
+ * There is an arena per submitter for arguments and one per machine for results. Their tables lie
+ * in one SharedArrayBuffer, their first regions are made with it. The buffer of a later region goes
+ * to all threads by a BroadcastChannel, whose messages `receiveMessageOnPort` takes off also while
+ * the event loop stands. A thread that joined after a message was sent asks on the channel; the
+ * opener, which joins first and keeps every region, sends all of them again.
  *
  * A region's memory is unmapped when no isolate holds its buffer any more. Isolates that are idle
  * don't collect garbage by themselves, so `tick` does. Design: docs/adr/0015-memory-comes-back.md.
@@ -78,7 +78,10 @@ export class Arenas {
     this.table = new Int32Array(memory.table);
   }
 
-  /** Before the first call: from now on this thread gets every region. The opener keeps them for threads that come later. */
+  /**
+   * Before the first call: from now on this thread gets every region. The opener keeps them for
+   * threads that come later.
+   */
   join(isKeeper: boolean): void {
     this.#isKeeper = isKeeper;
     this.#join();
@@ -123,7 +126,10 @@ export class Arenas {
     return this.mappedBytes() === this.memory.first.length * this.#first(0).byteLength;
   }
 
-  /** Once a second: lets go of what the owners have dropped, and collects garbage if that is worth it. */
+  /**
+   * Once a second: lets go of what the owners have dropped, and collects garbage if that is worth
+   * it.
+   */
   tick(): void {
     this.#takeMessages();
     this.#letGo();

@@ -1,8 +1,10 @@
 /**
- * Memory that this isolate holds and nobody needs: regions that were dropped, buffers of large values.
+ * Memory that this isolate holds and nobody needs: regions that were dropped, buffers of large
+ * values.
  *
- * V8 collects an isolate's garbage when that isolate allocates. One that has handled large values and
- * is idle now would keep them, and a shared buffer stays mapped as long as one isolate holds it.
+ * V8 collects an isolate's garbage when that isolate allocates. One that has handled large values
+ * and is idle now would keep them, and a shared buffer stays mapped as long as one isolate holds
+ * it.
  */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -14,7 +16,10 @@ const COLLECT_BYTES: number = 8 * 2 ** 20;
 const BUSY_TICKS_MAX = 10;
 
 export class Garbage {
-  /** Bytes of regions that were let go of and of large values, since the last collection; of values alone, at the last tick. */
+  /**
+   * Bytes of regions that were let go of and of large values, since the last collection; of values
+   * alone, at the last tick.
+   */
   #bytes = 0;
   #handledBytes = 0;
   #handledBefore = 0;

@@ -1,7 +1,9 @@
 /**
- * The slots of one submitting thread: filling them, reading what became of their tasks, freeing them.
+ * The slots of one submitting thread: it fills them, reads the outcomes of their tasks, and frees
+ * them.
  *
- * Arguments lie in this thread's arena until the outcome was read, so that they survive the death of a machine.
+ * An argument lies in this thread's arena until the outcome is read, so that it survives the death
+ * of a machine.
  */
 import { copyBytes, decode, type EncodedValue, encodeInPlace } from "@millrace/codec";
 import { invariant } from "@millrace/base";
@@ -38,8 +40,10 @@ import {
   TOO_LARGE,
 } from "./values.ts";
 
-/** One task in so many carries the time of its submission, for the histogram of waiting times: reading the clock costs as much as
- * a small task. A power of two. */
+/**
+ * One task in this many carries the time of its submission, for the histogram of waiting times:
+ * reading the clock costs as much as a small task. A power of two.
+ */
 const SAMPLE_EVERY = 64;
 
 /** How a task is run; the numbers are those of `fill`. */
@@ -114,10 +118,10 @@ export class TaskSlots {
   }
 
   /**
-   * Fills a slot for a call and returns it, or `FULL` when no slot or no memory is free. Nobody sees it before `enqueue`.
-   * `deadline` is in ms since the epoch, 0 without. An argument that would bring those under way beyond
-   * `arenaBytesMax` gets `FULL`. Throws `ERR_VALUE_UNSUPPORTED`, `ERR_ARENA_FULL` for a value larger than
-   * that, and `ERR_ARENA_MEMORY`.
+   * Fills a slot for a call and returns it, or `FULL` when no slot or no memory is free. Nobody
+   * sees it before `enqueue`. `deadline` is in ms since the epoch, 0 without. An argument that
+   * would bring those under way beyond `arenaBytesMax` gets `FULL`. Throws `ERR_VALUE_UNSUPPORTED`,
+   * `ERR_ARENA_FULL` for a value larger than that, and `ERR_ARENA_MEMORY`.
    */
   fill(handler: number, priority: number, policy: number, deadline: number, value: unknown): number {
     const kind = kindOf(value);
@@ -192,7 +196,10 @@ export class TaskSlots {
     this.#table.enqueue(slot, generation);
   }
 
-  /** Machine, of a task of its own: claims it; the state, or `NOT_CLAIMED` when another machine has it. */
+  /**
+   * Machine, of a task of its own: claims it; the state, or `NOT_CLAIMED` when another machine has
+   * it.
+   */
   claim(slot: number, machine: number): number {
     return this.#table.claimOwn(slot, machine, this.#generations[slot - this.first] as number);
   }
@@ -205,7 +212,10 @@ export class TaskSlots {
     return true;
   }
 
-  /** The outcome was read: frees the slot and everything that belongs to it. `publishFrees` afterwards. */
+  /**
+   * The outcome was read: frees the slot and everything that belongs to it. `publishFrees`
+   * afterwards.
+   */
   release(slot: number): void {
     if (this.#trace !== undefined) {
       const table = this.#table;
@@ -245,7 +255,10 @@ export class TaskSlots {
     return this.#table.state(slot) === DONE;
   }
 
-  /** What the handler returned or threw. A result that came by message isn't known here: see `resultTicket`. */
+  /**
+   * What the handler returned or threw. A result that came by message isn't known here: see
+   * `resultTicket`.
+   */
   value(slot: number): unknown {
     const table = this.#table;
     const kind = table.resultKind(slot);

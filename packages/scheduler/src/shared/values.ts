@@ -1,5 +1,6 @@
 /**
- * How arguments and results lie in a slot: what needs no encoding goes into the slot itself, everything else becomes bytes.
+ * How arguments and results lie in a slot: numbers and constants in the slot itself, all other
+ * values as bytes.
  */
 export const UNDEFINED = 0;
 export const NULL = 1;
@@ -15,7 +16,10 @@ export const ARENA_BYTES = 6;
 export const CRASHED = 7;
 /** Result only: larger than `arenaBytesMax`. */
 export const TOO_LARGE = 8;
-/** Kept by the thread that made it, under a ticket in the slot's number, and sent by a message: what bytes can't carry (parcels.ts). */
+/**
+ * Kept by the thread that made it, under a ticket in the slot's number, and sent by a message: what
+ * bytes can't carry (parcels.ts).
+ */
 export const PARCEL = 9;
 /** Result only: the task's time was over before it was started. */
 export const EXPIRED = 10;
@@ -32,7 +36,10 @@ const RESULT_ROOM = 48;
 /** Behind a larger argument it would only cost a page. */
 const ROOM_ARGUMENT_BYTES_MAX: number = 2 ** 20;
 
-/** Bytes to allocate for an argument of `bytes` bytes with its header; `blockBytes` of it is its block. */
+/**
+ * Bytes to allocate for an argument of `bytes` bytes with its header; `blockBytes` of it is its
+ * block.
+ */
 export function bytesWithRoom(bytes: number): number {
   return bytes > ROOM_ARGUMENT_BYTES_MAX ? bytes : bytes + RESULT_ROOM;
 }
