@@ -17,7 +17,7 @@ export interface MutantTable {
   killed: Record<string, string>;
   /** Name of the mutant: why it behaves like the code. Written by hand. */
   equivalent: Record<string, string>;
-  /** Name of the mutant: what was searched. None of them may stay here. */
+  /** Name of the mutant: what was searched. It awaits a scenario or a reason. */
   survived: Record<string, string>;
 }
 

@@ -112,6 +112,7 @@ export const scenarios: Scenario[] = [
           // Frames of 16 bytes and of 8, of which every second one is empty.
           if (!stage(producer, value % 3 === 0 ? 12 : value % 2 === 0 ? 0 : 4, value)) continue;
           producer.commit();
+          assert.ok(producer.usedBytes() <= CAPACITY);
           log.push(value);
           value += 1;
         }
