@@ -4,10 +4,9 @@
  */
 import { CommanderError } from "commander";
 import { cliError } from "./errors.ts";
-import { exitCodeOf } from "./ingest/command.ts";
 import { buildProgram } from "./program.ts";
 import { bearClosedPipes } from "./terminal/closed-pipes.ts";
-import { EXIT } from "./terminal/exit-codes.ts";
+import { EXIT, exitCodeOf } from "./terminal/exit-codes.ts";
 import { Reporter, type ReporterOptions } from "./terminal/reporter.ts";
 import { signals } from "./terminal/signals.ts";
 

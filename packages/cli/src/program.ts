@@ -74,20 +74,27 @@ function common(command: Command): Command {
 
 function addIngest(program: Command, run: Runner): void {
   common(program.command("ingest"))
-    .description("publish the records of a file; run again after a crash, it goes on where it stopped")
+    .description("publish the records of a file; after a crash the same command continues where it stopped")
     .argument("<file>", "NDJSON, a JSON array, or CSV with a header line; - for stdin")
     .requiredOption("--handler <module#export>", "the function that handles a record (required)")
     .requiredOption("--dir <dir>", "directory of the journal, created if needed (required)")
-    .addOption(new Option("--format <format>", "instead of guessing").choices(FORMATS))
     .addOption(
-      new Option("--on-error <what>", "what a malformed line does").choices(["fatal", "skip"]).default("fatal"),
+      new Option(
+        "--format <format>",
+        "format of the input (default: by the file's ending, or its first character)",
+      ).choices(FORMATS),
+    )
+    .addOption(
+      new Option("--on-error <what>", "a malformed line ends the run, or is skipped and counted")
+        .choices(["fatal", "skip"])
+        .default("fatal"),
     )
     .option(
       "--max-malformed <n>",
       "with --on-error skip: more malformed lines than this end the run (default: no limit)",
       wholeNumber("--max-malformed", 0, Number.MAX_SAFE_INTEGER),
     )
-    .option("--source <name>", "name of the source, by which its lines are known (default: the file's real path)")
+    .option("--source <name>", "name under which the lines are stored (default: the file's real path)")
     .option(
       "--processors <n>",
       "how many handlers run at once, each on a thread of its own (default: one per core)",
@@ -95,11 +102,11 @@ function addIngest(program: Command, run: Runner): void {
     )
     .option(
       "--in-flight <n>",
-      "records on their way to the disk at once",
+      "records that may wait for the disk at once",
       wholeNumber("--in-flight", 1, 1_000_000),
       8192,
     )
-    .option("--allow-unsafe-storage", "take a file system that keeps nothing, or one over a network")
+    .option("--allow-unsafe-storage", "accept a file system in memory or over a network, which may lose records")
     .addHelpText(
       "after",
       `
@@ -115,8 +122,8 @@ ${EXIT_HELP}`,
 function addLoad(program: Command, run: Runner): void {
   const load = program.command("load").description("put the runtime under load").exitOverride();
   loadOptions(load.command("crash"), 10)
-    .description("load, kill -9 at random moments, restart, and compare what was promised with what was handled")
-    .option("--kills <n>", "how often", wholeNumber("--kills", 1, 10_000), 3)
+    .description("load a process, kill it at random moments, restart it, and look for lost records")
+    .option("--kills <n>", "number of kills", wholeNumber("--kills", 1, 10_000), 3)
     .addHelpText(
       "after",
       `
@@ -130,7 +137,7 @@ ${EXIT_HELP}`,
     )
     .action(run((options: CrashOptions) => loadCrash(options)));
   loadOptions(load.command("run"), 10)
-    .description("open-loop load; latency counts from when a record was due")
+    .description("load a process at a fixed rate; latency counts from when a record was due")
     .addOption(
       new Option("--slo <target>", "such as p99<20ms; may be repeated")
         .argParser((text, all: string[]) => [...all, text])
@@ -151,7 +158,7 @@ function loadOptions(command: Command, seconds: number): Command {
   return common(command)
     .option("--seconds <s>", "length of the run", positiveNumber("--seconds", 86_400), seconds)
     .option("--rate <n>", "records per second", positiveNumber("--rate", 1_000_000), 5000)
-    .option("--size <bytes>", "payload of a record", wholeNumber("--size", 0, 1_000_000), 128)
+    .option("--size <bytes>", "bytes of a record's payload", wholeNumber("--size", 0, 1_000_000), 128)
     .option(
       "--processors <n>",
       "how many handlers run at once, each on a thread of its own",
@@ -171,11 +178,11 @@ function randomSeed(): number {
 }
 
 function addJournal(program: Command, run: Runner): void {
-  const journal = program.command("journal").description("look at a journal").exitOverride();
+  const journal = program.command("journal").description("read, check, repair and copy a journal").exitOverride();
   const options = (command: Command): Command =>
     common(command).requiredOption("--dir <dir>", "directory of the journal; it may be in use (required)");
   options(journal.command("inspect"))
-    .description("what is in it: segments, records, handlers, what is unfinished")
+    .description("list its segments, records, handlers and unfinished records")
     .addHelpText("after", `\nExample:\n  millrace journal inspect --dir ./data --json\n${EXIT_HELP}`)
     .action(run(blocking((given: JournalCommandOptions) => inspect(given))));
   options(journal.command("verify"))
@@ -183,28 +190,28 @@ function addJournal(program: Command, run: Runner): void {
     .addHelpText("after", `\nExample:\n  millrace journal verify --dir ./data || echo damaged\n${EXIT_HELP}`)
     .action(run(blocking((given: JournalCommandOptions) => verify(given))));
   options(journal.command("tail"))
-    .description("the last records, one line of JSON each; with --json a document")
-    .option("--lines <n>", "how many", wholeNumber("--lines", 0, 1_000_000), 10)
-    .option("--follow", "and those that become durable later, until interrupted")
+    .description("print the last records, a line of JSON each; with --json one document")
+    .option("--lines <n>", "number of records", wholeNumber("--lines", 0, 1_000_000), 10)
+    .option("--follow", "then print records as they become durable, until interrupted")
     .addHelpText("after", `\nExample:\n  millrace journal tail --dir ./data --follow\n${EXIT_HELP}`)
     .action(run((given: TailOptions) => tail(given)));
   options(journal.command("export"))
-    .description("records as lines of JSON; with --json a document")
-    .option("--from <sequence>", "the first", wholeNumber("--from", 1, Number.MAX_SAFE_INTEGER))
-    .option("--to <sequence>", "the last", wholeNumber("--to", 1, Number.MAX_SAFE_INTEGER))
+    .description("write records as lines of JSON; with --json one document")
+    .option("--from <sequence>", "first sequence", wholeNumber("--from", 1, Number.MAX_SAFE_INTEGER))
+    .option("--to <sequence>", "last sequence", wholeNumber("--to", 1, Number.MAX_SAFE_INTEGER))
     .option("--output <file>", "a new file instead of stdout")
-    .option("--salvage", "everything that can be read of a damaged journal; exit code 3 if something is missing")
+    .option("--salvage", "whatever can be read of a damaged journal; exit code 3 if records are missing")
     .addHelpText(
       "after",
       `\nExample:\n  millrace journal export --dir ./data --from 1000 --output records.ndjson\n${EXIT_HELP}`,
     )
     .action(run((given: ExportOptions) => exportRecords(given)));
   options(journal.command("gaps"))
-    .description("what is missing, and what earlier repairs gave up; exit code 3 if something is missing")
+    .description("list missing records, and those that repairs gave up; exit code 3 if records are missing")
     .addHelpText("after", `\nExample:\n  millrace journal gaps --dir ./data --json\n${EXIT_HELP}`)
     .action(run(blocking((given: JournalCommandOptions) => gaps(given))));
   options(journal.command("repair"))
-    .description("make a damaged journal readable again; what was there before is kept in its directory quarantine")
+    .description("make a damaged journal readable again; the old segments stay in its directory quarantine")
     .requiredOption("--accept-loss <range>", "the sequences that may be lost, such as 120-135; see gaps (required)")
     .addHelpText("after", `\nExample:\n  millrace journal repair --dir ./data --accept-loss 120-135\n${EXIT_HELP}`)
     .action(run(blocking((given: RepairOptions) => repair(given))));
@@ -214,13 +221,13 @@ function addJournal(program: Command, run: Runner): void {
     .addHelpText("after", `\nExample:\n  millrace journal backup --dir ./data --to ./data-copy\n${EXIT_HELP}`)
     .action(run(blocking((given: BackupOptions) => backup(given))));
   options(journal.command("compact"))
-    .description("delete what is finished out of the journal of an intake that is not in use")
+    .description("delete the finished records of an intake's journal that is not in use")
     .addHelpText("after", `\nExample:\n  millrace journal compact --dir ./data\n${EXIT_HELP}`)
     .action(run((given: JournalCommandOptions) => compact(given)));
 }
 
 function addTrace(program: Command, run: Runner): void {
-  const trace = program.command("trace").description("see what the scheduler does, task by task").exitOverride();
+  const trace = program.command("trace").description("record what the scheduler does, task by task").exitOverride();
   common(trace.command("record"))
     .description("run a program and write what its runtime did as a trace for ui.perfetto.dev")
     .argument("<program...>", "the program and its arguments, after --")
@@ -248,7 +255,7 @@ ${EXIT_HELP}`,
     )
     .action(run((command: string[], options: TraceRecordOptions) => record(command, options)));
   common(trace.command("stats"))
-    .description("a recorded trace in numbers: per handler and per machine")
+    .description("print the numbers of a trace, per handler and per machine")
     .argument("<file>", "what trace record wrote")
     .addHelpText("after", `\nExample:\n  millrace trace stats trace.json --json\n${EXIT_HELP}`)
     .action(run(blocking((file: string, options: ReporterOptions) => stats(file, options))));

@@ -13,7 +13,7 @@ import { Histogram } from "@millrace/metrics";
 import { isMillraceError } from "@millrace/base";
 import { type Acknowledgement, type Millrace, open } from "millrace";
 import { cliError } from "../errors.ts";
-import { EXIT } from "../terminal/exit-codes.ts";
+import { EXIT, exitCodeOf } from "../terminal/exit-codes.ts";
 import { type HandlerOption, parseHandler } from "../terminal/handler-option.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
@@ -356,10 +356,4 @@ interface IngestDocument extends Counts {
   readonly recordsPerSecond: number;
   /** Null when nothing was acknowledged. */
   readonly ackMs: { readonly p50: number; readonly p99: number; readonly max: number } | null;
-}
-
-export function exitCodeOf(thrown: unknown): number {
-  if (isMillraceError(thrown, "ERR_JOURNAL_DAMAGED")) return EXIT.dataLost;
-  const usage = ["ERR_CLI_USAGE", "ERR_INVALID_OPTION", "ERR_HANDLER_UNKNOWN"];
-  return isMillraceError(thrown) && usage.includes(thrown.code) ? EXIT.usage : EXIT.failure;
 }
