@@ -24,6 +24,13 @@ let fault;
 while (Atomics.load(stop, 0) === 0 && fault === undefined) {
   try {
     if (workerData.how === "survey") fault = surveyLog(storage).gaps[0]?.reason;
+    else if (workerData.how === "visiting survey") {
+      let next = 0;
+      fault = surveyLog(storage, (_, { firstSequence, count }) => {
+        if (firstSequence < next) throw new Error("visited twice");
+        next = firstSequence + count;
+      }).gaps[0]?.reason;
+    }
     else scanLog(storage, { everything: workerData.how === "scan" });
   } catch (thrown) {
     fault = String(thrown);
@@ -38,7 +45,7 @@ interface Looks {
   readonly fault: string | undefined;
 }
 
-for (const how of ["scan", "scan of headers", "survey"]) {
+for (const how of ["scan", "scan of headers", "survey", "visiting survey"]) {
   test(`a ${how} of a healthy journal that is written and given up never finds damage`, async () => {
     const directory = temporaryDirectory();
     const journal = await Journal.open({ directory, ...SMALL });

@@ -51,7 +51,17 @@ export function surveyLog(storage: Storage, visit?: SurveyVisitor): Survey {
   );
   if (visit === undefined) return survey;
   const known = new Set(survey.gaps.map(placeOf));
-  const visited = new Surveyor(storage, visit).run();
+  // Where a segment is given up meanwhile the survey begins anew, and visits what it hasn't visited.
+  let next = 0;
+  const visitOnce: SurveyVisitor = (segment, batch, body) => {
+    if (batch.firstSequence < next) return;
+    next = batch.firstSequence + batch.count;
+    visit(segment, batch, body);
+  };
+  const visited = lookAgain(
+    () => new Surveyor(storage, visitOnce).run(),
+    () => "",
+  );
   return { ...visited, gaps: visited.gaps.filter((gap) => known.has(placeOf(gap))) };
 }
 
