@@ -4,8 +4,9 @@
  * A handler's error is part of the answer and crosses as it does for `run`. An error that piscina
  * itself rejects with is therefore about the thread.
  */
-import { move } from "piscina";
-import { type Handler, type LoadedHandlers, loadHandlers } from "@millrace/scheduler";
+import { BroadcastChannel } from "node:worker_threads";
+import { move, Piscina } from "piscina";
+import { type Handler, type LoadedHandlers, loadHandlers, type Printed, printTo } from "@millrace/scheduler";
 import { blockingContext, NO_MACHINE } from "./blocking-context.ts";
 import { buffersOf, pack, type Packed, packThrown, unpack } from "./packed.ts";
 
@@ -18,9 +19,26 @@ export interface BlockingRequest {
   readonly deadlineMs: number | undefined;
 }
 
+/** What a thread of the pool is started with. */
+export interface BlockingThread {
+  /** Where it prints to: a BroadcastChannel, since piscina starts the threads and can hand no port of its own to each. */
+  readonly channel: string;
+  readonly count: Int32Array;
+}
+
 export interface BlockingAnswer {
   readonly ok: boolean;
   readonly outcome: Packed;
+}
+
+const thread = Piscina.workerData as BlockingThread;
+printTo((printed) => print(printed), thread.count);
+
+/** Through a channel that is closed at once: an open one would collect what the other threads print. */
+function print(printed: Printed): void {
+  const channel = new BroadcastChannel(thread.channel);
+  channel.postMessage(printed);
+  channel.close();
 }
 
 /** A pool has one module; keeping the promise makes sure that it is loaded and initialised once. */

@@ -9,6 +9,7 @@
  *
  * Belongs to the thread that made it.
  */
+import { randomUUID } from "node:crypto";
 import { availableParallelism } from "node:os";
 import type { ResourceLimits, Transferable } from "node:worker_threads";
 import type { Piscina } from "piscina";
@@ -35,11 +36,12 @@ import {
   type Handler,
   type HandlerName,
   type ResultOf,
+  Output,
   schedulerErrors,
   type TasksAlive,
 } from "@millrace/scheduler";
 import { abortError, BlockingCall } from "./blocking-call.ts";
-import type { BlockingAnswer } from "./blocking-task.ts";
+import type { BlockingAnswer, BlockingThread } from "./blocking-task.ts";
 import { poolError } from "./errors.ts";
 import { buffersOf, pack } from "./packed.ts";
 
@@ -122,6 +124,8 @@ export class Blocking<Handlers = Record<string, Handler>> {
   readonly #running = new Set<BlockingCall>();
   #opening: Promise<Piscina> | undefined;
   #pool: Piscina | undefined;
+  /** What handlers print; from the first call on. */
+  #output: Output | undefined;
   #completed = 0;
   #isClosed = false;
   #whenIdle: (() => void) | undefined;
@@ -226,10 +230,14 @@ export class Blocking<Handlers = Record<string, Handler>> {
 
   async #start(call: BlockingCall): Promise<void> {
     try {
-      const pool = await this.#open();
+      // Once the pool is there, the call is sent before this thread does anything else.
+      const pool = this.#pool ?? (await this.#open());
       const { transferList, signal = null } = call;
-      call.answer((await pool.run(call.request, { transferList: transferList as never, signal })) as BlockingAnswer);
+      const answer = (await pool.run(call.request, { transferList: transferList as never, signal })) as BlockingAnswer;
+      this.#output?.flush();
+      call.answer(answer);
     } catch (thrown) {
+      this.#output?.flush();
       // Without effect on a cancelled call: its promise is settled.
       call.fail(deathError(call, thrown));
     }
@@ -251,6 +259,9 @@ export class Blocking<Handlers = Record<string, Handler>> {
   async #startPool(): Promise<Piscina> {
     const { Piscina } = await import("piscina");
     const { threadsMin, threadsMax, idleTimeoutMs, resourceLimits } = this.#options;
+    this.#output = new Output();
+    const channel = `millrace output ${randomUUID()}`;
+    this.#output.listenTo(channel);
     const pool = new Piscina({
       filename: workerUrl("./blocking-task", import.meta.url).href,
       name: "blockingTask",
@@ -258,6 +269,7 @@ export class Blocking<Handlers = Record<string, Handler>> {
       maxThreads: threadsMax,
       idleTimeout: idleTimeoutMs,
       recordTiming: false,
+      workerData: { channel, count: this.#output.count } satisfies BlockingThread,
       ...inheritableFlags(),
       ...(resourceLimits === undefined ? {} : { resourceLimits }),
     });
@@ -287,6 +299,7 @@ export class Blocking<Handlers = Record<string, Handler>> {
   async #endThreads(): Promise<void> {
     const pool = await this.#opening;
     await pool?.destroy();
+    this.#output?.close();
   }
 }
 

@@ -13,6 +13,8 @@ export { closeAborted, type CloseOptions, closeSignal, isAbortedBefore, type Tas
 export { schedulerErrors } from "./errors.ts";
 export { bindHandlers, type LoadedHandlers, loadHandlers, moduleUrl } from "./handler/handlers.ts";
 export { checkedTransferList, cloneRefusal } from "./handler/transfer-list.ts";
+export { Output } from "./supervisor/output.ts";
+export { type Printed, printTo } from "./machine/print.ts";
 export { Scheduler, type SchedulerStats, type SubmitterHandle } from "./scheduler.ts";
 export type { MachineCounts } from "./machine/stats.ts";
 export { type OutcomeSink, Submitter } from "./calls/submitter.ts";

@@ -109,8 +109,12 @@ export class Scheduler<Handlers = Record<string, Handler>> {
       // With a core to itself this thread takes nothing from the machines by looking.
       mayRest: options.spinMicroseconds === 0 && options.processors >= availableParallelism(),
     };
-    this.#calls = new Calls(this.#submitter, this.#reactor, waits, (machine, ticket, settle) =>
-      parts.mail.take(machine, ticket, settle),
+    this.#calls = new Calls(
+      this.#submitter,
+      this.#reactor,
+      waits,
+      (machine, ticket, settle) => parts.mail.take(machine, ticket, settle),
+      () => supervisor.output.flushCounted(),
     );
     parts.mail.parcelFor = (ticket) => this.#calls.parcels.take(ticket);
     this.#handlerNames = handlerNames;

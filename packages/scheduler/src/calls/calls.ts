@@ -45,6 +45,7 @@ export class Calls implements Source, OutcomeSink {
   readonly #submitter: Submitter;
   readonly #reactor: Reactor;
   readonly #takeParcel: TakeParcel;
+  readonly #beforeTold: () => void;
   readonly #spinMs: number;
   /** By slot, while its task is under way: whose call it is, and its place there. */
   readonly #owners: (CallOwner | undefined)[];
@@ -60,13 +61,21 @@ export class Calls implements Source, OutcomeSink {
   readonly #spinBound = (): void => this.#spin();
   readonly #submitBound = (call: WaitingCall): boolean => this.#submit(call);
 
-  constructor(submitter: Submitter, reactor: Reactor, waits: Waits, takeParcel: TakeParcel) {
+  /** `beforeTold` is called when outcomes were read and no promise's callback has run yet. */
+  constructor(
+    submitter: Submitter,
+    reactor: Reactor,
+    waits: Waits,
+    takeParcel: TakeParcel,
+    beforeTold: () => void = () => {},
+  ) {
     this.pollMs = waits.pollMs;
     this.#submitter = submitter;
     this.#reactor = reactor;
     this.#spinMs = waits.spinMs;
     this.#mayRest = waits.mayRest;
     this.#takeParcel = takeParcel;
+    this.#beforeTold = beforeTold;
     this.#owners = new Array<CallOwner | undefined>(submitter.slots.capacity).fill(undefined);
     this.#places = new Int32Array(submitter.slots.capacity);
     reactor.add(this);
@@ -109,6 +118,7 @@ export class Calls implements Source, OutcomeSink {
 
   poll(): number {
     const drained = this.#submitter.drain(this, DRAIN_MAX);
+    if (drained > 0) this.#beforeTold();
     // Without `mayRest` the clock isn't read: a lone call feels it.
     if (this.#mayRest) this.#rate.count(drained, performance.now());
     if (drained > 0 && this.#waiting.length > 0) this.#submitWaiting();
@@ -339,6 +349,7 @@ export class Calls implements Source, OutcomeSink {
     this.#parcelsAwaited.add(awaited);
     this.#takeParcel(machine, ticket, (value) => {
       if (!this.#parcelsAwaited.delete(awaited)) return;
+      this.#beforeTold();
       awaited.owner.settled(awaited.place, awaited.isOk, value);
       this.#checkIdle();
     });

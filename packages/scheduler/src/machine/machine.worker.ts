@@ -11,6 +11,7 @@ import { handlerEntry, type Initialize, loadHandlers } from "../handler/handlers
 import { Machine } from "./machine.ts";
 import type { MachineOptions } from "./machine-options.ts";
 import { arenasOf } from "../shared/arenas.ts";
+import { type OutputPort, printTo } from "./print.ts";
 import { unpack } from "./unpack.ts";
 
 /** What a machine's thread is started with. */
@@ -19,6 +20,7 @@ export interface MachineWorkerData {
   readonly handlersUrl: string;
   /** Module whose `readHeader` turns task headers into `context.record`. */
   readonly headerReaderUrl: string | undefined;
+  readonly output: OutputPort;
 }
 
 /**
@@ -55,6 +57,8 @@ const data = workerData as MachineWorkerData;
 const { machine: index, memory } = data.options;
 adoptThread(memory.machineThreads[index] as number);
 arenasOf(memory.arenas).join(false);
+
+printTo((printed) => data.output.port.postMessage(printed), data.output.count);
 
 const report = (message: MachineReport, transferList: readonly object[] = []): void =>
   port.postMessage(message, transferList as never);

@@ -67,6 +67,7 @@ export class MachineThread {
     const { handlersUrl } = data;
     const worker = startThread(workerUrl("../machine/machine.worker", import.meta.url), {
       workerData: data,
+      transferList: [data.output.port],
       name: `millrace machine ${data.options.machine}`,
       ...(resourceLimits === undefined ? {} : { resourceLimits }),
     });

@@ -18,6 +18,7 @@ import { Shared } from "../shared/shared.ts";
 import type { TraceRings } from "../shared/trace-ring.ts";
 import { type Death, describeDeath } from "./death.ts";
 import { MachineThread } from "./machine-thread.ts";
+import { Output } from "./output.ts";
 import { Recovery, type RecoveryReport } from "./recovery.ts";
 import { STABLE_MS, StartPolicy } from "./start-policy.ts";
 
@@ -58,6 +59,8 @@ export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #shared: Shared;
   readonly recovery: Recovery;
+  /** What the machines' handlers print. */
+  readonly output: Output = new Output();
   readonly #host: SupervisorHost;
   readonly #machines: MachineThread[];
   readonly #notes: DeathNotes;
@@ -138,6 +141,7 @@ export class Supervisor {
     for (const machine of this.#machines) machine.worker?.ref();
     await Promise.all(this.#machines.map((machine) => machine.exited));
     clearTimeout(stuck);
+    this.output.close();
   }
 
   /** Ends the machines at once, whatever they do. */
@@ -146,6 +150,7 @@ export class Supervisor {
     clearTimeout(this.#pause);
     const workers = this.#machines.map((machine) => machine.worker).filter((worker) => worker !== undefined);
     await Promise.all(workers.map((worker) => worker.terminate()));
+    this.output.close();
   }
 
   // ── starting ───────────────────────────────────────────────────────────────────────────────
@@ -165,7 +170,7 @@ export class Supervisor {
     };
     const names = await thread.start(
       {
-        data: { options, handlersUrl, headerReaderUrl },
+        data: { options, handlersUrl, headerReaderUrl, output: this.output.newPort() },
         resourceLimits,
         timeoutMs: startTimeoutMs,
         isAwaited: this.#names === undefined,
@@ -173,6 +178,7 @@ export class Supervisor {
       {
         reported: (report) => this.#handle(machine, report),
         ended: (death, startError) => {
+          this.output.flush();
           if (!this.#isClosing && this.#names !== undefined) this.#mend(machine, death, startError);
         },
       },
