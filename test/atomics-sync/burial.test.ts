@@ -17,7 +17,7 @@ function start(workerData: BurialEnd): Worker {
 function threadsInUse(): number {
   const threads = ThreadTable.current();
   let inUse = 0;
-  for (let id = 0; id < threads.threadsMax; id += 1) if (threads.isInUse(id)) inUse += 1;
+  for (let id = 0; id < threads.used; id += 1) if (threads.isInUse(id)) inUse += 1;
   return inUse;
 }
 

@@ -18,7 +18,8 @@ export type SyncErrorCode =
 
 export const syncErrors: ErrorTable<SyncErrorCode> = {
   ERR_THREADS_EXHAUSTED: {
-    cause: "More threads take part than the thread table has entries.",
+    cause:
+      "More threads take part than the thread table has entries: 65,536, which is more than Linux starts by default.",
     cure: "Close runtimes that are no longer used, or start fewer processors.",
   },
   ERR_SYNC_SPACE_FULL: {

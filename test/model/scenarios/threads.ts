@@ -33,6 +33,7 @@ export const scenarios: Scenario[] = [
       const table = new ThreadTable(buffer);
       assert.is(table.nodeThreadOf(results["two"] as number), 8);
       assert.ok(table.isTaken(0) && table.isTaken(1));
+      assert.is(table.used, 2, "a look at all threads reaches both");
     },
     bounds: { preemptions: 3 },
   }),
@@ -99,6 +100,12 @@ export const scenarios: Scenario[] = [
 const FILE = "atomics-sync/threads/threads";
 
 export const mutants: Mutant[] = [
+  {
+    breaks: "an entry is taken before a look at all threads reaches it",
+    file: FILE,
+    from: "if (id >= this.used)\n                this.#use(id + 1);",
+    to: "",
+  },
   {
     breaks: "two threads reserve one entry",
     file: FILE,

@@ -471,7 +471,7 @@ export class SyncSpace {
   /** After a death: every party looks after its object, and every lost wake-up is made good. */
   wakeEverybody(): void {
     this.countDeath();
-    for (let thread = 0; thread < this.threads.threadsMax; thread += 1) {
+    for (let thread = 0; thread < this.threads.used; thread += 1) {
       if (this.threads.isTaken(thread)) unparkAgain(this.threads.words, thread);
     }
   }

@@ -55,7 +55,7 @@ function buryNodeThread(nodeThread: number): Promise<void> {
 /** The workers of a dead thread first: should this thread die meanwhile, the next one finds them by its entry. */
 async function buryFamily(nodeThread: number): Promise<void> {
   const { threads } = currentSpace();
-  for (let id = 0; id < threads.threadsMax; id += 1) {
+  for (let id = 0; id < threads.used; id += 1) {
     if (!threads.isInUse(id) || threads.parentOf(id) !== nodeThread) continue;
     const child = threads.nodeThreadOf(id);
     // Reserved for a thread that has never said that it is there: it holds nothing by this number.
@@ -64,7 +64,7 @@ async function buryFamily(nodeThread: number): Promise<void> {
     // Unless it was the child's own, and went with its family.
     if (threads.isInUse(id) && threads.parentOf(id) === nodeThread) await buryAndRelease(id);
   }
-  for (let id = 0; id < threads.threadsMax; id += 1) {
+  for (let id = 0; id < threads.used; id += 1) {
     // An entry that the parent has reserved is the parent's to give back (`buryThread`).
     if (!threads.isInUse(id) || threads.nodeThreadOf(id) !== nodeThread || threads.isLent(id)) continue;
     await buryAndRelease(id);

@@ -17,6 +17,11 @@
  *                      by threads that wake it.
  *   +64   BELL         0 or 1, what an event loop waits on with Atomics.waitAsync (parker.ts).
  *
+ * Behind the last entry, on a line of its own:
+ *
+ *   USED   no entry from here on was ever reserved; raised before an entry is taken, never lowered.
+ *          A look at all threads ends here, so memory that no thread ever needed is never touched.
+ *
  * PARK and BELL are separate words because V8 keeps sync and async waiters of one address in one
  * queue: a notification meant for the one could go to the other, whose event loop may be blocked.
  */
@@ -37,8 +42,11 @@ const PARK = LINE_WORDS;
 const BELL: number = 2 * LINE_WORDS;
 const ENTRY_WORDS: number = 3 * LINE_WORDS;
 
-/** Threads in one table: far more than the cores of any machine that we know of, in 96 KiB. */
-export const THREADS_MAX = 256;
+/**
+ * Threads in one table: twice what Linux lets a process start by default (pid_max). That is 24 MiB of
+ * addresses, of which the system backs with memory what was touched: 384 bytes per thread.
+ */
+export const THREADS_MAX = 65_536;
 
 export function parkWord(id: number): number {
   return id * ENTRY_WORDS + PARK;
@@ -93,16 +101,18 @@ let current: ThreadTable | undefined;
 export class ThreadTable {
   readonly words: Int32Array;
   readonly #threadsMax: number;
+  readonly #usedWord: number;
 
   constructor(buffer: SharedArrayBuffer) {
     this.words = new Int32Array(buffer);
-    this.#threadsMax = this.words.length / ENTRY_WORDS;
+    this.#threadsMax = (this.words.length - LINE_WORDS) / ENTRY_WORDS;
+    this.#usedWord = this.#threadsMax * ENTRY_WORDS;
     invariant(Number.isInteger(this.#threadsMax), "a thread table has whole entries");
   }
 
   /** Memory for a table. */
   static allocate(threadsMax: number = THREADS_MAX): SharedArrayBuffer {
-    return new SharedArrayBuffer(threadsMax * ENTRY_WORDS * Int32Array.BYTES_PER_ELEMENT);
+    return new SharedArrayBuffer((threadsMax * ENTRY_WORDS + LINE_WORDS) * Int32Array.BYTES_PER_ELEMENT);
   }
 
   /**
@@ -129,6 +139,7 @@ export class ThreadTable {
    */
   reserve(nodeThread: number = NOBODY): number {
     for (let id = 0; id < this.#threadsMax; id += 1) {
+      if (id >= this.used) this.#use(id + 1);
       if (Atomics.compareExchange(this.words, id * ENTRY_WORDS + STATE, FREE, TAKEN) !== FREE) continue;
       const isLent = nodeThread !== threadId;
       Atomics.store(this.words, id * ENTRY_WORDS + NODE_THREAD, nodeThread);
@@ -141,6 +152,21 @@ export class ThreadTable {
 
   get threadsMax(): number {
     return this.#threadsMax;
+  }
+
+  /** Entries from 0 on that may be, or may have been, in use. */
+  get used(): number {
+    return Atomics.load(this.words, this.#usedWord);
+  }
+
+  #use(count: number): void {
+    let used = Atomics.load(this.words, this.#usedWord);
+    // Ends: each turn finds a larger count, and there are at most `threadsMax`.
+    while (used < count) {
+      const seen = Atomics.compareExchange(this.words, this.#usedWord, used, count);
+      if (seen === used) return;
+      used = seen;
+    }
   }
 
   /** Whether the thread has ended and may still be referred to. */
