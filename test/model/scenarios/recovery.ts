@@ -655,8 +655,8 @@ export const mutants: Mutant[] = [
     breaks: "a death is held against all that ran side by side",
     by: "async tasks under way",
     file: RECOVERY,
-    from: "this.#countRunning(machine) === 1",
-    to: "this.#countRunning(machine) >= 1",
+    from: "this.countRunning(machine) === 1",
+    to: "this.countRunning(machine) >= 1",
   },
   {
     breaks: "a death isn't held against the task that ran alone",
@@ -760,7 +760,7 @@ export const mutants: Mutant[] = [
     breaks: "a machine doesn't look again before it sleeps",
     by: "a submitter, a machine",
     file: REST,
-    from: "if (this.#seesWork())\n            this.#parker.cancel();\n        else {",
+    from: "if (this.#seesWork() || (hasMore !== undefined && hasMore()))\n            this.#parker.cancel();\n        else {",
     to: "{",
   },
   {
