@@ -47,7 +47,7 @@ test("a function among an error's members is left out alone, and named", () => {
   assert.equal(copy.details, { omitted: ["config.retry[0]"] });
 });
 
-test("whatever can't be sent is named: symbols, promises, sockets, streams, ports, timers, shared memory", () => {
+test("symbols, promises, sockets, ports, timers, shared memory are left out and named", () => {
   const timer = setTimeout(nothing, 0);
   const request = get("http://127.0.0.1:9/").on("error", nothing);
   const parts = {
@@ -75,7 +75,7 @@ test("whatever can't be sent is named: symbols, promises, sockets, streams, port
   assert.equal(copy.fine, { a: [1, new Map(), new Set([2])] });
 });
 
-test("an error like axios's: of the old kind of class, with a request, headers of a class, functions", () => {
+test("an error like axios's: old kind of class, a request, headers, functions", () => {
   function AxiosError(this: Record<string, unknown>, message: string, request: object): void {
     Error.captureStackTrace(this);
     class AxiosHeaders {
@@ -120,7 +120,7 @@ test("a DOMException keeps class, name, message and code", () => {
   assert.is(arrived(new Error("outer", { cause: timeout })).cause?.constructor, DOMException);
 });
 
-test("built-in classes keep instanceof; a class of the program keeps its name and what it extends", () => {
+test("built-in classes keep instanceof, others their name and what they extend", () => {
   class HttpError extends RangeError {
     readonly #status = 404;
     get code(): string {
@@ -158,7 +158,7 @@ test("errors of Node keep code, errno, syscall and path", () => {
   assert.is(wrong.code, "ERR_INVALID_ARG_TYPE");
 });
 
-test("causes and errors come along, through cycles; what is left out within them is named", () => {
+test("causes and errors come along, also in cycles; omissions in them are named", () => {
   const inner = Object.assign(new RangeError("inner"), { f: nothing });
   const both = new AggregateError([inner, nothing, { deep: [nothing] }], "both", { cause: inner });
   const copy = arrived(both) as unknown as AggregateError & Arrived;
@@ -175,7 +175,7 @@ test("causes and errors come along, through cycles; what is left out within them
   assert.is((turned.self as { cycle: unknown }).cycle, turned);
 });
 
-test("errors of Millrace keep their class; details of the error's own are kept beside what was left out", () => {
+test("errors of Millrace keep their class, errors with details keep those", () => {
   const ours = arrived(
     new MillraceError("ERR_X", "m", "cure", { details: { at: 3, f: nothing }, cause: new Error("c") }),
   );
@@ -253,7 +253,7 @@ test("symbols as keys: those of the program's registry arrive, others are named"
   assert.equal(copy.details?.omitted, ["[Symbol(own)]"]);
 });
 
-test("an error larger than there is room for keeps what fits, the closest first, and names the rest", () => {
+test("an error that is too large keeps what fits, the closest first, names the rest", () => {
   const error = Object.assign(new Error("m".repeat(1_000_000), { cause: new TypeError("cause") }), {
     code: "E_BIG",
     text: "t".repeat(1_000_000),
@@ -280,7 +280,7 @@ test("an error larger than there is room for keeps what fits, the closest first,
   assert.is(many.details?.omitted?.at(-1), "… and 200 more");
 });
 
-test("an error within a value is sent so too, while a function beside it refuses the value", () => {
+test("an error within a value is sent so too; a function beside it refuses the value", () => {
   const reason = Object.assign(new Error("in"), { f: nothing });
   const [settled] = decode(encode([{ status: "rejected", reason }])) as { reason: Arrived }[];
   assert.equal(settled?.reason.details?.omitted, ["f"]);

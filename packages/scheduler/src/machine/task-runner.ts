@@ -13,6 +13,7 @@
  */
 import { EMPTY } from "@millrace/shared-memory";
 import type { TaskContext } from "../handler/context.ts";
+import type { PausedHandlers } from "../shared/paused.ts";
 import { runOf } from "../shared/task-table.ts";
 import { EXPIRED, PARCEL } from "../shared/values.ts";
 import type { Cancellations } from "./cancellations.ts";
@@ -50,6 +51,7 @@ export class TaskRunner {
   readonly #parcels: ParcelFetch;
   readonly #rest: Rest;
   readonly #io: TaskIo;
+  readonly #paused: PausedHandlers;
   readonly #completions: Completions;
   readonly #calls: HandlerCalls;
   readonly #ownTasks: OwnTasks;
@@ -82,6 +84,7 @@ export class TaskRunner {
     this.#completions = completions;
     this.#calls = calls;
     this.#ownTasks = ownTasks;
+    this.#paused = parts.shared.paused();
   }
 
   /**
@@ -112,10 +115,21 @@ export class TaskRunner {
       this.#ownTasks.runClaimed(slot, state, true);
       return;
     }
+    if (this.#paused.areAny && this.#putBack(slot, state)) return;
     if (!table.isPlain(slot) && !this.#mayRun(slot, state)) return;
     const time = table.time(slot);
     if (time !== 0 && !table.isTimed(slot)) this.#runSampled(slot, state, time);
     else this.#call(slot, state);
+  }
+
+  /** A task whose handler is paused is left to the supervisor (paused.ts); whether it is. */
+  #putBack(slot: number, state: number): boolean {
+    const { table } = this.#parts;
+    const handler = table.handler(slot);
+    if (!this.#paused.has(handler)) return false;
+    table.unclaim(slot, state);
+    if (!this.#paused.has(handler)) this.#seat.push(slot);
+    return true;
   }
 
   /** False: the task waits, or is settled. */

@@ -11,6 +11,7 @@
  *   CANCELS     how many tasks were asked to stop; any submitter adds, machines compare
  *   IDLE        who sleeps and who searches (idle.ts)
  *   SPARES      bit per machine: sleeps without a processor; BLOCKED bit per machine: waits in a handler (processors.ts)
+ *   PAUSED      handlers whose tasks aren't begun for a while (paused.ts)
  *   processors  per processor a line each for OWNER, TICK and NEXT (processors.ts)
  *   HINTS       per priority a bit per outbox that may hold entries; set by its owner, cleared by a machine that found it empty
  *   run queues  per processor the run queue and the larger ring that takes what it has no room for (run-queue.ts in shared-memory)
@@ -27,6 +28,7 @@ import { LINE_BYTES, LINE_WORDS, maskWords, runQueueWords, spscRingWords } from 
 import { allocateArenas, type ArenaMemory } from "./arenas.ts";
 import { allocateDeathNotes } from "./death-notes.ts";
 import { idleWords } from "./idle.ts";
+import { PAUSED_WORDS } from "./paused.ts";
 import { PRIORITIES } from "./priorities.ts";
 import { PROCESSOR_WORDS } from "./processors.ts";
 import { SLOT_BYTES } from "./task-table.ts";
@@ -79,6 +81,7 @@ export interface Layout {
   readonly spares: number;
   readonly permits: number;
   readonly joining: number;
+  readonly paused: number;
   readonly processors: readonly number[];
   readonly outboxFlags: readonly number[];
   readonly runQueues: readonly number[];
@@ -131,6 +134,7 @@ export function layoutOf(shape: SchedulerShape): Layout {
     spares: place(maskWords(machines)),
     permits: place(machines - processors),
     joining: place(maskWords(machines)),
+    paused: place(PAUSED_WORDS),
     processors: times(processors, () => place(PROCESSOR_WORDS)),
     outboxFlags: times(PRIORITIES, () => place(maskWords(outsiders + 1))),
     runQueues: times(processors, () => place(runQueueWords(runQueueCapacity))),

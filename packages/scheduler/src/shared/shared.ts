@@ -12,6 +12,7 @@ import {
   slotsOf,
   submittersOf,
 } from "./layout.ts";
+import { PausedHandlers } from "./paused.ts";
 import { Processors } from "./processors.ts";
 import { TaskTable } from "./task-table.ts";
 
@@ -57,6 +58,10 @@ export class Shared {
   /** The number of the arena that holds the machine's results; a submitter's arena has its number. */
   resultArena(machine: number): number {
     return this.submitters + machine;
+  }
+
+  paused(): PausedHandlers {
+    return new PausedHandlers(this.words, this.layout.paused);
   }
 
   /** Milliseconds since the epoch. */

@@ -37,6 +37,7 @@ import { raiseFlag } from "../shared/outbox-flags.ts";
 import { firstSlotOf, slotsOf } from "../shared/layout.ts";
 import { PRIORITIES, RECOVERY_PRIORITY } from "../shared/priorities.ts";
 import type { Shared } from "../shared/shared.ts";
+import type { PausedHandlers } from "../shared/paused.ts";
 import { CRASHES_MAX, FREE, NOT_CLAIMED, QUEUED, RUNNING, type TaskTable } from "../shared/task-table.ts";
 import { ARENA_BYTES, CRASHED } from "../shared/values.ts";
 
@@ -56,6 +57,7 @@ export interface RecoveryReport {
 export class Recovery {
   readonly #shared: Shared;
   readonly #table: TaskTable;
+  readonly #paused: PausedHandlers;
   readonly #outbox: RunQueue;
   readonly #entries: Int32Array;
   /** Whether the recovery outbox had no room for a task. */
@@ -64,6 +66,7 @@ export class Recovery {
   constructor(shared: Shared) {
     this.#shared = shared;
     this.#table = shared.table();
+    this.#paused = shared.paused();
     this.#outbox = new RunQueue(shared.outbox(shared.memory.outsiders, 0));
     this.#entries = new Int32Array(Math.max(shared.layout.recoveryCapacity, shared.layout.overflowCapacity));
   }
@@ -114,7 +117,7 @@ export class Recovery {
   }
 
   /**
-   * Pushes every task that is QUEUED but in no queue, and returns how many. The sweep of a quiet
+   * Pushes every task that is QUEUED but in no queue, unless its handler is paused; returns how many. The sweep of a quiet
    * scheduler and the watchdog use it as well. The caller then wakes a machine.
    */
   sweep(): number {
@@ -123,6 +126,7 @@ export class Recovery {
     let found = 0;
     for (let slot = 0; slot < this.#table.count; slot += 1) {
       if (this.#table.state(slot) !== QUEUED || queued.has(slot)) continue;
+      if (this.#paused.areAny && this.#paused.has(this.#table.handler(slot))) continue;
       if (!this.#outbox.push(slot)) this.#hasPostponed = true;
       found += 1;
     }
@@ -212,6 +216,27 @@ export class Recovery {
 
   #free(slot: number): void {
     this.#table.free(slot, (this.#table.generation(slot) + 1) & 0xffff);
+  }
+
+  /**
+   * The handler that has ended the dead machine's thread: of the only task that it ran, or of the one
+   * that was on its stack; -1 when nobody knows. Before `recover`.
+   */
+  culprit(machine: number): number {
+    let running = 0;
+    let alone = -1;
+    for (let slot = 0; slot < this.#table.count; slot += 1) {
+      if (this.#table.stateUnder(slot, machine) !== RUNNING) continue;
+      running += 1;
+      alone = slot;
+    }
+    if (running === 1) return this.#table.handler(alone);
+    const processors = this.#shared.processors();
+    for (let processor = 0; processor < processors.count; processor += 1) {
+      const isRunning = processors.owner(processor) === machine && (processors.tick(processor) & 1) === 1;
+      if (isRunning) return processors.runningHandler(processor);
+    }
+    return -1;
   }
 
   /** Tasks that the machine has begun and not ended. */

@@ -13,9 +13,11 @@ import { schedulerError } from "../errors.ts";
 import type { ParcelMail, RunningReport } from "../machine/machine.worker.ts";
 import type { MachineStats } from "../machine/stats.ts";
 import { DeathNotes } from "../shared/death-notes.ts";
+import type { PausedHandlers } from "../shared/paused.ts";
 import { CLOSED_LIFECYCLE, LIFECYCLE, type SchedulerMemory } from "../shared/layout.ts";
 import { Shared } from "../shared/shared.ts";
 import type { TraceRings } from "../shared/trace-ring.ts";
+import { CrashLoops } from "./crash-loops.ts";
 import { type Death, describeDeath } from "./death.ts";
 import { MachineThread } from "./machine-thread.ts";
 import { Output } from "./output.ts";
@@ -28,6 +30,8 @@ const DRAIN_CHECK_MS = 2;
 const LOOK_AROUND_MS = 0.05;
 /** Ticks of machines after the last arena has become small: they still let go of its regions. */
 const TICKS_AFTERWARDS = 5;
+/** How long the tasks of other handlers have a new thread to themselves before those that have ended the last one. */
+const AHEAD_MS = 20;
 /** A machine that still runs this long after close() is stuck in a handler. */
 const CLOSE_MS = 5000;
 
@@ -65,6 +69,10 @@ export class Supervisor {
   readonly #machines: MachineThread[];
   readonly #notes: DeathNotes;
   readonly #starts: StartPolicy;
+  readonly #loops = new CrashLoops();
+  readonly #paused: PausedHandlers;
+  /** By paused handler: what ends the pause; undefined where that waits for a thread. */
+  readonly #pauses = new Map<number, NodeJS.Timeout | undefined>();
   #names: readonly string[] | undefined;
   #isClosing = false;
   #ticksLeft = 0;
@@ -83,6 +91,7 @@ export class Supervisor {
     this.#machines = Array.from({ length: memory.machines }, () => new MachineThread());
     this.#notes = new DeathNotes(memory.deathNotes);
     this.#starts = new StartPolicy(options.startTimeoutMs);
+    this.#paused = this.#shared.paused();
   }
 
   /**
@@ -148,6 +157,7 @@ export class Supervisor {
   async terminate(): Promise<void> {
     this.#isClosing = true;
     clearTimeout(this.#pause);
+    for (const timer of this.#pauses.values()) clearTimeout(timer);
     const workers = this.#machines.map((machine) => machine.worker).filter((worker) => worker !== undefined);
     await Promise.all(workers.map((worker) => worker.terminate()));
     this.output.close();
@@ -184,6 +194,8 @@ export class Supervisor {
       },
     );
     this.#checkNames(names);
+    // Tasks of other handlers first.
+    for (const [handler, timer] of this.#pauses) if (timer === undefined) this.#endPauseIn(handler, AHEAD_MS);
   }
 
   #checkNames(names: readonly string[]): void {
@@ -227,6 +239,8 @@ export class Supervisor {
     if (startError === undefined && (hadTasks || thread.settled > 0 || now - thread.startedAt >= STABLE_MS)) {
       this.#starts.succeeded();
     } else this.#starts.failed(thread.startedAt, now);
+    const culprit = startError === undefined ? this.recovery.culprit(machine) : -1;
+    if (culprit >= 0) this.#pauseHandler(culprit, now);
     // First: a submitter reads it as soon as it sees that a task has failed.
     this.#notes.write(machine, startError ?? machineDied(death));
     const report = this.recovery.recover(machine);
@@ -237,6 +251,29 @@ export class Supervisor {
     this.#staffProcessors();
     // Last: it is the program's, and may throw.
     this.#host.machineDied({ machine, ...death, ...report });
+  }
+
+  /** A handler that ends its threads waits, so that others don't have to wait for one thread after the other. */
+  #pauseHandler(handler: number, nowMs: number): void {
+    this.#paused.begin(handler);
+    clearTimeout(this.#pauses.get(handler));
+    this.#endPauseIn(handler, this.#loops.pauseMsOf(handler, nowMs));
+  }
+
+  /** The timer doesn't keep the process alive: calls that wait do. */
+  #endPauseIn(handler: number, ms: number): void {
+    this.#pauses.set(handler, setTimeout(() => this.#endPause(handler), ms).unref());
+  }
+
+  #endPause(handler: number): void {
+    if (this.#isClosing) return;
+    if (!this.#machines.some((thread) => thread.isReady)) {
+      this.#pauses.set(handler, undefined);
+      return;
+    }
+    this.#pauses.delete(handler);
+    this.#paused.end(handler);
+    this.sweep();
   }
 
   /**

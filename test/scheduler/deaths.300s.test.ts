@@ -104,7 +104,7 @@ const modules: readonly (readonly [
 ];
 
 for (const [what, text, message, cause, options] of modules) {
-  test(`open() rejects with the reason: the module ${what}`, async () => {
+  test(`open() tells why: the module ${what}`, async () => {
     const handlersUrl = new URL(`data:text/javascript,${encodeURIComponent(text)}`);
     const opening = Scheduler.open({ handlers: handlersUrl, processors: 2, ...options });
     const error = await rejectsWith(opening, "ERR_HANDLER_MODULE");
@@ -131,7 +131,7 @@ for (const [how, cause] of [
   ["exits", "process.exit(5) was called"],
   ["loops", undefined],
 ] as const) {
-  test(`calls fail with the reason when no thread can be started any more: its module ${how}; and it heals`, () =>
+  test(`without any thread calls fail with the reason: the module ${how}; and it heals`, () =>
     withScheduler({ startTimeoutMs: PATIENCE_MS }, async (scheduler) => {
       const { run, runMany } = scheduler;
       assert.is(await run.echo(1), 1);
@@ -214,7 +214,7 @@ for (const [name, argument, told] of deaths) {
   });
 }
 
-test("a handler is told how the thread of another machine ended that ran its task", () =>
+test("a handler is told how the thread of another machine ended under its task", () =>
   withScheduler({ processors: 2 }, async ({ run }) => {
     const error = (await run.deathElsewhere()) as Error & { code: string; details: Record<string, unknown> };
     assert.is(error.code, "ERR_MACHINE_DIED");
@@ -222,7 +222,29 @@ test("a handler is told how the thread of another machine ended that ran its tas
     assert.is((error.cause as Error).message, "process.exit(6) was called");
   }));
 
-test("a death is a process warning where nobody listens, and nothing but the listener's where somebody does", async () => {
+test("a handler that ends its threads doesn't hold up calls of others", () =>
+  withScheduler({}, async ({ run, runMany }) => {
+    let ended = 0;
+    const bad = Array.from({ length: 9 }, () => run.exit(1).catch(() => (ended += 1)));
+    assert.equal(await run.echo({ first: 1 }), { first: 1 });
+    // On a machine so slow that a thread takes longer to start than the pauses of the others they come first.
+    assert.ok(ended <= 5, `${ended} threads ended before`);
+    const before = ended;
+    assert.equal(await runMany.echo([1, 2, 3]), [1, 2, 3]);
+    assert.ok(ended <= before + 2, `${ended - before} threads ended meanwhile`);
+    await Promise.all(bad);
+  }));
+
+test("a handler that has ended threads is called again", () =>
+  withScheduler({}, async ({ run }) => {
+    for (let turn = 0; turn < 4; turn += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await rejectsWith(run.exit(1), "ERR_MACHINE_DIED");
+    }
+    assert.is(await run.exitElsewhere(0).catch(() => "gone"), "here");
+  }));
+
+test("a death is a process warning where nobody listens, and only there", async () => {
   const warnings: (Error & { code?: string })[] = [];
   const listen = (warning: Error): void => void warnings.push(warning);
   process.on("warning", listen);
