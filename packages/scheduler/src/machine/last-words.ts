@@ -25,7 +25,7 @@ export function speakLastWords(report: (words: LastWords) => void): void {
     const reason = origin === "unhandledRejection" ? "unhandled rejection" : "uncaught error";
     words = { reason, error: encodeThrown(error, ERROR_BYTES_MAX) };
     // The program may handle it, and then the thread goes on.
-    setImmediate(() => (words = undefined));
+    process.nextTick(() => (words = undefined));
   });
   process.on("exit", (code) => report(words ?? exitWords(code)));
 }
