@@ -24,6 +24,6 @@ export { RecordCursor } from "./files/records.ts";
 export { type BatchVisitor, type LogScan, type ScanOptions, scanLog, type SegmentScan } from "./read/scan.ts";
 export { SegmentList, type SegmentPlace } from "./files/segments.ts";
 export { findReserve } from "./files/spare.ts";
-export { SEGMENT_REPAIRED, SEGMENT_REUSED, SEGMENT_UNSYNCED } from "./files/format.ts";
+export { SEGMENT_REPAIRED, SEGMENT_REUSED, SEGMENT_UNSYNCED, type SegmentHeader } from "./files/format.ts";
 export { backUpFromOutside } from "./keeper/backup.ts";
 export { trimLog } from "./repair/trim.ts";

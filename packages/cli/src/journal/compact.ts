@@ -7,7 +7,15 @@
  */
 import { foreignRecord, RecordStates } from "@millrace/intake";
 import { Journal, type JournalOptions, type Storage } from "@millrace/journal";
-import { lockDirectory, type LogScan, readCheckpoints, RecordCursor, scanLog, trimLog } from "@millrace/journal/kernel";
+import {
+  lockDirectory,
+  type LogScan,
+  readCheckpoints,
+  RecordCursor,
+  scanLog,
+  type SegmentHeader,
+  trimLog,
+} from "@millrace/journal/kernel";
 import { cliError } from "../errors.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter } from "../terminal/reporter.ts";
@@ -24,6 +32,15 @@ const COPIES_MAX = 4096;
 const COPY_BYTES_MAX: number = 32 * 2 ** 20;
 /** Segments stay as small as a journal's first, so that the last one holds little unused room. */
 const SEGMENT_BYTES_MAX: number = 8 * 2 ** 20;
+/** As many bytes to a sync as a journal writes by default. */
+const BATCH_BYTES_MAX: number = 4 * 2 ** 20;
+/** The least that the options of a journal allow; and of a ring, its default. */
+const RECORD_BYTES_LEAST = 1024;
+const SEGMENT_BYTES_LEAST: number = 2 ** 16;
+const RING_BYTES_LEAST: number = 2 ** 23;
+const PAGE_BYTES = 4096;
+/** More than what a copy is longer than its record, and a frame than its record. */
+const COPY_EXTRA_BYTES = 64;
 
 interface Needed {
   readonly sequence: number;
@@ -35,6 +52,7 @@ interface Contents {
   /** Bytes of all records, and of those that are needed. */
   readonly allBytes: number;
   readonly neededBytes: number;
+  readonly largestBytes: number;
   readonly lastSequence: number;
   readonly scan: LogScan;
 }
@@ -95,7 +113,8 @@ function readContents(directory: string, storage: Storage): Contents {
   const needed = all.filter(({ sequence }) => !states.droppable.has(sequence));
   const sum = (records: readonly Needed[]): number => records.reduce((total, { bytes }) => total + bytes, 0);
   const lastSequence = scan.segments.at(-1)?.end.lastSequence ?? 0;
-  return { needed, allBytes: sum(all), neededBytes: sum(needed), lastSequence, scan };
+  const largestBytes = all.reduce((largest, { bytes }) => Math.max(largest, bytes), 0);
+  return { needed, allBytes: sum(all), neededBytes: sum(needed), largestBytes, lastSequence, scan };
 }
 
 /** Opens the journal with the limits of its own records, copies and gives up, and closes it. */
@@ -104,7 +123,7 @@ async function copyForward(
   storage: Storage,
   contents: Contents,
 ): Promise<{ readonly copied: number; readonly firstSequence: number }> {
-  const journal = await Journal.open({ directory, allowUnsafeStorage: true, ...limitsOf(contents.scan) });
+  const journal = await Journal.open({ directory, allowUnsafeStorage: true, ...limitsOf(contents) });
   try {
     // A service may have come and gone since the journal was read.
     const isSame = journal.recovery.lastSequence === contents.lastSequence;
@@ -121,17 +140,28 @@ async function copyForward(
   }
 }
 
-/** The limits that the journal was written with, as far as its newest segment tells. */
-function limitsOf({ segments }: LogScan): Partial<JournalOptions> {
-  const recordBytesMax = Math.max(...segments.map(({ header }) => header.recordBytesMax));
-  const batchBytesMax = Math.max(...segments.map(({ header }) => header.batchBytesMax));
-  const roomForOne = Math.ceil(batchBytesMax / 4096 + 3) * 4096;
-  const largest = Math.max(...segments.map(({ header }) => Math.ceil(header.segmentBytes / 4096) * 4096));
+/**
+ * Limits that every record fits into. Those of the headers won't do: a repaired header may name the largest that there are,
+ * and a ring for such records would take half a GiB.
+ */
+function limitsOf({ scan, largestBytes }: Contents): Partial<JournalOptions> {
+  const largestOf = (bytes: (header: SegmentHeader) => number): number =>
+    Math.max(...scan.segments.map(({ header }) => bytes(header)));
+  const recordBytesMax = Math.max(RECORD_BYTES_LEAST, Math.ceil(largestBytes / 8) * 8 + COPY_EXTRA_BYTES);
+  const batchBytesMax = Math.max(
+    Math.min(
+      BATCH_BYTES_MAX,
+      largestOf((header) => header.batchBytesMax),
+    ),
+    recordBytesMax + COPY_EXTRA_BYTES,
+  );
+  const roomForOne = Math.ceil(batchBytesMax / PAGE_BYTES + 3) * PAGE_BYTES;
+  const segmentBytes = Math.ceil(largestOf((header) => header.segmentBytes) / PAGE_BYTES) * PAGE_BYTES;
   return {
     recordBytesMax,
     batchBytesMax,
-    segmentBytesMax: Math.max(2 ** 16, roomForOne, Math.min(SEGMENT_BYTES_MAX, largest)),
-    ringBytes: Math.max(2 ** 23, 2 ** Math.ceil(Math.log2(recordBytesMax + 4096) + 1)),
+    segmentBytesMax: Math.max(SEGMENT_BYTES_LEAST, roomForOne, Math.min(SEGMENT_BYTES_MAX, segmentBytes)),
+    ringBytes: Math.max(RING_BYTES_LEAST, 2 ** Math.ceil(Math.log2(recordBytesMax + PAGE_BYTES) + 1)),
   };
 }
 
