@@ -24,6 +24,13 @@ function movedBytes(): Uint8Array {
   return bytes;
 }
 
+/** Holds this thread up, and returns when that ended; ms since 1970 with a fraction. */
+function blockFor(ms: number): number {
+  const end = performance.now() + ms;
+  while (performance.now() < end);
+  return performance.timeOrigin + performance.now();
+}
+
 const twice = new ArrayBuffer(8);
 const bytes = new Uint8Array(8);
 const closed = new MessageChannel().port1;
@@ -67,6 +74,48 @@ test("the same view sent twice is refused the second time, with any number of ca
     assert.equal([...((await first) as Uint8Array)], [1, 2, 3]);
   }));
 
+test("detached memory in the argument is refused, and doesn't arrive as empty memory", () =>
+  withScheduler({}, async (scheduler) => {
+    const buffer = movedBytes().buffer;
+    for (const value of [movedBytes(), buffer, { deep: [movedBytes()] }, [movedBytes().buffer]]) {
+      await rejectsWith(scheduler.run.same(value), "ERR_VALUE_UNSUPPORTED");
+      await rejectsWith(scheduler.runMany.same([1, value]), "ERR_VALUE_UNSUPPORTED");
+      await rejectsWith(scheduler.parallelMap.same([1, value]), "ERR_VALUE_UNSUPPORTED");
+      const other = new ArrayBuffer(8);
+      await rejectsWith(scheduler.run.same({ value, other }, { transferList: [other] }), "ERR_VALUE_UNSUPPORTED");
+    }
+    assert.equal(await scheduler.run.same(new Uint8Array(0)), new Uint8Array(0));
+    assert.is(scheduler.stats().restarts, 0);
+  }));
+
+test("a buffer that is moved alone is sent at the call: before the event loop of the caller turns", () =>
+  withScheduler({}, async ({ run }) => {
+    await run.same(1);
+    for (const view of [new Uint8Array(1000).fill(7), new Uint8Array(0)]) {
+      for (const value of [view, view.slice().buffer]) {
+        const buffer = value instanceof Uint8Array ? value.buffer : value;
+        const length = buffer.byteLength;
+        const call = run.stamped(value, { transferList: [buffer] });
+        assert.is(buffer.byteLength, 0, "it is gone at once");
+        const blockedUntil = blockFor(100);
+        const { at, value: echoed } = await call;
+        assert.ok(at < blockedUntil, "the handler ran while this thread was blocked");
+        assert.is((echoed as Uint8Array | ArrayBuffer).byteLength, length);
+        assert.is(echoed instanceof Uint8Array, value instanceof Uint8Array);
+      }
+    }
+  }));
+
+test("views of a part, resizable and large buffers are moved as structured clone does it", () =>
+  withScheduler({}, async ({ run }) => {
+    const whole = new Uint8Array([1, 2, 3, 4]);
+    const part = (await run.same(whole.subarray(1, 3), { transferList: [whole.buffer] })) as Uint8Array;
+    assert.equal([...part], [2, 3]);
+    const large = new Uint8Array(2 ** 21);
+    assert.is(((await run.same(large, { transferList: [large.buffer] })) as Uint8Array).length, 2 ** 21);
+    assert.is(large.length, 0);
+  }));
+
 test("a port that isn't listed, and a getter that throws, reject their call", () =>
   withScheduler({}, async ({ run }) => {
     const { port1, port2 } = new MessageChannel();
@@ -96,6 +145,9 @@ test("blocking calls refuse the same", async () => {
   try {
     for (const [, list] of REFUSED) {
       await rejectsWith(pool.run.same([], { transferList: list as never }), "ERR_TRANSFER_REFUSED");
+    }
+    for (const value of [movedBytes(), movedBytes().buffer, { deep: movedBytes() }]) {
+      await rejectsWith(pool.run.same(value), "ERR_VALUE_UNSUPPORTED");
     }
     assert.is(await pool.run.same(1), 1);
   } finally {

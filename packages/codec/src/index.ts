@@ -10,5 +10,6 @@ export {
   encodeThrownInPlace,
   shrinkBuffers,
 } from "./codec.ts";
+export { isDetached } from "./views.ts";
 export { crc32 } from "./crc.ts";
 export { codecErrors } from "./errors.ts";

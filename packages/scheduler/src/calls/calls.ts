@@ -12,6 +12,7 @@ import { schedulerError } from "../errors.ts";
 import { CallList } from "./call-list.ts";
 import type { CallOptions } from "./call-options.ts";
 import { type CallOwner, type Settle, SingleCall } from "./call-owner.ts";
+import { checkedTransferList, detach, isCopiedInstead } from "../handler/transfer-list.ts";
 import { LimitedCall } from "./limited-call.ts";
 import { Parcels } from "./parcels.ts";
 import { ResultRate } from "./result-rate.ts";
@@ -264,7 +265,11 @@ export class Calls implements Source, OutcomeSink {
     let parcel = -1;
     let bytes: Uint8Array | undefined;
     try {
-      if (transferList !== undefined) parcel = this.parcels.add(value, transferList, isRetryPolicy(policy));
+      if (transferList !== undefined && isCopiedInstead(value, transferList)) {
+        const list = checkedTransferList(transferList);
+        bytes = Uint8Array.from(encode(value));
+        detach(list);
+      } else if (transferList !== undefined) parcel = this.parcels.add(value, transferList, isRetryPolicy(policy));
       else if (kind !== BYTES || kindOf(value) < 0) bytes = encodeCopy(value);
     } catch (thrown) {
       this.#refused(owner, place, handler, options, value, thrown);

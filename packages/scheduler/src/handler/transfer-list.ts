@@ -1,7 +1,7 @@
 /** What may stand in a `transferList`, checked before anything is moved. */
 import { types } from "node:util";
 import { errorFactory } from "@millrace/base";
-import { codecErrors } from "@millrace/codec";
+import { codecErrors, isDetached } from "@millrace/codec";
 import { schedulerError } from "../errors.ts";
 
 /** A copy of the list. Throws `ERR_TRANSFER_REFUSED` for what can't be moved. */
@@ -26,12 +26,28 @@ function reasonAgainst(entry: unknown): string | undefined {
   return undefined;
 }
 
-function isDetached(buffer: ArrayBuffer): boolean {
-  if (buffer.byteLength > 0) return false;
+/** Up to this many bytes two copies take less time than a message and its answer. */
+const COPIED_BYTES_MAX: number = 1024 * 1024;
+
+/**
+ * Whether the value is one buffer, or the view of a whole one, that is listed alone. It is then copied through shared memory and
+ * detached here: for the handler that is the same as a message, and the task can begin before this thread's event loop turns.
+ */
+export function isCopiedInstead(value: unknown, list: readonly object[]): boolean {
+  const [buffer] = list;
+  if (list.length !== 1 || !types.isArrayBuffer(buffer) || buffer.byteLength > COPIED_BYTES_MAX) return false;
+  // Bytes don't carry that a buffer can grow.
+  if ((buffer as { readonly resizable?: boolean }).resizable === true) return false;
+  const isWhole = types.isUint8Array(value) && value.buffer === buffer && value.byteLength === buffer.byteLength;
+  return value === buffer || isWhole;
+}
+
+/** Takes what is listed away from this thread. Throws as structured clone does, with a code. */
+export function detach(list: readonly object[]): void {
   try {
-    return new Uint8Array(buffer).length > 0;
-  } catch {
-    return true;
+    structuredClone(undefined, { transfer: list as never });
+  } catch (thrown) {
+    throw cloneRefusal(thrown);
   }
 }
 
