@@ -298,11 +298,16 @@ export class BatchSeal {
   }
 }
 
+/** The checksum in the last 4 bytes of a page: of all bytes before it. */
+export function crcOfPage(page: Buffer): number {
+  return crc32(page.subarray(0, ALIGNMENT - 4));
+}
+
 /** Completes a page of `marks` or the first page of a checkpoint: magic, version, CRC. Returns it. */
 export function sealPage(page: Buffer, magic: Buffer): Buffer {
   magic.copy(page);
   page.writeUInt16LE(FORMAT_VERSION, 8);
-  page.writeUInt32LE(crc32(page.subarray(0, ALIGNMENT - 4)), ALIGNMENT - 4);
+  page.writeUInt32LE(crcOfPage(page), ALIGNMENT - 4);
   return page;
 }
 
@@ -312,7 +317,7 @@ export function sealPage(page: Buffer, magic: Buffer): Buffer {
  */
 export function isPageValid(page: Buffer, magic: Buffer, file: string): boolean {
   if (!page.subarray(0, 8).equals(magic)) return false;
-  if (crc32(page.subarray(0, ALIGNMENT - 4)) !== page.readUInt32LE(ALIGNMENT - 4)) return false;
+  if (crcOfPage(page) !== page.readUInt32LE(ALIGNMENT - 4)) return false;
   const version = page.readUInt16LE(8);
   const readerVersion = page.readUInt16LE(10) || version;
   if (readerVersion > FORMAT_VERSION) {

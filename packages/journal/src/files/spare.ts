@@ -25,11 +25,16 @@ export interface Spare {
   readonly isReused: boolean;
 }
 
-/** How far a new spare may go. */
+/** How far the making of a spare may go. */
 export interface Room {
   /** Whether it leaves a part of the disk to other programs. */
   readonly leavesMargin: boolean;
+  /** Asked now and then: whether the file is of no use any more. */
+  readonly isOver?: () => boolean;
 }
+
+/** A spare was of no use any more before it was complete; nothing of it is left. */
+export class SpareGivenUp extends Error {}
 
 export function spareName(bytes: number): string {
   return `spare-${bytes}.wal`;
@@ -99,6 +104,21 @@ export function takeSpare(storage: Storage, bytes: number, to: string): boolean 
   return isReused;
 }
 
+/**
+ * Gives back what a spare has beyond `bytes`. If the power goes in between, its size isn't that of
+ * its name, and the next opening removes it.
+ */
+export function shortenSpare(storage: Storage, spare: Spare, bytes: number): void {
+  const file = storage.open(spare.name, "write");
+  try {
+    file.truncate(bytes);
+    file.sync();
+  } finally {
+    file.close();
+  }
+  storage.rename(spare.name, spare.name.replace(String(spare.bytes), String(bytes)));
+}
+
 /** Makes a zero-filled spare of `bytes` bytes unless there is a spare of that size. */
 export function makeSpare(storage: Storage, bytes: number, room?: Room): void {
   if (!listSpares(storage).some((spare) => spare.bytes === bytes)) makeZeros(storage, bytes, spareName(bytes), room);
@@ -135,7 +155,7 @@ function halfOf(bytes: number): number {
 }
 
 /** A file has its name only when it is complete and durable. */
-function makeZeros(storage: Storage, bytes: number, name: string, { leavesMargin }: Room = ANY_ROOM): void {
+function makeZeros(storage: Storage, bytes: number, name: string, { leavesMargin, isOver }: Room = ANY_ROOM): void {
   if (leavesMargin) refuseMargin(storage, bytes, name);
   const temporary = `${name}.tmp`;
   if (storage.list().includes(temporary)) storage.remove(temporary);
@@ -143,11 +163,12 @@ function makeZeros(storage: Storage, bytes: number, name: string, { leavesMargin
   try {
     const zeros = Buffer.alloc(Math.min(CHUNK_BYTES, bytes));
     for (let done = 0; done < bytes; done += CHUNK_BYTES) {
+      if (isOver?.() === true) throw new SpareGivenUp(`${name} is of no use any more`);
       writeFully(file, [zeros.subarray(0, Math.min(CHUNK_BYTES, bytes - done))], done);
       file.sync();
     }
   } catch (thrown) {
-    // A full disk: give back what was taken, so that the next try and everybody else has it.
+    // Give back what was taken: on a full disk the next try and everybody else has it.
     storage.remove(temporary);
     throw thrown;
   } finally {

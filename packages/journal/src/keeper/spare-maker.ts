@@ -7,8 +7,9 @@
 import { unpark } from "@millrace/atomics-sync";
 import { ALIGNMENT } from "../files/format.ts";
 import { type JournalLimits, leastSegmentBytes, reserveBytes } from "../files/limits.ts";
-import { makeReserve, makeSpareThatFits, type Room } from "../files/spare.ts";
+import { makeReserve, makeSpareThatFits, type Room, SpareGivenUp } from "../files/spare.ts";
 import {
+  CLOSED,
   type JournalMemory,
   SPARE_ERRNO,
   SPARE_FAILED,
@@ -16,6 +17,7 @@ import {
   SPARE_READY,
   SPARE_STATE,
   SPARE_WANTED,
+  STATE,
 } from "../memory/control.ts";
 import type { Storage } from "../storage/storage.ts";
 
@@ -24,9 +26,6 @@ const RETRY_MS = 250;
 const RETRY_MAX_MS = 5000;
 /** When there is nothing to retry. */
 const IDLE_MS = 1000;
-/** Other programs keep a part of the disk: spares can wait. */
-const LEAVING_A_MARGIN: Room = { leavesMargin: true };
-
 export class SpareMaker {
   readonly #storage: Storage;
   readonly #memory: JournalMemory;
@@ -34,6 +33,8 @@ export class SpareMaker {
   readonly #nowMs: () => number;
   readonly #control: Int32Array;
   readonly #threads: Int32Array;
+  /** Other programs keep a part of the disk, and nobody waits for a spare at the end: both matter more. */
+  readonly #room: Room;
   #retryAt = 0;
   #retryPauseMs = RETRY_MS;
 
@@ -44,6 +45,7 @@ export class SpareMaker {
     this.#nowMs = nowMs;
     this.#control = new Int32Array(memory.control);
     this.#threads = new Int32Array(memory.threads);
+    this.#room = { leavesMargin: true, isOver: () => Atomics.load(this.#control, STATE) >= CLOSED };
   }
 
   /**
@@ -75,12 +77,13 @@ export class SpareMaker {
   #hasMade(wanted: number): boolean {
     try {
       // The reserve comes first: on a full disk it is worth more than the next segment.
-      makeReserve(this.#storage, reserveBytes(this.#limits), LEAVING_A_MARGIN);
+      makeReserve(this.#storage, reserveBytes(this.#limits), this.#room);
       const sizes = { wanted, least: leastSegmentBytes(this.#limits, 0), most: this.#limits.segmentBytesMax };
-      makeSpareThatFits(this.#storage, sizes, LEAVING_A_MARGIN);
+      makeSpareThatFits(this.#storage, sizes, this.#room);
       this.#retryPauseMs = RETRY_MS;
       return true;
     } catch (thrown) {
+      if (thrown instanceof SpareGivenUp) return false;
       const { errno, syscall } = thrown as NodeJS.ErrnoException;
       Atomics.store(this.#control, SPARE_ERRNO, Math.abs(errno ?? 0));
       this.#retryAt = this.#nowMs() + this.#retryPauseMs;

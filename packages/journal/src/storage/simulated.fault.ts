@@ -221,6 +221,7 @@ export class SimulatedStorage implements Storage {
     }
     invariant(next === values.length, "there is one value for each choice");
     const disk = new SimulatedStorage();
+    disk.blocksMax = this.blocksMax;
     disk.#stale = this.#stale;
     for (const [name, inode] of names) {
       if (hasDirectory(name, names)) disk.#names.set(name, settled.get(inode) as Inode);
@@ -270,6 +271,21 @@ export class SimulatedStorage implements Storage {
   /** Names below a directory, as far as they would be there after any power cut. */
   safeNamesBelow(directory: string): string[] {
     return [...this.#safeNames.keys()].filter((name) => name.startsWith(`${directory}/`));
+  }
+
+  /** A file of another program, with all the room that is left. It may be written again. */
+  fill(name: string): void {
+    const file = this.open(name, "replace");
+    const room = this.space().freeBytes;
+    if (room > 0) file.write([new Uint8Array(room).fill(1)], 0);
+    file.sync();
+    file.close();
+    this.syncDirectory();
+  }
+
+  /** Bytes of the blocks that a file takes up. */
+  allocatedBytes(name: string): number {
+    return (this.#names.get(name)?.blocks.filter((block) => block !== undefined).length ?? 0) * BLOCK_BYTES;
   }
 
   /** Changes bytes on the disk and in the cache, as a fault of the medium does. */

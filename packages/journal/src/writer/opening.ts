@@ -13,7 +13,7 @@
  * On a full disk the first segment may be small. It takes the room that recovery has cut from the
  * unused end of the last one; only then it takes the reserve.
  */
-import { segmentOfName } from "../files/format.ts";
+import { ALIGNMENT, segmentOfName } from "../files/format.ts";
 import {
   type JournalLimits,
   leastSegmentBytes,
@@ -32,8 +32,9 @@ import {
   listUnsound,
   makeSpare,
   makeSpareThatFits,
+  shortenSpare,
 } from "../files/spare.ts";
-import { isDiskFull, type Storage } from "../storage/storage.ts";
+import { isDiskFull, spaceOf, type Storage } from "../storage/storage.ts";
 
 export interface OpeningOptions {
   readonly recovery?: RecoveryOptions;
@@ -78,7 +79,11 @@ function removeUseless(storage: Storage, limits: JournalLimits, isStrict: boolea
 function firstSpare(storage: Storage, limits: JournalLimits, tailBytes: number): number {
   const wanted = nextSegmentBytes(limits, 0, tailBytes);
   const ready = findSpare(storage, wanted, limits.segmentBytesMax);
-  if (ready !== undefined) return ready.bytes;
+  if (ready !== undefined) {
+    // One that is larger was made for a segment that would have come later: openings don't make a log grow.
+    if (ready.bytes > wanted) shortenSpare(storage, ready, wanted);
+    return wanted;
+  }
   try {
     makeSpare(storage, wanted);
     return wanted;
@@ -108,11 +113,17 @@ function spareOnFullDisk(
   return smallest;
 }
 
+/** Takes all that is free, or where that isn't known, a half, a quarter and so on. */
 function trySmaller(storage: Storage, wanted: number, least: number, most: number): number | undefined {
-  try {
-    makeSpareThatFits(storage, { wanted, least, most });
-  } catch (thrown) {
-    if (!isDiskFull(thrown)) throw thrown;
+  const { freeBytes } = spaceOf(storage);
+  const all = Math.floor(Math.min(wanted, freeBytes) / ALIGNMENT) * ALIGNMENT;
+  for (const bytes of all < least ? [wanted] : [all, wanted]) {
+    try {
+      makeSpareThatFits(storage, { wanted: bytes, least, most });
+      break;
+    } catch (thrown) {
+      if (!isDiskFull(thrown)) throw thrown;
+    }
   }
   return findLargestSpare(storage, least, most)?.bytes;
 }

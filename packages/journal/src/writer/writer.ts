@@ -163,11 +163,16 @@ export class Writer {
     }
   }
 
-  /** Throws when the segment isn't in its directory any more: records in it would be found by nobody. */
+  /** Looks for the segment, if the last look is a while ago. */
   #lookAtPlace(): void {
     const now = performance.now();
     if (now - this.#placeSeenAt < LOOK_AT_PLACE_MS) return;
     this.#placeSeenAt = now;
+    this.#mustBeInPlace();
+  }
+
+  /** Throws when the segment isn't in its directory any more: nobody would find its records. */
+  #mustBeInPlace(): void {
     if (this.#log.isInPlace()) return;
     this.#step = "looking for the segment";
     throw Object.assign(new Error("the segment is no longer in the journal's directory"), { errno: -ENOENT });
@@ -182,6 +187,8 @@ export class Writer {
     const spare = this.#isStarved
       ? (this.#log.findReserve(bytes) ?? this.#log.findSmallerSpare(bytes))
       : this.#awaitSpare(bytes);
+    // The next one must not begin a log of its own in another directory of that name.
+    this.#mustBeInPlace();
     if (spare === undefined || !this.#unlessFull(() => this.#log.roll(spare))) return false;
     this.#stats.set("segment", this.#log.segment);
     this.#wantSpare(bytes);
