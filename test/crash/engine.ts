@@ -8,6 +8,7 @@ type Modules = {
   format: typeof import("@millrace/journal/internal/files/format");
   journal: typeof import("@millrace/journal/internal/opener/journal");
   keeper: typeof import("@millrace/journal/internal/keeper/keeper");
+  limits: typeof import("@millrace/journal/internal/files/limits");
   "log-reader": typeof import("@millrace/journal/internal/read/log-reader");
   marks: typeof import("@millrace/journal/internal/files/marks");
   opening: typeof import("@millrace/journal/internal/writer/opening");
@@ -36,6 +37,7 @@ const PATHS: Readonly<Record<keyof Modules, string>> = {
   format: "files/format",
   journal: "opener/journal",
   keeper: "keeper/keeper",
+  limits: "files/limits",
   "log-reader": "read/log-reader",
   marks: "files/marks",
   opening: "writer/opening",

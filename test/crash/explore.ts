@@ -43,6 +43,8 @@ export class Explorer {
   nestedStates = 0;
   /** Deaths of the process alone. */
   kills = 0;
+  /** States that opened only with more room on the disk. */
+  refusals = 0;
 
   constructor(options: ExploreOptions) {
     this.#options = options;
@@ -81,9 +83,9 @@ export class Explorer {
         if (CHANGING.has(operation.kind)) this.#cutRecovery(copy, history, operation, level + 1);
         return undefined;
       };
-      engine.opening.openLog(copy, LIMITS, () => 1);
+      unlessFull(() => engine.opening.openLog(copy, LIMITS, () => 1));
     }
-    checkOpening(engine, disk, history);
+    checkOpening(engine, disk, history, () => (this.refusals += 1));
   }
 
   #cutRecovery(disk: SimulatedStorage, history: History, operation: Operation, level: number): void {
@@ -138,14 +140,19 @@ export function describe({ kind, name, position, bytes }: Operation): string {
  * Opens the disk and checks everything: what it holds, that what was recovered is durable from then on, that a second opening
  * agrees, that what is appended now survives a power cut.
  */
-export function checkOpening(engine: Engine, disk: SimulatedStorage, history: History): void {
-  const { log, content } = open(engine, disk);
+export function checkOpening(
+  engine: Engine,
+  disk: SimulatedStorage,
+  history: History,
+  onFull: () => void = () => {},
+): void {
+  const { log, content } = open(engine, disk, onFull);
   const now = history.reopened(content);
   now.checkSnapshot(newestSnapshot(engine, disk), content.from);
 
   // Nothing that was recovered may depend on what no sync has confirmed.
   const dark = disk.crash(disk.choices().map(() => 0));
-  const again = open(engine, dark).content;
+  const again = open(engine, dark, () => {}).content;
   if (again.from !== content.from)
     throw new Violation(`a second opening begins at ${again.from}, the first at ${content.from}`);
   expectSame(again.texts, content.texts, "a second opening after a power cut");
@@ -154,14 +161,37 @@ export function checkOpening(engine: Engine, disk: SimulatedStorage, history: Hi
   const text = `after ${content.texts.length}`;
   now.appended(0, { text, continues: false });
   const frame = frameOf(engine, text);
+  if (!log.fits(frame.length)) return;
   const sequence = log.append([frame], frame.length, 1);
   now.acknowledged(0, sequence, 1);
-  now.check(open(engine, disk.crash(disk.choices().map(() => 0))).content);
+  now.check(open(engine, disk.crash(disk.choices().map(() => 0)), () => {}).content);
 }
 
-function open(engine: Engine, disk: SimulatedStorage): { readonly log: LogWriter; readonly content: Content } {
-  const { log, recovered } = engine.opening.openLog(disk, LIMITS, () => 1);
+/** On a disk that has no room even for an opening, nothing is lost: it opens when there is more. */
+function open(
+  engine: Engine,
+  disk: SimulatedStorage,
+  onFull: () => void,
+): { readonly log: LogWriter; readonly content: Content } {
+  const opened = unlessFull(() => engine.opening.openLog(disk, LIMITS, () => 1));
+  if (opened === undefined) {
+    if (disk.blocksMax === Infinity) throw new Violation("a disk without limits is full");
+    onFull();
+    disk.blocksMax = Infinity;
+    return open(engine, disk, onFull);
+  }
+  const { log, recovered } = opened;
   return { log, content: readContent(engine, disk, recovered.summary.firstSequence, log.nextSequence - 1) };
+}
+
+/** Undefined when the disk had no room. */
+function unlessFull<T>(run: () => T): T | undefined {
+  try {
+    return run();
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === "ENOSPC") return undefined;
+    throw thrown;
+  }
 }
 
 function newestSnapshot(engine: Engine, disk: SimulatedStorage): Omit<Snapshot, "id"> | undefined {

@@ -1,35 +1,13 @@
 /** States in which the journal once was wrong, each found by one of the searches beside this file. */
-import { MessageChannel } from "node:worker_threads";
 import * as assert from "uvu/assert";
 import { seededRandom } from "@millrace/base";
-import { SimulatedStorage } from "@millrace/journal/internal/storage/simulated.fault";
-import type { LogWriter } from "@millrace/journal/internal/writer/log-writer";
-import type { RecoveredLog } from "@millrace/journal/internal/writer/recovery";
+import type { SimulatedStorage } from "@millrace/journal/internal/storage/simulated.fault";
+import { darken, keeperOn, threeSegments } from "./built.ts";
 import type { Engine } from "./engine.ts";
-import { allSelections, frameOf } from "./explore.ts";
-import { allocate, keeperStart, LIMITS, readContent } from "./rig.ts";
-
-interface Opened {
-  readonly disk: SimulatedStorage;
-  readonly log: LogWriter;
-  readonly recovered: RecoveredLog;
-  readonly logId: Buffer;
-}
-
-/** A log of three segments with a record in each, on a disk where everything is durable. */
-function threeSegments(engine: Engine): Opened {
-  const disk = new SimulatedStorage();
-  const { log, recovered } = engine.opening.openLog(disk, LIMITS, () => 1);
-  for (let number = 1; number <= 3; number += 1) {
-    if (number > 1) {
-      engine.spare.makeSpare(disk, log.nextSegmentBytes(0));
-      log.roll(log.nextSegmentBytes(0));
-    }
-    const frame = frameOf(engine, `record ${number}`);
-    log.append([frame], frame.length, 1);
-  }
-  return { disk, log, recovered, logId: recovered.logId };
-}
+import { allSelections } from "./explore.ts";
+import { LIMITS, readContent } from "./rig.ts";
+import { SPACE_REGRESSIONS } from "./space-regressions.ts";
+import { WITNESS_REGRESSIONS } from "./witness-regressions.ts";
 
 /** `run` writes a file and ends at its first sync, of the file or of the directory: the process dies before it, or the sync fails and the process
  * ends. */
@@ -68,35 +46,6 @@ function cutEverywhere(
   run();
   disk.before = () => undefined;
   return states;
-}
-
-/** A keeper of a new process, and what makes it write a checkpoint. */
-function keeperOn(
-  engine: Engine,
-  { disk, log, recovered }: Opened,
-): { readonly checkpoint: (text: string) => void; end: () => void } {
-  const memory = allocate(engine, 1);
-  const control = new Int32Array(memory.control);
-  new engine.stats.WriterStats(memory.stats).set("durableSequence", log.nextSequence - 1);
-  const { port1, port2 } = new MessageChannel();
-  let nowMs = 0;
-  const keeper = new engine.keeper.Keeper(disk, memory, keeperStart(engine, log, recovered), port1, () => nowMs);
-  return {
-    checkpoint: (text) => {
-      port2.postMessage({ id: 1, kind: "checkpoint", bytes: Buffer.from(text), from: 1 });
-      Atomics.add(control, engine.control.COMMANDS, 1);
-      for (let turn = 0; turn < 10; turn += 1) {
-        nowMs += 1000;
-        keeper.turn();
-      }
-    },
-    end: () => port1.close(),
-  };
-}
-
-/** Nothing but what a sync has confirmed. */
-function darken(disk: SimulatedStorage): SimulatedStorage {
-  return disk.crash(disk.choices().map(() => 0));
 }
 
 function deletesOnSureMarksOnly(engine: Engine): void {
@@ -200,4 +149,6 @@ export const REGRESSIONS: Readonly<Record<string, (engine: Engine) => void>> = {
   "an opening doesn't write on one page of marks while the other is only in the page cache": opensOnSureMarksOnly,
   "a keeper doesn't write on one page of marks, or one checkpoint, while the other is only in the page cache":
     keepsOnSurePagesOnly,
+  ...WITNESS_REGRESSIONS,
+  ...SPACE_REGRESSIONS,
 };

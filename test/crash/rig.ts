@@ -67,6 +67,8 @@ export class Life {
   #nowMs = 1_000_000;
   #batches = 0;
   #turns = 0;
+  /** Whether the disk was full at some moment. */
+  #wasFull = false;
   #found: unknown;
   history: History;
 
@@ -100,6 +102,8 @@ export class Life {
       if (Atomics.load(this.#control, STATE) !== CLOSED)
         throw new Violation("the writer ended without closing the log");
       this.#finish();
+      // A writer that refuses data may end before its producers: what they hand over then waits for nobody.
+      if (this.#wasFull) return;
       if (this.#steps.length > 0) throw new Error(`${this.#steps.length} steps were not taken`);
       if (this.history.pending.some((ring) => ring.length > 0)) throw new Violation("records were left behind");
     } finally {
@@ -155,8 +159,19 @@ export class Life {
       this.#keep();
       if (this.#options.rests === true && this.isTaken()) for (let turn = 0; turn < RESTS; turn += 1) this.#keep();
     }
+    // Producers go on while their records are refused.
+    if (kind === "list" && this.#isFull()) {
+      this.#wasFull = true;
+      this.#takeReceipts();
+      this.#feed();
+    }
     // The writer looks for a spare, and would wait for the keeper.
     if (kind === "list" && Atomics.load(this.#control, SPARE_STATE) !== SPARE_READY) this.#keep();
+  }
+
+  #isFull(): boolean {
+    const { SPACE, SPACE_FULL } = this.#engine.control;
+    return Atomics.load(this.#control, SPACE) === SPACE_FULL;
   }
 
   /** Both pages of marks name a later first segment before one goes: one of them may be lost. */

@@ -26,10 +26,14 @@ const explorer = new Explorer({
 test("a power cut at any step, also of a recovery, loses nothing that was acknowledged", () => {
   let workloads = 0;
   for (; explorer.states < STATES_MIN; workloads += 1) {
-    liveAndDie({ engine, random, explorer, name: `seed ${seed}, workload ${workloads}`, steps: 9 });
+    // Every second disk is small, and full at times.
+    const blocksMax = workloads % 2 === 0 ? Infinity : 120 + random.below(80);
+    liveAndDie({ engine, random, explorer, name: `seed ${seed}, workload ${workloads}`, steps: 9, blocksMax });
   }
   console.log(`# crash states ${explorer.states}, ${explorer.nestedStates} of them left by cutting off a recovery`);
   console.log(`# deaths of the process at a step ${explorer.kills}, in ${workloads} workloads`);
+  console.log(`# openings that needed more room than could be taken ${explorer.refusals}`);
+  assert.ok(explorer.refusals < explorer.states / 20, `${explorer.refusals} openings refused on a full disk`);
   assert.ok(explorer.nestedStates >= STATES_MIN / 10, `${explorer.nestedStates} nested states`);
   assert.ok(explorer.kills > 100, `${explorer.kills} deaths`);
 });
