@@ -112,6 +112,20 @@ test("what a burst took is given back while the runtime is idle, and mapped agai
     }
   }));
 
+test("what a burst took comes back when the runtime is closed at once", async () => {
+  const rssBefore = process.memoryUsage.rss();
+  const closed: unknown[] = [];
+  for (let round = 0; round < 3; round += 1) {
+    await withScheduler({}, async (scheduler) => {
+      closed.push(scheduler);
+      await Promise.all(Array.from({ length: 300 }, () => scheduler.run.length(Buffer.alloc(MIB, 1))));
+    });
+  }
+  const limit = rssBefore + 200 * MIB;
+  await until(() => process.memoryUsage.rss() < limit, "memory comes back", 30_000);
+  assert.is(closed.length, 3, "although the runtimes are kept");
+});
+
 test("a machine that takes a dead one's place reads and writes large values", () =>
   withScheduler({ processors: 1 }, async ({ run }) => {
     for (let round = 0; round < 3; round += 1) {

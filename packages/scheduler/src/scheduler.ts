@@ -296,6 +296,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     clearInterval(this.#sweeper);
     clearInterval(this.#schedTrace);
     this.#watchdog.stop();
+    this.#supervisor.shared.arenas.leave();
     releaseMachineThreads(this.#memory);
   }
 

@@ -40,6 +40,12 @@ export class ArenaView {
     return view;
   }
 
+  /** No block is read any more: lets go of all regions but the first. */
+  end(): void {
+    this.#views.length = FIRST_REGION + 1;
+    this.#numbers.fill(0, FIRST_REGION + 1);
+  }
+
   /** Lets go of regions that the owner has dropped. */
   letGo(): void {
     for (let index = FIRST_REGION + 1; index < this.#views.length; index += 1) {

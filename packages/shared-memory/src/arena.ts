@@ -244,6 +244,11 @@ export class Arena {
     if (region.usedPages === 0) this.#drop(region);
   }
 
+  /** No block is used any more: lets go of all regions but the first. */
+  end(): void {
+    this.#regions.length = FIRST_REGION + 1;
+  }
+
   /**
    * Once a second: keeps as much as was needed in the last `GIVE_BACK_TICKS`, and gives back the
    * rest.

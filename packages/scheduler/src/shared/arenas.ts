@@ -69,6 +69,7 @@ export class Arenas {
   readonly garbage: Garbage = new Garbage();
   /** Regions that were made or received here, by arena and index. */
   readonly #regions = new Map<number, RegionMessage>();
+  readonly #owners: Arena[] = [];
   readonly #views: ArenaView[] = [];
   #channel: BroadcastChannel | undefined;
   #isKeeper = false;
@@ -87,15 +88,24 @@ export class Arenas {
     this.#join();
   }
 
+  /** Once the scheduler is closed: lets go of every region, and collects them if that is worth it. */
   leave(): void {
     this.#channel?.close();
+    for (const owner of this.#owners) owner.end();
+    for (const view of this.#views) view.end();
+    for (const { buffer } of this.#regions.values()) this.garbage.letGo(buffer.byteLength);
+    this.#regions.clear();
+    // Later: the caller's frames may still refer to a region.
+    setImmediate(() => this.garbage.collect()).unref();
   }
 
   /** The owner's end of an arena. */
   owner(arena: number): Arena {
-    return new Arena(this.table, arena * ARENA_WORDS, this.#first(arena), (index, number, bytes) =>
+    const owner = new Arena(this.table, arena * ARENA_WORDS, this.#first(arena), (index, number, bytes) =>
       this.#create({ arena, index, number }, bytes),
     );
+    this.#owners.push(owner);
+    return owner;
   }
 
   /** A reader's end. */

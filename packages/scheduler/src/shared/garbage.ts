@@ -42,7 +42,12 @@ export class Garbage {
     this.#handledBefore = this.#handledBytes;
     if (this.#bytes < COLLECT_BYTES) return;
     this.#busyTicks += 1;
-    if (!isQuiet && this.#busyTicks < BUSY_TICKS_MAX) return;
+    if (isQuiet || this.#busyTicks >= BUSY_TICKS_MAX) this.collect();
+  }
+
+  /** Collects if that is worth it. */
+  collect(): void {
+    if (this.#bytes < COLLECT_BYTES) return;
     this.#bytes = 0;
     this.#busyTicks = 0;
     shrinkBuffers();
