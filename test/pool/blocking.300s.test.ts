@@ -6,10 +6,13 @@ import { Blocking, type BlockingOptions } from "@millrace/pool";
 import { loadHandlers } from "@millrace/scheduler";
 import { open } from "millrace";
 import type * as blockingHandlers from "../fixtures/blocking-handlers.ts";
+import type * as dyingHandlers from "../fixtures/dying-handlers.ts";
 import type * as handlers from "../fixtures/handlers.ts";
 import { handlersUrl, rejectsWith, throwsWith, until } from "../support.ts";
 
 const url = new URL("../fixtures/blocking-handlers.js", import.meta.url).href;
+
+const dyingUrl = new URL("../fixtures/dying-handlers.js", import.meta.url).href;
 
 async function namesOf(module: string): Promise<string[]> {
   return [...(await loadHandlers(module)).handlers.keys()];
@@ -185,7 +188,7 @@ test("a thread that dies takes only its own call with it, and every call settles
     outcomes.forEach((outcome, n) => assert.is(outcome.status, n % 3 === 0 ? "rejected" : "fulfilled"));
     const { reason } = outcomes[3] as PromiseRejectedResult;
     assert.ok(isMillraceError(reason, "ERR_MACHINE_DIED"));
-    assert.match((reason.cause as Error).message, "exited with code: 3");
+    assert.match((reason.cause as Error).message, "process.exit(3) was called");
     pool.run.throwWhenIdle().catch(() => {});
     assert.type(await pool.run.idOf(), "number");
   }));
@@ -196,6 +199,8 @@ test("resource limits reach the threads: a call beyond them rejects, the next on
     async (pool) => {
       const error = await rejectsWith(pool.run.fill(), "ERR_MACHINE_DIED");
       assert.is((error.cause as { code?: string }).code, "ERR_WORKER_OUT_OF_MEMORY");
+      assert.is(error.details["reason"], "out of memory");
+      assert.match(error.message, "24 MB (maxOldGenerationSizeMb)");
       assert.type(await pool.run.idOf(), "number");
     },
   ));
@@ -207,6 +212,25 @@ test("threads that can't start reject the calls instead of leaving them", () =>
       for (let n = 0; n < 3; n += 1) await rejectsWith(pool.run.idOf(), "ERR_MACHINE_DIED");
     },
   ));
+
+test("a blocking call is told how its thread ended, as a call by run is", async () => {
+  const pool = new Blocking<typeof dyingHandlers>(dyingUrl, await namesOf(dyingUrl), { threadsMax: 2 });
+  try {
+    const exit = await rejectsWith(pool.run.exit(3), "ERR_MACHINE_DIED");
+    assert.equal([exit.details["reason"], exit.details["exitCode"], exit.details["handler"]], ["exit", 3, "exit"]);
+    assert.match((exit.cause as Error).stack ?? "", "dying-handlers");
+    const late = await rejectsWith(pool.run.throwLater("late"), "ERR_MACHINE_DIED");
+    assert.is(late.details["reason"], "uncaught error");
+    const cause = late.cause as TypeError & { code: string; details: object };
+    assert.ok(cause instanceof TypeError);
+    assert.equal([cause.message, cause.code, cause.details], ["late", "E_LATE", { omitted: ["helper"] }]);
+    const rejected = await rejectsWith(pool.run.rejectLater("nobody"), "ERR_MACHINE_DIED");
+    assert.equal([rejected.details["reason"], (rejected.cause as Error).message], ["unhandled rejection", "nobody"]);
+    assert.is(await pool.run.echo(1), 1);
+  } finally {
+    await pool.terminate();
+  }
+});
 
 test("more waiting calls than queueMax are refused", () =>
   withPool({ threadsMax: 1, queueMax: 2 }, async (pool) => {

@@ -4,13 +4,23 @@
  * A handler's error is part of the answer and crosses as it does for `run`. An error that piscina
  * itself rejects with is therefore about the thread.
  */
-import { BroadcastChannel } from "node:worker_threads";
+import { BroadcastChannel, parentPort } from "node:worker_threads";
 import { move, Piscina } from "piscina";
-import { type Handler, type LoadedHandlers, loadHandlers, type Printed, printTo } from "@millrace/scheduler";
+import {
+  type Handler,
+  type LastWords,
+  type LoadedHandlers,
+  loadHandlers,
+  type Printed,
+  printTo,
+  speakLastWords,
+} from "@millrace/scheduler";
 import { blockingContext, NO_MACHINE } from "./blocking-context.ts";
 import { buffersOf, pack, type Packed, packThrown, unpack } from "./packed.ts";
 
 export interface BlockingRequest {
+  /** Which call it is, for the last words of its thread. */
+  readonly id: number;
   /** The module with the handlers. */
   readonly url: string;
   readonly handler: string;
@@ -26,12 +36,21 @@ export interface BlockingThread {
   readonly count: Int32Array;
 }
 
+/** What a thread posts beside its answers: why it ends, and the call that it runs. */
+export interface BlockingEnd {
+  readonly call: number;
+  readonly lastWords: LastWords;
+}
+
 export interface BlockingAnswer {
   readonly ok: boolean;
   readonly outcome: Packed;
 }
 
 const thread = Piscina.workerData as BlockingThread;
+/** The call that this thread runs; it runs one at a time. */
+let running = -1;
+speakLastWords((lastWords) => parentPort?.postMessage({ call: running, lastWords } satisfies BlockingEnd));
 printTo((printed) => print(printed), thread.count);
 
 /** Through a channel that is closed at once: an open one would collect what the other threads print. */
@@ -45,6 +64,7 @@ function print(printed: Printed): void {
 let loading: Promise<LoadedHandlers> | undefined;
 
 export async function blockingTask(request: BlockingRequest): Promise<BlockingAnswer> {
+  running = request.id;
   const answer = await answerTo(request);
   const buffers = buffersOf(answer.outcome);
   if (buffers.length === 0) return answer;

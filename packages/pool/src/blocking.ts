@@ -18,6 +18,7 @@ import {
   errorFactory,
   inheritableFlags,
   integer,
+  messageOf,
   list,
   optional,
   optionsObject,
@@ -39,9 +40,12 @@ import {
   Output,
   schedulerErrors,
   type TasksAlive,
+  deathOf,
+  describeDeath,
+  type LastWords,
 } from "@millrace/scheduler";
 import { abortError, BlockingCall } from "./blocking-call.ts";
-import type { BlockingAnswer, BlockingThread } from "./blocking-task.ts";
+import type { BlockingAnswer, BlockingEnd, BlockingThread } from "./blocking-task.ts";
 import { poolError } from "./errors.ts";
 import { buffersOf, pack } from "./packed.ts";
 
@@ -114,6 +118,9 @@ const callRules = {
 
 const schedulerError = errorFactory(schedulerErrors);
 
+/** What piscina says of a thread that ended without an error. */
+const EXITED = /exited with code: (\d+)/;
+
 export class Blocking<Handlers = Record<string, Handler>> {
   /** Calls by handler name: `await blocking.run.settle(payment)`. */
   readonly run: BlockingRun<Handlers>;
@@ -127,6 +134,9 @@ export class Blocking<Handlers = Record<string, Handler>> {
   /** What handlers print; from the first call on. */
   #output: Output | undefined;
   #completed = 0;
+  #calls = 0;
+  /** By call: of the thread that ended under it. */
+  readonly #lastWords = new Map<number, LastWords>();
   #isClosed = false;
   #whenIdle: (() => void) | undefined;
 
@@ -203,7 +213,8 @@ export class Blocking<Handlers = Record<string, Handler>> {
       }
       const sent = send(argument, transferList);
       const deadlineMs = timeoutMs === undefined ? undefined : Date.now() + timeoutMs;
-      const request = { url: this.#url, handler: name, argument: sent.packed, deadlineMs };
+      this.#calls += 1;
+      const request = { id: this.#calls, url: this.#url, handler: name, argument: sent.packed, deadlineMs };
       const call = new BlockingCall(request, sent.transferList, signal, timeoutMs, resolve, reject);
       call.onCancel = () => this.#leave(call);
       this.#waiting.add(call);
@@ -239,8 +250,9 @@ export class Blocking<Handlers = Record<string, Handler>> {
     } catch (thrown) {
       this.#output?.flush();
       // Without effect on a cancelled call: its promise is settled.
-      call.fail(deathError(call, thrown));
+      call.fail(this.#deathError(call, thrown));
     }
+    this.#lastWords.delete(call.request.id);
     this.#running.delete(call);
     this.#completed += 1;
     this.#pump();
@@ -274,6 +286,7 @@ export class Blocking<Handlers = Record<string, Handler>> {
       ...(resourceLimits === undefined ? {} : { resourceLimits }),
     });
     // The end of an idle thread concerns no call, unless piscina had queued one for it.
+    pool.on("message", (end: BlockingEnd) => this.#lastWords.set(end.call, end.lastWords));
     pool.on("error", (error) => this.#checkThreads(pool, error));
     pool.on("workerDestroy", () => this.#checkThreads(pool, undefined));
     this.#pool = pool;
@@ -290,9 +303,27 @@ export class Blocking<Handlers = Record<string, Handler>> {
       if (this.#pool !== pool || pool.threads.length > 0 || this.#running.size === 0) return;
       this.#pool = undefined;
       this.#opening = undefined;
-      for (const call of this.#running) call.cancel(deathError(call, cause));
+      for (const call of this.#running) call.cancel(this.#deathError(call, cause));
       // Rejects the calls that piscina still has, which takes them off our list.
       void pool.destroy();
+    });
+  }
+
+  /** A handler's error is an answer; an error from piscina is about the thread. */
+  #deathError({ request: { id, handler } }: BlockingCall, thrown: unknown): Error {
+    const exit = EXITED.exec(messageOf(thrown));
+    const death = deathOf({
+      // Node's code for whatever else ends a thread.
+      exitCode: exit === null ? 1 : Number(exit[1]),
+      lastWords: this.#lastWords.get(id),
+      error: exit === null ? thrown : undefined,
+      limits: this.#options.resourceLimits,
+    });
+    const { reason, exitCode, limits, error } = death;
+    const text = `the thread that ran blocking.${handler} ended before the call did: ${describeDeath(death)}`;
+    return schedulerError("ERR_MACHINE_DIED", text, {
+      cause: error,
+      details: { handler, attempts: 1, reason, exitCode, ...(limits === undefined ? {} : { limits }) },
     });
   }
 
@@ -329,16 +360,4 @@ function send(argument: unknown, transferList: readonly Transferable[] | undefin
 interface Sent {
   readonly packed: ReturnType<typeof pack>;
   readonly transferList: Transferable[];
-}
-
-/** A handler's error is an answer; an error from piscina is about the thread. */
-function deathError({ request }: BlockingCall, cause: unknown): Error {
-  return schedulerError(
-    "ERR_MACHINE_DIED",
-    `the thread that ran blocking.${request.handler} ended before the call did`,
-    {
-      cause,
-      details: { handler: request.handler, attempts: 1 },
-    },
-  );
 }

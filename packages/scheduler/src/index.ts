@@ -19,6 +19,8 @@ export { Scheduler, type SchedulerStats, type SubmitterHandle } from "./schedule
 export type { MachineCounts } from "./machine/stats.ts";
 export { type OutcomeSink, Submitter } from "./calls/submitter.ts";
 export { PRIORITY, type Priority } from "./shared/priorities.ts";
+export { type Death, deathOf, describeDeath } from "./supervisor/death.ts";
+export { type LastWords, speakLastWords } from "./machine/last-words.ts";
 export type { MachineDeath } from "./supervisor/supervisor.ts";
 export {
   allocateTraceRings,
