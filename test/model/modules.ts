@@ -71,6 +71,11 @@ export function readModules(url: string, edits: readonly Edit[] = []): ModuleSet
   return { modules, root: modules.get(url) as Module };
 }
 
+/** Whether the module exports the platform's own timers and clocks, which have stand-ins here. */
+export function isRealTime(url: string): boolean {
+  return url.endsWith("/packages/base/dist/real-time.js");
+}
+
 /** Whether the module is one of Millrace that touches no shared memory but what it is given. */
 export function isAsItIs(url: string): boolean {
   return AS_THEY_ARE.test(url);

@@ -15,7 +15,7 @@
  * What can't be rewritten faithfully is refused, with file and line: here when the text shows it,
  * otherwise when it is reached.
  */
-import { type ImportedName, isAsItIs, type Module } from "./modules.ts";
+import { type ImportedName, isAsItIs, isRealTime, type Module } from "./modules.ts";
 import { OP, type OpName } from "./operations.ts";
 import { addSite } from "./sites.ts";
 import { childrenOf, isFunction, keyName, type Node } from "./syntax.ts";
@@ -46,7 +46,6 @@ const STANDINS: ReadonlySet<string> = new Set(
     "process AbortController AbortSignal"
   ).split(" "),
 );
-const REAL_TIME = /\/packages\/base\/dist\/real-time\.js$/;
 /** Methods of typed arrays that read or write many elements behind the checker's back. */
 const BULK = new Set(
   (
@@ -552,7 +551,7 @@ class Rewriter {
   /** A function of a module that is imported as it is. */
   #isForeign(name: string, context: Context): boolean {
     const binding = lookup(name, context.scopes);
-    return binding?.kind === "import" && isAsItIs(binding.url);
+    return binding?.kind === "import" && isAsItIs(binding.url) && !isRealTime(binding.url);
   }
 
   #atomics(node: Node, context: Context): string {
@@ -722,7 +721,7 @@ class Rewriter {
     }
     if (binding.kind === "state") return `$S.c.${name}`;
     // The platform's own timers and clocks, imported from base so that no test runner's fakes stand in for them.
-    if (binding.kind === "import" && STANDINS.has(binding.imported) && REAL_TIME.test(binding.url)) {
+    if (binding.kind === "import" && STANDINS.has(binding.imported) && isRealTime(binding.url)) {
       return `$env.${binding.imported}`;
     }
     if (binding.kind === "import" && binding.url === "node:worker_threads") {

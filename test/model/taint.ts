@@ -8,7 +8,7 @@
  * of the rewriting finds.
  */
 import type { Module, ModuleSet } from "./modules.ts";
-import { isTransformed } from "./modules.ts";
+import { isRealTime, isTransformed } from "./modules.ts";
 import { isFunction, keyName, namesIn, type Node, walk, walkOwn } from "./syntax.ts";
 
 export type Binding =
@@ -308,7 +308,8 @@ export function isNativeCall(call: Node, scopes: readonly Scope[]): boolean {
   }
   if (callee.type !== "Identifier") return false;
   const binding = lookup(callee["name"], scopes);
-  return binding?.kind === "import" && !isTransformed(binding.url) && !binding.url.includes("/model/");
+  if (binding?.kind !== "import" || isRealTime(binding.url)) return false;
+  return !isTransformed(binding.url) && !binding.url.includes("/model/");
 }
 
 /**

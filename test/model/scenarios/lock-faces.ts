@@ -178,7 +178,8 @@ export const scenarios: Scenario[] = [
       assert.ok(hold !== undefined, "free at the end");
     },
     kill: ["mortal"],
-    bounds: { preemptions: 1 },
+    bounds: { preemptions: 0 },
+    deep: { preemptions: 1 },
   }),
   scenario({
     name: "once: done once, whoever asks, and seen by all",
