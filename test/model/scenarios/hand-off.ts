@@ -211,14 +211,14 @@ export const mutants: Mutant[] = [
     breaks: "a dead machine still counts as one that waits",
     by: "a machine dies",
     file: PROCESSORS,
-    from: "this.unblock(machine);\n        this.cancelSpare(machine);",
-    to: "this.cancelSpare(machine);",
+    from: "this.unblock(machine);\n        this.joinEnds(machine);",
+    to: "this.joinEnds(machine);",
   },
   {
     breaks: "a dead machine still counts as a spare",
     by: "a spare goes to sleep",
     file: PROCESSORS,
-    from: "this.unblock(machine);\n        this.cancelSpare(machine);",
-    to: "this.unblock(machine);",
+    from: "this.joinEnds(machine);\n        this.cancelSpare(machine);",
+    to: "this.joinEnds(machine);",
   },
 ];

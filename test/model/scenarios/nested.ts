@@ -17,6 +17,7 @@ import {
 import { type Mutant, scenario, type Scenario } from "../api.ts";
 
 const PARENT = 1;
+const FILE = "scheduler/machine/nested";
 
 /** A machine whose handler `parent` spawns `children` tasks and joins them; every call goes into the log. */
 function runMachine(index: number, children: number) {
@@ -158,7 +159,62 @@ function joinBesideAsync(name: string, processors: number, executions: number): 
   });
 }
 
+/** Handlers of machines with a slot each: `root` submits `hold`, which another machine may take, and then `open`, for which there is no slot. */
+function runWithOneSlot(index: number) {
+  return (shared: Gated, log: unknown[]): Promise<void> => {
+    const { gate } = shared;
+    const hold = async (value: number): Promise<number> => {
+      // Ends: the gate is never closed again.
+      while (Atomics.load(gate, OPENED) === 0) {
+        const opened = Atomics.waitAsync(gate, OPENED, 0);
+        if (opened.async) await opened.value;
+      }
+      return value;
+    };
+    const root = async (value: number, context: TaskContext): Promise<number> => {
+      const group = context.group();
+      group.spawn("hold", value);
+      const opened = (await context.run("open", value)) as number;
+      await group.done();
+      return opened;
+    };
+    const open = (value: number): number => {
+      log.push(value);
+      set(gate, OPENED);
+      return value * 10;
+    };
+    return runUntilClosed(shared, index, [
+      ["hold", hold, true],
+      ["root", root, true],
+      ["open", open],
+    ]);
+  };
+}
+
 export const scenarios: Scenario[] = [
+  scenario<Gated>({
+    name: "nested: a call without a slot runs, though all slots are held by tasks that wait for it",
+    setUp: () => ({ ...schedulerMemory(2, 1, 2, 2, 2, 64, 1), gate: new Int32Array(new SharedArrayBuffer(8)) }),
+    threads: {
+      submitter({ memory }, log) {
+        const submitter = new Submitter(memory, 0);
+        submitter.submit(PARENT, NORMAL, NO_RETRY, 0, 5);
+        submitter.publish();
+        awaitOutcomes(memory, submitter, 1, log);
+        closeScheduler(memory);
+      },
+      machine: runWithOneSlot(0),
+      other: runWithOneSlot(1),
+    },
+    check({ memory }, { logs }) {
+      assert.equal(logs["submitter"], [50]);
+      assert.equal([...(logs["machine"] as unknown[]), ...(logs["other"] as unknown[])], [5], "it ran once");
+      const table = new Shared(memory).table();
+      for (let slot = 0; slot < table.count; slot += 1) assert.is(table.state(slot), FREE);
+    },
+    bounds: { preemptions: 0 },
+    random: { executions: 800, changes: 4 },
+  }),
   joinBesideAsync("nested: a join makes way for an async task that a spare must run", 2, 1000),
   joinBesideAsync("nested: a join leaves an async task to a machine with a processor of its own", 3, 1500),
   scenario({
@@ -186,9 +242,14 @@ export const scenarios: Scenario[] = [
   }),
 ];
 
-const FILE = "scheduler/machine/nested";
-
 export const mutants: Mutant[] = [
+  {
+    breaks: "a call without a slot waits until there is one",
+    by: "a call without a slot",
+    file: "scheduler/machine/machine",
+    from: "if (this.#nested.hasWaiting && this.#seat.processor?.hasLocal() !== true && this.#runWaiting())",
+    to: "if (false)",
+  },
   {
     breaks: "a spawned task isn't queued by its state",
     file: FILE,
