@@ -1,11 +1,13 @@
 // Random logs with random damage: whatever is broken, the survey names it, repair fills it, and all
 // else stays.
 import { readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type Random, seededRandom } from "@millrace/base";
-import { RECORD_TYPE } from "@millrace/journal";
+import { NodeStorage, RECORD_TYPE, type StorageFile } from "@millrace/journal";
 import { LogReader, RecordCursor, repairLog, scanLog, surveyLog } from "@millrace/journal/kernel";
+import type { OpenMode } from "@millrace/journal/internal/storage/storage";
 import { writeMarks } from "@millrace/journal/internal/files/marks";
 import { recover as recoverWith } from "@millrace/journal/internal/writer/recovery";
 import { temporaryDirectory } from "../support.ts";
@@ -156,6 +158,74 @@ test(`random damage: repair keeps all that can be salvaged (seed ${SEED})`, () =
   }
   console.log(`# ${repaired} of ${ROUNDS} damaged logs repaired`);
   assert.ok(repaired > ROUNDS / 2);
+});
+
+/** A directory whose process dies at the change of number `last`: it and all later ones throw. */
+class DyingStorage extends NodeStorage {
+  #changesLeft: number;
+
+  constructor(directory: string, last: number) {
+    super(directory);
+    this.#changesLeft = last;
+  }
+
+  #change(): void {
+    this.#changesLeft -= 1;
+    if (this.#changesLeft < 0) throw new Error("the process died");
+  }
+
+  override open(name: string, mode: OpenMode): StorageFile {
+    if (mode !== "read") this.#change();
+    return super.open(name, mode);
+  }
+
+  override rename(from: string, to: string): void {
+    this.#change();
+    super.rename(from, to);
+  }
+
+  override remove(name: string): void {
+    this.#change();
+    super.remove(name);
+  }
+}
+
+test(`a repair that dies at any step can be run again, and keeps as much (seed ${SEED})`, () => {
+  let deaths = 0;
+  for (let round = 0; round < 8; round += 1) {
+    const random = seededRandom(SEED + 5000 + round);
+    const { log, last } = randomLog(random);
+    const names = log.segments();
+    const { logId } = recover(log.storage);
+    writeMarks(log.storage, { logId, generation: 1, durableSequence: last, firstSegment: 1, firstSequence: 1 });
+    for (let damage = 0; damage < 3; damage += 1) if (names.length > 1) damageOne(random, log, names);
+    const salvaged = new Set<number>();
+    surveyLog(log.storage, (_, batch, body) =>
+      sequencesIn(batch.firstSequence, body, (sequence) => salvaged.add(sequence)),
+    );
+    // Ends: a repair has a limited number of changes.
+    for (let step = 0; ; step += 1) {
+      const copy = log.copyTo(join(temporaryDirectory(), "copy"));
+      let hasDied = false;
+      try {
+        repairLog(new DyingStorage(copy.directory, step), 1);
+      } catch {
+        hasDied = true;
+      }
+      const what = `seed ${SEED + 5000 + round}, change ${step}`;
+      repairLog(copy.storage, 2);
+      assert.is(recoverWith(copy.storage, { everything: true }).summary.lastSequence, last, what);
+      const kept = new Set<number>();
+      surveyLog(copy.storage, (_, batch, body) =>
+        sequencesIn(batch.firstSequence, body, (sequence, isLost) => isLost || kept.add(sequence)),
+      );
+      assert.equal(kept, salvaged, what);
+      if (!hasDied) break;
+      deaths += 1;
+    }
+  }
+  assert.ok(deaths > 0);
+  console.log(`# ${deaths} deaths during a repair`);
 });
 
 test.run();

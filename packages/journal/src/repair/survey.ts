@@ -120,7 +120,7 @@ class Surveyor {
   #lastToSurvey(): number {
     const { last } = this.#parts;
     const header = this.#parts.header(last);
-    if (header?.kind !== KIND.recovered || this.#parts.header(last - 1) === undefined) return last;
+    if (header?.kind !== KIND.recovered) return last;
     const seal = new BatchSeal(header.logId, header.segment, header.salt);
     if (this.#parts.durable > header.recovered.last) return last;
     const isEmpty = withFile(
@@ -239,7 +239,7 @@ class Surveyor {
 
   /** The batch that an opening has repeated at the beginning of a segment, at its old place. */
   #oldCopy({ logId, previous, recovered }: SegmentHeader): OldCopy | undefined {
-    const before = this.#parts.header(previous.segment);
+    const before = this.#parts.header(previous.segment) ?? this.#parts.firstBatchOf(previous.segment)?.header;
     if (before === undefined || !before.logId.equals(logId)) return undefined;
     return withFile(this.#storage, segmentName(previous.segment), (file) => {
       const reader = new SegmentReader(file, before);
