@@ -231,4 +231,15 @@ test("what isn't a handle of a context is refused; a context that was closed is 
   }
 });
 
+test("a context tells the same under the names of a handler's context", () => {
+  const scope = withTimeout(background(), 60_000);
+  assert.is(scope.signal, scope.done);
+  assert.is(scope.isCancelled, false);
+  assert.ok(Math.abs((scope.deadlineMs as number) - (scope.deadline as Date).getTime()) < 1000);
+  scope.cancel();
+  assert.is(scope.isCancelled, scope.cancelled);
+  assert.ok(scope.isCancelled);
+  assert.is(background().deadlineMs, undefined);
+});
+
 test.run();

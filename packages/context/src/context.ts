@@ -73,8 +73,13 @@ export class Context {
    * Whether it is over: cancelled, closed, or its time is up. Cheap enough for an inner loop. With
    * a deadline, looks that follow each other quickly read the clock only every 16th time.
    */
-  get cancelled(): boolean {
+  get isCancelled(): boolean {
     return this.#view !== undefined && this.#view.isOverForLoops();
+  }
+
+  /** @deprecated The former name of `isCancelled`. */
+  get cancelled(): boolean {
+    return this.isCancelled;
   }
 
   /**
@@ -98,10 +103,20 @@ export class Context {
     return this.#view === undefined ? never.signal : this.#view.signal;
   }
 
+  /** The same as `done`, under the name that it has in the context of a handler. */
+  get signal(): AbortSignal {
+    return this.done;
+  }
+
   /** When it ends by itself; undefined for never. */
   get deadline(): Date | undefined {
     const deadlineUs = this.#view?.deadlineUs ?? Infinity;
     return deadlineUs === Infinity ? undefined : new Date(Date.now() + (deadlineUs - nowUs()) / 1000);
+  }
+
+  /** The same as `deadline`, as Unix time in ms, as in the context of a handler. */
+  get deadlineMs(): number | undefined {
+    return this.deadline?.getTime();
   }
 
   /**
@@ -122,7 +137,7 @@ export class Context {
 
   /** Throws `err` when it is over. */
   throwIfCancelled(): void {
-    if (this.cancelled) throw this.err as MillraceError;
+    if (this.isCancelled) throw this.err as MillraceError;
   }
 
   /**

@@ -33,7 +33,7 @@ export {
   type SelectOptions,
   send,
 } from "@millrace/channels";
-// `Context` is what a handler gets; Go's context has another name here.
+// Go's context, `Context` in @millrace/context. The context of a handler is `TaskContext`.
 export {
   background,
   Context as CancelContext,
@@ -53,6 +53,8 @@ export type {
   PublishOptions,
 } from "@millrace/intake";
 export type { BlockingCallOptions, BlockingOptions, BlockingRun, BlockingStats } from "@millrace/pool";
+/** @deprecated The former name of `TaskContext`. */
+export type { TaskContext as Context } from "@millrace/scheduler";
 export type {
   ChromeTrace,
   ParallelMap,
@@ -62,7 +64,7 @@ export type {
   RunManyOptions,
   RunOptions,
   SchedulerStats,
-  TaskContext as Context,
+  TaskContext,
   TaskGroup,
 } from "@millrace/scheduler";
 export { errors } from "./errors.ts";
