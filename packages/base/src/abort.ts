@@ -1,6 +1,7 @@
 /**
- * Listening to an AbortSignal from many places at once: one listener per signal, however many wait for it. Node warns of a
- * leak from the eleventh listener on, and a signal of a whole request is given to more calls than that.
+ * Listening to an AbortSignal from many places at once: one listener per signal, however many wait
+ * for it. Node warns of a leak from the eleventh listener on, and a signal of a whole request is
+ * given to more calls than that.
  */
 import { queueMicrotask } from "./real-time.ts";
 
@@ -11,7 +12,10 @@ interface Listener {
   readonly onAbort: () => void;
 }
 
-/** Calls `callback` once when the signal is aborted, which must not be so yet. Returns what takes that back. */
+/**
+ * Calls `callback` once when the signal is aborted, which must not be so yet. Returns what takes
+ * that back.
+ */
 export function onAbort(signal: AbortSignal, callback: () => void): () => void {
   const { callbacks } = listeners.get(signal) ?? listen(signal);
   // Of its own, so that the same callback may be given twice.
@@ -30,7 +34,8 @@ function listen(signal: AbortSignal): Listener {
       listeners.delete(signal);
       for (const callback of callbacks) {
         callbacks.delete(callback);
-        // As with listeners of their own: one that throws doesn't keep the others from being called.
+        // As with listeners of their own: one that throws doesn't keep the others from being
+        // called.
         try {
           callback();
         } catch (thrown) {

@@ -1,8 +1,9 @@
 /**
  * Errors with stable codes.
  *
- * Each package declares one table of codes; every error of Millrace is made from such a table, so the reference page
- * (docs/errors.md) can be checked against the code. Match on `code`, never on the text.
+ * Each package declares one table of codes; every error of Millrace is made from such a table, so
+ * the reference page (docs/errors.md) can be checked against the code. Match on `code`, never on
+ * the text.
  */
 
 /** One row of an error table: what brings the error about and what the user can do. */
@@ -22,7 +23,10 @@ export interface ErrorExtras {
 /** Marks our errors, also across two copies of this package in one process. */
 const BRAND: symbol = Symbol.for("millrace.error");
 
-/** An error of Millrace: `code` is stable, `cure` says what to do, `details` holds the values that matter. */
+/**
+ * An error of Millrace: `code` is stable, `cure` says what to do, `details` holds the values that
+ * matter.
+ */
 export class MillraceError extends Error {
   override readonly name: string = "MillraceError";
   readonly code: string;
@@ -46,7 +50,10 @@ export function errorFactory<Code extends string>(table: ErrorTable<Code>): Erro
   return (code, message, extras) => new MillraceError(code, message, table[code].cure, extras);
 }
 
-/** Whether `value` is an error of Millrace, also one from another copy of this package; with `code`, that very one. */
+/**
+ * Whether `value` is an error of Millrace, also one from another copy of this package; with `code`,
+ * that very one.
+ */
 export function isMillraceError(value: unknown, code?: string): value is MillraceError {
   return (
     typeof value === "object" &&

@@ -1,7 +1,8 @@
 /**
  * Options: one readonly object, checked once. An unknown key is refused with the nearest known one.
  *
- * A rule has a default and knows what it allows. `resolveOptions` applies a table of rules to the object that the user gave.
+ * A rule has a default and knows what it allows. `resolveOptions` applies a table of rules to the
+ * object that the user gave.
  */
 import { closest, distance } from "fastest-levenshtein";
 import { baseError } from "./errors.ts";
@@ -108,8 +109,9 @@ function required(): never {
 }
 
 /**
- * Checks `given` against `rules` and fills in the defaults. `owner` names the call that takes the options, for the message.
- * Throws `ERR_INVALID_OPTION` with name, value and allowed range in `details`.
+ * Checks `given` against `rules` and fills in the defaults. `owner` names the call that takes the
+ * options, for the message. Throws `ERR_INVALID_OPTION` with name, value and allowed range in
+ * `details`.
  */
 export function resolveOptions<R extends Rules>(owner: string, rules: R, given: object = {}): Resolved<R> {
   if (!isOptionsObject(given)) throw notAnObject(owner, given);
@@ -156,7 +158,10 @@ function unknownName(owner: string, name: string, given: object, known: readonly
 
 const OBJECT = "an object with options";
 
-/** False for what carries no options and was given by mistake: a list, a date, a signal, a map, a number. */
+/**
+ * False for what carries no options and was given by mistake: a list, a date, a signal, a map, a
+ * number.
+ */
 function isOptionsObject(value: unknown): value is object {
   return Object.prototype.toString.call(value) === "[object Object]";
 }
@@ -170,7 +175,9 @@ function notAnObject(owner: string, value: unknown): Error {
 /** A name of at least this length stands for the one candidate that begins with it. */
 const PREFIX_MIN = 3;
 
-/** The candidate that a misspelt or shortened `name` most likely meant; undefined when none is near. */
+/**
+ * The candidate that a misspelt or shortened `name` most likely meant; undefined when none is near.
+ */
 export function nearest(name: string, candidates: readonly string[]): string | undefined {
   if (candidates.length === 0) return undefined;
   const lowered = name.toLowerCase();

@@ -1,7 +1,8 @@
 /**
  * Seeded random numbers: the same seed gives the same sequence on every machine.
  *
- * Algorithm: sfc32 (Chris Doty-Humphrey, PractRand), seeded through a 32-bit mixer. Not for secrets.
+ * Algorithm: sfc32 (Chris Doty-Humphrey, PractRand), seeded through a 32-bit mixer. Not for
+ * secrets.
  */
 export interface Random {
   /** A whole number in `[0, below)`. */

@@ -1,14 +1,16 @@
 /**
- * The platform's own timers and clocks, under their own names: import them where the runtime waits or measures on its user's
- * thread.
+ * The platform's own timers and clocks, under their own names: import them where the runtime waits
+ * or measures on its user's thread.
  *
- * Test runners put fakes in the place of the global functions (vitest, jest and sinon by @sinonjs/fake-timers; node:test by
- * mock.timers). A runtime that polled by a faked setImmediate would stand still until the test moves its clock. The functions are
- * taken when this module is loaded; where fakes are in place already, the real ones are looked for behind them:
+ * Test runners put fakes in the place of the global functions (vitest, jest and sinon by the
+ * package @sinonjs/fake-timers; node:test by mock.timers). A runtime that polled by a faked setImmediate
+ * would stand still until the test moves its clock. The functions are taken when this module is
+ * loaded; where fakes are in place already, the real ones are looked for behind them:
  *
  *   - @sinonjs/fake-timers keeps what it has replaced: `setTimeout.clock._setTimeout`.
- *   - Anything else: a socket's time limit is a timer that nobody replaces, and its class makes others. Immediates are messages to
- *     oneself then, which also arrive in the next turn of the event loop.
+ *   - Anything else: a socket's time limit is a timer that no fake replaces, and its class makes
+ *     others. Immediates are then messages of the thread to itself, which also arrive in the next
+ *     turn of the event loop.
  *
  * What a timer calls runs without the AsyncLocalStorage stores of its maker (without-context.ts).
  *
@@ -23,12 +25,18 @@ interface Clocked {
   readonly clock?: Readonly<Record<string, unknown>>;
 }
 
-/** The class of Node's timers, as far as it is used here. Its constructor doesn't start the timer, `refresh` does. */
+/**
+ * The class of Node's timers, as far as it is used here. Its constructor doesn't start the timer,
+ * `refresh` does.
+ */
 interface TimeoutClass {
   new (run: () => void, ms: number, parameters: undefined, repeats: boolean, keepsAlive: boolean): NodeJS.Timeout;
 }
 
-/** On another runtime the text of a real function is unknown; its fakes are recognised by their clock alone. */
+/**
+ * On another runtime the text of a real function is unknown; its fakes are recognised by their
+ * clock alone.
+ */
 const isNode: boolean = process.versions["bun"] === undefined && !("Deno" in globalThis);
 
 type AnyFunction = (...parameters: never[]) => unknown;

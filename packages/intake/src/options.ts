@@ -9,11 +9,16 @@ export interface IntakeOptions extends Omit<JournalOptions, "deliveryThread"> {
   readonly attemptsMax?: number;
   /** @deprecated The former name of `attemptsMax`. */
   readonly maxDeliveries?: number;
-  /** The longest wait before the second attempt; it doubles for each further one. Default 200 ms. */
+  /**
+   * The longest wait before the second attempt; it doubles for each further one. Default 200 ms.
+   */
   readonly retryBaseMs?: number;
   /** The longest wait before any attempt. Default 60 s. */
   readonly retryMaxMs?: number;
-  /** What stays in the journal: "unfinished" records (and dead ones), or "all". Default "unfinished". */
+  /**
+   * What stays in the journal: "unfinished" records (and dead ones), or "all". Default
+   * "unfinished".
+   */
   readonly retain?: "unfinished" | "all";
 }
 

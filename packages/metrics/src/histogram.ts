@@ -1,9 +1,9 @@
 /**
  * A histogram in shared memory: one thread records, any thread reads, no atomics.
  *
- * Buckets are log-linear as in HdrHistogram: 32 per power of two, so that a value is known to within 1/32 (3.1 %). A bucket is a
- * 64-bit float with one writer; a reader may see a count that is a moment old, never a torn one on the 64-bit platforms that
- * Node runs on.
+ * Buckets are log-linear as in HdrHistogram: 32 per power of two, so that a value is known to
+ * within 1/32 (3.1 %). A bucket is a 64-bit float with one writer; a reader may see a count that is
+ * a moment old, never a torn one on the 64-bit platforms that Node runs on.
  */
 const SUB_BITS = 5;
 const SUB_COUNT: number = 1 << SUB_BITS;
@@ -30,7 +30,7 @@ function upperBound(bucket: number): number {
   return ((bucket & (SUB_COUNT - 1)) + SUB_COUNT + 1) * 2 ** exponent - 1;
 }
 
-/** What a histogram tells, in the unit that was recorded. */
+/** A summary in the unit that was recorded. */
 export interface HistogramSummary {
   readonly count: number;
   readonly mean: number;
@@ -44,12 +44,17 @@ export interface HistogramSummary {
 export class Histogram {
   readonly #cells: Float64Array;
 
-  /** Over `HISTOGRAM_BYTES` bytes of `buffer` from `byteOffset`; by default over memory of its own. */
+  /**
+   * Over `HISTOGRAM_BYTES` bytes of `buffer` from `byteOffset`; by default over memory of its own.
+   */
   constructor(buffer: SharedArrayBuffer = new SharedArrayBuffer(HISTOGRAM_BYTES), byteOffset = 0) {
     this.#cells = new Float64Array(buffer, byteOffset, WORDS);
   }
 
-  /** Counts a value; fractions are cut off, and what is below 0 or no number counts as 0. The recording thread only. */
+  /**
+   * Counts a value. Fractions are cut off; a negative number and NaN count as 0. The recording
+   * thread only.
+   */
   record(given: number): void {
     const cells = this.#cells;
     const value = given > 0 ? given : 0;
@@ -77,7 +82,10 @@ export class Histogram {
     return this.#cells[MAX] as number;
   }
 
-  /** The value that `percent` of all values don't exceed, to within 1/32; 0 when nothing was counted. */
+  /**
+   * The value that `percent` of all values don't exceed, to within 1/32; 0 when nothing was
+   * counted.
+   */
   percentile(percent: number): number {
     // Less than a rank off for rounding: 41,000 × 99.9 / 100 is a little more than 40,959.
     const wanted = Math.ceil((this.count * percent) / 100 - 1e-6);

@@ -43,11 +43,17 @@ import {
 import { TraceFile, traceRequest } from "./trace-file.ts";
 
 export interface MillraceOptions extends Omit<SchedulerOptions, "guests" | "headerReader"> {
-  /** Where records are kept, and how. Leave it out for parallel calls only: nothing touches the disk then. */
+  /**
+   * Where records are kept, and how. Leave it out for parallel calls only: nothing touches the disk
+   * then.
+   */
   readonly journal?: IntakeOptions;
   /** The threads of `mill.blocking`; none is started before its first call. */
   readonly blocking?: BlockingOptions;
-  /** Told when the journal or its delivery has stopped for good (a failed disk, for instance): restart the process. */
+  /**
+   * Called when the journal or its delivery has stopped for good, on a failed disk for instance:
+   * restart the process.
+   */
   readonly onFailure?: (error: MillraceError) => void;
 }
 
@@ -62,42 +68,56 @@ export interface MillraceStats {
 export interface Millrace<Handlers = Record<string, Handler>> {
   /** Calls a handler on a worker thread: `await mill.run.settle(payment)`. */
   readonly run: Run<Handlers>;
-  /** Many calls of one handler at once: `await mill.runMany.settle(payments)`; the results in order. */
+  /**
+   * Many calls of one handler at once: `await mill.runMany.settle(payments)`; the results in order.
+   */
   readonly runMany: RunMany<Handlers>;
-  /** A handler applied to each of a list, many values to a task: `await mill.parallelMap.parse(lines)`. */
+  /**
+   * A handler applied to each of a list, many values to a task: `await
+   * mill.parallelMap.parse(lines)`.
+   */
   readonly parallelMap: ParallelMap<Handlers>;
-  /** A list joined into one value by a handler that takes pairs: `await mill.parallelReduce.sum(numbers)`. */
+  /**
+   * A list joined into one value by a handler that takes pairs: `await
+   * mill.parallelReduce.sum(numbers)`.
+   */
   readonly parallelReduce: ParallelReduce<Handlers>;
   /**
-   * Calls a handler on a thread of an elastic pool instead: for long synchronous work, native addons, blocking I/O. A call that is
-   * cancelled ends its thread. `context.machine` is -1 there.
+   * Calls a handler on a thread of an elastic pool instead: for long synchronous work, native
+   * addons, blocking I/O. A call that is cancelled ends its thread. `context.machine` is -1 there.
    */
   readonly blocking: BlockingRun<Handlers>;
   /**
-   * Publishes a record: resolves when it is on disk; the handler gets it afterwards, again after a crash, at least once. Rejects with
-   * `ERR_JOURNAL_UNCERTAIN` when nobody knows whether it was stored, with any other code when it certainly was not.
+   * Publishes a record: resolves when it is on disk; the handler gets it afterwards, again after a
+   * crash, at least once. Rejects with `ERR_JOURNAL_UNCERTAIN` when it may or may not be stored,
+   * with any other code when it certainly isn't.
    */
   readonly publish: Publish<Handlers>;
   readonly handlerNames: readonly string[];
   stats(): MillraceStats;
-  /** What was recorded so far with the option `trace`, as a document for ui.perfetto.dev; undefined without it. */
+  /**
+   * The records of the option `trace` so far, as a document for ui.perfetto.dev; undefined without
+   * the option.
+   */
   trace(): ChromeTrace | undefined;
   /** Resolves when every record that was acknowledged is finished or dead. */
   drain(options?: { readonly signal?: AbortSignal }): Promise<void>;
   /**
-   * Copies the journal, as far as it is durable now, into an empty or absent directory, while it is in use. The copy opens like
-   * the journal after a crash at this moment. Throws `ERR_JOURNAL_STORAGE`, `ERR_JOURNAL_DAMAGED`.
+   * Copies the journal, as far as it is durable now, into an empty or absent directory, while it is
+   * in use. The copy opens like the journal after a crash at this moment. Throws
+   * `ERR_JOURNAL_STORAGE`, `ERR_JOURNAL_DAMAGED`.
    */
   backup(directory: string): Promise<BackupSummary>;
   /**
-   * Takes nothing more, finishes what runs, ends the threads. Records that were not delivered stay for the next opening. Idempotent. When
-   * `signal` aborts first, `terminate()` ends the rest, and the promise rejects with `ERR_CLOSE_ABORTED`, whose `details.tasks` names the
-   * handlers that were alive.
+   * Takes nothing more, finishes what runs, ends the threads. Records that were not delivered stay
+   * for the next opening. Idempotent. When `signal` aborts first, `terminate()` ends the rest, and
+   * the promise rejects with `ERR_CLOSE_ABORTED`, whose `details.tasks` names the handlers that
+   * were alive.
    */
   close(options?: CloseOptions): Promise<void>;
   /**
-   * Ends the threads at once. Calls under way reject with `ERR_SCHEDULER_CLOSED`; records whose handlers run are delivered again at the
-   * next opening. Idempotent.
+   * Ends the threads at once. Calls under way reject with `ERR_SCHEDULER_CLOSED`; records whose
+   * handlers run are delivered again at the next opening. Idempotent.
    */
   terminate(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -110,8 +130,8 @@ const rules = {
 } satisfies Rules;
 
 /**
- * Starts a runtime. Throws `ERR_INVALID_OPTION`, `ERR_HANDLER_MODULE`, and with a journal `ERR_JOURNAL_LOCKED`,
- * `ERR_JOURNAL_STORAGE`, `ERR_JOURNAL_DAMAGED`, `ERR_JOURNAL_VERSION`.
+ * Starts a runtime. Throws `ERR_INVALID_OPTION`, `ERR_HANDLER_MODULE`, and with a journal
+ * `ERR_JOURNAL_LOCKED`, `ERR_JOURNAL_STORAGE`, `ERR_JOURNAL_DAMAGED`, `ERR_JOURNAL_VERSION`.
  */
 export function open<Handlers = Record<string, Handler>>(given: MillraceOptions): Promise<Millrace<Handlers>> {
   return withoutContext(() => openRuntime<Handlers>(given));

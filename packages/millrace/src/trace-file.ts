@@ -1,8 +1,10 @@
 /**
- * Traces of a program that knows nothing of it: with MILLRACE_TRACE_DIRECTORY in the environment, every runtime of the process records
- * and leaves a file there, in the format of `chromeTrace`. `millrace trace record` sets it.
+ * Traces of a program without a change of it. With MILLRACE_TRACE_DIRECTORY in the environment,
+ * every runtime of the process records and leaves a file there, in the format of `chromeTrace`.
+ * `millrace trace record` sets it.
  *
- * The file is written when the runtime is closed, when the process ends without that, or after MILLRACE_TRACE_SECONDS; once.
+ * The file is written when the runtime is closed, when the process ends without that, or after
+ * MILLRACE_TRACE_SECONDS; once.
  */
 import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -30,7 +32,7 @@ export const TRACE_RECORDS_DEFAULT: number = 2 ** 16;
 export const TRACE_RECORDS_MAX: number = 2 ** 20;
 const SECONDS_MAX = 86_400;
 
-/** Undefined when nobody asked. Throws `ERR_INVALID_OPTION`. */
+/** Undefined without the variable of the directory. Throws `ERR_INVALID_OPTION`. */
 export function traceRequest(environment: NodeJS.ProcessEnv): TraceRequest | undefined {
   const directory = environment[TRACE_ENVIRONMENT.directory];
   if (directory === undefined || directory === "") return undefined;
@@ -60,7 +62,10 @@ const rules = {
 /** Files of one process have numbers. */
 let filesWritten = 0;
 
-/** Writes the trace once, whatever comes first: `write`, the end of the process, the time that the request gives. */
+/**
+ * Writes the trace once, whatever comes first: `write`, the end of the process, the time that the
+ * request gives.
+ */
 export class TraceFile {
   readonly #request: TraceRequest;
   readonly #read: () => ChromeTrace;

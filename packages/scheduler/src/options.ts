@@ -27,46 +27,73 @@ import { ATTEMPTS_MAX, taskPolicy } from "./shared/task-table.ts";
 import { BYTES, ITEMS } from "./shared/values.ts";
 
 export interface SchedulerOptions {
-  /** The module whose exported functions are the handlers: a URL, or a path. Each worker thread loads it once; an export named
-   * `initialize` is called there before the first task. TypeScript where Node can run it (22.18, 23.6 and later). */
+  /**
+   * The module whose exported functions are the handlers: a URL (`data:` as well), or a path. Each
+   * worker thread loads it once and calls an export named `initialize` before the first task.
+   * TypeScript where Node can run it (22.18, 23.6 and later).
+   */
   readonly handlers: URL | string;
   /** How many tasks run at the same time. Default: the available parallelism. */
   readonly processors?: number;
-  /** Worker threads at most: one per processor, and spares for those that wait in a handler. Default: processors + 4. */
+  /**
+   * Worker threads at most: one per processor, and spares for those that wait in a handler.
+   * Default: processors + 4.
+   */
   readonly machinesMax?: number;
   /** Calls under way at once, a power of two; more wait on the heap. Default 4096. */
   readonly tasksMax?: number;
-  /** Tasks of the handlers of one thread that other threads may run at once, a power of two; more wait on the heap. Default 1024. */
+  /**
+   * Tasks of the handlers of one thread that other threads may run at once, a power of two; more
+   * wait on the heap. Default 1024.
+   */
   readonly nestedTasksMax?: number;
-  /** Async handlers pending at once on one worker thread, without those that wait for what they have submitted. Default 1024. */
+  /**
+   * Async handlers pending at once on one worker thread, without those that wait for what they have
+   * submitted. Default 1024.
+   */
   readonly asyncTasksPerMachine?: number;
   /**
-   * Bytes of arguments that calls from one thread have under way, and of results that it hasn't read, per worker
-   * thread. Calls and results beyond wait. Default 1 GiB, taken up as needed and given back within ten seconds.
+   * Bytes of arguments that calls from one thread have under way, and of results that it hasn't
+   * read, per worker thread. Calls and results beyond wait. Default 1 GiB, taken up as needed and
+   * given back within ten seconds.
    */
   readonly arenaBytesMax?: number;
-  /** How long to poll for outcomes before the calling thread's event loop may sleep. Default 50 µs. */
+  /**
+   * How long to poll for outcomes before the calling thread's event loop may sleep. Default 50 µs.
+   */
   readonly pollMicroseconds?: number;
-  /** How long an idle worker thread, and the calling thread after a call, look for work without a pause. It makes a lone call take a
-   * few µs, costs a core while it lasts, and holds up the calling thread's event loop. Default 0. */
+  /**
+   * How long an idle worker thread, and the calling thread after a call, look for work without a
+   * pause. A lone call then takes a few µs; the look costs a core and holds up the event loop of
+   * the calling thread. Default 0.
+   */
   readonly spinMicroseconds?: number;
   /**
-   * How long a worker thread may take to load the handlers' module and to run its `initialize`. `open()` then
-   * rejects with `ERR_HANDLER_MODULE`. Calls that wait because no thread can be started in the place of a dead one reject
-   * after this time with the reason. Default 30 s.
+   * How long a worker thread may take to load the handlers' module and to run its `initialize`.
+   * `open()` then rejects with `ERR_HANDLER_MODULE`. Calls that wait because no thread can be
+   * started in the place of a dead one reject after this time with the reason. Default 30 s.
    */
   readonly startTimeoutMs?: number;
   /** Limits of each worker thread, as in node:worker_threads. */
   readonly resourceLimits?: ResourceLimits;
-  /** Records per thread that the trace keeps, a power of two; 0 (default) records nothing. See `trace()`. */
+  /**
+   * Records per thread that the trace keeps, a power of two; 0 (default) records nothing. See
+   * `trace()`.
+   */
   readonly trace?: number;
-  /** Numbers, in this thread's `ThreadTable`, of other threads that will submit tasks (see `submitterHandle`). Default none. */
+  /**
+   * Numbers, in this thread's `ThreadTable`, of other threads that will submit tasks (see
+   * `submitterHandle`). Default none.
+   */
   readonly guests?: readonly number[];
   /** A module that exports `readHeader`, for the headers that guests attach to tasks. */
   readonly headerReader?: URL;
-  /** Told when a worker thread has died; it is replaced by itself. */
+  /** Called when a worker thread has died. The runtime replaces the thread. */
   readonly onMachineDeath?: (death: MachineDeath) => void;
-  /** Told what slows things down, in words, once per handler. Default: a process warning. */
+  /**
+   * Called with a sentence about what slows the runtime down, once per handler. Default: a process
+   * warning.
+   */
   readonly onHint?: (text: string) => void;
 }
 
@@ -76,7 +103,10 @@ const MACHINES_MAX = 128;
 /** As far as setTimeout goes. */
 const TIMEOUT_MS_MAX: number = 2 ** 31 - 1;
 
-/** Powers of two, so that positions in rings are masks. The default of 4096 is what a benchmark with 4096 calls needs at once. */
+/**
+ * Powers of two, so that positions in rings are masks. The default of 4096 is what a benchmark with
+ * 4096 calls needs at once.
+ */
 const rules = {
   handlers: custom("a URL or a path", isModule),
   processors: integer(1, PROCESSORS_MAX, () => Math.min(availableParallelism(), PROCESSORS_MAX)),
@@ -118,8 +148,8 @@ function isUrl(value: unknown): value is URL {
 const { guests: _guests, headerReader: _headerReader, ...userRules } = rules;
 
 /**
- * For an owner whose user gives a scheduler's options together with `others`: checks them all, but for those that only the owner
- * may set. Throws `ERR_INVALID_OPTION`.
+ * For an owner whose user gives a scheduler's options together with `others`: checks them all, but
+ * for those that only the owner may set. Throws `ERR_INVALID_OPTION`.
  */
 export function resolveWithScheduler<R extends Rules>(
   owner: string,
@@ -131,7 +161,10 @@ export function resolveWithScheduler<R extends Rules>(
   return options;
 }
 
-/** With less than 4 MB of heap a thread takes the process with it instead of failing to start (V8 of Node 24). */
+/**
+ * With less than 4 MB of heap a thread takes the process with it instead of failing to start (V8 of
+ * Node 24).
+ */
 const resourceLimitRules = {
   maxYoungGenerationSizeMb: optional(megabytes(1)),
   maxOldGenerationSizeMb: optional(megabytes(4)),

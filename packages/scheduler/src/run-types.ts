@@ -6,18 +6,29 @@ import type { Priority } from "./shared/priorities.ts";
 export interface RunOptions {
   /** Which calls are started first; low ones still get every 61st start. Default "normal". */
   readonly priority?: Priority;
-  /** When the task is run again: "none" (default) never; "crash" when its worker thread died under it, after the others that ran beside it
-   * were set apart; "error" also when the handler threw. Its effects may then happen more than once. */
+  /**
+   * When the task runs again: "none" (default) never; "crash" when its worker thread has died;
+   * "error" also when the handler threw. The effects of the handler may then happen more than once.
+   */
   readonly retry?: "none" | "crash" | "error";
-  /** Starts in all, with `retry`; 2 to 15, default 3. A task that killed three worker threads while it ran alone isn't started again. */
+  /**
+   * Starts in all, with `retry`; 2 to 15, default 3. A task that killed three worker threads while
+   * it ran alone isn't started again.
+   */
   readonly attemptsMax?: number;
   /** Aborts the call: see `ERR_TASK_ABORTED`. A task that no machine has yet never runs. */
   readonly signal?: AbortSignal;
-  /** How long the call may take; then it rejects with `ERR_TASK_TIMEOUT`, and a task that no machine has yet never runs. */
+  /**
+   * How long the call may take; then it rejects with `ERR_TASK_TIMEOUT`, and a task that no machine
+   * has yet never runs.
+   */
   readonly timeoutMs?: number;
-  /** Likewise, counted from the start of the task. */
+  /** As `timeoutMs`, counted from the start of the task. */
   readonly runTimeoutMs?: number;
-  /** Parts of the argument that are moved instead of copied (ArrayBuffer, MessagePort …). Not together with `retry`. */
+  /**
+   * Parts of the argument that are moved instead of copied (ArrayBuffer, MessagePort …). Not
+   * together with `retry`.
+   */
   readonly transferList?: readonly object[];
 }
 
@@ -35,8 +46,11 @@ export type Run<Handlers> = {
     : never;
 };
 
-/** The same for a list of arguments: the results in their order, or the first error once all tasks are over. Any iterable is a list.
- * It is read at the call, with the arguments in it. Rejects with `ERR_LIST_UNSUPPORTED`. */
+/**
+ * Calls of one handler, one for each value of a list: the results in the order of the values, or
+ * the first error once all tasks are over. Any iterable is a list. It is read at the call, with the
+ * values in it. Rejects with `ERR_LIST_UNSUPPORTED`.
+ */
 export type RunMany<Handlers> = {
   readonly [Name in HandlerName<Handlers>]: (
     items: Iterable<ArgumentOf<Handlers[Name]>>,
@@ -44,7 +58,10 @@ export type RunMany<Handlers> = {
   ) => Promise<ResultOf<Handlers[Name]>[]>;
 };
 
-/** A handler applied to each of a list, in tasks of many values each that are split further while somebody has nothing to do. */
+/**
+ * A handler applied to each value of a list. A task holds many values, and gives half of them away
+ * while a machine idles.
+ */
 export type ParallelMap<Handlers> = RunMany<Handlers>;
 
 /** Names of handlers that join a pair of values of one type into one. */
@@ -57,8 +74,9 @@ type ReducerName<Handlers> = {
 }[HandlerName<Handlers>];
 
 /**
- * A list joined into one value by a handler that takes a pair of neighbours, `sum([left, right])`; it must be associative. With `map`
- * each value is first given to that handler. Rejects with `ERR_LIST_EMPTY` for a list without values.
+ * A list joined into one value by a handler that takes a pair of neighbours, `sum([left, right])`;
+ * it must be associative. With `map` each value is first given to that handler. Rejects with
+ * `ERR_LIST_EMPTY` for a list without values.
  */
 export type ParallelReduce<Handlers> = {
   readonly [Name in ReducerName<Handlers>]: <Mapper extends HandlerName<Handlers> | undefined = undefined>(

@@ -1,5 +1,6 @@
 /**
- * The scheduler as a user of this package sees it: open it with a module of handlers, call them from this thread, close it.
+ * The scheduler as a user of this package sees it. Open it with a module of handlers, call the
+ * handlers from this thread, close it.
  */
 import { clearInterval, performance, setInterval, withoutContext } from "@millrace/base";
 import { availableParallelism } from "node:os";
@@ -34,7 +35,7 @@ import { bindHandlers, moduleUrl, unknownHandler } from "./handler/handlers.ts";
 import { allocateTraceRings, readTrace, type TraceRings, type TraceSnapshot } from "./shared/trace-ring.ts";
 import { BYTES, ITEMS } from "./shared/values.ts";
 
-/** What another thread needs to submit tasks: a plain value. */
+/** A plain value that lets another thread submit tasks. */
 export interface SubmitterHandle {
   readonly memory: SchedulerMemory;
   readonly submitter: number;
@@ -49,7 +50,9 @@ export interface SchedulerStats {
   readonly threads: number;
   readonly outstanding: number;
   readonly restarts: number;
-  /** Bytes of shared memory that hold arguments and results, or have held some in the last seconds. */
+  /**
+   * Bytes of shared memory that hold arguments and results, or have held some in the last seconds.
+   */
   readonly mappedBytes: number;
   /** Tasks that had lost their queue entry; 0 in a correct scheduler. */
   readonly sweptTasks: number;
@@ -63,9 +66,12 @@ export interface SchedulerStats {
   readonly runningMicroseconds: HistogramSummary;
 }
 
-/** How often memory is given back, and tasks without a queue entry are looked for while nothing moves. */
+/**
+ * How often memory is given back, and tasks without a queue entry are looked for while nothing
+ * moves.
+ */
 const SWEEP_MS = 1000;
-/** After so many looks without any progress. */
+/** The sweep looks for lost tasks after this many looks without progress. */
 const QUIET_SWEEPS = 3;
 
 export class Scheduler<Handlers = Record<string, Handler>> {
@@ -77,7 +83,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
   readonly #handlerNames: readonly string[];
   readonly #watchdog: Watchdog;
   readonly #trace: TraceRings | undefined;
-  /** Whether its threads' numbers were given back: somebody else may have them now. */
+  /** Whether the numbers of its threads were given back; another runtime may have them now. */
   #isReleased = false;
   readonly #onHint: (text: string) => void;
   readonly #hinted = new Set<number>();
@@ -129,7 +135,10 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     if (traceMs !== undefined) this.#schedTrace = setInterval(() => this.#printState(), traceMs).unref();
   }
 
-  /** Starts the worker threads; resolves when each has loaded the handlers. Throws `ERR_INVALID_OPTION`, `ERR_HANDLER_MODULE`. */
+  /**
+   * Starts the worker threads; resolves when each has loaded the handlers. Throws
+   * `ERR_INVALID_OPTION`, `ERR_HANDLER_MODULE`.
+   */
   static open<Handlers = Record<string, Handler>>(given: SchedulerOptions): Promise<Scheduler<Handlers>> {
     return withoutContext(() => Scheduler.#open<Handlers>(given));
   }
@@ -191,8 +200,10 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     throw unknownHandler(name, this.#handlerNames);
   }
 
-  /** Lets another thread of this process submit tasks: the one at index `guest` of the option `guests`. Throws
-   * `ERR_GUEST_UNKNOWN`. */
+  /**
+   * Lets another thread of this process submit tasks: the one at index `guest` of the option
+   * `guests`. Throws `ERR_GUEST_UNKNOWN`.
+   */
   submitterHandle(guest: number): SubmitterHandle {
     const submitter = guest + 1;
     const thread = submitter < this.#memory.outsiders ? this.#memory.submitterThreads[submitter] : undefined;
@@ -228,7 +239,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     };
   }
 
-  /** What the option `trace` has recorded so far; undefined without it. */
+  /** The records of the option `trace` so far; undefined without the option. */
   trace(): TraceSnapshot | undefined {
     return this.#trace === undefined ? undefined : readTrace(this.#trace);
   }
@@ -238,14 +249,18 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     return this.#trace;
   }
 
-  /** Takes no more calls: they reject with `ERR_SCHEDULER_CLOSED`. For an owner that has more to do before it closes. */
+  /**
+   * Takes no more calls: they reject with `ERR_SCHEDULER_CLOSED`. For an owner that has more to do
+   * before it closes.
+   */
   refuseCalls(): void {
     this.#calls.refuse();
   }
 
   /**
-   * Takes no more calls, waits for those under way, ends the worker threads. Idempotent. When `signal` aborts first, ends what isn't
-   * over and rejects with `ERR_CLOSE_ABORTED`, whose `details.tasks` says what that was; so does any later call with a signal.
+   * Takes no more calls, waits for those under way, ends the worker threads. Idempotent. When
+   * `signal` aborts first, ends what isn't over and rejects with `ERR_CLOSE_ABORTED`, whose
+   * `details.tasks` says what that was; so does any later call with a signal.
    */
   async close(options?: CloseOptions): Promise<void> {
     const signal = closeSignal(options);
@@ -256,7 +271,10 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     throw closeAborted(tasks, signal.reason);
   }
 
-  /** Ends the worker threads at once; calls under way reject with `ERR_SCHEDULER_CLOSED`. Idempotent. */
+  /**
+   * Ends the worker threads at once; calls under way reject with `ERR_SCHEDULER_CLOSED`.
+   * Idempotent.
+   */
   async terminate(): Promise<void> {
     this.#closing ??= Promise.resolve();
     await this.#supervisor.terminate();
@@ -274,7 +292,9 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     this.#release();
   }
 
-  /** The tasks that threads outside the machines have submitted and that are under way, by handler. */
+  /**
+   * The tasks that threads outside the machines have submitted and that are under way, by handler.
+   */
   tasksAlive(): TasksAlive[] {
     const { table } = this.#submitter;
     const alive = new Map<number, { running: number; queued: number }>();
@@ -332,7 +352,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     process.stderr.write(`${schedTraceLine(shared, this.#startedAt, running, this.#calls.outstanding)}\n`);
   }
 
-  // ── calls ────────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── calls ──────────────────────────────────────────────────────────────────────────────────────
 
   #call(handler: number, options: CallOptions, argument: unknown): Promise<unknown> {
     this.#watchdog.wake();

@@ -16,7 +16,10 @@ export interface CallOptions {
   readonly policy: number;
   readonly limits: CallLimits | undefined;
   readonly transferList: readonly object[] | undefined;
-  /** BYTES: the argument goes to the handler. ITEMS: it is a list, and the handler is applied to each value. */
+  /**
+   * BYTES: the argument goes to the handler. ITEMS: it is a list, and the handler is applied to
+   * each value.
+   */
   readonly kind: number;
 }
 

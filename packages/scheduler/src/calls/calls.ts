@@ -1,8 +1,8 @@
 /**
  * Calls with promises, for a thread with an event loop: what `run` and `runMany` do.
  *
- * A call beyond the table's slots waits on this thread's heap. Its argument is encoded at the call, so that later changes of the
- * value don't matter.
+ * A call beyond the table's slots waits on this thread's heap. Its argument is encoded at the call,
+ * so that later changes of the value don't matter.
  */
 import { encode, encodeCopy } from "@millrace/codec";
 import { isMillraceError, performance, queueMicrotask } from "@millrace/base";
@@ -98,7 +98,10 @@ export class Calls implements Source, OutcomeSink {
     });
   }
 
-  /** One call per value, published together; the results in the order of the values, or the first error once all are over. */
+  /**
+   * One call per value, published together; the results in the order of the values, or the first
+   * error once all are over.
+   */
   callMany(handler: number, options: CallOptions, values: readonly unknown[]): Promise<unknown[]> {
     return new Promise((resolve, reject) => {
       if (this.#isClosed) throw closedError();
@@ -142,7 +145,8 @@ export class Calls implements Source, OutcomeSink {
     const index = slot - slots.first;
     const owner = this.#owners[index] as CallOwner;
     const place = this.#places[index] as number;
-    // A slot that waits for its next call must not keep this one's promise, result and context alive.
+    // A slot that waits for its next call must not keep this one's promise, result and context
+    // alive.
     this.#owners[index] = undefined;
     owner.limited?.settled();
     if (table.argumentKind(slot) === PARCEL) this.parcels.drop(table.argumentNumber(slot));
@@ -169,7 +173,8 @@ export class Calls implements Source, OutcomeSink {
   /** Takes no more calls; resolves when those under way are settled. */
   async drain(): Promise<void> {
     this.refuse();
-    // The argument of a call that is just being made may have called close(), in a getter: let that call be made.
+    // The argument of a call that is just being made may have called close(), in a getter: let that
+    // call be made.
     await Promise.resolve();
     if (this.outstanding > 0) await new Promise<void>((resolve) => (this.#whenIdle = resolve));
     this.#whenIdle = undefined;
@@ -198,7 +203,10 @@ export class Calls implements Source, OutcomeSink {
     queueMicrotask(this.#spinBound);
   }
 
-  /** Looks for outcomes until there are some or the budget is used up. In a microtask: after the caller's own code. */
+  /**
+   * Looks for outcomes until there are some or the budget is used up. In a microtask: after the
+   * caller's own code.
+   */
   #spin(): void {
     this.#isSpinDue = false;
     const end = performance.now() + this.#spinMs;
@@ -211,9 +219,12 @@ export class Calls implements Source, OutcomeSink {
     } while (performance.now() < end && this.outstanding > 0);
   }
 
-  // ── on the way to a slot ─────────────────────────────────────────────────────────────────────────────────────────
+  // ── on the way to a slot ───────────────────────────────────────────────────────────────────────
 
-  /** Finds a slot for the call, or lets it wait; whether it has one. An argument that can't be sent settles the call. */
+  /**
+   * Finds a slot for the call, or lets it wait; whether it has one. An argument that can't be sent
+   * settles the call.
+   */
   #place(owner: CallOwner, place: number, handler: number, options: CallOptions, value: unknown): boolean {
     if (this.#waiting.length > 0 || options.transferList !== undefined) {
       this.#wait(owner, place, handler, options, value);
@@ -332,7 +343,7 @@ export class Calls implements Source, OutcomeSink {
     return true;
   }
 
-  // ── calls that end early, and results that come by message ───────────────────────────────────────────────────────
+  // ── calls that end early, and results that come by message ─────────────────────────────────────
 
   /** A limited call was taken back before any machine had it. */
   #freed(slot: number): void {
@@ -343,7 +354,9 @@ export class Calls implements Source, OutcomeSink {
     this.#checkIdle();
   }
 
-  /** A limited call ended while it waited on the heap; its entry is passed over when its turn comes. */
+  /**
+   * A limited call ended while it waited on the heap; its entry is passed over when its turn comes.
+   */
   #leftWaiting(): void {
     this.#submitWaiting();
     this.#checkIdle();

@@ -1,9 +1,9 @@
 /**
  * A call that may end before its task does: by its AbortSignal, or because its time is over.
  *
- * While no machine has the task it is taken back, and never runs. Afterwards the caller's promise rejects at once, and the handler is
- * asked to stop (`context.isCancelled`, `context.signal`); whatever it returns then is thrown away, and its slot is free when it
- * ends.
+ * A task that no machine has yet is taken back, and never runs. Later the caller's promise rejects
+ * at once, and the handler is asked to stop (`context.isCancelled`, `context.signal`). The
+ * handler's result is then thrown away. The slot is free when the handler ends.
  */
 import { onAbort, clearTimeout, setTimeout } from "@millrace/base";
 import { schedulerError } from "../errors.ts";

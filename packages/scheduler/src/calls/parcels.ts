@@ -1,9 +1,11 @@
 /**
- * Arguments that bytes can't carry (ports, shared memory, keys, what is to be moved): they go by message, beside the shared memory.
+ * Arguments that bytes can't carry (ports, shared memory, keys, what is to be moved): they go by
+ * message, beside the shared memory.
  *
- * A task with such an argument holds a ticket. The machine that has claimed the task asks for the value by that ticket, so the task
- * may be stolen like any other. The value is cloned into a channel of its own at the call, as structured clone does it. The value of
- * a task that may run again is cloned anew for each attempt; nothing can be transferred to such a task.
+ * A task with such an argument holds a ticket. The machine that has claimed the task asks for the
+ * value by that ticket, so the task may be stolen like any other. The value is cloned into a
+ * channel of its own at the call, as structured clone does it. The value of a task that may run
+ * again is cloned anew for each attempt; nothing can be transferred to such a task.
  */
 import { MessageChannel, type MessagePort, type Transferable } from "node:worker_threads";
 import { checkedTransferList, cloneRefusal } from "../handler/transfer-list.ts";
@@ -18,8 +20,8 @@ export class Parcels {
   #next = 1;
 
   /**
-   * Keeps a value and returns its ticket. `isKept`: the value may be wanted again. Throws `ERR_TRANSFER_REFUSED`,
-   * `ERR_VALUE_UNSUPPORTED`, and what a getter of the value throws.
+   * Keeps a value and returns its ticket. `isKept`: the value may be wanted again. Throws
+   * `ERR_TRANSFER_REFUSED`, `ERR_VALUE_UNSUPPORTED`, and what a getter of the value throws.
    */
   add(value: unknown, transferList: readonly object[], isKept: boolean): number {
     const list = checkedTransferList(transferList);
@@ -31,7 +33,9 @@ export class Parcels {
     return ticket;
   }
 
-  /** A port with the value as its only message, to be transferred; undefined when the value is gone. */
+  /**
+   * A port with the value as its only message, to be transferred; undefined when the value is gone.
+   */
   take(ticket: number): MessagePort | undefined {
     const parcel = this.#parcels.get(ticket);
     if (parcel === undefined) return undefined;

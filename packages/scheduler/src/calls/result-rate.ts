@@ -1,16 +1,20 @@
 /**
- * Whether a thread may let results lie for a moment instead of looking for them or being woken for each: where all cores compute, both take time
- * from the tasks, and where calls wait in long queues they get more from that time than the moment costs them.
+ * Decides whether a thread may let results lie for a moment. Looking for each result, and being
+ * woken for it, take time from the tasks where all cores compute. Calls that wait in long queues
+ * gain more from that time than the moment costs them.
  */
 
 /** How long results may lie. */
 const REST_MS = 1;
-/** What waits for the machines must last longer than a rest, so that none of them runs dry. */
+/** The queues must last longer than a rest, so that no machine runs dry. */
 const WAITING_MS_MIN = 1.5;
 /** Results that come during a rest; for fewer a bell is as cheap. */
 const RESULTS_MIN = 10;
-/** For so long they must have come at that rate, less the time in which they didn't: what has piled up behind a long task is no steady load, and whoever
- * called wants it soon. And the longest time that counts. */
+/**
+ * How long results must have come at that rate, less the time in which they didn't, and the longest
+ * time that counts. Results that have piled up behind a long task are no steady load, and their
+ * callers want them soon.
+ */
 const BUSY_MS_MIN = 20;
 const BUSY_MS_MAX = 40;
 
@@ -20,7 +24,9 @@ export class ResultRate {
   #perMs = 0;
   #busyMs = 0;
 
-  /** So many calls were settled since the last time, maybe none. `now` as `performance.now()`. */
+  /**
+   * `results` calls were settled since the last count, maybe none. `now` as `performance.now()`.
+   */
   count(results: number, now: number): void {
     this.#results += results;
     const elapsedMs = now - this.#countedFrom;
@@ -32,7 +38,10 @@ export class ResultRate {
     this.#countedFrom = now;
   }
 
-  /** How long the next results may lie, when `waiting` tasks wait for the machines; ms, 0 for not at all. */
+  /**
+   * How long the next results may lie, when `waiting` tasks wait for the machines; ms, 0 for not at
+   * all.
+   */
   restMs(waiting: number): number {
     const isBusy = this.#busyMs >= BUSY_MS_MIN && this.#perMs * REST_MS >= RESULTS_MIN;
     return isBusy && waiting >= this.#perMs * WAITING_MS_MIN ? REST_MS : 0;

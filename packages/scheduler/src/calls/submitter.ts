@@ -1,7 +1,9 @@
 /**
- * The submitting end of the scheduler for a thread outside: fills slots, publishes them, reads outcomes.
+ * The submitting end of the scheduler for a thread outside: fills slots, publishes them, reads
+ * outcomes.
  *
- * It knows nothing of promises or event loops, so that a thread that blocks (the intake's delivery) can use it as well.
+ * It knows nothing of promises or event loops, so that a thread that blocks (the intake's delivery)
+ * can use it as well.
  */
 import { EMPTY, FULL, RunQueue, runQueueLength, type RunQueuePlace, SpscConsumer } from "@millrace/shared-memory";
 import { raiseFlag } from "../shared/outbox-flags.ts";
@@ -26,14 +28,18 @@ export class Submitter {
   readonly #index: number;
   readonly #table: TaskTable;
   readonly #idle: IdleSet;
-  /** The slots of this thread. An outcome is read from them, only from within `OutcomeSink.settled`. */
+  /**
+   * The slots of this thread. An outcome is read from them, only from within `OutcomeSink.settled`.
+   */
   readonly slots: TaskSlots;
   readonly #outboxes: RunQueue[];
   readonly #completions: SpscConsumer[];
   /** The queues in which tasks of high and normal priority wait. */
   readonly #queues: readonly RunQueuePlace[];
-  /** Slots whose entry found no room in the outbox, with their priorities. Entries that the supervisor doubled, or of tasks that
-   * were taken back, can fill it. */
+  /**
+   * Slots whose entry found no room in the outbox, with their priorities. Entries that the
+   * supervisor doubled, or of tasks that were taken back, can fill it.
+   */
   #unpushed = new Map<number, number>();
   /** Priorities with entries that are not yet published. */
   #unpublished = 0;
@@ -68,7 +74,10 @@ export class Submitter {
     return this.#shared;
   }
 
-  /** How many entries wait for a machine: in this thread's outboxes but for low priority, and in all run queues. Stale at once. */
+  /**
+   * How many entries wait for a machine: in this thread's outboxes but for low priority, and in all
+   * run queues. Stale at once.
+   */
   waiting(): number {
     let entries = 0;
     for (const queue of this.#queues) entries += runQueueLength(queue);
@@ -86,9 +95,9 @@ export class Submitter {
   }
 
   /**
-   * Fills a slot for a call and returns it, or `FULL` when no slot or no memory is free. Visible after `publish`. `policy` is made by
-   * `taskPolicy`, `deadline` is in ms since the epoch or 0. Throws `ERR_VALUE_UNSUPPORTED`, and `ERR_ARENA_FULL` for a value
-   * that could never fit.
+   * Fills a slot for a call and returns it, or `FULL` when no slot or no memory is free. Visible
+   * after `publish`. `policy` is made by `taskPolicy`, `deadline` is in ms since the epoch or 0.
+   * Throws `ERR_VALUE_UNSUPPORTED`, and `ERR_ARENA_FULL` for a value that could never fit.
    */
   submit(handler: number, priority: number, policy: number, deadline: number, value: unknown): number {
     return this.#enqueue(this.slots.fill(handler, priority, policy, deadline, value), priority);
@@ -169,7 +178,10 @@ export class Submitter {
     this.#shared.arenas.tick();
   }
 
-  /** Reports up to `limit` tasks that are over to `sink`, frees their slots, and returns their number. */
+  /**
+   * Reports up to `limit` tasks that are over to `sink`, frees their slots, and returns their
+   * number.
+   */
   drain(sink: OutcomeSink, limit: number): number {
     let drained = 0;
     for (let machine = 0; machine < this.#completions.length && drained < limit; machine += 1) {
@@ -200,12 +212,13 @@ export class Submitter {
     }
     if (drained === 0) return 0;
     this.slots.publishFrees(machine);
-    // Last: a completion that is still in the ring tells the supervisor that its slot was not yet freed.
+    // Last: a completion that is still in the ring tells the supervisor that its slot was not yet
+    // freed.
     ring.release();
     return drained;
   }
 
-  // ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── inside ─────────────────────────────────────────────────────────────────────────────────────
 
   #enqueue(slot: number, priority: number): number {
     if (slot === FULL) return FULL;

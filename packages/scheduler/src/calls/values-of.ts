@@ -1,7 +1,12 @@
-/** The values of a list as it is at the call: what happens to the list afterwards doesn't matter. */
+/**
+ * The values of a list as it is at the call: what happens to the list afterwards doesn't matter.
+ */
 import { schedulerError } from "../errors.ts";
 
-/** `owner` names the call, for the message. Throws `ERR_LIST_UNSUPPORTED`, and what the list throws while it is read. */
+/**
+ * `owner` names the call, for the message. Throws `ERR_LIST_UNSUPPORTED`, and what the list throws
+ * while it is read.
+ */
 export function valuesOf(owner: string, list: unknown): unknown[] {
   if (Array.isArray(list)) return copyOf(list);
   if (isIterable(list)) return [...list];
@@ -11,7 +16,10 @@ export function valuesOf(owner: string, list: unknown): unknown[] {
   });
 }
 
-/** By index: `slice` keeps the class and the holes of a list, and the iterator takes three times as long. */
+/**
+ * By index: `slice` keeps the class and the holes of a list, and the iterator takes three times as
+ * long.
+ */
 function copyOf(list: readonly unknown[]): unknown[] {
   const { length } = list;
   const values: unknown[] = [];

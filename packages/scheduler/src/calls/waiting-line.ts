@@ -1,4 +1,7 @@
-/** Calls that wait on this thread's heap for a slot of the task table: a line per priority, served from the front. */
+/**
+ * Calls that wait on this thread's heap for a slot of the task table: a line per priority, served
+ * from the front.
+ */
 import type { CallOptions } from "./call-options.ts";
 import type { CallOwner } from "./call-owner.ts";
 import { PRIORITIES, PRIORITY } from "../shared/priorities.ts";
@@ -16,7 +19,10 @@ export interface WaitingCall {
   readonly parcel: number;
 }
 
-/** Served entries are cut off a long line at the earliest when they are this many, so that a cut costs a constant per entry. */
+/**
+ * Served entries are cut off a long line at the earliest when they are this many, so that a cut
+ * costs a constant per entry.
+ */
 const CUT_MIN = 1024;
 
 interface Line {
@@ -44,7 +50,10 @@ export class WaitingLine {
     this.#length += 1;
   }
 
-  /** Offers the calls to `submit`, high priority first, until it returns false; the call at hand then stays in the line. */
+  /**
+   * Offers the calls to `submit`, high priority first, until it returns false; the call at hand
+   * then stays in the line.
+   */
   serve(submit: (call: WaitingCall) => boolean): void {
     for (const line of this.#lines) if (!this.#serveLine(line, submit)) return;
   }

@@ -1,4 +1,7 @@
-/** What a handler learns about its task and can do from within it: its second argument. */
+/**
+ * The second argument of a handler: what it learns about its task, and what it can do from within
+ * the task.
+ */
 import { schedulerError } from "../errors.ts";
 import type { Parent } from "./parent.ts";
 import { TaskGroup, type TaskGroupHost } from "./task-group.ts";
@@ -9,7 +12,9 @@ import { checkedTransferList } from "./transfer-list.ts";
 // oxlint-disable-next-line typescript/no-explicit-any
 export type Handler = (argument: any, context: TaskContext) => unknown;
 
-/** Reads the header that a submitter attached to a task; named by `SchedulerOptions.headerReader`. */
+/**
+ * Reads the header that a submitter attached to a task; named by `SchedulerOptions.headerReader`.
+ */
 export type HeaderReader = (header: Uint8Array) => unknown;
 
 /** What a context needs of the machine. */
@@ -27,7 +32,10 @@ export interface ContextHost extends TaskGroupHost {
   blocking<T>(body: () => T): T;
 }
 
-/** A result that is sent by message, with these parts transferred instead of copied; made by `TaskContext.transfer`. */
+/**
+ * A result that is sent by message, with these parts transferred instead of copied; made by
+ * `TaskContext.transfer`.
+ */
 export class Transferred {
   readonly value: unknown;
   readonly list: readonly object[];
@@ -51,11 +59,14 @@ export type ResultOf<H> = H extends (...parameters: never[]) => infer Result ? A
 export interface TaskGroupView<Handlers = Record<string, Handler>> {
   /** Tasks that are not over yet. */
   readonly pending: number;
-  /** Adds a task. Cheap: no promise is made. Throws `ERR_HANDLER_UNKNOWN`, `ERR_VALUE_UNSUPPORTED`. */
+  /**
+   * Adds a task. Cheap: no promise is made. Throws `ERR_HANDLER_UNKNOWN`, `ERR_VALUE_UNSUPPORTED`.
+   */
   spawn<Name extends HandlerName<Handlers>>(name: Name, argument: ArgumentOf<Handlers[Name]>): void;
   /**
-   * Waits for all of them, running other tasks meanwhile, and returns their results in the order of the spawns; throws the first
-   * error. Throws `ERR_ASYNC_PENDING` when it would have to block the thread on which one of them, an async handler, is pending: use `done` there.
+   * Waits for all of them, running other tasks meanwhile, and returns their results in the order of
+   * the spawns; throws the first error. Throws `ERR_ASYNC_PENDING` when it would have to block the
+   * thread on which one of them, an async handler, is pending: use `done` there.
    */
   join(): unknown[];
   /** As `join`, for async handlers. */
@@ -63,8 +74,8 @@ export interface TaskGroupView<Handlers = Record<string, Handler>> {
 }
 
 /**
- * The second argument of a handler. It is of use while the task runs: afterwards its methods throw `ERR_TASK_OVER`, `run` rejects with
- * it, and `signal` is aborted.
+ * The second argument of a handler. It is of use while the task runs: afterwards its methods throw
+ * `ERR_TASK_OVER`, `run` rejects with it, and `signal` is aborted.
  */
 export class TaskContext<Handlers = Record<string, Handler>> implements Parent {
   readonly #host: ContextHost;
@@ -85,7 +96,9 @@ export class TaskContext<Handlers = Record<string, Handler>> implements Parent {
     this.#running = running;
   }
 
-  /** 1 at the first start of the task, 2 at the second; see the options `retry` and `attemptsMax`. */
+  /**
+   * 1 at the first start of the task, 2 at the second; see the options `retry` and `attemptsMax`.
+   */
   get attempt(): number {
     return this.#host.attempt(this.#running) + 1;
   }
@@ -101,12 +114,15 @@ export class TaskContext<Handlers = Record<string, Handler>> implements Parent {
     return this.#record;
   }
 
-  /** Unix time in ms at which nobody wants the result any more; undefined without `timeoutMs`. */
+  /** When the call is out of time, Unix time in ms; undefined without `timeoutMs`. */
   get deadlineMs(): number | undefined {
     return this.#isOver ? undefined : this.#host.deadlineMs(this.#slot);
   }
 
-  /** Whether nobody wants the result any more: the call was aborted, or its time is over. For loops; costs about 10 ns. */
+  /**
+   * Whether the call was aborted or is out of time, so that its result is of no use. For loops: a
+   * look costs about 10 ns.
+   */
   get isCancelled(): boolean {
     return this.#isOver || this.#host.isCancelled(this.#slot);
   }
@@ -116,7 +132,10 @@ export class TaskContext<Handlers = Record<string, Handler>> implements Parent {
     return this.isCancelled;
   }
 
-  /** Aborts when nobody wants the result any more. For async handlers: it fires only in a turn of the event loop. */
+  /**
+   * Aborts when the result is of no use any more. For async handlers: it fires in a turn of the
+   * event loop only.
+   */
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
@@ -136,14 +155,20 @@ export class TaskContext<Handlers = Record<string, Handler>> implements Parent {
     return this.#host.run(this, name, argument) as Promise<ResultOf<Handlers[Name]>>;
   }
 
-  /** Starts a task whose result nobody needs. This task isn't over before it is, and fails if it does. */
+  /**
+   * Starts a child task whose result isn't needed. This task is over only after the child, and
+   * fails if the child does.
+   */
   spawn<Name extends HandlerName<Handlers>>(name: Name, argument: ArgumentOf<Handlers[Name]>): void {
     this.#mustRun("spawn");
     this.#children ??= new TaskGroup(this.#host, this, false);
     this.#children.spawn(name, argument);
   }
 
-  /** Waits for everything spawned by `spawn`, running other tasks meanwhile; throws the first error. See `TaskGroupView.join`. */
+  /**
+   * Waits for everything spawned by `spawn`, running other tasks meanwhile; throws the first error.
+   * See `TaskGroupView.join`.
+   */
   join(): void {
     this.#mustRun("join");
     this.#children?.join();
@@ -156,9 +181,9 @@ export class TaskContext<Handlers = Record<string, Handler>> implements Parent {
   }
 
   /**
-   * Runs `body`, which may block the thread for a while (synchronous I/O, a native addon), and lets another thread have the
-   * processor meanwhile. Throws `ERR_MACHINES_EXHAUSTED` when too many threads block already, `ERR_ASYNC_PENDING` when async handlers
-   * are pending on this thread.
+   * Runs `body`, which may block the thread for a while (synchronous I/O, a native addon), and lets
+   * another thread have the processor meanwhile. Throws `ERR_MACHINES_EXHAUSTED` when too many
+   * threads block already, `ERR_ASYNC_PENDING` when async handlers are pending on this thread.
    */
   blocking<T>(body: () => T): T {
     this.#mustRun("blocking");
@@ -166,21 +191,22 @@ export class TaskContext<Handlers = Record<string, Handler>> implements Parent {
   }
 
   /**
-   * A result that can't be encoded, or is better moved: `return context.transfer(port, [port])`. Throws `ERR_TRANSFER_REFUSED`.
+   * A result that can't be encoded, or is better moved: `return context.transfer(port, [port])`.
+   * Throws `ERR_TRANSFER_REFUSED`.
    */
   transfer(value: unknown, list: readonly object[]): unknown {
     this.#mustRun("transfer");
     return new Transferred(value, checkedTransferList(list));
   }
 
-  // ── for the machine ──────────────────────────────────────────────────────────────────────────────────────────────
+  // ── for the machine ────────────────────────────────────────────────────────────────────────────
 
   /** @internal The task is cancelled, or its time is over. */
   abort(): void {
     this.#controller?.abort();
   }
 
-  /** @internal What was spawned and not joined. */
+  /** @internal The children that were not joined. */
   get unjoined(): TaskGroup | undefined {
     return this.#children !== undefined && this.#children.needsJoin ? this.#children : undefined;
   }

@@ -1,7 +1,7 @@
 /**
- * A handler applied to many values: the list is cut into a few tasks at first, and a machine that works on one gives half of what is
- * left to others whenever it sees that somebody has nothing to do (adaptive splitting, as Rayon's). So the pieces stay large while all
- * are busy, and become small at the end.
+ * A handler applied to many values. The list is cut into a few tasks at first. A machine that works
+ * on one gives half of the rest away whenever it sees an idle machine (adaptive splitting, as
+ * Rayon's). So the pieces stay large while all are busy, and become small at the end.
  */
 import type { TaskContext } from "./context.ts";
 import type { Parent } from "./parent.ts";
@@ -22,7 +22,7 @@ export interface Items {
   readonly reduce: number;
 }
 
-/** What the work needs of its machine. */
+/** The machine's part of the work. */
 export interface ItemsHost {
   readonly isSharingWanted: boolean;
   /** Gives a piece to the others; its outcome comes to the group. */
@@ -30,7 +30,10 @@ export interface ItemsHost {
   newGroup(parent: Parent): TaskGroup;
 }
 
-/** The results of all values in order, or the reduced one in a list; a promise where a handler returned one. */
+/**
+ * The results of all values in order, or the reduced one in a list; a promise where a handler
+ * returned one.
+ */
 export function runItems(
   host: ItemsHost,
   handlers: readonly HandlerEntry[],
@@ -85,7 +88,7 @@ function fail(thrown: unknown, pending: readonly unknown[], split: Split): Promi
   try {
     if (pending.length > 0 || split.tryJoin() === undefined) return failLater(thrown, pending, split);
   } catch {
-    // What was thrown before it counts.
+    // The first error counts.
   }
   throw thrown;
 }
@@ -111,7 +114,9 @@ async function finishAsync(
   return [reduced];
 }
 
-/** As `Promise.all`, but rejects with the first error in their order, and only once all are over. */
+/**
+ * As `Promise.all`, but rejects with the first error in their order, and only once all are over.
+ */
 export async function allOver(values: readonly unknown[]): Promise<unknown[]> {
   const outcomes = await Promise.allSettled(values);
   return outcomes.map((outcome) => {
@@ -136,7 +141,7 @@ class Split {
     this.end = given.items.length;
   }
 
-  /** Gives half of the values from `next` on away if somebody wants them. */
+  /** Gives half of the values from `next` on away if a machine idles. */
   maybe(next: number): void {
     const left = this.end - next;
     if (left < SPLIT_MIN || !this.#host.isSharingWanted) return;
@@ -151,7 +156,10 @@ class Split {
     return this.#group !== undefined;
   }
 
-  /** Their results, in the order of the values: what was given away last comes first. Undefined where a join can't wait for them on this thread. */
+  /**
+   * Their results, in the order of the values: what was given away last comes first. Undefined
+   * where a join can't wait for them on this thread.
+   */
   tryJoin(): unknown[] | undefined {
     try {
       return flat(this.#group?.join());
@@ -176,7 +184,8 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
   try {
     return typeof (value as PromiseLike<unknown>).then === "function";
   } catch {
-    // A getter or a proxy throws. As a promise it rejects with that error; unhandled, it would end the thread.
+    // A getter or a proxy throws. As a promise it rejects with that error; unhandled, it would end
+    // the thread.
     return true;
   }
 }

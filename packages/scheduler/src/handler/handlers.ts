@@ -1,7 +1,8 @@
 /**
  * Handlers: the functions that a module exports, known by their names.
  *
- * Every machine loads the module for itself; the order of the sorted names is the number by which a task names its handler.
+ * Every machine loads the module for itself; the order of the sorted names is the number by which a
+ * task names its handler.
  */
 import { pathToFileURL } from "node:url";
 import { messageOf, nearest } from "@millrace/base";
@@ -43,8 +44,11 @@ function takesContext(call: Handler): boolean {
   );
 }
 
-/** Functions among a module's exports, sorted by name. A default export that is a function or an object of functions counts
- * where nothing else does (CommonJS). TypeScript sources load where Node strips types (22.18, 23.6 and later). Throws `ERR_HANDLER_MODULE`. */
+/**
+ * Functions among a module's exports, sorted by name. A default export that is a function or an
+ * object of functions counts where nothing else does (CommonJS). TypeScript sources load where Node
+ * strips types (22.18, 23.6 and later). Throws `ERR_HANDLER_MODULE`.
+ */
 export async function loadHandlers(url: string): Promise<LoadedHandlers> {
   const namespace = await importModule(url);
   const handlers = functionsOf(namespace);
@@ -89,7 +93,9 @@ function functionsOf(exports: Record<string, unknown>): [string, Handler][] {
   return Object.entries(exports).filter((entry): entry is [string, Handler] => typeof entry[1] === "function");
 }
 
-/** One function per handler, on an object that refuses every other name with `ERR_HANDLER_UNKNOWN`. */
+/**
+ * One function per handler, on an object that refuses every other name with `ERR_HANDLER_UNKNOWN`.
+ */
 export function bindHandlers(names: readonly string[], bind: (name: string, number: number) => unknown): object {
   // Known names are own properties; only a wrong name reaches the proxy behind them.
   const unknown = new Proxy(Object.freeze({}), {

@@ -1,8 +1,8 @@
 /**
  * Tasks that a handler spawns and waits for together.
  *
- * A group belongs to the machine whose handler made it, and all its outcomes come back to that machine, so its counter is a plain
- * number and a spawn needs neither a promise nor a shared word.
+ * A group belongs to the machine whose handler made it, and all its outcomes come back to that
+ * machine, so its counter is a plain number and a spawn needs neither a promise nor a shared word.
  */
 import { schedulerError } from "../errors.ts";
 import type { Parent } from "./parent.ts";
@@ -18,7 +18,7 @@ export class TaskGroup {
   readonly #host: TaskGroupHost;
   /** The task that has made the group. */
   readonly parent: Parent;
-  /** Undefined where nobody wants the results. */
+  /** Undefined where the results aren't kept. */
   readonly #results: unknown[] | undefined;
   #spawned = 0;
   #pending = 0;
@@ -57,7 +57,7 @@ export class TaskGroup {
     }
   }
 
-  /** As `spawn`, by whoever knows how to make the task; `submit` returns whether it did. */
+  /** As `spawn`, where the caller makes the task: `submit` returns whether it did. */
   adopt(submit: (index: number) => boolean): boolean {
     if (!submit(this.#spawned)) return false;
     this.#spawned += 1;
@@ -113,7 +113,10 @@ export class TaskGroup {
   }
 }
 
-/** The outcome of a task whose spawned children are still pending: its own, or else the first error among theirs. */
+/**
+ * The outcome of a task whose spawned children are still pending: its own, or else the first error
+ * among theirs.
+ */
 export async function withChildren(own: PromiseLike<unknown>, children: TaskGroup): Promise<unknown> {
   let result: unknown;
   let error: unknown;

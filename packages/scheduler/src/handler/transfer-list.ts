@@ -30,8 +30,9 @@ function reasonAgainst(entry: unknown): string | undefined {
 const COPIED_BYTES_MAX: number = 1024 * 1024;
 
 /**
- * Whether the value is one buffer, or the view of a whole one, that is listed alone. It is then copied through shared memory and
- * detached here: for the handler that is the same as a message, and the task can begin before this thread's event loop turns.
+ * Whether the value is one buffer, or the view of a whole one, that is listed alone. It is then
+ * copied through shared memory and detached here: for the handler that is the same as a message,
+ * and the task can begin before this thread's event loop turns.
  */
 export function isCopiedInstead(value: unknown, list: readonly object[]): boolean {
   const [buffer] = list;
@@ -51,7 +52,10 @@ export function detach(list: readonly object[]): void {
   }
 }
 
-/** What structured clone threw, with a code; its message says it all. The error of a getter of the value stays as it is. */
+/**
+ * What structured clone threw, with a code; its message says it all. The error of a getter of the
+ * value stays as it is.
+ */
 export function cloneRefusal(thrown: unknown): unknown {
   if (!(thrown instanceof Error)) return thrown;
   const code = String((thrown as { readonly code?: unknown }).code);

@@ -1,8 +1,9 @@
 /**
  * What handlers print goes to the opener's thread at once (supervisor/output.ts).
  *
- * Node's own way hands the first line over and keeps the others until the event loops of both threads have turned. A machine that
- * sleeps between two tasks turns none; what it had kept was lost when the process ended.
+ * Node's own way hands the first line over and keeps the others until the event loops of both
+ * threads have turned. A machine that sleeps between two tasks turns none; what it had kept was
+ * lost when the process ended.
  */
 import type { Writable } from "node:stream";
 import type { MessagePort } from "node:worker_threads";
@@ -28,7 +29,9 @@ interface Chunk {
 
 type Done = (error?: Error | null) => void;
 
-/** `send` is called for every write, before the write returns. `count`: word 0 counts what was sent. */
+/**
+ * `send` is called for every write, before the write returns. `count`: word 0 counts what was sent.
+ */
 export function printTo(send: (printed: Printed) => void, count: Int32Array): void {
   for (const to of ["stdout", "stderr"] as const) {
     const stream: Writable = process[to];

@@ -1,9 +1,10 @@
 /**
  * What handlers print, on the opener's thread: written before the outcome of their task is told.
  *
- * Each machine has a port for it and adds to a common count after each message. Who tells outcomes compares the count first, which
- * is one plain load, and takes the messages off the ports if there are any: the machine counts before it publishes the outcome.
- * Without an outcome the messages arrive by the event loop, and at the latest when the process ends.
+ * Each machine has a port for it, and adds to a common count after each message and before it
+ * publishes an outcome. The opener compares the count, by a plain load, before it settles a call,
+ * and takes the messages off the ports if there are new ones. Other messages arrive by the event
+ * loop, and at the latest when the process ends.
  */
 import { BroadcastChannel, MessageChannel, type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import type { OutputPort, Printed } from "../machine/print.ts";

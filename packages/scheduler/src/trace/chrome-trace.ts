@@ -1,20 +1,25 @@
 /**
- * A recorded trace in the JSON trace event format, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
+ * A recorded trace in the JSON trace event format, which Perfetto (ui.perfetto.dev) and
+ * chrome://tracing open.
  *
- * Source of the format: "Trace Event Format", Google, the kinds X (slice), b/e (async slice), s/f (flow), C (counter), i (instant),
- * M (name of a track). Times are microseconds.
+ * Source of the format: "Trace Event Format", Google, the kinds X (slice), b/e (async slice), s/f
+ * (flow), C (counter), i (instant), M (name of a track). Times are microseconds.
  *
- * What is drawn:
+ * The tracks:
  *
- *   process "machines"     a track per machine: a slice per task (nested where a join ran others meanwhile), a slice per sleep,
- *                          hand-overs of the processor as instants; the time of an async handler between its return and its promise
- *                          as an async slice
- *   process "processors"   a track per processor: a short slice per steal from its queue, a flow from there to the first stolen
- *                          task on the thief's track; the length of the queue as a counter
- *   process "submitters"   a track per thread outside: its submissions and the outcomes it has read, as instants
+ *   process "machines"     a track per machine: a slice per task (nested where a join ran others
+ *                          meanwhile), a slice per sleep, hand-overs of the processor as
+ *                          instants; the time of an async handler between its return and its
+ *                          promise as an async slice
+ *   process "processors"   a track per processor: a short slice per steal from its queue, a flow
+ *                          from there to the first stolen task on the thief's track; the length
+ *                          of the queue as a counter
+ *   process "submitters"   a track per thread outside: its submissions and the outcomes that it
+ *                          has read, as instants
  *
- * A ring keeps its newest records only. A slice whose beginning was dropped begins with the ring's first record and says so
- * (`args.cut: "begin"`); one that was still open at the end of the trace ends there (`args.cut: "end"`).
+ * A ring keeps its newest records only. A slice whose beginning was dropped begins with the ring's
+ * first record and says so (`args.cut: "begin"`); one that was still open at the end of the trace
+ * ends there (`args.cut: "end"`).
  */
 import { TRACE, type TraceKind, type TraceRecord, type TraceRings, type TraceSnapshot } from "../shared/trace-ring.ts";
 
@@ -78,7 +83,8 @@ export function chromeTrace(
   const threads = byRing(snapshot.records);
   for (let ring = 0; ring < rings.machines + rings.submitters; ring += 1) {
     const records = threads.get(ring);
-    // A machine without a record has slept all the time; a submitter without one has nothing to show.
+    // A machine without a record has slept all the time; a submitter without one has nothing to
+    // show.
     if (records !== undefined || ring < rings.machines) exporter.nameRing(ring);
     if (records !== undefined) exporter.thread(records);
   }
@@ -205,7 +211,7 @@ class Exporter {
     for (const slice of open.toReversed()) this.#slice(slice, this.#endedMs, { ...slice.args, cut: "end" });
   }
 
-  // ── one record ───────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── one record ─────────────────────────────────────────────────────────────────────────────────
 
   #startArgs(record: TraceRecord): Record<string, unknown> {
     const submittedMs = this.#submittedMs.get(taskKey(record));
@@ -220,7 +226,10 @@ class Exporter {
     };
   }
 
-  /** Ends the innermost slice of that task; what was opened inside it and not ended (its end was not recorded) ends with it. */
+  /**
+   * Ends the innermost slice of that task; what was opened inside it and not ended (its end was not
+   * recorded) ends with it.
+   */
   #close(open: OpenSlice[], record: TraceRecord, firstMs: number): void {
     const outcome = record.kind === TRACE.end ? { ok: record.a === 1 } : { async: true };
     const at = open.findLastIndex(({ record: begin }) => begin.task === record.task && begin.run === record.run);
@@ -299,7 +308,7 @@ class Exporter {
     this.#push({ ...this.#at(record), ph: "i", s: "t", cat: "event", name, args });
   }
 
-  // ── places and names ─────────────────────────────────────────────────────────────────────────────────────────────
+  // ── places and names ───────────────────────────────────────────────────────────────────────────
 
   #push(event: ChromeEvent): void {
     this.events.push(event);

@@ -1,4 +1,7 @@
-/** A line of state every so many ms, as Go's GODEBUG=schedtrace=1000 prints: `MILLRACE_SCHEDTRACE=1000`. */
+/**
+ * A line of state in the period that `MILLRACE_SCHEDTRACE=1000` gives, ms; as Go's
+ * GODEBUG=schedtrace=1000.
+ */
 import { performance } from "@millrace/base";
 import { countBits, maskWords, runQueueLength } from "@millrace/shared-memory";
 import { PRIORITIES } from "../shared/priorities.ts";
