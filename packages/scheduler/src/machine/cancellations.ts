@@ -1,8 +1,10 @@
 /**
- * Tasks of one machine that nobody wants the result of any more: the submitter has set CANCEL in their slots, or their time is over.
+ * Tasks of one machine whose results are no longer wanted: the submitter has set CANCEL in their
+ * slots, or their time is over.
  *
- * Handlers ask (`context.cancelled`), or listen (`context.signal`). For those that listen the machine looks whenever the count of all
- * cancellations has changed; whoever adds to it wakes the machine afterwards.
+ * Handlers ask (`context.isCancelled`), or listen (`context.signal`). For those that listen the
+ * machine looks whenever the count of all cancellations has changed; the thread that adds to it
+ * wakes the machine afterwards.
  */
 import type { TaskContext } from "../handler/context.ts";
 import type { Shared } from "../shared/shared.ts";
@@ -11,9 +13,12 @@ import type { TaskTable } from "../shared/task-table.ts";
 export class Cancellations {
   readonly #shared: Shared;
   readonly #table: TaskTable;
-  /** Contexts with a signal, by slot, and how many tasks had been asked to stop when they were last looked at. */
+  /**
+   * Contexts with a signal, by slot, and how many tasks had been asked to stop when they were last
+   * looked at.
+   */
   readonly #watched = new Map<number, TaskContext>();
-  /** What aborts those with a deadline. */
+  /** By slot: the timer that aborts a context with a deadline. */
   readonly #timers = new Map<number, NodeJS.Timeout>();
   #seen = 0;
 

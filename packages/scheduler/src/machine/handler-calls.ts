@@ -1,4 +1,7 @@
-/** Calls one handler after the other, and tells what came of the last call: a value, an error, or a promise of either. */
+/**
+ * Calls one handler after the other, and tells what came of the last call: a value, an error, or a
+ * promise of either.
+ */
 import { type ContextHost, TaskContext } from "../handler/context.ts";
 import { isThenable, type Items, type ItemsHost, runItems } from "../handler/fork-join.ts";
 import type { HandlerEntry } from "../handler/handlers.ts";
@@ -28,7 +31,10 @@ export class HandlerCalls {
     this.#host = host;
   }
 
-  /** Calls handler `number` for the task that was claimed in `slot` as `state`; `kind`: of its argument. */
+  /**
+   * Calls handler `number` for the task that was claimed in `slot` as `state`; `kind`: of its
+   * argument.
+   */
   call(slot: number, state: number, number: number, kind: number, argument: unknown): void {
     const handler = this.#handlers[number] as HandlerEntry;
     let context: TaskContext | undefined;
@@ -55,7 +61,10 @@ export class HandlerCalls {
     this.context = context;
   }
 
-  /** The promise that the last call's task ends with: the handler's, or that of the children it has left. Undefined without. */
+  /**
+   * The promise that the last call's task ends with: the handler's, or that of the children it has
+   * left. Undefined without.
+   */
   promise(number: number, kind: number): Promise<unknown> | undefined {
     const { ok, outcome } = this;
     const children = this.context?.unjoined;

@@ -1,16 +1,21 @@
 /**
- * A handler waits for tasks that it has spawned. Its machine runs tasks meanwhile: the handler's own, then others.
+ * A handler waits for tasks that it has spawned. Its machine runs tasks meanwhile: the handler's
+ * own, then others.
  *
- * A join runs no async handler of others: the thread's event loop stands still until the join ends. It needs no other
- * machine to go on, and no processor but the one that it may hold. What it waits for is in one of three places:
+ * A join runs no async handler of others: the thread's event loop stands still until the join ends.
+ * It needs no other machine to go on, and no processor but the one that it may hold. What it waits
+ * for is in one of three places:
  *
- *   here, not begun         it is run here; last of all, when every other machine waits in a join too, an async one as
- *                           well: that ends the join with ERR_ASYNC_PENDING, since only this event loop could go on with it
- *   on another machine      whose thread runs it, or waits in a join above it that began later: so joins don't wait in a circle
+ *   here, not begun         it is run here; last of all, when every other machine waits in a join
+ *                           too, an async one as well: that ends the join with ERR_ASYNC_PENDING,
+ *                           since only this event loop could go on with it
+ *   on another machine      whose thread runs it, or waits in a join above it that began later: so
+ *                           joins don't wait in a circle
  *   pending here            the join ends with ERR_ASYNC_PENDING
  *
- * JOINING, a bit per machine (processors.ts): the machine waits in a join, keeps its processor, and has nothing that it may
- * run. The last machine to set its bit wakes the others, each of which then looks at the tasks that its own join waits for.
+ * JOINING, a bit per machine (processors.ts): the machine waits in a join, keeps its processor, and
+ * has nothing that it may run. The last machine to set its bit wakes the others, each of which then
+ * looks at the tasks that its own join waits for.
  */
 import { EMPTY } from "@millrace/shared-memory";
 import { schedulerError } from "../errors.ts";
@@ -65,7 +70,10 @@ export class Joins {
     this.#results = results;
   }
 
-  /** Throws `ERR_ASYNC_PENDING`, and `ERR_JOIN_DEPTH` where the stack leaves no room for a task of the group. */
+  /**
+   * Throws `ERR_ASYNC_PENDING`, and `ERR_JOIN_DEPTH` where the stack leaves no room for a task of
+   * the group.
+   */
   join(group: TaskGroup): void {
     this.#requireStack(group);
     this.#load.joinBegins();
@@ -88,7 +96,10 @@ export class Joins {
     }
   }
 
-  /** Without room on the stack no task of the group is begun any more: each would come here with a child of its own. */
+  /**
+   * Without room on the stack no task of the group is begun any more: each would come here with a
+   * child of its own.
+   */
   #requireStack(group: TaskGroup): void {
     try {
       requireStack(this.#load.joinDepth);
@@ -120,7 +131,9 @@ export class Joins {
     return true;
   }
 
-  /** Runs a task of the group that lies in some queue, unless it is async; whether there was one. */
+  /**
+   * Runs a task of the group that lies in some queue, unless it is async; whether there was one.
+   */
   #helpGroup(group: TaskGroup): boolean {
     const { nested } = this.#parts;
     const slot = nested.claimQueued(group, this.#isSyncBound);
@@ -186,8 +199,8 @@ export class Joins {
   }
 
   /**
-   * Waits when there is work that a join can't do. A spare machine gets the processor meanwhile, if one may have it;
-   * otherwise this machine keeps it, and others take from its queues.
+   * Waits when there is work that a join can't do. A spare machine gets the processor meanwhile, if
+   * one may have it; otherwise this machine keeps it, and others take from its queues.
    */
   #waitAside(group: TaskGroup): void {
     this.#mustRunElsewhere();
@@ -201,13 +214,17 @@ export class Joins {
     this.#runQueued(slot);
   }
 
-  /** Sleeps until there are outcomes. Where every machine waits in a join: a task of the group that none of them may run. */
+  /**
+   * Sleeps until there are outcomes. Where every machine waits in a join: a task of the group that
+   * none of them may run.
+   */
   #sleepAside(group: TaskGroup): number {
     const { parker, nested, processors, machine } = this.#parts;
     processors.joinBegins(machine);
     if (processors.doAllJoin()) processors.wakeJoining(machine);
     let slot = EMPTY;
-    // Ends: every turn but the last sleeps until there are outcomes, or the last machine to join wakes it.
+    // Ends: every turn but the last sleeps until there are outcomes, or the last machine to join
+    // wakes it.
     for (;;) {
       parker.prepare();
       if (nested.hasOutcomes()) break;
@@ -223,7 +240,10 @@ export class Joins {
     if (slot !== EMPTY) this.#ownTasks.runClaimed(slot, this.#parts.nested.claimed, true);
   }
 
-  /** What a join waits for runs elsewhere, unless that very join began it here: then it needs this thread's event loop. */
+  /**
+   * What a join waits for runs elsewhere, unless that very join began it here: then it needs this
+   * thread's event loop.
+   */
   #mustRunElsewhere(): void {
     if (!this.#load.hasOwnPending) return;
     throw schedulerError(

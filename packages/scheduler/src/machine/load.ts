@@ -1,4 +1,7 @@
-/** What a machine's thread has under way: handlers on its stack, joins among them, and tasks whose promises wait for its event loop. */
+/**
+ * What a machine's thread has under way: handlers on its stack, joins among them, and tasks whose
+ * promises wait for its event loop.
+ */
 import type { Parent } from "../handler/parent.ts";
 
 export class Load {
@@ -26,7 +29,10 @@ export class Load {
     return this.pendingAsync - this.#waitingForChildren;
   }
 
-  /** Whether a join may be waiting for something that needs this thread's event loop: that join began it here. */
+  /**
+   * Whether a join may be waiting for something that needs this thread's event loop: that join
+   * began it here.
+   */
   get hasOwnPending(): boolean {
     return this.pendingAsync > this.#pendingBefore;
   }
@@ -50,7 +56,9 @@ export class Load {
     this.joinDepth -= 1;
   }
 
-  /** An async task is pending from now on. `parent`: the task, where its handler can submit others. */
+  /**
+   * An async task is pending from now on. `parent`: the task, where its handler can submit others.
+   */
   pendingBegins(parent: Parent | undefined, isFromOutside: boolean): void {
     this.pendingAsync += 1;
     if (isFromOutside && this.joinDepth > 0) this.#pendingBefore += 1;

@@ -1,4 +1,6 @@
-/** What the parts of a machine share: its view of the shared memory, and what it was started with. */
+/**
+ * What the parts of a machine share: its view of the shared memory, and what it was started with.
+ */
 import { Parker } from "@millrace/atomics-sync";
 import type { HandlerEntry } from "../handler/handlers.ts";
 import type { IdleSet } from "../shared/idle.ts";

@@ -1,9 +1,10 @@
 /**
  * A machine: the loop of a worker thread that finds tasks and runs them while it holds a processor.
  *
- * Sync handlers run back to back. Every few milliseconds (turn-clock.ts) the loop goes through the event
- * loop, so that timers, promises and ports of the user's module get their turn. How an idle machine sleeps is in
- * rest.ts. A machine without a processor sleeps too, as a spare; its pending async handlers go on without one.
+ * Sync handlers run back to back. Every few milliseconds (turn-clock.ts) the loop goes through the
+ * event loop, so that timers, promises and ports of the user's module get their turn. How an idle
+ * machine sleeps is in rest.ts. A machine without a processor sleeps too, as a spare; its pending
+ * async handlers go on without one.
  *
  * The parts of a machine, each built from those before it:
  *
@@ -19,8 +20,8 @@
  *   TaskRunner    tasks of others, each from its claim to its outcome
  *   Joins         handlers that wait for their tasks
  *
- * One knot is left, and tied here: a handler may join or spawn, and either may run handlers. All parts run on this
- * thread; what other threads see is written in each part.
+ * One knot is left, and tied here: a handler may join or spawn, and either may run handlers. All
+ * parts run on this thread; what other threads see is written in each part.
  */
 import { LookAround } from "@millrace/atomics-sync/kernel";
 import { EMPTY } from "@millrace/shared-memory";
@@ -135,7 +136,10 @@ export class Machine {
     this.#rest.resume();
   }
 
-  /** Before a wait in a handler: another machine may have the processor. Throws when that is not possible. */
+  /**
+   * Before a wait in a handler: another machine may have the processor. Throws when that is not
+   * possible.
+   */
   enterBlocking(): void {
     this.#requests.enterBlocking();
   }
@@ -196,7 +200,10 @@ export class Machine {
     }
   }
 
-  /** Runs the task whose argument has arrived. Its message may have been faster than a bell for other work, which stays to be found. */
+  /**
+   * Runs the task whose argument has arrived. Its message may have been faster than a bell for
+   * other work, which stays to be found.
+   */
   #runArrived(): void {
     if (this.#seat.processor === undefined) this.#seat.take();
     this.#seat.processor?.leaveToOthers();
@@ -204,7 +211,10 @@ export class Machine {
     this.#runner.runArrived();
   }
 
-  /** Finds a task and runs it; whether there was one. What lies in its own queue comes before what waits for a slot. */
+  /**
+   * Finds a task and runs it; whether there was one. What lies in its own queue comes before what
+   * waits for a slot.
+   */
   #runNext(): boolean {
     if (this.#runner.runHeld()) return true;
     if (this.#nested.hasWaiting && this.#seat.processor?.hasLocal() !== true && this.#runWaiting()) return true;
@@ -215,8 +225,8 @@ export class Machine {
   }
 
   /**
-   * Runs the youngest task that waits for a slot; whether there was one. Also without a processor: as a step of the
-   * handler that waits for it.
+   * Runs the youngest task that waits for a slot; whether there was one. Also without a processor:
+   * as a step of the handler that waits for it.
    */
   #runWaiting(): boolean {
     const task = this.#nested.takeWaiting();
@@ -228,9 +238,9 @@ export class Machine {
   }
 
   /**
-   * As many async tasks are pending as may be, or results wait for room. The tasks may wait for what
-   * they have submitted, so that is still run, and its outcomes are read; everything else is left to
-   * others. False when the loop comes back by itself.
+   * As many async tasks are pending as may be, or results wait for room. The tasks may wait for
+   * what they have submitted, so that is still run, and its outcomes are read; everything else is
+   * left to others. False when the loop comes back by itself.
    */
   #waitForRoom(): boolean {
     this.#drain();
@@ -262,7 +272,10 @@ export class Machine {
     return false;
   }
 
-  /** Reads the outcomes of what others have run; how many. They may have made room for more tasks, which others may have. */
+  /**
+   * Reads the outcomes of what others have run; how many. They may have made room for more tasks,
+   * which others may have.
+   */
   #drain(): number {
     const drained = this.#nested.drain();
     if (drained > 0) this.#sharing.shareAll();
@@ -308,7 +321,8 @@ export class Machine {
     }
     if (this.#load.pendingAsync > 0) {
       if (this.#hasYielded) return this.#rest.sleepInEventLoop();
-      // Most async handlers only wait for a microtask: one turn of the event loop is cheaper than a bell.
+      // Most async handlers only wait for a microtask: one turn of the event loop is cheaper than a
+      // bell.
       this.#yield();
       return false;
     }
@@ -320,8 +334,9 @@ export class Machine {
   }
 
   /**
-   * Looks for work for a while before sleeping; whether there is some. The machine counts as searching
-   * meanwhile, so that a thread that submits one task after the other doesn't wake it for each.
+   * Looks for work for a while before sleeping; whether there is some. The machine counts as
+   * searching meanwhile, so that a thread that submits one task after the other doesn't wake it for
+   * each.
    */
   #spin(): boolean {
     const processor = this.#seat.processor;

@@ -24,8 +24,9 @@ export interface MachineWorkerData {
 }
 
 /**
- * What it reports: the names of its handlers, or why it can't start (encoded, to keep code and cause); later that a processor has no
- * machine, that a task is in no queue, that it needs an argument that bytes can't carry, or such a result.
+ * What it reports: the names of its handlers, or why it can't start (encoded, to keep code and
+ * cause); later that a processor has no machine, that a task is in no queue, that it needs an
+ * argument that bytes can't carry, or such a result.
  */
 export type MachineReport =
   | { readonly names: readonly string[] }
@@ -39,8 +40,8 @@ export type RunningReport =
   | { readonly parcel: number; readonly value: unknown };
 
 /**
- * The answer to a fetch: a port with the argument, undefined when that is gone; or an encoded error, when it
- * can't be sent any more.
+ * The answer to a fetch: a port with the argument, undefined when that is gone; or an encoded
+ * error, when it can't be sent any more.
  */
 export interface ParcelMail {
   readonly slot: number;
@@ -95,13 +96,15 @@ try {
     try {
       value = error === undefined ? parcel && unpack(parcel) : decode(error);
     } catch (thrown) {
-      // What can't be read here fails its own call; thrown from here it would end the thread, with every task on it.
+      // What can't be read here fails its own call; thrown from here it would end the thread, with
+      // every task on it.
       ok = false;
       value = thrown;
     }
     machine.parcelArrived(slot, ok, value);
   });
-  // Rejections that the module has left unhandled end the thread in this turn, not under the first task.
+  // Rejections that the module has left unhandled end the thread in this turn, not under the first
+  // task.
   await nextTurn();
   report({ names: [...handlers.keys()] });
   machine.start();

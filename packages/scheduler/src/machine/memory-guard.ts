@@ -1,9 +1,10 @@
 /**
  * Refuses nested calls before the handlers that wait for them have used up their thread's heap.
  *
- * A task that waits for its children holds heap memory and nothing else, so a recursion without an end is
- * stopped by memory alone. V8 would end the thread, and every task on it. The guard looks at the heap once per
- * `CHECK_EVERY` submissions, and only where many tasks wait: a heap that is full for other reasons is none of its business.
+ * A task that waits for its children holds heap memory and nothing else, so a recursion without an
+ * end is stopped by memory alone. V8 would end the thread, and every task on it. The guard looks at
+ * the heap once per `CHECK_EVERY` submissions, and only where many tasks wait: a heap that is full
+ * for other reasons is none of its business.
  */
 import { getHeapStatistics } from "node:v8";
 import { resourceLimits } from "node:worker_threads";
@@ -14,8 +15,8 @@ const CHECK_EVERY = 1024;
 /** Tasks on this thread from which on the guard may refuse; each takes up at least 1 KB. */
 const TASKS_MIN = 8192;
 /**
- * Part of the old generation from which on it refuses. Garbage counts as well, and V8 keeps less of it the nearer the
- * limit is; beyond this part it spends most of its time looking for some.
+ * Part of the old generation from which on it refuses. Garbage counts as well, and V8 keeps less of
+ * it the nearer the limit is; beyond this part it spends most of its time looking for some.
  */
 const HEAP_PART = 0.8;
 const MIB: number = 2 ** 20;

@@ -1,29 +1,31 @@
 /**
  * Tasks that a machine's own handlers submit.
  *
- * A task that waits for its children must not hold what they need to run. So a task holds a slot only while another
- * machine may have it, or has it:
+ * A task that waits for its children must not hold what they need to run. So a task holds a slot
+ * only while another machine may have it, or has it:
  *
  *   in a slot    queued for any machine, or run by another one
  *   on the heap  waiting for a slot; begun by this machine; or pending here
  *
- * When this machine claims a task of its own it takes the argument out, frees the slot at once, and keeps the rest
- * (`OwnTask`) on its heap. Calls beyond the slots wait on the heap as well. The oldest get the slots that become free, so
- * that others may have them; the youngest are run by this machine itself, without a slot, when it has nothing else to
- * do. Every call is therefore in a slot that some machine may claim, or with the machine that submitted it, whose
- * loop always runs it. Memory is the only limit (memory-guard.ts). Why nothing can wait in a circle is in ADR 14.
+ * When this machine claims a task of its own it takes the argument out, frees the slot at once, and
+ * keeps the rest (`OwnTask`) on its heap. Calls beyond the slots wait on the heap as well. The
+ * oldest get the slots that become free, so that others may have them; the youngest are run by this
+ * machine itself, without a slot, when it has nothing else to do. Every call is therefore in a slot
+ * that some machine may claim, or with the machine that submitted it, whose loop always runs it.
+ * Memory is the only limit (memory-guard.ts). Why nothing can wait in a circle is in ADR 14.
  *
- * New tasks lie on a private stack while a handler runs. The machine takes them from its top, the youngest
- * first, as in Cilk and Rayon: the depth of the call stack then stays that of the recursion. They go into the shared run
- * queue, the oldest first, when another machine idles, when the handler returns, and before the machine waits. So a
- * spawn that the same machine runs costs four calls of Atomics: QUEUED, a look for idlers, the claim, FREE.
+ * New tasks lie on a private stack while a handler runs. The machine takes them from its top, the
+ * youngest first, as in Cilk and Rayon: the depth of the call stack then stays that of the
+ * recursion. They go into the shared run queue, the oldest first, when another machine idles, when
+ * the handler returns, and before the machine waits. So a spawn that the same machine runs costs
+ * four calls of Atomics: QUEUED, a look for idlers, the claim, FREE.
  *
- * Private entries don't get lost: their tasks are QUEUED by their states, and the sweep finds them if the machine
- * dies or is stuck.
+ * Private entries don't get lost: their tasks are QUEUED by their states, and the sweep finds them
+ * if the machine dies or is stuck.
  *
- * Rejected: the shared queue for every spawn (two more calls, and breadth first: the stack of joins that help grows
- * with the number of tasks); stealing from the top of a shared deque (Chase–Lev: its pop needs a fence as well, and
- * takers of halves break it).
+ * Rejected: the shared queue for every spawn (two more calls, and breadth first: the stack of joins
+ * that help grows with the number of tasks); stealing from the top of a shared deque (Chase–Lev:
+ * its pop needs a fence as well, and takers of halves break it).
  */
 import { decode, encode } from "@millrace/codec";
 import { EMPTY, FULL, SpscConsumer } from "@millrace/shared-memory";
@@ -129,7 +131,10 @@ export class NestedTasks {
 
   // ── submitting ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** A task of a group; `FULL` when there is no slot. Throws `ERR_VALUE_UNSUPPORTED`, `ERR_TASK_MEMORY`. */
+  /**
+   * A task of a group; `FULL` when there is no slot. Throws `ERR_VALUE_UNSUPPORTED`,
+   * `ERR_TASK_MEMORY`.
+   */
   spawn(group: TaskGroup, index: number, handler: number, argument: unknown): number {
     this.#checkMemory();
     const slot = this.#slots.fill(handler, PRIORITY.normal, POLICY, 0, argument);
@@ -154,7 +159,10 @@ export class NestedTasks {
     this.#wait({ handler, argument: copyOf(argument), owner: group, index });
   }
 
-  /** A call with a promise, which rejects with `ERR_VALUE_UNSUPPORTED` or `ERR_TASK_MEMORY` where the call is refused. */
+  /**
+   * A call with a promise, which rejects with `ERR_VALUE_UNSUPPORTED` or `ERR_TASK_MEMORY` where
+   * the call is refused.
+   */
   run(parent: Parent, handler: number, argument: unknown): Promise<unknown> {
     let resolve!: Call["resolve"];
     let reject!: Call["reject"];
@@ -204,7 +212,10 @@ export class NestedTasks {
     this.#top += 1;
   }
 
-  /** More entries than slots: those of tasks that another machine has taken meanwhile are still there. */
+  /**
+   * More entries than slots: those of tasks that another machine has taken meanwhile are still
+   * there.
+   */
   #growStack(): void {
     const larger = new Int32Array(2 * this.#stack.length);
     larger.set(this.#stack);
@@ -226,7 +237,10 @@ export class NestedTasks {
     return EMPTY;
   }
 
-  /** A task of the group that no machine had claimed, now claimed, or `EMPTY`. `isWanted` chooses by the handler. */
+  /**
+   * A task of the group that no machine had claimed, now claimed, or `EMPTY`. `isWanted` chooses by
+   * the handler.
+   */
   claimQueued(group: TaskGroup, isWanted?: (handler: number) => boolean): number {
     if (this.#sharedCount === 0) return EMPTY;
     const { first, capacity } = this.#slots;
@@ -252,7 +266,10 @@ export class NestedTasks {
     return this.claimed !== NOT_CLAIMED;
   }
 
-  /** Ends the stay of a task that this machine has claimed: frees its slot. Afterwards its owner gets the outcome from here. `wasShared`: it came from a queue. */
+  /**
+   * Ends the stay of a task that this machine has claimed: frees its slot. Afterwards its owner
+   * gets the outcome from here. `wasShared`: it came from a queue.
+   */
   takeOut(slot: number, wasShared: boolean): TaskOwner {
     if (wasShared) this.#sharedCount -= 1;
     const owner = this.#takeOwner(slot);
@@ -266,7 +283,10 @@ export class NestedTasks {
     return this.#indexes[slot - this.#slots.first] as number;
   }
 
-  /** The youngest of the tasks that wait for a slot; of this group, where one is given. Undefined without. */
+  /**
+   * The youngest of the tasks that wait for a slot; of this group, where one is given. Undefined
+   * without.
+   */
   takeWaiting(group?: TaskGroup): OwnTask | undefined {
     for (let at = this.#waiting.length - 1; at >= this.#waitingFrom; at -= 1) {
       const task = this.#waiting[at] as OwnTask;

@@ -1,7 +1,9 @@
 /**
- * Tasks that this machine's handlers have submitted and that it runs itself: they hold no slot meanwhile (nested.ts).
+ * Tasks that this machine's handlers have submitted and that it runs itself: they hold no slot
+ * meanwhile (nested.ts).
  *
- * Where one dies with the machine, so does everything that waits for it, so no other thread needs to know of it.
+ * Where one dies with the machine, so does everything that waits for it, so no other thread needs
+ * to know of it.
  */
 import { decode, encodeThrown } from "@millrace/codec";
 import type { TaskContext } from "../handler/context.ts";
@@ -43,7 +45,10 @@ export class OwnTasks {
   readonly #io: TaskIo;
   readonly #calls: HandlerCalls;
   readonly #submitter: number;
-  /** Stands for a slot in the trace, for tasks that never had one: below `NO_SLOT`, each a number of its own. */
+  /**
+   * Stands for a slot in the trace, for tasks that never had one: below `NO_SLOT`, each a number of
+   * its own.
+   */
   #nameless = NO_SLOT;
 
   constructor({ parts, seat, sharing, rest, io, calls }: OwnTasksParts) {
@@ -56,7 +61,10 @@ export class OwnTasks {
     this.#submitter = parts.shared.submitterOfMachine(parts.machine);
   }
 
-  /** A task that this machine has claimed in one of its own slots. `wasShared`: it came from a queue, not from the private stack. */
+  /**
+   * A task that this machine has claimed in one of its own slots. `wasShared`: it came from a
+   * queue, not from the private stack.
+   */
   runClaimed(slot: number, state: number, wasShared: boolean): void {
     const { table, nested, stats, shared } = this.#parts;
     const submittedAt = table.time(slot);
@@ -87,7 +95,10 @@ export class OwnTasks {
     this.#run(this.#name(), 0, handler, BYTES, argument, owner, index);
   }
 
-  /** A task of a group for which there is no slot, within the spawn, so that a handler may spawn without end. */
+  /**
+   * A task of a group for which there is no slot, within the spawn, so that a handler may spawn
+   * without end.
+   */
   runOnTheSpot(group: TaskGroup, index: number, handler: number, argument: unknown): void {
     const copy = copyOf(argument);
     this.#parts.load.childBegins(group.parent);
@@ -141,7 +152,10 @@ export class OwnTasks {
     this.#rest.resume();
   }
 
-  /** The owner gets a copy, as if another machine had run the task: no object is shared between tasks by chance. */
+  /**
+   * The owner gets a copy, as if another machine had run the task: no object is shared between
+   * tasks by chance.
+   */
   #settle(owner: TaskOwner, index: number, ok: boolean, value: unknown): void {
     const { nested, stats } = this.#parts;
     let outcome: unknown;

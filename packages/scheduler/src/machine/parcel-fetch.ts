@@ -1,6 +1,6 @@
 /**
- * The task whose argument is on its way by message (parcels.ts): one at a time on a machine, because the
- * handler of the first may block the thread, and the second would wait behind it.
+ * The task whose argument is on its way by message (parcels.ts): one at a time on a machine,
+ * because the handler of the first may block the thread, and the second would wait behind it.
  */
 import { invariant } from "@millrace/base";
 import { EMPTY } from "@millrace/shared-memory";
@@ -20,7 +20,10 @@ export class ParcelFetch {
   #slot = EMPTY;
   #state = 0;
   #arrival: Arrival | undefined;
-  /** Whether a second task met the first: then the machine starts nothing before the argument has come. */
+  /**
+   * Whether a second task met the first: then the machine starts nothing before the argument has
+   * come.
+   */
   isStalled = false;
 
   constructor(outbox: MachineOutbox) {
@@ -43,7 +46,10 @@ export class ParcelFetch {
     this.#outbox.fetchParcel(ticket, slot);
   }
 
-  /** The argument has come. The loop calls its handler: here, in the midst of a sleep, the handler couldn't block. */
+  /**
+   * The argument has come. The loop calls its handler: here, in the midst of a sleep, the handler
+   * couldn't block.
+   */
   arrived(slot: number, ok: boolean, value: unknown): void {
     invariant(this.#slot === slot, "a parcel is awaited");
     this.#arrival = { slot, state: this.#state, ok, value };

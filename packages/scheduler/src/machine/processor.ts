@@ -1,20 +1,23 @@
 /**
- * The right to run tasks: queues, a tick, and the search for work. For the machine that holds the processor.
+ * The right to run tasks: queues, a tick, and the search for work. For the machine that holds the
+ * processor.
  *
- * Source: findRunnable in Go's runtime (src/runtime/proc.go) and Tokio's worker.rs. Rejected, as there: one central queue
- * (a lock, and a hole when a producer dies), and handing a task directly to a sleeping thread (it would run cold while a warm
- * machine goes idle).
+ * Source: findRunnable in Go's runtime (src/runtime/proc.go) and Tokio's worker.rs. Rejected, as
+ * there: one central queue (a lock, and a hole when a producer dies), and handing a task directly
+ * to a sleeping thread (it would run cold while a warm machine goes idle).
  *
  * Where entries lie, from the closest to the farthest:
  *
- *   next      a word: the youngest task that a handler left behind; its data is still in the cache. At most `NEXT_STREAK` in a row.
- *   batch     private: up to `BATCH` entries taken from the run queue by one compare-and-swap while tasks are short
+ *   next      a word: the youngest task that a handler left behind; its data is still in the cache.
+ *             At most `NEXT_STREAK` in a row.
+ *   batch     private: up to `BATCH` entries taken from the run queue by one compare-and-swap while
+ *             tasks are short
  *   run queue 256 entries, others take half; what it has no room for goes to
  *   overflow  a larger ring, others take half of that as well
  *   outboxes  of the threads outside, by priority
  *
- * Entries in the batch are in no queue. If the machine gets stuck with them, the watchdog finds their tasks by their states and
- * queues them again; the claim decides who runs them.
+ * Entries in the batch are in no queue. If the machine gets stuck with them, the watchdog finds
+ * their tasks by their states and queues them again; the claim decides who runs them.
  */
 import type { Random } from "@millrace/base";
 import { EMPTY, hasBit, RETRY, RunQueue, runQueueLength, type RunQueuePlace } from "@millrace/shared-memory";
@@ -25,18 +28,29 @@ import { PRIORITIES, RECOVERY_PRIORITY } from "../shared/priorities.ts";
 import type { Shared } from "../shared/shared.ts";
 import { NOT_CLAIMED, type TaskTable } from "../shared/task-table.ts";
 
-/** Every so many tasks the outboxes are served first, the lowest priority before all (Go's schedtick % 61; a prime, so that it
- * doesn't fall in step with a pattern in the load). */
+/**
+ * At every 61st task the outboxes are served first, the lowest priority before the others (Go's
+ * schedtick % 61; a prime, so that it doesn't fall in step with a pattern in the load).
+ */
 const FAIRNESS_TICKS = 61;
 /** Entries taken at once: half a run queue, as in Go. */
 const SHARE_MAX: number = RUN_QUEUE_CAPACITY / 2;
 /** Entries popped at once while tasks are short. */
 const BATCH = 8;
-/** How often all run queues are tried before giving up; thieves that get in each other's way need more than one pass. */
+/**
+ * How often all run queues are tried before giving up; thieves that get in each other's way need
+ * more than one pass.
+ */
 const STEAL_PASSES = 4;
-/** The outboxes of high priority are looked at every eighth task while there are others in the queue. */
+/**
+ * The outboxes of high priority are looked at every eighth task while there are others in the
+ * queue.
+ */
 const HIGH_MASK = 7;
-/** As in Tokio: then the queue gets its turn, so that two tasks that spawn each other don't keep all others waiting. */
+/**
+ * As in Tokio: then the queue gets its turn, so that two tasks that spawn each other don't keep all
+ * others waiting.
+ */
 const NEXT_STREAK = 3;
 
 /** Counted by the machine that holds the processor. */
@@ -105,7 +119,10 @@ export class Processor {
     );
   }
 
-  /** A task that this machine has claimed, or `EMPTY` after every source was found empty. `claimed` is its state. */
+  /**
+   * A task that this machine has claimed, or `EMPTY` after every source was found empty. `claimed`
+   * is its state.
+   */
   findWork(): number {
     this.#tick += 1;
     if (this.#tick % FAIRNESS_TICKS === 0) {
@@ -137,8 +154,11 @@ export class Processor {
     return this.#local();
   }
 
-  /** Whether `findWork` may find something: the look before sleeping. An outbox without a hint doesn't count: its owner has yet to raise the
-   * hint and looks for sleepers afterwards, and until then a machine that went on would find nothing, over and over. */
+  /**
+   * Whether `findWork` may find something: the look before sleeping. An outbox without a flag
+   * doesn't count: its owner has yet to raise the flag, and looks for sleepers afterwards. Until
+   * then a machine that went on would find nothing, over and over.
+   */
   seesWork(): boolean {
     for (let priority = 0; priority < PRIORITIES; priority += 1) {
       const flags = this.#shared.layout.outboxFlags[priority] as number;
@@ -181,12 +201,18 @@ export class Processor {
     this.#queue.publish();
   }
 
-  /** An entry that finds no room is dropped: the task is queued by its state, and the sweep finds it. */
+  /**
+   * An entry that finds no room is dropped: the task is queued by its state, and the sweep finds
+   * it.
+   */
   #pushOverflow(slot: number): void {
     this.#overflow.push(slot);
   }
 
-  /** Makes the private entries visible to others: the machine is about to do something else than run tasks. */
+  /**
+   * Makes the private entries visible to others: the machine is about to do something else than run
+   * tasks.
+   */
   publishPrivate(): void {
     const next = this.#hasNext ? Atomics.exchange(this.#shared.words, this.#nextWord, 0) : 0;
     this.#hasNext = false;
@@ -205,7 +231,10 @@ export class Processor {
     return this.#queue.length();
   }
 
-  /** Entries in the run queue and in the overflow ring behind it: what `findLocal` takes, after `publishPrivate`. */
+  /**
+   * Entries in the run queue and in the overflow ring behind it: what `findLocal` takes, after
+   * `publishPrivate`.
+   */
   localLength(): number {
     return this.#queue.length() + this.#overflow.length();
   }
@@ -235,23 +264,32 @@ export class Processor {
     this.#idle.stopSearch(this.#machine);
   }
 
-  /** The machine begins nothing for a while, or gives the processor away: what there is to do is for others. */
+  /**
+   * The machine begins nothing for a while, or gives the processor away: what there is to do is for
+   * others.
+   */
   leaveToOthers(): void {
     this.publishPrivate();
     this.stopSearching();
     if (this.seesWork()) this.#idle.wakeOne();
   }
 
-  /** Stops searching; if there is work to be seen, the next machine is woken for it, because whoever published it may have seen a searcher and woken
-   * nobody. For whoever goes on with something else than a sleep, which looks once more by itself. */
+  /**
+   * Stops searching, and wakes the next machine if there is work to be seen: the thread that
+   * published it may have seen a searcher and woken nobody. For a machine that does something else
+   * than sleep afterwards; a sleep looks once more by itself.
+   */
   passSearchOn(): void {
     if (!this.#isSearching) return;
     this.stopSearching();
     if (this.seesWork()) this.#idle.wakeOne();
   }
 
-  /** Where there is one processor there is no next machine; then this one counts as searching until it sleeps or has worked for a while, because taking
-   * that back before each of a few tasks and saying it again after them takes longer than they do. */
+  /**
+   * With one processor there is no next machine, and the mark stays set until this one sleeps or
+   * has worked for a while: clearing and setting it around each short task costs more than the
+   * task.
+   */
   #found(slot: number): number {
     if (this.#runQueues.length > 1) this.passSearchOn();
     return slot;
@@ -354,7 +392,10 @@ export class Processor {
     return slot;
   }
 
-  /** A share of the entries at `place`: the first that can be claimed, the others into the own queue. */
+  /**
+   * A share of the entries at `place`: the first that can be claimed, the others into the own
+   * queue.
+   */
   #takeFrom(place: RunQueuePlace, parts: number, most: number): number {
     const entry = this.#queue.takeFrom(place, parts, most);
     if (entry === EMPTY || entry === RETRY) return EMPTY;
@@ -362,7 +403,10 @@ export class Processor {
     return this.#claim(entry) ? entry : this.#local();
   }
 
-  /** Entries that were moved here were in no queue for a moment, in which a searcher may have looked and woken nobody. A searcher itself looks later. */
+  /**
+   * Entries that were moved here were in no queue for a moment. A searcher may have looked just
+   * then, and woken nobody. A machine that searches itself looks later.
+   */
   #tellOfMoved(): void {
     if (!this.#isSearching && this.#queue.moved > 0 && this.#idle.isAnyoneIdle()) this.#idle.wakeOne();
   }

@@ -1,4 +1,7 @@
-/** What handlers ask of their machine through their contexts: to submit tasks, to join them, to learn about their own. */
+/**
+ * What handlers ask of their machine through their contexts: to submit tasks, to join them, to
+ * learn about their own.
+ */
 import { encode } from "@millrace/codec";
 import { FULL } from "@millrace/shared-memory";
 import { schedulerError } from "../errors.ts";
@@ -16,7 +19,10 @@ import type { Seat } from "./seat.ts";
 import type { Sharing } from "./sharing.ts";
 import type { TaskIo } from "./task-io.ts";
 
-/** Handlers on the stack from which on a spawned task without a slot waits on the heap: the stack must not grow with a chain of spawns. */
+/**
+ * Handlers on the stack from which on a spawned task without a slot waits on the heap: the stack
+ * must not grow with a chain of spawns.
+ */
 const ON_THE_SPOT_DEPTH_MAX = 64;
 
 /** What requests are carried out by. */
@@ -83,7 +89,9 @@ export class Requests implements ContextHost, ItemsHost {
     }
   }
 
-  /** Before the thread blocks in a handler. Throws `ERR_ASYNC_PENDING`, `ERR_MACHINES_EXHAUSTED`. */
+  /**
+   * Before the thread blocks in a handler. Throws `ERR_ASYNC_PENDING`, `ERR_MACHINES_EXHAUSTED`.
+   */
   enterBlocking(): void {
     const { rest, seat, io } = this.#given;
     if (this.#parts.load.pendingAsync > 0) {
@@ -151,7 +159,10 @@ export class Requests implements ContextHost, ItemsHost {
     return number;
   }
 
-  /** An async handler has submitted something between tasks: others see it when the handler has paused. */
+  /**
+   * An async handler has submitted something between tasks: others see it when the handler has
+   * paused.
+   */
   #flushSoon(): void {
     if (this.#isFlushDue) return;
     this.#isFlushDue = true;

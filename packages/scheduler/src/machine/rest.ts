@@ -1,11 +1,11 @@
 /**
  * How a machine sleeps, and what brings its loop back.
  *
- * A machine that has nothing to do blocks in Atomics.wait, or sleeps in its event loop while handlers on
- * it need that. Either way it announces its sleep, looks at every source of work once more, and then sleeps; a
- * waker publishes first and looks for announcements second. Both announcements are made in one order: the
- * parker is armed before the idle bit is set. A waker that picks this machine in between would otherwise mark it
- * as searching and wake nobody.
+ * A machine that has nothing to do blocks in Atomics.wait, or sleeps in its event loop while
+ * handlers on it need that. Either way it announces its sleep, looks at every source of work once
+ * more, and then sleeps; a waker publishes first and looks for announcements second. Both
+ * announcements are made in one order: the parker is armed before the idle bit is set. A waker that
+ * picks this machine in between would otherwise mark it as searching and wake nobody.
  */
 import { CLOSED_LIFECYCLE, LIFECYCLE } from "../shared/layout.ts";
 import { PARKED_BLOCKED, PARKED_IN_EVENT_LOOP, PARKED_SPARE } from "../shared/trace-ring.ts";
@@ -16,12 +16,15 @@ import type { ParcelFetch } from "./parcel-fetch.ts";
 import type { ResultMemory } from "./result-memory.ts";
 import type { Seat } from "./seat.ts";
 
-/** Longest blocking wait; then the machine sleeps in its event loop, so that output, inspector and timers aren't held up. */
+/**
+ * Longest blocking wait; then the machine sleeps in its event loop, so that output, inspector and
+ * timers aren't held up.
+ */
 export const PARK_MS = 100;
 
 /**
- * How often a machine that sleeps in its event loop looks around by itself, and how long it leaves work that it sees
- * then to another machine that may have been woken for it.
+ * How often a machine that sleeps in its event loop looks around by itself, and how long it leaves
+ * work that it sees then to another machine that may have been woken for it.
  */
 const LOOK_MS = 1000;
 const LEAVE_MS = 100;
@@ -35,7 +38,10 @@ export class Rest {
   readonly #parker: MachineParts["parker"];
   /** One turn of the loop. */
   readonly #turn: () => void;
-  /** What brings the loop back: nothing (it runs), a turn of the event loop, the bell, room for another async task. */
+  /**
+   * What brings the loop back: nothing (it runs), a turn of the event loop, the bell, room for
+   * another async task.
+   */
   #resumption: "running" | "immediate" | "bell" | "room" | "closed" = "running";
   /** Sleeps in the event loop so far. */
   #sleeps = 0;
@@ -81,7 +87,10 @@ export class Rest {
 
   // ── blocking ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Blocks until there is something to do; false when nothing came for `PARK_MS`. `hasMore`: what else there may be to do. */
+  /**
+   * Blocks until there is something to do; false when nothing came for `PARK_MS`. `hasMore`: what
+   * else there may be to do.
+   */
   block(hasMore?: () => boolean): boolean {
     const { stats, trace } = this.#parts;
     this.#parker.prepare();
@@ -121,7 +130,9 @@ export class Rest {
 
   // ── in the event loop ────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** True when there is work: then the loop goes on. Otherwise the bell brings it back, or `resume`. */
+  /**
+   * True when there is work: then the loop goes on. Otherwise the bell brings it back, or `resume`.
+   */
   sleepInEventLoop(): boolean {
     const { machine, processors, idle, stats, trace } = this.#parts;
     this.#parker.prepareAsync();
@@ -147,8 +158,8 @@ export class Rest {
   }
 
   /**
-   * Begins nothing until an async task ends, outcomes come, or results have been read that others wait
-   * for. True when that has happened: then the loop goes on.
+   * Begins nothing until an async task ends, outcomes come, or results have been read that others
+   * wait for. True when that has happened: then the loop goes on.
    */
   untilRoom(results: ResultMemory): boolean {
     this.#parker.prepareAsync();
@@ -163,7 +174,10 @@ export class Rest {
     return false;
   }
 
-  /** Sleeps until the bell rings; for no longer than a second where `hasWork` says that it should have rung. */
+  /**
+   * Sleeps until the bell rings; for no longer than a second where `hasWork` says that it should
+   * have rung.
+   */
   #listen(hasWork: () => boolean): void {
     this.#sleeps += 1;
     this.#hasWork = hasWork;
@@ -179,7 +193,10 @@ export class Rest {
     setTimeout(this.#lookBound, ms).unref();
   }
 
-  /** The limit of a sleep in the event loop. A machine that goes on by it has missed a wake-up, and counts that. */
+  /**
+   * The limit of a sleep in the event loop. A machine that goes on by it has missed a wake-up, and
+   * counts that.
+   */
   #look(): void {
     this.#isLookDue = false;
     if (this.#resumption !== "room" && this.#resumption !== "bell") return;
@@ -215,7 +232,10 @@ export class Rest {
     this.#turn();
   }
 
-  /** Comes back from the event loop although no bell rang: an async task has ended, or something was submitted. */
+  /**
+   * Comes back from the event loop although no bell rang: an async task has ended, or something was
+   * submitted.
+   */
   resume(): void {
     if (this.#resumption === "room" || this.#hasLoopWork()) this.comeBack();
   }
@@ -237,7 +257,8 @@ export class Rest {
     const { processors, nested } = this.#parts;
     const { processor } = this.#seat;
     if (processor === undefined ? processors.isAnyFree() : processor.seesWork()) return true;
-    // What is still pending needs the event loop, and a join its outcomes; both come back by themselves.
+    // What is still pending needs the event loop, and a join its outcomes; both come back by
+    // themselves.
     const mustClose = this.isClosed && this.#load.pendingAsync === 0 && this.#load.joinDepth === 0;
     return nested.hasOutcomes() || this.#cancellations.hasNew() || mustClose;
   }

@@ -1,7 +1,9 @@
 /**
- * The processor that a machine holds: taken when there is one, handed over before the thread blocks, taken back afterwards.
+ * The processor that a machine holds: taken when there is one, handed over before the thread
+ * blocks, taken back afterwards.
  *
- * With a processor go the tasks that lie there. Those on the machine's private stack are put there first.
+ * With a processor go the tasks that lie there. Those on the machine's private stack are put there
+ * first.
  */
 import { seededRandom } from "@millrace/base";
 import { EMPTY } from "@millrace/shared-memory";
@@ -89,7 +91,10 @@ export class Seat {
 
   // ── blocking ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Before a wait in a handler: another machine may have the processor. Throws `ERR_MACHINES_EXHAUSTED`. */
+  /**
+   * Before a wait in a handler: another machine may have the processor. Throws
+   * `ERR_MACHINES_EXHAUSTED`.
+   */
   enterBlocking(): void {
     if (this.#blockDepth === 0) {
       if (!this.tryBlock()) throw this.exhausted();

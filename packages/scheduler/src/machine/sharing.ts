@@ -29,7 +29,9 @@ export class Sharing {
     outbox.wantsSweep();
   }
 
-  /** While a handler runs: shares half of the private tasks when another machine has nothing to do. */
+  /**
+   * While a handler runs: shares half of the private tasks when another machine has nothing to do.
+   */
   shareIfWanted(): void {
     const { nested, idle, processors } = this.#parts;
     const { processor } = this.#seat;

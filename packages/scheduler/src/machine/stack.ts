@@ -1,15 +1,21 @@
 /**
  * Whether the thread's stack has room for one more join and the task that it runs.
  *
- * A stack overflow in the midst of a queue's update would leave it torn, so a join makes sure of its room first: it
- * calls a function that calls itself, deep enough to take as much stack as a join, its task and their
- * callees need together. Where that overflows, nothing was begun.
+ * A stack overflow in the midst of a queue's update would leave it torn, so a join makes sure of
+ * its room first: it calls a function that calls itself, deep enough to take as much stack as a
+ * join, its task and their callees need together. Where that overflows, nothing was begun.
  */
 import { schedulerError } from "../errors.ts";
 
-/** Joins on the stack from which on it is looked at: so many fit in any stack that Node starts a thread with. */
+/**
+ * Joins on the stack from which on it is looked at: so many fit in any stack that Node starts a
+ * thread with.
+ */
 const LOOK_DEPTH = 64;
-/** Calls of the probe; the compiler may put several into one frame, so this is several times what the interpreter needs. */
+/**
+ * Calls of the probe; the compiler may put several into one frame, so this is several times what
+ * the interpreter needs.
+ */
 const PROBE_CALLS = 1500;
 
 /** Throws `ERR_JOIN_DEPTH`. */

@@ -31,13 +31,16 @@ export interface MachineCounts {
   /** How often it took tasks from another processor, and how many. */
   readonly steals: number;
   readonly stolenTasks: number;
-  /** Queue entries whose task was taken by somebody else or was over. */
+  /** Queue entries whose task another machine had taken, or was over. */
   readonly staleEntries: number;
   /** How often a run queue had no room. */
   readonly overflows: number;
   /** Tasks of its own handlers that it ran for want of a slot. */
   readonly ranInline: number;
-  /** How often it slept in its event loop beside work for which nobody had woken it; 0 in a correct scheduler. */
+  /**
+   * How often it slept in its event loop beside work for which nobody had woken it; 0 in a correct
+   * scheduler.
+   */
   readonly wakeupsMissed: number;
   /** Time spent in stretches of tasks. */
   readonly busyMs: number;

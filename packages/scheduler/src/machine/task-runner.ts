@@ -3,7 +3,8 @@
  *
  * What is written in which order, and what happens if the thread dies in between:
  *
- *   claim                  QUEUED→RUNNING names this machine; the supervisor settles or requeues what RUNNING names
+ *   claim                  QUEUED→RUNNING names this machine; the supervisor settles or requeues
+ *                          what RUNNING names
  *   result, then DONE      a half-written result is never read: the state still says RUNNING
  *   completion published   DONE without a completion: the supervisor publishes it
  *   submitter woken        the supervisor wakes every submitter
@@ -88,8 +89,9 @@ export class TaskRunner {
   }
 
   /**
-   * Whether as many async tasks are pending as may be, or results wait for room. Tasks that wait for their
-   * children don't count: they can't go on by themselves, and what they wait for may need the room.
+   * Whether as many async tasks are pending as may be, or results wait for room. Tasks that wait
+   * for their children don't count: they can't go on by themselves, and what they wait for may need
+   * the room.
    */
   isFull(asyncTasksMax: number): boolean {
     if (this.#io.results.isWaiting) return true;

@@ -1,4 +1,7 @@
-/** How long a machine runs tasks without a turn of its event loop, by a clock that is seldom read: a reading costs as much as a small task. */
+/**
+ * How long a machine runs tasks without a turn of its event loop, by a clock that is seldom read: a
+ * reading costs as much as a small task.
+ */
 
 /** Longest stretch of tasks without a turn of the event loop. */
 const TURN_MS = 5;

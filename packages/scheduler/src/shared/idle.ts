@@ -1,18 +1,26 @@
 /**
- * Who sleeps, who searches, and whom to wake.
+ * Which machines sleep, which search for work, and which one to wake.
  *
- * Rule, from Go's runtime and Tokio: new work wakes one machine, and only when no machine searches; a searcher that finds work
- * wakes the next. So a burst wakes machines one after the other instead of all at once, and a steady load wakes nobody.
+ * Rule, from Go's runtime and Tokio: new work wakes one machine, and only when no machine searches;
+ * a searcher that finds work wakes the next. So a burst wakes machines one after the other instead
+ * of all at once, and a steady load wakes nobody.
  *
- * Memory: at `idle`, per 16 processors one word: bit i for "sleeps", bit 16 + i for "searches". Both in one word, because a waker
- * moves a machine from the one to the other in a single step; in two steps a machine could be seen as a searcher while it already
- * runs a long task, and nobody would be woken meanwhile. One that was chosen and hasn't come for a while doesn't count for whoever chose it: the
- * system may keep it waiting for milliseconds for a core where another thread computes, while the next machine could run at once. At `idleAsync`, per 32 processors one word: bit i for "sleeps in its
- * event loop". Such a machine is woken last and is not counted as searching, since its event loop may be busy.
+ * Memory: at `idle`, per 16 machines one word: bit i for "sleeps", bit 16 + i for "searches". Both
+ * lie in one word, because a waker moves a machine from the one to the other in a single step. In
+ * two steps a machine could be seen as a searcher while it already runs a long task, and nobody
+ * would be woken meanwhile.
  *
- * A machine changes its own bits; a waker only moves "sleeps" to "searches", or clears "sleeps in its event loop"; the
- * supervisor clears all of a machine that died. Why no wake-up is lost: a machine stops searching, announces sleep, and then
- * looks at every queue once more; whoever publishes work looks at these words afterwards.
+ * At `idleAsync`, per 32 machines one word: bit i for "sleeps in its event loop". Such a machine is
+ * woken last and is not counted as searching, since its event loop may be busy.
+ *
+ * A waker stops counting a machine that it chose as a searcher after LATE_MS: the system may have
+ * no core for it, while the next machine could run at once.
+ *
+ * A machine changes its own bits. A waker only moves "sleeps" to "searches", or clears "sleeps in
+ * its event loop". The supervisor clears all bits of a machine that died.
+ *
+ * Why no wake-up is lost: a machine stops searching, announces its sleep, and then looks at every
+ * queue once more; a thread that publishes work looks at these words afterwards.
  */
 import { performance } from "@millrace/base";
 import { isWaking, unpark, unparkAgain } from "@millrace/atomics-sync";
@@ -26,8 +34,8 @@ const SEARCHES: number = SLEEPS << GROUP;
 const LATE_MS = 0.1;
 
 /** Words that the packed sets take up. */
-export function idleWords(processors: number): number {
-  return Math.ceil(processors / GROUP);
+export function idleWords(machines: number): number {
+  return Math.ceil(machines / GROUP);
 }
 
 export class IdleSet {
@@ -63,7 +71,9 @@ export class IdleSet {
     this.#lateMs = lateMs;
   }
 
-  /** After publishing work: wakes a machine unless one searches. Any thread. True when it woke one. */
+  /**
+   * After publishing work: wakes a machine unless one searches. Any thread. True when it woke one.
+   */
   wakeOne(): boolean {
     const late = this.#late();
     let sleepers = 0;
@@ -87,7 +97,7 @@ export class IdleSet {
     return performance.now() - this.#chosenAt >= this.#lateMs ? this.#chosen : -1;
   }
 
-  /** Whether some machine sleeps or searches: whoever has private work may want to share it. */
+  /** Whether some machine sleeps or searches: then private work may be wanted. */
   isAnyoneIdle(): boolean {
     for (let index = 0; index < this.#idleWords; index += 1) {
       if (Atomics.load(this.#words, this.#idle + index) !== 0) return true;
@@ -111,7 +121,8 @@ export class IdleSet {
   #wakeSleeper(): boolean {
     for (let index = 0; index < this.#idleWords; index += 1) {
       let state = Atomics.load(this.#words, this.#idle + index);
-      // Ends: a failed exchange means that another thread moved a machine, and a word holds few of them.
+      // Ends: a failed exchange means that another thread moved a machine, and a word holds few of
+      // them.
       while ((state & SLEEPS) !== 0) {
         const bit = state & -state & SLEEPS;
         const seen = Atomics.compareExchange(this.#words, this.#idle + index, state, (state & ~bit) | (bit << GROUP));
@@ -167,12 +178,17 @@ export class IdleSet {
     Atomics.and(this.#words, this.#word(machine), ~searchBit(machine));
   }
 
-  /** The machine announces a blocking sleep; before it looks at the queues for the last time. It doesn't search any more. */
+  /**
+   * The machine announces a blocking sleep; before it looks at the queues for the last time. It
+   * doesn't search any more.
+   */
   sleep(machine: number): void {
     Atomics.or(this.#words, this.#word(machine), sleepBit(machine));
   }
 
-  /** The machine is awake again. True when a waker picked it: then it counts as searching already. */
+  /**
+   * The machine is awake again. True when a waker picked it: then it counts as searching already.
+   */
   wakeUp(machine: number): boolean {
     const before = Atomics.and(this.#words, this.#word(machine), ~sleepBit(machine));
     return (before & sleepBit(machine)) === 0;
@@ -186,7 +202,10 @@ export class IdleSet {
     clearBit(this.#words, this.#idleAsync, machine);
   }
 
-  /** Supervisor: forgets a machine whose thread is gone, and wakes all others, since it may have died while waking one. */
+  /**
+   * Supervisor: forgets a machine whose thread is gone, and wakes all others, since it may have
+   * died while waking one.
+   */
   forget(machine: number): void {
     Atomics.and(this.#words, this.#word(machine), ~(sleepBit(machine) | searchBit(machine)));
     clearBit(this.#words, this.#idleAsync, machine);

@@ -1,27 +1,32 @@
 /**
  * The scheduler's shared memory: one place for every word, the same for all threads.
  *
- * Machines (worker threads) are numbered apart from processors (rights to run): there may be more machines than processors, so that
- * one can take over the processor of a machine that waits. Submitters are numbered: first the threads outside (the opener, then
- * guests), then the machines, since handlers submit tasks too.
+ * Machines (worker threads) are numbered apart from processors (rights to run): there may be more
+ * machines than processors, so that one can take over the processor of a machine that waits.
+ * Submitters are numbered: first the threads outside (the opener, then guests), then the machines,
+ * since handlers submit tasks too.
  *
  * `words` (one SharedArrayBuffer), each part on lines of its own:
  *
  *   CONTROL     LIFECYCLE  RUNNING, CLOSED; written by the supervisor, read by machines
  *   CANCELS     how many tasks were asked to stop; any submitter adds, machines compare
- *   IDLE        who sleeps and who searches (idle.ts)
- *   SPARES      bit per machine: sleeps without a processor; BLOCKED bit per machine: waits in a handler (processors.ts)
+ *   IDLE        machines that sleep, and that search (idle.ts)
+ *   SPARES      machines that sleep without a processor; PERMITS, JOINING: that wait in handlers
+ *               (processors.ts)
  *   PAUSED      handlers whose tasks aren't begun for a while (paused.ts)
  *   processors  per processor a line each for OWNER, TICK and NEXT (processors.ts)
- *   HINTS       per priority a bit per outbox that may hold entries; set by its owner, cleared by a machine that found it empty
- *   run queues  per processor the run queue and the larger ring that takes what it has no room for (run-queue.ts in shared-memory)
- *   outboxes    one per thread outside and priority, as large as its share of slots; then one for recovery
+ *   flags       per priority a bit per outbox that may hold entries (outbox-flags.ts)
+ *   run queues  per processor the run queue and the larger ring that takes what it has no room for
+ *               (run-queue.ts in shared-memory)
+ *   outboxes    one per thread outside and priority, as large as its share of slots; then one for
+ *               recovery
  *   completions one SPSC ring per machine and submitter, as large as the submitter's share of slots: never full
- *   frees       one SPSC ring per submitter and machine, likewise: result blocks that the machine may use again
+ *   frees       one SPSC ring per submitter and machine, likewise: result blocks that the machine
+ *               may use again
  *
- * `slots` (another SharedArrayBuffer): the task table (task-table.ts).
- * `arenas`: an arena per submitter for arguments, and one per machine for results that don't fit
- * beside the argument (arenas.ts).
+ * `slots` (another SharedArrayBuffer): the task table (task-table.ts). `arenas`: an arena per
+ * submitter for arguments, and one per machine for results that don't fit beside the argument
+ * (arenas.ts).
  */
 import { invariant, performance } from "@millrace/base";
 import { LINE_BYTES, LINE_WORDS, maskWords, runQueueWords, spscRingWords } from "@millrace/shared-memory";
@@ -33,9 +38,15 @@ import { PRIORITIES } from "./priorities.ts";
 import { PROCESSOR_WORDS } from "./processors.ts";
 import { SLOT_BYTES } from "./task-table.ts";
 
-/** Entries in a processor's run queue, as in Go and Tokio: enough for a burst, few enough to search at a steal. */
+/**
+ * Entries in a processor's run queue, as in Go and Tokio: enough for a burst, few enough to search
+ * at a steal.
+ */
 export const RUN_QUEUE_CAPACITY = 256;
-/** More than the cores of the machines that we know of would give; a limit because every pair of machine and submitter has rings. */
+/**
+ * More than the cores of the machines that we know of would give; a limit because every pair of
+ * machine and submitter has rings.
+ */
 export const PROCESSORS_MAX = 64;
 /** Slots, and with them rings, are numbered in 18 bits. */
 const SLOTS_MAX: number = 2 ** 18;
@@ -87,7 +98,10 @@ export interface Layout {
   readonly runQueues: readonly number[];
   readonly overflows: readonly number[];
   readonly overflowCapacity: number;
-  /** By submitter outside, then priority; the last index is the recovery outbox, which has one priority. */
+  /**
+   * By submitter outside, then priority; the last index is the recovery outbox, which has one
+   * priority.
+   */
   readonly outboxes: readonly (readonly number[])[];
   /** By machine, then submitter. */
   readonly completions: readonly (readonly number[])[];
@@ -158,7 +172,9 @@ export function layoutOf(shape: SchedulerShape): Layout {
 /** Words of an entry in a ring of freed result blocks: the block's reference. */
 export const FREE_WIDTH = 1;
 
-/** Memory of a new scheduler. `threads` already holds the ids of machines and of submitters outside. */
+/**
+ * Memory of a new scheduler. `threads` already holds the ids of machines and of submitters outside.
+ */
 export function allocateMemory(
   shape: SchedulerShape,
   arenaBytesMax: number,

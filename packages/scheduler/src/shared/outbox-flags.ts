@@ -1,8 +1,9 @@
 /**
- * Which outboxes may hold entries: per priority a bit per outbox, so that a machine looks at one word instead of every outbox.
+ * Which outboxes may hold entries: per priority a bit per outbox, so that a machine looks at one
+ * word instead of every outbox.
  *
- * A hint may be set for an empty outbox, never unset for one with entries: the owner sets it after it has published; a machine
- * that finds the outbox empty clears it and then looks once more.
+ * A flag may be set for an empty outbox, never unset for one with entries. The owner sets it after
+ * it has published. A machine that finds the outbox empty clears the flag and then looks once more.
  */
 import { clearBit, hasBit, type RunQueuePlace, runQueueLength, setBit } from "@millrace/shared-memory";
 
@@ -11,7 +12,10 @@ export function raiseFlag(words: Int32Array, flags: number, outbox: number): voi
   if (!hasBit(words, flags, outbox)) setBit(words, flags, outbox);
 }
 
-/** Machine: it was found empty. True when it no longer is: then look for a machine to wake, since another may have looked meanwhile, and seen no hint. */
+/**
+ * Machine: the outbox was found empty. True when it no longer is: then look for a machine to wake,
+ * since another may have looked meanwhile and seen no flag.
+ */
 export function lowerFlag(words: Int32Array, flags: number, outbox: number, place: RunQueuePlace): boolean {
   clearBit(words, flags, outbox);
   if (runQueueLength(place) <= 0) return false;

@@ -1,30 +1,36 @@
 /**
- * Which machine holds which processor, and which machines wait for one: this lets a thread that blocks give its
- * processor to another.
+ * Which machine holds which processor, and which machines wait for one: this lets a thread that
+ * blocks give its processor to another.
  *
- * Source: handoffp and sysmon in Go's runtime; block_in_place in Tokio, whose rule for the way back is ours: a machine
- * whose processor was taken meanwhile goes on with its task without one, and looks for another afterwards.
+ * Source: handoffp and sysmon in Go's runtime; block_in_place in Tokio, whose rule for the way back
+ * is ours: a machine whose processor was taken meanwhile goes on with its task without one, and
+ * looks for another afterwards.
  *
  * Memory, per processor, each word on a line of its own:
  *
- *   OWNER   machine + 1, or 0: nobody. Taken by compare-and-swap from 0; given back by its owner's store of 0, or by
- *           the supervisor's once the owner's thread is gone. This word is the truth; the sets below help to find it.
- *   TICK    changes whenever the owner starts or ends a task, odd while one runs; beside it the task's handler + 1, or 0;
- *           written by the owner, plain, read by the watchdog
+ *   OWNER   machine + 1, or 0: nobody. Taken by compare-and-swap from 0; given back by its owner's
+ *           store of 0, or by the supervisor's once the owner's thread is gone. This word is the
+ *           truth; the sets below help to find it.
+ *   TICK    changes whenever the owner starts or ends a task, odd while one runs; beside it the
+ *           task's handler + 1, or 0; written by the owner, plain, read by the watchdog
  *   NEXT    slot + 1 of the task to run next, or 0 (processor.ts)
  *
  * Of all machines:
  *
- *   SPARES   bit per machine: it sleeps without a processor. Set by the machine, cleared by its waker, or by itself
- *   PERMITS  a word per thread that may wait in a handler at a time, as many as there are machines beyond the
- *            processors: machine + 1, or 0. Taken by compare-and-swap, given back by a store
- *   JOINING  bit per machine: it waits in a join and keeps its processor (joins.ts). Set and cleared by the machine
+ *   SPARES   bit per machine: it sleeps without a processor. Set by the machine, cleared by its
+ *            waker, or by itself
+ *   PERMITS  a word per thread that may wait in a handler at a time, as many as there are machines
+ *            beyond the processors: machine + 1, or 0. Taken by compare-and-swap, given back by a
+ *            store
+ *   JOINING  bit per machine: it waits in a join and keeps its processor (joins.ts). Set and
+ *            cleared by the machine
  *
- * The supervisor takes a dead machine out of all three. PERMITS are words, not a count of bits: two machines that set
- * their bits at once would each count one too many, and both would be refused the last place.
+ * The supervisor takes a dead machine out of all three. PERMITS are words, not a count of bits: two
+ * machines that set their bits at once would each count one too many, and both would be refused the
+ * last place.
  *
- * Why no processor is forgotten: a machine that gives one back stores OWNER first and looks at SPARES second; a spare
- * sets its bit first and looks at every OWNER second.
+ * Why no processor is forgotten: a machine that gives one back stores OWNER first and looks at
+ * SPARES second; a spare sets its bit first and looks at every OWNER second.
  */
 import { unpark, unparkAgain } from "@millrace/atomics-sync";
 import { clearBit, hasBit, LINE_WORDS, lowestBit, maskWords, setBit } from "@millrace/shared-memory";
@@ -80,7 +86,10 @@ export class Processors {
     return this.#bases.length;
   }
 
-  /** Machine: takes a processor that nobody has, `first` if it can be that one; `NONE` when there is none. */
+  /**
+   * Machine: takes a processor that nobody has, `first` if it can be that one; `NONE` when there is
+   * none.
+   */
   acquire(machine: number, first = 0): number {
     for (let offset = 0; offset < this.#bases.length; offset += 1) {
       const processor = (first + offset) % this.#bases.length;
@@ -130,7 +139,10 @@ export class Processors {
     return -1;
   }
 
-  /** Supervisor, after a death: wakes every machine without a processor, since the dead one may have been waking one of them. */
+  /**
+   * Supervisor, after a death: wakes every machine without a processor, since the dead one may have
+   * been waking one of them.
+   */
   wakeSpareAgain(): void {
     for (let machine = 0; machine < this.#numbers.machines; machine += 1) {
       unparkAgain(this.#threads, this.#numbers.machineThreads[machine] as number);
@@ -149,8 +161,9 @@ export class Processors {
   // ── machines that wait in handlers ───────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Machine: is about to wait in a handler. False when as many wait as may: one more would leave a processor without a
-   * machine. It is refused only after two looks in a row have found every permit with the same machines.
+   * Machine: is about to wait in a handler. False when as many wait as may: one more would leave a
+   * processor without a machine. It is refused only after two looks in a row have found every
+   * permit with the same machines.
    */
   tryBlock(machine: number): boolean {
     const { permits } = this.#place;
@@ -216,7 +229,10 @@ export class Processors {
     clearBit(this.#words, this.#place.joining, machine);
   }
 
-  /** Whether every processor is held by a machine that waits in a join: then nobody comes to take a task from a queue. */
+  /**
+   * Whether every processor is held by a machine that waits in a join: then nobody comes to take a
+   * task from a queue.
+   */
   doAllJoin(): boolean {
     for (let processor = 0; processor < this.#bases.length; processor += 1) {
       const owner = this.owner(processor);
@@ -225,7 +241,10 @@ export class Processors {
     return true;
   }
 
-  /** The last machine to begin its wait: wakes the others, which have to look at their own tasks again. */
+  /**
+   * The last machine to begin its wait: wakes the others, which have to look at their own tasks
+   * again.
+   */
   wakeJoining(machine: number): void {
     for (let other = 0; other < this.#numbers.machines; other += 1) {
       if (other === machine || !hasBit(this.#words, this.#place.joining, other)) continue;
@@ -235,7 +254,10 @@ export class Processors {
 
   // ── from outside ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Supervisor, once the machine's thread is gone: takes away what it held. Whether that was a processor. */
+  /**
+   * Supervisor, once the machine's thread is gone: takes away what it held. Whether that was a
+   * processor.
+   */
   forget(machine: number): boolean {
     this.unblock(machine);
     this.joinEnds(machine);

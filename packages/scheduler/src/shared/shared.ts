@@ -55,7 +55,9 @@ export class Shared {
     return new Processors(words, layout, threads, memory);
   }
 
-  /** The number of the arena that holds the machine's results; a submitter's arena has its number. */
+  /**
+   * The number of the arena that holds the machine's results; a submitter's arena has its number.
+   */
   resultArena(machine: number): number {
     return this.submitters + machine;
   }
@@ -69,7 +71,10 @@ export class Shared {
     return performance.now() + this.#epochOffsetMs;
   }
 
-  /** How long it is until `ms`, a time since the epoch that was kept in 32 bits: right for 24 days ahead and back, however long the scheduler runs. */
+  /**
+   * How long it is until `ms`, a time since the epoch that was kept in 32 bits: right for 24 days
+   * ahead and back, however long the scheduler runs.
+   */
   msUntil(ms: number): number {
     return (ms - Math.floor(this.nowMs())) | 0;
   }

@@ -1,25 +1,31 @@
 /**
- * The task table: the truth about every task. Queues only hold hints.
+ * The task table: the truth about every task. Entries in queues may be stale.
  *
- * A slot is 16 words, 64 bytes, one cache line; the one exception to words of different writers lying apart, because a slot
- * has one writer at a time, the one that its state names.
+ * A slot is 16 words, 64 bytes, one cache line; the one exception to words of different writers
+ * lying apart, because a slot has one writer at a time, the one that its state names.
  *
  *   0      STATE            bits 0–3 state, 4–11 machine, 12–15 attempt, 16–31 generation
  *   1      META             bits 0–11 handler, 12–13 priority, 19 retry after a crash,
  *                           20 retry after an error, 21–24 attempts at most, 25 timed, 26 to be run alone, 27–30 kind of the argument
  *   2      ARGUMENT_BLOCK   reference of its block in the submitter's arena; 0 without
  *   3      ARGUMENT_BYTES
- *   4      HEADER_BYTES     bytes after the argument that describe the task to the handler's context; 0 without
+ *   4      HEADER_BYTES     bytes after the argument that describe the task to the handler's
+ *          context; 0 without
  *   5      RESULT           kind of the result
- *   6      RESULT_PLACE     offset in the argument's block, or reference of a block in the machine's arena
+ *   6      RESULT_PLACE     offset in the argument's block, or reference of a block in the
+ *          machine's arena
  *   7      RESULT_BYTES
  *   8–9    ARGUMENT_NUMBER  a 64-bit float
  *   10–11  RESULT_NUMBER    a 64-bit float
- *   12     CANCEL           1 when the submitter wants no result any more; the one word with another writer while the task runs
- *   13     DEADLINE         ms since the scheduler's epoch, the low 32 bits (Shared.msUntil); 0 without
- *   14     TIME             QUEUED: when it was submitted, µs since the epoch, 0 where that isn't sampled; RUNNING and timed: when it
+ *   12     CANCEL           1 when the submitter wants no result any more; the one word with
+ *          another writer while the task runs
+ *   13     DEADLINE         ms since the scheduler's epoch, the low 32 bits (Shared.msUntil); 0
+ *          without
+ *   14     TIME             QUEUED: when it was submitted, µs since the epoch, 0 where that isn't
+ *          sampled; RUNNING and timed: when it
  *                           was started, ms since the epoch, likewise
- *   15     CRASHES          bits 0–1 how many machines died under it while it ran alone, 2–9, 10–17, 18–25 which ones
+ *   15     CRASHES          bits 0–1 how many machines died under it while it ran alone, 2–9,
+ *          10–17, 18–25 which ones
  *
  * States and who moves them on:
  *
@@ -30,12 +36,14 @@
  *                      │                                  makes it FAILED
  *                      └──submitter (CAS)──► FREE         taken back before any machine had it
  *
- * A free slot is filled by plain stores; QUEUED publishes them. The compare-and-swap QUEUED→RUNNING is what makes the scheduler safe:
- * a stale or doubled queue entry fails it, and the supervisor finds a task whose entry was lost by looking at the table. Everything
- * but STATE and CANCEL is plain and ordered by STATE.
+ * A free slot is filled by plain stores; QUEUED publishes them. The compare-and-swap QUEUED→RUNNING
+ * is what makes the scheduler safe: a stale or doubled queue entry fails it, and the supervisor
+ * finds a task whose entry was lost by looking at the table. Everything but STATE and CANCEL is
+ * plain and ordered by STATE.
  *
- * A call of Atomics costs more than all the plain accesses of a task, so nobody loads a state that it knows: the machine keeps what
- * `claim` returned, the submitter keeps the generations of its slots.
+ * A call of Atomics costs more than all the plain accesses of a task, so no thread loads a state
+ * that it knows: the machine keeps what `claim` returned, the submitter keeps the generations of
+ * its slots.
  */
 import { invariant } from "@millrace/base";
 import { PARCEL } from "./values.ts";
@@ -104,7 +112,9 @@ export const CRASHES_MAX = 3;
 /** What happens to a task after a failure, as bits of META: see `taskPolicy`. */
 export const NO_RETRY = 0;
 
-/** The bits of META that say when and how often a task may run again, and whether its times matter. */
+/**
+ * The bits of META that say when and how often a task may run again, and whether its times matter.
+ */
 export function taskPolicy(afterCrash: boolean, afterError: boolean, attemptsMax: number, isTimed: boolean): number {
   return (
     (afterCrash ? RETRY_CRASH : 0) |
@@ -153,8 +163,10 @@ export class TaskTable {
 
   // ── state ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Machine: from QUEUED to RUNNING. Returns the new state, or `NOT_CLAIMED` when the entry was stale: somebody else has the task,
-   * or it is over. */
+  /**
+   * Machine: from QUEUED to RUNNING. Returns the new state, or `NOT_CLAIMED` when the entry was
+   * stale: somebody else has the task, or it is over.
+   */
   claim(slot: number, machine: number): number {
     const word = slot * SLOT_WORDS + STATE;
     const state = Atomics.load(this.#words, word);
@@ -163,7 +175,10 @@ export class TaskTable {
     return Atomics.compareExchange(this.#words, word, state, running) === state ? running : NOT_CLAIMED;
   }
 
-  /** As `claim`, by the submitter itself of a task that it has just queued with this generation: no need to look first. */
+  /**
+   * As `claim`, by the submitter itself of a task that it has just queued with this generation: no
+   * need to look first.
+   */
   claimOwn(slot: number, machine: number, generation: number): number {
     const queued = (generation << GENERATION_SHIFT) | QUEUED;
     const running = (generation << GENERATION_SHIFT) | (machine << MACHINE_SHIFT) | RUNNING;
@@ -171,7 +186,10 @@ export class TaskTable {
     return Atomics.compareExchange(this.#words, word, queued, running) === queued ? running : NOT_CLAIMED;
   }
 
-  /** Submitter: takes the task back and frees its slot, unless a machine has it already; whether it did. The generation moves on. */
+  /**
+   * Submitter: takes the task back and frees its slot, unless a machine has it already; whether it
+   * did. The generation moves on.
+   */
   cancel(slot: number): boolean {
     const word = slot * SLOT_WORDS + STATE;
     const state = Atomics.load(this.#words, word);
@@ -226,8 +244,10 @@ export class TaskTable {
     return Atomics.load(this.#words, slot * SLOT_WORDS + STATE);
   }
 
-  /** RUNNING, DONE or FAILED when `machine` runs or ran the task; FREE otherwise. One look at the slot: between two, it could be freed and
-   * used again, and pass for the machine's. */
+  /**
+   * RUNNING, DONE or FAILED when `machine` runs or ran the task; FREE otherwise. One look at the
+   * slot: between two, it could be freed and used again, and pass for the machine's.
+   */
   stateUnder(slot: number, machine: number): number {
     const word = Atomics.load(this.#words, slot * SLOT_WORDS + STATE);
     const state = word & STATE_MASK;
@@ -263,7 +283,10 @@ export class TaskTable {
 
   // ── what the submitter writes before QUEUED ──────────────────────────────────────────────────────────────────────
 
-  /** `policy` is made by `taskPolicy`; `time` is µs since the epoch, or 0; `deadline` ms since the epoch, or 0. */
+  /**
+   * `policy` is made by `taskPolicy`; `time` is µs since the epoch, or 0; `deadline` ms since the
+   * epoch, or 0.
+   */
   describe(slot: number, handler: number, priority: number, policy: number, kind: number): void {
     const base = slot * SLOT_WORDS;
     this.#words[base + META] = handler | (priority << PRIORITY_SHIFT) | policy | (kind << KIND_SHIFT);
@@ -299,7 +322,10 @@ export class TaskTable {
     return ((this.#words[slot * SLOT_WORDS + META] as number) >> KIND_SHIFT) & KIND_MASK;
   }
 
-  /** Whether nothing about the task needs attention before it is run: neither timed, nor to be alone, nor with a parcel. */
+  /**
+   * Whether nothing about the task needs attention before it is run: neither timed, nor to be
+   * alone, nor with a parcel.
+   */
   isPlain(slot: number): boolean {
     const meta = this.#words[slot * SLOT_WORDS + META] as number;
     return (meta & (TIMED | ALONE)) === 0 && ((meta >> KIND_SHIFT) & KIND_MASK) !== PARCEL;
@@ -313,7 +339,10 @@ export class TaskTable {
     return ((this.#words[slot * SLOT_WORDS + META] as number) & ALONE) !== 0;
   }
 
-  /** Whether the policy of the task that is in state `state` allows another attempt after an error of its handler. */
+  /**
+   * Whether the policy of the task that is in state `state` allows another attempt after an error
+   * of its handler.
+   */
   mayRetryAfterError(slot: number, state: number): boolean {
     const meta = this.#words[slot * SLOT_WORDS + META] as number;
     return (meta & RETRY_ERROR) !== 0 && attemptOf(state) + 1 < ((meta >> ATTEMPTS_SHIFT) & ATTEMPTS_MASK);
@@ -356,7 +385,9 @@ export class TaskTable {
     Atomics.store(this.#words, slot * SLOT_WORDS + TIME, time | 0 || 1);
   }
 
-  /** Submitter, of a timed task that runs: when it was started, 0 when the machine hasn't said yet. */
+  /**
+   * Submitter, of a timed task that runs: when it was started, 0 when the machine hasn't said yet.
+   */
   started(slot: number): number {
     return Atomics.load(this.#words, slot * SLOT_WORDS + TIME);
   }
@@ -419,7 +450,9 @@ export class TaskTable {
   }
 }
 
-/** The history of a task whose attempt in state `state` is over; the next one is about to be queued. */
+/**
+ * The history of a task whose attempt in state `state` is over; the next one is about to be queued.
+ */
 function afterAttempt(state: number): number {
   const attempt = Math.min(attemptOf(state) + 1, ATTEMPTS_MAX);
   return (state & GENERATION_MASK) | (attempt << ATTEMPT_SHIFT);

@@ -1,17 +1,20 @@
 /**
- * What happened on a thread of the scheduler, as fixed records in a ring in shared memory: the newest are kept, the oldest dropped.
+ * What happened on a thread of the scheduler, as fixed records in a ring in shared memory: the
+ * newest are kept, the oldest dropped.
  *
- * One ring per thread (machines first, then the threads that submit), written by that thread only, read by anyone at any time.
- * Recording is off unless the option `trace` asks for it.
+ * One ring per thread (machines first, then the threads that submit), written by that thread only,
+ * read by anyone at any time. Recording is off unless the option `trace` asks for it.
  *
  * Memory of one ring, in 32-bit words from `base`:
  *
- *   +0    WRITTEN   records written so far, a free-running counter; written by the owner after the record, read by all; starts at 0
+ *   +0    WRITTEN   records written so far, a free-running counter; written by the owner after the
+ *         record, read by all; starts at 0
  *   +32   RECORDS   `capacity` × 8 words; record n lies at place n modulo capacity
  *
  * A record:
  *
- *   0–1   TIME      64-bit float: milliseconds since the epoch of the trace (`TraceRings.epochMs`, Unix time), with fractions
+ *   0–1   TIME      64-bit float: milliseconds since the epoch of the trace (`TraceRings.epochMs`,
+ *         Unix time), with fractions
  *   2     KIND      what happened, see TRACE
  *   3     TASK      the task's slot, or -1
  *   4     RUN       tells apart the tasks that used the same slot: generation × 16 + attempt
@@ -19,15 +22,19 @@
  *   6     A         by kind
  *   7     B         by kind
  *
- * A reader copies what lies between `WRITTEN - capacity` and `WRITTEN`, and then looks at WRITTEN again: what the owner may have
- * begun to overwrite meanwhile is thrown away. So a record that is returned is whole, and `dropped` counts the others.
+ * A reader copies what lies between `WRITTEN - capacity` and `WRITTEN`, and then looks at WRITTEN
+ * again: what the owner may have begun to overwrite meanwhile is thrown away. So a record that is
+ * returned is whole, and `dropped` counts the others.
  */
 import { performance } from "@millrace/base";
 import { LINE_WORDS } from "@millrace/shared-memory";
 
 /** What a record tells. A and B are 0 where nothing is said about them. */
 export const TRACE = {
-  /** A handler was called. A: the processor, B: machine or submitter that submitted the task (see `TraceRecord.b`). */
+  /**
+   * A handler was called. A: the processor, B: machine or submitter that submitted the task (see
+   * `TraceRecord.b`).
+   */
   start: 1,
   /** A handler that was called returned or threw. A: 1 when it succeeded. */
   end: 2,
@@ -35,7 +42,10 @@ export const TRACE = {
   suspend: 3,
   /** That promise is settled. A: 1 when it succeeded. */
   settle: 4,
-  /** Tasks were taken from another processor's queue. TASK: the first of them. A: the processor they came from, B: how many. */
+  /**
+   * Tasks were taken from another processor's queue. TASK: the first of them. A: the processor they
+   * came from, B: how many.
+   */
   steal: 5,
   /** The machine goes to sleep. A: 0 blocked, 1 in its event loop, 2 without a processor. */
   park: 6,
@@ -45,7 +55,10 @@ export const TRACE = {
   depth: 8,
   /** This thread submitted a task. A: the priority. */
   submit: 9,
-  /** The machine gave its processor away before a wait. A: the processor, B: the machine that got it, or -1. */
+  /**
+   * The machine gave its processor away before a wait. A: the processor, B: the machine that got
+   * it, or -1.
+   */
   yield: 10,
   /** The machine has a processor again. A: the processor. */
   take: 11,
