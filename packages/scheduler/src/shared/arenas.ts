@@ -13,7 +13,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { BroadcastChannel, receiveMessageOnPort } from "node:worker_threads";
-import { invariant } from "@millrace/base";
+import { invariant, setImmediate } from "@millrace/base";
 import {
   Arena,
   ARENA_WORDS,
