@@ -46,18 +46,23 @@ let current: PipeWaits | undefined;
 
 export class PipeWaits implements Source {
   readonly pollMs: number = POLL_MS;
-  readonly #reactor: Reactor = Reactor.current();
+  readonly #reactor: Reactor;
   /** Channels at which flows of this thread wait. */
   readonly #pipes: Set<AwaitedPipe> = new Set();
   readonly #outcomes: Map<number, Outcome> = new Map();
   #ticket = 0;
   #timer: NodeJS.Timeout | undefined;
 
+  private constructor(reactor: Reactor) {
+    this.#reactor = reactor;
+  }
+
   /** That of the calling thread. */
   static current(): PipeWaits {
     if (current === undefined) {
-      current = new PipeWaits();
-      current.#reactor.add(current);
+      const reactor = Reactor.current();
+      current = new PipeWaits(reactor);
+      reactor.add(current);
     }
     return current;
   }

@@ -2,6 +2,7 @@
 import * as assert from "uvu/assert";
 import { BarrierCore } from "@millrace/atomics-sync/internal/locks/barrier";
 import { block } from "@millrace/atomics-sync/internal/objects/block";
+import { WAITING } from "@millrace/atomics-sync/internal/objects/node";
 import { BARRIER } from "@millrace/atomics-sync/internal/objects/kinds";
 import { join, type Mutant, scenario, type Scenario } from "../api.ts";
 import { assertNodesFree, bury, cellOf, setUpSpace, type Shared, spaceOf } from "../fixtures/spaces.ts";
@@ -120,10 +121,15 @@ export const scenarios: Scenario[] = [
       },
     },
     kill: ["victim"],
-    check(_shared, { logs, died }) {
+    check(shared, { logs, died }) {
       const [outcome] = logs["other"] as number[];
       if (died.length === 0) assert.equal([outcome, logs["victim"]], [PASSED_LAST, [PASSED]]);
       else assert.ok(outcome === PASSED_LAST || outcome === IS_BROKEN);
+      // Whatever was lost, a reset makes it whole.
+      const barriers = [barrierOf(shared, 1), barrierOf(shared, 2)] as const;
+      barriers[0].reset();
+      const nodes = [barriers[0].arrive(0, 1), barriers[1].arrive(0, 2)] as const;
+      assert.equal([barriers[0].outcome(nodes[0]), barriers[1].outcome(nodes[1])], [PASSED, PASSED_LAST]);
     },
     bounds: { preemptions: 0 },
   }),
@@ -155,11 +161,57 @@ export const scenarios: Scenario[] = [
     },
     bounds: { preemptions: 0 },
   }),
+  scenario({
+    name: "barrier: who gives up while a round is about to pass leaves the others awake",
+    setUp() {
+      const shared = setUp(2);
+      // Both have arrived, and nobody has looked yet: nodes 0 and 1 of chunks 0 and 1.
+      const one = barrierOf(shared, 0);
+      one.arrive(0, 0);
+      const two = barrierOf(shared, 1) as unknown as BarrierCore & { post(node: number, state: number): void };
+      const space = spaceOf(shared, 1);
+      const node = space.takeNode();
+      (two as unknown as { fillNode(...given: number[]): void }).fillNode(node, 0, 0, 1);
+      two.post(node, WAITING);
+      return shared;
+    },
+    threads: {
+      patient(shared, log) {
+        const barrier = barrierOf(shared, 0);
+        const node = spaceOf(shared, 0).nodeAt(0, 1);
+        block(spaceOf(shared, 0), barrier, node, Infinity);
+        log.push(barrier.outcome(node));
+      },
+      quitter(shared, log) {
+        if (barrierOf(shared, 1).cancel(spaceOf(shared, 1).nodeAt(1, 0))) log.push(GAVE_UP);
+      },
+      passer: (shared) => barrierOf(shared, 2).pump(),
+    },
+    check(_shared, { logs }) {
+      const isBroken = (logs["quitter"] as number[]).length > 0;
+      assert.is((logs["patient"] as number[])[0] === IS_BROKEN, isBroken);
+    },
+    bounds: { preemptions: 2 },
+  }),
 ];
 
 const FILE = "atomics-sync/locks/barrier";
 
 export const mutants: Mutant[] = [
+  {
+    breaks: "the first party stays claimed when a round doesn't pass",
+    file: FILE,
+    from: "for (let node = first; node !== end;",
+    to: "for (let node = this.words[first + QUEUE_NEXT]; node !== 0 && node !== end;",
+    by: "about to pass",
+  },
+  {
+    breaks: "a reset doesn't forget the members that were lost",
+    file: FILE,
+    from: "this.words[this.cell + LOST_ASKS] = 0;",
+    to: "",
+    by: "a member dies",
+  },
   {
     breaks: "a round that was begun to be told is forgotten after a death",
     file: FILE,

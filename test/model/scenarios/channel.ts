@@ -3,7 +3,10 @@
  * deaths at any step.
  */
 import * as assert from "uvu/assert";
+import { block as blockFor } from "@millrace/atomics-sync/internal/objects/block";
+import type { SelectGroup } from "@millrace/atomics-sync/internal/objects/select-group";
 import { CLOSED, DONE, VALUES } from "@millrace/channels/internal/outcomes";
+import { type Operation, Selection } from "@millrace/channels/internal/selection";
 import { join, type Mutant, scenario, type Scenario } from "../api.ts";
 import {
   assertQuiet,
@@ -44,6 +47,30 @@ function assertConserved(values: readonly number[], certain: readonly number[], 
   assert.is(new Set(values).size, values.length, `doubled: ${values.join()}`);
   for (const value of certain) assert.ok(values.includes(value), `lost: ${value}`);
   for (const value of values) assert.ok(certain.includes(value) || possible.includes(value), `invented: ${value}`);
+}
+
+interface Joined extends Shared {
+  readonly selection: Selection;
+  readonly group: SelectGroup;
+  readonly giver: number;
+}
+
+/** Thread 0 waits in a select for two channels without a buffer; `giver` has posted a 7 to the first, and nobody has looked. */
+function setUpJoined(giver: number): Joined {
+  const shared = setUpChannels([0, 0], 3);
+  const operations = [operation(channelOf(shared, 0, 0), false), operation(channelOf(shared, 0, 1), false)];
+  const selection = new Selection(spaceOf(shared, 0), operations);
+  const group = selection.join(0, false);
+  const chan = channelOf(shared, giver, 0);
+  const node = chan.prepareToSend(0, giver, 7, 0);
+  chan.postNode(node);
+  return { ...shared, selection, group, giver: node };
+}
+
+/** Waits as thread 0, and returns what was done. */
+function conclude({ selection, group, ...shared }: Joined): Operation | undefined {
+  blockFor(spaceOf(shared, 0), group, group.node, Infinity);
+  return selection.conclude(group);
 }
 
 const all: Scenario[] = [
@@ -475,6 +502,49 @@ const all: Scenario[] = [
       assertQuiet(shared);
     },
   }),
+  scenario({
+    name: "select: a claim that comes to nothing is made good at the other channel",
+    setUp: () => setUpJoined(2),
+    threads: {
+      selector: (shared, log) => log.push(conclude(shared)?.core.low),
+      pumper: (shared) => channelOf(shared, 3, 0).pump(),
+      quitter(shared) {
+        channelOf(shared, 2, 0).cancel(shared.giver);
+      },
+      sender: sends(1, [1], 1),
+    },
+    // Either sender may have met the select first.
+    mayBlock: ["sender"],
+    check(_shared, { logs, blocked }) {
+      assert.is((logs["selector"] as number[])[0], blocked.length > 0 ? 7 : 1);
+    },
+  }),
+  scenario({
+    name: "select: who tells a select dies, and the select is in its next round when it is done again",
+    setUp: () => setUpJoined(3),
+    threads: {
+      selector(shared, log) {
+        log.push(conclude(shared)?.core.low);
+        const done = select(spaceOf(shared, 0), [
+          operation(channelOf(shared, 0, 0), false),
+          operation(channelOf(shared, 0, 1), false),
+        ]);
+        assert.ok(done !== undefined, "told although nobody has served it");
+        log.push(done.core.low);
+      },
+      victim: (shared) => channelOf(shared, 1, 0).pump(),
+      parent(shared) {
+        if (join("victim")) bury(shared, 2, 1);
+        channelOf(shared, 2, 0).pump();
+        assert.is(send(channelOf(shared, 2, 1), 1), DONE);
+      },
+    },
+    kill: ["victim"],
+    check(_shared, { logs }) {
+      assert.equal(sorted(logs["selector"]), [1, 7]);
+    },
+    bounds: { preemptions: 1 },
+  }),
 ];
 
 /**
@@ -483,7 +553,7 @@ const all: Scenario[] = [
  */
 export const scenarios: Scenario[] = all.map((each) => ({
   ...each,
-  bounds: { ...each.bounds, preemptions: each.kill === undefined ? 1 : 0 },
+  bounds: { preemptions: each.kill === undefined ? 1 : 0, ...each.bounds },
   deep: { ...each.bounds, preemptions: 2 },
 }));
 
@@ -491,6 +561,20 @@ const core = "channels/channel-core";
 const monitor = "atomics-sync/objects/monitor";
 
 export const mutants: Mutant[] = [
+  {
+    breaks: "a claim that comes to nothing is forgotten by the other channels",
+    by: "comes to nothing",
+    file: monitor,
+    from: "if (group !== 0)\n            this.#owe(group);",
+    to: "",
+  },
+  {
+    breaks: "a group is told by whatever ticket it has",
+    by: "in its next round",
+    file: monitor,
+    from: "this.settle(group, ticket, GRANTED);",
+    to: "this.settle(group, Atomics.load(this.words, group + NODE_STATE), GRANTED);",
+  },
   {
     breaks: "a value is published before it is written",
     file: core,
@@ -582,7 +666,7 @@ export const mutants: Mutant[] = [
     breaks: "the group isn't told",
     by: "select: waits for two channels",
     file: monitor,
-    from: "this.settle(group, WAITING, GRANTED);",
-    to: ";",
+    from: "if (seen === CLAIMED || seen === GRANTED)\n            this.settle(group, ticket, GRANTED);",
+    to: "",
   },
 ];

@@ -168,11 +168,46 @@ export const scenarios: Scenario[] = [
     kill: ["victim"],
     bounds: { preemptions: 0 },
   }),
+  scenario({
+    name: "cond: a signal that comes during a broadcast is for a party that registers after it",
+    setUp() {
+      const shared = setUp();
+      condOf(shared, 0).register(0, 0);
+      return shared;
+    },
+    threads: {
+      early(shared) {
+        const cond = condOf(shared, 0);
+        const node = spaceOf(shared, 0).nodeAt(0, 0);
+        block(spaceOf(shared, 0), cond, node, Infinity);
+        cond.leave(node, true);
+      },
+      late(shared) {
+        const cond = condOf(shared, 1);
+        const node = cond.register(0, 1);
+        cond.signal();
+        block(spaceOf(shared, 1), cond, node, Infinity);
+        cond.leave(node, true);
+      },
+      broadcaster(shared) {
+        condOf(shared, 2).broadcast();
+      },
+    },
+    check: assertQuiet,
+    bounds: { preemptions: 2 },
+  }),
 ];
 
 const FILE = "atomics-sync/locks/cond";
 
 export const mutants: Mutant[] = [
+  {
+    breaks: "a broadcast counts signals as done that came after it had looked",
+    file: FILE,
+    from: "this.words[cell + SIGNALS_DONE] = signals;",
+    to: "this.words[cell + SIGNALS_DONE] = Atomics.load(this.words, cell + SIGNALS);",
+    by: "during a broadcast",
+  },
   {
     breaks: "whom a signal has held back is forgotten when the mutex is released",
     file: "atomics-sync/locks/mutex-core",

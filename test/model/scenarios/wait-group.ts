@@ -95,6 +95,32 @@ export const scenarios: Scenario[] = [
     bounds: { preemptions: 2 },
   }),
   scenario({
+    name: "wait group: units that are added before a claim is over are never taken for done",
+    setUp() {
+      const shared = setUp(1);
+      const group = groupOf(shared, 0);
+      group.enqueue(ASKS_KIND | ASKS_FRONT, 0);
+      return shared;
+    },
+    threads: {
+      claimer(shared) {
+        const group = groupOf(shared, 0);
+        // The claim of `setUp` is the first node of the first chunk.
+        const node = spaceOf(shared, 0).nodeAt(0, 0);
+        assert.ok(group.isClaimed(node));
+        assert.ok(group.add(1));
+        group.release(node);
+        work(shared, 0);
+        assert.ok(group.add(-1));
+      },
+      looker(shared) {
+        if (groupOf(shared, 1).isDone()) assert.is(shared.words[0], 1);
+      },
+    },
+    check: assertOver,
+    bounds: { preemptions: 4 },
+  }),
+  scenario({
     name: "wait group: a thread dies while it claims or has claimed, and the wait is over",
     setUp: () => setUp(1),
     threads: {
@@ -141,6 +167,18 @@ const FILE = "atomics-sync/locks/wait-group";
 
 export const mutants: Mutant[] = [
   {
+    breaks: "whether all is done is read from two words",
+    file: FILE,
+    from: "return Atomics.load(this.words, this.cell + CELL_STATE) === 0 &&",
+    to: "return Atomics.load(this.words, this.cell + CELL_STATE) >>> COUNT_SHIFT === 0 && Atomics.load(this.words, this.cell + CLAIMS) === 0 &&",
+  },
+  {
+    breaks: "the last claim leaves the state before it is counted",
+    file: FILE,
+    from: "(state - (1 << COUNT_SHIFT)) | MOVING | HAS_CLAIMS",
+    to: "(state - (1 << COUNT_SHIFT)) | MOVING",
+  },
+  {
     breaks: "the unit of a claimer that dies on the way goes nowhere",
     file: FILE,
     from: "isBack ? (1 << COUNT_SHIFT) - MOVING : -MOVING",
@@ -168,7 +206,7 @@ export const mutants: Mutant[] = [
   {
     breaks: "a unit that is being claimed looks like one that is done",
     file: FILE,
-    from: "(state - (1 << COUNT_SHIFT)) | MOVING",
+    from: "(state - (1 << COUNT_SHIFT)) | MOVING | HAS_CLAIMS",
     to: "state - (1 << COUNT_SHIFT)",
   },
   {

@@ -51,8 +51,17 @@ const SIGNALS_DONE: number = CELL_KIND_WORDS + 5;
 const BROADCASTS_DONE: number = CELL_KIND_WORDS + 6;
 
 export class CondCore extends Monitor {
-  /** Of a new object, before anybody else knows it. */
+  /** Of its own: by the time of a wake-up the condition may be closed, and the word another object's. */
+  #mutex: number;
+
+  constructor(space: SyncSpace, cell: number) {
+    super(space, cell);
+    this.#mutex = Atomics.load(this.words, cell + MUTEX_CELL);
+  }
+
+  /** Of a new object, before any other thread knows it. */
   tie(mutex: SyncHandle): void {
+    this.#mutex = mutex.cell;
     this.words[this.cell + MUTEX_CELL] = mutex.cell;
     this.words[this.cell + MUTEX_GENERATION] = mutex.generation;
   }
@@ -78,12 +87,11 @@ export class CondCore extends Monitor {
   }
 
   /**
-   * Whoever is woken wants the mutex at once: woken before it is free, it would have to sleep a
+   * A party that is woken wants the mutex at once: woken before it is free, it would have to sleep a
    * second time.
    */
   protected override lockAhead(): number {
-    const mutex = this.words[this.cell + MUTEX_CELL] as number;
-    return mutex !== 0 && ownsCell(this.words, mutex, this.space.thread) ? mutex : 0;
+    return this.#mutex !== 0 && ownsCell(this.words, this.#mutex, this.space.thread) ? this.#mutex : 0;
   }
 
   signal(): void {

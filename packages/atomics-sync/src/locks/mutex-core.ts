@@ -21,10 +21,9 @@
  * wake each other. A waiter that loses goes to the front again; one that has lost and waited for
  * more than STARVING_MS is handed the lock.
  *
- * A flow of an event loop that is busy may be long in coming. So a release invites the waiters
- * behind it as well, one of each thread, up to the first that answers soon: a blocked thread, or a
- * loop that sleeps. Nor is a flow handed the lock while its loop is awake: nobody else could run
- * until it comes.
+ * A flow may be long in coming: nobody can tell whether its event loop is busy. So a release invites
+ * the waiters behind it as well, one of each thread, up to the first thread that blocks. Nor is a flow
+ * handed the lock: nobody else could run until it comes. It goes to the front again each time it loses.
  *
  * One store of STATE, with OWNER and GRANT, hands the lock over: if the latch holder dies after it,
  * the next one finds GRANT and tells the node.
@@ -58,7 +57,6 @@ import {
   WAITING,
 } from "../objects/node.ts";
 import type { SyncSpace } from "../objects/space.ts";
-import { sleepsInLoop } from "../threads/parker.ts";
 import type { WaitOptions } from "../objects/wait-options.ts";
 
 const WAKE: number = 1 << 9;
@@ -116,6 +114,8 @@ export class MutexCore extends Monitor {
     }
     if ((state & OWNER_MASK) === SHUT) {
       const isShut = (): boolean => (Atomics.load(this.words, this.cell + CELL_STATE) & OWNER_MASK) === SHUT;
+      // The thread that was closing it may have died.
+      this.pump();
       if (!this.staysOpen(isShut)) return TAKEN;
       state = Atomics.load(this.words, this.cell + CELL_STATE);
     }
@@ -308,10 +308,9 @@ export class MutexCore extends Monitor {
     return state === next || Atomics.compareExchange(this.words, this.cell + CELL_STATE, state, next) === state;
   }
 
-  /** Whether the party of a node comes as soon as it is woken, as far as one can see. */
+  /** Whether the party of a node comes as soon as it is woken: a thread that blocks, and no flow. */
   #answersSoon(node: number): boolean {
-    if (((this.words[node + NODE_ASKS] as number) & ASKS_ASYNC) === 0) return true;
-    return sleepsInLoop(this.space.threads.words, this.words[node + NODE_WAKES] as number);
+    return ((this.words[node + NODE_ASKS] as number) & ASKS_ASYNC) === 0;
   }
 
   /** Lets the oldest node try, and others if it may be long in coming; false when it has changed its mind. */

@@ -85,6 +85,8 @@ export class WaitGroupCore extends Monitor {
     // Ends: each failure means that another thread has changed the state.
     for (;;) {
       if (state === CLOSED) {
+        // The thread that was closing it may have died.
+        this.pump();
         if (!this.staysOpen(() => this.#isShut())) return false;
         state = Atomics.load(this.words, this.cell + CELL_STATE);
         continue;

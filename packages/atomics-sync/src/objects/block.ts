@@ -37,7 +37,8 @@ export function assertMayBlock(space: SyncSpace, form: string, asyncForm: string
 
 export function isServed(words: Int32Array, node: number): boolean {
   const state = Atomics.load(words, node + NODE_STATE);
-  return state !== WAITING && state !== CLAIMED;
+  // Below 0: the ticket of a group that waits.
+  return state >= 0 && state !== WAITING && state !== CLAIMED;
 }
 
 /**

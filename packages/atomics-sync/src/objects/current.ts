@@ -20,7 +20,7 @@ const HEAP_KEY = "millrace.heap";
 const OWN_ROUNDS_MAX = 10_000;
 
 let space: SyncSpace | undefined;
-let waits: AsyncWaits | undefined;
+const waitsOf: Map<SyncSpace, AsyncWaits> = new Map();
 
 /** The space of the calling thread. */
 export function currentSpace(): SyncSpace {
@@ -54,12 +54,13 @@ export function locksHeld(): number {
   return space?.locksHeld ?? 0;
 }
 
-/**
- * The flows that wait in the calling thread's event loop; `of` is the current space but in tests.
- */
+/** The flows that wait in the calling thread's event loop; `of` is the current space but in tests. */
 export function asyncWaits(of: SyncSpace): AsyncWaits {
-  if (of !== space) return new AsyncWaits(of, Reactor.current());
-  waits ??= new AsyncWaits(space, Reactor.current());
+  let waits = waitsOf.get(of);
+  if (waits === undefined) {
+    waits = new AsyncWaits(of, Reactor.current());
+    waitsOf.set(of, waits);
+  }
   return waits;
 }
 

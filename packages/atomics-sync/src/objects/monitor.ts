@@ -106,16 +106,13 @@ export class Monitor extends WaitQueue {
 
   constructor(space: SyncSpace, cell: number) {
     super(space, cell);
-    this.#generation = this.words[cell + CELL_KIND] as number;
+    this.#generation = Atomics.load(this.words, cell + CELL_KIND);
     this.#tag = tagOf(this.#generation);
   }
 
-  /**
-   * KIND of the cell as it is now. Read without order: a use that begins beside `close` may see the
-   * old one.
-   */
+  /** KIND of the cell as it is now. */
   get kind(): number {
-    return this.words[this.cell + CELL_KIND] as number;
+    return Atomics.load(this.words, this.cell + CELL_KIND);
   }
 
   // ── for the kinds ──────────────────────────────────────────────────────────────────────────────
@@ -171,7 +168,7 @@ export class Monitor extends WaitQueue {
 
   /** Makes a free node one of this object; post it then, or have the latch. */
   protected fillNode(node: number, need: number, asks: number, wakes: number): void {
-    this.words[node + NODE_CELL] = this.cell;
+    Atomics.store(this.words, node + NODE_CELL, this.cell);
     this.words[node + NODE_NEED] = need;
     this.#fill(node, asks, wakes);
   }
@@ -334,7 +331,6 @@ export class Monitor extends WaitQueue {
       this.space.giveCell(this.cell, this.#generation);
       return false;
     }
-    this.reopen();
     this.#rebuild();
     // The burial of a dead one wakes everybody.
     this.#owesAll = holder === BROKEN_OFF || holder === this.space.thread + 1;
@@ -601,13 +597,10 @@ export class Monitor extends WaitQueue {
       this.settle(node, CLAIMED, GRANTED);
       return;
     }
+    const ticket = Atomics.load(this.words, node + TICKET);
     const seen = Atomics.compareExchange(this.words, node + NODE_STATE, CLAIMED, GRANTED);
-    if (seen !== CLAIMED && seen !== GRANTED) return;
-    const isDecided = Atomics.load(this.words, group + DECISION) === node;
-    // A node that is still GRANTED here wasn't given back, so the group is the one that it was
-    // claimed in.
-    if (!isDecided || Atomics.load(this.words, node + NODE_STATE) !== GRANTED) return;
-    this.settle(group, WAITING, GRANTED);
+    // Fails where the group was told already and is in its next use: that has another ticket.
+    if (seen === CLAIMED || seen === GRANTED) this.settle(group, ticket, GRANTED);
   }
 
   // ── after a death ──────────────────────────────────────────────────────────────────────────────
@@ -626,6 +619,8 @@ export class Monitor extends WaitQueue {
    * latch to use it.
    */
   #mend(): void {
+    // It may have died while it was closing the object.
+    this.reopen();
     this.repair();
     for (const node of this.queued()) {
       if (this.#isClaimed(node)) this.unclaim(node);

@@ -11,6 +11,8 @@
  *            nothing; final once the group's STATE is GRANTED
  *   0        the owner has changed its mind; by compare-and-swap from TICKET
  *
+ * STATE of the group is the ticket as well, until the party is told.
+ *
  * The ticket makes a late look harmless: a thread that still sees a node of an earlier use fails
  * with its compare-and-swap. (One word decides between the cases as in Go's selectDone and
  * crossbeam's Context. There it is never taken back, because the two sides of a meeting are never
@@ -30,7 +32,6 @@ import {
   NODE_WAKES,
   SIBLING,
   TICKET,
-  WAITING,
 } from "./node.ts";
 import type { Waited } from "./block.ts";
 import type { SyncSpace } from "./space.ts";
@@ -67,7 +68,7 @@ export class SelectGroup implements Waited {
     words[node + NODE_ASKS] = isAsync ? ASKS_ASYNC : 0;
     words[node + SIBLING] = 0;
     Atomics.store(words, node + DECISION, ticket);
-    Atomics.store(words, node + NODE_STATE, WAITING);
+    Atomics.store(words, node + NODE_STATE, ticket);
     return new SelectGroup(space, node, ticket);
   }
 
@@ -78,7 +79,7 @@ export class SelectGroup implements Waited {
   add(monitor: Member["monitor"], node: number): void {
     const words = this.#space.words;
     words[node + NODE_GROUP] = this.node;
-    words[node + TICKET] = this.#ticket;
+    Atomics.store(words, node + TICKET, this.#ticket);
     words[node + SIBLING] = words[this.node + SIBLING] as number;
     words[this.node + SIBLING] = node;
     this.#members.push({ monitor, node });

@@ -46,14 +46,6 @@ export function unpark(words: Int32Array, id: number): boolean {
   return true;
 }
 
-/**
- * Whether the event loop of thread `id` sleeps, or is about to: a bell brings it back at once. Any
- * thread; stale at once.
- */
-export function sleepsInLoop(words: Int32Array, id: number): boolean {
-  return Atomics.load(words, parkWord(id)) === ASYNC;
-}
-
 /** Whether thread `id` was woken and hasn't gone on yet. Any thread; stale at once. */
 export function isWaking(words: Int32Array, id: number): boolean {
   return Atomics.load(words, parkWord(id)) === NOTIFIED;
