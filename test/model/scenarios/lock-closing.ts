@@ -1,0 +1,113 @@
+/** A lock that is closed beside its users: it is closed or had, never both. */
+import * as assert from "uvu/assert";
+import { Mutex, type SyncHandle, ThreadTable, WaitGroup } from "@millrace/atomics-sync";
+import { SyncSpace } from "@millrace/atomics-sync/internal/objects/space";
+import { type Mutant, type Race, scenario, type Scenario } from "../api.ts";
+
+interface Given<Lock> {
+  readonly spaces: readonly SyncSpace[];
+  /** Each thread's own object of the same lock, made before the threads start. */
+  readonly locks: readonly Lock[];
+}
+
+function setUp<Lock extends { readonly handle: SyncHandle }>(
+  make: (space: SyncSpace) => Lock,
+  from: (handle: SyncHandle, space: SyncSpace) => Lock,
+): Given<Lock> {
+  const table = ThreadTable.allocate(2);
+  const memory = SyncSpace.allocate({ cells: 1, chunks: 2, chunkNodes: 2 }, 1);
+  const spaces = [0, 1].map((thread) => {
+    const threads = new ThreadTable(table);
+    threads.reserve();
+    return new SyncSpace(memory, threads, thread, { spins: 0, mayBlock: true, now: () => 0 });
+  });
+  const lock = make(spaces[0] as SyncSpace);
+  return { spaces, locks: [lock, from(lock.handle, spaces[1] as SyncSpace)] };
+}
+
+const mutex = (): Given<Mutex> => setUp((space) => new Mutex({}, space), Mutex.from);
+const waitGroup = (): Given<WaitGroup> => setUp((space) => new WaitGroup(space), WaitGroup.from);
+
+/** Whether this call closed the lock. */
+function close({ locks }: Given<{ close(): void }>): boolean {
+  return unlessOver(() => {
+    (locks[0] as { close(): void }).close();
+    return true;
+  });
+}
+
+/** Runs `use` of an object; false when the object was closed, or is in use. */
+function unlessOver(use: () => boolean): boolean {
+  try {
+    return use();
+  } catch (thrown) {
+    const { code } = thrown as { code?: string };
+    if (code === "ERR_SYNC_CLOSED" || code === "ERR_SYNC_IN_USE") return false;
+    throw thrown;
+  }
+}
+
+function assertOneOfThem(_shared: unknown, { results }: { results: Readonly<Record<string, unknown>> }): void {
+  assert.not.ok(results["closer"] === true && results["user"] === true, "closed while it was had");
+}
+
+/** A user looks at the kind of its place before each use. */
+const LATE_LOOK: Race[] = [
+  {
+    file: "atomics-sync/objects/monitor",
+    line: "return this.words[this.cell + CELL_KIND]",
+    reason: "a user that sees the kind of before comes to the state or the latch, whose compare-and-swap turns it away",
+  },
+];
+
+export const scenarios: Scenario[] = [
+  scenario<Given<Mutex>>({
+    name: "closing: a mutex is closed or locked, not both",
+    setUp: mutex,
+    threads: {
+      closer: close,
+      user: ({ locks }) => unlessOver(() => (locks[1] as Mutex).tryLock() !== undefined),
+    },
+    check: assertOneOfThem,
+    races: LATE_LOOK,
+    // Whoever finds the latch taken for long naps.
+    timePasses: true,
+    bounds: { preemptions: 3 },
+  }),
+  scenario<Given<Mutex>>({
+    name: "closing: a mutex that is closed and one that blocks for it",
+    setUp: mutex,
+    threads: {
+      closer: close,
+      user: ({ locks }) =>
+        unlessOver(() => {
+          const hold = (locks[1] as Mutex).lock();
+          hold.unlock();
+          return false;
+        }),
+    },
+    races: LATE_LOOK,
+    // Whoever finds the latch taken for long naps.
+    timePasses: true,
+    bounds: { preemptions: 2 },
+  }),
+  scenario<Given<WaitGroup>>({
+    name: "closing: a wait group is closed or counts something, not both",
+    setUp: waitGroup,
+    threads: {
+      closer: close,
+      user: ({ locks }) =>
+        unlessOver(() => {
+          (locks[1] as WaitGroup).add(1);
+          return true;
+        }),
+    },
+    check: assertOneOfThem,
+    races: LATE_LOOK,
+    // Whoever finds the latch taken for long naps.
+    timePasses: true,
+    bounds: { preemptions: 3 },
+  }),
+];
+
+export const mutants: Mutant[] = [];
