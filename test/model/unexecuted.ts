@@ -15,11 +15,6 @@ export interface Exception {
 
 export const UNEXECUTED: readonly Exception[] = [
   {
-    module: "scheduler/arenas",
-    reason:
-      "Sends regions over a BroadcastChannel, which the checker doesn't have. The scenarios of arenas send them over shared words, and run both ends of the table.",
-  },
-  {
     module: "journal/journal",
     lines: [
       "const isDetour = record.type !== RECORD_TYPE.data && Atomics.load(this.#control, SPACE) === SPACE_FULL;",
@@ -82,27 +77,77 @@ export const UNEXECUTED: readonly Exception[] = [
       "const state = Atomics.load(this.#words, STATE);",
       "Atomics.store(this.#words, STATE, DRAINING);",
       "Atomics.add(this.#words, CHECKPOINTS, 1);",
-      "if (Atomics.load(this.#words, STATE) === STOPPED && this.#closing !== undefined)",
+      "const hasStopped = Atomics.load(this.#words, STATE) === STOPPED && this.#closing !== undefined;",
     ],
     reason: "The opener's side of the same words; needs a journal and worker threads.",
   },
-  { module: "atomics-sync/mutex-core", reason: "no scenario yet" },
-  { module: "atomics-sync/wait-group", reason: "no scenario yet" },
-  { module: "atomics-sync/monitor", reason: "no scenario yet" },
-  { module: "atomics-sync/scope", reason: "no scenario yet" },
-  { module: "atomics-sync/space", reason: "no scenario yet" },
-  { module: "atomics-sync/wait-queue", reason: "no scenario yet" },
-  { module: "channels/channel-core", reason: "no scenario yet" },
-  { module: "channels/pipe-core", reason: "no scenario yet" },
-  { module: "scheduler/processor", reason: "no scenario yet" },
-  { module: "scheduler/result-memory", reason: "no scenario yet" },
-  { module: "scheduler/arenas", reason: "no scenario yet" },
-  { module: "scheduler/idle", reason: "no scenario yet" },
-  { module: "scheduler/slots", reason: "no scenario yet" },
-  { module: "scheduler/recovery", reason: "no scenario yet" },
-  { module: "shared-memory/arena-view", reason: "no scenario yet" },
-  { module: "shared-memory/arena", reason: "no scenario yet" },
-  { module: "shared-memory/bit-mask", reason: "no scenario yet" },
-  { module: "shared-memory/byte-ring", reason: "no scenario yet" },
-  { module: "shared-memory/shared-heap", reason: "no scenario yet" },
+  {
+    module: "journal/spare-maker",
+    lines: ["isOver: () => Atomics.load(this.#control, STATE) >= CLOSED"],
+    reason:
+      "In a function that the storage calls while it writes a file of many MiB; the keeper looks at the same word in each turn.",
+  },
+  {
+    module: "atomics-sync/threads",
+    lines: [
+      "return Atomics.load(this.words, id * ENTRY_WORDS + PARENT);",
+      "return Atomics.load(this.words, id * ENTRY_WORDS + LENT) === 1;",
+    ],
+    reason: "Written with NODE_THREAD before the thread starts, read by a burial after its end.",
+  },
+  {
+    module: "scheduler/print",
+    lines: ["Atomics.add(count, 0, 1);"],
+    reason: "Needs the streams and the port of a worker thread. The count says that a message was sent before.",
+  },
+  {
+    module: "scheduler/arenas",
+    lines: [
+      "Atomics.load(this.table, arena * ARENA_WORDS + MAPPED) * 1024;",
+      "if (Atomics.load(this.table, arena * ARENA_WORDS + index) === number)",
+      "Atomics.wait(wait, 0, 0, 1);",
+      "if (Atomics.load(this.table, message.arena * ARENA_WORDS + message.index) !== message.number)",
+    ],
+    reason:
+      "Regions go to other threads over a BroadcastChannel, which the checker doesn't have. Scenarios of arenas hand them over at once.",
+  },
+  {
+    module: "channels/chan",
+    lines: ["space.giveCell(cell, Atomics.load(space.words, cell + CELL_KIND));"],
+    reason:
+      "Undoes a place that this thread has just taken and nobody else knows, when there is no memory for the channel.",
+  },
+  {
+    module: "shared-memory/bit-mask",
+    lines: ["if (Atomics.load(words, base + index) !== 0)"],
+    reason: "isMaskEmpty(), which tests call and the runtime doesn't.",
+  },
+  {
+    module: "atomics-sync/mutex-core",
+    reason: "No scenario yet: reset() after the death of an owner whose heir is gone as well.",
+  },
+  {
+    module: "atomics-sync/wait-group",
+    reason: "No scenario yet: a count that is read for people, and a claim that is taken back.",
+  },
+  {
+    module: "atomics-sync/monitor",
+    reason: "No scenario yet: a latch that its own thread has left behind by a stack overflow.",
+  },
+  { module: "atomics-sync/scope", reason: "No scenario yet: deadlines, which the checker's clock doesn't reach." },
+  { module: "atomics-sync/space", reason: "No scenario yet: the second look of a place that is being given up." },
+  { module: "atomics-sync/wait-queue", reason: "No scenario yet: more cancelled waiters than a scenario has threads." },
+  { module: "channels/channel-core", reason: "No scenario yet: lengths for people, and several values at once." },
+  {
+    module: "channels/pipe-core",
+    reason: "No scenario yet: lengths for people, and a pipe that is freed with values in it.",
+  },
+  { module: "scheduler/idle", reason: "No scenario yet: machines beyond the first word of the set." },
+  { module: "scheduler/processors", reason: "No scenario yet: a permit that is another machine's." },
+  {
+    module: "scheduler/recovery",
+    reason: "No scenario yet: a task in the word for the next one of a processor whose machine died.",
+  },
+  { module: "shared-memory/arena", reason: "No scenario yet: a region that is dropped while it is made." },
+  { module: "shared-memory/shared-heap", reason: "No scenario yet: a count of used bytes for people." },
 ];

@@ -62,6 +62,7 @@ export const scenarios: Scenario[] = [
         const spans = spansOf(taker);
         assert.is(spans.length, CAPACITY);
         log.push(spans[4], spans[12], spans[20]);
+        assert.is(taker.end, taker.tail());
         taker.finish();
         assert.is(new ByteRingTaker(ring).taken, taker.end);
         const releaser = new ByteRingReleaser(ring);

@@ -25,8 +25,16 @@ function setUp<Lock extends { readonly handle: SyncHandle }>(
   return { spaces, locks: [lock, from(lock.handle, spaces[1] as SyncSpace)] };
 }
 
-const mutex = (): Given<Mutex> => setUp((space) => new Mutex({}, space), Mutex.from);
-const waitGroup = (): Given<WaitGroup> => setUp((space) => new WaitGroup(space), WaitGroup.from);
+const mutex = (): Given<Mutex> =>
+  setUp(
+    (space) => new Mutex({}, space),
+    (handle, space) => Mutex.from(handle, space),
+  );
+const waitGroup = (): Given<WaitGroup> =>
+  setUp(
+    (space) => new WaitGroup(space),
+    (handle, space) => WaitGroup.from(handle, space),
+  );
 
 /** Whether this call closed the lock. */
 function close({ locks }: Given<{ close(): void }>): boolean {

@@ -5,12 +5,14 @@
 import * as assert from "uvu/assert";
 import type { TaskContext } from "@millrace/scheduler/internal/handler/context";
 import { Submitter } from "@millrace/scheduler/internal/calls/submitter";
+import { PAUSED_WORDS, PausedHandlers } from "@millrace/scheduler/internal/shared/paused";
 import { NO_RETRY } from "@millrace/scheduler/internal/shared/task-table";
 import { Supervisor, type SupervisorHost } from "@millrace/scheduler/internal/supervisor/supervisor";
 import { awaitOutcomes, NORMAL, runUntilClosed, type SchedulerShared, schedulerMemory } from "../fixtures/scheduler.ts";
 import { type Mutant, scenario, type Scenario } from "../api.ts";
 
 const LISTEN = 0;
+const HANDLER = 3;
 
 interface Given extends SchedulerShared {
   /** For the thread `opener` only. */
@@ -90,7 +92,41 @@ export const scenarios: Scenario[] = [
   }),
 ];
 
+scenarios.push(
+  scenario({
+    name: "supervisor: a task that a machine left alone for a pause is queued again",
+    // Word 0: the task is QUEUED, and in no queue; word 1: it was queued again.
+    setUp: () => ({ words: new Int32Array(new SharedArrayBuffer((4 + PAUSED_WORDS) * 4)) }),
+    threads: {
+      supervisor({ words }) {
+        const paused = new PausedHandlers(words, 4);
+        paused.begin(HANDLER);
+        paused.end(HANDLER);
+        if (Atomics.load(words, 0) === 1) Atomics.store(words, 1, 1);
+      },
+      machine({ words }, log) {
+        const paused = new PausedHandlers(words, 4);
+        if (!paused.has(HANDLER)) return;
+        log.push("left alone");
+        Atomics.store(words, 0, 1);
+        if (!paused.has(HANDLER)) Atomics.store(words, 1, 1);
+      },
+    },
+    check({ words }, { logs }) {
+      assert.is(words[1], logs["machine"]?.length);
+      assert.not.ok(new PausedHandlers(words, 4).areAny);
+    },
+    bounds: { preemptions: 4 },
+  }),
+);
+
 export const mutants: Mutant[] = [
+  {
+    breaks: "a pause that ends leaves its handler's bit",
+    file: "scheduler/shared/paused",
+    from: "Atomics.sub(this.#words, this.#count, 1);\n        clearBit(this.#words, this.#bits, handler);",
+    to: "Atomics.sub(this.#words, this.#count, 1);",
+  },
   {
     breaks: "close() says so after it has woken the machines",
     file: "scheduler/supervisor/supervisor",
