@@ -81,7 +81,7 @@ const modules: readonly (readonly [
   ["loops for ever", `${fine} for (;;);`, /was not loaded within 1500 ms/, undefined, SHORT],
   [
     "needs too much memory",
-    `const a = []; for (;;) a.push(new Array(1000).fill(1)); ${fine}`,
+    `let a = []; for (;;) a = [a, a.length]; ${fine}`,
     /24 MB \(maxOldGenerationSizeMb\)/,
     undefined,
     SMALL,
