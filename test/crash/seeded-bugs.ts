@@ -418,9 +418,9 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     name: "segments grow with each opening",
-    file: "writer/log-writer.js",
-    from: "this.#grownBytes = nextSegmentBytes(limits, 0, log.tail?.body.length ?? 0);",
-    to: "this.#grownBytes = spareBytes;",
+    file: "writer/opening.js",
+    from: "if (ready.bytes > wanted)\n            shortenSpare(storage, ready, wanted);\n        return wanted;",
+    to: "return ready.bytes;",
     layer: "regressions",
   },
   {

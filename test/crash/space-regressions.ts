@@ -173,6 +173,7 @@ function growsByWhatIsWritten(engine: Engine): void {
     const opened = openOn(engine, disk, limits);
     const keeper = keeperOn(engine, opened, limits);
     assert.is(opened.log.nextSegmentBytes(0), 2 * 49_152, `life ${life}`);
+    assert.is(disk.contentOf(engine.format.segmentName(life)).length, 49_152, `life ${life}`);
     keeper.wantSpare(opened.log.nextSegmentBytes(0));
     keeper.end();
     appendTo(engine, opened, `record ${life}`);
