@@ -126,7 +126,6 @@ const CHANGING: ReadonlySet<string> = new Set([
   "sync",
   "truncate",
   "rename",
-  "link",
   "remove",
   "makeDirectory",
   "syncDirectory",

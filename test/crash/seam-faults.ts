@@ -20,7 +20,6 @@ const FAULTS: Readonly<Partial<Record<Operation["kind"], readonly Fault[]>>> = {
   ],
   sync: [{ code: "EIO" }, { code: "ENOSPC" }, { code: "EDQUOT" }],
   truncate: [{ code: "EIO" }, { code: "EROFS" }],
-  link: [{ code: "EIO" }, { code: "ENOSPC" }],
   rename: [{ code: "EIO" }, { code: "EROFS" }, { code: "ENOSPC" }],
   remove: [{ code: "EIO" }, { code: "EROFS" }],
   open: [{ code: "EIO" }],

@@ -86,7 +86,7 @@ function countFired({ trace }: Outcome): number {
 
 const WRITES = "pwritev,pwrite64";
 
-for (const code of ["EIO", "ENOSPC", "EDQUOT", "EROFS"]) {
+for (const code of ["EIO", "EROFS"]) {
   traced(`a write that fails with ${code} poisons the journal and is the last one`, async () => {
     const outcome = await runTraced(20, LOG, [
       "-e",
@@ -135,7 +135,7 @@ for (const [what, path, inject, step] of [
   [
     "the write of a segment's header",
     "log-0000000000000002.wal.tmp",
-    `${WRITES}:error=ENOSPC:when=1`,
+    `${WRITES}:error=EIO:when=1`,
     "beginning a segment",
   ],
   ["the renaming of a segment", "log-0000000000000002.wal.tmp", "rename:error=EIO:when=1", "beginning a segment"],
@@ -191,7 +191,7 @@ traced("an opening that can't sync says so, and the next one works", async () =>
   }
 });
 
-traced("a disk that is full for a while refuses records, and takes them when there is room again", async () => {
+traced("a disk without room for the next segment takes a smaller one", async () => {
   const spare = "spare-65536.wal.tmp";
   const outcome = await runTraced(60, spare, [
     "-e",
@@ -199,8 +199,7 @@ traced("a disk that is full for a while refuses records, and takes them when the
     "-e",
     `inject=${WRITES}:error=ENOSPC:when=2..4`,
   ]);
-  assert.is(countFired(outcome), 3);
-  assert.ok(outcome.lines.includes("full"));
+  assert.ok(countFired(outcome) >= 1);
   assert.is(outcome.acked.size, 60);
   assert.is(await reconcile(outcome), 60);
 });

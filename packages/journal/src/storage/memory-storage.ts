@@ -121,15 +121,6 @@ export class MemoryStorage implements Storage {
     });
   }
 
-  renameNew(from: string, to: string): void {
-    this.#locked(() => {
-      const file = this.#find(from);
-      if (file < 0) throw systemError("ENOENT", 2, "link", from);
-      if (this.#find(to) >= 0) throw systemError("EEXIST", 17, "link", to);
-      this.#setName(file, to);
-    });
-  }
-
   remove(name: string): void {
     this.#locked(() => {
       const file = this.#find(name);

@@ -2,12 +2,10 @@
 import {
   closeSync,
   constants,
-  existsSync,
   fdatasyncSync,
   fstatSync,
   fsyncSync,
   ftruncateSync,
-  linkSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -31,9 +29,6 @@ const FLAGS: Readonly<Record<OpenMode, number>> = {
 
 /** Payments are for the user that the process runs as. */
 export const FILE_MODE = 0o600;
-
-/** What link(2) says where a file system has no hard links. */
-const NO_LINKS: ReadonlySet<string | undefined> = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"]);
 
 /** Permissions of a directory whose files have `fileMode`: whoever reads them may list it. */
 export function directoryMode(fileMode: number): number {
@@ -61,20 +56,6 @@ export class NodeStorage implements Storage {
 
   rename(from: string, to: string): void {
     renameSync(join(this.#directory, from), join(this.#directory, to));
-  }
-
-  renameNew(from: string, to: string): void {
-    const target = join(this.#directory, to);
-    try {
-      linkSync(join(this.#directory, from), target);
-    } catch (thrown) {
-      if (!NO_LINKS.has((thrown as NodeJS.ErrnoException).code)) throw thrown;
-      // Between the look and the renaming somebody might still come: such file systems offer no more.
-      if (existsSync(target)) throw Object.assign(thrown as Error, { code: "EEXIST", errno: -17 });
-      renameSync(join(this.#directory, from), target);
-      return;
-    }
-    unlinkSync(join(this.#directory, from));
   }
 
   remove(name: string): void {

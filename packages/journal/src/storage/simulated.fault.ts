@@ -41,8 +41,6 @@ import type { OpenMode, Space, Storage, StorageFile } from "./storage.ts";
 interface EntryChange {
   readonly directory: string;
   readonly names: readonly (readonly [name: string, inode: Inode | undefined])[];
-  /** The file whose name goes; operations on one file keep their order. */
-  readonly removed?: Inode | undefined;
 }
 
 /** Something that a power cut leaves open. */
@@ -67,7 +65,6 @@ export type OperationKind =
   | "truncate"
   | "open"
   | "rename"
-  | "link"
   | "remove"
   | "makeDirectory"
   | "syncDirectory"
@@ -139,18 +136,6 @@ export class SimulatedStorage implements Storage {
       [to, inode],
     ]);
     this.#end("rename", to);
-  }
-
-  renameNew(from: string, to: string): void {
-    this.#begin("link", from);
-    const inode = this.#names.get(from);
-    if (inode === undefined) throw systemError("ENOENT", "link", from);
-    if (this.#names.has(to)) throw systemError("EEXIST", "link", to);
-    this.#change(directoryOf(to), [[to, inode]]);
-    this.#end("link", to);
-    this.#begin("remove", from);
-    this.#change(directoryOf(from), [[from, undefined]], inode);
-    this.#end("remove", from);
   }
 
   remove(name: string): void {
@@ -241,9 +226,8 @@ export class SimulatedStorage implements Storage {
     disk.#stale = [...this.#stale];
     disk.#names = copyNames(this.#names);
     disk.#safeNames = copyNames(this.#safeNames);
-    disk.#changes = this.#changes.map(({ directory, names, removed }) => ({
+    disk.#changes = this.#changes.map(({ directory, names }) => ({
       directory,
-      removed: removed === undefined ? undefined : copies.get(removed),
       names: names.map(([name, inode]) => [name, inode === undefined ? undefined : copies.get(inode)]),
     }));
     return disk;
@@ -372,8 +356,8 @@ export class SimulatedStorage implements Storage {
     this.after({ kind, name, position, bytes });
   }
 
-  #change(directory: string, names: EntryChange["names"], removed?: Inode): void {
-    const change = { directory, names, removed };
+  #change(directory: string, names: EntryChange["names"]): void {
+    const change = { directory, names };
     apply(change, this.#names);
     this.#changes.push(change);
   }
@@ -472,8 +456,6 @@ function apply(change: EntryChange, names: Map<string, Inode>): void {
 }
 
 function dependsOn(later: EntryChange, earlier: EntryChange): boolean {
-  const { removed } = later;
-  if (removed !== undefined && earlier.names.some(([, other]) => other === removed)) return true;
   return later.names.some(([name, inode]) =>
     earlier.names.some(
       ([otherName, other]) =>

@@ -16,11 +16,6 @@ export interface Storage {
   makeDirectory(name: string): void;
   /** Makes creations, renames and removals durable, in the directory itself or in one below it. */
   syncDirectory(name?: string): void;
-  /**
-   * As `rename`, but fails with EEXIST where there is a file of that name. A crash may leave both
-   * names on the one file. Without it the journal looks first, and somebody may come in between.
-   */
-  renameNew?(from: string, to: string): void;
   /** The room on the file system; without it nobody knows. */
   space?(): Space;
 }
@@ -80,12 +75,11 @@ export function isDiskFull(thrown: unknown): boolean {
   return isNoSpace((thrown as { errno?: number }).errno ?? 0);
 }
 
-/** As `rename`, but never in place of another file: throws EEXIST. */
+/**
+ * As `rename`, but never in place of another file: throws EEXIST. Nobody comes between the look and
+ * the renaming: the directory and the newest segment are locked.
+ */
 export function renameNew(storage: Storage, from: string, to: string): void {
-  if (storage.renameNew !== undefined) {
-    storage.renameNew(from, to);
-    return;
-  }
   if (storage.list().includes(to)) {
     const error = new Error(`EEXIST: rename '${from}' to '${to}'`);
     throw Object.assign(error, { code: "EEXIST", errno: -EEXIST, syscall: "rename", path: to });

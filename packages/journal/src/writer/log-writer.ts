@@ -6,8 +6,7 @@
  *   a spare was filled and synced      nothing of the log has changed
  *   header (and, after a recovery, the last batch again) written to it and synced
  *                                      nothing yet: it doesn't have a segment's name
- *   linked to that name                it may be part of the log or not: nothing is appended yet
- *   unlinked, directory synced         the segment is part of the log; what it repeats is durable twice
+ *   renamed, directory synced          the segment is part of the log; what it repeats is durable twice
  *   batch written                      it is there whole, or torn and not acknowledged
  *   batch synced                       it is there
  *
