@@ -22,13 +22,18 @@ const HEAP_PART = 0.8;
 const MIB: number = 2 ** 20;
 
 export class MemoryGuard {
-  #submitted = 0;
+  #untilLook = CHECK_EVERY;
   #isFull = false;
 
-  /** Before a submission by a handler, with `tasks` on this thread. Throws `ERR_TASK_MEMORY`. */
+  /** Before a submission by a handler: whether `check` has to be asked. */
+  isDue(): boolean {
+    this.#untilLook -= 1;
+    return this.#untilLook <= 0 || this.#isFull;
+  }
+
+  /** With `tasks` on this thread. Throws `ERR_TASK_MEMORY`. */
   check(tasks: number): void {
-    this.#submitted += 1;
-    if (!this.#isFull && this.#submitted % CHECK_EVERY !== 0) return;
+    this.#untilLook = CHECK_EVERY;
     this.#isFull = tasks >= TASKS_MIN && isHeapFull();
     if (!this.#isFull) return;
     throw schedulerError("ERR_TASK_MEMORY", `${tasks} tasks of this thread take up its memory`, {

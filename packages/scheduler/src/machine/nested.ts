@@ -183,7 +183,7 @@ export class NestedTasks {
   }
 
   #checkMemory(): void {
-    this.#guard.check(this.#load.pendingAsync + this.#waiting.length - this.#waitingFrom);
+    if (this.#guard.isDue()) this.#guard.check(this.#load.pendingAsync + this.#waiting.length - this.#waitingFrom);
   }
 
   #wait(task: OwnTask): void {
