@@ -13,14 +13,14 @@ const stack: StackGuard = new StackGuard();
 
 /** Frees the block of a value that nobody takes. */
 export function dropValue(heap: SharedHeap, block: number): void {
-  stack.assertRoom();
+  stack.assertRoomUntilWarm();
   heap.free(block);
 }
 
 /** A block with `value`: its reference. Throws `ERR_VALUE_UNSUPPORTED`, `ERR_CHAN_MEMORY`. */
 export function writeValue(heap: SharedHeap, value: unknown): number {
   const bytes = encode(value);
-  stack.assertRoom();
+  stack.assertRoomUntilWarm();
   const blockBytes = LENGTH_BYTES + bytes.length;
   const block = heap.allocate(blockBytes);
   if (block < 0) {
@@ -35,7 +35,7 @@ export function writeValue(heap: SharedHeap, value: unknown): number {
 
 /** The value in a block, which is freed. */
 export function takeValue(heap: SharedHeap, block: number): unknown {
-  stack.assertRoom();
+  stack.assertRoomUntilWarm();
   const length = heap.wordsOf(block, 1)[block * 16] as number;
   const start = block * 64 + LENGTH_BYTES;
   const bytes = heap.bytesOf(block, LENGTH_BYTES + length);

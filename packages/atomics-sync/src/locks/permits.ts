@@ -75,7 +75,7 @@ export class PermitsCore extends Monitor {
    * 0 otherwise, also where another thread keeps the latch for longer than usual.
    */
   tryTake(need: number, asks: number): number {
-    this.stack.assertRoom();
+    this.stack.assertRoomUntilWarm();
     const node = this.space.takeNode();
     try {
       if (!this.enterSoon(this.space.spins)) {
@@ -94,7 +94,7 @@ export class PermitsCore extends Monitor {
 
   /** A node that holds `need` permits, or waits for them: then its state isn't HELD yet. */
   take(need: number, asks: number, wakes: number): number {
-    this.stack.assertRoom();
+    this.stack.assertRoomUntilWarm();
     const node = this.space.takeNode();
     if (!this.tryLatch()) {
       this.fillNode(node, need, asks, wakes);
@@ -144,7 +144,7 @@ export class PermitsCore extends Monitor {
   /** Gives back the permits of a node of this thread. */
   release(node: number): void {
     // Before the first step: the permits must be free, and waiters served, then.
-    this.stack.assertRoom();
+    this.stack.assertRoomUntilWarm();
     if (this.tryLatch()) {
       const need = this.words[node + NODE_NEED] as number;
       this.space.giveNode(node);

@@ -85,9 +85,7 @@ export class WaitGroupCore extends Monitor {
     // Ends: each failure means that another thread has changed the state.
     for (;;) {
       if (state === CLOSED) {
-        // The thread that was closing it may have died.
-        this.pump();
-        if (!this.staysOpen(() => this.#isShut())) return false;
+        if (!this.#staysOpen()) return false;
         state = Atomics.load(this.words, this.cell + CELL_STATE);
         continue;
       }
@@ -103,6 +101,13 @@ export class WaitGroupCore extends Monitor {
       }
       state = seen;
     }
+  }
+
+  /** Apart from `add`, which would keep a closure in its frame. */
+  #staysOpen(): boolean {
+    // The thread that was closing it may have died.
+    this.pump();
+    return this.staysOpen(() => this.#isShut());
   }
 
   #isShut(): boolean {

@@ -9,8 +9,10 @@
 const ROOM: undefined[] = Array.from({ length: 1024 });
 /** 64 KB: the first time that a function is called, it is compiled on the same stack. */
 const ROOM_TO_COMPILE: undefined[] = Array.from({ length: 8192 });
-/** After that many steps at an object the functions that it needs are compiled. */
+/** After that many steps at an object the functions that it needs are compiled … */
 const COLD_STEPS = 32;
+/** … and after that many they are optimised: most calls of a step are in one frame then. */
+const WARM_STEPS = 2000;
 
 const nothing = (): void => {};
 
@@ -18,12 +20,19 @@ const nothing = (): void => {};
 export class StackGuard {
   #steps = 0;
 
+  /**
+   * The same for a step of a fraction of a microsecond, which is repeated often: not once it is
+   * optimised, because the look would take longer than the step.
+   */
+  assertRoomUntilWarm(): void {
+    if (this.#steps < WARM_STEPS) this.assertRoom();
+  }
+
   /** Throws a RangeError where too little is left for a step; then nothing has happened. */
   assertRoom(): void {
-    if (this.#steps < COLD_STEPS) {
-      this.#steps += 1;
-      Reflect.apply(nothing, undefined, ROOM_TO_COMPILE);
-    } else Reflect.apply(nothing, undefined, ROOM);
+    const isCold = this.#steps < COLD_STEPS;
+    if (this.#steps < WARM_STEPS) this.#steps += 1;
+    Reflect.apply(nothing, undefined, isCold ? ROOM_TO_COMPILE : ROOM);
   }
 }
 
