@@ -442,7 +442,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
     file: "writer/log-writer.js",
     from: "this.#isBroken = !isDiskFull(thrown) || this.#isWritten(file, bodyBytes, bodyCrc);",
     to: "this.#isBroken = !isDiskFull(thrown);",
-    layer: "seam faults",
+    layer: "regressions",
   },
 ];
 
