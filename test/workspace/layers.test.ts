@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -82,6 +82,68 @@ test("no package imports what its package.json doesn't list", () => {
         const npmName = scope?.startsWith("@") ? `${scope}/${rest}` : (scope as string);
         assert.ok(npmName in dependencies, `packages/${name}/src/${source} imports ${imported}`);
       }
+    }
+  }
+});
+
+/** The files of a package that each of its files imports; types count. */
+function importsWithin(name: string): Map<string, string[]> {
+  const source = join("packages", name, "src");
+  const files = (readdirSync(join(root, source), { recursive: true }) as string[]).filter((file) =>
+    file.endsWith(".ts"),
+  );
+  return new Map(
+    files.map((file) => {
+      const text = readFileSync(join(root, source, file), "utf8");
+      return [file, [...text.matchAll(/from "(\.[^"]+)"/g)].map(([, path]) => join(dirname(file), path as string))];
+    }),
+  );
+}
+
+/** A way from a file back to itself, file by file; undefined without. */
+function circleIn(imports: ReadonlyMap<string, readonly string[]>): string[] | undefined {
+  const done = new Set<string>();
+  const visit = (file: string, way: string[]): string[] | undefined => {
+    if (way.includes(file)) return [...way.slice(way.indexOf(file)), file];
+    if (done.has(file)) return undefined;
+    for (const imported of imports.get(file) ?? []) {
+      const circle = visit(imported, [...way, file]);
+      if (circle !== undefined) return circle;
+    }
+    done.add(file);
+    return undefined;
+  };
+  for (const file of imports.keys()) {
+    const circle = visit(file, []);
+    if (circle !== undefined) return circle;
+  }
+  return undefined;
+}
+
+test("no file imports itself by way of others", () => {
+  assert.equal(
+    circleIn(
+      new Map([
+        ["a", ["b"]],
+        ["b", ["c"]],
+        ["c", ["b"]],
+      ]),
+    ),
+    ["b", "c", "b"],
+  );
+  for (const name of packages) assert.equal(circleIn(importsWithin(name)), undefined, name);
+});
+
+/** The folders of the scheduler, from the ground up; what lies in none is the ground or the roof. */
+const schedulerFolders = ["shared", "calls", "handler", "machine", "trace", "supervisor"];
+
+test("no folder of the scheduler imports from one above it", () => {
+  for (const [file, imports] of importsWithin("scheduler")) {
+    const level = schedulerFolders.indexOf(dirname(file));
+    if (level < 0) continue;
+    for (const imported of imports) {
+      const isBelow = imported === "errors.ts" || schedulerFolders.slice(0, level + 1).includes(dirname(imported));
+      assert.ok(isBelow, `${file} imports ${imported}`);
     }
   }
 });

@@ -1,13 +1,22 @@
 /** A run of pages cut into blocks of one size, with a stack of those that are free. Owner only. */
 import { invariant } from "@millrace/base";
+import type { FreeRuns } from "./free-runs.ts";
 import { BLOCK_SHIFT_MIN, PAGE_SHIFT, PAGE_UNIT_SHIFT, referenceOf } from "./region-table.ts";
-import type { Region } from "./region.ts";
 
 /** 32 KiB: 8 blocks of the largest size, 512 of the smallest. */
 export const SLAB_PAGES = 8;
 
+/** What a slab needs of the region that it lies in. */
+export interface SlabRegion {
+  readonly index: number;
+  /** By page: the slab that it belongs to. */
+  readonly slabs: (Slab | undefined)[];
+  readonly isRetiring: boolean;
+  give(runs: FreeRuns, page: number): number;
+}
+
 export class Slab {
-  readonly region: Region;
+  readonly region: SlabRegion;
   readonly page: number;
   /** Logarithm of the size of its blocks. */
   readonly shift: number;
@@ -19,7 +28,7 @@ export class Slab {
   readonly #isUsed: Uint8Array;
   #top: number;
 
-  constructor(region: Region, page: number, shift: number) {
+  constructor(region: SlabRegion, page: number, shift: number) {
     this.region = region;
     this.page = page;
     this.shift = shift;

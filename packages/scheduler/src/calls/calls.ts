@@ -12,7 +12,7 @@ import { schedulerError } from "../errors.ts";
 import { CallList } from "./call-list.ts";
 import type { CallOptions } from "./call-options.ts";
 import { type CallOwner, type Settle, SingleCall } from "./call-owner.ts";
-import { checkedTransferList, detach, isCopiedInstead } from "../handler/transfer-list.ts";
+import { checkedTransferList, detach, isCopiedInstead } from "./transfer-list.ts";
 import { LimitedCall } from "./limited-call.ts";
 import { Parcels } from "./parcels.ts";
 import { ResultRate } from "./result-rate.ts";

@@ -8,7 +8,7 @@
  * again is cloned anew for each attempt; nothing can be transferred to such a task.
  */
 import { MessageChannel, type MessagePort, type Transferable } from "node:worker_threads";
-import { checkedTransferList, cloneRefusal } from "../handler/transfer-list.ts";
+import { checkedTransferList, cloneRefusal } from "./transfer-list.ts";
 
 interface Parcel {
   readonly port: MessagePort | undefined;

@@ -5,7 +5,7 @@
 import { schedulerError } from "../errors.ts";
 import type { Parent } from "./parent.ts";
 import { TaskGroup, type TaskGroupHost } from "./task-group.ts";
-import { checkedTransferList } from "./transfer-list.ts";
+import { checkedTransferList } from "../calls/transfer-list.ts";
 
 /** A function that a module exports for tasks to call. */
 // `any` and not `unknown`: a handler with an argument of its own type must be assignable.
