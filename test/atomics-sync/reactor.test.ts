@@ -1,3 +1,5 @@
+// First: it sees the timers that the modules below take when they are loaded.
+import { timers } from "../fixtures/taken-timers.ts";
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
@@ -82,16 +84,18 @@ interface Bench {
 async function withReactor(sources: readonly Source[], body: (bench: Bench) => Promise<void> | void): Promise<void> {
   const { words } = new ThreadTable(ThreadTable.allocate(1));
   const reactor = new Reactor(words, 0);
-  const setIntervalOriginal = globalThis.setInterval;
+  const original = { ...timers };
   let net: { readonly tick: () => void; readonly timer: NodeJS.Timeout } | undefined;
-  let timers = 0;
-  const setTimeoutOriginal = globalThis.setTimeout;
+  let nets = 0;
   const rests: (() => void)[] = [];
-  globalThis.setTimeout = ((over: () => void, ms: number) =>
-    ms === REST_MS ? rests.push(over) : setTimeoutOriginal(over, ms)) as typeof setTimeout;
-  globalThis.setInterval = (tick: () => void): NodeJS.Timeout => {
-    timers += 1;
-    net = { tick, timer: setIntervalOriginal(() => {}, 2 ** 30) };
+  timers.setTimeout = (over, ms) => {
+    if (ms !== REST_MS) return original.setTimeout(over, ms);
+    rests.push(over);
+    return original.setTimeout(() => {}, 0);
+  };
+  timers.setInterval = (tick) => {
+    nets += 1;
+    net = { tick, timer: original.setInterval(() => {}, 2 ** 30) };
     return net.timer;
   };
   for (const source of sources) reactor.add(source);
@@ -106,7 +110,7 @@ async function withReactor(sources: readonly Source[], body: (bench: Bench) => P
         net?.tick();
       },
       keepsAlive: () => net?.timer.hasRef() ?? false,
-      timers: () => timers,
+      timers: () => nets,
       endRests: () => {
         const over = rests.splice(0);
         for (const end of over) end();
@@ -115,8 +119,7 @@ async function withReactor(sources: readonly Source[], body: (bench: Bench) => P
     });
   } finally {
     for (const source of sources) reactor.remove(source);
-    globalThis.setInterval = setIntervalOriginal;
-    globalThis.setTimeout = setTimeoutOriginal;
+    Object.assign(timers, original);
   }
 }
 
