@@ -1,8 +1,8 @@
 /** A lock that is closed beside its users: it is closed or had, never both. */
 import * as assert from "uvu/assert";
-import { Mutex, type SyncHandle, ThreadTable, WaitGroup } from "@millrace/atomics-sync";
+import { Mutex, Semaphore, type SyncHandle, ThreadTable, WaitGroup } from "@millrace/atomics-sync";
 import { SyncSpace } from "@millrace/atomics-sync/internal/objects/space";
-import { type Mutant, type Race, scenario, type Scenario } from "../api.ts";
+import { type Mutant, scenario, type Scenario } from "../api.ts";
 
 interface Given<Lock> {
   readonly spaces: readonly SyncSpace[];
@@ -29,6 +29,11 @@ const mutex = (): Given<Mutex> =>
   setUp(
     (space) => new Mutex({}, space),
     (handle, space) => Mutex.from(handle, space),
+  );
+const semaphore = (): Given<Semaphore> =>
+  setUp(
+    (space) => new Semaphore(2, space),
+    (handle, space) => Semaphore.from(handle, space),
   );
 const waitGroup = (): Given<WaitGroup> =>
   setUp(
@@ -59,15 +64,6 @@ function assertOneOfThem(_shared: unknown, { results }: { results: Readonly<Reco
   assert.not.ok(results["closer"] === true && results["user"] === true, "closed while it was had");
 }
 
-/** A user looks at the kind of its place before each use. */
-const LATE_LOOK: Race[] = [
-  {
-    file: "atomics-sync/objects/monitor",
-    line: "return this.words[this.cell + CELL_KIND]",
-    reason: "a user that sees the kind of before comes to the state or the latch, whose compare-and-swap turns it away",
-  },
-];
-
 export const scenarios: Scenario[] = [
   scenario<Given<Mutex>>({
     name: "closing: a mutex is closed or locked, not both",
@@ -77,8 +73,7 @@ export const scenarios: Scenario[] = [
       user: ({ locks }) => unlessOver(() => (locks[1] as Mutex).tryLock() !== undefined),
     },
     check: assertOneOfThem,
-    races: LATE_LOOK,
-    // Whoever finds the latch taken for long naps.
+    // A thread that finds the latch taken for long naps.
     timePasses: true,
     bounds: { preemptions: 3 },
   }),
@@ -94,8 +89,7 @@ export const scenarios: Scenario[] = [
           return false;
         }),
     },
-    races: LATE_LOOK,
-    // Whoever finds the latch taken for long naps.
+    // A thread that finds the latch taken for long naps.
     timePasses: true,
     bounds: { preemptions: 2 },
   }),
@@ -111,11 +105,52 @@ export const scenarios: Scenario[] = [
         }),
     },
     check: assertOneOfThem,
-    races: LATE_LOOK,
-    // Whoever finds the latch taken for long naps.
+    // A thread that finds the latch taken for long naps.
     timePasses: true,
     bounds: { preemptions: 3 },
   }),
+  scenario<Given<Semaphore>>({
+    name: "closing: a semaphore is closed or had, not both",
+    setUp: semaphore,
+    threads: {
+      closer: close,
+      user: ({ locks }) => unlessOver(() => (locks[1] as Semaphore).tryAcquire(2) !== undefined),
+    },
+    check: assertOneOfThem,
+    // A thread that finds the latch taken for long naps.
+    timePasses: true,
+    bounds: { preemptions: 2 },
+  }),
+  scenario<Given<Semaphore>>({
+    name: "closing: a view of a semaphore that is made in the midst of it is one of the old or none",
+    setUp: semaphore,
+    threads: {
+      closer: close,
+      user: ({ spaces, locks }) =>
+        unlessOver(() => Semaphore.from((locks[1] as Semaphore).handle, spaces[1]).tryAcquire() !== undefined),
+    },
+    check: assertOneOfThem,
+    // A thread that finds the latch taken for long naps.
+    timePasses: true,
+    bounds: { preemptions: 2 },
+  }),
 ];
 
-export const mutants: Mutant[] = [];
+const permits = "atomics-sync/locks/permits";
+
+export const mutants: Mutant[] = [
+  {
+    breaks: "a late user reads the permits beside the thread that zeroes them",
+    by: "a semaphore is closed or had",
+    file: permits,
+    from: "get permits() {\n        return this.#permits;",
+    to: "get permits() {\n        return this.words[this.cell + PERMITS];",
+  },
+  {
+    breaks: "a view that was made in the midst of a close finds too few permits",
+    by: "a view of a semaphore",
+    file: "atomics-sync/locks/semaphore",
+    from: "if (this.#core.permits === 0)\n            throw wasClosed(this.handle);",
+    to: "",
+  },
+];

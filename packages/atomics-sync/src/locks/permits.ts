@@ -14,7 +14,8 @@
  *
  * Words of the cell beyond the monitor's:
  *
- *   PERMITS  how many there are; written before any other thread knows the object
+ *   PERMITS  how many there are; written before any other thread knows the object, and read once by
+ *            each thread's view of it: the thread that closes the object writes 0
  *   TAKEN    how many are held; under the latch, derived from the nodes and derived again after a
  *            death. The permits of a dead thread come back by this alone.
  *
@@ -43,6 +44,7 @@ import {
   RELEASING,
   WAITING,
 } from "../objects/node.ts";
+import type { SyncSpace } from "../objects/space.ts";
 
 const PERMITS = CELL_KIND_WORDS;
 const TAKEN: number = CELL_KIND_WORDS + 1;
@@ -56,13 +58,22 @@ const RECOVERED = 1;
 export const PERMITS_MAX: number = 1 << 20;
 
 export class PermitsCore extends Monitor {
-  /** Of a new object, before anybody else knows it. */
-  setPermits(permits: number): void {
-    this.words[this.cell + PERMITS] = permits;
+  #permits: number;
+
+  constructor(space: SyncSpace, cell: number) {
+    super(space, cell);
+    this.#permits = Atomics.load(this.words, cell + PERMITS);
   }
 
+  /** Of a new object, before anybody else knows it. */
+  setPermits(permits: number): void {
+    this.#permits = permits;
+    Atomics.store(this.words, this.cell + PERMITS, permits);
+  }
+
+  /** How many there are in all; 0 when the object was being closed while this view of it was made. */
   get permits(): number {
-    return this.words[this.cell + PERMITS] as number;
+    return this.#permits;
   }
 
   /** How many permits nobody holds; stale at once. */

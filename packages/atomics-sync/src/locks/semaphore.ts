@@ -6,7 +6,7 @@ import { integer, resolveOptions, type Rules } from "@millrace/base";
 import { assertMayBlock, block } from "../objects/block.ts";
 import { asyncWaits, currentSpace } from "../objects/current.ts";
 import { syncError } from "../errors.ts";
-import { assertOpen, cellOf, handleOf, isOpen, type SyncHandle } from "../objects/handle.ts";
+import { assertOpen, cellOf, handleOf, isOpen, type SyncHandle, wasClosed } from "../objects/handle.ts";
 import { PERMITS } from "../objects/kinds.ts";
 import { ASKS_ASYNC, HELD, NODE_STATE } from "../objects/node.ts";
 import { PERMITS_MAX, PermitsCore } from "./permits.ts";
@@ -85,7 +85,7 @@ export class Semaphore {
     return new Semaphore(0, space, handle);
   }
 
-  /** How many permits there are in all. */
+  /** How many permits there are in all, also after `close()`. */
   get permits(): number {
     return this.#core.permits;
   }
@@ -169,6 +169,7 @@ export class Semaphore {
     this.#assertOpen();
     if (Number.isInteger(permits) && permits > 0 && permits <= this.#core.permits) return;
     resolveOptions(TYPE, rules, { permits });
+    if (this.#core.permits === 0) throw wasClosed(this.handle);
     throw syncError("ERR_PERMITS_TOO_MANY", `${permits} permits were asked for, and there are ${this.#core.permits}`);
   }
 }

@@ -40,8 +40,12 @@ export function cellOf(space: SyncSpace, type: string, handle: SyncHandle): numb
 
 /** Throws `ERR_SYNC_CLOSED` when the object of the handle was closed. */
 export function assertOpen(space: SyncSpace, handle: SyncHandle): void {
-  if (isOpen(space, handle)) return;
-  throw syncError("ERR_SYNC_CLOSED", `this ${handle.type} was closed`);
+  if (!isOpen(space, handle)) throw wasClosed(handle);
+}
+
+/** The error of a user of an object that was closed. */
+export function wasClosed(handle: SyncHandle): Error {
+  return syncError("ERR_SYNC_CLOSED", `this ${handle.type} was closed`);
 }
 
 export function isOpen(space: SyncSpace, handle: SyncHandle): boolean {
