@@ -121,6 +121,9 @@ const schedulerError = errorFactory(schedulerErrors);
 /** What piscina says of a thread that ended without an error. */
 const EXITED = /exited with code: (\d+)/;
 
+/** After an end that piscina tells of, until the last words of the thread are here. */
+const HEARD_TURNS = 2;
+
 export class Blocking<Handlers = Record<string, Handler>> {
   /** Calls by handler name: `await blocking.run.settle(payment)`. */
   readonly run: BlockingRun<Handlers>;
@@ -248,6 +251,7 @@ export class Blocking<Handlers = Record<string, Handler>> {
       this.#output?.flush();
       call.answer(answer);
     } catch (thrown) {
+      await this.#hear(call);
       this.#output?.flush();
       // Without effect on a cancelled call: its promise is settled.
       call.fail(this.#deathError(call, thrown));
@@ -257,6 +261,15 @@ export class Blocking<Handlers = Record<string, Handler>> {
     this.#completed += 1;
     this.#pump();
     this.#noteIdle();
+  }
+
+  /**
+   * The last words of the call's thread come by another port than what tells of its end. They were
+   * sent before it, so that they are here two turns of the event loop later. A thread that was
+   * terminated, or ran out of memory, has none.
+   */
+  async #hear({ request: { id } }: BlockingCall): Promise<void> {
+    for (let turn = 0; turn < HEARD_TURNS && !this.#lastWords.has(id); turn += 1) await nextTurn();
   }
 
   #noteIdle(): void {
@@ -298,15 +311,19 @@ export class Blocking<Handlers = Record<string, Handler>> {
    * without a thread: rejects the calls and begins with a new pool.
    */
   #checkThreads(pool: Piscina, cause: unknown): void {
-    // Later: a call that ends makes room for the next, and piscina starts a thread for that one.
-    setImmediate(() => {
-      if (this.#pool !== pool || pool.threads.length > 0 || this.#running.size === 0) return;
-      this.#pool = undefined;
-      this.#opening = undefined;
-      for (const call of this.#running) call.cancel(this.#deathError(call, cause));
-      // Rejects the calls that piscina still has, which takes them off our list.
-      void pool.destroy();
-    });
+    void this.#checkThreadsLater(pool, cause);
+  }
+
+  async #checkThreadsLater(pool: Piscina, cause: unknown): Promise<void> {
+    // A call whose thread has ended is over by then. It makes room for the next, and piscina starts
+    // a thread for that one.
+    for (let turn = 0; turn <= HEARD_TURNS; turn += 1) await nextTurn();
+    if (this.#pool !== pool || pool.threads.length > 0 || this.#running.size === 0) return;
+    this.#pool = undefined;
+    this.#opening = undefined;
+    for (const call of this.#running) call.cancel(this.#deathError(call, cause));
+    // Rejects the calls that piscina still has, which takes them off our list.
+    void pool.destroy();
   }
 
   /** A handler's error is an answer; an error from piscina is about the thread. */
@@ -343,6 +360,11 @@ function resolveBlocking(given: BlockingOptions = {}): Resolved<typeof rules> {
 }
 
 /** The argument as it is now, with the list of objects that move with it. */
+/** Of the event loop. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => void setImmediate(resolve));
+}
+
 function send(argument: unknown, transferList: readonly Transferable[] | undefined): Sent {
   if (transferList === undefined) {
     const packed = pack(argument);
