@@ -48,6 +48,24 @@ test("a handler that runs sees that its call was aborted: sync by context.cancel
     }
   }));
 
+test("a call that a getter of its argument aborts never runs, and its slot is free", () =>
+  withScheduler({ tasksMax: 2 }, async (scheduler) => {
+    for (let n = 0; n < 5; n += 1) {
+      const controller = new AbortController();
+      const pair = {
+        get length(): number {
+          controller.abort();
+          return 1;
+        },
+      };
+      const call = scheduler.run.lengthOf(pair as never, { signal: controller.signal, timeoutMs: 60_000 });
+      await rejectsWith(call, "ERR_TASK_ABORTED");
+    }
+    assert.equal(await scheduler.runMany.double([1, 2, 3]), [2, 4, 6]);
+    const run = scheduler.stats().machines.reduce((sum, machine) => sum + machine.ok + machine.failed, 0);
+    assert.is(run, 3);
+  }));
+
 test("timeoutMs counts from the call, and the handler knows its deadline", () =>
   withScheduler({}, async (scheduler) => {
     const words = sharedWords();

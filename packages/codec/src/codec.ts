@@ -194,7 +194,8 @@ export function encodeCopy(value: unknown): Uint8Array<ArrayBuffer> {
 /** A private copy of `bytes[start, end)`. Throws `ERR_VALUE_MEMORY`. */
 export function copyOf(bytes: Uint8Array, start: number, end: number): Uint8Array<ArrayBuffer> {
   try {
-    return Uint8Array.from(bytes.subarray(start, end));
+    // Not `Uint8Array.from`, which asks for an iterator first: twice the time for a small value.
+    return new Uint8Array(bytes.subarray(start, end));
   } catch (cause) {
     throw noMemory(end - start, cause);
   }

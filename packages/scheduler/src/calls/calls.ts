@@ -231,12 +231,13 @@ export class Calls implements Source, OutcomeSink {
       return false;
     }
     const { priority, policy, kind } = options;
+    const deadline = owner.limited?.deadline ?? 0;
     let slot: number;
     try {
       slot =
         kind === BYTES
-          ? this.#submitter.submit(handler, priority, policy, 0, value)
-          : this.#submitter.submitEncoded(handler, priority, policy, 0, kind, encode(value));
+          ? this.#submitter.submit(handler, priority, policy, deadline, value)
+          : this.#submitter.submitEncoded(handler, priority, policy, deadline, kind, encode(value));
     } catch (thrown) {
       this.#refused(owner, place, handler, options, value, thrown);
       return false;
@@ -246,6 +247,7 @@ export class Calls implements Source, OutcomeSink {
       return false;
     }
     this.#own(slot, owner, place);
+    owner.limited?.submitted(slot);
     return true;
   }
 
@@ -266,8 +268,8 @@ export class Calls implements Source, OutcomeSink {
       (slot) => this.#freed(slot),
       () => this.#leftWaiting(),
     );
-    this.#wait(call, 0, handler, options, value);
-    this.#submitWaiting();
+    if (this.#place(call, 0, handler, options, value)) this.#submitter.publish();
+    else this.#submitWaiting();
   }
 
   /** Puts the call into the waiting line, with its argument as it is now. */
@@ -278,7 +280,7 @@ export class Calls implements Source, OutcomeSink {
     try {
       if (transferList !== undefined && isCopiedInstead(value, transferList)) {
         const list = checkedTransferList(transferList);
-        bytes = Uint8Array.from(encode(value));
+        bytes = encodeCopy(value);
         detach(list);
       } else if (transferList !== undefined) parcel = this.parcels.add(value, transferList, isRetryPolicy(policy));
       else if (kind !== BYTES || kindOf(value) < 0) bytes = encodeCopy(value);

@@ -51,6 +51,11 @@ export class LimitedCall {
 
   submitted(slot: number): void {
     this.#slot = slot;
+    if (this.isOver) {
+      // A getter of the argument has aborted the call.
+      this.#takeBack();
+      return;
+    }
     const { runTimeoutMs } = this.#limits;
     if (runTimeoutMs !== undefined) this.#lookIn(Math.min(runTimeoutMs, LOOK_MS));
   }
@@ -107,7 +112,11 @@ export class LimitedCall {
     this.end();
     this.#reject(error);
     if (this.#slot === NOT_SUBMITTED) this.#onLeft();
-    else if (this.#submitter.cancel(this.#slot)) this.#onFreed(this.#slot);
+    else this.#takeBack();
+  }
+
+  #takeBack(): void {
+    if (this.#submitter.cancel(this.#slot)) this.#onFreed(this.#slot);
     else this.#submitter.askToStop(this.#slot);
   }
 }
