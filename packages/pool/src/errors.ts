@@ -5,7 +5,8 @@ export type PoolErrorCode =
   | "ERR_BLOCKING_CONTEXT"
   | "ERR_POOL_FULL"
   | "ERR_POOL_TASK"
-  | "ERR_POOL_UNSUPPORTED";
+  | "ERR_POOL_UNSUPPORTED"
+  | "ERR_QUARANTINE_DIED";
 
 export const poolErrors: ErrorTable<PoolErrorCode> = {
   ERR_BLOCKING_FULL: {
@@ -16,6 +17,10 @@ export const poolErrors: ErrorTable<PoolErrorCode> = {
     cause:
       "A handler that was called through mill.blocking used context.run or context.spawn: it runs outside of the scheduler.",
     cure: "Call it through mill.run, or let the caller make the other calls.",
+  },
+  ERR_QUARANTINE_DIED: {
+    cause: "A record's handler ended the child process that it was put into, because it may have ended others before.",
+    cure: "Mend the handler for this record; the error is one of the record's failures.",
   },
   ERR_POOL_FULL: {
     cause: "More tasks of a Pool wait than maxQueue allows.",
