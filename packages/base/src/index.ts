@@ -20,6 +20,7 @@ export {
   integer,
   list,
   nearest,
+  number,
   oneOf,
   optional,
   optionsObject,

@@ -34,6 +34,15 @@ export function integer(min: number, max: number, fallback: number | (() => numb
   };
 }
 
+/** A finite number in `[min, max]`. */
+export function number(min: number, max: number, fallback: number | (() => number) = required): Rule<number> {
+  return {
+    fallback: defaulting(fallback),
+    accepts: (value) => Number.isFinite(value) && (value as number) >= min && (value as number) <= max,
+    allowed: `a number from ${min} to ${max}`,
+  };
+}
+
 /** A power of two in `[min, max]`. */
 export function powerOfTwo(min: number, max: number, fallback: number): Rule<number> {
   return {

@@ -11,8 +11,8 @@ export {
 } from "./handler/context.ts";
 export { closeAborted, type CloseOptions, closeSignal, isAbortedBefore, type TasksAlive } from "./closing.ts";
 export { schedulerErrors } from "./errors.ts";
-export { bindHandlers, type LoadedHandlers, loadHandlers, moduleUrl } from "./handler/handlers.ts";
 export { checkedTransferList, cloneRefusal } from "./calls/transfer-list.ts";
+export { bindHandlers, type LoadedHandlers, loadHandlers, moduleUrl, unknownHandler } from "./handler/handlers.ts";
 export { Output } from "./supervisor/output.ts";
 export { type Printed, printTo } from "./machine/print.ts";
 export { Scheduler, type SchedulerStats, type SubmitterHandle } from "./scheduler.ts";

@@ -205,6 +205,12 @@ export class Journal {
     (isDetour ? this.#stateAppends : this.#appends).append(record, waiter);
   }
 
+  /** As `appendMany`, for a package above that makes the parts itself; `waiter` is told the first sequence. */
+  appendGroupParts(records: readonly RecordParts[], waiter: AppendWaiter): void {
+    this.#mustBeOpen();
+    this.#appends.appendGroup(records, waiter);
+  }
+
   /**
    * Writes a record again at the end of the log, so that what lies before it can be given up; resolves with its new sequence when that is
    * durable. `origin` of the copy is the sequence that the record was acknowledged with. Goes on when the disk is full. Throws

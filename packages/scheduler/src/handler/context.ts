@@ -15,7 +15,7 @@ export type Handler = (argument: any, context: TaskContext) => unknown;
 /**
  * Reads the header that a submitter attached to a task; named by `SchedulerOptions.headerReader`.
  */
-export type HeaderReader = (header: Uint8Array) => unknown;
+export type HeaderReader = (header: Uint8Array, runsBefore: number) => unknown;
 
 /** What a context needs of the machine. */
 export interface ContextHost extends TaskGroupHost {
@@ -26,7 +26,7 @@ export interface ContextHost extends TaskGroupHost {
   isCancelled(slot: number): boolean;
   /** Tells the context when its task is cancelled or out of time. */
   watch(context: TaskContext, slot: number): void;
-  record(slot: number): unknown;
+  record(slot: number, running: number): unknown;
   /** Calls a handler for the task `parent`. */
   run(parent: Parent, name: string, argument: unknown): Promise<unknown>;
   blocking<T>(body: () => T): T;
@@ -110,7 +110,7 @@ export class TaskContext<Handlers = Record<string, Handler>> implements Parent {
 
   /** The journal record that this task delivers; undefined for a call by `run`. */
   get record(): unknown {
-    if (this.#record === undefined && !this.#isOver) this.#record = this.#host.record(this.#slot);
+    if (this.#record === undefined && !this.#isOver) this.#record = this.#host.record(this.#slot, this.#running);
     return this.#record;
   }
 

@@ -60,10 +60,10 @@ export class Requests implements ContextHost, ItemsHost {
     return attemptOf(running);
   }
 
-  record(slot: number): unknown {
+  record(slot: number, running: number): unknown {
     const { describe, io } = this.#given;
     const header = describe === undefined || slot === NO_SLOT ? undefined : io.header(slot);
-    return header === undefined ? undefined : describe?.(header);
+    return header === undefined ? undefined : describe?.(header, attemptOf(running));
   }
 
   isCancelled(slot: number): boolean {

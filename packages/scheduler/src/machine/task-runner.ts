@@ -265,7 +265,9 @@ export class TaskRunner {
     }
     // Below another handler nothing waits: it may be blocked for long.
     const mayWait = !this.#load.isRunning && this.#load.joinDepth === 0;
-    const written = this.#io.writeResult(slot, state, value, ok, mayWait);
+    // Nobody reads what a task with a header returns: its submitter wants to know that it did.
+    const result = ok && this.#parts.table.headerBytes(slot) !== 0 ? undefined : value;
+    const written = this.#io.writeResult(slot, state, result, ok, mayWait);
     if (written !== "waits") this.#completions.complete(slot, state, written === "ok");
   }
 }
