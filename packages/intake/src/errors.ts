@@ -2,6 +2,8 @@ import { errorFactory, type ErrorFactory, type ErrorTable } from "@millrace/base
 
 export type IntakeErrorCode =
   | "ERR_DELIVERY_DIED"
+  | "ERR_IDEMPOTENCY_MISMATCH"
+  | "ERR_RECORD_EXPIRED"
   | "ERR_INTAKE_ABSENT"
   | "ERR_INTAKE_CLOSED"
   | "ERR_RECORD_DEAD"
@@ -19,6 +21,14 @@ export const intakeErrors: ErrorTable<IntakeErrorCode> = {
   ERR_RECORD_DEAD: {
     cause: "A record's handler failed at every one of attemptsMax attempts.",
     cure: "The cause holds the last error; the record is still in the journal, marked as dead.",
+  },
+  ERR_RECORD_EXPIRED: {
+    cause: "A record's time (ttlMs, expiresAt) was over before it could be handled, or it was dropped by command.",
+    cure: "Publish it again if it is still wanted.",
+  },
+  ERR_IDEMPOTENCY_MISMATCH: {
+    cause: "An idempotency key was used before for another payload, within the window of `dedupe`.",
+    cure: "Use a key that belongs to one payload; details.sequence is the record that has it. The new one isn't handled.",
   },
   ERR_DELIVERY_DIED: {
     cause: "The delivery thread ended: a bug, or out of memory. The journal takes no more records.",

@@ -1,20 +1,27 @@
 /** The options of an intake: its own, and those of its journal, in one object. */
-import { integer, oneOf, optional, type Rules } from "@millrace/base";
+import { integer, oneOf, optional, optionsObject, resolveOptions, type Rule, type Rules } from "@millrace/base";
 import type { JournalOptions } from "@millrace/journal";
 import { resolveWithJournal } from "@millrace/journal/kernel";
-import type { DeliveryOptions } from "./delivery.ts";
+import type { DeliveryOptions } from "./delivery/messages.ts";
+import { handlerRules, handlerTerms, type HandlerOptions } from "./delivery/policy.ts";
 
-export interface IntakeOptions extends Omit<JournalOptions, "deliveryThread"> {
-  /** Attempts before a record is dead; 1 to 1000, default 5. */
-  readonly attemptsMax?: number;
+/** How long idempotency keys are remembered: the smaller of both limits. */
+export interface DedupeOptions {
+  /** Default 24 hours. */
+  readonly forMs?: number;
+  /** Default 1,000,000; a key takes some 50 bytes of memory. */
+  readonly keysMax?: number;
+}
+
+/**
+ * The members of `HandlerOptions` here are for handlers without options of their own in `handlers`.
+ */
+export interface IntakeOptions extends Omit<JournalOptions, "deliveryThread">, HandlerOptions {
   /** @deprecated The former name of `attemptsMax`. */
   readonly maxDeliveries?: number;
-  /**
-   * The longest wait before the second attempt; it doubles for each further one. Default 200 ms.
-   */
-  readonly retryBaseMs?: number;
-  /** The longest wait before any attempt. Default 60 s. */
-  readonly retryMaxMs?: number;
+  /** Options by the name of a handler. */
+  readonly handlers?: Readonly<Record<string, HandlerOptions>>;
+  readonly dedupe?: DedupeOptions;
   /**
    * What stays in the journal: "unfinished" records (and dead ones), or "all". Default
    * "unfinished".
@@ -22,15 +29,27 @@ export interface IntakeOptions extends Omit<JournalOptions, "deliveryThread"> {
   readonly retain?: "unfinished" | "all";
 }
 
-const ATTEMPTS_MAX = 5;
+const KEYS_MAX: number = 2 ** 26;
+const FOR_MS_MAX: number = 365 * 86_400_000;
 
 const rules = {
-  attemptsMax: optional(integer(1, 1000, ATTEMPTS_MAX)),
-  maxDeliveries: optional(integer(1, 1000, ATTEMPTS_MAX)),
-  retryBaseMs: integer(0, 3_600_000, 200),
-  retryMaxMs: integer(0, 86_400_000, 60_000),
+  ...optionalRules(),
+  maxDeliveries: optional(integer(1, 65_535, 1)),
+  handlers: optional(optionsObject<Readonly<Record<string, HandlerOptions>>>()),
+  dedupe: optional(optionsObject<DedupeOptions>()),
   retain: oneOf(["unfinished", "all"], "unfinished"),
 } satisfies Rules;
+
+const dedupeRules = {
+  forMs: integer(0, FOR_MS_MAX, 86_400_000),
+  keysMax: integer(1, KEYS_MAX, 1_000_000),
+} satisfies Rules;
+
+/** The rules of a handler's options, all of which may be left out here. */
+function optionalRules(): Rules {
+  const all = Object.entries(handlerRules) as [string, Rule<unknown>][];
+  return Object.fromEntries(all.map(([name, rule]) => [name, optional(rule)]));
+}
 
 /** Throws `ERR_INVALID_OPTION`, also for the journal's options. */
 export function intakeOptions(given: IntakeOptions): {
@@ -39,11 +58,14 @@ export function intakeOptions(given: IntakeOptions): {
 } {
   const own = resolveWithJournal("open({ journal })", rules, given);
   const forJournal = Object.fromEntries(Object.entries(given).filter(([name]) => !Object.hasOwn(rules, name)));
-  const forDelivery = {
-    attemptsMax: own.attemptsMax ?? own.maxDeliveries ?? ATTEMPTS_MAX,
-    retryBaseMs: own.retryBaseMs,
-    retryMaxMs: own.retryMaxMs,
-    isDeleting: own.retain === "unfinished",
+  const handlerDefaults: HandlerOptions = {
+    ...Object.fromEntries(Object.keys(handlerRules).map((name) => [name, given[name as keyof IntakeOptions]])),
+    ...(given.attemptsMax === undefined && given.maxDeliveries !== undefined
+      ? { attemptsMax: given.maxDeliveries }
+      : undefined),
   };
-  return { forDelivery, forJournal };
+  const handlers = (own.handlers ?? {}) as Readonly<Record<string, HandlerOptions>>;
+  for (const [name, options] of Object.entries(handlers)) handlerTerms(`handlers.${name}`, options, handlerDefaults);
+  const dedupe = resolveOptions("dedupe", dedupeRules, (own.dedupe ?? {}) as DedupeOptions);
+  return { forDelivery: { handlerDefaults, handlers, dedupe, isDeleting: own.retain === "unfinished" }, forJournal };
 }

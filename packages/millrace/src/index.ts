@@ -46,11 +46,23 @@ export {
 } from "@millrace/context";
 export type {
   Acknowledgement,
+  DeadFilter,
+  DeadLetter,
+  DeadLetters,
+  DedupeOptions,
   DeliveredRecord,
+  Drained,
+  DrainOptions,
+  Failure,
+  HandlerOptions,
   IntakeOptions,
   IntakeStats,
   Publish,
+  PublishedName,
   PublishOptions,
+  ReasonName,
+  RecordToPublish,
+  RedriveOptions,
 } from "@millrace/intake";
 export type { BlockingCallOptions, BlockingOptions, BlockingRun, BlockingStats } from "@millrace/pool";
 /** @deprecated The former name of `TaskContext`. */

@@ -13,12 +13,18 @@ import {
 } from "@millrace/base";
 import type { BackupSummary } from "@millrace/journal";
 import {
+  type Acknowledgement,
+  type DeadLetters,
+  type Drained,
+  type DrainOptions,
   Intake,
   intakeError,
   intakeOptions,
   type IntakeOptions,
   type IntakeStats,
   type Publish,
+  type PublishedName,
+  type RecordToPublish,
 } from "@millrace/intake";
 import { Blocking, type BlockingOptions, type BlockingRun, type BlockingStats } from "@millrace/pool";
 import {
@@ -93,6 +99,19 @@ export interface Millrace<Handlers = Record<string, Handler>> {
    * with any other code when it certainly isn't.
    */
   readonly publish: Publish<Handlers>;
+  /**
+   * Publishes records that are stored together or not at all; resolves with an acknowledgement
+   * each.
+   */
+  publishMany(records: Iterable<RecordToPublish<PublishedName<Handlers>>>): Promise<Acknowledgement[]>;
+  /** Records that failed for the last time: list them, hand them out again, drop them. */
+  readonly dead: DeadLetters;
+  /**
+   * Hands out nothing of this handler until `resume`, across restarts. Resolves when that is
+   * durable. Throws `ERR_HANDLER_UNKNOWN`.
+   */
+  pause(handler: PublishedName<Handlers>): Promise<void>;
+  resume(handler: PublishedName<Handlers>): Promise<void>;
   readonly handlerNames: readonly string[];
   stats(): MillraceStats;
   /**
@@ -100,8 +119,11 @@ export interface Millrace<Handlers = Record<string, Handler>> {
    * the option.
    */
   trace(): ChromeTrace | undefined;
-  /** Resolves when every record that was acknowledged is finished or dead. */
-  drain(options?: { readonly signal?: AbortSignal }): Promise<void>;
+  /**
+   * Resolves when no record can run: all that were acknowledged are finished or dead, or wait for a
+   * time, a handler or a command; says how many do. With `all` it waits until none does.
+   */
+  drain(options?: DrainOptions): Promise<Drained>;
   /**
    * Copies the journal, as far as it is durable now, into an empty or absent directory, while it is
    * in use. The copy opens like the journal after a crash at this moment. Throws
@@ -159,7 +181,7 @@ async function openRuntime<Handlers>(given: MillraceOptions): Promise<Millrace<H
   const opening = Scheduler.open<Handlers>({ ...forScheduler, guests: [thread], headerReader: Intake.headerReader });
   const guest = opening.then((scheduler) => scheduler.submitterHandle(0));
   try {
-    const intake = await Intake.open<Handlers>(journal, thread, guest, onFailure);
+    const intake = await Intake.open<Handlers>(journal, thread, guest, moduleUrl(schedulerOptions.handlers), onFailure);
     return runtime(await opening, intake);
   } catch (thrown) {
     await opening.then(
@@ -232,8 +254,24 @@ class Runtime<Handlers> implements Millrace<Handlers> {
     return traceOf(this.#scheduler);
   }
 
-  async drain(options?: { readonly signal?: AbortSignal }): Promise<void> {
-    await this.#theIntake("drain").drain(options);
+  async publishMany(records: Iterable<RecordToPublish<PublishedName<Handlers>>>): Promise<Acknowledgement[]> {
+    return this.#theIntake("publishMany").publishMany(records);
+  }
+
+  get dead(): DeadLetters {
+    return this.#theIntake("dead").dead;
+  }
+
+  async pause(handler: PublishedName<Handlers>): Promise<void> {
+    await this.#theIntake("pause").pause(handler);
+  }
+
+  async resume(handler: PublishedName<Handlers>): Promise<void> {
+    await this.#theIntake("resume").resume(handler);
+  }
+
+  async drain(options?: DrainOptions): Promise<Drained> {
+    return this.#theIntake("drain").drain(options);
   }
 
   async backup(directory: string): Promise<BackupSummary> {

@@ -1,7 +1,8 @@
 /**
  * A set of whole numbers, kept as sorted ranges that don't touch.
  *
- * Made for sequences that are finished almost in order: adding near the end costs a constant, and a long prefix is one range.
+ * Made for sequences that are finished almost in order: adding near the end costs a constant, and a
+ * long prefix is one range.
  */
 export class RangeSet {
   /** First and last of each range, both included. */
@@ -23,7 +24,10 @@ export class RangeSet {
     return index >= 0 && value <= (this.#lasts[index] as number);
   }
 
-  /** The last member of the range that holds `value`, or `value - 1` when it isn't a member: the next gap is right behind. */
+  /**
+   * The last member of the range that holds `value`, or `value - 1` when it isn't a member: the
+   * next gap is right behind.
+   */
   endOf(value: number): number {
     const index = this.#lastStartingAtOrBefore(value);
     return index >= 0 && value <= (this.#lasts[index] as number) ? (this.#lasts[index] as number) : value - 1;
@@ -62,6 +66,24 @@ export class RangeSet {
     if (to > from + 1) {
       this.#firsts.splice(from + 1, to - from - 1);
       this.#lasts.splice(from + 1, to - from - 1);
+    }
+  }
+
+  /** Takes one number out. */
+  remove(value: number): void {
+    const index = this.#lastStartingAtOrBefore(value);
+    if (index < 0 || value > (this.#lasts[index] as number)) return;
+    const first = this.#firsts[index] as number;
+    const last = this.#lasts[index] as number;
+    if (first === last) {
+      this.#firsts.splice(index, 1);
+      this.#lasts.splice(index, 1);
+    } else if (value === first) this.#firsts[index] = value + 1;
+    else if (value === last) this.#lasts[index] = value - 1;
+    else {
+      this.#lasts[index] = value - 1;
+      this.#firsts.splice(index + 1, 0, value + 1);
+      this.#lasts.splice(index + 1, 0, last);
     }
   }
 

@@ -1,14 +1,34 @@
 /**
- * What the opener asks the delivery thread: is this record done, is everything done. Answers come as promises.
+ * What the opener asks the delivery thread: is this record done, is it the first with its key, can
+ * nothing run any more. Answers come as promises.
  */
 import { unpark, type Reactor, type Source } from "@millrace/atomics-sync";
 import { EMPTY, FULL, SpscConsumer, SpscProducer } from "@millrace/shared-memory";
 import { sequenceOf } from "@millrace/journal/kernel";
-import { ALL, answersPlace, FINISHED, QUESTION, QUESTIONS_MAX, questionsPlace } from "./control.ts";
+import {
+  ALL,
+  answersPlace,
+  DUPLICATE,
+  FINISHED,
+  MISMATCH,
+  QUESTION,
+  QUESTIONS_MAX,
+  questionsPlace,
+  VERDICT,
+} from "../delivery/control.ts";
 
 interface Asker {
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
+}
+
+/** Told what a record with a key is. */
+export interface VerdictWaiter {
+  first(): void;
+  /** Another record came first; its sequence, 0 where only a producer's sequence says so. */
+  repeated(first: number): void;
+  mismatch(first: number): void;
+  failed(error: Error): void;
 }
 
 /** Answers handled in one turn of the event loop. */
@@ -23,9 +43,10 @@ export class Questions implements Source {
   readonly #wakeDelivery: () => void;
   /** Askers by sequence; several may ask for one. */
   readonly #askers = new Map<number, Asker[]>();
+  readonly #verdicts = new Map<number, VerdictWaiter>();
   #allAskers: Asker[] = [];
-  /** Questions that wait because too many are open. */
-  #waiting: number[] = [];
+  /** Questions that wait because too many are open: kind and sequence. */
+  #waiting: (readonly [kind: number, sequence: number])[] = [];
   #open = 0;
 
   constructor(words: SharedArrayBuffer, threads: Int32Array, deliveryThread: number, reactor: Reactor) {
@@ -37,7 +58,7 @@ export class Questions implements Source {
     reactor.add(this);
   }
 
-  /** Resolves when the record is finished and that is durable; rejects when it is dead. */
+  /** Resolves when the record is finished and that is durable; rejects when it never will be. */
   finished(sequence: number): Promise<void> {
     return new Promise((resolve, reject) => {
       const askers = this.#askers.get(sequence);
@@ -46,21 +67,27 @@ export class Questions implements Source {
         return;
       }
       this.#askers.set(sequence, [{ resolve, reject }]);
-      this.#ask(sequence);
+      this.#ask(FINISHED, sequence);
     });
   }
 
-  /** Resolves when no record is unfinished, apart from those without a handler. */
+  /** Asks whether a durable record with a key is the first one. */
+  verdict(sequence: number, waiter: VerdictWaiter): void {
+    this.#verdicts.set(sequence, waiter);
+    this.#ask(VERDICT, sequence);
+  }
+
+  /** Resolves when no record can run: what is left waits for a time, a handler or a command. */
   all(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#allAskers.push({ resolve, reject });
-      if (this.#allAskers.length === 1) this.#post(ALL, 0);
+      if (this.#allAskers.length === 1) this.#ask(ALL, 0);
       this.#reactor.expect();
     });
   }
 
-  /** The record is dead. */
-  dead(sequence: number, error: Error): void {
+  /** The record will never be finished. */
+  lost(sequence: number, error: Error): void {
     this.#open -= 1;
     this.#settle(sequence, (asker) => asker.reject(error));
     this.#askWaiting();
@@ -70,24 +97,28 @@ export class Questions implements Source {
   /** Nobody will answer any more. */
   abandon(error: Error): void {
     const askers = [...this.#askers.values()].flat().concat(this.#allAskers);
+    const waiters = [...this.#verdicts.values()];
     this.#askers.clear();
+    this.#verdicts.clear();
     this.#allAskers = [];
     this.#waiting = [];
     for (const asker of askers) asker.reject(error);
+    for (const waiter of waiters) waiter.failed(error);
     this.#reactor.remove(this);
   }
 
   poll(): number {
     let answered = 0;
     for (let word = this.#answers.peek(); word !== EMPTY && answered < ANSWERS_MAX; word = this.#answers.peek()) {
-      const kind = this.#words[word + QUESTION.kind];
-      const low = this.#words[word + QUESTION.sequenceLow] as number;
-      const high = this.#words[word + QUESTION.sequenceHigh] as number;
+      const kind = this.#words[word + QUESTION.kind] as number;
+      const sequence = this.#number(word, QUESTION.sequenceLow);
+      const first = this.#number(word, QUESTION.firstLow);
       this.#answers.advance();
       this.#open -= 1;
       answered += 1;
-      if (kind === FINISHED) this.#settle(sequenceOf(low, high), (asker) => asker.resolve());
-      else this.#settleAll();
+      if (kind === FINISHED) this.#settle(sequence, (asker) => asker.resolve());
+      else if (kind === ALL) this.#settleAll();
+      else this.#settleVerdict(kind, sequence, first);
     }
     if (answered > 0) {
       this.#answers.release();
@@ -97,7 +128,11 @@ export class Questions implements Source {
   }
 
   isExpecting(): boolean {
-    return this.#askers.size > 0 || this.#allAskers.length > 0;
+    return this.#askers.size > 0 || this.#allAskers.length > 0 || this.#verdicts.size > 0;
+  }
+
+  #number(word: number, low: number): number {
+    return sequenceOf(this.#words[word + low] as number, this.#words[word + low + 1] as number);
   }
 
   #settle(sequence: number, tell: (asker: Asker) => void): void {
@@ -106,21 +141,29 @@ export class Questions implements Source {
     for (const asker of askers) tell(asker);
   }
 
+  #settleVerdict(kind: number, sequence: number, first: number): void {
+    const waiter = this.#verdicts.get(sequence);
+    this.#verdicts.delete(sequence);
+    if (kind === DUPLICATE) waiter?.repeated(first);
+    else if (kind === MISMATCH) waiter?.mismatch(first);
+    else waiter?.first();
+  }
+
   #settleAll(): void {
     const askers = this.#allAskers;
     this.#allAskers = [];
     for (const asker of askers) asker.resolve();
   }
 
-  #ask(sequence: number): void {
-    if (this.#open >= QUESTIONS_MAX - 1) this.#waiting.push(sequence);
-    else this.#post(FINISHED, sequence);
+  #ask(kind: number, sequence: number): void {
+    if (this.#open >= QUESTIONS_MAX - 1) this.#waiting.push([kind, sequence]);
+    else this.#post(kind, sequence);
     this.#reactor.expect();
   }
 
   #askWaiting(): void {
     const ready = this.#waiting.splice(0, Math.max(0, QUESTIONS_MAX - 1 - this.#open));
-    for (const sequence of ready) this.#post(FINISHED, sequence);
+    for (const [kind, sequence] of ready) this.#post(kind, sequence);
   }
 
   #post(kind: number, sequence: number): void {

@@ -1,0 +1,96 @@
+/**
+ * What the opener and the delivery thread share besides journal and scheduler.
+ *
+ * `words`, in 32-bit words:
+ *
+ *   0  STATE      written by the delivery thread, and by the opener for DRAINING
+ *   1  COMMANDS   counts messages to the delivery thread; written by the opener. The thread blocks, so
+ *                 that it looks into its port only when this has changed.
+ *
+ * then two SPSC rings:
+ *
+ *   questions  opener → delivery: kind, sequence low, high
+ *     FINISHED   tell me when the record is finished and its ACK is durable
+ *     ALL        tell me when nothing can run any more
+ *     VERDICT    is this record, which has a key, the first one with it
+ *   answers    delivery → opener: kind, sequence low, high, first low, high
+ *     FINISHED, ALL as asked; FIRST, DUPLICATE, MISMATCH for VERDICT, the last two with the first one's
+ *     sequence. A dead or expired record is answered by a message instead, with its errors.
+ */
+import { LINE_WORDS, type SpscRingPlace, spscRingWords } from "@millrace/shared-memory";
+
+export const STATE = 0;
+export const COMMANDS = 1;
+
+export const RECOVERING = 0;
+export const RUNNING = 1;
+export const DRAINING = 2;
+export const STOPPED = 3;
+
+export const FINISHED = 1;
+export const ALL = 2;
+export const VERDICT = 3;
+export const FIRST = 4;
+export const DUPLICATE = 5;
+export const MISMATCH = 6;
+
+export const QUESTION = { kind: 0, sequenceLow: 1, sequenceHigh: 2, firstLow: 3, firstHigh: 4 } as const;
+
+/** Questions that may be open at once; the opener keeps more on its heap. */
+export const QUESTIONS_MAX = 16384;
+const WIDTH = 8;
+const RING_WORDS: number = spscRingWords(QUESTIONS_MAX, WIDTH);
+
+export function controlBytes(): number {
+  return (LINE_WORDS + 2 * RING_WORDS) * Int32Array.BYTES_PER_ELEMENT;
+}
+
+export function questionsPlace(words: Int32Array): SpscRingPlace {
+  return { words, base: LINE_WORDS, capacity: QUESTIONS_MAX, width: WIDTH };
+}
+
+export function answersPlace(words: Int32Array): SpscRingPlace {
+  return { words, base: LINE_WORDS + RING_WORDS, capacity: QUESTIONS_MAX, width: WIDTH };
+}
+
+/** What the delivery thread counts, as 64-bit floats with one writer. */
+export const CELLS = {
+  /** Attempts that were started. */
+  delivered: 0,
+  /** Records finished with success. */
+  done: 1,
+  /** Attempts that failed and will be followed by another. */
+  retried: 2,
+  dead: 3,
+  expired: 4,
+  duplicates: 5,
+  /** Everything up to this sequence is finished, or needs no delivery. */
+  floor: 6,
+  /** The highest sequence that delivery knows to be durable. */
+  known: 7,
+  /** Records that waited in the journal when it was opened. */
+  recovered: 8,
+  /** 1 while a lane reads from the segments. */
+  isReading: 9,
+  /** Records that wait for a time. */
+  waiting: 10,
+  /** Records that were copied forward. */
+  copied: 11,
+  /** Dead records that are kept. */
+  deadKept: 12,
+  /** Known records whose handler is paused, at a limit or resting. */
+  held: 13,
+  /** Known records for handlers that aren't there. */
+  unroutable: 14,
+  /** Records in hand. */
+  running: 15,
+  /** Records that wait behind others of their key. */
+  keyWaiting: 16,
+  /** Entries of the dedupe window, and those that left it before their time. */
+  windowKeys: 17,
+  windowEvicted: 18,
+  /** Suspects that weren't tried yet. */
+  suspects: 19,
+} as const;
+
+export const STATS_BYTES: number = 24 * Float64Array.BYTES_PER_ELEMENT;

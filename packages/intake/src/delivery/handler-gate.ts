@@ -1,0 +1,111 @@
+/**
+ * Whether a handler may be given a record now, and why not: paused by command, at its limit of
+ * concurrency or rate, or resting because it kept failing.
+ *
+ * The breaker counts first attempts that failed, in a row: when what a handler needs is down, new
+ * records fail too, while a few bad records fail at each of their attempts and say nothing of the
+ * rest. At `failuresMax` it opens: nothing is handed out for a while, then one record is, as a
+ * probe. A success closes it. A probe that fails doubles the pause, up to a cap, if it was a first
+ * attempt; otherwise the next one is tried soon. Source of the states: Nygard, "Release It!", 2007.
+ */
+import type { HandlerTerms } from "./policy.ts";
+
+export type Obstacle = "paused" | "busy" | "rate" | "resting" | "missing";
+
+/** What an open breaker waits after a probe that says nothing. */
+const SOON_MS = 50;
+/** What an open breaker waits at first, and at most. */
+const REST_MS = 1000;
+const REST_MS_MAX = 30_000;
+
+export class HandlerGate {
+  readonly name: string;
+  readonly terms: HandlerTerms;
+  /** Whether a module exports it now. */
+  readonly isThere: boolean;
+  isPaused = false;
+  /** Records that it has in hand. */
+  running = 0;
+  #tokens: number;
+  #filledAt = 0;
+  #failures = 0;
+  #restMs = 0;
+  #restUntil = 0;
+  #isProbing = false;
+
+  constructor(name: string, terms: HandlerTerms, isThere: boolean) {
+    this.name = name;
+    this.terms = terms;
+    this.isThere = isThere;
+    this.#tokens = terms.ratePerSecond ?? 0;
+  }
+
+  /** Why it can't be given a record at `now`; undefined when it can. */
+  obstacle(now: number): Obstacle | undefined {
+    if (!this.isThere) return "missing";
+    if (this.isPaused) return "paused";
+    if (this.running >= this.terms.concurrencyMax) return "busy";
+    if (this.#restMs > 0 && (now < this.#restUntil || this.#isProbing)) return "resting";
+    return this.#hasToken(now) ? undefined : "rate";
+  }
+
+  /** When an obstacle may be gone by itself; Infinity when only an event removes it. */
+  retryAt(now: number): number {
+    switch (this.obstacle(now)) {
+      case undefined:
+        return now;
+      case "resting":
+        return this.#isProbing ? Infinity : this.#restUntil;
+      case "rate":
+        return this.#filledAt + 1000 / (this.terms.ratePerSecond as number);
+      default:
+        return Infinity;
+    }
+  }
+
+  given(now: number): void {
+    this.running += 1;
+    if (this.#restMs > 0) this.#isProbing = true;
+    if (this.terms.ratePerSecond !== undefined && this.#hasToken(now)) this.#tokens -= 1;
+  }
+
+  succeeded(): void {
+    this.running -= 1;
+    this.#failures = 0;
+    this.#restMs = 0;
+    this.#isProbing = false;
+  }
+
+  /** `isFirst`: the record's first attempt, and no snooze. */
+  failed(now: number, isFirst: boolean): void {
+    this.running -= 1;
+    const isProbe = this.#isProbing;
+    this.#isProbing = false;
+    if (!isFirst) {
+      if (isProbe) this.#restUntil = now + SOON_MS;
+      return;
+    }
+    this.#failures += 1;
+    if (this.terms.failuresMax === 0 || (this.#failures < this.terms.failuresMax && !isProbe)) return;
+    // Failures of what was handed out before the breaker opened don't lengthen the pause.
+    if (this.#restMs > 0 && !isProbe) return;
+    this.#restMs = this.#restMs === 0 ? REST_MS : Math.min(this.#restMs * 2, REST_MS_MAX);
+    this.#restUntil = now + this.#restMs;
+  }
+
+  get isResting(): boolean {
+    return this.#restMs > 0;
+  }
+
+  #hasToken(now: number): boolean {
+    const { ratePerSecond } = this.terms;
+    if (ratePerSecond === undefined) return true;
+    // A second's worth may come at once, no more.
+    const gained = ((now - this.#filledAt) * ratePerSecond) / 1000;
+    if (gained >= 1) {
+      this.#tokens = Math.min(Math.max(1, ratePerSecond), this.#tokens + gained);
+      this.#filledAt = now;
+    }
+    return this.#tokens >= 1;
+  }
+}

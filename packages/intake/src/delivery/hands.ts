@@ -1,0 +1,87 @@
+/** The jobs that machines have, by their slots, with the time limits of their attempts. */
+import type { Job } from "./job.ts";
+import type { Runner } from "./ports.ts";
+
+const NO_BYTES = new Uint8Array(0);
+
+interface Hand {
+  job: Job | undefined;
+  /** When the attempt's time is over; Infinity without a limit. */
+  until: number;
+  /** The attempt was ended without waiting for it; what it returns is ignored. */
+  isAbandoned: boolean;
+}
+
+export class Hands {
+  readonly #runner: Runner;
+  readonly #hands: Hand[];
+  #abandoned = 0;
+
+  constructor(runner: Runner) {
+    this.#runner = runner;
+    this.#hands = Array.from({ length: runner.capacity }, () => ({
+      job: undefined,
+      until: Infinity,
+      isAbandoned: false,
+    }));
+  }
+
+  /** Attempts that were given up and still run. */
+  get abandoned(): number {
+    return this.#abandoned;
+  }
+
+  /** A machine has the job; its bytes lie in the slot. */
+  give(slot: number, job: Job, until: number): void {
+    job.key = NO_BYTES;
+    job.headers = NO_BYTES;
+    job.payload = NO_BYTES;
+    const hand = this.#of(slot);
+    hand.job = job;
+    hand.until = until;
+    hand.isAbandoned = false;
+  }
+
+  /** The attempt is over; its job, unless it was given up before. */
+  takeBack(slot: number): Job | undefined {
+    const hand = this.#of(slot);
+    const { job, isAbandoned } = hand;
+    hand.job = undefined;
+    hand.until = Infinity;
+    if (!isAbandoned) return job;
+    hand.isAbandoned = false;
+    this.#abandoned -= 1;
+    return undefined;
+  }
+
+  /** The bytes of a job out of its slot, before the slot is used again. */
+  readBack(slot: number, job: Job): void {
+    const { key, headers, payload } = this.#runner.partsOf(slot);
+    job.key = Uint8Array.from(key);
+    job.headers = Uint8Array.from(headers);
+    job.payload = Uint8Array.from(payload);
+  }
+
+  /** Gives up the attempts whose time is over; their slots and jobs. */
+  *overdue(now: number): Generator<readonly [slot: number, job: Job], void> {
+    for (const [index, hand] of this.#hands.entries()) {
+      const { job, until, isAbandoned } = hand;
+      if (job === undefined || isAbandoned || until > now) continue;
+      hand.isAbandoned = true;
+      hand.until = Infinity;
+      this.#abandoned += 1;
+      yield [index + this.#runner.first, job];
+    }
+  }
+
+  /** When the next attempt's time is over; Infinity without. */
+  nextTimeout(): number {
+    let next = Infinity;
+    for (const { job, until } of this.#hands) if (job !== undefined && until < next) next = until;
+    return next;
+  }
+
+  #of(slot: number): Hand {
+    return this.#hands[slot - this.#runner.first] as Hand;
+  }
+}

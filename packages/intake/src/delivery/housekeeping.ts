@@ -1,0 +1,154 @@
+/**
+ * What keeps log and memory short: copies forward, WINDOW records, checkpoints.
+ *
+ * A checkpoint is taken of the durable states between two turns, so that it stands for exactly the
+ * records up to the last one that was visited. Idempotency keys go into WINDOW records before,
+ * piece by piece, so that a checkpoint stays small however many keys there are.
+ */
+import { RECORD_TYPE } from "@millrace/journal";
+import { ENTRY_BYTES } from "../states/dedupe-window.ts";
+import { encodeStates } from "../states/snapshot.ts";
+import type { RecordStates } from "../states/record-states.ts";
+import type { Delivery } from "./delivery.ts";
+import type { Clock, Log } from "./ports.ts";
+import { Retention, type RetentionWorld } from "./retention.ts";
+
+/** Copied forward before the other duties get their turn. */
+const COPIES_PER_TURN = 64;
+/**
+ * While the disk is full copies may take this part of the reserve, for they may end that. The rest
+ * is for ACK records.
+ */
+const FULL_DISK_PART = 2;
+/** Entries of one WINDOW record: some 64 KiB. */
+const WINDOW_ENTRIES = 1600;
+/** Entries that a checkpoint may carry itself. */
+const WINDOW_REST_MAX = 4096;
+
+/** What is to be kept, and the place before which nothing is needed (0: keep all). */
+export interface Checkpoint {
+  readonly bytes: Uint8Array;
+  /** Reading goes on here. */
+  readonly from: number;
+  readonly before: number;
+}
+
+export interface HousekeepingWorld extends RetentionWorld {
+  /** Bytes of the reserve for a full disk. */
+  reserveBytes(): number;
+  /** Writes a checkpoint; `checkpointDone` is called when it is durable or has failed. */
+  checkpoint(checkpoint: Checkpoint): void;
+}
+
+export class Housekeeping {
+  readonly #world: HousekeepingWorld;
+  readonly #log: Log;
+  readonly #clock: Clock;
+  readonly #delivery: Delivery;
+  readonly #states: RecordStates;
+  readonly #retention: Retention;
+  readonly #isDeleting: boolean;
+  #isCheckpointing = false;
+  #checkpointFrom = 0;
+  #checkpointBefore = 0;
+  #isRepeated = false;
+  /** Bytes that may be copied before the disk has room again. */
+  #copyRoom = Infinity;
+  copied = 0;
+
+  constructor(world: HousekeepingWorld, log: Log, clock: Clock, delivery: Delivery, isDeleting: boolean) {
+    this.#world = world;
+    this.#log = log;
+    this.#clock = clock;
+    this.#delivery = delivery;
+    this.#states = delivery.states;
+    this.#retention = new Retention(world, delivery.states);
+    this.#isDeleting = isDeleting;
+    delivery.onCopied = () => {
+      this.copied += 1;
+      this.#retention.arrived();
+    };
+  }
+
+  /** How much there was to do. */
+  turn(): number {
+    if (!this.#isDeleting) return 0;
+    const now = this.#clock.now();
+    if (this.#retention.isDue(now)) this.#look(now);
+    return this.#copyForward();
+  }
+
+  get dueAt(): number {
+    return this.#isDeleting ? this.#retention.dueAt : Infinity;
+  }
+
+  #look(now: number): void {
+    const before = this.#retention.look(now, this.#log.known);
+    const isNews = this.#log.known + 1 > this.#checkpointFrom || before > this.#checkpointBefore;
+    // The log is given up to where the older of both checkpoints reads on: without news, once more
+    // brings both to the same place.
+    this.#isRepeated &&= !isNews;
+    if (before === 0 || (!isNews && this.#isRepeated) || this.#isCheckpointing) return;
+    this.#isRepeated = !isNews;
+    this.checkpoint(before);
+  }
+
+  /** Asks for a checkpoint, unless keys have to be written first. */
+  checkpoint(before: number): void {
+    if (this.#writeWindow()) return;
+    this.#isCheckpointing = true;
+    this.#checkpointFrom = this.#log.known + 1;
+    this.#checkpointBefore = before;
+    this.#world.checkpoint({ bytes: encodeStates(this.#states), from: this.#checkpointFrom, before });
+  }
+
+  /** The checkpoint that was asked for is durable, or has failed; then it is tried again. */
+  checkpointDone(isOk: boolean): void {
+    this.#isCheckpointing = false;
+    if (!isOk) this.#checkpointFrom = 0;
+  }
+
+  get isCheckpointing(): boolean {
+    return this.#isCheckpointing;
+  }
+
+  /** Whether WINDOW records had to be written; the checkpoint waits until they are durable. */
+  #writeWindow(): boolean {
+    const { window } = this.#states;
+    let from = this.#states.windowWrittenUpTo;
+    if (window.countBehind(from) <= WINDOW_REST_MAX) return false;
+    while (window.countBehind(from) > 0) {
+      const entries = window.encode(
+        from,
+        Math.min(WINDOW_ENTRIES, Math.floor(this.#log.payloadBytesMax / ENTRY_BYTES)),
+      );
+      this.#delivery.stateLog.write(RECORD_TYPE.window, entries);
+      from = entries.readDoubleLE(entries.length - ENTRY_BYTES + 24);
+    }
+    return true;
+  }
+
+  /** How many copies were begun. */
+  #copyForward(): number {
+    if (!this.#log.isDiskFull()) this.#copyRoom = Infinity;
+    else if (this.#copyRoom === Infinity) this.#copyRoom = this.#world.reserveBytes() / FULL_DISK_PART;
+    let staged = 0;
+    // Ends: each turn takes one out of what is to be copied, or stops.
+    while (staged < COPIES_PER_TURN) {
+      const copy = this.#retention.nextCopy();
+      if (copy === undefined) break;
+      if (this.#delivery.isEnding(copy.origin, copy.from)) {
+        this.#retention.skipped();
+        continue;
+      }
+      const bytes = this.#log.bytesOf(copy.parts);
+      if (bytes > this.#copyRoom || !this.#log.stage(copy.parts)) break;
+      this.#copyRoom -= bytes;
+      this.#retention.copied();
+      if (copy.isData) this.#delivery.copying.add(copy.origin);
+      staged += 1;
+    }
+    if (staged > 0) this.#log.commit(false);
+    return staged;
+  }
+}

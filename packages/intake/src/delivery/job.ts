@@ -1,0 +1,86 @@
+/** A record on its way to a handler: what is needed to run it, wherever its bytes come from. */
+import type { LogRecord } from "../format/log-record.ts";
+import { encodedHeaders, hasTerms, NO_TERMS, type Terms, termsOf } from "../format/record-header.ts";
+import { keyName } from "../states/keys.ts";
+
+const NO_BYTES = new Uint8Array(0);
+
+export interface Job {
+  readonly origin: number;
+  readonly handler: number;
+  readonly priority: number;
+  /** When it was published, ms since 1970. */
+  readonly timeMs: number;
+  readonly terms: Terms;
+  /** The name of its order key within the intake; undefined without. */
+  readonly keyName: string | undefined;
+  /** Attempts that have failed. */
+  attempts: number;
+  /** When the first one failed, ms since 1970; 0 before. */
+  firstMs: number;
+  /** Failures so far, encoded. */
+  history: Uint8Array;
+  /** Bytes that are valid while the record is at hand; empty while a machine has them. */
+  key: Uint8Array;
+  headers: Uint8Array;
+  payload: Uint8Array;
+}
+
+/** `handler` is the one that gets it, which a redrive may have chosen. */
+export function jobOf(record: LogRecord, handler: number): Job {
+  const header = record.header();
+  const terms = hasTerms(header) ? termsOf(header) : NO_TERMS;
+  const key = record.key();
+  return {
+    origin: record.origin,
+    handler,
+    priority: record.priority,
+    timeMs: record.timeMs,
+    terms,
+    keyName: terms.isOrdered === true ? keyName(handler, record.priority, key) : undefined,
+    attempts: 0,
+    firstMs: 0,
+    history: NO_BYTES,
+    key,
+    headers: encodedHeaders(header),
+    payload: record.payload(),
+  };
+}
+
+export function bytesOfJob({ history, key, headers, payload }: Job): number {
+  return history.length + key.length + headers.length + payload.length;
+}
+
+/** Jobs that will be wanted again soon, within a limit of bytes; the oldest leave first. */
+export class JobCache {
+  readonly #jobs = new Map<number, Job>();
+  readonly #bytesMax: number;
+  #bytes = 0;
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** The job's bytes must be its own. */
+  add(job: Job): void {
+    this.take(job.origin);
+    this.#jobs.set(job.origin, job);
+    this.#bytes += bytesOfJob(job);
+    for (const [origin] of this.#jobs) {
+      if (this.#bytes <= this.#bytesMax) return;
+      this.take(origin);
+    }
+  }
+
+  take(origin: number): Job | undefined {
+    const job = this.#jobs.get(origin);
+    if (job === undefined) return undefined;
+    this.#jobs.delete(origin);
+    this.#bytes -= bytesOfJob(job);
+    return job;
+  }
+}

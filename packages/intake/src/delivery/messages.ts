@@ -1,0 +1,69 @@
+/**
+ * What goes between the opener and the delivery thread by message: rare things, and values that no
+ * ring takes.
+ */
+import type { DeliveryHandle } from "@millrace/journal/kernel";
+import type { SubmitterHandle } from "@millrace/scheduler";
+import type { WindowLimits } from "../states/dedupe-window.ts";
+import type { Checkpoint } from "./housekeeping.ts";
+import type { HandlerOptions } from "./policy.ts";
+
+export interface DeliveryOptions {
+  /** For handlers without options of their own. */
+  readonly handlerDefaults: HandlerOptions;
+  readonly handlers: Readonly<Record<string, HandlerOptions>>;
+  readonly dedupe: WindowLimits;
+  /** Whether finished records are deleted. */
+  readonly isDeleting: boolean;
+}
+
+export interface DeliveryData {
+  readonly journal: DeliveryHandle;
+  readonly scheduler: SubmitterHandle;
+  readonly options: DeliveryOptions;
+  readonly words: SharedArrayBuffer;
+  readonly stats: SharedArrayBuffer;
+}
+
+/** A dead letter, as the list shows it. */
+export interface DeadSummary {
+  readonly sequence: number;
+  readonly reason: number;
+  readonly attempts: number;
+  readonly atMs: number;
+}
+
+/** What the opener asks for by message; each is answered by `done` or `failed` with its id. */
+export type Command =
+  | { readonly kind: "pause" | "resume"; readonly handler: string }
+  | { readonly kind: "listDead" }
+  | { readonly kind: "redrive"; readonly sequences: readonly number[]; readonly handler: string }
+  | { readonly kind: "drop"; readonly sequences: readonly number[] }
+  | { readonly kind: "waiting" };
+
+/** To the delivery thread. */
+export type DeliveryOrder =
+  | { readonly id: number; readonly command: Command }
+  | { readonly checkpointDone: boolean }
+  /** What became of a record in quarantine; the encoded error, undefined without one. */
+  | { readonly quarantined: number; readonly error: Uint8Array | undefined };
+
+/** From the delivery thread. */
+export type DeliveryReport =
+  /** It delivers. */
+  | { readonly ready: true }
+  /** It can't start, or had to stop; encoded. */
+  | { readonly error: Uint8Array }
+  /** A record that somebody awaits is dead; with its encoded history. */
+  | { readonly dead: number; readonly history: Uint8Array }
+  /** Nobody will handle a record that somebody awaits. */
+  | { readonly expired: number }
+  | { readonly checkpoint: Checkpoint }
+  /** A record to be handled in a process of its own. */
+  | {
+      readonly quarantine: number;
+      readonly handler: string;
+      readonly header: Uint8Array;
+      readonly payload: Uint8Array;
+    }
+  | { readonly id: number; readonly result: unknown };

@@ -1,0 +1,135 @@
+/**
+ * When a failed record is tried again, and what a handler may take: options, errors' wishes,
+ * defaults.
+ */
+import { boolean, integer, number, oneOf, optional, resolveOptions, type Rule } from "@millrace/base";
+import { REASON } from "../format/state-records.ts";
+
+/** How a handler's records are treated. Every member may be left out. */
+export interface HandlerOptions {
+  /** Attempts at most; the record is dead after the last one. Default: no limit but time. */
+  readonly attemptsMax?: number;
+  /** A record that keeps failing is dead this long after its first failure. Default 24 hours. */
+  readonly retryForMs?: number;
+  /** Longest wait before the second attempt. Default 200 ms. */
+  readonly retryBaseMs?: number;
+  /** Longest wait before any attempt. Default 60 s. */
+  readonly retryMaxMs?: number;
+  /**
+   * How waits grow: doubled each time with full jitter, by `retryBaseMs` each time, or not at all.
+   * Default "exponential".
+   */
+  readonly backoff?: "exponential" | "linear" | "constant";
+  /** Records in hand at the same time. Default: no limit of its own. */
+  readonly concurrencyMax?: number;
+  /** Records begun per second; a second's worth may come at once. Default: no limit. */
+  readonly ratePerSecond?: number;
+  /**
+   * Longest time of one attempt; the handler's signal aborts then, and the attempt counts as
+   * failed. Default: none.
+   */
+  readonly timeoutMs?: number;
+  /**
+   * What a record with a key that waits for its retry does to those behind it: "strict" holds them.
+   * Default "strict".
+   */
+  readonly order?: "strict" | "skip";
+  /**
+   * First attempts that fail in a row, after which the handler rests for a while; 0: never. Default
+   * 20.
+   */
+  readonly failuresMax?: number;
+  /**
+   * Whether a dead record holds those of its key until it is redriven or dropped. Default false.
+   */
+  readonly holdsKeyWhenDead?: boolean;
+}
+
+const YEARS_MS: number = 10 * 365 * 86_400_000;
+
+/** A handler's options with their defaults. */
+export interface HandlerTerms extends Required<Omit<HandlerOptions, "ratePerSecond" | "timeoutMs">> {
+  readonly ratePerSecond: number | undefined;
+  readonly timeoutMs: number | undefined;
+}
+
+export const handlerRules: { readonly [Name in keyof HandlerTerms]: Rule<HandlerTerms[Name]> } = {
+  attemptsMax: integer(1, 65_535, 65_535),
+  retryForMs: integer(0, YEARS_MS, 86_400_000),
+  retryBaseMs: integer(0, 3_600_000, 200),
+  retryMaxMs: integer(0, 86_400_000, 60_000),
+  backoff: oneOf(["exponential", "linear", "constant"], "exponential"),
+  concurrencyMax: integer(1, 2 ** 31, 2 ** 31),
+  ratePerSecond: optional(number(0.001, 1e9)),
+  timeoutMs: optional(integer(1, 2 ** 31 - 1, 1)),
+  order: oneOf(["strict", "skip"], "strict"),
+  failuresMax: integer(0, 1_000_000, 20),
+  holdsKeyWhenDead: boolean(false),
+};
+
+/** Throws `ERR_INVALID_OPTION`. */
+export function handlerTerms(owner: string, given: HandlerOptions, fallback: HandlerOptions): HandlerTerms {
+  return resolveOptions(owner, handlerRules, { ...fallback, ...given });
+}
+
+/** What an error asks for, by members that any error may have. */
+export interface Wish {
+  /** Wait this long, rather than what the policy says. */
+  readonly retryAfterMs: number | undefined;
+  /** No attempt will ever succeed. */
+  readonly isFinal: boolean;
+  /** Not a failure: try again later, and don't count this attempt. */
+  readonly isSnooze: boolean;
+}
+
+const NO_WISH: Wish = { retryAfterMs: undefined, isFinal: false, isSnooze: false };
+
+export function wishOf(error: unknown): Wish {
+  if (typeof error !== "object" || error === null) return NO_WISH;
+  const { name, retryAfterMs, isRetryable } = error as Record<string, unknown>;
+  const isTime = typeof retryAfterMs === "number" && retryAfterMs >= 0 && Number.isFinite(retryAfterMs);
+  return {
+    retryAfterMs: isTime ? retryAfterMs : undefined,
+    isFinal: name === "NonRetryable" || isRetryable === false,
+    isSnooze: name === "Snooze" && isTime,
+  };
+}
+
+export type Decision =
+  | { readonly kind: "retry"; readonly waitMs: number; readonly counts: boolean; readonly reason: number }
+  | { readonly kind: "dead"; readonly reason: number };
+
+export interface FailedAttempt {
+  /** This one included. */
+  readonly attempts: number;
+  readonly firstFailedMs: number;
+  readonly nowMs: number;
+  readonly error: unknown;
+  /** One of REASON. */
+  readonly reason: number;
+  /** In `[0, 1)`. */
+  readonly fraction: number;
+}
+
+/**
+ * What follows a failed attempt. Exponential waits are `random(0, min(max, base × 2^(n - 1)))`,
+ * full jitter as AWS recommends ("Exponential Backoff And Jitter", 2015).
+ */
+export function decide(terms: HandlerTerms, failed: FailedAttempt): Decision {
+  const { attempts, firstFailedMs, nowMs, error, reason, fraction } = failed;
+  const wish = wishOf(error);
+  if (wish.isSnooze)
+    return { kind: "retry", waitMs: wish.retryAfterMs as number, counts: false, reason: REASON.snooze };
+  if (wish.isFinal) return { kind: "dead", reason: REASON.refused };
+  const waitMs = wish.retryAfterMs ?? backoffMs(terms, attempts, fraction);
+  const isTooLate = nowMs + waitMs - firstFailedMs > terms.retryForMs;
+  if (attempts >= terms.attemptsMax || isTooLate) return { kind: "dead", reason: REASON.exhausted };
+  return { kind: "retry", waitMs, counts: true, reason };
+}
+
+export function backoffMs(terms: HandlerTerms, attempts: number, fraction: number): number {
+  const { retryBaseMs, retryMaxMs, backoff } = terms;
+  if (backoff === "constant") return Math.min(retryMaxMs, retryBaseMs);
+  if (backoff === "linear") return Math.min(retryMaxMs, retryBaseMs * attempts);
+  return fraction * Math.min(retryMaxMs, retryBaseMs * 2 ** Math.min(attempts - 1, 60));
+}

@@ -1,0 +1,75 @@
+/**
+ * What the delivery's state machine needs of the world. On a real thread these are the journal's
+ * rings and segments, the scheduler, and the clocks; in the simulation they are arrays and a seed.
+ */
+import type { OutcomeSink } from "@millrace/scheduler";
+import type { RecordParts } from "@millrace/journal/kernel";
+import type { LogRecord } from "../format/log-record.ts";
+import type { LogWalk } from "../states/log-walk.ts";
+
+export type { LogWalk };
+
+export interface Log {
+  /** The first place that is still there, when the log was opened. */
+  readonly firstSequence: number;
+  /** The last one, when it was opened. */
+  readonly recoveredSequence: number;
+  /** The highest place that was visited, or was there when the log was opened. */
+  readonly known: number;
+  /**
+   * Visits every record that has become durable since, in order, while its bytes are in memory.
+   * Returns how many receipts it took.
+   */
+  takeNews(visit: (record: LogRecord) => void): number;
+  hasNews(): boolean;
+  walk(): LogWalk;
+
+  // What the delivery itself writes.
+  /** Most bytes of a payload. */
+  readonly payloadBytesMax: number;
+  readonly batchBytesMax: number;
+  bytesOf(parts: RecordParts): number;
+  /**
+   * Puts a record into the ring; false when there is no room. `continues`: one group with the next.
+   */
+  stage(parts: RecordParts, continues?: boolean): boolean;
+  /** Takes back what was staged since the last commit. */
+  rollback(): void;
+  /** Lets the staged records go with the next sync; `isUrgent` causes one. */
+  commit(isUrgent: boolean): void;
+  /** Whether everything committed is durable and was visited. */
+  isQuiet(): boolean;
+  isDiskFull(): boolean;
+  isPoisoned(): boolean;
+}
+
+/** What runs handlers. */
+export interface Runner {
+  readonly capacity: number;
+  readonly first: number;
+  readonly outstanding: number;
+  /** Tasks that no machine has begun. Stale at once. */
+  waiting(): number;
+  /** The slot, or `FULL`. */
+  submit(handler: number, priority: number, payload: Uint8Array, header: Uint8Array): number;
+  publish(): void;
+  drain(sink: OutcomeSink, limit: number): number;
+  hasOutcomes(): boolean;
+  /** Once a second: gives memory back that isn't needed any more. */
+  tick(): void;
+  /** Takes back what no machine has; how many. */
+  cancelQueued(): number;
+  askToStop(slot: number): void;
+  /** Of a task that is over or abandoned, until `settled` returns. */
+  isOk(slot: number): boolean;
+  value(slot: number): unknown;
+  /** Key, headers and payload as they were submitted. */
+  partsOf(slot: number): { readonly key: Uint8Array; readonly headers: Uint8Array; readonly payload: Uint8Array };
+}
+
+export interface Clock {
+  /** Ms that only grow. */
+  now(): number;
+  /** Ms since 1970. */
+  wall(): number;
+}

@@ -1,0 +1,71 @@
+/** The scheduler as the delivery's state machine sees it. */
+import type { OutcomeSink, Submitter } from "@millrace/scheduler";
+import { partsOfTaskHeader } from "../format/task-header.ts";
+import type { Runner } from "./ports.ts";
+
+export class SchedulerRunner implements Runner {
+  readonly #submitter: Submitter;
+
+  constructor(submitter: Submitter) {
+    this.#submitter = submitter;
+  }
+
+  get capacity(): number {
+    return this.#submitter.slots.capacity;
+  }
+
+  get first(): number {
+    return this.#submitter.slots.first;
+  }
+
+  get outstanding(): number {
+    return this.#submitter.slots.outstanding;
+  }
+
+  waiting(): number {
+    return this.#submitter.waiting();
+  }
+
+  submit(handler: number, priority: number, payload: Uint8Array, header: Uint8Array): number {
+    // A death of the thread is the scheduler's matter as long as others ran there too: it runs the
+    // innocent again, each alone, and tells only of a task that killed several threads by itself.
+    return this.#submitter.submitBytes(handler, priority, true, payload, header);
+  }
+
+  publish(): void {
+    this.#submitter.publish();
+  }
+
+  drain(sink: OutcomeSink, limit: number): number {
+    return this.#submitter.drain(sink, limit);
+  }
+
+  hasOutcomes(): boolean {
+    return this.#submitter.hasOutcomes();
+  }
+
+  tick(): void {
+    this.#submitter.tick();
+  }
+
+  cancelQueued(): number {
+    return this.#submitter.cancelQueued();
+  }
+
+  askToStop(slot: number): void {
+    this.#submitter.askToStop(slot);
+  }
+
+  isOk(slot: number): boolean {
+    return this.#submitter.slots.isOk(slot);
+  }
+
+  value(slot: number): unknown {
+    return this.#submitter.slots.value(slot);
+  }
+
+  partsOf(slot: number): { readonly key: Uint8Array; readonly headers: Uint8Array; readonly payload: Uint8Array } {
+    const { slots } = this.#submitter;
+    return { ...partsOfTaskHeader(slots.headerBytes(slot)), payload: slots.argumentBytes(slot) };
+  }
+}

@@ -1,0 +1,354 @@
+/**
+ * The delivery thread: turns of the state machine, and sleep between them.
+ *
+ * It sleeps on one word, and is woken by the writer (new records), the machines (outcomes) and the
+ * opener (questions, commands, the end). Before it sleeps it announces so, and looks once more.
+ */
+import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
+import { Parker, unpark } from "@millrace/atomics-sync";
+import { invariant, type Random, seededRandom } from "@millrace/base";
+import { decode } from "@millrace/codec";
+import type { Storage } from "@millrace/journal";
+import { findReserve, readCheckpoints, sequenceOf, SegmentList } from "@millrace/journal/kernel";
+import { Submitter } from "@millrace/scheduler";
+import { EMPTY, FULL, SpscConsumer, SpscProducer } from "@millrace/shared-memory";
+import { HeaderParser } from "../format/record-header.ts";
+import type { Verdict } from "../states/dedupe-window.ts";
+import { readStates } from "../states/read-states.ts";
+import {
+  ALL,
+  answersPlace,
+  CELLS,
+  COMMANDS,
+  DRAINING,
+  DUPLICATE,
+  FINISHED,
+  FIRST,
+  MISMATCH,
+  QUESTION,
+  questionsPlace,
+  RECOVERING,
+  RUNNING,
+  STATE,
+  STOPPED,
+  VERDICT,
+} from "./control.ts";
+import { Delivery, type DeliveryEvents } from "./delivery.ts";
+import { Housekeeping } from "./housekeeping.ts";
+import { JournalLog } from "./journal-log.ts";
+import type { Command, DeliveryData, DeliveryOrder, DeliveryReport } from "./messages.ts";
+import { handlerTerms } from "./policy.ts";
+import type { Clock } from "./ports.ts";
+import { SchedulerRunner } from "./scheduler-runner.ts";
+
+/** Longest sleep without a look around. */
+const PARK_MS = 1000;
+const TICK_MS = 1000;
+/** Shortest sleep before something that is due. */
+const SLEEP_MS_MIN = 1;
+/** Histories of dead records that are kept for those who ask late. */
+const HISTORIES_MAX = 1024;
+const NO_BYTES = new Uint8Array(0);
+
+const clock: Clock = { now: () => performance.now(), wall: () => Date.now() };
+
+export class DeliveryThread implements DeliveryEvents {
+  readonly #words: Int32Array;
+  readonly #cells: Float64Array;
+  readonly #threads: Int32Array;
+  readonly #openerThread: number;
+  readonly #parker: Parker;
+  readonly #port: MessagePort;
+  readonly #log: JournalLog;
+  readonly #runner: SchedulerRunner;
+  readonly #delivery: Delivery;
+  readonly #housekeeping: Housekeeping;
+  readonly #questions: SpscConsumer;
+  readonly #answers: SpscProducer;
+  readonly #awaited = new Set<number>();
+  readonly #verdicts = new Map<number, Verdict>();
+  /** Records that were asked about before they were visited. */
+  readonly #judging = new Set<number>();
+  readonly #histories = new Map<number, Uint8Array>();
+  #isAllAwaited = false;
+  #commandsTaken = 0;
+  #tickAt = 0;
+
+  constructor(data: DeliveryData, storage: Storage, port: MessagePort) {
+    const { journal, scheduler, options } = data;
+    this.#words = new Int32Array(data.words);
+    this.#cells = new Float64Array(data.stats);
+    this.#threads = new Int32Array(scheduler.memory.threads);
+    this.#openerThread = scheduler.memory.submitterThreads[0] as number;
+    this.#parker = new Parker(this.#threads, scheduler.thread);
+    this.#port = port;
+    this.#questions = new SpscConsumer(questionsPlace(this.#words));
+    this.#answers = new SpscProducer(answersPlace(this.#words));
+    this.#log = new JournalLog(journal, storage);
+    this.#runner = new SchedulerRunner(new Submitter(scheduler.memory, scheduler.submitter));
+    const [checkpoint] = readCheckpoints(storage, Buffer.from(journal.logId));
+    const states = readStates(this.#log, checkpoint, options.dedupe);
+    const recovered = this.#log.recoveredSequence;
+    this.#cells[CELLS.recovered] = recovered - states.settled.countUpTo(recovered);
+    const random: Random = seededRandom(Date.now());
+    this.#delivery = new Delivery(
+      { log: this.#log, runner: this.#runner, clock, random },
+      states,
+      new HeaderParser(scheduler.handlerNames),
+      scheduler.handlerNames.length,
+      {
+        logId: journal.logId,
+        handlerTerms: (name) => handlerTerms(`handlers.${name}`, options.handlers[name] ?? {}, options.handlerDefaults),
+      },
+      this,
+    );
+    const segments = new SegmentList(storage);
+    this.#housekeeping = new Housekeeping(
+      {
+        segments: () => segments.read(),
+        walk: () => this.#log.walk(),
+        // What the reserve has, or must have had if it is in use already.
+        reserveBytes: () => Math.max(findReserve(storage)?.bytes ?? 0, this.#log.batchBytesMax),
+        checkpoint: (each) => this.#report({ checkpoint: each }),
+      },
+      this.#log,
+      clock,
+      this.#delivery,
+      options.isDeleting,
+    );
+    this.#publishStats();
+  }
+
+  #report(report: DeliveryReport): void {
+    this.#port.postMessage(report);
+  }
+
+  /** Runs until the opener ends it, or the journal is poisoned. */
+  run(): void {
+    Atomics.compareExchange(this.#words, STATE, RECOVERING, RUNNING);
+    while (this.#turn());
+    // The next opening begins here.
+    if (!this.#log.isPoisoned()) this.#housekeeping.checkpoint(0);
+    Atomics.store(this.#words, STATE, STOPPED);
+    unpark(this.#threads, this.#openerThread);
+  }
+
+  /** All duties once, then sleep if there was nothing to do; false at the end. */
+  #turn(): boolean {
+    if (this.#log.isPoisoned()) return false;
+    const isDraining = Atomics.load(this.#words, STATE) === DRAINING;
+    if (isDraining) this.#delivery.drain();
+    if (this.#awaited.size > 0 || this.#isAllAwaited) this.#delivery.stateLog.urgeIfWaiting();
+    let handled = this.#delivery.turn();
+    handled += this.#housekeeping.turn();
+    this.#tick();
+    this.#publishStats();
+    // Before the questions are read: the asker knows only of records that were visited above.
+    if (this.#isAllAwaited && this.#delivery.isDrained) {
+      this.#isAllAwaited = false;
+      this.#answer(ALL, 0, 0);
+    }
+    handled += this.#readQuestions() + this.#readOrders();
+    if (handled > 0) return true;
+    if (isDraining && this.#delivery.isOver) return false;
+    this.#sleep(isDraining);
+    return true;
+  }
+
+  #tick(): void {
+    const now = clock.now();
+    if (now < this.#tickAt) return;
+    this.#tickAt = now + TICK_MS;
+    this.#runner.tick();
+  }
+
+  // ── events of the state machine ──────────────────────────────────────────────────────────────────
+
+  get wantsFinished(): boolean {
+    return this.#awaited.size > 0;
+  }
+
+  finished(origin: number): void {
+    if (this.#awaited.delete(origin)) this.#answer(FINISHED, origin, 0);
+  }
+
+  dead(origin: number, history: Uint8Array): void {
+    const kept = Uint8Array.from(history);
+    if (this.#awaited.delete(origin)) this.#report({ dead: origin, history: kept });
+    this.#histories.set(origin, kept);
+    if (this.#histories.size > HISTORIES_MAX) {
+      const [oldest] = this.#histories.keys();
+      this.#histories.delete(oldest as number);
+    }
+  }
+
+  expired(origin: number): void {
+    if (this.#awaited.delete(origin)) this.#report({ expired: origin });
+  }
+
+  quarantine(origin: number, handler: string, header: Uint8Array, payload: Uint8Array): void {
+    this.#report({ quarantine: origin, handler, header, payload });
+  }
+
+  judged(place: number, verdict: Verdict): void {
+    if (this.#judging.delete(place)) this.#answerVerdict(place, verdict);
+    else this.#verdicts.set(place, verdict);
+  }
+
+  // ── questions ────────────────────────────────────────────────────────────────────────────────────
+
+  #readQuestions(): number {
+    let asked = 0;
+    for (let word = this.#questions.peek(); word !== EMPTY; word = this.#questions.peek()) {
+      const sequence = sequenceOf(
+        this.#words[word + QUESTION.sequenceLow] as number,
+        this.#words[word + QUESTION.sequenceHigh] as number,
+      );
+      const kind = this.#words[word + QUESTION.kind];
+      if (kind === ALL) this.#isAllAwaited = true;
+      else if (kind === VERDICT) this.#askedForVerdict(sequence);
+      else this.#askedFor(sequence);
+      this.#questions.advance();
+      asked += 1;
+    }
+    if (asked > 0) this.#questions.release();
+    return asked;
+  }
+
+  #askedFor(sequence: number): void {
+    const { states } = this.#delivery;
+    if (states.isDead(sequence)) {
+      this.#report({ dead: sequence, history: this.#histories.get(sequence) ?? NO_BYTES });
+    } else if (!states.places.has(sequence) && states.settled.has(sequence)) this.#answer(FINISHED, sequence, 0);
+    else {
+      this.#awaited.add(sequence);
+      // Its ACK may lie in the ring without hurry.
+      this.#delivery.stateLog.urge();
+    }
+  }
+
+  #askedForVerdict(place: number): void {
+    const verdict = this.#verdicts.get(place);
+    if (verdict !== undefined) {
+      this.#verdicts.delete(place);
+      this.#answerVerdict(place, verdict);
+    } else if (place <= this.#log.known) this.#answer(FIRST, place, 0);
+    else this.#judging.add(place);
+  }
+
+  #answerVerdict(place: number, verdict: Verdict): void {
+    if (verdict.kind === "first") this.#answer(FIRST, place, 0);
+    else this.#answer(verdict.kind === "duplicate" ? DUPLICATE : MISMATCH, place, verdict.first);
+  }
+
+  #answer(kind: number, sequence: number, first: number): void {
+    const word = this.#answers.stage();
+    invariant(word !== FULL, "there is room for an answer to every question");
+    this.#words[word + QUESTION.kind] = kind;
+    this.#words[word + QUESTION.sequenceLow] = sequence | 0;
+    this.#words[word + QUESTION.sequenceHigh] = Math.floor(sequence / 2 ** 32);
+    this.#words[word + QUESTION.firstLow] = first | 0;
+    this.#words[word + QUESTION.firstHigh] = Math.floor(first / 2 ** 32);
+    this.#answers.publish();
+    unpark(this.#threads, this.#openerThread);
+  }
+
+  // ── orders ───────────────────────────────────────────────────────────────────────────────────────
+
+  #readOrders(): number {
+    const commands = Atomics.load(this.#words, COMMANDS);
+    if (commands === this.#commandsTaken) return 0;
+    this.#commandsTaken = commands;
+    let taken = 0;
+    for (let got = receiveMessageOnPort(this.#port); got !== undefined; got = receiveMessageOnPort(this.#port)) {
+      const order = got.message as DeliveryOrder;
+      taken += 1;
+      if ("quarantined" in order) {
+        const error = order.error === undefined ? undefined : decode(Buffer.from(order.error));
+        this.#delivery.quarantined(order.quarantined, error);
+      } else if ("checkpointDone" in order) this.#housekeeping.checkpointDone(order.checkpointDone);
+      else this.#carryOut(order.command, (result) => this.#report({ id: order.id, result }));
+    }
+    return taken;
+  }
+
+  /** `answer` is called when what the command has written is durable. */
+  #carryOut(command: Command, answer: (result: unknown) => void): void {
+    const done = (): void => answer(undefined);
+    switch (command.kind) {
+      case "pause":
+      case "resume":
+        this.#delivery.pause(command.handler, command.kind === "pause", done);
+        break;
+      case "redrive":
+        this.#delivery.redrive(command.sequences, command.handler, done);
+        break;
+      case "drop":
+        this.#delivery.drop(command.sequences, done);
+        break;
+      case "listDead":
+        answer(this.#deadPlaces());
+        break;
+      case "waiting":
+        answer([...this.#delivery.stopped()]);
+        break;
+    }
+  }
+
+  #deadPlaces(): unknown[] {
+    const { states } = this.#delivery;
+    return [...states.dead].map(([sequence, { reason, attempts, atMs, place }]) => {
+      return { sequence, place, dataPlace: states.placeOf(sequence), reason, attempts, atMs };
+    });
+  }
+
+  // ── the end of a turn ────────────────────────────────────────────────────────────────────────────
+
+  #publishStats(): void {
+    const cells = this.#cells;
+    const { counts, states } = this.#delivery;
+    cells[CELLS.delivered] = counts.delivered;
+    cells[CELLS.done] = counts.done;
+    cells[CELLS.retried] = counts.retried;
+    cells[CELLS.dead] = counts.dead;
+    cells[CELLS.expired] = counts.expired;
+    cells[CELLS.duplicates] = counts.duplicates;
+    cells[CELLS.floor] = states.settled.endOf(1);
+    cells[CELLS.known] = this.#log.known;
+    cells[CELLS.isReading] = this.#delivery.isReading ? 1 : 0;
+    cells[CELLS.waiting] = this.#delivery.waiting;
+    cells[CELLS.copied] = this.#housekeeping.copied;
+    cells[CELLS.deadKept] = states.deadCount;
+    cells[CELLS.running] = this.#runner.outstanding;
+    cells[CELLS.keyWaiting] = this.#delivery.keyWaiting;
+    cells[CELLS.windowKeys] = states.window.size;
+    cells[CELLS.windowEvicted] = states.window.evictedEarly;
+    cells[CELLS.suspects] = this.#delivery.suspects;
+    let held = 0;
+    let unroutable = 0;
+    for (const { why, waiting } of this.#delivery.stopped()) {
+      if (why === "missing") unroutable += waiting;
+      else held += waiting;
+    }
+    cells[CELLS.held] = held;
+    cells[CELLS.unroutable] = unroutable;
+  }
+
+  #sleep(wasDraining: boolean): void {
+    this.#parker.prepare();
+    const isDraining = Atomics.load(this.#words, STATE) === DRAINING;
+    if (
+      isDraining !== wasDraining ||
+      this.#runner.hasOutcomes() ||
+      this.#log.hasNews() ||
+      this.#questions.peek() !== EMPTY ||
+      Atomics.load(this.#words, COMMANDS) !== this.#commandsTaken ||
+      this.#log.isPoisoned()
+    ) {
+      this.#parker.cancel();
+      return;
+    }
+    const untilMs = Math.min(this.#delivery.nextTurnAt(), this.#housekeeping.dueAt) - clock.now();
+    this.#parker.wait(Math.min(PARK_MS, Math.max(untilMs, SLEEP_MS_MIN)));
+  }
+}

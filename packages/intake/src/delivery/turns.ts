@@ -1,0 +1,200 @@
+/**
+ * Whose turn it is: the lanes of the three priorities, and those of handlers that were set apart
+ * because they can't run now.
+ */
+import { RECORD_TYPE } from "@millrace/journal";
+import type { LogRecord } from "../format/log-record.ts";
+import type { LogWalk } from "../states/log-walk.ts";
+import type { RecordStates } from "../states/record-states.ts";
+import type { Gates } from "./gates.ts";
+import { Lane, type LaneHost } from "./lane.ts";
+import type { Clock, Log } from "./ports.ts";
+import type { Suspects } from "./suspects.ts";
+
+/**
+ * One turn in so many goes to the next lane although the one before it has work: a low record waits
+ * for at most AGEING² others.
+ */
+const AGEING = 16;
+const LANES = 3;
+
+export interface TurnsParts {
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly states: RecordStates;
+  readonly gates: Gates;
+  readonly suspects: Suspects;
+  readonly handlerOf: (record: LogRecord) => number;
+  readonly laneRecordsMax: number;
+}
+
+export class Turns implements LaneHost {
+  readonly #parts: TurnsParts;
+  readonly #lanes: Lane[];
+  /** Lanes of handlers that were set apart, by priority and handler. */
+  readonly #apart = new Map<string, Lane>();
+  /** Origins that are ready in a lane. */
+  readonly #ready = new Set<number>();
+  #turn = 0;
+  /** When an obstacle of a handler that was set apart may be gone by itself. */
+  #obstaclesUntil = Infinity;
+
+  constructor(parts: TurnsParts) {
+    this.#parts = parts;
+    this.#lanes = Array.from({ length: LANES }, (_, priority) => new Lane(this, priority, undefined));
+  }
+
+  // ── what lanes need ──────────────────────────────────────────────────────────────────────────────
+
+  wants(lane: Lane, record: LogRecord): boolean {
+    const { states, suspects, handlerOf } = this.#parts;
+    const { sequence, type, priority, replaces } = record;
+    if (type !== RECORD_TYPE.data || priority !== lane.priority || replaces !== 0) return false;
+    if (states.settled.has(sequence) || states.retries.has(sequence)) return false;
+    if (suspects.has(sequence)) return false;
+    const own = this.laneOf(handlerOf(record), priority);
+    if (own !== lane) own.passed();
+    return own === lane;
+  }
+
+  nextUnsettled(place: number): number {
+    return this.#parts.states.settled.endOf(place) + 1;
+  }
+
+  known(): number {
+    return this.#parts.log.known;
+  }
+
+  walk(): LogWalk {
+    return this.#parts.log.walk();
+  }
+
+  get laneRecordsMax(): number {
+    return this.#parts.laneRecordsMax;
+  }
+
+  // ── lanes ────────────────────────────────────────────────────────────────────────────────────────
+
+  laneOf(handler: number, priority: number): Lane {
+    const lane = this.#lanes[priority] as Lane;
+    return this.#apart.size === 0 ? lane : (this.#apart.get(`${priority}/${handler}`) ?? lane);
+  }
+
+  /** At an opening: everything that isn't settled is to be read from the log. */
+  readFrom(first: number): void {
+    for (const lane of this.#lanes) lane.fallBehind(first);
+  }
+
+  /** From now on the handler's records of this priority go by themselves. */
+  setApart(handler: number, priority: number): Lane {
+    const name = `${priority}/${handler}`;
+    const known = this.#apart.get(name);
+    if (known !== undefined) return known;
+    const lane = (this.#lanes[priority] as Lane).split(handler, this.#parts.handlerOf);
+    this.#apart.set(name, lane);
+    return lane;
+  }
+
+  /** Lanes of handlers that can run again and have caught up are one with the others. */
+  joinAgain(): void {
+    this.#obstaclesUntil = Infinity;
+    const now = this.#parts.clock.now();
+    for (const [name, lane] of this.#apart) {
+      const gate = this.#parts.gates.of(lane.handler as number);
+      if (gate.obstacle(now) !== undefined) {
+        if (!lane.isEmpty) this.#obstaclesUntil = Math.min(this.#obstaclesUntil, gate.retryAt(now));
+        lane.rest();
+      } else if (lane.isEmpty && (this.#lanes[lane.priority] as Lane).isCaughtUp) this.#apart.delete(name);
+    }
+  }
+
+  get obstaclesUntil(): number {
+    return this.#obstaclesUntil;
+  }
+
+  /** The lanes that can run, the one whose turn it is first. */
+  *inTurn(): Generator<Lane, void> {
+    this.#turn += 1;
+    const first = this.#turn % (AGEING * AGEING) === 0 ? 2 : this.#turn % AGEING === 0 ? 1 : 0;
+    for (let step = 0; step < LANES; step += 1) {
+      const priority = (first + step) % LANES;
+      for (const lane of this.#apart.values()) {
+        if (lane.priority === priority && this.#parts.gates.isRunnable(lane.handler as number)) yield lane;
+      }
+      yield this.#lanes[priority] as Lane;
+    }
+  }
+
+  /**
+   * Whether records whose turn has come again go before new ones: every other time, so that many that
+   * keep failing don't hold up the others.
+   */
+  get isReadyFirst(): boolean {
+    return (this.#turn & 1) === 0;
+  }
+
+  // ── turns that come again ────────────────────────────────────────────────────────────────────────
+
+  /** A record's turn has come again; once, however many reasons there are. */
+  makeReady(lane: Lane, origin: number): void {
+    if (this.#ready.has(origin)) return;
+    this.#ready.add(origin);
+    lane.pushReady(origin);
+  }
+
+  takeReady(lane: Lane, origin: number): void {
+    this.#ready.delete(origin);
+    lane.takeReady();
+  }
+
+  /** Whether a lane that reads the log will find the record at `place`, and hand it out. */
+  comesBy(lane: Lane, origin: number, place: number): boolean {
+    const { suspects, states } = this.#parts;
+    return lane.isAhead(place) && place === origin && !suspects.has(origin) && !states.retries.has(origin);
+  }
+
+  // ── what is left ─────────────────────────────────────────────────────────────────────────────────
+
+  /** For a lease: every record of the lane before its place has had its turn. */
+  positions(): number[] {
+    return this.#lanes.map((lane) => lane.position);
+  }
+
+  get isReading(): boolean {
+    return this.#lanes.some((lane) => lane.isReading);
+  }
+
+  /** Whether a lane that can run reads from the log. */
+  get isAnyReading(): boolean {
+    if (this.isReading) return true;
+    const { gates } = this.#parts;
+    for (const lane of this.#apart.values()) {
+      if (lane.isReading && gates.isRunnable(lane.handler as number)) return true;
+    }
+    return false;
+  }
+
+  /** No lane that can run has a record. */
+  get isDrained(): boolean {
+    const { gates } = this.#parts;
+    for (const lane of this.#lanes) if (!lane.isEmpty) return false;
+    for (const lane of this.#apart.values()) {
+      if (!lane.isEmpty && gates.isRunnable(lane.handler as number)) return false;
+    }
+    return true;
+  }
+
+  /** Handlers that were set apart, with the reason and how many of their records are known to wait. */
+  *stopped(): Generator<{ readonly handler: string; readonly why: string; readonly waiting: number }, void> {
+    for (const lane of this.#apart.values()) {
+      const gate = this.#parts.gates.of(lane.handler as number);
+      const why = gate.obstacle(this.#parts.clock.now());
+      if (why !== undefined && !lane.isEmpty) yield { handler: gate.name, why, waiting: lane.size };
+    }
+  }
+
+  /** Where records wait, in a line: for whoever looks for one. */
+  describe(): string {
+    return [...this.#lanes, ...this.#apart.values()].map((lane) => lane.describe()).join(" ");
+  }
+}

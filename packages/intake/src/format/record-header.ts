@@ -1,0 +1,256 @@
+/**
+ * What the intake writes into the header of a journal record, and what it hands to a handler's
+ * context.
+ *
+ * Journal header, version 1, for a record without terms of its own:
+ *
+ *   0  u8 version (1)   1  u8 length n of the handler's name   2  the name, UTF-8
+ *   2 + n  the publisher's headers, encoded by the codec, if there are any
+ *
+ * Version 2, for a record with terms: between the name and the headers stand
+ *
+ *   u16 mask, then for each set bit, in this order:
+ *     1   ordered            nothing: the record's key in the journal is the order key
+ *     2   idempotency        u8 length, the key; u32 CRC and u32 bytes of the payload
+ *     4   producer           u8 length, the id in UTF-8; f64 the producer's sequence
+ *     8   not before         f64 ms since 1970
+ *     16  expires            f64 ms since 1970
+ *     32  keeps its result   nothing
+ *     64  trace context      u8 length, W3C traceparent in ASCII
+ *     128 replay             f64 the sequence that is replayed
+ *
+ * A task header never reaches the disk; `TaskHeaderWriter` is its definition.
+ */
+import { decode, encode } from "@millrace/codec";
+import { intakeError } from "../errors.ts";
+
+const PLAIN_VERSION = 1;
+const TERMS_VERSION = 2;
+export const NAME_BYTES_MAX = 255;
+export const IDEMPOTENCY_KEY_BYTES_MAX = 255;
+export const PRODUCER_ID_BYTES_MAX = 255;
+
+const ORDERED = 1;
+const IDEMPOTENT = 2;
+const PRODUCED = 4;
+const NOT_BEFORE = 8;
+const EXPIRES = 16;
+const KEEPS_RESULT = 32;
+const TRACED = 64;
+const REPLAYED = 128;
+const KNOWN_MASK = 255;
+
+/** What a publisher asked for, beyond handler, priority, payload and headers. */
+export interface Terms {
+  /** Records with the same key, handler and priority run one after the other. */
+  readonly isOrdered?: boolean | undefined;
+  readonly idempotency?: Idempotency | undefined;
+  readonly producer?: Producer | undefined;
+  /** Ms since 1970. */
+  readonly notBeforeMs?: number | undefined;
+  readonly expiresAtMs?: number | undefined;
+  readonly keepsResult?: boolean | undefined;
+  readonly trace?: string | undefined;
+  readonly replayOf?: number | undefined;
+}
+
+export interface Idempotency {
+  readonly key: Uint8Array;
+  /** CRC-32 and length of the encoded payload: what the key was first used for. */
+  readonly payloadCrc: number;
+  readonly payloadBytes: number;
+}
+
+export interface Producer {
+  readonly id: string;
+  readonly sequence: number;
+}
+
+export const NO_TERMS: Terms = Object.freeze({});
+
+/** The header for records to `handler` without terms; the same bytes serve for every record. */
+export function encodeHandler(handler: string): Uint8Array {
+  return Buffer.concat([headOf(PLAIN_VERSION, handler)]);
+}
+
+/** `handlerHeader` with the publisher's headers behind it. */
+export function withHeaders(handlerHeader: Uint8Array, headers: object): Uint8Array {
+  return Buffer.concat([handlerHeader, encode(headers)]);
+}
+
+/** A header with terms, and with the publisher's headers if there are any. */
+export function encodeTerms(handler: string, terms: Terms, headers?: object): Uint8Array {
+  const { idempotency, producer } = terms;
+  const parts: Uint8Array[] = [headOf(TERMS_VERSION, handler), u16(maskOf(terms))];
+  if (idempotency !== undefined) {
+    parts.push(Buffer.of(idempotency.key.length), idempotency.key);
+    parts.push(u32(idempotency.payloadCrc), u32(idempotency.payloadBytes));
+  }
+  if (producer !== undefined) {
+    const id = Buffer.from(producer.id);
+    parts.push(Buffer.of(id.length), id, f64(producer.sequence));
+  }
+  if (terms.notBeforeMs !== undefined) parts.push(f64(terms.notBeforeMs));
+  if (terms.expiresAtMs !== undefined) parts.push(f64(terms.expiresAtMs));
+  if (terms.trace !== undefined) parts.push(Buffer.of(terms.trace.length), Buffer.from(terms.trace, "latin1"));
+  if (terms.replayOf !== undefined) parts.push(f64(terms.replayOf));
+  if (headers !== undefined) parts.push(encode(headers));
+  return Buffer.concat(parts);
+}
+
+function headOf(version: number, handler: string): Buffer {
+  const name = Buffer.from(handler);
+  if (name.length > NAME_BYTES_MAX) {
+    throw new RangeError(`a handler's name has at most ${NAME_BYTES_MAX} bytes`);
+  }
+  return Buffer.concat([Buffer.of(version, name.length), name]);
+}
+
+function maskOf(terms: Terms): number {
+  return (
+    (terms.isOrdered === true ? ORDERED : 0) |
+    (terms.idempotency === undefined ? 0 : IDEMPOTENT) |
+    (terms.producer === undefined ? 0 : PRODUCED) |
+    (terms.notBeforeMs === undefined ? 0 : NOT_BEFORE) |
+    (terms.expiresAtMs === undefined ? 0 : EXPIRES) |
+    (terms.keepsResult === true ? KEEPS_RESULT : 0) |
+    (terms.trace === undefined ? 0 : TRACED) |
+    (terms.replayOf === undefined ? 0 : REPLAYED)
+  );
+}
+
+function u16(value: number): Buffer {
+  const bytes = Buffer.alloc(2);
+  bytes.writeUInt16LE(value);
+  return bytes;
+}
+
+function u32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value >>> 0);
+  return bytes;
+}
+
+function f64(value: number): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeDoubleLE(value);
+  return bytes;
+}
+
+/**
+ * Reads journal headers; remembers the numbers of handlers, since a few names come again and again.
+ */
+export class HeaderParser {
+  readonly #numbers: ReadonlyMap<string, number>;
+  /** Names by their bytes in Latin-1, which is a cheap text to look up. */
+  readonly #known = new Map<string, number>();
+  readonly #names: string[];
+
+  constructor(handlerNames: readonly string[]) {
+    this.#names = [...handlerNames];
+    this.#numbers = new Map(handlerNames.map((name, number) => [name, number]));
+  }
+
+  /**
+   * The handler's number. Names that no handler has now get numbers behind those of the handlers.
+   * Throws `ERR_RECORD_UNREADABLE`.
+   */
+  handler(header: Buffer): number {
+    const name = header.toString("latin1", 2, nameEnd(header));
+    const known = this.#known.get(name);
+    if (known !== undefined) return known;
+    const text = handlerName(header);
+    let number = this.#numbers.get(text) ?? this.#names.indexOf(text);
+    if (number < 0) number = this.#names.push(text) - 1;
+    this.#known.set(name, number);
+    return number;
+  }
+
+  /** The number of a name, known by now or not. */
+  numberOf(name: string): number {
+    return this.handler(Buffer.from(encodeHandler(name)));
+  }
+
+  nameOf(number: number): string {
+    return this.#names[number] as string;
+  }
+}
+
+function nameEnd(header: Buffer): number {
+  const version = header[0];
+  if (version !== PLAIN_VERSION && version !== TERMS_VERSION) {
+    throw intakeError(
+      "ERR_RECORD_UNREADABLE",
+      `a record's header has version ${version}; known are ${PLAIN_VERSION} and ${TERMS_VERSION}`,
+    );
+  }
+  return 2 + (header[1] as number);
+}
+
+/** The handler's name in a journal header. */
+export function handlerName(header: Buffer): string {
+  return header.toString("utf8", 2, nameEnd(header));
+}
+
+export interface ParsedTerms extends Terms {
+  /** Where the publisher's headers begin. */
+  readonly end: number;
+}
+
+/** Whether a header has terms; reading them costs more than most records need. */
+export function hasTerms(header: Buffer): boolean {
+  return header[0] === TERMS_VERSION;
+}
+
+/** The terms in a journal header. Throws `ERR_RECORD_UNREADABLE`. */
+export function termsOf(header: Buffer): ParsedTerms {
+  let at = nameEnd(header);
+  if (!hasTerms(header)) return { end: at };
+  const mask = header.readUInt16LE(at);
+  if ((mask & ~KNOWN_MASK) !== 0) {
+    throw intakeError("ERR_RECORD_UNREADABLE", `a record's header has unknown terms: ${mask}`);
+  }
+  at += 2;
+  const bytes = (): Buffer => {
+    const start = at + 1;
+    at = start + (header[at] as number);
+    return header.subarray(start, at);
+  };
+  const number = (): number => {
+    at += 8;
+    return header.readDoubleLE(at - 8);
+  };
+  let idempotency: Idempotency | undefined;
+  if ((mask & IDEMPOTENT) !== 0) {
+    const key = bytes();
+    idempotency = { key, payloadCrc: header.readUInt32LE(at), payloadBytes: header.readUInt32LE(at + 4) };
+    at += 8;
+  }
+  const producer = (mask & PRODUCED) === 0 ? undefined : { id: bytes().toString(), sequence: number() };
+  const notBeforeMs = (mask & NOT_BEFORE) === 0 ? undefined : number();
+  const expiresAtMs = (mask & EXPIRES) === 0 ? undefined : number();
+  const trace = (mask & TRACED) === 0 ? undefined : bytes().toString("latin1");
+  const replayOf = (mask & REPLAYED) === 0 ? undefined : number();
+  return {
+    isOrdered: (mask & ORDERED) !== 0,
+    idempotency,
+    producer,
+    notBeforeMs,
+    expiresAtMs,
+    keepsResult: (mask & KEEPS_RESULT) !== 0,
+    trace,
+    replayOf,
+    end: at,
+  };
+}
+
+/** The publisher's headers in a journal header, still encoded; empty without. */
+export function encodedHeaders(header: Buffer): Buffer {
+  return header.subarray(hasTerms(header) ? termsOf(header).end : nameEnd(header));
+}
+
+/** The publisher's headers in a journal header; undefined without. */
+export function publisherHeaders(header: Buffer): unknown {
+  const encoded = encodedHeaders(header);
+  return encoded.length === 0 ? undefined : decode(encoded);
+}

@@ -1,0 +1,77 @@
+/**
+ * A published record: waits for its sequence, and where it has a key for the verdict, then is the
+ * acknowledgement.
+ */
+import type { MillraceError } from "@millrace/base";
+import type { AppendWaiter } from "@millrace/journal/kernel";
+import { intakeError } from "../errors.ts";
+import type { Questions, VerdictWaiter } from "./questions.ts";
+
+/** A record is durable. */
+export interface Acknowledgement {
+  /** The record's number in the journal: unique, growing. Of a duplicate, the first one's. */
+  readonly sequence: number;
+  /** Whether another record with the same key, or the same producer's sequence, came first. */
+  readonly duplicate: boolean;
+  /**
+   * Resolves when the handler has finished and that is durable too. Rejects with `ERR_RECORD_DEAD`
+   * after the last attempt, with `ERR_RECORD_EXPIRED` when nobody will handle it any more. Asked
+   * for only when it is read.
+   */
+  readonly done: Promise<void>;
+}
+
+type Resolve = (acknowledgement: Acknowledgement) => void;
+type Reject = (error: unknown) => void;
+
+export class Published implements AppendWaiter, Acknowledgement, VerdictWaiter {
+  sequence = 0;
+  duplicate = false;
+  readonly #questions: Questions;
+  readonly #isJudged: boolean;
+  readonly #resolve: Resolve;
+  readonly #reject: Reject;
+  #done: Promise<void> | undefined;
+
+  constructor(questions: Questions, isJudged: boolean, resolve: Resolve, reject: Reject) {
+    this.#questions = questions;
+    this.#isJudged = isJudged;
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  get done(): Promise<void> {
+    this.#done ??= this.#questions.finished(this.sequence);
+    return this.#done;
+  }
+
+  durable(sequence: number): void {
+    this.sequence = sequence;
+    if (this.#isJudged) this.#questions.verdict(sequence, this);
+    else this.#resolve(this);
+  }
+
+  first(): void {
+    this.#resolve(this);
+  }
+
+  repeated(first: number): void {
+    this.duplicate = true;
+    // A producer's sequence doesn't say which record had it: this one is settled, and stands for
+    // it.
+    if (first > 0) this.sequence = first;
+    this.#resolve(this);
+  }
+
+  mismatch(first: number): void {
+    this.#reject(
+      intakeError("ERR_IDEMPOTENCY_MISMATCH", `the idempotency key was used for another payload by record ${first}`, {
+        details: { sequence: first },
+      }),
+    );
+  }
+
+  failed(error: MillraceError | Error): void {
+    this.#reject(error);
+  }
+}

@@ -1,0 +1,522 @@
+/** The intake as the opener sees it: publish records, learn what became of them, end in order. */
+import type { Worker } from "node:worker_threads";
+import { isMillraceError, messageOf, type MillraceError, setTimeout, startThread, workerUrl } from "@millrace/base";
+import { Reactor, ThreadTable, unpark } from "@millrace/atomics-sync";
+import { decode, encodeThrown } from "@millrace/codec";
+import { type BackupSummary, Journal, type JournalStats } from "@millrace/journal";
+import { Quarantine } from "@millrace/pool";
+import { bindHandlers, type Handler, type SubmitterHandle, unknownHandler } from "@millrace/scheduler";
+import { CELLS, COMMANDS, controlBytes, DRAINING, STATE, STATS_BYTES, STOPPED } from "../delivery/control.ts";
+import type { Checkpoint } from "../delivery/housekeeping.ts";
+import type { Command, DeliveryData, DeliveryOptions, DeliveryOrder, DeliveryReport } from "../delivery/messages.ts";
+import { intakeError } from "../errors.ts";
+import { encodeHandler } from "../format/record-header.ts";
+import { lastError } from "../format/state-records.ts";
+import { intakeOptions, type IntakeOptions } from "../options.ts";
+import { type Acknowledgement, Published } from "./acknowledgement.ts";
+import { DeadLetters, type DeadPlace } from "./dead-letters.ts";
+import { prepare, type PublishedName, type PublishOptions, type RecordToPublish } from "./publish.ts";
+import { Questions } from "./questions.ts";
+
+/** The handlers of a module, as calls that publish. */
+export type Publish<Handlers> = {
+  readonly [Name in PublishedName<Handlers>]: Handlers[Name] extends (...parameters: infer Parameters) => unknown
+    ? Parameters extends []
+      ? (record?: undefined, options?: PublishOptions) => Promise<Acknowledgement>
+      : undefined extends Parameters[0]
+        ? (record?: Parameters[0], options?: PublishOptions) => Promise<Acknowledgement>
+        : (record: Parameters[0], options?: PublishOptions) => Promise<Acknowledgement>
+    : never;
+};
+
+export interface IntakeStats {
+  readonly state: "running" | "draining" | "stopped";
+  /**
+   * Attempts started, records done, attempts that failed and are repeated, records dead; since the
+   * opening.
+   */
+  readonly delivered: number;
+  readonly done: number;
+  readonly retried: number;
+  readonly dead: number;
+  /** Records that expired or were dropped, and records whose key came before; since the opening. */
+  readonly expired: number;
+  readonly duplicates: number;
+  /** Records in hand now. */
+  readonly running: number;
+  /** Records that wait for a time now: their next attempt, or their first. */
+  readonly waitingRetries: number;
+  /** Records that wait behind others of their key. */
+  readonly keyWaiting: number;
+  /** Records in memory whose handler is paused, at a limit or resting. */
+  readonly held: number;
+  /** Records in memory for handlers that aren't there. */
+  readonly parked: number;
+  /** Records that may have ended an earlier process, and weren't tried yet. */
+  readonly suspects: number;
+  /** Everything up to here is finished. */
+  readonly finishedUpTo: number;
+  /** Records that waited in the journal when it was opened. */
+  readonly recovered: number;
+  /** Whether a lane reads from the segments now. */
+  readonly isReadingSegments: boolean;
+  /**
+   * Records that were written again at the end of the log so that older ones could be deleted;
+   * since the opening.
+   */
+  readonly copiedForward: number;
+  /** Dead records that are kept in the journal. */
+  readonly deadKept: number;
+  /**
+   * Idempotency keys that are remembered, and those that left before their time because there were
+   * too many.
+   */
+  readonly dedupeKeys: number;
+  readonly dedupeEvicted: number;
+  /** The first sequence that is still in the journal. */
+  readonly firstSequence: number;
+  /**
+   * Why the latest checkpoint, or the deletion after it, failed; undefined when it didn't. It is
+   * tried again.
+   */
+  readonly checkpointError: string | undefined;
+  readonly journal: JournalStats;
+}
+
+export interface DrainOptions {
+  readonly signal?: AbortSignal;
+  /** Wait for what waits for a time, a handler or a command as well. Default false. */
+  readonly all?: boolean;
+}
+
+/** How often `drain({ all: true })` looks again. */
+const LOOK_MS = 20;
+
+/** What is left when `drain` resolves. */
+export interface Drained {
+  /** Records that wait for a time. */
+  readonly waitingRetry: number;
+  /** Records whose handler is paused, at a limit or resting. */
+  readonly held: number;
+  /** Records for handlers that aren't there. */
+  readonly unroutable: number;
+}
+
+export class Intake<Handlers = Record<string, Handler>> {
+  readonly #journal: Journal;
+  readonly #words: Int32Array;
+  readonly #cells: Float64Array;
+  readonly #threads: ThreadTable;
+  readonly #deliveryThread: number;
+  readonly #delivery: Worker;
+  readonly #deliveryExited: Promise<void>;
+  readonly #questions: Questions;
+  readonly #quarantine: Quarantine;
+  readonly #names: readonly string[];
+  readonly #headers = new Map<string, Uint8Array>();
+  readonly #onFailure: (error: MillraceError) => void;
+  readonly #commands = new Map<number, (result: unknown) => void>();
+  #nextCommand = 1;
+  #deliveryError: unknown;
+  #isDeliveryOver = false;
+  /** Until the delivery thread is ready, its end is reported by `open`. */
+  #isOpen = false;
+  #closing: Promise<void> | undefined;
+  #isTerminated = false;
+  #checkpointing: Promise<void> | undefined;
+  #checkpointError: unknown;
+
+  /** Publishing by handler name: `await intake.publish.settle(payment)`. */
+  readonly publish: Publish<Handlers>;
+  readonly dead: DeadLetters;
+
+  private constructor(
+    parts: { readonly journal: Journal; readonly scheduler: SubmitterHandle; readonly delivery: Worker },
+    options: DeliveryOptions,
+    handlersUrl: string,
+    onFailure: (error: MillraceError) => void,
+  ) {
+    const { journal, scheduler, delivery } = parts;
+    const words = new SharedArrayBuffer(controlBytes());
+    const stats = new SharedArrayBuffer(STATS_BYTES);
+    this.#journal = journal;
+    this.#words = new Int32Array(words);
+    this.#cells = new Float64Array(stats);
+    this.#threads = ThreadTable.current();
+    this.#deliveryThread = scheduler.thread;
+    this.#names = scheduler.handlerNames;
+    this.#onFailure = onFailure;
+    this.#questions = new Questions(words, this.#threads.words, scheduler.thread, Reactor.current());
+    this.#quarantine = new Quarantine(handlersUrl, Intake.headerReader);
+    this.#delivery = delivery;
+    this.#delivery.on("error", (thrown) => (this.#deliveryError = thrown));
+    this.#deliveryExited = new Promise((resolve) => {
+      this.#delivery.once("exit", () => {
+        this.#deliveryIsOver();
+        resolve();
+      });
+    });
+    for (const name of this.#names) this.#headers.set(name, encodeHandler(name));
+    this.publish = bindHandlers(this.#names, (name) => {
+      return (record: unknown, given?: PublishOptions) => this.#publish(name, record, given);
+    }) as Publish<Handlers>;
+    this.dead = new DeadLetters({
+      journal,
+      list: () => this.#command({ kind: "listDead" }) as Promise<readonly DeadPlace[]>,
+      redrive: (sequences, handler) => this.#commandDone({ kind: "redrive", sequences, handler }),
+      drop: (sequences) => this.#commandDone({ kind: "drop", sequences }),
+      mustBeHandler: (name) => this.#mustBeHandler(name),
+    });
+    this.#delivery.postMessage({
+      journal: journal.deliveryHandle(),
+      scheduler,
+      options,
+      words,
+      stats,
+    } satisfies DeliveryData);
+  }
+
+  /** Reserves the number of the delivery thread: the scheduler must know it as a guest. */
+  static reserveThread(): number {
+    return ThreadTable.current().reserve();
+  }
+
+  /** The module that gives handlers their records, for the scheduler's option `headerReader`. */
+  static get headerReader(): URL {
+    return workerUrl("../handler/record-hooks", import.meta.url);
+  }
+
+  /**
+   * Opens the journal, reads which records are unfinished, and begins to deliver them. `thread` is
+   * from `reserveThread`, `scheduler` the handle for that guest; the journal opens while the
+   * scheduler starts. `handlersUrl`: the module with the handlers, for records in quarantine.
+   * `onFailure` is told when intake and delivery have stopped for good. Throws the journal's errors
+   * and `ERR_INVALID_OPTION`.
+   */
+  static async open<Handlers = Record<string, Handler>>(
+    given: IntakeOptions,
+    thread: number,
+    scheduler: Promise<SubmitterHandle>,
+    handlersUrl: string,
+    onFailure: (error: MillraceError) => void,
+  ): Promise<Intake<Handlers>> {
+    const { forDelivery, forJournal } = intakeOptions(given);
+    const opening = Journal.open({ ...forJournal, deliveryThread: thread });
+    const delivery = startThread(workerUrl("../delivery/delivery.worker", import.meta.url), {
+      name: "millrace delivery",
+    });
+    const [journal, guest] = await Promise.allSettled([opening, scheduler]);
+    if (journal.status === "rejected" || guest.status === "rejected") {
+      await delivery.terminate();
+      if (journal.status === "fulfilled") await journal.value.close();
+      throw (journal as PromiseRejectedResult).reason ?? (guest as PromiseRejectedResult).reason;
+    }
+    const parts = { journal: journal.value, scheduler: guest.value, delivery };
+    const intake = new Intake<Handlers>(parts, forDelivery, handlersUrl, onFailure);
+    try {
+      await intake.#deliveryReady();
+    } catch (thrown) {
+      await intake.#deliveryExited;
+      await journal.value.close().catch(() => {});
+      throw thrown;
+    }
+    return intake;
+  }
+
+  get journal(): Journal {
+    return this.#journal;
+  }
+
+  stats(): IntakeStats {
+    const cells = this.#cells;
+    const cell = (name: keyof typeof CELLS): number => cells[CELLS[name]] as number;
+    const state = Atomics.load(this.#words, STATE);
+    return {
+      state: this.#isDeliveryOver || state === STOPPED ? "stopped" : state === DRAINING ? "draining" : "running",
+      delivered: cell("delivered"),
+      done: cell("done"),
+      retried: cell("retried"),
+      dead: cell("dead"),
+      expired: cell("expired"),
+      duplicates: cell("duplicates"),
+      running: cell("running"),
+      waitingRetries: cell("waiting"),
+      keyWaiting: cell("keyWaiting"),
+      held: cell("held"),
+      parked: cell("unroutable"),
+      suspects: cell("suspects"),
+      finishedUpTo: cell("floor"),
+      recovered: cell("recovered"),
+      isReadingSegments: cell("isReading") === 1,
+      copiedForward: cell("copied"),
+      deadKept: cell("deadKept"),
+      dedupeKeys: cell("windowKeys"),
+      dedupeEvicted: cell("windowEvicted"),
+      firstSequence: this.#journal.firstSequence,
+      checkpointError: this.#checkpointError === undefined ? undefined : messageOf(this.#checkpointError),
+      journal: this.#journal.stats(),
+    };
+  }
+
+  // ── publishing ───────────────────────────────────────────────────────────────────────────────────
+
+  #publish(name: string, value: unknown, given: PublishOptions | undefined): Promise<Acknowledgement> {
+    return new Promise((resolve, reject) => {
+      this.#mustBeOpen();
+      const plain = this.#headers.get(name) as Uint8Array;
+      const { parts, isJudged } = prepare(name, plain, value, given);
+      this.#journal.appendParts(parts, new Published(this.#questions, isJudged, resolve, reject));
+    });
+  }
+
+  /**
+   * Publishes records that are stored together or not at all; resolves when they are on disk, with
+   * an acknowledgement each. Rejects as `publish` does; a group over the limits of a batch is
+   * refused with `ERR_JOURNAL_RECORD_TOO_LARGE` before anything is stored.
+   */
+  publishMany(records: Iterable<RecordToPublish>): Promise<Acknowledgement[]> {
+    return new Promise((resolve, reject) => {
+      this.#mustBeOpen();
+      const prepared = Array.from(records, ({ handler, payload, ...given }) => {
+        this.#mustBeHandler(handler);
+        return prepare(handler, this.#headers.get(handler) as Uint8Array, payload, given, true);
+      });
+      if (prepared.length === 0) {
+        resolve([]);
+        return;
+      }
+      const waiters: Published[] = [];
+      const acknowledged = prepared.map(
+        ({ isJudged }) =>
+          new Promise<Acknowledgement>((accept, refuse) => {
+            waiters.push(new Published(this.#questions, isJudged, accept, refuse));
+          }),
+      );
+      this.#journal.appendGroupParts(
+        prepared.map(({ parts }) => parts),
+        {
+          durable: (first) => {
+            for (const [index, waiter] of waiters.entries()) waiter.durable(first + index);
+            resolve(Promise.all(acknowledged));
+          },
+          failed: reject,
+        },
+      );
+    });
+  }
+
+  #mustBeOpen(): void {
+    if (this.#closing !== undefined) throw intakeError("ERR_INTAKE_CLOSED", "the intake is closed");
+  }
+
+  #mustBeHandler(name: string): void {
+    if (!this.#headers.has(name)) throw unknownHandler(name, this.#names);
+  }
+
+  // ── commands ─────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Nothing of this handler is begun until `resume`, across restarts. Resolves when that is
+   * durable.
+   */
+  pause(handler: string): Promise<void> {
+    this.#mustBeHandler(handler);
+    return this.#commandDone({ kind: "pause", handler });
+  }
+
+  resume(handler: string): Promise<void> {
+    this.#mustBeHandler(handler);
+    return this.#commandDone({ kind: "resume", handler });
+  }
+
+  #command(command: Command): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      if (this.#isDeliveryOver) {
+        reject(this.#overError());
+        return;
+      }
+      const id = this.#nextCommand;
+      this.#nextCommand += 1;
+      this.#commands.set(id, resolve);
+      this.#order({ id, command });
+    });
+  }
+
+  /** Resolves when what the command has written is durable. */
+  async #commandDone(command: Command): Promise<void> {
+    await this.#command(command);
+  }
+
+  #order(order: DeliveryOrder): void {
+    this.#delivery.postMessage(order);
+    Atomics.add(this.#words, COMMANDS, 1);
+    unpark(this.#threads.words, this.#deliveryThread);
+  }
+
+  // ── the delivery thread ──────────────────────────────────────────────────────────────────────────
+
+  #deliveryReady(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#delivery.on("message", (report: DeliveryReport) => {
+        if ("ready" in report) {
+          this.#isOpen = true;
+          resolve();
+        } else if ("error" in report) {
+          this.#deliveryError = decode(report.error);
+          reject(this.#deliveryError as Error);
+        } else this.#reported(report);
+      });
+      this.#delivery.once("exit", () => reject(this.#overError()));
+    });
+  }
+
+  #reported(report: Exclude<DeliveryReport, { readonly ready: true } | { readonly error: Uint8Array }>): void {
+    if ("dead" in report) this.#dead(report.dead, report.history);
+    else if ("expired" in report) {
+      const sequence = report.expired;
+      this.#questions.lost(
+        sequence,
+        intakeError("ERR_RECORD_EXPIRED", `record ${sequence} expired, or was dropped`, { details: { sequence } }),
+      );
+    } else if ("quarantine" in report) void this.#quarantined(report);
+    else if ("checkpoint" in report) void this.#checkpoint(report.checkpoint);
+    else {
+      this.#commands.get(report.id)?.(report.result);
+      this.#commands.delete(report.id);
+    }
+  }
+
+  /** Handles a record in a process of its own, and tells delivery what became of it. */
+  async #quarantined(report: Extract<DeliveryReport, { readonly quarantine: number }>): Promise<void> {
+    const { quarantine, handler, header, payload } = report;
+    let error: Uint8Array | undefined;
+    try {
+      await this.#quarantine.call({ handler, header, argument: payload });
+    } catch (thrown) {
+      error = encodeThrown(thrown);
+    }
+    if (!this.#isDeliveryOver) this.#order({ quarantined: quarantine, error });
+  }
+
+  /**
+   * Keeps what delivery knows, and gives up what nobody needs. A failure costs time at the next
+   * opening, and disk space.
+   */
+  async #checkpoint({ bytes, from, before }: Checkpoint): Promise<void> {
+    this.#checkpointing = (async () => {
+      try {
+        await this.#journal.checkpoint(bytes, from);
+        if (before > 0) await this.#journal.truncateBefore(before);
+        this.#checkpointError = undefined;
+      } catch (thrown) {
+        this.#checkpointError = thrown;
+      }
+      if (!this.#isDeliveryOver) this.#order({ checkpointDone: this.#checkpointError === undefined });
+    })();
+    await this.#checkpointing;
+  }
+
+  #dead(sequence: number, history: Uint8Array): void {
+    const cause = lastError(history);
+    const details = { sequence };
+    const failure = intakeError("ERR_RECORD_DEAD", `record ${sequence} failed at every attempt`, { cause, details });
+    this.#questions.lost(sequence, failure);
+  }
+
+  /** The delivery thread has ended. Unless the intake closes, that is a failure of everything. */
+  #deliveryIsOver(): void {
+    this.#isDeliveryOver = true;
+    const isMeant = Atomics.load(this.#words, STATE) === STOPPED && this.#closing !== undefined;
+    if (isMeant || this.#isTerminated) return;
+    this.#journal.poison();
+    const error = this.#overError();
+    this.#questions.abandon(error);
+    if (this.#isOpen) this.#onFailure(error);
+  }
+
+  #overError(): MillraceError {
+    const cause = this.#deliveryError;
+    if (isMillraceError(cause)) return cause;
+    return intakeError("ERR_DELIVERY_DIED", "the delivery thread has ended", { cause });
+  }
+
+  // ── the end ──────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Resolves when no record can run: everything that was acknowledged before the call is finished
+   * or dead, or waits for a time, a handler or a command; says how many do. With `all` it waits
+   * until none does.
+   */
+  async drain(options: DrainOptions = {}): Promise<Drained> {
+    const { signal, all = false } = options;
+    // Ends: when nothing is left, or at the first look unless all of it is wanted.
+    for (;;) {
+      signal?.throwIfAborted();
+      if (this.#isDeliveryOver) throw this.#overError();
+      await orAborted(this.#questions.all(), signal);
+      const left = this.#left();
+      if (!all || left.waitingRetry + left.held + left.unroutable === 0) return left;
+      await new Promise((next) => setTimeout(next, LOOK_MS));
+    }
+  }
+
+  #left(): Drained {
+    const cell = (name: keyof typeof CELLS): number => this.#cells[CELLS[name]] as number;
+    return { waitingRetry: cell("waiting"), held: cell("held"), unroutable: cell("unroutable") };
+  }
+
+  /**
+   * Copies everything that is durable now into an empty or absent directory; nothing is deleted
+   * meanwhile.
+   */
+  backup(directory: string): Promise<BackupSummary> {
+    return this.#journal.backup(directory);
+  }
+
+  /**
+   * Takes no more records, lets running handlers finish, makes all acknowledgements durable, closes
+   * the journal. What was not delivered stays in the journal for the next opening. Idempotent.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    await this.#journal.settle();
+    Atomics.store(this.#words, STATE, DRAINING);
+    unpark(this.#threads.words, this.#deliveryThread);
+    await this.#deliveryExited;
+    await this.#checkpointing;
+    await this.#quarantine.close();
+    this.#questions.abandon(intakeError("ERR_INTAKE_CLOSED", "the intake closed before the record was done"));
+    await this.#journal.close();
+    this.#threads.release(this.#deliveryThread);
+  }
+
+  /**
+   * As `close`, but waits for no handler: ends the delivery thread at once. What handlers have in
+   * hand is delivered again at the next opening. Idempotent.
+   */
+  async terminate(): Promise<void> {
+    this.#isTerminated = true;
+    const closing = this.close();
+    await this.#delivery.terminate();
+    await closing;
+  }
+}
+
+async function orAborted(promise: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
+  if (signal === undefined) return promise;
+  let abort: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal.reason as Error);
+    signal.addEventListener("abort", abort, { once: true });
+  });
+  try {
+    await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener("abort", abort as () => void);
+    promise.catch(() => {});
+  }
+}

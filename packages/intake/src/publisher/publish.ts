@@ -1,0 +1,191 @@
+/** What a publisher asks for, checked, and as the parts of a record. */
+import {
+  baseError,
+  custom,
+  integer,
+  number,
+  oneOf,
+  optional,
+  optionsObject,
+  type Resolved,
+  resolveOptions,
+  type Rules,
+} from "@millrace/base";
+import { crc32, encode } from "@millrace/codec";
+import { RECORD_TYPE } from "@millrace/journal";
+import type { RecordParts } from "@millrace/journal/kernel";
+import { type Handler, PRIORITY, type Priority } from "@millrace/scheduler";
+import {
+  encodeTerms,
+  IDEMPOTENCY_KEY_BYTES_MAX,
+  PRODUCER_ID_BYTES_MAX,
+  type Terms,
+  withHeaders,
+} from "../format/record-header.ts";
+
+export interface PublishOptions {
+  /** Which records are started first. Default "normal". */
+  readonly priority?: Priority;
+  /**
+   * Anything that is stored with the record and given to the handler as `context.record.headers`.
+   */
+  readonly headers?: object;
+  /**
+   * Records of one handler and priority with the same key run one after the other, in the order of
+   * their publishing, across retries and restarts. Up to 1024 bytes of UTF-8.
+   */
+  readonly key?: string;
+  /**
+   * A record with a key that this handler got before, within the window of `dedupe`, isn't
+   * delivered again: the publish resolves with the first one's sequence and `duplicate: true`.
+   * Another payload under the same key rejects with `ERR_IDEMPOTENCY_MISMATCH`. Up to 255 bytes of
+   * UTF-8.
+   */
+  readonly idempotencyKey?: string;
+  /**
+   * For sources that resume: the record is a duplicate if exactly this sequence of this producer is
+   * durable. Doesn't expire.
+   */
+  readonly producer?: { readonly id: string; readonly sequence: number };
+  /** Not delivered before this time has passed, in ms from now; up to 10 years. */
+  readonly delayMs?: number;
+  /** Not delivered before this time, ms since 1970. */
+  readonly notBefore?: number;
+  /**
+   * Not delivered after this time has passed, in ms from now: `done` rejects with
+   * `ERR_RECORD_EXPIRED` then.
+   */
+  readonly ttlMs?: number;
+  /** Not delivered after this time, ms since 1970. */
+  readonly expiresAt?: number;
+}
+
+/** A record of `publishMany`. */
+export interface RecordToPublish<Name extends string = string> extends PublishOptions {
+  readonly handler: Name;
+  readonly payload?: unknown;
+}
+
+/** The exports of a module that are handlers. */
+export type PublishedName<Handlers> = {
+  [Name in keyof Handlers]: Name extends "initialize" | "teardown"
+    ? never
+    : Handlers[Name] extends Handler
+      ? Name
+      : never;
+}[keyof Handlers] &
+  string;
+
+export const KEY_BYTES_MAX = 1024;
+const TEN_YEARS_MS: number = 10 * 365 * 86_400_000;
+const TIME_MAX = 8.64e15;
+const NO_BYTES = new Uint8Array(0);
+
+const publishRules = {
+  priority: oneOf(["high", "normal", "low"], "normal"),
+  headers: optional(optionsObject<object>()),
+  key: optional(shortText(KEY_BYTES_MAX)),
+  idempotencyKey: optional(shortText(IDEMPOTENCY_KEY_BYTES_MAX)),
+  producer: optional(
+    custom(
+      `{ id, sequence }: a text of up to ${PRODUCER_ID_BYTES_MAX} bytes and a whole number from 0`,
+      (value): value is { readonly id: string; readonly sequence: number } => {
+        const { id, sequence } = (value ?? {}) as { id?: unknown; sequence?: unknown };
+        return isShort(id, PRODUCER_ID_BYTES_MAX) && Number.isSafeInteger(sequence) && (sequence as number) >= 0;
+      },
+    ),
+  ),
+  delayMs: optional(integer(0, TEN_YEARS_MS, 0)),
+  notBefore: optional(number(0, TIME_MAX)),
+  ttlMs: optional(integer(1, TEN_YEARS_MS, 1)),
+  expiresAt: optional(number(0, TIME_MAX)),
+} satisfies Rules;
+
+type Given = Resolved<typeof publishRules>;
+
+function isShort(value: unknown, bytesMax: number): value is string {
+  return typeof value === "string" && value.length > 0 && Buffer.byteLength(value) <= bytesMax;
+}
+
+function shortText(bytesMax: number): ReturnType<typeof custom<string>> {
+  return custom(`a text of 1 to ${bytesMax} bytes of UTF-8`, (value): value is string => isShort(value, bytesMax));
+}
+
+/** A record on its way to the journal, and whether its publish has to wait for a verdict. */
+export interface Prepared {
+  readonly parts: RecordParts;
+  readonly isJudged: boolean;
+}
+
+/**
+ * A record of `handler`, whose header without terms is `plain`. The payload's bytes are valid until
+ * the next call unless `isOwn`. Throws `ERR_INVALID_OPTION`, `ERR_VALUE_UNSUPPORTED`.
+ */
+export function prepare(
+  handler: string,
+  plain: Uint8Array,
+  value: unknown,
+  given: PublishOptions | undefined,
+  isOwn = false,
+): Prepared {
+  const encoded = encode(value);
+  const payload = isOwn ? Uint8Array.from(encoded) : encoded;
+  const timeMs = Date.now();
+  const type = RECORD_TYPE.data;
+  if (given === undefined) {
+    const parts = { type, priority: PRIORITY.normal, timeMs, header: plain, key: NO_BYTES, payload };
+    return { parts, isJudged: false };
+  }
+  const options = resolveOptions(`publish.${handler}`, publishRules, given);
+  const terms = termsOf(handler, options, payload, timeMs);
+  // The codec writes headers where it wrote the payload.
+  const kept = options.headers === undefined || isOwn ? payload : Uint8Array.from(payload);
+  const header = headerOf(handler, plain, terms, options.headers);
+  const key = options.key === undefined ? NO_BYTES : Buffer.from(options.key);
+  const parts = { type, priority: PRIORITY[options.priority], timeMs, header, key, payload: kept };
+  return { parts, isJudged: options.idempotencyKey !== undefined || options.producer !== undefined };
+}
+
+function headerOf(
+  handler: string,
+  plain: Uint8Array,
+  terms: Terms | undefined,
+  headers: object | undefined,
+): Uint8Array {
+  if (terms !== undefined) return encodeTerms(handler, terms, headers);
+  return headers === undefined ? plain : withHeaders(plain, headers);
+}
+
+/** Undefined for a record without terms: it is written as version 1 was. */
+function termsOf(handler: string, options: Given, payload: Uint8Array, nowMs: number): Terms | undefined {
+  const { key, idempotencyKey, producer, delayMs, notBefore, ttlMs, expiresAt } = options;
+  const notBeforeMs = oneTime(handler, "delayMs", delayMs, "notBefore", notBefore, nowMs);
+  const expiresAtMs = oneTime(handler, "ttlMs", ttlMs, "expiresAt", expiresAt, nowMs);
+  if (expiresAtMs !== undefined && expiresAtMs <= (notBeforeMs ?? nowMs)) {
+    const name = ttlMs === undefined ? "expiresAt" : "ttlMs";
+    throw baseError("ERR_INVALID_OPTION", `publish.${handler}: ${name} is over before the record may be delivered`, {
+      details: { owner: `publish.${handler}`, name, value: ttlMs ?? expiresAt },
+    });
+  }
+  const idempotency =
+    idempotencyKey === undefined
+      ? undefined
+      : { key: Buffer.from(idempotencyKey), payloadCrc: crc32(payload), payloadBytes: payload.length };
+  if ([key, idempotency, producer, notBeforeMs, expiresAtMs].every((term) => term === undefined)) return undefined;
+  return { isOrdered: key !== undefined, idempotency, producer, notBeforeMs, expiresAtMs };
+}
+
+function oneTime(
+  handler: string,
+  relativeName: string,
+  relative: number | undefined,
+  absoluteName: string,
+  absolute: number | undefined,
+  nowMs: number,
+): number | undefined {
+  if (relative === undefined) return absolute;
+  if (absolute === undefined) return nowMs + relative;
+  throw baseError("ERR_INVALID_OPTION", `publish.${handler}: give ${relativeName} or ${absoluteName}, not both`, {
+    details: { owner: `publish.${handler}`, name: relativeName, value: relative },
+  });
+}

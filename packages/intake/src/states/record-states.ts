@@ -1,0 +1,404 @@
+/**
+ * What is durably known about the records of the log.
+ *
+ * A record is known by its *origin*, the sequence that it was acknowledged with. Its *place* is the
+ * sequence of its newest copy: the same, unless it was copied forward. ACK records name places, all
+ * others name origins.
+ *
+ * The log alone is the truth: `read` takes note of one record, in order, when it is durable while
+ * the intake runs, and again when the log is opened. A snapshot stands for everything before its
+ * place. Both ways must lead to the same states; the simulation compares them.
+ *
+ *   published ──► unfinished ──ACK──► settled
+ *                 │   ▲  │
+ *                 │   │  └──RETRY──► unfinished, with attempts and a due time
+ *                 │   └──REDRIVE─── dead ◄──DEAD── unfinished
+ *                 └──EXPIRE, or a duplicate by its key──► settled
+ */
+import { RECORD_TYPE } from "@millrace/journal";
+import type { LogRecord } from "../format/log-record.ts";
+import { RangeSet } from "../format/range-set.ts";
+import { handlerName, hasTerms, type Terms, termsOf } from "../format/record-header.ts";
+import {
+  ackRanges,
+  type Control,
+  decodeControl,
+  decodeExpire,
+  decodeFate,
+  decodeLease,
+  decodeRedrive,
+  DROPPED,
+  type Lease,
+  type ScheduleState,
+} from "../format/state-records.ts";
+import { DedupeWindow, lastOriginOf, type Verdict, WINDOW_DEFAULTS, type WindowLimits } from "./dedupe-window.ts";
+
+/** What a RETRY record says of a record that isn't finished. */
+export interface RetryState {
+  readonly attempts: number;
+  /** Ms since 1970. */
+  readonly dueMs: number;
+  /** When the first attempt failed, ms since 1970. */
+  readonly firstMs: number;
+  /** Place of the RETRY record. */
+  readonly place: number;
+}
+
+export interface DeadState {
+  /** Place of the DEAD record. */
+  readonly place: number;
+  readonly reason: number;
+  readonly attempts: number;
+  readonly atMs: number;
+}
+
+/** How the process before this one ended, and what it may have had in hand. */
+export interface Endings {
+  /** Processes in a row that ended without saying so. */
+  uncleanEnds: number;
+  isOpen: boolean;
+  /** Origins that were in hand at such an end, by how many ends in a row. */
+  suspects: Map<number, number>;
+  /** Suspects that the last process tried on purpose, and no others. */
+  trying: readonly number[];
+  lease: Lease;
+}
+
+const FIRST: Verdict = { kind: "first" };
+
+export class RecordStates {
+  /** Places that need no delivery: finished, dead, replaced, duplicate, or no data. */
+  readonly settled: RangeSet = new RangeSet();
+  /**
+   * Places that nobody needs any more. Dead records, and what says that they are dead, are kept.
+   */
+  readonly droppable: RangeSet = new RangeSet();
+  readonly places: Map<number, number> = new Map();
+  readonly origins: Map<number, number> = new Map();
+  readonly dead: Map<number, DeadState> = new Map();
+  readonly retries: Map<number, RetryState> = new Map();
+  readonly window: DedupeWindow;
+  readonly producers: Map<string, RangeSet> = new Map();
+  readonly paused: Set<string> = new Set();
+  readonly schedules: Map<string, ScheduleState> = new Map();
+  /** Handlers that redriven records go to instead of their own, by origin. */
+  readonly redirected: Map<number, string> = new Map();
+  readonly endings: Endings = { uncleanEnds: 0, isOpen: false, suspects: new Map(), trying: [], lease: [0, 0, 0] };
+  /** Places of WINDOW records, and the origin of their last entry. */
+  readonly windowChunks: Map<number, number> = new Map();
+  #duplicates = 0;
+
+  constructor(limits: WindowLimits = WINDOW_DEFAULTS) {
+    this.window = new DedupeWindow(limits);
+  }
+
+  placeOf(origin: number): number {
+    return this.places.get(origin) ?? origin;
+  }
+
+  originOf(place: number): number {
+    return this.origins.get(place) ?? place;
+  }
+
+  isDead(origin: number): boolean {
+    return this.dead.has(origin);
+  }
+
+  /** Whether the record with this origin needs no delivery. */
+  isSettled(origin: number): boolean {
+    return this.settled.has(this.placeOf(origin));
+  }
+
+  get deadCount(): number {
+    return this.dead.size;
+  }
+
+  /** Records that were decided to be duplicates since the states were made. */
+  get duplicates(): number {
+    return this.#duplicates;
+  }
+
+  /** Origins of copies among the places from `first` to `last`. */
+  *copiesIn(first: number, last: number): Generator<number, void> {
+    // By whichever is shorter: copies of dead records stay for good.
+    if (last - first < this.origins.size) {
+      for (let place = first; place <= last; place += 1) {
+        const origin = this.origins.get(place);
+        if (origin !== undefined) yield origin;
+      }
+    } else for (const [place, origin] of this.origins) if (place >= first && place <= last) yield origin;
+  }
+
+  /**
+   * Takes note of one durable record, in the order of the log. For a record of data it says whether
+   * the record is the first with its idempotency key or producer's sequence.
+   */
+  read(record: LogRecord): Verdict {
+    const { sequence, replaces } = record;
+    switch (record.type) {
+      case RECORD_TYPE.data:
+        if (replaces === 0) return this.#judge(record);
+        this.#moved(record.origin, replaces, sequence);
+        return FIRST;
+      case RECORD_TYPE.ack:
+        this.noted(sequence);
+        this.#acknowledged(ackRanges(record.payload()));
+        return FIRST;
+      case RECORD_TYPE.retry:
+        this.#retried(record);
+        return FIRST;
+      case RECORD_TYPE.dead:
+        this.#died(record);
+        return FIRST;
+      case RECORD_TYPE.window:
+        this.#windowWritten(record);
+        return FIRST;
+      case RECORD_TYPE.result:
+        this.settled.add(sequence);
+        return FIRST;
+      default:
+        this.noted(sequence);
+        this.#readEvent(record);
+        return FIRST;
+    }
+  }
+
+  #readEvent(record: LogRecord): void {
+    switch (record.type) {
+      case RECORD_TYPE.redrive:
+        this.#redriven(record.payload());
+        break;
+      case RECORD_TYPE.expire:
+        for (const origin of this.endedBy(record)) this.#ended(origin);
+        break;
+      case RECORD_TYPE.lease:
+        this.endings.lease = decodeLease(record.payload());
+        break;
+      case RECORD_TYPE.control:
+        this.#controlled(decodeControl(record.payload()));
+        break;
+    }
+  }
+
+  /**
+   * The origins that an EXPIRE record ends: what is dropped must be dead still, what expires must
+   * not be over.
+   */
+  endedBy(record: LogRecord): number[] {
+    const { kind, origins } = decodeExpire(record.payload());
+    if (kind === DROPPED) return origins.filter((origin) => this.dead.has(origin));
+    return origins.filter((origin) => !this.dead.has(origin) && !this.isSettled(origin));
+  }
+
+  // ── data ─────────────────────────────────────────────────────────────────────────────────────────
+
+  #judge(record: LogRecord): Verdict {
+    const header = record.header();
+    if (!hasTerms(header)) return FIRST;
+    const verdict = this.#judgeTerms(handlerName(header), termsOf(header), record);
+    if (verdict.kind !== "first") {
+      // Decided from the log alone, so no record need say it: reading the log again decides it
+      // again.
+      this.noted(record.sequence);
+      this.#duplicates += 1;
+    }
+    return verdict;
+  }
+
+  #judgeTerms(handler: string, { idempotency, producer }: Terms, { sequence, timeMs }: LogRecord): Verdict {
+    if (producer !== undefined) {
+      const sequences = this.producers.get(producer.id) ?? new RangeSet();
+      this.producers.set(producer.id, sequences);
+      if (sequences.has(producer.sequence)) return { kind: "duplicate", first: 0 };
+      sequences.add(producer.sequence);
+    }
+    return idempotency === undefined ? FIRST : this.window.judge(handler, idempotency, sequence, timeMs);
+  }
+
+  /** A record about records: needed by nobody once it was read. */
+  noted(place: number): void {
+    this.settled.add(place);
+    this.droppable.add(place);
+  }
+
+  #acknowledged(ranges: RangeSet): void {
+    for (let index = 0; index < ranges.ranges; index += 1) {
+      const [first, last] = ranges.range(index);
+      this.settled.addRange(first, last);
+      this.droppable.addRange(first, last);
+      for (const origin of this.copiesIn(first, last)) this.#forget(origin);
+      this.#dropRetries(first, last);
+    }
+  }
+
+  /** What RETRY records said of finished records. By whichever is shorter. */
+  #dropRetries(first: number, last: number): void {
+    if (this.retries.size === 0) return;
+    if (last - first < this.retries.size) {
+      for (let origin = first; origin <= last; origin += 1) this.#dropRetry(origin);
+    } else for (const origin of this.retries.keys()) if (origin >= first && origin <= last) this.#dropRetry(origin);
+  }
+
+  #dropRetry(origin: number): void {
+    const retry = this.retries.get(origin);
+    if (retry === undefined) return;
+    this.droppable.add(retry.place);
+    this.retries.delete(origin);
+  }
+
+  /** A record is over, and nobody needs it. */
+  #ended(origin: number): void {
+    const dead = this.dead.get(origin);
+    if (dead !== undefined) this.droppable.add(dead.place);
+    this.dead.delete(origin);
+    const place = this.placeOf(origin);
+    this.settled.add(place);
+    this.droppable.add(place);
+    this.#dropRetry(origin);
+    this.#forget(origin);
+  }
+
+  #forget(origin: number): void {
+    this.#dropRetry(origin);
+    this.origins.delete(this.placeOf(origin));
+    this.places.delete(origin);
+    this.redirected.delete(origin);
+    this.endings.suspects.delete(origin);
+  }
+
+  // ── attempts ─────────────────────────────────────────────────────────────────────────────────────
+
+  #retried(record: LogRecord): void {
+    const { sequence: place, replaces } = record;
+    const { origin, attempts, atMs, firstMs } = decodeFate(record.payload());
+    this.settled.add(place);
+    if (replaces !== 0) this.noted(replaces);
+    const known = this.retries.get(origin);
+    // The record may have ended meanwhile, or a later attempt may have failed.
+    const isOver = this.settled.has(this.placeOf(origin)) || this.dead.has(origin);
+    if (isOver || (replaces !== 0 && known?.place !== replaces)) {
+      this.droppable.add(place);
+      return;
+    }
+    if (known !== undefined) this.droppable.add(known.place);
+    this.retries.set(origin, { attempts, dueMs: atMs, firstMs, place });
+  }
+
+  #died(record: LogRecord): void {
+    const { sequence: place, replaces } = record;
+    const { origin, attempts, reason, atMs } = decodeFate(record.payload());
+    this.settled.add(place);
+    if (replaces !== 0) this.noted(replaces);
+    if (replaces !== 0 && this.dead.get(origin)?.place !== replaces) {
+      this.droppable.add(place);
+      return;
+    }
+    this.settled.add(this.placeOf(origin));
+    this.dead.set(origin, { place, reason, attempts, atMs });
+    this.#dropRetry(origin);
+    this.endings.suspects.delete(origin);
+  }
+
+  #redriven(payload: Buffer): void {
+    const { handler, origins } = decodeRedrive(payload);
+    for (const origin of origins) {
+      const dead = this.dead.get(origin);
+      // Once for each letter, however often it is asked for.
+      if (dead === undefined) continue;
+      this.droppable.add(dead.place);
+      this.dead.delete(origin);
+      this.settled.remove(this.placeOf(origin));
+      if (handler !== "") this.redirected.set(origin, handler);
+    }
+  }
+
+  // ── places ───────────────────────────────────────────────────────────────────────────────────────
+
+  /** The record with this origin was copied from `from` to `to`. */
+  #moved(origin: number, from: number, to: number): void {
+    const isOver = this.settled.has(from) && !this.dead.has(origin);
+    this.settled.add(from);
+    this.droppable.add(from);
+    this.origins.delete(from);
+    // A copy of a record that was finished before it: the ACK named the old place.
+    if (isOver) {
+      this.noted(to);
+      return;
+    }
+    this.places.set(origin, to);
+    this.origins.set(to, origin);
+    if (this.dead.has(origin)) this.settled.add(to);
+  }
+
+  // ── events ───────────────────────────────────────────────────────────────────────────────────────
+
+  #controlled(control: Control): void {
+    switch (control.kind) {
+      case "opened":
+        this.endings.isOpen = true;
+        this.endings.uncleanEnds = control.uncleanEnds;
+        this.endings.suspects.clear();
+        this.endings.trying = [];
+        break;
+      case "suspected":
+        for (let at = 0; at < control.suspects.length; at += 2) {
+          this.endings.suspects.set(control.suspects[at] as number, control.suspects[at + 1] as number);
+        }
+        break;
+      case "closed":
+        this.endings.isOpen = false;
+        this.endings.uncleanEnds = 0;
+        this.endings.suspects.clear();
+        this.endings.trying = [];
+        break;
+      case "trying":
+        this.endings.trying = control.origins;
+        for (const origin of control.cleared) this.endings.suspects.delete(origin);
+        break;
+      case "paused":
+        this.paused.add(control.handler);
+        break;
+      case "resumed":
+        this.paused.delete(control.handler);
+        break;
+      case "scheduled":
+        this.schedules.set(control.schedule.name, control.schedule);
+        break;
+      case "unscheduled":
+        this.schedules.delete(control.name);
+        break;
+      case "producerDropped":
+        this.producers.delete(control.id);
+        break;
+    }
+  }
+
+  #windowWritten(record: LogRecord): void {
+    const { sequence, replaces } = record;
+    this.settled.add(sequence);
+    if (replaces !== 0) {
+      this.noted(replaces);
+      this.windowChunks.delete(replaces);
+    }
+    const entries = record.payload();
+    this.window.decode(entries);
+    this.windowChunks.set(sequence, lastOriginOf(entries));
+    this.dropOldChunks();
+  }
+
+  /** WINDOW records whose entries have all left the window. */
+  dropOldChunks(): void {
+    for (const [place, lastOrigin] of this.windowChunks) {
+      if (lastOrigin >= this.window.oldestOrigin) continue;
+      this.droppable.add(place);
+      this.windowChunks.delete(place);
+    }
+  }
+
+  /** Up to this origin the entries of the window stand in WINDOW records. */
+  get windowWrittenUpTo(): number {
+    let upTo = 0;
+    for (const lastOrigin of this.windowChunks.values()) upTo = Math.max(upTo, lastOrigin);
+    return upTo;
+  }
+}
