@@ -106,6 +106,13 @@ function addIngest(program: Command, run: Runner): void {
       wholeNumber("--in-flight", 1, 1_000_000),
       8192,
     )
+    .option(
+      "--attempts <n>",
+      "how often a record's handler is called before the record is dead",
+      wholeNumber("--attempts", 1, 65_535),
+      5,
+    )
+    .option("--redrive", "hand out again what is dead since earlier runs")
     .option("--allow-unsafe-storage", "accept a file system in memory or over a network, which may lose records")
     .addHelpText(
       "after",

@@ -32,6 +32,8 @@ export interface IngestOptions extends ReporterOptions {
   readonly source?: string | undefined;
   readonly processors?: number | undefined;
   readonly inFlight: number;
+  readonly attempts?: number | undefined;
+  readonly redrive?: boolean | undefined;
   readonly allowUnsafeStorage?: boolean | undefined;
 }
 
@@ -62,12 +64,22 @@ export async function ingest(file: string, options: IngestOptions): Promise<numb
   const mill = await open({
     handlers: handler.module,
     // The stored records name the lines that must not be published again.
-    journal: { directory: options.dir, retain: "all", allowUnsafeStorage: options.allowUnsafeStorage === true },
+    journal: {
+      directory: options.dir,
+      retain: "all",
+      allowUnsafeStorage: options.allowUnsafeStorage === true,
+      // Somebody waits for the command: it tries a few times, and then says what failed.
+      attemptsMax: options.attempts ?? ATTEMPTS,
+      failuresMax: 0,
+    },
     ...(options.processors === undefined ? {} : { processors: options.processors }),
   });
   const run = new IngestRun(mill, handler, source, input, options, reporter);
   return run.toExitCode();
 }
+
+/** Attempts of a record, where the command line doesn't say. */
+const ATTEMPTS = 5;
 
 /** A file's identity: where it really lies. Stdin is one source unless it is named. */
 function sourceName(file: string): string {
@@ -92,6 +104,8 @@ class IngestRun {
   readonly #startedAt = performance.now();
   readonly #stop: AbortSignal = signals.takeOver();
   #inFlight = 0;
+  /** Records that wait for a handler that isn't there, or is paused. */
+  #unhandled = 0;
   #failure: unknown;
   #whenRoom: (() => void) | undefined;
 
@@ -124,6 +138,7 @@ class IngestRun {
           record: unknown,
           options: object,
         ) => Promise<Acknowledgement>;
+        if (this.#options.redrive === true) await this.#mill.dead.redrive({ limit: 2 ** 31 });
         const lastSequence = this.#mill.stats().intake?.journal.recovery.lastSequence ?? 0;
         await this.#publishAll(publish, readStoredLines(this.#options.dir, lastSequence, this.#source));
       } catch (thrown) {
@@ -251,9 +266,16 @@ class IngestRun {
       this.#reporter.message("interrupted; run the same command again to continue");
       return signals.exitCode;
     }
-    if (document.dead > 0) {
+    if (document.unhandled > 0) {
       this.#reporter.message(
-        `${document.dead} records failed at every attempt; they are marked as dead in the journal`,
+        `${grouped(document.unhandled)} records wait: the module has no handler for them, or it is paused`,
+      );
+      return EXIT.failure;
+    }
+    if (document.deadKept > 0) {
+      const earlier = document.deadKept - document.dead;
+      this.#reporter.message(
+        `${grouped(document.deadKept)} records are dead${earlier > 0 ? `, ${grouped(earlier)} of them since an earlier run` : ""}; --redrive tries them again`,
       );
       for (const { error, count, lines } of document.deadReasons)
         this.#reporter.message(
@@ -271,7 +293,13 @@ class IngestRun {
   async #drain(): Promise<void> {
     const timer = setInterval(() => this.#showProgress(), 100);
     try {
-      await this.#mill.drain({ signal: this.#stop });
+      // Ends: each record is done or dead after its attempts, or waits for a handler that isn't there.
+      let left = await this.#mill.drain({ signal: this.#stop });
+      while (left.waitingRetry > 0) {
+        await new Promise((next) => setTimeout(next, 20));
+        left = await this.#mill.drain({ signal: this.#stop });
+      }
+      this.#unhandled = left.held + left.unroutable;
     } catch (thrown) {
       if (!this.#stop.aborted) throw thrown;
     } finally {
@@ -290,6 +318,8 @@ class IngestRun {
       handled: stats?.done ?? 0,
       retried: stats?.retried ?? 0,
       dead: stats?.dead ?? 0,
+      deadKept: stats?.deadKept ?? 0,
+      unhandled: this.#unhandled,
       recovered: stats?.recovered ?? 0,
       deadReasons: this.#deadReasons(stats?.dead ?? 0),
       interrupted: this.#stop.aborted,
@@ -309,7 +339,8 @@ class IngestRun {
       ["published", grouped(document.published)],
       ["acknowledged", grouped(document.acknowledged)],
       ["handled", grouped(document.handled)],
-      ["dead", grouped(document.dead)],
+      ["dead", grouped(document.deadKept)],
+      ["waiting for a handler", grouped(document.unhandled)],
       ["records per second", grouped(document.recordsPerSecond)],
       [
         "ack latency",
@@ -348,6 +379,10 @@ interface IngestDocument extends Counts {
   readonly handled: number;
   readonly retried: number;
   readonly dead: number;
+  /** All dead records in the journal. */
+  readonly deadKept: number;
+  /** Records that wait for a handler that isn't there, or is paused. */
+  readonly unhandled: number;
   readonly recovered: number;
   /** The commonest errors of the records that died during this run. */
   readonly deadReasons: readonly DeadReason[];

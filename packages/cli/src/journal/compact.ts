@@ -5,7 +5,7 @@
  * everything before the copies is given up. Where nearly all records are needed copying would free
  * nothing, and only unused room is given back.
  */
-import { foreignRecord, RecordStates } from "@millrace/intake";
+import { encodeStates, foreignRecord, isSnapshot, readLogStates } from "@millrace/intake";
 import { Journal, type JournalOptions, type Storage } from "@millrace/journal";
 import {
   lockDirectory,
@@ -83,12 +83,10 @@ export async function compact(options: JournalCommandOptions): Promise<number> {
 
 /** Throws `ERR_JOURNAL_FOREIGN` for a journal that isn't an intake's. */
 function readContents(directory: string, storage: Storage): Contents {
-  let states = new RecordStates();
   let all: Needed[] = [];
   const cursor = new RecordCursor();
   const scan = scanLog(storage, {
     restart: () => {
-      states = new RecordStates();
       all = [];
     },
     visit: (_, batch, body) => {
@@ -97,7 +95,6 @@ function readContents(directory: string, storage: Storage): Contents {
         const { sequence } = cursor;
         const why = foreignRecord(cursor);
         if (why !== undefined) throw foreign(directory, `record ${sequence} isn't an intake's: ${why}`, { sequence });
-        states.read(cursor);
         all.push({ sequence, bytes: cursor.payloadEnd - cursor.start });
       }
     },
@@ -106,13 +103,11 @@ function readContents(directory: string, storage: Storage): Contents {
   if (header === undefined) throw missing(directory, "there are no segments in it");
   // An empty checkpoint is that of an earlier compaction.
   for (const { bytes, from } of readCheckpoints(storage, header.logId))
-    if (bytes.length > 0 && !RecordStates.isSnapshot(bytes))
-      throw foreign(directory, "its checkpoint isn't an intake's", { from });
-  // Records about records are never needed again: what they say is done by dropping or keeping the
-  // records.
+    if (bytes.length > 0 && !isSnapshot(bytes)) throw foreign(directory, "its checkpoint isn't an intake's", { from });
+  const lastSequence = scan.segments.at(-1)?.end.lastSequence ?? 0;
+  const states = readLogStates(storage, header.logId, lastSequence);
   const needed = all.filter(({ sequence }) => !states.droppable.has(sequence));
   const sum = (records: readonly Needed[]): number => records.reduce((total, { bytes }) => total + bytes, 0);
-  const lastSequence = scan.segments.at(-1)?.end.lastSequence ?? 0;
   const largestBytes = all.reduce((largest, { bytes }) => Math.max(largest, bytes), 0);
   return { needed, allBytes: sum(all), neededBytes: sum(needed), largestBytes, lastSequence, scan };
 }
@@ -129,12 +124,17 @@ async function copyForward(
     const isSame = journal.recovery.lastSequence === contents.lastSequence;
     const { needed, lastSequence } = isSame ? contents : readContents(directory, storage);
     await copyAll(journal, needed);
-    // Two, because truncation stops at the older checkpoint; empty, so that the next opening reads
-    // the records left.
-    const from = lastSequence + 1;
-    await journal.checkpoint(new Uint8Array(0), from);
-    await journal.checkpoint(new Uint8Array(0), from);
-    return { copied: needed.length, firstSequence: await journal.truncateBefore(from) };
+    // What the records before say of keys, schedules and pauses stands in the checkpoint alone. Two of
+    // them, because truncation stops at the older one.
+    const states = readLogStates(
+      storage,
+      contents.scan.segments.at(-1)?.header.logId as Buffer,
+      journal.durableSequence,
+    );
+    const bytes = encodeStates(states);
+    await journal.checkpoint(bytes, journal.durableSequence + 1);
+    await journal.checkpoint(bytes, journal.durableSequence + 1);
+    return { copied: needed.length, firstSequence: await journal.truncateBefore(lastSequence + 1) };
   } finally {
     await journal.close();
   }
