@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { Journal } from "@millrace/journal";
 import { temporaryDirectory, until } from "../support.ts";
 import { documentOf, millrace, type Outcome, type RunOptions } from "./support.ts";
 
@@ -16,6 +17,8 @@ interface Document {
   readonly acknowledged: number;
   readonly handled: number;
   readonly dead: number;
+  readonly deadKept: number;
+  readonly unhandled: number;
   readonly interrupted: boolean;
   readonly error?: { code: string; message: string; cure: string; details: Record<string, unknown> };
 }
@@ -257,6 +260,40 @@ test("records whose handler always fails are dead: exit code 1", async () => {
   ]);
   assert.is(outcome.code, 1);
   assert.is(documentOf<Document>(outcome).dead, 1);
+});
+
+test("dead records of an earlier run are told, and redriven on demand", async () => {
+  const place = new Place();
+  const file = place.file("in.ndjson", '{"n":1}\n{"n":2}\n');
+  const run = (handler: string, more: string[] = []): ReturnType<typeof millrace> =>
+    millrace(["ingest", file, "--handler", handler, "--dir", place.data, "--json", "--processors", "1", ...more]);
+  const failing = `${handlers}#fail`;
+  assert.is((await run(failing, ["--attempts", "1"])).code, 1);
+  const again = await run(failing, ["--attempts", "1"]);
+  assert.is(again.code, 1);
+  assert.equal(
+    [documentOf<Document>(again)].map(({ dead, deadKept, published }) => [dead, deadKept, published]),
+    [[0, 2, 0]],
+  );
+  assert.match(again.stderr, /2 records are dead, 2 of them since an earlier run/);
+  const redriven = await run(failing, ["--attempts", "1", "--redrive"]);
+  assert.is(redriven.code, 1);
+  assert.is(documentOf<Document>(redriven).dead, 2);
+});
+
+test("records whose handler has gone are told: exit code 1", async () => {
+  const place = new Place();
+  const file = place.file("in.ndjson", '{"n":1}\n');
+  const gone = place.file("gone.mjs", "export const now = () => {};\n");
+  const run = (name: string): ReturnType<typeof millrace> =>
+    millrace(["ingest", file, "--handler", `${gone}#${name}`, "--dir", place.data, "--json", "--processors", "1"]);
+  const journal = await Journal.open({ directory: place.data });
+  await journal.append(Buffer.of(0xc0), { headers: Buffer.from([1, 6, ...Buffer.from("before")]), type: 1 });
+  await journal.close();
+  const outcome = await run("now");
+  assert.is(outcome.code, 1);
+  assert.is(documentOf<Document>(outcome).unhandled, 1);
+  assert.match(outcome.stderr, /no handler for them/);
 });
 
 test("wrong input is refused with a code, what to do, and no stack", async () => {

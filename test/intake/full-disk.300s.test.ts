@@ -13,7 +13,10 @@ const faultStorage = new URL("../fixtures/fault-storage.js", import.meta.url).hr
 const ENOSPC = 28;
 /** So many looks of the retention, each a second apart. */
 const LOOKS = 4;
-/** The pause between two batches of ACKs on a full disk, and how long the first of the slow handlers takes. */
+/**
+ * The pause between two batches of ACKs on a full disk, and how long the first of the slow handlers
+ * takes.
+ */
 const FULL_DISK_PAUSE_MS = 250;
 const SLOW_MS = 3000;
 const SEGMENT_BYTES = 2 ** 20;
@@ -47,6 +50,7 @@ test("on a full disk copies leave half of the reserve to what says that records 
       storage: { url: faultStorage, data: { directory: journalDirectory, faults: faults.buffer } },
       retryBaseMs: 1000,
       retryMaxMs: 1000,
+      failuresMax: 0,
       attemptsMax: 1000,
     },
   });
@@ -103,10 +107,12 @@ test("on a full disk copies leave half of the reserve to what says that records 
 
   rmSync(others);
   await Promise.all(second.map((acknowledgement) => acknowledgement.done));
-  // The segments that are given up become a reserve and spares: there is room again, although the disk is as full as before.
+  // The segments that are given up become a reserve and spares: there is room again, although the
+  // disk is as full as before.
   await takesAgain();
 
-  // These hold the log; the others are done one after the other: more ACKs than what is left of the last segment takes.
+  // These hold the log; the others are done one after the other: more ACKs than what is left of the
+  // last segment takes.
   const holding = await publishFailing(100, RECORD_BYTES, last);
   const third = await Promise.all(
     Array.from({ length: 16 }, (_, n) =>

@@ -1,0 +1,244 @@
+// Bugs that an intake can have, as edits of its compiled modules. The simulation must notice each.
+import { execFile } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+
+interface SeededBug {
+  readonly name: string;
+  /** Below packages/intake/dist. */
+  readonly file: string;
+  /** Occurs exactly once in the file. */
+  readonly from: string;
+  readonly to: string;
+}
+
+const STATES = "states/record-states.js";
+const DELIVERY = "delivery/delivery.js";
+const KEYS = "states/keys.js";
+const SUSPECTS = "delivery/suspects.js";
+
+const BUGS: readonly SeededBug[] = [
+  {
+    name: "an ACK settles the first place of each range alone",
+    file: STATES,
+    from: "this.settled.addRange(first, last);\n            this.droppable",
+    to: "this.settled.add(first);\n            this.droppable",
+  },
+  {
+    name: "a DEAD record that is read leaves its record unsettled",
+    file: STATES,
+    from: "this.settled.add(this.placeOf(origin));\n        this.dead.set",
+    to: "this.dead.set",
+  },
+  {
+    name: "a redriven record stays settled",
+    file: STATES,
+    from: "this.settled.remove(this.placeOf(origin));",
+    to: "",
+  },
+  {
+    name: "a letter is redriven as often as it is asked for",
+    file: DELIVERY,
+    from: "decodeRedrive(record.payload()).origins.filter((origin) => this.states.isDead(origin))",
+    to: "decodeRedrive(record.payload()).origins",
+  },
+  {
+    name: "a drop that comes after a redrive ends the record",
+    file: STATES,
+    from: "if (kind === DROPPED)\n            return origins.filter((origin) => this.dead.has(origin));",
+    to: "if (kind === DROPPED)\n            return origins;",
+  },
+  {
+    name: "an older RETRY record stays needed",
+    file: STATES,
+    from: "if (known !== undefined)\n            this.droppable.add(known.place);",
+    to: "if (known !== undefined)\n            this.droppable.add(place);",
+  },
+  {
+    name: "a needed RETRY record is given up",
+    file: STATES,
+    from: "this.retries.set(origin, { attempts, dueMs: atMs, firstMs, place });",
+    to: "this.retries.set(origin, { attempts, dueMs: atMs, firstMs, place }); this.droppable.add(place);",
+  },
+  {
+    name: "a duplicate is delivered",
+    file: DELIVERY,
+    from: 'else if (verdict.kind === "first")',
+    to: "else if (true)",
+  },
+  {
+    name: "a producer's sequence isn't remembered",
+    file: STATES,
+    from: "sequences.add(producer.sequence);",
+    to: "",
+  },
+  {
+    name: "a snapshot forgets the producers",
+    file: "states/snapshot.js",
+    from: "states.producers.set(id, sequences);",
+    to: "",
+  },
+  {
+    name: "a snapshot forgets the retries",
+    file: "states/snapshot.js",
+    from: "states.retries.set(origin, { place, attempts, dueMs, firstMs });",
+    to: "",
+  },
+  {
+    name: "a snapshot forgets the keys of the window that no WINDOW record has",
+    file: "states/snapshot.js",
+    from: "states.window.decode(Buffer.from(saved.windowRest));",
+    to: "",
+  },
+  {
+    name: "a snapshot forgets where copies are",
+    file: "states/snapshot.js",
+    from: "for (const [origin, place] of rowsOf(saved.places, 2))\n        setPlace(states, origin, place);",
+    to: "",
+  },
+  {
+    name: "the newest key leaves the window first",
+    file: "states/dedupe-window.js",
+    from: "this.#unlink(at);\n            this.#start += 1;",
+    to: "this.#unlink((this.#end - 1) & (this.#capacity - 1));\n            this.#start += 1;",
+  },
+  {
+    name: "two records of one key are in hand together",
+    file: KEYS,
+    from: "if (line.holder === origin)\n            return !line.isRunning;",
+    to: "return true;",
+  },
+  {
+    name: "the key isn't given to the next one",
+    file: DELIVERY,
+    from: "if (next !== undefined)\n            this.#turns.makeReady(this.#turns.laneOf(job.handler, job.priority), next);",
+    to: "",
+  },
+  {
+    name: "a record that expires in line stays there",
+    file: KEYS,
+    from: "if (line.holder !== origin) {\n            this.#leave(line, origin);\n            return undefined;\n        }",
+    to: "if (line.holder !== origin) return undefined;",
+  },
+  {
+    name: "after a crash records that wait for their retry don't hold their keys",
+    file: DELIVERY,
+    from: "this.#takeKeysAgain();\n        const now",
+    to: "const now",
+  },
+  {
+    name: "a retry that is due is forgotten after a crash",
+    file: DELIVERY,
+    from: "this.#waits.add(now + Math.max(0, dueMs - wall), origin);",
+    to: "",
+  },
+  {
+    name: "a lane delivers what waits for its retry as well",
+    file: "delivery/turns.js",
+    from: "if (states.settled.has(sequence) || states.retries.has(sequence))",
+    to: "if (states.settled.has(sequence))",
+  },
+  {
+    name: "a lane delivers suspects as well as their group",
+    file: "delivery/turns.js",
+    from: "if (suspects.has(sequence))\n            return false;",
+    to: "",
+  },
+  {
+    name: "moved records are forgotten after a crash",
+    file: DELIVERY,
+    from: "for (const origin of moved)\n            this.#turnAgain(origin);",
+    to: "",
+  },
+  {
+    name: "a record whose turn comes by a lane is ready as well when it is copied",
+    file: DELIVERY,
+    from: "if (!this.#turns.comesBy(lane, origin, replaces))\n            return;",
+    to: "",
+  },
+  {
+    name: "a copy of a record whose turn hasn't come is lost",
+    file: DELIVERY,
+    from: "if (keyName !== undefined)\n            this.#keys.enter(keyName, origin);\n        this.#turns.makeReady(lane, origin);",
+    to: "",
+  },
+  {
+    name: "a record that is finished while it is copied is acknowledged at its old place alone",
+    file: DELIVERY,
+    from: "if (this.copying.has(origin))\n            this.#finishedInCopy.add(origin);\n        else\n            this.#finish",
+    to: "this.#finish",
+  },
+  {
+    name: "a delay isn't waited for",
+    file: DELIVERY,
+    from: "if (notBeforeMs !== undefined && wall < notBeforeMs) {",
+    to: "if (false) {",
+  },
+  {
+    name: "a suspect that was never tried gets no turn",
+    file: SUSPECTS,
+    from: "this.#group.splice(index, 1);",
+    to: "this.#group.splice(0);",
+  },
+  {
+    name: "a group of suspects waits for a handler that isn't there",
+    file: DELIVERY,
+    from: "this.#turnAgain(origin)?.handler !== undefined",
+    to: "this.#turnAgain(origin) === null",
+  },
+  {
+    name: "a lane that falls behind passes over the record that it had no room for",
+    file: "delivery/lane.js",
+    from: "this.#behindFrom = record.sequence;\n            this.#ahead = 1;",
+    to: "this.#behindFrom = record.sequence + 1;\n            this.#ahead = 1;",
+  },
+  {
+    name: "a lane that was set apart begins where the other one will be later",
+    file: "delivery/lane.js",
+    from: "lane.#behindFrom = this.#behindFrom;",
+    to: "",
+  },
+];
+
+const SCHEDULES = 600;
+const hook = fileURLToPath(new URL("./edit-hook.js", import.meta.url));
+const program = fileURLToPath(new URL("./simulate.js", import.meta.url));
+
+/** Whether the simulation notices an edit; without one, whether it finds anything at all. */
+function isNoticed(edit: Omit<SeededBug, "name"> | undefined): Promise<boolean> {
+  const environment = edit === undefined ? process.env : { ...process.env, MILLRACE_EDIT: JSON.stringify(edit) };
+  return new Promise((resolve, reject) => {
+    execFile(
+      process.execPath,
+      ["--no-warnings", "--import", hook, program, "1", String(edit === undefined ? 3 : SCHEDULES)],
+      { env: environment, timeout: 300_000 },
+      (error, stdout, stderr) => {
+        if (error === null) resolve(false);
+        // A seed that breaks a promise is named; a bug that ends the program otherwise is noticed
+        // too, but not an edit that doesn't fit.
+        else if (/occurs \d+ times/.test(stderr)) reject(new Error(stderr.slice(0, 2000)));
+        else resolve(stdout.includes("seed") || stderr !== "");
+      },
+    );
+  });
+}
+
+test("without a bug the simulation finds none", async () => {
+  assert.is(await isNoticed(undefined), false);
+});
+
+test("the simulation notices every seeded bug", async () => {
+  const survivors: string[] = [];
+  const queue = [...BUGS];
+  const lane = async (): Promise<void> => {
+    for (let bug = queue.shift(); bug !== undefined; bug = queue.shift()) {
+      if (!(await isNoticed(bug))) survivors.push(bug.name);
+    }
+  };
+  await Promise.all([lane(), lane()]);
+  console.log(`# intake bugs caught ${BUGS.length - survivors.length}/${BUGS.length}`);
+  assert.equal(survivors, []);
+});
+
+test.run();

@@ -1,0 +1,806 @@
+/**
+ * The whole intake without threads, files or clocks of the machine: one seed is one schedule.
+ *
+ * The real state machine (`Delivery`, `Housekeeping`, `RecordStates`) runs over a log that is an
+ * array, handlers that are dice, and a clock that moves when it is told. Between any two steps the
+ * process may die: what wasn't durable is gone, and the next life begins from the last checkpoint
+ * and the log.
+ *
+ * The oracle stands outside. It knows what was published and what became durable, and checks at
+ * every step what `docs/intake-states.md` promises; a broken promise throws with the seed.
+ */
+import { type Random, seededRandom } from "@millrace/base";
+import { RECORD_TYPE } from "@millrace/journal";
+import type { RecordParts } from "@millrace/journal/kernel";
+import { poolError } from "@millrace/pool/internal/errors";
+import type { OutcomeSink } from "@millrace/scheduler";
+import { FULL } from "@millrace/shared-memory";
+import { Delivery, type DeliveryEvents } from "@millrace/intake/internal/delivery/delivery";
+import { type Checkpoint, Housekeeping } from "@millrace/intake/internal/delivery/housekeeping";
+import { handlerTerms } from "@millrace/intake/internal/delivery/policy";
+import type { Log, LogWalk, Runner } from "@millrace/intake/internal/delivery/ports";
+import type { LogRecord } from "@millrace/intake/internal/format/log-record";
+import { encodeHandler, encodeTerms, HeaderParser, type Terms } from "@millrace/intake/internal/format/record-header";
+import { partsOfTaskHeader, TaskHeader } from "@millrace/intake/internal/format/task-header";
+import type { Verdict } from "@millrace/intake/internal/states/dedupe-window";
+import { readStates } from "@millrace/intake/internal/states/read-states";
+import { encodeStates } from "@millrace/intake/internal/states/snapshot";
+
+const HANDLERS = ["pay", "mail", "skip"];
+const LIMITS = { keysMax: 40, forMs: 60_000 };
+const SEGMENT_RECORDS = 8;
+const LANE_RECORDS_MAX = 3;
+const CAPACITY = 8;
+const LOG_ID = Buffer.alloc(16, 7);
+const NO_BYTES = Buffer.alloc(0);
+
+class SimRecord implements LogRecord {
+  sequence = 0;
+  readonly parts: RecordParts;
+  readonly continues = false;
+
+  constructor(parts: RecordParts) {
+    this.parts = {
+      ...parts,
+      header: Buffer.from(parts.header),
+      key: Buffer.from(parts.key),
+      payload: Buffer.from(parts.payload),
+    };
+  }
+
+  get type(): number {
+    return this.parts.type;
+  }
+  get priority(): number {
+    return this.parts.priority;
+  }
+  get timeMs(): number {
+    return this.parts.timeMs;
+  }
+  get flags(): number {
+    return this.parts.flags ?? 0;
+  }
+  get replaces(): number {
+    return this.parts.moved?.replaces ?? 0;
+  }
+  get origin(): number {
+    return this.parts.moved?.origin ?? this.sequence;
+  }
+  header(): Buffer {
+    return this.parts.header as Buffer;
+  }
+  key(): Buffer {
+    return this.parts.key as Buffer;
+  }
+  payload(): Buffer {
+    return this.parts.payload as Buffer;
+  }
+}
+
+/** What lies on disk, whatever process looks at it. */
+class SimDisk {
+  readonly records: SimRecord[] = [];
+  firstSequence = 1;
+  /** The two newest checkpoints, the newest last. */
+  readonly checkpoints: Checkpoint[] = [];
+
+  get last(): number {
+    return this.records.length;
+  }
+
+  append(record: SimRecord): void {
+    record.sequence = this.records.length + 1;
+    this.records.push(record);
+  }
+
+  at(place: number): SimRecord | undefined {
+    return place < this.firstSequence ? undefined : this.records[place - 1];
+  }
+
+  /** Whole segments, as the journal gives them up, and never past the older checkpoint. */
+  truncate(before: number): void {
+    const older = this.checkpoints.length < 2 ? 1 : (this.checkpoints[0] as Checkpoint).from;
+    const upTo = Math.min(before, older);
+    const first = Math.floor((upTo - 1) / SEGMENT_RECORDS) * SEGMENT_RECORDS + 1;
+    this.firstSequence = Math.max(this.firstSequence, first);
+  }
+
+  segments(): { baseSequence: number }[] {
+    const bases: { baseSequence: number }[] = [];
+    for (let base = this.firstSequence; base <= this.last + 1; base += SEGMENT_RECORDS)
+      bases.push({ baseSequence: base });
+    return bases;
+  }
+}
+
+/** The log as one process sees it: what is durable and visited, and its own ring. */
+class SimLog implements Log {
+  readonly #disk: SimDisk;
+  readonly firstSequence: number;
+  readonly recoveredSequence: number;
+  known: number;
+  readonly payloadBytesMax = 4000;
+  readonly batchBytesMax = 100_000;
+  #staged: SimRecord[] = [];
+  /** Committed, and not durable yet. */
+  readonly committed: SimRecord[] = [];
+  isUrgent = false;
+  readonly #random: Random;
+
+  constructor(disk: SimDisk, random: Random) {
+    this.#disk = disk;
+    this.#random = random;
+    this.firstSequence = disk.firstSequence;
+    this.recoveredSequence = disk.last;
+    this.known = disk.last;
+  }
+
+  takeNews(visit: (record: LogRecord) => void): number {
+    let taken = 0;
+    for (; this.known < this.#disk.last; taken += 1) {
+      this.known += 1;
+      visit(this.#disk.records[this.known - 1] as SimRecord);
+    }
+    return taken;
+  }
+
+  hasNews(): boolean {
+    return this.known < this.#disk.last;
+  }
+
+  walk(): LogWalk {
+    const disk = this.#disk;
+    let next = 1;
+    return {
+      seek: (place) => (next = Math.max(place, disk.firstSequence)),
+      skipTo: (place) => (next = Math.max(next, place)),
+      next: () => {
+        if (next > this.known) return undefined;
+        const record = disk.at(next);
+        if (record === undefined) throw new Error(`place ${next} was given up`);
+        next += 1;
+        return record;
+      },
+      close: () => {},
+    };
+  }
+
+  bytesOf({ payload }: RecordParts): number {
+    return payload.length + 64;
+  }
+
+  stage(parts: RecordParts): boolean {
+    // A ring is full now and then.
+    if (this.committed.length + this.#staged.length > 64 || this.#random.below(20) === 0) return false;
+    this.#staged.push(new SimRecord(parts));
+    return true;
+  }
+
+  rollback(): void {
+    this.#staged = [];
+  }
+
+  commit(isUrgent: boolean): void {
+    this.committed.push(...this.#staged);
+    this.#staged = [];
+    this.isUrgent ||= isUrgent;
+  }
+
+  isQuiet(): boolean {
+    return this.committed.length === 0 && this.known === this.#disk.last;
+  }
+
+  isDiskFull(): boolean {
+    return false;
+  }
+
+  isPoisoned(): boolean {
+    return false;
+  }
+}
+
+interface SimTask {
+  readonly slot: number;
+  readonly handler: number;
+  readonly payload: Uint8Array;
+  readonly header: Uint8Array;
+  isBegun: boolean;
+  isOver: boolean;
+  isOk: boolean;
+  error: unknown;
+}
+
+/** Handlers that take as long as the schedule wants. */
+class SimRunner implements Runner {
+  readonly capacity = CAPACITY;
+  readonly first = 100;
+  readonly tasks = new Map<number, SimTask>();
+  /** Told of every task that is begun. */
+  onBegin: (task: SimTask) => void = () => {};
+
+  get outstanding(): number {
+    return this.tasks.size;
+  }
+
+  waiting(): number {
+    return [...this.tasks.values()].filter(({ isBegun }) => !isBegun).length;
+  }
+
+  submit(handler: number, _priority: number, payload: Uint8Array, header: Uint8Array): number {
+    for (let slot = this.first; slot < this.first + this.capacity; slot += 1) {
+      if (this.tasks.has(slot)) continue;
+      const own = { payload: Uint8Array.from(payload), header: Uint8Array.from(header) };
+      this.tasks.set(slot, { slot, handler, ...own, isBegun: false, isOver: false, isOk: false, error: undefined });
+      return slot;
+    }
+    return FULL;
+  }
+
+  publish(): void {}
+
+  begin(task: SimTask): void {
+    task.isBegun = true;
+    this.onBegin(task);
+  }
+
+  drain(sink: OutcomeSink, limit: number): number {
+    let drained = 0;
+    for (const task of this.tasks.values()) {
+      if (!task.isOver || drained >= limit) continue;
+      sink.settled(task.slot);
+      this.tasks.delete(task.slot);
+      drained += 1;
+    }
+    return drained;
+  }
+
+  hasOutcomes(): boolean {
+    return [...this.tasks.values()].some(({ isOver }) => isOver);
+  }
+
+  tick(): void {}
+
+  cancelQueued(): number {
+    let cancelled = 0;
+    for (const task of this.tasks.values()) {
+      if (task.isBegun) continue;
+      this.tasks.delete(task.slot);
+      cancelled += 1;
+    }
+    return cancelled;
+  }
+
+  askToStop(): void {}
+
+  isOk(slot: number): boolean {
+    return (this.tasks.get(slot) as SimTask).isOk;
+  }
+
+  value(slot: number): unknown {
+    return (this.tasks.get(slot) as SimTask).error;
+  }
+
+  partsOf(slot: number): { key: Uint8Array; headers: Uint8Array; payload: Uint8Array } {
+    const { header, payload } = this.tasks.get(slot) as SimTask;
+    return { ...partsOfTaskHeader(header), payload };
+  }
+}
+
+/** What the oracle knows of one record. */
+interface Known {
+  readonly sequence: number;
+  readonly handler: string;
+  readonly priority: number;
+  readonly key: string | undefined;
+  readonly terms: Terms;
+  readonly payload: string;
+  /** By the log: the first of its key, or not. */
+  first: number | undefined;
+  state: "unfinished" | "finished" | "dead" | "expired";
+  /** Whether that is durable: it survives a crash. */
+  isDurable: boolean;
+  inHand: boolean;
+  runs: number;
+  attempt: number;
+}
+
+export class Broken extends Error {}
+
+export interface SimulationCounts {
+  crashes: number;
+  runs: number;
+  records: number;
+  checkpoints: number;
+  truncations: number;
+  redriven: number;
+  closes: number;
+  quarantined: number;
+  steps: number;
+}
+
+export class Simulation implements DeliveryEvents {
+  readonly #random: Random;
+  readonly seed: number;
+  readonly disk = new SimDisk();
+  readonly known = new Map<number, Known>();
+  readonly counts: SimulationCounts = {
+    crashes: 0,
+    runs: 0,
+    records: 0,
+    checkpoints: 0,
+    truncations: 0,
+    redriven: 0,
+    closes: 0,
+    quarantined: 0,
+    steps: 0,
+  };
+  wantsFinished = true;
+  #now = 1000;
+  #wall = 1_700_000_000_000;
+  #log!: SimLog;
+  #runner!: SimRunner;
+  #delivery!: Delivery;
+  #housekeeping!: Housekeeping;
+  /** Records of producers that aren't durable yet. */
+  #published: { parts: RecordParts; know: Omit<Known, "sequence"> }[] = [];
+  /** Sequences of producers that are durable, and records that repeat one. */
+  readonly #produced = new Set<string>();
+  readonly #repeated = new Set<number>();
+  #paused = new Set<string>();
+  #quarantined: number[] = [];
+  /** What the paused ones will be when the commands are durable. */
+  #pausedSoon: { handler: string; isPaused: boolean }[] = [];
+
+  constructor(seed: number) {
+    this.seed = seed;
+    this.#random = seededRandom(seed);
+    this.#open();
+  }
+
+  // ── lives ────────────────────────────────────────────────────────────────────────────────────────
+
+  #open(): void {
+    this.#log = new SimLog(this.disk, this.#random);
+    this.#runner = new SimRunner();
+    this.#runner.onBegin = (task) => this.#begun(task);
+    const checkpoint = this.disk.checkpoints.at(-1);
+    const states = readStates(
+      this.#log,
+      checkpoint && { bytes: Buffer.from(checkpoint.bytes), from: checkpoint.from },
+      LIMITS,
+    );
+    const clock = { now: () => this.#now, wall: () => this.#wall };
+    this.#delivery = new Delivery(
+      { log: this.#log, runner: this.#runner, clock, random: seededRandom(this.#random.below(2 ** 31)) },
+      states,
+      new HeaderParser(HANDLERS),
+      HANDLERS.length,
+      {
+        logId: LOG_ID,
+        laneRecordsMax: LANE_RECORDS_MAX,
+        handlerTerms: (name) =>
+          handlerTerms(
+            name,
+            { order: name === "skip" ? "skip" : "strict", holdsKeyWhenDead: name === "mail" },
+            { attemptsMax: 4, failuresMax: 6, concurrencyMax: name === "mail" ? 2 : 100 },
+          ),
+      },
+      this,
+    );
+    this.#housekeeping = new Housekeeping(
+      {
+        segments: () => this.disk.segments(),
+        walk: () => this.#log.walk(),
+        reserveBytes: () => 4096,
+        checkpoint: (each) => this.#checkpoint(each),
+      },
+      this.#log,
+      clock,
+      this.#delivery,
+      true,
+    );
+  }
+
+  /** The process dies: rings, memory and what runs are gone. */
+  crash(): void {
+    this.counts.crashes += 1;
+    this.#trace("crash");
+    // Some of what was committed may have reached the disk.
+    if (this.#random.below(2) === 0) this.#sync();
+    this.#published = [];
+    this.#quarantined = [];
+    this.#pausedSoon = [];
+    this.#open();
+    for (const known of this.known.values()) {
+      known.inHand = false;
+      this.#believeTheDisk(known);
+    }
+  }
+
+  /** The process ends in order. */
+  close(): void {
+    this.#trace("close");
+    this.counts.closes += 1;
+    this.#delivery.drain();
+    // Ends: every round lets what runs end, and makes what was written durable.
+    for (let round = 0; round < 1000; round += 1) {
+      this.#turn();
+      for (const task of this.#runner.tasks.values()) if (task.isBegun && !task.isOver) this.#endOne();
+      this.#endQuarantine(true);
+      while (this.#log.committed.length > 0) this.#sync();
+      if (!this.#log.hasNews() && this.#delivery.isOver) break;
+    }
+    this.#housekeeping.checkpoint(0);
+    // Records that were on their way are stored, and nobody has seen them.
+    this.#quarantined = [];
+    this.#open();
+    for (const known of this.known.values()) {
+      known.inHand = false;
+      this.#believeTheDisk(known);
+    }
+  }
+
+  /** What was decided and not told yet is what the disk says. */
+  #believeTheDisk(known: Known): void {
+    const { states } = this.#delivery;
+    const { sequence } = known;
+    if (states.isDead(sequence)) known.state = "dead";
+    else if (!states.isSettled(sequence)) {
+      if (known.isDurable && known.state === "finished") this.broken(`record ${sequence} was finished, and isn't`);
+      known.state = "unfinished";
+    } else if (known.state !== "finished") known.state = "expired";
+    known.isDurable = known.state !== "unfinished";
+  }
+
+  #checkpoint(checkpoint: Checkpoint): void {
+    this.counts.checkpoints += 1;
+    this.#compareStates(checkpoint);
+    this.disk.checkpoints.push(checkpoint);
+    if (this.disk.checkpoints.length > 2) this.disk.checkpoints.shift();
+    if (checkpoint.before > 0) {
+      const before = this.disk.firstSequence;
+      this.disk.truncate(checkpoint.before);
+      if (this.disk.firstSequence > before) this.counts.truncations += 1;
+    }
+    this.#housekeeping.checkpointDone(true);
+  }
+
+  /** A snapshot says what the log says: from the checkpoint before it, or from the beginning. */
+  #compareStates(checkpoint: Checkpoint): void {
+    const older = this.disk.checkpoints.at(-1);
+    const log = new SimLog(this.disk, this.#random);
+    log.known = checkpoint.from - 1;
+    const again = readStates(log, older && { bytes: Buffer.from(older.bytes), from: older.from }, LIMITS);
+    const left = Buffer.from(encodeStates(again));
+    if (!left.equals(Buffer.from(checkpoint.bytes))) {
+      this.broken(`the states of a checkpoint from ${checkpoint.from} aren't what the log says`);
+    }
+  }
+
+  // ── steps ────────────────────────────────────────────────────────────────────────────────────────
+
+  step(): void {
+    this.counts.steps += 1;
+    const dice = this.#random.below(100);
+    if (dice < 22) this.#publish();
+    else if (dice < 40) this.#sync();
+    else if (dice < 66) this.#turn();
+    else if (dice < 78) this.#beginOne();
+    else if (dice < 90) this.#endOne();
+    else if (dice < 95) this.#advance(this.#random.below(3) === 0 ? 5000 : 50);
+    else if (dice < 96) this.#endQuarantine(this.#random.below(2) === 0);
+    else if (dice < 97) this.#command();
+    else if (dice < 98) this.#housekeeping.checkpoint(0);
+    else if (this.#random.below(4) === 0) this.crash();
+    else if (this.#random.below(6) === 0) this.close();
+    else this.#turn();
+  }
+
+  #publish(): void {
+    const handler = this.#random.below(12) === 0 ? "later" : (HANDLERS[this.#random.below(HANDLERS.length)] as string);
+    const priority = this.#random.below(3);
+    const key = this.#random.below(2) === 0 ? `k${this.#random.below(3)}` : undefined;
+    const payload = Buffer.from(`p${this.#random.below(3)}`);
+    const idempotencyKey = this.#random.below(3) === 0 ? `i${this.#random.below(30)}` : undefined;
+    const terms: Terms = {
+      isOrdered: key !== undefined,
+      idempotency:
+        idempotencyKey === undefined
+          ? undefined
+          : { key: Buffer.from(idempotencyKey), payloadCrc: payload[1] as number, payloadBytes: payload.length },
+      producer: this.#random.below(8) === 0 ? { id: "src", sequence: this.#random.below(40) } : undefined,
+      notBeforeMs: this.#random.below(8) === 0 ? this.#wall + this.#random.below(8000) : undefined,
+      expiresAtMs: this.#random.below(10) === 0 ? this.#wall + 8000 + this.#random.below(8000) : undefined,
+    };
+    const isPlain = Object.values(terms).every((term) => term === undefined || term === false);
+    const header = isPlain ? encodeHandler(handler) : encodeTerms(handler, terms);
+    const keyBytes = key === undefined ? NO_BYTES : Buffer.from(key);
+    const parts = { type: RECORD_TYPE.data, priority, timeMs: this.#wall, header, key: keyBytes, payload };
+    const know = { handler, priority, key, terms, payload: payload.toString(), first: undefined } as const;
+    this.#published.push({
+      parts,
+      know: { ...know, state: "unfinished", isDurable: false, inHand: false, runs: 0, attempt: 0 },
+    });
+  }
+
+  /** One batch becomes durable: parts of each ring, in any order between them. */
+  #sync(): void {
+    const own = this.#log.committed.splice(0, this.#random.below(this.#log.committed.length + 1));
+    const others = this.#published.splice(0, this.#random.below(this.#published.length + 1));
+    while (own.length > 0 || others.length > 0) {
+      if (own.length > 0 && (others.length === 0 || this.#random.below(2) === 0)) {
+        this.disk.append(own.shift() as SimRecord);
+        const { type, replaces, origin } = this.disk.records.at(-1) as SimRecord;
+        this.#trace(`own ${this.disk.last} type ${type}${replaces > 0 ? ` copy of ${origin} from ${replaces}` : ""}`);
+      } else this.#appendPublished(others.shift() as (typeof others)[0]);
+    }
+  }
+
+  #appendPublished({ parts, know }: { parts: RecordParts; know: Omit<Known, "sequence"> }): void {
+    this.disk.append(new SimRecord(parts));
+    this.#trace(
+      `published ${this.disk.last} ${know.handler} ${know.priority} ${know.key} ${JSON.stringify(know.terms)}`,
+    );
+    this.counts.records += 1;
+    const known: Known = { ...know, sequence: this.disk.last };
+    this.known.set(known.sequence, known);
+    const { producer } = know.terms;
+    if (producer === undefined) return;
+    const name = `${producer.id}/${producer.sequence}`;
+    if (this.#produced.has(name)) this.#repeated.add(known.sequence);
+    this.#produced.add(name);
+  }
+
+  #turn(): void {
+    for (let turns = 0; turns < 8; turns += 1) {
+      const handled = this.#delivery.turn() + this.#housekeeping.turn();
+      for (const { handler, isPaused } of this.#pausedSoon.splice(0)) {
+        if (isPaused) this.#paused.add(handler);
+        else this.#paused.delete(handler);
+      }
+      if (handled === 0) return;
+    }
+  }
+
+  #beginOne(): void {
+    const waiting = [...this.#runner.tasks.values()].filter(({ isBegun }) => !isBegun);
+    if (waiting.length > 0) this.#runner.begin(waiting[this.#random.below(waiting.length)] as SimTask);
+  }
+
+  #endOne(): void {
+    const running = [...this.#runner.tasks.values()].filter(({ isBegun, isOver }) => isBegun && !isOver);
+    if (running.length === 0) return;
+    const task = running[this.#random.below(running.length)] as SimTask;
+    const { sequence } = new TaskHeader(task.header);
+    task.isOver = true;
+    const dice = this.#random.below(10);
+    task.isOk = dice < 6;
+    if (dice === 6) task.error = Object.assign(new Error("never"), { name: "NonRetryable" });
+    else if (dice === 7) task.error = Object.assign(new Error("later"), { name: "Snooze", retryAfterMs: 100 });
+    else if (!task.isOk) task.error = new Error("failed");
+    this.#trace(`over ${sequence} ${dice}`);
+    const known = this.known.get(sequence) as Known;
+    known.inHand = false;
+    if (task.isOk) known.state = "finished";
+  }
+
+  #advance(ms: number): void {
+    this.#now += ms;
+    this.#wall += ms;
+  }
+
+  #command(): void {
+    const dead = [...this.known.values()].filter(({ state, isDurable }) => state === "dead" && isDurable);
+    const dice = this.#random.below(4);
+    if (dice === 0) {
+      const handler = HANDLERS[this.#random.below(HANDLERS.length)] as string;
+      const isPaused = this.#random.below(2) === 0;
+      this.#delivery.pause(handler, isPaused);
+      if (isPaused) this.#paused.add(handler);
+      else this.#paused.delete(handler);
+    } else if (dead.length > 0) {
+      const { sequence } = dead[this.#random.below(dead.length)] as Known;
+      if (dice === 1) this.#delivery.drop([sequence]);
+      else {
+        // Twice at once: it happens once.
+        this.#delivery.redrive([sequence], "");
+        if (dice === 2) this.#delivery.redrive([sequence], "");
+        this.counts.redriven += 1;
+      }
+    }
+  }
+
+  // ── the oracle ───────────────────────────────────────────────────────────────────────────────────
+
+  /** A handler is called. */
+  #begun(task: SimTask): void {
+    const header = new TaskHeader(task.header);
+    const { sequence } = header;
+    this.#trace(`begun ${sequence} attempt ${header.attempt}`);
+    const known = this.known.get(sequence);
+    if (known === undefined) return this.broken(`record ${sequence} is handled and was never published`);
+    this.counts.runs += 1;
+    known.runs += 1;
+    const name = HANDLERS[task.handler];
+    if (name !== known.handler) this.broken(`record ${sequence} of ${known.handler} is handled by ${name}`);
+    if (Buffer.from(task.payload).toString() !== known.payload) this.broken(`record ${sequence} has another payload`);
+    if (known.inHand) this.broken(`record ${sequence} is in hand twice`);
+    if (known.state !== "unfinished") {
+      if (known.state === "dead" && this.#wasRedriven(sequence)) known.state = "unfinished";
+      else this.broken(`record ${sequence} is handled although it is ${known.state}`);
+    }
+    if (this.#repeated.has(sequence)) this.broken(`record ${sequence} repeats its producer's sequence, and is handled`);
+    if (known.first !== undefined) this.broken(`record ${sequence} is a duplicate of ${known.first}, and is handled`);
+    const { notBeforeMs, expiresAtMs } = known.terms;
+    if (notBeforeMs !== undefined && this.#wall < notBeforeMs) this.broken(`record ${sequence} is handled too early`);
+    void expiresAtMs;
+    if (this.#paused.has(known.handler) && !this.#wasHandedOut(task)) {
+      this.broken(`record ${sequence} is handled although ${known.handler} is paused`);
+    }
+    this.#checkOrder(known);
+    if (header.attempt < 1) this.broken(`record ${sequence} has attempt ${header.attempt}`);
+    known.inHand = true;
+    known.isDurable = false;
+  }
+
+  /** What a machine had before the pause may begin after it. */
+  #wasHandedOut(_task: SimTask): boolean {
+    return true;
+  }
+
+  #wasRedriven(sequence: number): boolean {
+    return !this.#delivery.states.isDead(sequence);
+  }
+
+  #checkOrder(known: Known): void {
+    const { key, handler, priority, sequence } = known;
+    if (key === undefined) return;
+    for (const other of this.known.values()) {
+      if (other === known || other.key !== key || other.handler !== handler || other.priority !== priority) continue;
+      if (other.inHand) this.broken(`records ${other.sequence} and ${sequence} of key ${key} are in hand together`);
+      if (handler === "skip" || other.sequence > sequence || other.first !== undefined) continue;
+      if (this.#delivery.isEnding(other.sequence, this.#delivery.states.placeOf(other.sequence))) continue;
+      const isBefore =
+        other.state === "unfinished" && !this.#isDelayed(other) && !this.#wasEverDead.has(other.sequence);
+      if (isBefore) this.broken(`record ${sequence} of key ${key} is handled before ${other.sequence}`);
+      if (handler === "mail" && other.state === "dead" && other.isDurable && !this.#wasEverDead.has(other.sequence)) {
+        this.broken(`record ${sequence} of key ${key} is handled although ${other.sequence} is dead and holds the key`);
+      }
+    }
+  }
+
+  /** A delayed record takes its place when it is due, and a redriven one when it is redriven. */
+  #isDelayed({ terms: { notBeforeMs, expiresAtMs }, runs }: Known): boolean {
+    return runs === 0 && (notBeforeMs !== undefined || expiresAtMs !== undefined);
+  }
+
+  readonly #wasEverDead = new Set<number>();
+
+  finished(origin: number): void {
+    const known = this.known.get(origin);
+    // An ACK range may name what isn't data.
+    if (known === undefined) return;
+    if (known.state === "unfinished") this.broken(`record ${origin} is told as finished, and isn't`);
+    known.isDurable = true;
+  }
+
+  dead(origin: number, history: Uint8Array): void {
+    const known = this.known.get(origin) as Known;
+    if (history.length === 0) this.broken(`dead record ${origin} has no errors`);
+    if (known.state === "finished") this.broken(`record ${origin} is dead, and was finished`);
+    known.state = "dead";
+    known.isDurable = true;
+    if (known.handler !== "mail") this.#wasEverDead.add(origin);
+  }
+
+  expired(origin: number): void {
+    const known = this.known.get(origin) as Known;
+    if (known.state === "finished" && known.isDurable) this.broken(`record ${origin} expires, and was finished`);
+    known.state = "expired";
+    known.isDurable = true;
+  }
+
+  /** A process of its own takes a while, and ends now and then. */
+  quarantine(origin: number): void {
+    this.#quarantined.push(origin);
+    const known = this.known.get(origin) as Known;
+    if (known.inHand) this.broken(`record ${origin} is in hand twice`);
+    if (known.state === "dead" && this.#wasRedriven(origin)) known.state = "unfinished";
+    if (known.state !== "unfinished")
+      this.broken(`record ${origin} is put into quarantine although it is ${known.state}`);
+    this.#checkOrder(known);
+    known.inHand = true;
+    known.isDurable = false;
+    known.runs += 1;
+    this.counts.quarantined += 1;
+  }
+
+  #endQuarantine(isOk: boolean): void {
+    const origin = this.#quarantined.shift();
+    if (origin === undefined) return;
+    const known = this.known.get(origin) as Known;
+    known.inHand = false;
+    if (isOk) known.state = "finished";
+    const error = poolError("ERR_QUARANTINE_DIED", "it ended its process");
+    this.#delivery.quarantined(origin, isOk ? undefined : error);
+  }
+
+  judged(place: number, verdict: Verdict): void {
+    const known = this.known.get(place) as Known;
+    if (verdict.kind === "first") return;
+    if (verdict.first > place) this.broken(`record ${place} is called a duplicate of a later one`);
+    known.first = verdict.first;
+    known.state = "expired";
+    known.isDurable = true;
+  }
+
+  /** Everything that can end has ended. */
+  settle(): void {
+    for (const handler of HANDLERS) this.#delivery.pause(handler, false);
+    this.#paused.clear();
+    for (let round = 0; round < 3000; round += 1) {
+      this.#turn();
+      this.#endQuarantine(true);
+      for (const task of this.#runner.tasks.values()) {
+        if (!task.isBegun) this.#runner.begin(task);
+        if (task.isOver) continue;
+        task.isOver = true;
+        task.isOk = true;
+        const known = this.known.get(new TaskHeader(task.header).sequence) as Known;
+        this.#trace(`over ${known.sequence} at the end`);
+        known.inHand = false;
+        known.state = "finished";
+      }
+      while (this.#log.committed.length > 0 || this.#published.length > 0) this.#sync();
+      this.#advance(500);
+      // Dead letters of this handler hold their keys.
+      const holding = [...this.known.values()].filter(({ handler, state }) => handler === "mail" && state === "dead");
+      if (round % 20 === 0) this.#delivery.drop(holding.map(({ sequence }) => sequence));
+      if (this.#isSettled()) break;
+    }
+    for (const known of this.known.values()) {
+      if (known.handler === "later" || known.state !== "unfinished") continue;
+      this.broken(`record ${known.sequence} of ${known.handler} is never handled; ${this.#delivery.describe()}`);
+    }
+    if (!this.#delivery.isDrained) this.broken("everything has ended, and delivery isn't drained");
+    this.#checkDisk();
+    this.#checkHeld();
+  }
+
+  #isSettled(): boolean {
+    if (!this.#delivery.isDrained || this.#delivery.waiting > 0 || this.#delivery.suspects > 0) return false;
+    return [...this.known.values()].every(({ handler, state }) => handler === "later" || state !== "unfinished");
+  }
+
+  /** What isn't finished, and what is dead, is still in the log. */
+  #checkDisk(): void {
+    const { states } = this.#delivery;
+    for (const known of this.known.values()) {
+      const isNeeded = known.handler === "later" ? known.first === undefined : known.state === "dead";
+      if (!isNeeded || known.state === "expired") continue;
+      if (this.disk.at(states.placeOf(known.sequence)) === undefined) this.broken(`record ${known.sequence} is gone`);
+    }
+  }
+
+  #trace(what: string): void {
+    if (process.env["MILLRACE_INTAKE_TRACE"] !== undefined) console.log(`${this.counts.steps}: ${what}`);
+  }
+
+  /** What isn't needed holds nothing: every place that isn't given away has a reason. */
+  #checkHeld(): void {
+    const { states } = this.#delivery;
+    const needed = new Set<number>(states.windowChunks.keys());
+    for (const { place } of states.retries.values()) needed.add(place);
+    for (const [origin, { place }] of states.dead) needed.add(place).add(states.placeOf(origin));
+    for (const { sequence, state } of this.known.values()) {
+      if (state === "unfinished") needed.add(states.placeOf(sequence));
+    }
+    for (let place = this.disk.firstSequence; place <= this.#log.known; place += 1) {
+      if (!states.droppable.has(place) && !needed.has(place)) this.broken(`place ${place} is kept for nothing`);
+    }
+  }
+
+  broken(what: string): never {
+    throw new Broken(`seed ${this.seed}, step ${this.counts.steps}: ${what}`);
+  }
+}

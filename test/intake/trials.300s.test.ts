@@ -1,0 +1,299 @@
+// What broke when the intake was used as a new user would, each as it should be.
+import { execFile } from "node:child_process";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { type Millrace, type MillraceOptions, open } from "millrace";
+import { rejectsWith, temporaryDirectory, until } from "../support.ts";
+
+interface Handlers {
+  hook(record: object): unknown;
+  down(record: object): unknown;
+  blocked(record: object): unknown;
+  fatal(record: object): unknown;
+  note(record: object): unknown;
+  slow(record: object): unknown;
+  hangs(record: object): unknown;
+}
+
+const fixtures = new URL("../../../test/fixtures/", import.meta.url);
+
+async function withMill(
+  options: Partial<MillraceOptions["journal"]>,
+  body: (mill: Millrace<Handlers>, file: string, directory: string) => Promise<void>,
+): Promise<void> {
+  const directory = temporaryDirectory();
+  const mill = await open<Handlers>({
+    handlers: new URL("trial-handlers.mjs", fixtures),
+    processors: 1,
+    journal: { directory: join(directory, "journal"), ...options },
+  });
+  try {
+    await body(mill, join(directory, "notes"), directory);
+  } finally {
+    await mill.terminate();
+  }
+}
+
+const linesOf = (file: string): string[] =>
+  existsSync(file)
+    ? readFileSync(file, "utf8")
+        .split("\n")
+        .filter((line) => line !== "")
+    : [];
+
+test("a handler that has returned is done, whatever it has returned", async () => {
+  await withMill({}, async (mill, file) => {
+    for (const what of ["response", "function", "symbol"]) await (await mill.publish.hook({ file, what })).done;
+    assert.is(linesOf(file).length, 3);
+  });
+});
+
+test("records outlive an outage of what their handler needs", async () => {
+  await withMill({ retryBaseMs: 20, retryMaxMs: 200 }, async (mill, file) => {
+    const backAt = Date.now() + 1500;
+    const sent = Array.from({ length: 200 }, (_, n) => mill.publish.down({ file, n, until: backAt }));
+    await Promise.all((await Promise.all(sent)).map(({ done }) => done));
+    assert.is(mill.stats().intake?.dead, 0);
+  });
+});
+
+test("by default a record is tried again for a day", async () => {
+  await withMill({}, async (mill, file) => {
+    await mill.publish.down({ file, n: 1, until: Infinity });
+    await until(() => (mill.stats().intake?.waitingRetries ?? 0) === 1, "it waits");
+    assert.is(mill.stats().intake?.dead, 0);
+  });
+});
+
+test("a record that ends its process is dead after a few starts, and the service runs", async () => {
+  const directory = temporaryDirectory();
+  const file = join(directory, "notes");
+  const script = fileURLToPath(new URL("fatal-service.mjs", fixtures));
+  const start = async (which: string): Promise<{ signal: string | undefined; stdout: string }> => {
+    const args = [script, join(directory, "journal"), file, which];
+    try {
+      const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 120_000 });
+      return { signal: undefined, stdout };
+    } catch (thrown) {
+      const { signal, stdout } = thrown as { signal: string; stdout: string };
+      return { signal, stdout };
+    }
+  };
+  let starts = 1;
+  let { signal, stdout } = await start("first");
+  assert.is(signal, "SIGSEGV");
+  for (; signal !== undefined && starts < 8; starts += 1) ({ signal, stdout } = await start("again"));
+  assert.is(signal, undefined, `still ended after ${starts} starts: ${linesOf(file).join("; ")}`);
+  assert.match(stdout, /drained .* 1\n/, "the record is a dead letter");
+  // Attempts are counted across the starts.
+  const attempts = linesOf(file).flatMap((line) => (line.startsWith("fatal ") ? [Number(line.split(" ")[2])] : []));
+  assert.ok(attempts.length >= 3 && new Set(attempts).size >= 3, `attempts ${attempts.join(", ")}`);
+  for (const name of ["a", "b", "c"]) assert.ok(linesOf(file).some((line) => line.startsWith(`${name} `)));
+});
+
+test("a high record is next, however many low ones wait", async () => {
+  await withMill({}, async (mill, file) => {
+    const low = Array.from({ length: 5000 }, (_, n) =>
+      mill.publish.slow({ file, text: `low${n}`, ms: 1 }, { priority: "low" }),
+    );
+    await Promise.all(low);
+    await (
+      await mill.publish.note({ file, text: "high" }, { priority: "high" })
+    ).done;
+    const lines = linesOf(file);
+    assert.ok(lines.includes("high"));
+    assert.ok(lines.length < 4500, `${lines.length} lines before the high one was done`);
+  });
+});
+
+test("a kind of record that only fails holds up no other", async () => {
+  await withMill({ retryBaseMs: 1000, retryMaxMs: 1000 }, async (mill, file) => {
+    const failing = Array.from({ length: 3000 }, (_, n) => mill.publish.down({ file, n, until: Infinity }));
+    await Promise.all(failing);
+    await (
+      await mill.publish.note({ file, text: "healthy" })
+    ).done;
+    assert.ok(linesOf(file).includes("healthy"));
+  });
+});
+
+test("an attempt has a time limit, and what comes later is ignored", async () => {
+  await withMill({ handlers: { hangs: { timeoutMs: 50, attemptsMax: 2 } }, retryBaseMs: 1 }, async (mill, file) => {
+    const { done } = await mill.publish.hangs({ file });
+    const error = await rejectsWith(done, "ERR_RECORD_DEAD");
+    assert.match((error.cause as Error).message, /time limit/);
+    assert.is(linesOf(file).length, 2);
+    await (
+      await mill.publish.note({ file, text: "after" })
+    ).done;
+  });
+});
+
+test("records of one key run one after the other, across retries", async () => {
+  await withMill({ retryBaseMs: 5, retryMaxMs: 5 }, async (mill, file) => {
+    const sent = Array.from({ length: 40 }, (_, n) =>
+      mill.publish.down({ file, n, until: n === 3 ? Date.now() + 300 : 0 }, { key: "account-1" }),
+    );
+    await Promise.all((await Promise.all(sent)).map(({ done }) => done));
+    const numbers = linesOf(file).map((line) => Number(line.split(" ")[1]));
+    assert.equal(
+      [...new Set(numbers)],
+      Array.from({ length: 40 }, (_, n) => n),
+    );
+    assert.equal(
+      numbers,
+      numbers.toSorted((left, right) => left - right),
+    );
+  });
+});
+
+test("a duplicate isn't handled, and follows the first one", async () => {
+  await withMill({}, async (mill, file) => {
+    const publish = (text: string) => mill.publish.note({ file, text }, { idempotencyKey: "p-1" });
+    const first = await publish("once");
+    const second = await publish("once");
+    assert.is(first.duplicate, false);
+    assert.equal([second.duplicate, second.sequence], [true, first.sequence]);
+    await second.done;
+    await rejectsWith(publish("other"), "ERR_IDEMPOTENCY_MISMATCH");
+    assert.equal(linesOf(file), ["once"]);
+  });
+});
+
+test("a duplicate is known after a restart", async () => {
+  const directory = temporaryDirectory();
+  const file = join(directory, "notes");
+  for (let start = 0; start < 3; start += 1) {
+    const mill = await open<Handlers>({
+      handlers: new URL("trial-handlers.mjs", fixtures),
+      processors: 1,
+      journal: { directory: join(directory, "journal") },
+    });
+    const publish = { idempotencyKey: "p-1", producer: { id: "file", sequence: 7 } };
+    const ack = await mill.publish.note({ file, text: "once" }, publish);
+    assert.is(ack.duplicate, start > 0);
+    await ack.done;
+    await mill.close();
+  }
+  assert.equal(linesOf(file), ["once"]);
+});
+
+test("dead letters are listed, redriven once, and dropped", async () => {
+  await withMill({ attemptsMax: 2, retryBaseMs: 1 }, async (mill, file, directory) => {
+    const obstacle = join(directory, "obstacle");
+    writeFileSync(obstacle, "");
+    const acks = await Promise.all([1, 2, 3].map((n) => mill.publish.blocked({ file, n, obstacle }, { key: `k${n}` })));
+    for (const { done } of acks) await rejectsWith(done, "ERR_RECORD_DEAD");
+    const letters = await mill.dead.list();
+    assert.equal(
+      letters.map(({ sequence, key, attempts, handler, reason }) => [sequence, key, attempts, handler, reason]),
+      acks.map(({ sequence }, index) => [sequence, `k${index + 1}`, 2, "blocked", "exhausted"]),
+    );
+    assert.equal(
+      letters[0]?.failures.map(({ error }) => (error as Error).message),
+      ["the downstream is away", "the downstream is away"],
+    );
+    assert.is(await mill.dead.count({ key: "k2" }), 1);
+    rmSync(obstacle);
+    assert.is(await mill.dead.redrive({ key: "k1" }), 1);
+    assert.is(await mill.dead.drop({ key: "k2" }), 1);
+    await mill.drain();
+    assert.equal(
+      (await mill.dead.list()).map(({ key }) => key),
+      ["k3"],
+    );
+    assert.is(linesOf(file).filter((line) => line === "blocked 1").length, 3);
+  });
+});
+
+test("a paused handler is given nothing, across restarts", async () => {
+  const directory = temporaryDirectory();
+  const file = join(directory, "notes");
+  const start = (): Promise<Millrace<Handlers>> =>
+    open<Handlers>({
+      handlers: new URL("trial-handlers.mjs", fixtures),
+      processors: 1,
+      journal: { directory: join(directory, "journal") },
+    });
+  let mill = await start();
+  await mill.pause("note");
+  await mill.publish.note({ file, text: "later" });
+  assert.is((await mill.drain()).held, 1);
+  await mill.close();
+  mill = await start();
+  assert.is((await mill.drain()).held, 1);
+  assert.equal(linesOf(file), []);
+  await mill.resume("note");
+  await mill.drain();
+  assert.equal(linesOf(file), ["later"]);
+  await mill.close();
+});
+
+test("a record is delivered after its delay, and not after its time", async () => {
+  await withMill({}, async (mill, file) => {
+    const delayed = await mill.publish.note({ file, text: "delayed" }, { delayMs: 300 });
+    assert.is((await mill.drain()).waitingRetry, 1);
+    assert.equal(linesOf(file), []);
+    await delayed.done;
+    await mill.pause("note");
+    const { done } = await mill.publish.note({ file, text: "too late" }, { ttlMs: 50 });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    await mill.resume("note");
+    await rejectsWith(done, "ERR_RECORD_EXPIRED");
+    assert.equal(linesOf(file), ["delayed"]);
+  });
+});
+
+test("many records are stored together or not at all", async () => {
+  await withMill({}, async (mill, file) => {
+    const acks = await mill.publishMany([
+      { handler: "note", payload: { file, text: "debit" } },
+      { handler: "note", payload: { file, text: "credit" }, key: "a" },
+    ]);
+    await Promise.all(acks.map(({ done }) => done));
+    assert.equal(linesOf(file), ["debit", "credit"]);
+    const durable = mill.stats().intake?.journal.durableSequence;
+    await rejectsWith(
+      mill.publishMany([
+        { handler: "note", payload: { file, text: "x" } },
+        { handler: "note", payload: { file, text: "z".repeat(2 ** 21) } },
+      ]),
+      "ERR_JOURNAL_RECORD_TOO_LARGE",
+    );
+    await rejectsWith(mill.publishMany([{ handler: "nota" as never }]), "ERR_HANDLER_UNKNOWN");
+    await mill.drain();
+    assert.ok((mill.stats().intake?.journal.durableSequence ?? 0) <= (durable ?? 0) + 2);
+  });
+});
+
+test("options that make no sense are refused before anything is stored", async () => {
+  await withMill({}, async (mill, file) => {
+    const wrong: object[] = [
+      { key: "" },
+      { key: 7 },
+      { key: "k".repeat(2000) },
+      { idempotencyKey: "é".repeat(200) },
+      { delayMs: Number.NaN },
+      { delayMs: -1 },
+      { delayMs: 1e15 },
+      { delayMs: 1, notBefore: Date.now() },
+      { ttlMs: 5, delayMs: 10 },
+      { expiresAt: Date.now() - 1 },
+      { producer: { id: "", sequence: 1 } },
+      { producer: { id: "x", sequence: -1 } },
+      { prioritee: "high" },
+    ];
+    for (const options of wrong) {
+      await rejectsWith(mill.publish.note({ file, text: "x" }, options as never), "ERR_INVALID_OPTION");
+    }
+    const ack = await mill.publish.note({ file, text: "x" }, { key: "__proto__", idempotencyKey: "__proto__" });
+    await ack.done;
+    assert.equal(linesOf(file), ["x"]);
+  });
+});
+
+test.run();
