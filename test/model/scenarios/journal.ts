@@ -41,7 +41,7 @@ import {
   withThreads,
   WRITER,
 } from "../fixtures/journal.ts";
-import { type Mutant, scenario, type Scenario } from "../api.ts";
+import { type Mutant, pause, scenario, type Scenario } from "../api.ts";
 
 /**
  * Commits records, `perCommit` at once, and reads receipts until all are durable. Logs
@@ -87,6 +87,36 @@ function takeReceipts(backlog: Backlog): void {
     backlog.takeReceipts();
   } catch (thrown) {
     assert.is((thrown as Error).message, "no segments");
+  }
+}
+
+/**
+ * Answers the writer's wishes until the end, as the keeper does. The disk is full for the first
+ * one. The keeper tries that one again by itself.
+ */
+function answerWishes({ memory, disk }: JournalShared): void {
+  const control = new Int32Array(memory.control);
+  const threads = new Int32Array(memory.threads);
+  const parker = new Parker(threads, KEEPER);
+  const isOver = (): boolean => Atomics.load(control, STATE) >= CLOSED;
+  const hasWish = (state: number): boolean => state === SPARE_WANTED || state === SPARE_FAILED;
+  let outcome: number = SPARE_FAILED;
+  for (let turn = 0; !isOver(); turn += 1) {
+    assert.ok(turn < 32, "asked without an end");
+    const state = Atomics.load(control, SPARE_STATE);
+    if (hasWish(state)) {
+      Atomics.store(control, SPARE_ERRNO, ENOSPC);
+      if (outcome === SPARE_READY) Atomics.store(disk, ROOM, 1);
+      Atomics.compareExchange(control, SPARE_STATE, state, outcome);
+      unpark(threads, WRITER);
+      // The writer runs first, up to its sleep if nothing holds it up.
+      if (outcome === SPARE_FAILED) pause();
+      outcome = SPARE_READY;
+      continue;
+    }
+    parker.prepare();
+    if (hasWish(Atomics.load(control, SPARE_STATE)) || isOver()) parker.cancel();
+    else parker.wait(Infinity);
   }
 }
 
@@ -283,27 +313,7 @@ export const scenarios: Scenario[] = [
         }
         closeJournal(shared);
       },
-      keeper({ memory, disk }) {
-        // What the keeper does: answers a wish, here with a disk that is full for the first one.
-        const control = new Int32Array(memory.control);
-        const threads = new Int32Array(memory.threads);
-        const parker = new Parker(threads, KEEPER);
-        for (let answer = 0; answer < 2;) {
-          if (Atomics.load(control, SPARE_STATE) === SPARE_WANTED) {
-            answer += 1;
-            Atomics.store(control, SPARE_ERRNO, ENOSPC);
-            if (answer === 2) Atomics.store(disk, ROOM, 1);
-            Atomics.compareExchange(control, SPARE_STATE, SPARE_WANTED, answer === 1 ? SPARE_FAILED : SPARE_READY);
-            unpark(threads, WRITER);
-            continue;
-          }
-          parker.prepare();
-          if (Atomics.load(control, SPARE_STATE) === SPARE_WANTED || Atomics.load(control, STATE) >= CLOSED)
-            parker.cancel();
-          else parker.wait(Infinity);
-          if (Atomics.load(control, STATE) >= CLOSED) break;
-        }
-      },
+      keeper: answerWishes,
       writer: ({ writer }) => writer.run(),
     },
     check({ memory, disk }, { logs }) {
@@ -313,9 +323,37 @@ export const scenarios: Scenario[] = [
       assert.is(disk[SYNCED], 1);
       assert.is(new Int32Array(memory.control)[STATE], CLOSED);
     },
+    // The time for another wish has come at each look. Only the keeper's answer ends a sleep.
     tickMs: 300,
-    // On a full disk the writer looks for room from time to time.
-    timePasses: true,
+    bounds: { preemptions: 1 },
+  }),
+  scenario({
+    name: "journal: a state record waits for the keeper to find room",
+    setUp: () => withThreads(journalShared([{ isState: true }], false, { isFullAtFirst: true }), 3),
+    threads: {
+      producer(shared, log) {
+        const { memory, disk } = shared;
+        const producer = new JournalProducer(memory, 0);
+        const parker = new Parker(new Int32Array(memory.threads), OPENER);
+        assert.ok(producer.stageBytes(payload(1), 0));
+        producer.commit();
+        for (let turn = 0; log.length === 0; turn += 1) {
+          assert.ok(turn < 8, "woken without a receipt");
+          parker.prepare();
+          if (producer.hasReceipts()) parker.cancel();
+          else parker.wait(Infinity);
+          while (producer.nextReceipt()) log.push(producer.isRefused ? "refused" : Atomics.load(disk, SYNCED));
+        }
+        closeJournal(shared);
+      },
+      keeper: answerWishes,
+      writer: ({ writer }) => writer.run(),
+    },
+    check({ memory }, { logs }) {
+      assert.equal(logs["producer"], [1]);
+      assert.is(new Int32Array(memory.control)[STATE], CLOSED);
+    },
+    tickMs: 300,
     bounds: { preemptions: 1 },
   }),
   scenario({
@@ -382,8 +420,29 @@ export const mutants: Mutant[] = [
   {
     breaks: "the writer sleeps without a last look at the rings",
     file: WRITER_FILE,
-    from: "this.#parker.prepare();\n        if (this.#isDue()) {",
-    to: "this.#parker.prepare();\n        if (false) {",
+    from: "if (this.#isDue() || this.#hasNewAnswer()) {",
+    to: "if (this.#hasNewAnswer()) {",
+  },
+  {
+    breaks: "the writer sleeps on a full disk although the keeper has answered",
+    file: WRITER_FILE,
+    from: "if (this.#isDue() || this.#hasNewAnswer()) {",
+    to: "if (this.#isDue()) {",
+    by: "full disk",
+  },
+  {
+    breaks: "the writer puts a batch back and sleeps although the keeper has answered",
+    file: WRITER_FILE,
+    from: "if (this.#hasNewAnswer())\n            this.#parker.cancel();",
+    to: "if (false)\n            this.#parker.cancel();",
+    by: "state record",
+  },
+  {
+    breaks: "the writer notes an answer that it hasn't acted on",
+    file: WRITER_FILE,
+    from: "if (this.#isStarved)\n            this.#awaitAnswer();",
+    to: "if (this.#isStarved) { this.#noteAnswer(); this.#awaitAnswer(); }",
+    by: "state record",
   },
   {
     breaks: "the writer gives back space that delivery still reads",

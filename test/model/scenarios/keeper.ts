@@ -137,8 +137,8 @@ export const mutants: Mutant[] = [
   {
     breaks: "the writer awaits an answer that has come already",
     file: "journal/writer/writer",
-    from: "if (Atomics.load(this.#control, SPARE_STATE) === SPARE_WANTED)\n            this.#parker.wait",
-    to: "if (true)\n            this.#parker.wait",
+    from: "if (this.#hasNewAnswer())\n            this.#parker.cancel();",
+    to: "if (false)\n            this.#parker.cancel();",
     by: "is wanted",
   },
   {

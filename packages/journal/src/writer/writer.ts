@@ -63,6 +63,8 @@ export class Writer {
   /** The disk is full: only state records are written. */
   #isStarved = false;
   #retryAt = 0;
+  /** The keeper's answer, as of before the last look for files. A later one is news: no sleep. */
+  #answer: number = SPARE_WANTED;
   /** Whether the keeper's failure to make a spare was taken note of. */
   #isFailureSeen = false;
   /** A write found no room: until then no file that is prepared counts as room. */
@@ -109,6 +111,7 @@ export class Writer {
   /** One batch, or one sleep; false at the end. */
   #turn(): boolean {
     this.#stopIfPoisoned();
+    this.#noteAnswer();
     if (this.#isStarved) this.#endureFullDisk();
     else if (this.#isWithoutReserve()) this.#starve();
     const bytes = this.#isDue() ? this.#rings.gather(this.#isStarved) : 0;
@@ -200,6 +203,7 @@ export class Writer {
     const pages = this.#log.nextSegmentBytes(bytes) / ALIGNMENT;
     Atomics.store(this.#control, SPARE_PAGES, pages);
     Atomics.store(this.#control, SPARE_STATE, SPARE_WANTED);
+    this.#answer = SPARE_WANTED;
     unpark(this.#threads, this.#memory.keeperThread);
   }
 
@@ -210,7 +214,7 @@ export class Writer {
       const spare = this.#log.findSpare(bytes);
       if (spare !== undefined) return spare;
       this.#stopIfPoisoned();
-      const state = Atomics.load(this.#control, SPARE_STATE);
+      const state = this.#noteAnswer();
       // The keeper's answer: a smaller one is all that there is room for, or there is none.
       const smaller = state === SPARE_WANTED ? undefined : this.#log.findSmallerSpare(bytes);
       if (smaller !== undefined) return smaller;
@@ -226,12 +230,24 @@ export class Writer {
     }
   }
 
-  /** Sleeps until the keeper has answered the wish. */
+  #noteAnswer(): number {
+    this.#answer = Atomics.load(this.#control, SPARE_STATE);
+    return this.#answer;
+  }
+
+  /**
+   * Whether the keeper has answered since `#noteAnswer`. The keeper stores its answer first and
+   * wakes second. An answer that came before the announcement of a sleep has woken nobody.
+   */
+  #hasNewAnswer(): boolean {
+    return Atomics.load(this.#control, SPARE_STATE) !== this.#answer;
+  }
+
+  /** Sleeps until the keeper gives another answer than the one noted. */
   #awaitAnswer(): void {
     this.#parker.prepare();
-    // The keeper stores its answer first and wakes second: one that came before `prepare` woke nobody.
-    if (Atomics.load(this.#control, SPARE_STATE) === SPARE_WANTED) this.#parker.wait(SPARE_RETRY_MS);
-    else this.#parker.cancel();
+    if (this.#hasNewAnswer()) this.#parker.cancel();
+    else this.#parker.wait(SPARE_RETRY_MS);
   }
 
   #wanted(bytes: number): boolean {
@@ -248,7 +264,7 @@ export class Writer {
 
   /** Whether the disk turned out to have no room for the reserve: data would take the room that state records need. */
   #isWithoutReserve(): boolean {
-    const hasFailed = Atomics.load(this.#control, SPARE_STATE) === SPARE_FAILED;
+    const hasFailed = this.#answer === SPARE_FAILED;
     const isFull = hasFailed && isNoSpace(Atomics.load(this.#control, SPARE_ERRNO));
     const isNews = isFull && !this.#isFailureSeen;
     this.#isFailureSeen = isFull;
@@ -266,7 +282,7 @@ export class Writer {
     this.#stats.add("refused", this.#rings.refuseData());
     if (performance.now() < this.#retryAt) return;
     this.#retryAt = performance.now() + SPARE_RETRY_MS;
-    if (Atomics.load(this.#control, SPARE_STATE) === SPARE_FAILED) this.#refuseHopeless();
+    if (this.#answer === SPARE_FAILED) this.#refuseHopeless();
     this.#wantSpare(0);
   }
 
@@ -279,7 +295,7 @@ export class Writer {
   #putBack(): void {
     this.#rings.putBack();
     // Not even the reserve has room for state records: they wait for the keeper.
-    if (this.#isStarved) this.#pause(SPARE_RETRY_MS);
+    if (this.#isStarved) this.#awaitAnswer();
   }
 
   /** Only a lack of space passes by itself. */
@@ -297,7 +313,7 @@ export class Writer {
     if (!this.#isStarved && this.#seesRecords()) return;
     this.#lookAtPlace();
     this.#parker.prepare();
-    if (this.#isDue()) {
+    if (this.#isDue() || this.#hasNewAnswer()) {
       this.#parker.cancel();
       return;
     }
