@@ -1,4 +1,6 @@
-/** For packages above, which read and write the log on threads of their own; users need index.ts only. */
+/**
+ * For packages above, which read and write the log on their own threads. Users need only index.ts.
+ */
 export type { AppendWaiter } from "./opener/appends.ts";
 export { readCheckpoints } from "./files/checkpoint.ts";
 export {

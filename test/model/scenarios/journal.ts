@@ -471,8 +471,8 @@ export const mutants: Mutant[] = [
   {
     breaks: "a commit wakes nobody",
     file: "journal/memory/producer",
-    from: "this.#ring.commit();\n        unpark(this.#threads, this.#memory.writerThread);\n    }\n    /** Hands everything staged to the writer, for",
-    to: "this.#ring.commit();\n    }\n    /** Hands everything staged to the writer, for",
+    from: "this.#ring.commit();\n        unpark(this.#threads, this.#memory.writerThread);\n    }\n    /**\n     * Hands everything",
+    to: "this.#ring.commit();\n    }\n    /**\n     * Hands everything",
   },
   {
     breaks: "who urges a lazy ring doesn't wake the writer",

@@ -2,9 +2,9 @@
  * Checkpoints: what a user of the log wants to find again without reading everything, with the
  * sequence from which to read on.
  *
- * Two files, `checkpoint-a` and `checkpoint-b`, written in turn and in place; the valid one with the
- * higher generation counts. They are never truncated, so that a checkpoint that isn't larger than
- * the one it replaces needs no space on a full disk.
+ * The keeper writes two files, `checkpoint-a` and `checkpoint-b`, in turn and in place. The valid
+ * one with the higher generation counts. It never truncates them, so that a checkpoint no larger
+ * than the one it replaces needs no space on a full disk.
  *
  *   0     8   magic "MILLCKPT"                  8   u16 format version
  *   10    u16 lowest version of a reader; 0 means the format version

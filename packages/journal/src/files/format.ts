@@ -1,20 +1,23 @@
 /**
- * The journal's format, version 1. This comment is the definition; docs/journal-format.md tells it in more words.
+ * The journal's format, version 1. This comment defines it; docs/journal-format.md explains it.
  *
  * A journal is a directory:
  *
  *   LOCK                   locked by the process that writes
- *   log-<id>.wal           segments; id in 16 hex digits, counting up; only the highest is ever appended to
- *   marks                  what is durable and which segment is the first, known without reading the log (marks.ts)
+ *   log-<id>.wal           segments; id in 16 hex digits, counting up; the writer appends to the
+ *                          highest only
+ *   marks                  says without a look at the log what is durable and which segment is
+ *                          the first (marks.ts)
  *   checkpoint-a, -b       a user's snapshots, written in turn (checkpoint.ts)
  *   spare-<bytes>.wal      zero-filled, to become the next segment
  *   spare-<bytes>-<id>.wal the same, made from segment <id>, which nobody needs any more
- *   reserve-<bytes>.wal    zero-filled, for state records on a full disk; reserve-<bytes>-<id>.wal: made from segment <id>
+ *   reserve-<bytes>.wal    zero-filled, for state records on a full disk
+ *   reserve-<bytes>-<id>.wal  the same, made from segment <id>
  *   index-<id>.idx         where the keys of a finished segment are; can be deleted (key-index.ts)
  *   *.tmp                  unfinished, to be deleted at the next opening
  *   quarantine/            copies of what an opening cut off or a repair replaced
  *
- * All numbers are little-endian; u64 holds at most 2^53 - 1. A segment begins with a header of 4096 bytes:
+ * All numbers are little-endian; u64 holds at most 2^53 - 1. A segment's header takes 4096 bytes:
  *
  *   0     8   magic "MILLRACE"
  *   8     u16 format version                    10  u16 lowest version of a reader
@@ -29,42 +32,50 @@
  *   88    u64 created, ms since 1970 (for people)
  *   96    u64 previous segment, 0 without       104 u64 offset where its valid batches end
  *   112   u64 its last sequence                 120 u32 chain at that point
- *   128   u64 kind 2: first and                 136 u64 last sequence of the batch that was copied here from its end
- *   144   u32 flags: 1 made from a used file, so that leftovers may lie behind its end; 2 written without syncs (unsafe);
- *             4 repaired: the first batch names the chain value at 148 instead of this header's CRC
+ *   128   u64 kind 2: first sequence of the batch that was copied here from the end of the log
+ *   136   u64 kind 2: last sequence of that batch
+ *   144   u32 flags: 1 made from a used file, so that leftovers may lie behind its end;
+ *             2 written without syncs (unsafe);
+ *             4 repaired: the first batch names the chain value at 148, not this header's CRC
  *   148   u32 with flag 4, that chain value
  *   4092  u32 CRC of bytes 0–4091
  *
- * Batches follow, each at a multiple of the alignment. A batch is what one sync made durable; it is valid as a whole or not at all:
+ * Batches follow, each at a multiple of the alignment. One sync makes one batch durable. A batch is
+ * valid as a whole or not at all:
  *
  *   0     u32 magic "MRB1"
- *   4     u32 CRC of bytes 8–63, seeded with the CRC of log id, segment id and file offset: a block that landed
- *             elsewhere is invalid
+ *   4     u32 CRC of bytes 8–63, seeded with the CRC of log id, segment id and file offset:
+ *             a block that landed elsewhere is invalid
  *   8     u32 CRC of the body                   12  u32 bytes of the body
  *   16    u64 first sequence                    24  u32 number of records
- *   28    u32 flags: 1 recovered, 2 clean end, 4 repaired: the next batch names the chain value at 52, not this header's CRC
+ *   28    u32 flags: 1 recovered, 2 clean end,
+ *             4 repaired: the next batch names the chain value at 52, not this header's CRC
  *   32    8   salt of the segment
  *   40    u64 highest sequence known to be durable when this batch was written
- *   48    u32 chain: header CRC of the batch before; of the segment header for the first batch in a segment
+ *   48    u32 chain: header CRC of the batch before; for a segment's first batch, of the segment's
+ *             header
  *   52    u32 with flag 4, that chain value     56  u64 written, ms since 1970
  *   64    the records, then zeros up to the alignment
  *
- * A batch may hold no record: the clean end, written by close(). Records are frames of the ring (byte-ring.ts in shared-memory), each at
- * a multiple of 8 bytes from the body's start; sequences are the batch's first and counting up:
+ * A batch may hold no record: close() writes such a one as the clean end. Records are frames of the
+ * ring (byte-ring.ts in shared-memory). Each begins at a multiple of 8 bytes from the body's start.
+ * The first record has the batch's first sequence, each further one the next:
  *
- *   0     u32 bits 0–29 bytes after this word, without padding; bit 30: belongs to one atomic group with the next record
+ *   0     u32 bits 0–29: bytes after this word, without padding
+ *             bit 30: the record belongs to one atomic group with the next record
  *   4     u8  type                              5   u8  priority
  *   6     u16 bytes of the header
  *   8     u16 bytes of the key
- *   10    u16 flags: 1 the payload is a value of the codec, 2 the header is one, 4 moved: copied forward from an older segment
+ *   10    u16 flags: 1 the payload is a value of the codec, 2 the header is one,
+ *             4 moved: copied forward from an older segment
  *   12    u32 zero
  *   16    f64 time of the append, ms since 1970
  *   24    with flag 4: u64 the record's first sequence, u64 the one that this copy replaces
  *   24/40 header, then key, then payload, then zeros up to a multiple of 8
  *
- * Every write goes to pages that hold nothing acknowledged: a batch begins on a page of its own. Batches are written strictly one
- * after the other, each after the sync of the one before has returned; so only the last batch can be torn, and a valid batch
- * proves that everything before it was durable.
+ * Every write goes to pages that hold nothing acknowledged: a batch begins on a page of its own.
+ * The writer writes a batch only after the sync of the one before has returned. So a crash can tear
+ * only the last batch, and a valid batch proves that everything before it was durable.
  */
 import { readU64, writeU64 } from "@millrace/base";
 import { crc32 } from "@millrace/codec";
@@ -173,7 +184,7 @@ export function batchBytes(bodyBytes: number): number {
   return alignUp(BATCH_HEADER_BYTES + bodyBytes, ALIGNMENT);
 }
 
-/** The bytes of a header, and the chain value for its first batch; `chain` is given for a repaired one. */
+/** The bytes of a header, and the chain value for its first batch. A repair gives `chain`. */
 export function encodeSegmentHeader(header: Omit<SegmentHeader, "chain"> & { readonly chain?: number }): {
   bytes: Buffer;
   chain: number;
@@ -207,7 +218,10 @@ export function encodeSegmentHeader(header: Omit<SegmentHeader, "chain"> & { rea
   return { bytes, chain: header.chain ?? crc };
 }
 
-/** The header in `bytes`; "invalid" when it isn't one, "version" when only a newer reader may read it. */
+/**
+ * The header in `bytes`; "invalid" for anything else, "version" when only a newer reader may read
+ * it.
+ */
 export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | "invalid" | "version" {
   if (bytes.length < SEGMENT_HEADER_BYTES || !bytes.subarray(0, 8).equals(SEGMENT_MAGIC)) return "invalid";
   const crc = bytes.readUInt32LE(SEGMENT_HEADER_BYTES - 4);
@@ -238,7 +252,10 @@ export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | "invalid" | 
   };
 }
 
-/** The salt in the batch header at `bytes[at]`; of use only once a `BatchSeal` has found that header valid. */
+/**
+ * The salt in the batch header at `bytes[at]`. Use it once a `BatchSeal` has found the header
+ * valid.
+ */
 export function batchSalt(bytes: Buffer, at: number): Buffer {
   return Buffer.from(bytes.subarray(at + 32, at + 40));
 }
@@ -273,8 +290,8 @@ export class BatchSeal {
   }
 
   /**
-   * The batch header at `bytes[at]`, read from file offset `offset`; undefined when there is no valid one.
-   * `anySalt`: for a segment whose own header is lost.
+   * The batch header at `bytes[at]`, read from file offset `offset`; undefined for an invalid one.
+   * `anySalt` serves a segment whose own header is lost.
    */
   decode(bytes: Buffer, at: number, offset: number, anySalt = false): BatchHeader | undefined {
     if (bytes.length - at < BATCH_HEADER_BYTES || bytes.readUInt32LE(at) !== BATCH_MAGIC) return undefined;
@@ -307,7 +324,9 @@ export function crcOfPage(page: Buffer): number {
   return crc32(page.subarray(0, ALIGNMENT - 4));
 }
 
-/** Completes a page of `marks` or the first page of a checkpoint: magic, version, CRC. Returns it. */
+/**
+ * Adds magic, version and CRC to a page of `marks` or a checkpoint's first page. Returns the page.
+ */
 export function sealPage(page: Buffer, magic: Buffer): Buffer {
   magic.copy(page);
   page.writeUInt16LE(FORMAT_VERSION, 8);
@@ -316,8 +335,8 @@ export function sealPage(page: Buffer, magic: Buffer): Buffer {
 }
 
 /**
- * Whether `page` is one that `sealPage` has completed. Throws `ERR_JOURNAL_VERSION` for a sound page
- * of a newer format, which must not be taken for a torn one.
+ * Whether `sealPage` has completed `page`. Throws `ERR_JOURNAL_VERSION` for a sound page of a newer
+ * format, so that nobody takes it for a torn one.
  */
 export function isPageValid(page: Buffer, magic: Buffer, file: string): boolean {
   if (!page.subarray(0, 8).equals(magic)) return false;

@@ -17,7 +17,7 @@ export interface JournalLimits {
   readonly segmentBytesFirst?: number;
 }
 
-/** Records in one batch: bounds the work between two syncs. A group is never spread over batches. */
+/** Most records in one batch. It bounds the work between two syncs; a group never spans batches. */
 export const BATCH_RECORDS_MAX = 65536;
 export const GROUP_RECORDS_MAX: number = BATCH_RECORDS_MAX;
 

@@ -10,7 +10,8 @@
  *   16    16  id of the log
  *   32    u64 generation, which selects the page: generation modulo 2
  *   40    u64 durable: every sequence up to this one was durable before the page was written
- *   48    u64 the first segment that belongs to the log; lower ones were given up and may still be there
+ *   48    u64 the first segment that belongs to the log; lower ones were given up, and files of
+ *             some may still be there
  *   56    u64 the first sequence in it
  *   64    u64 generation of a checkpoint that was durable before the page was written; 0 for none
  *   4092  u32 CRC of bytes 0–4091
@@ -19,8 +20,8 @@
  * newer page for what it is.
  *
  * The marks are a witness against loss: a log that ends before `durable`, or that has no checkpoint
- * left although one was durable, is refused. While the log is busy they lag behind by up to a second.
- * The keeper writes them last when the journal closes, so that after close() they name everything.
+ * left although one was durable, is refused. While the log is busy they lag by up to a second. The
+ * keeper writes them last when the journal closes, so that after close() they name everything.
  *
  * Written by the opening, for a log that has none; then by the keeper thread only. Read at an
  * opening and by tools.
@@ -43,7 +44,9 @@ export interface Marks {
   readonly checkpoint?: number;
 }
 
-/** The newest valid page; undefined without any. Throws `ERR_JOURNAL_VERSION` for a page of a newer format. */
+/**
+ * The newest valid page; undefined without any. Throws `ERR_JOURNAL_VERSION` for a newer format.
+ */
 export function readMarks(storage: Storage): Marks | undefined {
   if (!storage.list().includes(MARKS_NAME)) return undefined;
   const bytes = Buffer.alloc(PAGES * ALIGNMENT);

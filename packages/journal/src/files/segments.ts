@@ -12,7 +12,7 @@ export function segmentIds(storage: Storage): number[] {
     .toSorted((left, right) => left - right);
 }
 
-/** The header of a segment; undefined when it is invalid or belongs to a segment of another name. */
+/** The header of a segment; undefined when the header is invalid or belongs to another name. */
 export function readHeader(storage: Storage, name: string): SegmentHeader | undefined {
   return withFile(storage, name, (file) => {
     const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES);
@@ -27,7 +27,10 @@ export function readHeader(storage: Storage, name: string): SegmentHeader | unde
   });
 }
 
-/** As `readHeader`, beside a running journal: "gone" for a segment that was given up after its name was read. */
+/**
+ * As `readHeader`, beside a running journal. "gone" means that the keeper gave the segment up after
+ * the caller had read its name.
+ */
 export function readHeaderIfThere(storage: Storage, name: string): SegmentHeader | "gone" | undefined {
   try {
     return readHeader(storage, name);

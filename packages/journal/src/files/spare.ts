@@ -14,7 +14,7 @@ import { diskFullError, isDiskFull, spaceOf, type Storage, writeFully } from "..
 
 /** Written and synced at once: a long sync would hold up the syncs of the log on the same disk. */
 const CHUNK_BYTES = 1 << 20;
-/** What spares leave free for other programs: this part of the file system, at most so many bytes. */
+/** Spares leave this part of the file system to other programs, up to a limit in bytes. */
 const MARGIN_PART: number = 1 / 64;
 const MARGIN_BYTES_MAX: number = 64 * 2 ** 20;
 
@@ -94,7 +94,10 @@ export function findLargestSpare(storage: Storage, least: number, most: number):
     .toSorted((left, right) => right.bytes - left.bytes)[0];
 }
 
-/** Gives a spare (or, without one, the reserve) of exactly `bytes` bytes another name; whether it holds leftovers. */
+/**
+ * Renames a spare of exactly `bytes` bytes, or without one the reserve, to `to`. Returns whether
+ * the file holds leftovers.
+ */
 export function takeSpare(storage: Storage, bytes: number, to: string): boolean {
   const reserve = findReserve(storage);
   const found =

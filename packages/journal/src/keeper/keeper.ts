@@ -1,10 +1,12 @@
 /**
  * The keeper thread's loop: all work that the writer shouldn't wait for.
  *
- *   spares     makes the next segment ready, zero-filled or out of a used one; before that the reserve
- *   marks      writes what is durable: within 100 ms of the log going idle, otherwise once a second
- *   commands   checkpoint, truncateBefore, backup: from the opener, one after the other, on a port that is polled
- *   scrub      slowly reads each finished segment once that the opening has judged by its header, or that has no index
+ *   spares     makes the reserve, then the next segment, zero-filled or out of a used one
+ *   marks      writes what is durable: 100 ms after the log went idle, otherwise once a second
+ *   commands   checkpoint, truncateBefore, backup: polls a port for the opener's commands, and
+ *              carries out one after the other
+ *   scrub      slowly reads each finished segment that has no index, or whose header alone the
+ *              opening read
  *
  * Only the keeper writes `marks` and the checkpoints, and removes segments. It never touches the
  * segment that is being written. A dead keeper costs nothing but time: its successor continues from

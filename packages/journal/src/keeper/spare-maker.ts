@@ -33,7 +33,7 @@ export class SpareMaker {
   readonly #nowMs: () => number;
   readonly #control: Int32Array;
   readonly #threads: Int32Array;
-  /** Other programs keep a part of the disk, and nobody waits for a spare at the end: both matter more. */
+  /** Other programs keep a part of the disk, and at the end nobody waits for a spare. */
   readonly #room: Room;
   #retryAt = 0;
   #retryPauseMs = RETRY_MS;

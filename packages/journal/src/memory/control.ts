@@ -3,27 +3,37 @@
  *
  * `control`, in 32-bit words, each group on lines of its own:
  *
- *   0     STATE        0 while the writer recovers the log, then one of those below; written by the writer thread, and by the opener for CLOSING and when the writer is gone
- *   32    ERRNO        why the journal is poisoned: the system's error number, 0 for none; written by the writer before STATE
+ *   0     STATE        0 while the writer recovers the log, then one of those below; written by
+ *                      the writer, and by the opener for CLOSING and when the writer is gone
+ *   32    ERRNO        why the journal is poisoned: the system's error number, 0 for none; written
+ *                      by the writer before STATE
  *   33    STEP         what failed: an index into STEPS
  *   64    SPARE_STATE  0, WANTED (by the writer), READY, FAILED (by the keeper)
- *   65    SPARE_PAGES  least size wanted, in pages of 4096 bytes; written by the writer before WANTED
+ *   65    SPARE_PAGES  least size wanted, in pages of 4096 bytes; written by the writer before
+ *                      WANTED
  *   66    SPARE_ERRNO  written by the keeper before FAILED
- *   96    SPACE        OK, or FULL while DATA records are refused because the disk is full; written by the writer
- *   128   IS_QUIET     1 when the keeper sleeps until something becomes durable; set by the keeper, taken back by the writer
+ *   96    SPACE        OK, or FULL while the writer refuses data records because the disk is full;
+ *                      written by the writer
+ *   128   IS_QUIET     1 when the keeper sleeps until something becomes durable; set by the keeper,
+ *                      cleared by the keeper and the writer
  *   160   COMMANDS     counts the commands on the keeper's port; written by the opener after each
- *   192   FOLLOWERS    readers of the opener that wait for new records; written by the opener, read by the writer
- *   224+32·r URGENT    ring r: somebody awaits everything before this position; written by the ring's producer, read by the writer.
- *                      Only for rings whose records may otherwise wait for company.
- *   225+32·r PRODUCER  ring r: thread of its producer, to be woken when receipts arrive or there is room; -1 for none. Written by the
- *                      opener before the threads start, or once by the thread that takes the ring over.
+ *   192   FOLLOWERS    readers of the opener that wait for new records; written by the opener, read
+ *                      by the writer
+ *   224+32·r URGENT    ring r: somebody awaits everything before this position; written by the
+ *                      ring's producer, read by the writer; only for rings whose records may
+ *                      otherwise wait for company
+ *   225+32·r PRODUCER  ring r: thread of its producer, which the writer wakes when receipts arrive
+ *                      or there is room; -1 for none; written by the opener before the threads
+ *                      start, or once by the thread that takes the ring over
  *
- * Per ring: the byte ring itself, and an SPSC ring of receipts from the writer to its producer. With a delivery thread: one more
- * SPSC ring of receipts for all rings in the order of their sequences.
+ * Each ring has its byte ring, and an SPSC ring of receipts from the writer to its producer. A
+ * journal with a delivery thread has one more SPSC ring, of receipts for all rings in the order of
+ * their sequences.
  *
- * A receipt says that everything in a ring before `end` is durable: (end, first sequence low, high, count), for the delivery thread
- * with the ring's number as well. With a negative count it says that these records were refused and certainly not stored.
- * The receipt is published after the sync and before anybody is woken.
+ * A receipt says that everything in a ring before `end` is durable: (end, first sequence low, high,
+ * count), for the delivery thread with the ring's number as well. A negative count says that these
+ * records were refused and certainly not stored. The writer publishes a receipt after the sync and
+ * wakes its readers afterwards.
  */
 import { LINE_WORDS, type SpscRingPlace, spscRingWords } from "@millrace/shared-memory";
 
@@ -73,7 +83,10 @@ export function controlBytes(rings: number): number {
   return (URGENT + rings * LINE_WORDS) * Int32Array.BYTES_PER_ELEMENT;
 }
 
-/** Receipts that a producer may leave unread before the writer passes its ring over: a second of the fastest syncs. */
+/**
+ * A producer may leave this many receipts unread before the writer waits for it: a second of the
+ * fastest syncs.
+ */
 const RECEIPTS_CAPACITY = 8192;
 const RECEIPT_WIDTH = 4;
 const DELIVERY_RECEIPTS_CAPACITY = 32768;

@@ -1,6 +1,6 @@
 /**
- * The producing end of the journal for one thread: puts records into its ring, reads its receipts. Blocks never, knows nothing of
- * promises.
+ * The producing end of the journal for one thread. It puts records into its ring and reads its
+ * receipts. It never blocks and knows nothing of promises.
  */
 import { unpark } from "@millrace/atomics-sync";
 import { ByteRingProducer, EMPTY, FRAME_WORD_BYTES, frameBytes, FULL, SpscConsumer } from "@millrace/shared-memory";
@@ -32,7 +32,7 @@ export interface RecordParts {
   readonly payload: Uint8Array;
   /** RECORD_VALUE, RECORD_HEADER_VALUE. Default 0. */
   readonly flags?: number;
-  /** For a record that is copied forward: its first sequence, and the one of the copy that this one replaces. */
+  /** For a record that is copied forward: its first sequence, and that of the copy it replaces. */
   readonly moved?: { readonly origin: number; readonly replaces: number };
 }
 
@@ -102,7 +102,10 @@ export class JournalProducer {
     return this.#ring.usedBytes();
   }
 
-  /** Throws `ERR_JOURNAL_RECORD_TOO_LARGE` for a record over the limit; the lengths of its parts. */
+  /**
+   * Takes the lengths of a record's parts. Throws `ERR_JOURNAL_RECORD_TOO_LARGE` for a record over
+   * the limit.
+   */
   checkSize(header: number, key: number, payload: number): void {
     // Every record has to fit when it is copied forward, too.
     const bytes = RECORD_FIXED_BYTES + RECORD_MOVED_BYTES + header + key + payload;
@@ -114,7 +117,7 @@ export class JournalProducer {
     );
   }
 
-  /** Throws `ERR_JOURNAL_RECORD_TOO_LARGE` for a group that no batch, or no half of the ring, takes. */
+  /** Throws `ERR_JOURNAL_RECORD_TOO_LARGE` for a group that exceeds a batch or half of the ring. */
   checkGroup(records: readonly RecordParts[]): void {
     const bytesMax = Math.min(this.#memory.batchBytesMax, this.#ring.capacity / 2);
     const bytes = records.reduce((sum, record) => sum + this.bytesOf(record), 0);
@@ -127,8 +130,8 @@ export class JournalProducer {
   }
 
   /**
-   * Puts a record into the ring; false when it is full. `continues` makes it one atomic group with the next one. Nobody sees
-   * it before `commit`. The size must have been checked.
+   * Puts a record into the ring; false when the ring is full. `continues` makes it one atomic group
+   * with the next one. Nobody sees it before `commit`. The caller has checked the size.
    */
   stage(record: RecordParts, continues = false): boolean {
     const { header, key, payload, flags = 0, moved } = record;
@@ -150,7 +153,10 @@ export class JournalProducer {
     return true;
   }
 
-  /** As `stage`, for a record of data that is nothing but bytes: most are, and parts would cost as much as the rest. */
+  /**
+   * As `stage`, for a data record that is nothing but bytes. Most are, and parts would cost as much
+   * as the rest.
+   */
   stageBytes(payload: Uint8Array, timeMs: number): boolean {
     const at = this.#ring.stage(FIXED_CONTENT_BYTES + payload.length, false);
     if (at === FULL) return false;
@@ -188,11 +194,15 @@ export class JournalProducer {
     unpark(this.#threads, this.#memory.writerThread);
   }
 
-  /** Hands everything staged to the writer, for the next sync that anybody causes; at the latest after 10 ms. Lazy rings only. */
+  /**
+   * Hands everything staged to the writer, for the next sync; at the latest after 10 ms. Lazy rings
+   * only.
+   */
   commitLazily(): void {
     const isFirst = this.end === this.#ring.committed;
     this.#ring.commit();
-    // While records are on their way the writer sleeps no longer than that. Once it has written the receipt for all of them it may be about to.
+    // While lazy records wait the writer sleeps for 10 ms at most. Once it has written the receipt
+    // for all of them it may be about to sleep for longer.
     if (isFirst || this.hasReceipts()) unpark(this.#threads, this.#memory.writerThread);
   }
 
@@ -225,12 +235,18 @@ export class JournalProducer {
     return this.#receipts.peek() !== EMPTY;
   }
 
-  /** Whether this ring's records are refused at the moment, because the disk is full: all but state records. */
+  /**
+   * Whether the writer refuses this ring's records at the moment, because the disk is full. It
+   * never refuses state records.
+   */
   isFull(): boolean {
     return !this.#isState && this.isDiskFull();
   }
 
-  /** Whether the disk has no room for another segment, so that state records have the reserve at most. */
+  /**
+   * Whether the disk has no room for another segment, so that state records have the reserve at
+   * most.
+   */
   isDiskFull(): boolean {
     return Atomics.load(this.#control, SPACE) === SPACE_FULL;
   }

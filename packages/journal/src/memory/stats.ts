@@ -5,7 +5,9 @@ const CELLS = {
   records: 2,
   bytes: 3,
   segment: 4,
-  /** `performance.timeOrigin + performance.now()` when the running sync began; 0 while none runs. */
+  /**
+   * `performance.timeOrigin + performance.now()` at the start of the running sync; 0 without one.
+   */
   syncStartedMs: 5,
   /** How often the writer had to wait for a spare. */
   spareWaits: 6,

@@ -14,7 +14,10 @@ import {
 import type { ResolvedJournalOptions } from "./options.ts";
 import { WRITER_STATS_BYTES } from "../memory/stats.ts";
 
-/** The opener's ring for data is 0, the delivery thread's 1; then the opener's for state records, then the producers'. */
+/**
+ * Ring 0 is the opener's for data, ring 1 the delivery thread's. The opener's ring for state
+ * records follows, then the producers' rings.
+ */
 export function stateRing({ deliveryThread }: ResolvedJournalOptions): number {
   return deliveryThread === undefined ? 1 : 2;
 }

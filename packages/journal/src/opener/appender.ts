@@ -1,4 +1,6 @@
-/** Appending from another thread than the opener's: a worker thread connects with the handle that it was given. */
+/**
+ * Appending from another thread than the opener's. A worker connects with the handle it was given.
+ */
 import { type MillraceError } from "@millrace/base";
 import { Reactor, ThreadTable } from "@millrace/atomics-sync";
 import { Appends } from "./appends.ts";
@@ -8,7 +10,10 @@ import type { AppendOptions } from "./options.ts";
 import { partsOf } from "./record-parts.ts";
 import { JournalProducer } from "../memory/producer.ts";
 
-/** What a thread needs to append: a plain value for `workerData`, for `JournalAppender.connect`. One thread per handle. */
+/**
+ * A thread passes this plain value, from `workerData`, to `JournalAppender.connect`. One thread per
+ * handle.
+ */
 export interface ProducerHandle {
   readonly memory: JournalMemory;
   readonly ring: number;
@@ -42,7 +47,7 @@ export class JournalAppender {
   static connect(handle: ProducerHandle): JournalAppender {
     const { memory, ring } = handle;
     const threads = new ThreadTable(memory.threads);
-    // Of its own: this thread may have been started before it could inherit the opener's table of threads.
+    // The table must be this handle's: the thread may have begun before it could inherit one.
     const reactor = new Reactor(threads.words, threads.reserve());
     Atomics.store(new Int32Array(memory.control), producerWord(ring), reactor.thread);
     return new JournalAppender(handle, threads, reactor);
@@ -73,7 +78,10 @@ export class JournalAppender {
     });
   }
 
-  /** Waits until everything is durable or has failed, then lets go. Close every appender before the journal. */
+  /**
+   * Waits until everything is durable or has failed, then lets go of the ring. Close every appender
+   * before the journal.
+   */
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;

@@ -1,7 +1,8 @@
 /**
  * Appends with a callback each, for a thread with an event loop.
  *
- * Receipts come in ring order, so that the waiters are a queue. Records that find the ring full wait on this thread's heap.
+ * Receipts come in ring order, so the waiters are a queue. Records that find the ring full wait on
+ * this thread's heap.
  */
 import type { Reactor, Source } from "@millrace/atomics-sync";
 import type { MillraceError } from "@millrace/base";
@@ -25,7 +26,7 @@ interface WaitingRecords {
   readonly waiter: AppendWaiter;
 }
 
-/** Waiters that were told are forgotten when they are more than this many and more than the others. */
+/** Settled waiters are dropped once they are more than this many and more than the others. */
 const FORGET_MIN = 1024;
 const NO_BYTES = new Uint8Array(0);
 /** Waiters told in one turn, so that timers and sockets get theirs. */
@@ -37,8 +38,11 @@ export class Appends implements Source {
   readonly #reactor: Reactor;
   readonly #pendingBytesMax: number;
   readonly #poisonedError: () => MillraceError;
-  /** Waiters of records that are in the ring, in order; those before `#next` have been told. A group has one, at its first record. Or the two
-   * functions of a promise, side by side: an object for them would cost as much as writing the record. */
+  /**
+   * Waiters of the records in the ring, in order; those before `#next` are settled. A group has
+   * one, at its first record. The two functions of a promise stand side by side: an object for them
+   * would cost as much as writing the record.
+   */
   #waiters: (AppendWaiter | Resolve | undefined)[] = [];
   #rejects: (Reject | undefined)[] = [];
   #next = 0;
@@ -71,7 +75,7 @@ export class Appends implements Source {
     return this.#waiters.length - this.#next + this.#waiting.length - this.#waitingFrom;
   }
 
-  /** Hands a record to the writer; the bytes are copied. Throws when it was certainly not stored. */
+  /** Copies a record for the writer. When it throws, the record certainly isn't stored. */
   append(record: RecordParts, waiter: AppendWaiter): void {
     this.#check(record);
     this.#refuseIfUseless();
@@ -100,7 +104,10 @@ export class Appends implements Source {
     this.#reactor.expect();
   }
 
-  /** As `append`, for records that are stored together or not at all; the waiter is told the first sequence. */
+  /**
+   * As `append`, for records that are stored together or not at all. The waiter gets the first
+   * sequence.
+   */
   appendGroup(records: readonly RecordParts[], waiter: AppendWaiter): void {
     for (const record of records) this.#check(record);
     this.#producer.checkGroup(records);
@@ -241,7 +248,10 @@ export class Appends implements Source {
     return staged;
   }
 
-  /** The journal is poisoned: what has a receipt is stored, what waits on the heap is not, everything else nobody knows. */
+  /**
+   * Ends all waiters of a poisoned journal. Records with a receipt are stored, those on the heap
+   * are not; of the others nobody knows.
+   */
   #failAll(): number {
     if (this.outstanding === 0) return 0;
     const waiters = this.#waiters.slice(this.#next);

@@ -23,14 +23,17 @@ export class Followers implements Source {
     reactor.add(this);
   }
 
-  /** Resolves when something above sequence `after` is durable, when the journal has ended, or when `signal` is aborted. */
+  /**
+   * Resolves when a sequence above `after` is durable, the journal has ended, or `signal` is
+   * aborted.
+   */
   async moreThan(after: number, signal: AbortSignal | undefined): Promise<void> {
     if (this.#durable() > after || this.#isOver() || signal?.aborted === true) return;
     await new Promise<void>((resolve) => {
       this.#waiting.push({ after, wake: resolve });
       signal?.addEventListener("abort", this.wakeAll, { once: true });
       Atomics.store(this.#control, FOLLOWERS, this.#waiting.length);
-      // The writer publishes first and looks at FOLLOWERS second: `expect` polls after the announcement.
+      // The writer publishes first and looks at FOLLOWERS second. `expect` polls after this store.
       this.#reactor.expect();
     });
     signal?.removeEventListener("abort", this.wakeAll);

@@ -1,5 +1,6 @@
 /**
- * The journal as the opener sees it: open a directory, append records that are durable when the promise resolves, read them back.
+ * The journal as its opener sees it. It opens a directory, appends records, and reads them back. An
+ * append resolves when its record is durable.
  */
 import { baseError, messageOf, type MillraceError, performance } from "@millrace/base";
 import { Reactor, ThreadTable, unpark, unparkAgain } from "@millrace/atomics-sync";
@@ -120,8 +121,9 @@ export class Journal {
   }
 
   /**
-   * Opens the directory: locks it, recovers what is there, begins a new segment. Throws `ERR_JOURNAL_LOCKED`, `ERR_JOURNAL_STORAGE`,
-   * `ERR_JOURNAL_UNSAFE_STORAGE`, `ERR_JOURNAL_DAMAGED`, `ERR_JOURNAL_TORN`, `ERR_JOURNAL_VERSION`, `ERR_INVALID_OPTION`.
+   * Opens the directory: locks it, recovers the log, begins a new segment. Throws
+   * `ERR_JOURNAL_LOCKED`, `ERR_JOURNAL_STORAGE`, `ERR_JOURNAL_UNSAFE_STORAGE`,
+   * `ERR_JOURNAL_DAMAGED`, `ERR_JOURNAL_TORN`, `ERR_JOURNAL_VERSION`, `ERR_INVALID_OPTION`.
    */
   static async open(given: JournalOptions): Promise<Journal> {
     const options = resolveJournalOptions(given);
@@ -165,9 +167,11 @@ export class Journal {
   // ── appending ────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Appends bytes, or any value that structured clone takes; resolves with the record's sequence when it is durable. Rejects with
-   * `ERR_JOURNAL_UNCERTAIN` when nobody knows whether it is stored, and with any other code when it certainly is not:
-   * `ERR_JOURNAL_FULL`, `ERR_JOURNAL_BUSY`, `ERR_JOURNAL_RECORD_TOO_LARGE`, `ERR_JOURNAL_POISONED`, `ERR_JOURNAL_CLOSED`.
+   * Appends bytes, or any value that structured clone takes. Resolves with the record's sequence
+   * when the record is durable. Rejects with `ERR_JOURNAL_UNCERTAIN` when nobody knows whether the
+   * record is stored. With any other code it certainly isn't: `ERR_JOURNAL_FULL`,
+   * `ERR_JOURNAL_BUSY`, `ERR_JOURNAL_RECORD_TOO_LARGE`, `ERR_JOURNAL_POISONED`,
+   * `ERR_JOURNAL_CLOSED`.
    */
   append(payload: unknown, given?: AppendOptions): Promise<number> {
     return new Promise((resolve, reject) => {
@@ -179,8 +183,9 @@ export class Journal {
   }
 
   /**
-   * Appends records that are stored together or not at all; resolves with their sequences, which follow each other. Rejects as `append`
-   * does. A group is limited by `batchBytesMax` and by half of `ringBytes`.
+   * Appends records that are stored together or not at all. Resolves with their sequences, which
+   * follow each other. Rejects as `append` does. `batchBytesMax` and half of `ringBytes` limit a
+   * group.
    */
   appendMany(records: Iterable<{ readonly payload: unknown } & AppendOptions>): Promise<number[]> {
     return new Promise((resolve, reject) => {
@@ -197,7 +202,10 @@ export class Journal {
     });
   }
 
-  /** As `append`, without a promise and without checks of the options, for layers above. Throws what was certainly not stored. */
+  /**
+   * As `append`, without a promise and without checks of the options, for layers above. When it
+   * throws, the record certainly isn't stored.
+   */
   appendParts(record: RecordParts, waiter: AppendWaiter): void {
     this.#mustBeOpen();
     // A full disk stops data only; in all other times one ring keeps the order of the calls.
@@ -212,8 +220,9 @@ export class Journal {
   }
 
   /**
-   * Writes a record again at the end of the log, so that what lies before it can be given up; resolves with its new sequence when that is
-   * durable. `origin` of the copy is the sequence that the record was acknowledged with. Goes on when the disk is full. Throws
+   * Writes a record again at the end of the log, so that the journal can give up the segments
+   * before. Resolves with the copy's sequence when the copy is durable. Its `origin` is the
+   * sequence that the record was acknowledged with. Works on a full disk too. Throws
    * `ERR_JOURNAL_TRUNCATED` when the record isn't there any more.
    */
   async copyForward(sequence: number): Promise<number> {
@@ -242,22 +251,26 @@ export class Journal {
   // ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Durable records in the order of their sequences. What a reader hasn't read yet isn't given up, so leave the loop or call `return`.
-   * Throws `ERR_JOURNAL_DAMAGED` where a record is missing, and the signal's reason.
+   * Durable records in the order of their sequences. The journal gives up nothing that a reader
+   * hasn't read yet, so leave the loop or call `return`. Throws `ERR_JOURNAL_DAMAGED` where a
+   * record is missing, and the signal's reason.
    */
   read(options: ReadOptions = {}): AsyncGenerator<JournalRecord, void> {
     return this.#readings.read(options);
   }
 
   /**
-   * The record with this sequence; undefined when it isn't durable yet, or was given up. Throws `ERR_JOURNAL_DAMAGED` when it
-   * can't be read.
+   * The record with this sequence; undefined when it isn't durable yet, or was given up. Throws
+   * `ERR_JOURNAL_DAMAGED` when it can't be read.
    */
   get(sequence: number): Promise<JournalRecord | undefined> {
     return this.#readings.get(sequence);
   }
 
-  /** The newest record with this key; undefined without one. Throws `ERR_JOURNAL_DAMAGED` when a newer one may be lost. */
+  /**
+   * The newest record with this key; undefined without one. Throws `ERR_JOURNAL_DAMAGED` when a
+   * newer one may be lost.
+   */
   find(key: Uint8Array | string): Promise<JournalRecord | undefined> {
     return this.#readings.find(key);
   }
@@ -265,8 +278,8 @@ export class Journal {
   // ── checkpoints, giving up, backup ───────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Keeps `bytes`, which stand for everything before sequence `from`; resolves when they are durable. Goes on when the disk is full, as long
-   * as the bytes are no more than in an earlier checkpoint.
+   * Keeps `bytes`, which stand for everything before sequence `from`. Resolves when they are
+   * durable. Works on a full disk too, if an earlier checkpoint had at least as many bytes.
    */
   async checkpoint(bytes: Uint8Array, from: number): Promise<void> {
     if (!Number.isInteger(from) || from < 1 || from > this.durableSequence + 1) {
@@ -284,8 +297,9 @@ export class Journal {
   }
 
   /**
-   * Gives up records before `sequence`, in whole segments: never past the checkpoint before the last, nor past a reader of this journal.
-   * Resolves with the first sequence that is still there.
+   * Gives up records before `sequence`, in whole segments. It never goes past the checkpoint before
+   * the last, nor past a reader of this journal. Resolves with the first sequence that is still
+   * there.
    */
   async truncateBefore(sequence: number): Promise<number> {
     const before = Math.min(sequence, this.durableSequence + 1, this.#readings.pinned ?? Infinity);
@@ -295,7 +309,10 @@ export class Journal {
     );
   }
 
-  /** Copies everything that is durable now into an empty or absent directory, checking it on the way. Meanwhile nothing is given up. */
+  /**
+   * Checks and copies everything that is durable now into an empty or absent directory. Meanwhile
+   * the journal gives up nothing.
+   */
   backup(directory: string): Promise<BackupSummary> {
     return this.#readings.holding(
       async () => (await this.#keeperNow().send({ kind: "backup", directory })) as BackupSummary,
@@ -316,7 +333,10 @@ export class Journal {
     };
   }
 
-  /** The delivery thread is gone: without it the rings' space is never released, so nothing can be promised any more. */
+  /**
+   * The delivery thread is gone. Nobody releases the rings' space any more, so the journal can
+   * promise nothing.
+   */
   poison(): void {
     if (Atomics.load(this.#control, STATE) === CLOSED) return;
     Atomics.store(this.#control, STATE, POISONED);
@@ -360,7 +380,10 @@ export class Journal {
     return healthOf(this.stats());
   }
 
-  /** Takes no more records, makes those under way durable, marks the end as clean, unlocks. Idempotent. */
+  /**
+   * Takes no more records, makes those under way durable, marks the end as clean, unlocks.
+   * Idempotent.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;

@@ -1,4 +1,7 @@
-/** The opener's side of the keeper thread: starts it, starts it again when it dies, hands it commands one after the other. */
+/**
+ * The opener's side of the keeper thread. It starts the thread, starts it again after its death,
+ * and hands it one command after the other.
+ */
 import { MessageChannel, type MessagePort, type Worker } from "node:worker_threads";
 import { type MillraceError, startThread, workerUrl, clearTimeout, setTimeout } from "@millrace/base";
 import { decode } from "@millrace/codec";
@@ -72,7 +75,9 @@ export class KeeperClient {
     return this.#start.unread.filter((name) => !this.#scrubbed.has(name)).length;
   }
 
-  /** Resolves with what the command returns. A command that a keeper died over is given to the next one. */
+  /**
+   * Resolves with the command's result. When a keeper dies over a command, the next one gets it.
+   */
   send(command: CommandWithoutId): Promise<unknown> {
     const whole = { ...command, id: this.#nextId } as KeeperCommand;
     this.#nextId += 1;
@@ -103,7 +108,7 @@ export class KeeperClient {
     }
   }
 
-  /** Ends the thread, at whatever it is: what it does can be interrupted anywhere. Resolves when it is gone. */
+  /** Ends the thread, which can be interrupted anywhere in its work. Resolves when it is gone. */
   async stop(error: MillraceError): Promise<void> {
     this.#rejectAll(error);
     clearTimeout(this.#restart);

@@ -26,7 +26,10 @@ import { FILE_MODE } from "../storage/node-storage.ts";
 import type { StorageSource } from "../storage/storage.ts";
 
 export interface JournalOptions {
-  /** Where the log lies; created if needed. One process at a time. Required, but for a journal in memory. */
+  /**
+   * Where the log lies. The opening creates it if needed; one process at a time may use it.
+   * Required, except for a journal in memory.
+   */
   readonly directory?: string;
   /** Largest record, with header and key; at least 1 KiB. Default 1 MiB. */
   readonly recordBytesMax?: number;
@@ -35,38 +38,58 @@ export interface JournalOptions {
   /** Size to which segments grow. Default 64 MiB. */
   readonly segmentBytesMax?: number;
   /**
-   * Size of the first segment of an opening, at most `segmentBytesMax`; one that is filled is followed
-   * by one twice as large. An idle journal takes about four times as much: a segment, the next one,
-   * and a reserve. Default 8 MiB.
+   * Size of the first segment of an opening, at most `segmentBytesMax`. Each filled segment is
+   * followed by one twice as large. An idle journal takes about four times this size: a segment,
+   * the next one, and a reserve. Default 8 MiB.
    */
   readonly segmentBytesFirst?: number;
-  /** Memory of a producer's ring, a power of two: what may be on its way to the disk at once. Default 8 MiB. */
+  /**
+   * Memory of a producer's ring, a power of two. It limits the bytes on their way to the disk.
+   * Default 8 MiB.
+   */
   readonly ringBytes?: number;
-  /** Bytes that may wait on the heap when the ring is full; then appends are refused. Default 256 MiB. */
+  /**
+   * Bytes that may wait on the heap while the ring is full; the journal refuses more. Default 256
+   * MiB.
+   */
   readonly pendingBytesMax?: number;
-  /** How long to poll for durable records before this thread's event loop may sleep. Default 100 µs. */
+  /** How long this thread polls for receipts before its event loop may sleep. Default 100 µs. */
   readonly pollMicroseconds?: number;
-  /** What an opening does with a torn last batch, which nobody was promised: set it aside, or refuse. Default "tolerateTornTail". */
+  /**
+   * Whether an opening sets a torn last batch aside or refuses the log. Nobody was promised the
+   * records of such a batch. Default "tolerateTornTail".
+   */
   readonly recovery?: "tolerateTornTail" | "strict";
-  /** Read every batch at the opening, instead of leaving old segments to the background. Default false. */
+  /** Read every batch at the opening, not old segments later in the background. Default false. */
   readonly verifyAll?: boolean;
-  /** "none": records are called durable although a loss of power takes them. For comparisons and tests. Default "batch": a sync after every batch. */
+  /**
+   * "none" calls records durable although a loss of power takes them; it serves comparisons and
+   * tests. Default "batch": a sync after every batch.
+   */
   readonly sync?: "batch" | "none";
   /**
-   * Permissions of the files that are created; of the directory too, with the right to search it for
-   * whoever may read. The process's umask takes away from them. Default 0o600: nobody else.
+   * Permissions of the files that the journal creates. A directory that it creates also lets those
+   * who may read search it. The process's umask takes away from both. Default 0o600: nobody else.
    */
   readonly fileMode?: number;
   /** Take a file system that keeps nothing, or one over a network. Default false. */
   readonly allowUnsafeStorage?: boolean;
-  /** Threads besides the opener that can append: `producerHandle()` gives a handle for each. Default 0. */
+  /**
+   * Number of threads besides the opener that can append. `producerHandle()` gives a handle for
+   * each. Default 0.
+   */
   readonly producers?: number;
   /** Told when the background finds damage in old segments. Default: a warning of the process. */
   readonly onDamage?: (damage: DamageReport) => void;
-  /** `memoryStorage()` for a journal that needs no disk and keeps nothing (UNSAFE); or a module that gives a storage, for which the directory
-   * holds the lock. For tests. */
+  /**
+   * `memoryStorage()` makes a journal that needs no disk and keeps nothing (UNSAFE). A module can
+   * give a storage of its own; the directory then holds only the lock. For tests.
+   */
   readonly storage?: StorageSource;
-  /** Number, in this thread's `ThreadTable`, of a thread that reads the records as they become durable. Default none. */
+  /**
+   * Number, in this thread's `ThreadTable`, of a thread that reads records once they are durable.
+   * Default none.
+   */
   readonly deliveryThread?: number;
 }
 
@@ -109,8 +132,8 @@ export function resolveJournalOptions(given: JournalOptions): ResolvedJournalOpt
 const { deliveryThread: _, ...userRules } = rules;
 
 /**
- * For an owner whose user gives a journal's options together with `others`: checks them all, but for those that only the owner may set.
- * Throws `ERR_INVALID_OPTION`.
+ * For a package whose user gives a journal's options together with `others`. Checks all of them,
+ * except those that only the package may set. Throws `ERR_INVALID_OPTION`.
  */
 export function resolveWithJournal<R extends Rules>(owner: string, others: R, given: JournalOptions): Resolved<R> {
   return resolveOptions(owner, { ...others, ...userRules }, withDirectory(given));
@@ -133,7 +156,7 @@ export function limitsOf(options: ResolvedJournalOptions): JournalLimits {
 export interface AppendOptions {
   /** For `find` and for order; up to 65,535 bytes. A text is stored as UTF-8. */
   readonly key?: Uint8Array | string;
-  /** Anything that a reader wants to know before the payload: bytes or a value; up to 65,535 bytes. */
+  /** What a reader needs before the payload: bytes or a value; up to 65,535 bytes. */
   readonly headers?: unknown;
   /** One of RECORD_TYPE. Default data. */
   readonly type?: number;
@@ -161,7 +184,10 @@ export interface ResolvedAppendOptions {
 
 const APPEND_DEFAULTS: ResolvedAppendOptions = resolveOptions("append", appendRules);
 
-/** Throws `ERR_INVALID_OPTION`. Checking costs more than appending: calls without options needn't pay for it. */
+/**
+ * Throws `ERR_INVALID_OPTION`. Checking costs more than appending, so calls without options skip
+ * it.
+ */
 export function resolveAppendOptions(given: AppendOptions | undefined): ResolvedAppendOptions {
   return given === undefined ? APPEND_DEFAULTS : resolveOptions("append", appendRules, given);
 }

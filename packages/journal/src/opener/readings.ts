@@ -1,4 +1,7 @@
-/** Reading on the opener's thread: in order, by sequence, by key; and what readers hold of the log meanwhile. */
+/**
+ * Reading on the opener's thread: in order, by sequence, by key. Readers pin the part of the log
+ * that they still need.
+ */
 import type { MillraceError } from "@millrace/base";
 import { type Checkpoint, readCheckpoints } from "../files/checkpoint.ts";
 import { journalError } from "../errors.ts";
@@ -12,11 +15,14 @@ import type { Storage, StorageSource } from "../storage/storage.ts";
 
 export interface ReadOptions {
   /**
-   * Where to begin: a sequence, 0 for the first that is there; a time; a key, of which the newest record is looked for; or "checkpoint", where the newest checkpoint says
-   * that one has to read on. Default: 0.
+   * Where to begin: a sequence, 0 for the first that is there; a time; a key, for its newest
+   * record; or "checkpoint", for the sequence that the newest checkpoint names. Default: 0.
    */
   readonly from?: number | Date | Uint8Array | string;
-  /** Where to end, inclusive: a sequence or a time. Default: what is durable when the reading begins, or never with `follow`. */
+  /**
+   * Where to end, inclusive: a sequence or a time. The default is the last sequence that was
+   * durable when the reading began; with `follow`, a reading has no end.
+   */
   readonly to?: number | Date;
   /** Wait for more at the end, until the journal closes or `signal` is aborted. Default false. */
   readonly follow?: boolean;
@@ -30,7 +36,10 @@ export interface OpenLog {
   logId(): Buffer;
   /** Throws when the journal is closed. */
   mustBeOpen(): void;
-  /** Waits until more than `after` is durable; false when no more comes. Throws when the journal is poisoned. */
+  /**
+   * Waits until more than `after` is durable; false when no more comes. Throws once the journal is
+   * poisoned.
+   */
   more(after: number, signal: AbortSignal | undefined): Promise<boolean>;
 }
 
@@ -105,7 +114,10 @@ export class Readings {
     return readCheckpoints(await this.#openStorage(), this.#log.logId())[0];
   }
 
-  /** Changes the log from its front by `giveUp`, which tells its new first sequence. Readings that begin meanwhile wait for its end. */
+  /**
+   * Changes the log from its front by `giveUp`, which resolves with the log's new first sequence.
+   * Readings that begin meanwhile wait until it has ended.
+   */
   async truncating(giveUp: () => Promise<number>): Promise<number> {
     const truncation = this.#truncate(giveUp);
     this.#truncations.add(truncation);
@@ -128,7 +140,10 @@ export class Readings {
     return this.firstSequence;
   }
 
-  /** What `marks` says is the first sequence; 0 where it can't be read: what went wrong before is what the caller must know. */
+  /**
+   * The first sequence according to `marks`. 0 where `marks` can't be read: the caller must learn
+   * of the earlier error, not of this one.
+   */
   async #markedFirst(): Promise<number> {
     try {
       const marks = readMarks(await this.#openStorage());

@@ -6,7 +6,10 @@ import type { RecordParts } from "../memory/producer.ts";
 
 const NO_BYTES = new Uint8Array(0);
 
-/** Bytes are stored as they are, anything else as a value of the codec. Throws `ERR_INVALID_OPTION`, `ERR_VALUE_UNSUPPORTED`. */
+/**
+ * Stores bytes as they are, anything else as a value of the codec. Throws `ERR_INVALID_OPTION`,
+ * `ERR_VALUE_UNSUPPORTED`.
+ */
 export function partsOf(payload: unknown, given: AppendOptions | undefined): RecordParts {
   const { key, headers, type, priority } = resolveAppendOptions(given);
   const isValue = !(payload instanceof Uint8Array);

@@ -13,7 +13,10 @@ export interface JournalStats {
   readonly segment: number;
   /** Write and sync of a batch, in µs. */
   readonly syncMicroseconds: HistogramSummary;
-  /** How long the running write and sync has taken so far, in ms; 0 while none runs. A stuck disk shows here. */
+  /**
+   * How long the running write and sync has taken so far, in ms; 0 while none runs. It shows a
+   * stuck disk.
+   */
   readonly syncRunningMs: number;
   /** Appends that are not yet durable. */
   readonly outstanding: number;
@@ -25,10 +28,15 @@ export interface JournalStats {
   /** False with the option `sync: "none"`: nothing is durable, whatever is called so. UNSAFE. */
   readonly isSynced: boolean;
   readonly storage: StorageKind;
-  /** Segments whose bodies are still to be read in the background, and the damage that was found there. */
+  /**
+   * Segments whose bodies the keeper has yet to read in the background, and the damage found there.
+   */
   readonly unverifiedSegments: number;
   readonly damage: readonly DamageReport[];
-  /** The oldest sequence that a reader of this journal still wants: nothing from there on is given up. Undefined without readers. */
+  /**
+   * The oldest sequence that a reader of this journal still needs. The journal gives up nothing
+   * from there on. Undefined without readers.
+   */
   readonly pinnedSequence: number | undefined;
   readonly keeperRestarts: number;
   readonly recovery: RecoverySummary;

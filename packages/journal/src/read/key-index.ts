@@ -6,7 +6,8 @@
  *
  *   0     8   magic "MILLINDX"                  8   u16 format version
  *   16    u64 segment                           24  8 salt of the segment
- *   32    u64 base sequence B                   40  u32 number of batches       44  u32 number of keys
+ *   32    u64 base sequence B
+ *   40    u32 number of batches                 44  u32 number of keys
  *   48    u32 CRC of everything after byte 64   60  u32 CRC of bytes 0–59
  *   64    per batch: u32 first sequence − B, u32 offset / 4096, in order
  *         per record with a key: u32 CRC of the key, u32 sequence − B, sorted

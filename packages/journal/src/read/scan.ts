@@ -5,8 +5,9 @@
  * Hence:
  *
  *   an invalid batch in any segment but the last                          damage
- *   an invalid batch in the last segment, a valid one somewhere behind it damage: the later one was written only after the
- *                                                                         earlier one was durable
+ *   an invalid batch in the last segment, a valid one somewhere behind it damage: the writer began
+ *                                                                         the later one only after
+ *                                                                         the earlier was durable
  *   the valid batches end before what `marks` or a checkpoint knows to    damage
  *   be durable
  *   `marks` name a checkpoint, and none can be read                       damage
@@ -14,9 +15,10 @@
  *   the first segment isn't the one that `marks` names                    damage
  *   an invalid batch in the last segment otherwise                        a torn tail
  *   only zeros, or leftovers in a reused file                             the end
- *   a newest segment without header and without any batch                 unfinished: as if it weren't there
- *   a newest segment that an opening began by repeating the last batch    unfinished too: the batch is still in its old
- *   of the segment before, without that batch                             place
+ *   a newest segment without header and without any batch                 unfinished, so ignored
+ *   a newest segment that an opening began by repeating the last batch    unfinished, so ignored:
+ *   of the segment before, without that batch                             the batch is still in
+ *                                                                         its old place
  *
  * Segments that `marks` knows to be durable as a whole can be judged by their headers alone, which
  * makes an opening fast: each names the end, the last sequence and the last checksum of the one

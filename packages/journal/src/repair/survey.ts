@@ -51,7 +51,7 @@ export function surveyLog(storage: Storage, visit?: SurveyVisitor): Survey {
   );
   if (visit === undefined) return survey;
   const known = new Set(survey.gaps.map(placeOf));
-  // Where a segment is given up meanwhile the survey begins anew, and visits what it hasn't visited.
+  // A segment may be given up meanwhile. The survey then begins anew and visits the others.
   let next = 0;
   const visitOnce: SurveyVisitor = (segment, batch, body) => {
     if (batch.firstSequence < next) return;

@@ -10,7 +10,7 @@ interface FileLocks {
 
 let locks: FileLocks | undefined;
 
-/** Locks a file that is open for writing; false when another opening of it, in any process, is locked. */
+/** Locks a file that is open for writing; false when a process has locked another opening of it. */
 export function tryLock(fd: number): boolean {
   locks ??= createRequire(import.meta.url)("fs-native-extensions") as FileLocks;
   return locks.tryLock(fd);

@@ -28,7 +28,10 @@ import { storageError } from "./storage-errors.ts";
 
 const LOCK_NAME = "LOCK";
 const SEGMENT = /^log-[0-9a-f]{16}\.wal$/;
-/** Looks at the newest segment before an opener gives up: a live writer goes on to the next one far less often. */
+/**
+ * An opener looks at the newest segment this often before it gives up. A live writer begins
+ * segments far less often.
+ */
 const LOOKS_MAX = 10;
 
 /**

@@ -1,15 +1,18 @@
 /**
- * A storage in shared memory, for tests of programs that use a journal: as fast as it gets, nothing on a disk, gone with the process.
+ * A storage in shared memory, for tests of programs that use a journal. It is as fast as a storage
+ * can be, touches no disk, and goes with the process.
  *
  * Words of the control part, then the blocks' bytes:
  *
  *   0        LOCK   0 free, 1 taken; by compare-and-swap by any thread, for the length of one call
  *   1        OWNED  1 while a journal has it open; by the opener
- *   32       FILES × 64 words: used, bytes (two words), first block, generation, length of the name, the name from word 8 on
- *   then     one word per block: the number of the next block of the file, plus one; 0 at the end; -1 for a free block
+ *   32       FILES × 64 words: used, bytes (two words), first block, generation, length of the
+ *            name, the name from word 8 on
+ *   then     one word per block: the number of the file's next block, plus one; 0 at the end;
+ *            -1 for a free block
  *
- * Everything but LOCK is read and written while LOCK is held. A file that is removed while somebody has it open reads as empty from
- * then on; the generation tells.
+ * Threads read and write everything but LOCK while they hold LOCK. Somebody may have a file open
+ * when it is removed; it then reads as empty, because its generation differs.
  *
  * Rejected: a directory on tmpfs, which not every system has.
  */
@@ -41,7 +44,10 @@ export interface MemorySource {
   readonly memory: SharedArrayBuffer;
 }
 
-/** Memory for the option `storage` of a journal, of `bytesMax` bytes. A journal that is opened on it again finds what the last one left. */
+/**
+ * Memory of `bytesMax` bytes, for the option `storage` of a journal. A journal that opens it again
+ * finds the records of the one before.
+ */
 export function memoryStorage(bytesMax: number = 256 * 2 ** 20): MemorySource {
   const blocks = Math.ceil(bytesMax / BLOCK_BYTES);
   const memory = new SharedArrayBuffer(dataOffset(blocks) + blocks * BLOCK_BYTES);

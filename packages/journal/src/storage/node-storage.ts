@@ -39,7 +39,9 @@ export class NodeStorage implements Storage {
   readonly #directory: string;
   readonly #fileMode: number;
 
-  /** `fileMode`: permissions of the files that it creates, less what the process's umask takes away. */
+  /**
+   * `fileMode`: permissions of the files that it creates. The process's umask takes away from them.
+   */
   constructor(directory: string, fileMode: number = FILE_MODE) {
     this.#directory = directory;
     this.#fileMode = fileMode;

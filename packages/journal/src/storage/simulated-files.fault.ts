@@ -1,4 +1,7 @@
-/** The files of a simulated disk: blocks, sizes, and which versions of them a power cut may leave. */
+/**
+ * The files of a simulated disk: blocks, sizes, and the versions that a power cut may leave of
+ * them.
+ */
 export const BLOCK_BYTES = 4096;
 const SECTOR_BYTES = 512;
 const SECTORS: number = BLOCK_BYTES / SECTOR_BYTES;
@@ -134,7 +137,7 @@ export function mix(before: Block, after: Block, sectors: number): Block {
 
 const fingerprints = new WeakMap<Block, string>();
 
-/** Two different polynomials over the words of a block: 64 bits, enough to tell the states of a test apart. */
+/** Two different polynomials over a block's words. 64 bits tell the states of a test apart. */
 export function fingerprintOf(block: Block): string {
   let known = fingerprints.get(block);
   if (known !== undefined) return known;

@@ -1,23 +1,28 @@
 /**
- * A disk in memory behind the Storage seam, for tests: it knows which states a power cut may leave behind, and fails on demand.
+ * A disk in memory behind the Storage seam, for tests. It knows which states a power cut may leave
+ * behind, and fails on demand.
  *
- * What is certain after a power cut is what a completed sync made so. Everything later is open, piece by piece:
+ * After a power cut only the effects of completed syncs are certain. Everything later is open,
+ * piece by piece:
  *
- *   a block of 4096 bytes   as it was, or any version written since, or a mixture of both in sectors of 512 bytes; a block that the file
- *                           had not held before may instead show what some removed file had left there
+ *   a block of 4096 bytes   as it was, or any version written since, or a mixture of both in
+ *                           sectors of 512 bytes; a block that is new to the file may also show
+ *                           the content of some removed file
  *   the size of a file      as it was, or any size since, whatever became of the blocks
- *   a name                  created, renamed, removed, or not yet; operations on one file or one name keep their order (file
- *                           systems journal them so), all others are independent. A sync of a file makes no name durable.
+ *   a name                  created, renamed, removed, or not yet; operations on one file or one
+ *                           name keep their order (file systems journal them so), all others are
+ *                           independent; a sync of a file makes no name durable
  *
- * After a failed sync its blocks stay readable, may be on disk or not, and no later sync changes that, although it succeeds:
- * what Linux does (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020). A failed sync of a directory leaves
- * its operations to the next one, because a file system whose own journal fails goes read-only.
+ * After a failed sync of a file its blocks stay readable, and may be on disk or not. Later syncs
+ * succeed and change nothing about that. Linux behaves so (Rebello et al., "Can Applications
+ * Recover from fsync Failures?", ATC 2020). A failed sync of a directory leaves its operations to
+ * the next one, because a file system whose own journal fails becomes read-only.
  *
- * The storage is used by one thread. `choices` and `crash` enumerate the states; `fork` is the death of the process without
- * one of the machine: everything that the kernel holds is still there.
+ * One thread uses the storage. `choices` and `crash` enumerate the states. `fork` is the death of
+ * the process while the machine runs on, so the kernel still holds everything.
  *
- * Rejected: a trace of operations that is replayed up to each crash point (ALICE). Here every version of a block is shared by all
- * states that hold it, so that a state costs a few arrays.
+ * Rejected: a trace of operations that is replayed up to each crash point (ALICE). Here all states
+ * share a block's versions, so that a state costs a few arrays.
  */
 import { invariant } from "@millrace/base";
 import {
@@ -50,11 +55,14 @@ export interface Choice {
   readonly options: number;
 }
 
-/** The value of a block's choice that mixes its old content with `version`: bit n of `sectors` takes sector n from the new one. */
+/**
+ * The value of a block's choice that mixes its old content with `version`. Bit n of `sectors` takes
+ * sector n from the new one.
+ */
 export function tornBlock(version: number, sectors: number): number {
   return version + (sectors << 8);
 }
-/** The value of a block's choice that shows what a removed file had left there, if the block was new. */
+/** The value of a block's choice that shows the content of a removed file, if the block was new. */
 export const STALE_BLOCK = -1;
 
 export type OperationKind =
@@ -78,7 +86,10 @@ export interface Operation {
   readonly bytes: number;
 }
 
-/** How a call fails: with the system's error, after having written `bytes`; without a code it only writes fewer bytes than asked. */
+/**
+ * How a call fails: with the system's error, after having written `bytes`. Without a code it only
+ * writes fewer bytes than asked.
+ */
 export interface Fault {
   readonly code?: keyof typeof ERRNO;
   readonly bytes?: number;
@@ -91,7 +102,9 @@ export class SimulatedStorage implements Storage {
   before: (operation: Operation) => Fault | undefined = () => undefined;
   /** Called after every call that succeeded. */
   after: (operation: Operation) => void = () => {};
-  /** Blocks that all files together may hold; beyond, writes are short and then fail with ENOSPC. */
+  /**
+   * Blocks that all files together may hold. Beyond, writes are short and then fail with ENOSPC.
+   */
   blocksMax: number = Infinity;
 
   #names = new Map<string, Inode>();
@@ -233,7 +246,10 @@ export class SimulatedStorage implements Storage {
     return disk;
   }
 
-  /** Equal for disks whose files have the same names and content. Reading them is up to the caller; what is pending doesn't count. */
+  /**
+   * Equal for disks whose files have the same names and content, as the kernel shows them. Pending
+   * writes don't count.
+   */
   fingerprint(): string {
     const parts: string[] = [];
     for (const [name, inode] of [...this.#names].toSorted(([left], [right]) => (left < right ? -1 : 1))) {

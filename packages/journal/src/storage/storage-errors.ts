@@ -1,7 +1,7 @@
 import { journalError } from "../errors.ts";
 import { isDiskFull } from "./storage.ts";
 
-/** What a thread of the journal reports for an error of the system; any other error is returned as it is. */
+/** The journal's error for an error of the system. It returns any other error as it is. */
 export function storageError(directory: string, thrown: unknown): unknown {
   const { code, syscall } = thrown as NodeJS.ErrnoException;
   if (syscall === undefined) return thrown;

@@ -1,7 +1,7 @@
 /**
- * The one seam through which the journal touches files, so that tests can put a simulated disk in its place.
+ * The one seam through which the journal touches files. Tests put a simulated disk in its place.
  *
- * All calls are synchronous (they run on threads of the journal's own) and throw the system's error.
+ * All calls are synchronous (they run on the journal's own threads) and throw the system's error.
  */
 import { getSystemErrorName } from "node:util";
 
@@ -20,19 +20,24 @@ export interface Storage {
   space?(): Space;
 }
 
-/** Bytes of a file system: what this user may still write, and its size; Infinity where nobody knows. */
+/** Bytes that this user may still write to a file system, and its size; Infinity if unknown. */
 export interface Space {
   readonly freeBytes: number;
   readonly totalBytes: number;
 }
 
-/** A storage as a plain value, from which every thread of a journal makes its own: a real directory, or what a module gives. */
+/**
+ * A storage as a plain value: a real directory, or a module that makes one. Every thread of a
+ * journal makes its own storage from it.
+ */
 export type StorageSource =
   /** `fileMode`: permissions of files that are created, as in `JournalOptions`. Default 0o600. */
   | { readonly directory: string; readonly fileMode?: number }
   /** Made by `memoryStorage()`: nothing on a disk, for tests of programs that use a journal. */
   | { readonly memory: SharedArrayBuffer }
-  /** `openStorage(data)` is an export of the module `url`, a file URL as text; `data` must be cloneable. */
+  /**
+   * The module `url`, a file URL as text, exports `openStorage(data)`. `data` must be cloneable.
+   */
   | { readonly url: string; readonly data: unknown };
 
 export interface StorageModule {
@@ -47,11 +52,17 @@ export interface StorageFile {
   write(buffers: readonly Uint8Array[], position: number): number;
   /** Reads up to `length` bytes into `buffer[0…]`; returns how many, 0 at the end of the file. */
   read(buffer: Uint8Array, length: number, position: number): number;
-  /** Makes written data durable (fdatasync). After a failure nothing is known about the data, and a second call proves nothing. */
+  /**
+   * Makes written data durable (fdatasync). After a failure nothing is known about the data, and a
+   * second call proves nothing.
+   */
   sync(): void;
   size(): number;
   truncate(bytes: number): void;
-  /** Whether the directory has this very file under this name: it may have been removed or replaced. */
+  /**
+   * Whether the directory has this very file under this name. Somebody may have removed or replaced
+   * it.
+   */
   isNamed?(name: string): boolean;
   /**
    * Locks a file that is open for writing until it is closed; false when another opening of it is
@@ -66,7 +77,7 @@ const ENOSPC = 28;
 /** Linux's number; libuv has no name for it. */
 const EDQUOT = 122;
 
-/** Whether an error number says that there is no space, which passes, other than what a broken disk says. */
+/** Whether an error number means a lack of space, which passes. A broken disk's errors don't. */
 export function isNoSpace(errno: number): boolean {
   return Math.abs(errno) === ENOSPC || Math.abs(errno) === EDQUOT;
 }
@@ -107,8 +118,8 @@ export function errnoName(errno: number): string {
 }
 
 /**
- * Writes all bytes. A short write is continued: Node reports one without an error when the disk ran full halfway, and only
- * the next call throws the reason.
+ * Writes all bytes, and continues after a short write. When the disk runs full halfway, Node
+ * reports a short write without an error; only the next call throws the reason.
  */
 export function writeFully(file: Pick<StorageFile, "write">, buffers: readonly Uint8Array[], position: number): void {
   let rest = buffers;
@@ -126,7 +137,7 @@ export function writeFully(file: Pick<StorageFile, "write">, buffers: readonly U
   }
 }
 
-/** Writes a whole file in place of an older one, and makes its bytes durable, though not its name. */
+/** Writes a whole file in place of an older one. Its bytes become durable, its name doesn't. */
 export function replaceFile(storage: Storage, name: string, bytes: Uint8Array): void {
   const file = storage.open(name, "replace");
   try {

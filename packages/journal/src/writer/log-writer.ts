@@ -1,21 +1,21 @@
 /**
- * Appends batches to the log, each durable when `append` returns. Knows nothing of threads or rings.
+ * Appends batches to the log. Each is durable when `append` returns. It knows no threads or rings.
  *
  * What each step promises if the power goes right after it:
  *
  *   a spare was filled and synced      nothing of the log has changed
  *   header (and, after a recovery, the last batch again) written to it and synced
  *                                      nothing yet: it doesn't have a segment's name
- *   renamed, directory synced          the segment is part of the log; what it repeats is durable twice
+ *   renamed, directory synced          the log has the segment; a repeated batch is durable twice
  *   batch written                      it is there whole, or torn and not acknowledged
  *   batch synced                       it is there
  *
  * A segment's name is never taken from a file that has it: then somebody else writes this log.
  *
- * Any error is final for this object: nothing is written afterwards, because after a failed sync the
- * kernel may call pages clean that never reached the disk (docs/adr/0005-never-retry-a-sync.md). The
- * exception is a write for which the disk has no room, as file systems that copy on write have it
- * even within a file: nothing was synced, the batch isn't there, and the log is as it was.
+ * After any error this object writes nothing any more, because after a failed sync the kernel may
+ * call pages clean that never reached the disk (docs/adr/0005-never-retry-a-sync.md). The exception
+ * is a write for which the disk has no room; a file system that copies on write may have none even
+ * within a file. Nothing was synced then, the batch isn't there, and the log is as it was.
  */
 import { randomBytes } from "node:crypto";
 import { invariant } from "@millrace/base";
@@ -67,8 +67,8 @@ export class LogWriter {
   #isBroken = false;
 
   /**
-   * Begins a new segment behind what was recovered; `spareBytes` is the size of the spare to use. Without `isSynced` nothing is ever
-   * durable: for comparisons and tests.
+   * Begins a new segment behind the recovered log, made from the spare of `spareBytes` bytes.
+   * Without `isSynced` nothing is ever durable; that serves comparisons and tests.
    */
   constructor(
     storage: Storage,
@@ -104,12 +104,18 @@ export class LogWriter {
     return nextSegmentBytes(this.#limits, this.#grownBytes, bodyBytes);
   }
 
-  /** Bytes of a ready spare that takes a batch of `bodyBytes` and is as large as the next segment should be. */
+  /**
+   * Bytes of a ready spare for a batch of `bodyBytes`, at least as large as the next segment should
+   * be.
+   */
   findSpare(bodyBytes: number): number | undefined {
     return findSpare(this.#storage, this.nextSegmentBytes(bodyBytes), this.#limits.segmentBytesMax)?.bytes;
   }
 
-  /** Bytes of the largest ready spare that takes a batch of `bodyBytes`: there is no room for the size that it should have. */
+  /**
+   * Bytes of the largest ready spare that takes a batch of `bodyBytes`, for a disk without room for
+   * a full-sized one.
+   */
   findSmallerSpare(bodyBytes: number): number | undefined {
     const least = leastSegmentBytes(this.#limits, bodyBytes);
     return findLargestSpare(this.#storage, least, this.#limits.segmentBytesMax)?.bytes;
@@ -121,14 +127,17 @@ export class LogWriter {
     return reserve !== undefined && reserve.bytes >= segmentBytesFor(bodyBytes) ? reserve.bytes : undefined;
   }
 
-  /** Whether a batch of `bodyBytes` fits into the current segment, with room for a clean end; otherwise `roll` first. */
+  /**
+   * Whether a batch of `bodyBytes` and a clean end fit into the current segment. Otherwise `roll`
+   * first.
+   */
   fits(bodyBytes: number): boolean {
     return this.#offset + batchBytes(bodyBytes) + batchBytes(0) <= this.#segmentBytes;
   }
 
   /**
-   * Writes the records in `spans` as one batch and makes it durable; returns its first sequence. `bodyBytes` and `count` are
-   * those of all spans together.
+   * Writes the records in `spans` as one batch and makes it durable. Returns its first sequence.
+   * `bodyBytes` and `count` are those of all spans together.
    */
   append(spans: readonly Span[], bodyBytes: number, count: number): number {
     this.#write(spans, bodyBytes, count, 0);
@@ -137,7 +146,10 @@ export class LogWriter {
     return firstSequence;
   }
 
-  /** Removes spares, or else the reserve: where a write needs room of its own, they stand for that. False without any. */
+  /**
+   * Removes the spares, or else the reserve, to give their room to a write that needs room of its
+   * own. False without any.
+   */
   dropBallast(): boolean {
     const spares = listSpares(this.#storage);
     const reserve = findReserve(this.#storage);
@@ -235,7 +247,7 @@ export class LogWriter {
 
   #nameSegment(file: StorageFile, segment: number, parts: readonly Uint8Array[], temporary: string): void {
     const name = segmentName(segment);
-    // From before it has its name: an opener that finds no lock on LOCK looks for one on the newest segment.
+    // Lock before naming: an opener that finds LOCK free tries to lock the newest segment.
     if (file.tryLock?.() === false) throw takenError(name);
     try {
       writeFully(file, parts, 0);
@@ -274,7 +286,9 @@ export class LogWriter {
     this.#isBroken = false;
   }
 
-  /** Whether the batch is there although its write failed: then nobody can say that it isn't stored. */
+  /**
+   * Whether the batch is there although its write failed. Then nobody can say that it isn't stored.
+   */
   #isWritten(file: StorageFile, bodyBytes: number, bodyCrc: number): boolean {
     const bytes = Buffer.alloc(BATCH_HEADER_BYTES + bodyBytes);
     if (readFully(file, bytes, bytes.length, this.#offset) < bytes.length) return false;

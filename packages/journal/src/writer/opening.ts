@@ -43,8 +43,8 @@ export interface OpeningOptions {
 }
 
 /**
- * Everything that was recovered is durable, and may be read and delivered, when this returns. Throws
- * as `recover`, and the system's errors.
+ * Recovers the log. When this returns, everything recovered is durable, and may be read and
+ * delivered. Throws as `recover`, and the system's errors.
  */
 export function openLog(
   storage: Storage,
@@ -75,12 +75,12 @@ function removeUseless(storage: Storage, limits: JournalLimits, isStrict: boolea
   if (reserve.bytes < reserveBytes(limits) || (isStrict && reserve.isReused)) storage.remove(reserve.name);
 }
 
-/** Size of the spare for the first segment: one that is ready, or a new one, or on a full disk what can be had. */
+/** Size of the first segment's spare: a ready one, a new one, or on a full disk a smaller one. */
 function firstSpare(storage: Storage, limits: JournalLimits, tailBytes: number): number {
   const wanted = nextSegmentBytes(limits, 0, tailBytes);
   const ready = findSpare(storage, wanted, limits.segmentBytesMax);
   if (ready !== undefined) {
-    // One that is larger was made for a segment that would have come later: openings don't make a log grow.
+    // A larger spare was made for a later segment. Cut it: an opening doesn't make a log grow.
     if (ready.bytes > wanted) shortenSpare(storage, ready, wanted);
     return wanted;
   }
@@ -101,8 +101,8 @@ function spareOnFullDisk(
   cause: unknown,
 ): number {
   const most = limits.segmentBytesMax;
-  // Room for a batch first, with the reserve left for state records; then the reserve; then, for the
-  // batch that is repeated and nothing more, whatever there is.
+  // Try room for a batch first, with the reserve left for state records; then the reserve; then any
+  // room that takes the repeated batch and nothing more.
   const small = trySmaller(storage, wanted, leastSegmentBytes(limits, tailBytes), most);
   if (small !== undefined) return small;
   const least = segmentBytesFor(tailBytes);
@@ -128,7 +128,10 @@ function trySmaller(storage: Storage, wanted: number, least: number, most: numbe
   return findLargestSpare(storage, least, most)?.bytes;
 }
 
-/** A log that has none gets them at once: later there may be no room, and a loss would go unnoticed. */
+/**
+ * Gives a log without marks its first ones at once. Later the disk may be full, and a loss would go
+ * unnoticed.
+ */
 function firstMarks(storage: Storage, log: LogWriter, recovered: RecoveredLog, isSynced: boolean): void {
   const { logId, segments, summary } = recovered;
   const [first] = segments;

@@ -10,8 +10,8 @@
  * What each step promises if the power goes right after it; running recovery again gives the same:
  *
  *   unfinished files of ours removed   nothing of the log has changed
- *   the newest segment synced          what is read below is on disk, or its last batch is written again
- *   unused ends cut                    behind the last batch and what is torn behind it there was nothing
+ *   the newest segment synced          all that is read below is on disk, except the last batch
+ *   unused ends cut                    nothing lay behind the last batch and its torn bytes
  *   torn bytes copied                  they are there twice
  *   an unfinished segment moved        the log ends before it, as it did
  *   marks written, on both pages       the segments before the first don't belong to the log
@@ -30,7 +30,10 @@ import { isDiskFull, replaceFile, type Storage } from "../storage/storage.ts";
 /** What an opening found, for people. */
 export interface RecoverySummary {
   readonly segments: number;
-  /** Segments whose batches were read; the others were judged by their headers and are read in the background. */
+  /**
+   * Segments whose batches this opening read. It judged the others by their headers; the keeper
+   * reads them later.
+   */
   readonly segmentsRead: number;
   /** Batches and bytes of records in the segments that were read. */
   readonly batches: number;
@@ -79,7 +82,7 @@ export interface RecoveryOptions {
   readonly everything?: boolean;
 }
 
-/** Throws `ERR_JOURNAL_DAMAGED`, `ERR_JOURNAL_TORN`, `ERR_JOURNAL_VERSION`, and the system's errors. */
+/** Throws `ERR_JOURNAL_DAMAGED`, `ERR_JOURNAL_TORN`, `ERR_JOURNAL_VERSION`, and system errors. */
 export function recover(storage: Storage, options: RecoveryOptions = {}): RecoveredLog {
   const startedMs = performance.now();
   const { strict = false, everything = false } = options;
@@ -132,8 +135,9 @@ function refuseTorn(scan: LogScan): void {
 }
 
 /**
- * Segments that were given up, and that a crash kept from being deleted. The marks that say so may only be in the page cache, even after
- * a sync that succeeds (an earlier one may have failed): both pages are written again first, or the segments would seem to be missing.
+ * Removes segments that were given up, and that a crash kept from being deleted. The marks that say
+ * so may only be in the page cache, even after a sync that succeeds (an earlier one may have
+ * failed). So this writes both pages again first; else the segments would seem to be missing.
  */
 function removeGivenUp(storage: Storage, { marks, givenUp }: LogScan): Marks | undefined {
   if (marks === undefined || givenUp.length === 0) return marks;
@@ -160,7 +164,7 @@ function isUnfinished(name: string): boolean {
   return isUnfinishedSpare(name) || /^(log-[0-9a-f]{16}\.wal|marks)\.tmp$/.test(name);
 }
 
-/** No decision may rest on bytes that are only in the page cache: a process that died may have left them there. */
+/** No decision may rest on bytes that a dead process has left only in the page cache. */
 function syncNewest(storage: Storage): void {
   const newest = storage
     .list()

@@ -141,7 +141,10 @@ export class Rings {
     return this.#rings.some((ring) => ring.taker.hasFrames());
   }
 
-  /** Receipts for everything in the batch, in the order in which `gather` took it; then wakes its producers. */
+  /**
+   * Writes receipts for the whole batch, in the order in which `gather` took it, then wakes its
+   * producers.
+   */
   acknowledge(firstSequence: number): void {
     let sequence = firstSequence;
     const count = this.#rings.length;
@@ -161,7 +164,10 @@ export class Rings {
     this.#wakeDelivery();
   }
 
-  /** Tells the producers of everything that waits in rings for data that it is certainly not stored; returns how many records. */
+  /**
+   * Refuses everything that waits in rings for data: its producers learn that it certainly isn't
+   * stored. Returns the number of records.
+   */
   refuseData(): number {
     let refused = 0;
     for (let index = 0; index < this.#rings.length; index += 1) {
@@ -202,7 +208,10 @@ export class Rings {
     if (this.#memory.delivery !== undefined) unpark(this.#threads, this.#memory.delivery.thread);
   }
 
-  /** Ends what `gather` took from a ring: its receipts, then its space. Sequence 0 refuses the records. */
+  /**
+   * Ends what `gather` took from a ring: writes receipts, then frees the space. Sequence 0 refuses
+   * the records.
+   */
   #settle(index: number, ring: RingState, sequence: number): void {
     // Delivery first: what a producer knows to be durable, delivery knows too.
     if (this.#deliveryReceipts !== undefined) {
@@ -216,8 +225,9 @@ export class Rings {
 
   #writeReceipt(receipts: SpscProducer, words: Int32Array, index: number, ring: RingState, sequence: number): void {
     let word = receipts.stage();
-    // A reader that lags by this much holds up the log instead of losing receipts. Ends when it reads,
-    // or when the opener has poisoned the journal because the reader's thread is gone.
+    // A reader that lags by this much holds up the log instead of losing receipts. The loop ends
+    // when it reads, or when the opener has poisoned the journal because the reader's thread is
+    // gone.
     while (word === FULL) {
       this.wakeAll();
       this.#pauseForReader();

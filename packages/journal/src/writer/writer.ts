@@ -1,11 +1,12 @@
 /**
- * The writer thread's loop: drain all rings → one batch → sync → receipts → wake whoever waits.
+ * The writer thread's loop: drain all rings → one batch → sync → receipts → wake those who wait.
  *
- * While a sync runs the next batch gathers in the rings; so the batches grow with the load by themselves, and there is no
- * timer for data. A lazy ring alone starts a sync only when somebody awaits it, or after `LAZY_MS`.
+ * While a sync runs the rings collect the next batch. So batches grow with the load by themselves,
+ * and data needs no timer. A lazy ring alone starts a sync only when somebody awaits it, or after
+ * `LAZY_MS`.
  *
- * Nothing is released, acknowledged or delivered before the sync has returned. An error of any kind ends the loop and
- * poisons the journal.
+ * The writer releases, acknowledges and delivers nothing before the sync has returned. An error of
+ * any kind ends the loop and poisons the journal.
  */
 import { Parker, unpark } from "@millrace/atomics-sync";
 import { LookAround } from "@millrace/atomics-sync/kernel";
@@ -39,12 +40,18 @@ import { WriterStats } from "../memory/stats.ts";
 
 /** Longest sleep without a look around. */
 const PARK_MS = 1000;
-/** How long the writer looks for records before it sleeps, while that pays: about what a sleep and a wake-up cost. */
+/**
+ * How long the writer looks for records before it sleeps, while that pays. A sleep and a wake-up
+ * cost about as much.
+ */
 const LOOK_AROUND_MS = 0.05;
 const ENOENT = 2;
 /** Pause before the keeper tries again to make a spare on a full disk. */
 const SPARE_RETRY_MS = 250;
-/** A segment that isn't in its directory any more is noticed so soon while records come, and within `PARK_MS` otherwise. */
+/**
+ * How often the writer looks for its segment in the directory while records come; otherwise each
+ * `PARK_MS`.
+ */
 const LOOK_AT_PLACE_MS = 500;
 /** Pause before another look at a ring of receipts that is full. */
 const READER_PAUSE_MS = 1;
@@ -183,7 +190,10 @@ export class Writer {
 
   // ── segments ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Makes sure that a batch fits, in a new segment if need be; false when the disk is full and this batch has to wait. */
+  /**
+   * Makes room for a batch, in a new segment if need be. False when the disk is full and this batch
+   * has to wait.
+   */
   #hasRoom(bytes: number): boolean {
     if (this.#log.fits(bytes)) return true;
     this.#step = "beginning a segment";
@@ -262,7 +272,10 @@ export class Writer {
     Atomics.store(this.#control, SPACE, SPACE_FULL);
   }
 
-  /** Whether the disk turned out to have no room for the reserve: data would take the room that state records need. */
+  /**
+   * Whether the disk turned out to have no room for the reserve. Data would take the room that
+   * state records need.
+   */
   #isWithoutReserve(): boolean {
     const hasFailed = this.#answer === SPARE_FAILED;
     const isFull = hasFailed && isNoSpace(Atomics.load(this.#control, SPARE_ERRNO));
@@ -271,7 +284,10 @@ export class Writer {
     return isNews && this.#log.findReserve(0) === undefined;
   }
 
-  /** Until there are a reserve and room for data again: refuses what may be refused, lets the keeper try from time to time. */
+  /**
+   * Refuses data, and lets the keeper try from time to time, until there are a reserve and room for
+   * data again.
+   */
   #endureFullDisk(): void {
     if (performance.now() >= this.#noRoomUntil && this.#hasRoomForData()) {
       this.#isStarved = false;
@@ -325,7 +341,10 @@ export class Writer {
     return this.#rings.isDue() || Atomics.load(this.#control, STATE) !== OPEN;
   }
 
-  /** Looks for records for a while: whoever awaits one before it appends the next needn't wake this thread each time. */
+  /**
+   * Looks for records for a while. A caller that awaits each record before the next then needn't
+   * wake this thread each time.
+   */
   #seesRecords(): boolean {
     const end = performance.now() + this.#lookAround.budget();
     let isDue = false;
