@@ -92,7 +92,7 @@ export function readInode(inode: Inode, buffer: Uint8Array, length: number, posi
   return bytes;
 }
 
-export function putBlock(inode: Inode, index: number, block: Block | undefined): void {
+function putBlock(inode: Inode, index: number, block: Block | undefined): void {
   inode.blocks[index] = block;
   const pending = inode.pending.get(index);
   if (pending === undefined) {
@@ -103,7 +103,7 @@ export function putBlock(inode: Inode, index: number, block: Block | undefined):
   }
 }
 
-export function resize(inode: Inode, size: number): void {
+function resize(inode: Inode, size: number): void {
   inode.size = size;
   inode.pendingSizes.push(size);
 }

@@ -454,7 +454,7 @@ class SimulatedFile implements StorageFile {
 }
 
 /** The error that Node would throw. */
-export function systemError(code: keyof typeof ERRNO, syscall: string, name: string): Error {
+function systemError(code: keyof typeof ERRNO, syscall: string, name: string): Error {
   return Object.assign(new Error(`${code}: simulated, ${syscall} '${name}'`), { code, errno: -ERRNO[code], syscall });
 }
 
