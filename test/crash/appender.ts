@@ -1,4 +1,5 @@
-// The process that appends until it is killed, and the ledger of what it has acknowledged, which outlives it.
+// The process that appends until it is killed, and the ledger of its acknowledgements, which
+// outlives it.
 import { type ChildProcess, spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import * as assert from "uvu/assert";
@@ -40,7 +41,10 @@ export class Appender {
     this.#child.kill(signal);
   }
 
-  /** Ends it at once. Fails if it has ended before by itself, for instance because it could not open the journal. */
+  /**
+   * Kills the process. Fails if it has ended by itself before, for instance because it could not
+   * open the journal.
+   */
   async kill(): Promise<void> {
     this.#child.kill("SIGKILL");
     const { code, output } = await this.#exited;
@@ -71,7 +75,10 @@ export class Ledger {
     return new Ledger(this.acked);
   }
 
-  /** Opens the directory: every acknowledged record is there, no number twice, nothing that nobody appended. Returns how many there are. */
+  /**
+   * Opens the directory, and checks that every acknowledged record is there, no number twice, and
+   * nothing that nobody appended. Returns the number of records.
+   */
   async reconcile(directory: string): Promise<number> {
     const journal = await Journal.open({ directory });
     const numbers = new Set<number>();

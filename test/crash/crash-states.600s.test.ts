@@ -1,4 +1,5 @@
-// Every state that a power cut may leave, at every step of writing and of recovery: what was acknowledged is there.
+// Every state that a power cut may leave, at every step of writing and of recovery. Each holds what
+// was acknowledged.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { seededRandom } from "@millrace/base";

@@ -1,4 +1,5 @@
-// The journal's modules as one value, so that the same checks run against the package and against copies of it with a bug.
+// The journal's modules as one value. The same checks run against the package and against copies of
+// it with a bug.
 import { existsSync } from "node:fs";
 import { fileURLToPath, pathToFileURL } from "node:url";
 

@@ -1,4 +1,5 @@
-// Enumerates the states that a power cut may leave behind, and checks the journal's promises in each.
+// Enumerates the states that a power cut may leave behind, and checks the journal's promises in
+// each.
 import { createHash } from "node:crypto";
 import type { Random } from "@millrace/base";
 import {
@@ -14,20 +15,26 @@ import type { Engine } from "./engine.ts";
 import { type Content, type History, type Snapshot, Violation } from "./history.ts";
 import { LIMITS, readContent } from "./rig.ts";
 
-/** Up to this many unsynced blocks every subset is tried, with every combination of sizes and names. */
+/** Up to this many unsynced blocks the explorer tries every subset, with all sizes and names. */
 const EXHAUSTIVE_BLOCKS_MAX = 8;
 const EXHAUSTIVE_STATES_MAX = 4096;
 
 export interface ExploreOptions {
   readonly engine: Engine;
   readonly random: Random;
-  /** Random states beyond the exhaustive ones at each step: torn blocks, stale blocks, subsets of many blocks. */
+  /**
+   * Random states beyond the exhaustive ones at each step: torn blocks, stale blocks, subsets of
+   * many blocks.
+   */
   readonly samples: number;
   /** States at each step of a recovery that is cut off itself. */
   readonly nestedSamples: number;
   /** How often a recovery may be cut off in a row. */
   readonly depth: number;
-  /** The recovery of one of so many states is cut off, and that of one of so many deaths of the process. */
+  /**
+   * One of this many states has its recovery cut off; `killEvery` says the same of the process's
+   * deaths.
+   */
   readonly nestedEvery: number;
   readonly killEvery: number;
 }
@@ -68,7 +75,10 @@ export class Explorer {
     this.#within(`cut [${values.join(",")}]`, () => this.#check(state, history, level, isNested));
   }
 
-  /** The process dies; the kernel keeps what it has, and loses it perhaps while the next process recovers. */
+  /**
+   * The process dies. The kernel keeps what it has, and perhaps loses it while the next process
+   * recovers.
+   */
   #kill(disk: SimulatedStorage, history: History): void {
     this.kills += 1;
     const { killEvery, random } = this.#options;
@@ -136,8 +146,8 @@ export function describe({ kind, name, position, bytes }: Operation): string {
 }
 
 /**
- * Opens the disk and checks everything: what it holds, that what was recovered is durable from then on, that a second opening
- * agrees, that what is appended now survives a power cut.
+ * Opens the disk and checks everything: its content, that the recovered records are durable from
+ * then on, that a second opening agrees, and that a record appended now survives a power cut.
  */
 export function checkOpening(
   engine: Engine,

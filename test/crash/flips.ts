@@ -1,4 +1,5 @@
-// Damages a sound log, knowing what each byte is for, and compares what an opening says with what it must say:
+// Damages a sound log, knowing the purpose of each byte, and compares what an opening says with
+// what it must say:
 //
 //   damage to anything that was acknowledged, or that proves it      refused, with file, offset and sequences
 //   damage to the last batch, which nothing has witnessed yet        opens with everything before it
@@ -33,7 +34,10 @@ export interface SoundLog {
   readonly files: readonly string[];
   /** Those that an opening reads, in order. */
   readonly batches: readonly BatchPlace[];
-  /** A segment of the same log in another course that it might have taken: as long, with other records. */
+  /**
+   * A segment of the same log in another course that it might have taken, as long, with other
+   * records.
+   */
   readonly otherCourse: { readonly file: string; readonly content: Buffer };
   /** Whether the last of them repeats the end of the segment before. */
   readonly lastIsRepeated: boolean;
@@ -41,7 +45,10 @@ export interface SoundLog {
 
 export type Outcome = "refuses" | "opens without the last batch" | "opens with everything";
 
-/** How the last life of a log ends: properly; without a witness for its last batch; with marks that have taken note of it. */
+/**
+ * How the last life of a log ends: properly; without a witness for its last batch; with marks that
+ * have noted it.
+ */
 export type Ending = "closed" | "left" | "left when marks had noted it";
 
 /** A log over several openings, some after a crash. */
@@ -82,7 +89,7 @@ function live(
     steps,
     commandEvery: 4,
     rests: ending === "left when marks had noted it",
-    // Before the clean end, whose write the keeper comes before; that is when marks take note of the last batch.
+    // The keeper's turn comes before the write of the clean end. There marks note the last batch.
     look: ({ kind, name }) => {
       if (ending === "closed" || !life.isTaken()) return;
       if (ending === "left" || (kind === "write" && name.startsWith("log-"))) throw new End();
@@ -154,7 +161,8 @@ function describeLog(
 export function expectedOutcome(log: SoundLog, file: string, offset: number): Outcome {
   const last = log.batches.at(-1) as BatchPlace;
   const holdsBatches = log.batches.some((batch) => batch.file === file);
-  // The newest segment without a batch, or with nothing but what is still in its old place, counts as unfinished.
+  // A newest segment counts as unfinished if it has no batch, or only one that the older segment
+  // still has.
   const isDispensable = file === log.files.at(-1) && (!holdsBatches || (log.lastIsRepeated && last.file === file));
   if (file === "marks") return "opens with everything";
   if (offset < PAGE) return isDispensable && !holdsBatches ? "opens with everything" : "refuses";
@@ -273,7 +281,8 @@ function* blockFaults(log: SoundLog, random: Random): Generator<Damage> {
     const before = log.batches[index - 1];
     if (before !== undefined) yield put(batch, "the page of the batch before", (disk) => page(disk, before));
   }
-  // Leftovers behind the end prove nothing. Not right behind it, where the next batch would be looked for.
+  // Leftovers behind the end prove nothing. Not right behind it, where a reader looks for the next
+  // batch.
   const end = log.batches.at(-1) as BatchPlace;
   const behind = end.offset + end.pages * PAGE + PAGE;
   for (const batch of log.batches) {
@@ -339,7 +348,7 @@ export function checkDamage(engine: Engine, log: SoundLog, damage: Damage): Outc
   return damage.outcome;
 }
 
-/** A refusal names the file, the offset at which reading ends, and the sequences that are in doubt. */
+/** A refusal names the file, the offset at which reading ends, and the sequences in doubt. */
 function checkPlace(
   log: SoundLog,
   { file, offset }: Damage,

@@ -32,7 +32,7 @@ export class History {
   /** The last checkpoint that was answered, and those on their way. */
   checkpoint: Snapshot | undefined;
   checkpoints: readonly Snapshot[] = [];
-  /** Commands to keepers so far; their number says which is the later one, also over several lives. */
+  /** Commands to keepers so far. Their numbers order them, also over several lives. */
   commands = 0;
 
   constructor(acked: string[] = [], pending: PendingRecord[][] = []) {
@@ -60,7 +60,7 @@ export class History {
     (this.pending[ring] as PendingRecord[]).push(record);
   }
 
-  /** The log has said that the next `count` records of a ring are durable from `firstSequence` on. */
+  /** The log has said that `count` records of a ring are durable, from `firstSequence` on. */
   acknowledged(ring: number, firstSequence: number, count: number): void {
     if (firstSequence !== this.acked.length + 1) {
       throw new Violation(`sequence ${firstSequence} was acknowledged after ${this.acked.length}`);
@@ -74,8 +74,8 @@ export class History {
   }
 
   /**
-   * Throws unless the log may hold this now: everything acknowledged (but what was given up), behind it records that were appended,
-   * in the order of their rings, and no group in part.
+   * Throws unless the log may hold this now: everything acknowledged and not given up, then records
+   * that were appended, in the order of their rings, and no group in part.
    */
   check({ from, texts }: Content): void {
     if (from > this.mayBeginAt) throw new Violation(`the log begins at ${from}, only ${this.mayBeginAt} was given up`);

@@ -1,4 +1,5 @@
-// kill -9 at random moments, on real files. What the kernel holds survives this: it is about processes, not about power.
+// kill -9 at random moments, on real files. The kernel keeps what it holds: this test is about
+// processes, not about power.
 import { test } from "uvu";
 import { seededRandom } from "@millrace/base";
 import { temporaryDirectory } from "../support.ts";

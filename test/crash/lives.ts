@@ -1,4 +1,5 @@
-// Lives one after the other on one simulated disk, with every state that a power cut may leave explored before every operation.
+// Lives one after the other on one simulated disk. The explorer looks at every state that a power
+// cut may leave before every operation.
 import type { Random } from "@millrace/base";
 import { type Operation, SimulatedStorage } from "@millrace/journal/internal/storage/simulated.fault";
 import type { Engine } from "./engine.ts";
@@ -19,11 +20,17 @@ export interface LivesOptions {
   readonly name: string;
   /** Commits in a life. */
   readonly steps: number;
-  /** Blocks of the disk, which another program fills up at some moment of each life. Default: there is always room. */
+  /**
+   * Blocks of the disk. Another program fills it at some moment of each life. Default: there is
+   * always room.
+   */
   readonly blocksMax?: number;
 }
 
-/** Each life ends cleanly, by the death of the process, or by a power cut at some moment; the next one goes on with what is left. */
+/**
+ * Each life ends cleanly, by the death of the process, or by a power cut at some moment. The next
+ * one begins with what is left.
+ */
 export function liveAndDie({ engine, random, explorer, name, steps, blocksMax = Infinity }: LivesOptions): void {
   let disk = new SimulatedStorage();
   disk.blocksMax = blocksMax;
@@ -62,7 +69,10 @@ export function liveAndDie({ engine, random, explorer, name, steps, blocksMax = 
   }
 }
 
-/** Another program on the same disk: it takes all the room before one operation of a life, and gives it back later. */
+/**
+ * Another program on the same disk. It takes all the room before one operation of a life, and gives
+ * it back later.
+ */
 class Neighbour {
   readonly #disk: SimulatedStorage;
   readonly #fillsAt: number;

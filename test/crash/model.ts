@@ -1,4 +1,5 @@
-// The log as a list: random commands against the real log on a simulated disk, and against a plain array.
+// The log as a list: the same random commands for the real log on a simulated disk and for an
+// array.
 import fc from "../property.ts";
 import { seededRandom } from "@millrace/base";
 import { SimulatedStorage } from "@millrace/journal/internal/storage/simulated.fault";
@@ -22,7 +23,10 @@ interface Real {
 
 type Command = fc.Command<Model, Real>;
 
-/** Throws a sequence of commands after which the log and the list differ: the smallest that it can find, if `shrinks`. */
+/**
+ * Throws a sequence of commands after which the log and the list differ: the smallest that it can
+ * find, if `shrinks`.
+ */
 export function checkModel(engine: Engine, seed: number, runs: number, shrinks = true): void {
   const texts = fc.array(fc.string({ maxLength: 3000, size: "max", unit: "binary-ascii" }), {
     minLength: 1,
@@ -63,7 +67,7 @@ function command(name: string, run: (model: Model, real: Real) => void): Command
 
 function append(engine: Engine, texts: readonly string[]): Command {
   return command(`append(${JSON.stringify(texts)})`, (model, real) => {
-    // Whoever reads while the batch is under way sees everything that is durable, and nothing of the batch.
+    // A reader beside a running write sees everything that is durable, and nothing of the batch.
     real.disk.before = ({ kind, name }) => {
       if (kind === "sync" && name.endsWith(".wal")) {
         expectEqual(readTexts(engine, real.disk, model.texts.length), model.texts);

@@ -6,8 +6,10 @@ export const isLong: boolean = process.env.MILLRACE_CRASH_LONG === "1";
 /** Any other would do: `npm test` shows the same each time. */
 const SEED = 20_260_713;
 
-/** The same seed for every run of the short form, a new one for every long run, or the one in MILLRACE_SEED; printed, so that a failure can be
- * repeated. */
+/**
+ * The same seed for every short run, a new one for every long run, or the one in MILLRACE_SEED.
+ * Prints it, so that a failure can be repeated.
+ */
 export function printedSeed(): number {
   const seed = Number(process.env.MILLRACE_SEED ?? (isLong ? Date.now() % 1_000_000 : SEED));
   console.log(`# seed ${seed}`);

@@ -1,5 +1,6 @@
-// A power cut on a real file system: the image below a mounted ext4 is copied while a process appends; the copy has what had reached the
-// device at that moment, and nothing of what was only in the page cache.
+// A power cut on a real file system. The test copies the image below a mounted ext4 while a process
+// appends. The copy has what had reached the device at that moment, and nothing that was only in
+// the page cache.
 import { execFile, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

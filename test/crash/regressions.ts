@@ -1,4 +1,4 @@
-/** States in which the journal once was wrong, each found by one of the searches beside this file. */
+/** States in which the journal once was wrong. The searches beside this file found each of them. */
 import * as assert from "uvu/assert";
 import { seededRandom } from "@millrace/base";
 import type { SimulatedStorage } from "@millrace/journal/internal/storage/simulated.fault";
@@ -9,8 +9,10 @@ import { LIMITS, readContent } from "./rig.ts";
 import { SPACE_REGRESSIONS } from "./space-regressions.ts";
 import { WITNESS_REGRESSIONS } from "./witness-regressions.ts";
 
-/** `run` writes a file and ends at its first sync, of the file or of the directory: the process dies before it, or the sync fails and the process
- * ends. */
+/**
+ * `run` writes a file and ends at its first sync, of the file or of the directory. The process dies
+ * before the sync, or the sync fails and the process ends.
+ */
 function failAtSync(
   disk: SimulatedStorage,
   fails: boolean,
@@ -26,7 +28,10 @@ function failAtSync(
   disk.before = () => undefined;
 }
 
-/** Runs `run`, and looks at every state that a power cut leaves before one of its operations on files of this name; their number. */
+/**
+ * Runs `run`, and looks at every state that a power cut leaves before one of its operations on
+ * files of this name. Returns their number.
+ */
 function cutEverywhere(
   disk: SimulatedStorage,
   name: RegExp,

@@ -1,7 +1,9 @@
-// One life of a journal's process on a simulated disk: the real writer loop, keeper, log writer and recovery, on one thread.
+// One life of a journal's process on a simulated disk: the real writer loop, keeper, log writer and
+// recovery, on one thread.
 //
-// The disk calls back before each of its operations. There the rig does what other threads would do at that moment: it puts the
-// next records into the rings, lets the keeper have its turn, reads receipts, and then lets the caller look.
+// The disk calls back before each of its operations. There the rig does what other threads would do
+// at that moment. It puts the next records into the rings, lets the keeper have its turn, reads
+// receipts, and then lets the caller look.
 import { MessageChannel, receiveMessageOnPort } from "node:worker_threads";
 import { ThreadTable } from "@millrace/atomics-sync";
 import { seededRandom } from "@millrace/base";
@@ -20,7 +22,9 @@ import { type Content, type History, type PendingRecord, Violation } from "./his
 
 export const LIMITS: JournalLimits = { recordBytesMax: 8192, batchBytesMax: 16384, segmentBytesMax: 49152 };
 const RING_BYTES = 32768;
-/** What the keeper's clock goes on by at its turns: mostly little, so that marks are not always due. */
+/**
+ * The keeper's clock moves by this at most turns. It is little, so that marks are not always due.
+ */
 const TURN_MS = 20;
 const LONG_TURN_MS = 400;
 const LONG_TURN_EVERY = 4;
@@ -38,9 +42,15 @@ export interface LifeOptions {
   /** What the log has promised so far; the records of this life are added. */
   readonly history: History;
   readonly steps: readonly Step[];
-  /** After so many batches each the keeper gets a checkpoint to write, or the log's front to give up. Default never. */
+  /**
+   * After this many batches each the keeper gets a checkpoint to write, or the log's front to give
+   * up. Default never.
+   */
   readonly commandEvery?: number;
-  /** Whether the keeper comes to rest before the clean end: its marks know then what is durable. Default no. */
+  /**
+   * Whether the keeper comes to rest before the clean end. Its marks then know what is durable.
+   * Default no.
+   */
   readonly rests?: boolean;
   /** Looks at the disk before an operation changes it; may end the life by throwing. */
   readonly look?: (operation: Operation, history: History) => void;
@@ -102,7 +112,8 @@ export class Life {
       if (Atomics.load(this.#control, STATE) !== CLOSED)
         throw new Violation("the writer ended without closing the log");
       this.#finish();
-      // A writer that refuses data may end before its producers: what they hand over then waits for nobody.
+      // A writer that refuses data may end before its producers. Nobody waits for what they commit
+      // then.
       if (this.#wasFull) return;
       if (this.#steps.length > 0) throw new Error(`${this.#steps.length} steps were not taken`);
       if (this.history.pending.some((ring) => ring.length > 0)) throw new Violation("records were left behind");
@@ -149,7 +160,7 @@ export class Life {
   #actForOthers(kind: string, name: string): void {
     const { SPARE_STATE, SPARE_READY } = this.#engine.control;
     if (kind === "write" && name.startsWith("log-")) {
-      // The next batch gathers while this one is written: its bytes must not touch those of this one.
+      // The next batch gathers during this write: its bytes must not touch those of this one.
       this.#feed();
       this.#scribble();
       this.#batches += 1;
@@ -195,7 +206,10 @@ export class Life {
     if (kind === "write") this.#ends.set(name, position + bytes);
   }
 
-  /** Puts the next step into the rings, if it fits: there is always one ahead of the batch that is being written. */
+  /**
+   * Puts the next step into the rings, if it fits. So one is always ahead of the batch being
+   * written.
+   */
   #feed(): void {
     const step = this.#steps[0];
     if (step === undefined) return;
@@ -210,7 +224,10 @@ export class Life {
     this.#steps.shift();
   }
 
-  /** Fills what is free in the rings with other bytes, which nobody gets to see: a producer may do that at any time. */
+  /**
+   * Fills what is free in the rings with other bytes, which nobody sees. A producer may do that at
+   * any time.
+   */
   #scribble(): void {
     for (const producer of this.#producers) {
       while (producer.stage(SCRIBBLE));
@@ -228,7 +245,10 @@ export class Life {
     );
   }
 
-  /** Turns of the keeper, until it has done its command. If it fails, another one takes its place, as in production. */
+  /**
+   * Gives the keeper turns until it has done its command. If it fails, another one takes its place,
+   * as in production.
+   */
   #keep(): void {
     this.#isKeeping = true;
     try {

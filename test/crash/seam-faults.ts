@@ -1,4 +1,5 @@
-// Every operation of a life fails once, in every way that it may: what the log has promised holds, and it writes nothing any more.
+// Every operation of a life fails once, in every way that it may. The log keeps its promises and
+// writes nothing any more.
 import type { Random } from "@millrace/base";
 import { type Fault, type Operation, SimulatedStorage } from "@millrace/journal/internal/storage/simulated.fault";
 import type { Engine } from "./engine.ts";
@@ -134,8 +135,8 @@ function failOnce(engine: Engine, random: Random, { before, steps, index, fault,
   if (thrown instanceof Violation || thrown instanceof StateError) fail(thrown.message);
   const passes = fault.code === undefined || (seen.byKeeper && PASSING.has(fault.code));
   if (passes && thrown !== undefined) fail(`the life ended with ${thrown.message}`);
-  // An opening on a full disk falls back to the reserve, if it is there, and does without copies and marks. A batch for
-  // which there is no room is refused.
+  // An opening on a full disk takes the reserve, if there is one, and does without copies and
+  // marks. The log refuses a batch for which there is no room.
   const mayPass = passes || seen.byKeeper || ((seen.onSpare || seen.needsNoRoom) && PASSING.has(fault.code));
   if (!mayPass) {
     if (thrown === undefined) fail("the error was ignored");

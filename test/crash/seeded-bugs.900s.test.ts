@@ -1,4 +1,5 @@
-// The tests' test: bugs that logs have had are put into the journal one at a time, and some layer must notice each.
+// The tests' test: it plants bugs that logs have had into the journal, one at a time. Some layer
+// must notice each.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { seededRandom } from "@millrace/base";
@@ -50,7 +51,7 @@ const LAYERS: Readonly<Record<Layer, (engine: Engine, seed: number) => void>> = 
     }
   },
   "seam faults": (engine, seed) => void failEverything(engine, seededRandom(seed), 2, 3),
-  // Too rare for the others: a page that is only in the page cache, and a power cut in the next few steps.
+  // Too rare for the others: a page only in the page cache, and a power cut in the next few steps.
   regressions: (engine) => {
     for (const check of Object.values(REGRESSIONS)) check(engine);
   },

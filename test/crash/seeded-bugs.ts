@@ -446,7 +446,10 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
 ];
 
-/** A copy of the journal's modules in `directory` with the bug in it. Throws unless the edit fits exactly once. */
+/**
+ * Copies the journal's modules into `directory`, with the bug in them. Throws unless the edit fits
+ * exactly once.
+ */
 export async function plant(bug: SeededBug, directory: string): Promise<Engine> {
   const dist = join(directory, "dist");
   cpSync(PACKAGE_DIST, dist, { recursive: true });

@@ -16,7 +16,10 @@ function bytesOf(disk: SimulatedStorage, isCounted: (name: string) => boolean = 
     .reduce((sum, name) => sum + disk.contentOf(name).length, 0);
 }
 
-/** Processes that die one after the other, each with one small record: what each has prepared and not used is given back. */
+/**
+ * Processes die one after the other, each with one small record. The next gives back what each has
+ * prepared and not used.
+ */
 function leaksNothing(engine: Engine): void {
   let disk = new SimulatedStorage();
   const sizes: number[] = [];
@@ -85,7 +88,7 @@ function opensOnAFullDisk(engine: Engine): void {
     opened.disk.blocksMax = 500;
     appendTo(engine, opened, "a record");
     let openings = 0;
-    // Each opening takes a header and the batch that it repeats from what the one before hasn't used.
+    // Each opening takes a header and the repeated batch from what the one before hasn't used.
     for (; openings < 12; openings += 1) {
       opened.disk.fill("neighbour");
       const disk = opened.disk.fork();
@@ -242,7 +245,9 @@ function refusesDirectories(engine: Engine): void {
   }
 }
 
-/** A batch that found no room is refused and leaves nothing behind; the next one takes its place. */
+/**
+ * The log refuses a batch without room, which leaves nothing behind. The next one takes its place.
+ */
 function goesOnAfterAWriteWithoutRoom(engine: Engine): void {
   for (const bytes of [0, 1, PAGE, 2 * PAGE, 3 * PAGE]) {
     const opened = openOn(engine, new SimulatedStorage());
@@ -256,7 +261,8 @@ function goesOnAfterAWriteWithoutRoom(engine: Engine): void {
     };
     assert.throws(() => appendTo(engine, opened, "without room ".padEnd(9000, "x")));
     disk.before = () => undefined;
-    // A batch that is there in spite of the error isn't refused for certain: nothing is written after it.
+    // The batch may be there in spite of the error. Then nobody can refuse it, and the log writes
+    // no more.
     assert.is(log.isSound, bytes < 3 * PAGE, `after ${bytes} bytes`);
     if (!log.isSound) continue;
     appendTo(engine, opened, "after");

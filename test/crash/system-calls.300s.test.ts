@@ -25,7 +25,9 @@ interface Outcome {
   readonly trace: readonly string[];
 }
 
-/** Runs the fixture under strace. `path`, below the directory, limits the trace and the faults to calls on that file. */
+/**
+ * Runs the fixture under strace. `path`, below the directory, limits trace and faults to that file.
+ */
 async function runTraced(
   records: number,
   path: string | undefined,

@@ -131,7 +131,10 @@ function refusesForeignWitnesses(engine: Engine): void {
   refuses(engine, disk, "ERR_JOURNAL_DAMAGED", "marks of another log that know of no record");
 }
 
-/** After a close everything at the end is missed: the newest segment, or a cut between two batches. */
+/**
+ * After a close a loss at the end is noticed: of the newest segment, or by a cut between two
+ * batches.
+ */
 function missesTheEnd(engine: Engine): void {
   const opened = threeSegments(engine);
   appendTo(engine, opened, "record 4");

@@ -1,4 +1,4 @@
-// Random but repeatable workloads: what is appended in which batches and groups, over how many lives.
+// Random but repeatable workloads: records in batches and groups, over one or more lives.
 import type { Random } from "@millrace/base";
 import type { PendingRecord } from "./history.ts";
 import type { Step } from "./rig.ts";

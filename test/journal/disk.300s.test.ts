@@ -235,7 +235,10 @@ withMounts(
   },
 );
 
-/** A process that opens the journal and ends without closing it; the sequence that comes next, or what went wrong. */
+/**
+ * A process that opens the journal and ends without closing it. Returns the next sequence, or the
+ * error.
+ */
 function openAndDie(directory: string): string {
   const program = `
     import { NodeStorage } from ${JSON.stringify(import.meta.resolve("@millrace/journal"))};

@@ -1,4 +1,5 @@
-// Journals that an earlier build has written: what is on people's disks stays readable. How they were made: golden/generate.ts.
+// Journals that an earlier build has written: the present one must read them. How they were made:
+// golden/generate.ts.
 import { appendFileSync, cpSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";

@@ -115,7 +115,8 @@ test("missing segments at the front are damage unless marks say that they were g
   assert.is(error.details.firstSequence, 1);
   assert.is(error.details.lastSequence, base - 1);
 
-  // Given up, and the crash came before the file was deleted; then without it; then with a hole where only the second was deleted.
+  // The segments are given up, and the crash came before the file was deleted; then without it;
+  // then with a hole where only the second was deleted.
   const givenUp = log.copyTo(temporaryDirectory());
   mark(givenUp, 60, 3, recoverOf(log).segments[2]?.baseSequence as number);
   rmSync(givenUp.path(second));
@@ -165,7 +166,10 @@ test("segments that marks know to be durable are judged by their headers, their 
   assert.is(throwsWith(() => recover(short.storage), "ERR_JOURNAL_DAMAGED").details.file, names[1]);
 });
 
-/** A log whose last segment was made from a used file: the first segment of another life, full of batches. */
+/**
+ * A log whose last segment was made from a used file: the first segment of another life, full of
+ * batches.
+ */
 function logInUsedFile(): TestLog {
   const older = longLog();
   const used = readFileSync(older.path(older.segments()[0] as string));

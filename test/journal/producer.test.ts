@@ -17,7 +17,9 @@ import { createByteRing, SpscProducer } from "@millrace/shared-memory";
 const NO_BYTES = new Uint8Array(0);
 const RECORD = { type: 3, priority: 0, timeMs: 0, header: NO_BYTES, key: NO_BYTES, payload: new Uint8Array(12) };
 
-/** A journal with one ring, whose records may wait for company, and this test in the place of its writer. */
+/**
+ * A journal with one ring, whose records may wait for company. The test takes the writer's place.
+ */
 function lazyMemory(): JournalMemory {
   const threads = ThreadTable.current();
   const thread = threads.reserve();

@@ -1,4 +1,5 @@
-// Writes the golden journals of a format version, with what they hold beside them. Run once per version, never to repair a test:
+// Writes the golden journals of a format version, with their content beside them. Run once per
+// version, never to repair a test:
 //
 //   npm run build && node .build/test/journal/golden/generate.js test/journal/golden/v1
 import { cpSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
