@@ -9,6 +9,7 @@ import {
   STALE_BLOCK,
   tornBlock,
 } from "@millrace/journal/internal/storage/simulated.fault";
+import { segmentBytesFor } from "@millrace/journal/internal/files/limits";
 import type { SegmentHeader } from "@millrace/journal/internal/files/format";
 import type { LogWriter } from "@millrace/journal/internal/writer/log-writer";
 import type { Engine } from "./engine.ts";
@@ -18,6 +19,8 @@ import { LIMITS, readContent } from "./rig.ts";
 /** Up to this many unsynced blocks the explorer tries every subset, with all sizes and names. */
 const EXHAUSTIVE_BLOCKS_MAX = 8;
 const EXHAUSTIVE_STATES_MAX = 4096;
+/** Most that an opening needs: a segment that repeats the largest batch. */
+const ROOM_MAX: number = segmentBytesFor(LIMITS.batchBytesMax);
 
 export interface ExploreOptions {
   readonly engine: Engine;
@@ -185,12 +188,20 @@ function open(
   const opened = unlessFull(() => engine.opening.openLog(disk, LIMITS, () => 1));
   if (opened === undefined) {
     if (disk.blocksMax === Infinity) throw new Violation("a disk without limits is full");
+    const room = roomOf(disk);
+    if (room >= ROOM_MAX) throw new Violation(`an opening was refused with ${room} bytes of room`);
     onFull();
     disk.blocksMax = Infinity;
     return open(engine, disk, onFull);
   }
   const { log, recovered } = opened;
   return { log, content: readContent(engine, disk, recovered.summary.firstSequence, log.nextSequence - 1) };
+}
+
+/** Bytes that an opening may take: all that is free, and the journal's own spares and reserve. */
+function roomOf(disk: SimulatedStorage): number {
+  const own = disk.list().filter((name) => /^(?:spare|reserve)-/.test(name));
+  return own.reduce((bytes, name) => bytes + disk.allocatedBytes(name), disk.space().freeBytes);
 }
 
 /** Undefined when the disk had no room. */

@@ -62,7 +62,7 @@ for (const how of ["scan", "scan of headers", "survey", "visiting survey"]) {
     };
     const reader = new Worker(new URL(`data:text/javascript,${encodeURIComponent(READER)}`), { workerData });
     const told = new Promise<Looks>((resolve, reject) => reader.once("message", resolve).once("error", reject));
-    // On a busy machine the first look may take longer, and the limit of the file ends a wait for it.
+    // On a busy machine the first look may take longer. The file's time limit ends a wait for it.
     const end = performance.now() + 3000;
     while (performance.now() < end || Atomics.load(stop, 1) === 0) {
       await Promise.all(Array.from({ length: 20 }, (_, n) => journal.append(Buffer.alloc(100 + 140 * n, n))));
