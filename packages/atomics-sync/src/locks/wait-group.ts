@@ -81,6 +81,20 @@ export class WaitGroupCore extends Monitor {
    * Adds to the count; false, and nothing has happened, when it would be less than 0 or too large.
    */
   add(units: number): boolean {
+    const state = Atomics.load(this.words, this.cell + CELL_STATE);
+    const count = (state >>> COUNT_SHIFT) + units;
+    if ((state & WAITERS) === 0 && count >= 0 && count <= COUNT_MAX) {
+      const next = (count << COUNT_SHIFT) | (state & FLAGS);
+      if (Atomics.compareExchange(this.words, this.cell + CELL_STATE, state, next) === state) return true;
+    }
+    return this.#addSlow(units);
+  }
+
+  /**
+   * With parties that wait, with other threads in the way, and with a group that is closed: CLOSED
+   * has the bit WAITERS.
+   */
+  #addSlow(units: number): boolean {
     let state = Atomics.load(this.words, this.cell + CELL_STATE);
     // Ends: each failure means that another thread has changed the state.
     for (;;) {
@@ -103,7 +117,6 @@ export class WaitGroupCore extends Monitor {
     }
   }
 
-  /** Apart from `add`, which would keep a closure in its frame. */
   #staysOpen(): boolean {
     // The thread that was closing it may have died.
     this.pump();
