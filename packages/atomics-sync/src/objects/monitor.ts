@@ -83,6 +83,7 @@ import {
   ORDER_START,
   QUEUE_NEXT,
   RELEASING,
+  setSeen,
   SIBLING,
   TICKET,
   WAITING,
@@ -168,7 +169,7 @@ export class Monitor extends WaitQueue {
 
   /** Makes a free node one of this object; post it then, or have the latch. */
   protected fillNode(node: number, need: number, asks: number, wakes: number): void {
-    Atomics.store(this.words, node + NODE_CELL, this.cell);
+    setSeen(this.words, node + NODE_CELL, this.cell);
     this.words[node + NODE_NEED] = need;
     this.#fill(node, asks, wakes);
   }
@@ -180,7 +181,7 @@ export class Monitor extends WaitQueue {
     this.words[node + NODE_ASKS] = asks;
     this.words[node + NODE_OUTCOME] = 0;
     this.words[node + NODE_BLOCK] = 0;
-    this.words[node + NODE_GROUP] = 0;
+    setSeen(this.words, node + NODE_GROUP, 0);
   }
 
   /** Posts a node again that was served. */
@@ -592,7 +593,7 @@ export class Monitor extends WaitQueue {
     // A node that was told may be in another use by now; at this object it is CLAIMED only for the
     // step in REDO.
     if (node === 0 || Atomics.load(this.words, node + NODE_CELL) !== this.cell) return;
-    const group = this.words[node + NODE_GROUP] as number;
+    const group = Atomics.load(this.words, node + NODE_GROUP);
     if (group === 0) {
       this.settle(node, CLAIMED, GRANTED);
       return;

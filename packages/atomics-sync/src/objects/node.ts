@@ -78,3 +78,11 @@ export const ASKS_FRONT = 2;
 export const ASKS_GIVES = 4;
 /** The first bit for the kind of object. */
 export const ASKS_KIND = 8;
+
+/**
+ * Sets a word of an own node that another thread may look at late, in the node's next use: CELL and
+ * GROUP. A node mostly stays at one object, and an atomic store takes longer than a look.
+ */
+export function setSeen(words: Int32Array, word: number, value: number): void {
+  if (words[word] !== value) Atomics.store(words, word, value);
+}

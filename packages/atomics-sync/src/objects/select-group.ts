@@ -30,6 +30,7 @@ import {
   NODE_GROUP,
   NODE_STATE,
   NODE_WAKES,
+  setSeen,
   SIBLING,
   TICKET,
 } from "./node.ts";
@@ -63,7 +64,7 @@ export class SelectGroup implements Waited {
     const { words } = space;
     const node = space.takeGroup();
     const ticket = space.nextTicket();
-    words[node + NODE_CELL] = 0;
+    setSeen(words, node + NODE_CELL, 0);
     words[node + NODE_WAKES] = wakes;
     words[node + NODE_ASKS] = isAsync ? ASKS_ASYNC : 0;
     words[node + SIBLING] = 0;
@@ -78,7 +79,7 @@ export class SelectGroup implements Waited {
    */
   add(monitor: Member["monitor"], node: number): void {
     const words = this.#space.words;
-    words[node + NODE_GROUP] = this.node;
+    setSeen(words, node + NODE_GROUP, this.node);
     Atomics.store(words, node + TICKET, this.#ticket);
     words[node + SIBLING] = words[this.node + SIBLING] as number;
     words[this.node + SIBLING] = node;
