@@ -240,7 +240,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
     file: "keeper/checkpoint-writer.js",
     from: "if (newest !== undefined && newest.generation !== this.#sureGeneration)",
     to: "if (false)",
-    layer: "crash states",
+    layer: "regressions",
   },
   {
     name: "segments are deleted by what is durable, not by what was asked",
