@@ -62,7 +62,7 @@ async function passes(fields: string, form: Form = STAR, helpers = ""): Promise<
   assert.ok(isComplete);
 }
 
-// ── what it finds ────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── what it finds ───────────────────────────────────────────────────────────────────────────────
 
 test("finds a lost update, and only with a preemption", async () => {
   const fields = `threads: {
@@ -138,7 +138,7 @@ test("a thread that looks around until time has passed ends when looks take time
   await passes(`tickMs: 1, ${body}`);
 });
 
-test("a wait runs out of time when nothing else goes on only where a scenario says that time passes", async () => {
+test("a wait runs out of time only where a scenario says that time passes", async () => {
   const body = `threads: {
     a(w) { while (Atomics.load(w, 1) < 2) { Atomics.wait(w, 0, 0, 10); Atomics.add(w, 1, 1); } },
     b(w) { Atomics.load(w, 1); },
@@ -185,7 +185,7 @@ test("a schedule as text leads to the same failure again", async () => {
   assert.equal(decodeSchedule(encodeSchedule(choices)), choices);
 });
 
-// ── waiting ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── waiting ─────────────────────────────────────────────────────────────────────────────────────
 
 test("a wait without a notification, and a wake-up that is lost", async () => {
   assert.is(
@@ -198,7 +198,7 @@ test("a wait without a notification, and a wake-up that is lost", async () => {
   }`);
 });
 
-test("sync and async waiters of a word stand in one queue: a notification can go to an event loop that is blocked", async () => {
+test("sync and async waiters share a queue: a notify can go to a blocked event loop", async () => {
   const fields = (count: string): string => `threads: {
     async a(w) {
       const first = Atomics.waitAsync(w, 0, 0);
@@ -270,7 +270,7 @@ test("a thread that dies can take a wake-up with it", async () => {
   assert.match(failure.message, /b would wait/);
 });
 
-test("a thread dies between two plain stores, without its finally, and who joins it learns that", async () => {
+test("a thread dies between plain stores, without its finally, and a join learns it", async () => {
   const failure = await failureOf(
     `kill: ["a"], threads: {
       a(w) { try { w[0] = 1; w[1] = 1; } finally { w[2] = 1; } },
@@ -314,7 +314,7 @@ test("a module's variables belong to one thread and one execution", async () => 
   );
 });
 
-// ── what it refuses ──────────────────────────────────────────────────────────────────────────────────────────────────
+// ── what it refuses ─────────────────────────────────────────────────────────────────────────────
 
 const REFUSED: [what: string, code: string][] = [
   ["Atomics must be called directly", "const { load } = Atomics; void load;"],
@@ -386,7 +386,7 @@ for (const [what, code, helpers] of REFUSED_WHEN_REACHED) {
   });
 }
 
-test("what is refused for shared memory is fine for other arrays, and loads may stand in constructors", async () => {
+test("other arrays may do what shared ones may not; loads may stand in constructors", async () => {
   await passes(
     `threads: { a(w) {
       const own = new Int32Array(4).fill(2);
@@ -407,7 +407,7 @@ test("the wrap form finds a call that was dropped", async () => {
   assert.match((await failureOf(fields, WRAP)).message, /a call was dropped: run/);
 });
 
-// ── the search itself ────────────────────────────────────────────────────────────────────────────────────────────────
+// ── the search itself ───────────────────────────────────────────────────────────────────────────
 
 test("the state cache reaches the same ends as a search without it, in both forms", async () => {
   const names = [
@@ -469,7 +469,7 @@ export const scenarios = [{
   assert.ok(executions > 10);
 });
 
-test("a mutant must match exactly once, a survivor fails, and so does one that is only broken", async () => {
+test("a mutant must match exactly once; a survivor fails, and so does a broken one", async () => {
   const base = scenarioText(
     "threads: { a(w) { Atomics.add(w, 0, 1); } }, check(w) { if (w[0] !== 1) throw new Error('lost'); }",
   );

@@ -95,7 +95,7 @@ function coerced(array: Int32Array, value: unknown): unknown {
   return typeof value === "bigint" ? BigInt.asIntN(64, value) : value;
 }
 
-// ── memory ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── memory ──────────────────────────────────────────────────────────────────────────────────────
 
 function change<T>(thread: Thread, memory: Memory, array: Int32Array, word: number, reads: boolean, write: () => T): T {
   if (world.isRunning) {
@@ -192,7 +192,7 @@ function isAllowed(site: number): boolean {
   return true;
 }
 
-// ── waiting ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── waiting ─────────────────────────────────────────────────────────────────────────────────────
 
 function dueMs(timeout: unknown): number {
   const ms = timeout === undefined || Number.isNaN(Number(timeout)) ? Infinity : Math.max(0, Number(timeout));

@@ -7,7 +7,7 @@ import { observe } from "./perform.ts";
 import { isSteps, PromiseStandIn } from "./promise.ts";
 import { type Steps, type Thread, world } from "./world.ts";
 
-// ── coroutines ───────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── coroutines ──────────────────────────────────────────────────────────────────────────────────
 
 /**
  * Yielded by an async function: everything else that is yielded is a step and goes to the explorer.
@@ -72,7 +72,7 @@ function* drive(resume: () => IteratorResult<unknown>, steps: Steps, promise: Pr
   }
 }
 
-// ── a thread ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── a thread ────────────────────────────────────────────────────────────────────────────────────
 
 /**
  * All that a virtual thread does: its function, then its event loop until the promise that this
@@ -108,7 +108,7 @@ function* microtasks(thread: Thread): Steps {
   return undefined;
 }
 
-// ── timers ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── timers ──────────────────────────────────────────────────────────────────────────────────────
 
 class Handle {
   readonly id: number;
@@ -165,7 +165,7 @@ function now(): number {
   return world.nowMs + thread.looks * world.tickMs;
 }
 
-// ── signals ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── signals ─────────────────────────────────────────────────────────────────────────────────────
 
 type Listener = ((event: unknown) => unknown) | { handleEvent(event: unknown): unknown };
 
@@ -223,7 +223,7 @@ class AbortControllerStandIn {
   }
 }
 
-// ── the whole ────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── the whole ───────────────────────────────────────────────────────────────────────────────────
 
 /** What a thread was given when it was started, by the set-up, and has changed since. */
 function environmentOf(thread: Thread): Map<unknown, unknown> {

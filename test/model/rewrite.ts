@@ -119,7 +119,7 @@ class Rewriter {
     return `import { ${names} } from ${JSON.stringify(runtimeUrl)}; ${state}${body}`;
   }
 
-  // ── nodes ────────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── nodes ─────────────────────────────────────────────────────────────────────────────────────
 
   #render(node: Node, context: Context): string {
     switch (node.type) {
@@ -226,7 +226,7 @@ class Rewriter {
     throw new UnsupportedError(`${this.#module.label}:${line}:${column + 1}: ${what}\n    ${source}`);
   }
 
-  // ── imports and exports ──────────────────────────────────────────────────────────────────────────────────────────
+  // ── imports and exports ───────────────────────────────────────────────────────────────────────
 
   #import(node: Node): string {
     const locals = new Set((node["specifiers"] as Node[]).map((each) => each["local"]["name"]));
@@ -291,7 +291,7 @@ class Rewriter {
     return this.#lines(node, "");
   }
 
-  // ── functions ────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── functions ─────────────────────────────────────────────────────────────────────────────────
 
   #info(node: Node): FunctionInfo {
     return this.#taint.functions.get(node) as FunctionInfo;
@@ -467,7 +467,7 @@ class Rewriter {
     return this.#replace(node, context, given);
   }
 
-  // ── calls ────────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── calls ─────────────────────────────────────────────────────────────────────────────────────
 
   #arguments(node: Node, context: Context): string[] {
     const native = isNativeCall(node, context.scopes);
@@ -605,7 +605,7 @@ class Rewriter {
     return `(yield* $await(${this.#render(node["argument"], context)}))`;
   }
 
-  // ── accesses ─────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── accesses ──────────────────────────────────────────────────────────────────────────────────
 
   #member(node: Node, context: Context): string {
     const object: Node = node["object"];
@@ -720,7 +720,8 @@ class Rewriter {
       return STANDINS.has(name) ? `$env.${name}` : name;
     }
     if (binding.kind === "state") return `$S.c.${name}`;
-    // The platform's own timers and clocks, imported from base so that no test runner's fakes stand in for them.
+    // The platform's own timers and clocks, imported from base so that no test runner's fakes stand
+    // in for them.
     if (binding.kind === "import" && STANDINS.has(binding.imported) && isRealTime(binding.url)) {
       return `$env.${binding.imported}`;
     }

@@ -64,7 +64,7 @@ function refuse(site: number, what: string): never {
   return world.fail("unsupported", `${where}: ${what}\n    ${line}`);
 }
 
-// ── plain accesses ───────────────────────────────────────────────────────────────────────────────────────────────────
+// ── plain accesses ──────────────────────────────────────────────────────────────────────────────
 
 type Indexed = Record<PropertyKey, unknown>;
 
@@ -188,7 +188,7 @@ export function $set(
   return undefined;
 }
 
-// ── the "wrap" form ──────────────────────────────────────────────────────────────────────────────────────────────────
+// ── the "wrap" form ─────────────────────────────────────────────────────────────────────────────
 
 export function $made(title: string, steps: Steps): Steps {
   world.made += 1;
@@ -214,7 +214,7 @@ export function $dead(message: string): never {
   return world.fail("unsupported", message);
 }
 
-// ── modules ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── modules ─────────────────────────────────────────────────────────────────────────────────────
 
 /** The variables of a module: each virtual thread has its own, made anew for every execution. */
 export function $state(init: () => unknown): ModuleState {
@@ -223,7 +223,7 @@ export function $state(init: () => unknown): ModuleState {
   return state;
 }
 
-// ── for scenarios ────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── for scenarios ───────────────────────────────────────────────────────────────────────────────
 
 function* joinSteps(name: string): Steps {
   const thread = world.thread;

@@ -160,7 +160,7 @@ export function isAtomics(node: Node): boolean {
   return node.type === "Identifier" && node["name"] === "Atomics";
 }
 
-// ── scopes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── scopes ──────────────────────────────────────────────────────────────────────────────────────
 
 /** Constructors of constants that hold nothing between two calls. */
 const STATELESS = new Set(["TextEncoder", "TextDecoder", "RegExp", "URL", "Error"]);
@@ -230,7 +230,7 @@ function scopeOfFunction(node: Node): Scope {
   return scope;
 }
 
-// ── functions and their names ────────────────────────────────────────────────────────────────────────────────────────
+// ── functions and their names ───────────────────────────────────────────────────────────────────
 
 function collect(module: Module, moduleScope: Scope, functions: Map<Node, FunctionInfo>): void {
   walk(module.tree, (node, parents) => {

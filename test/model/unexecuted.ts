@@ -61,12 +61,13 @@ export const UNEXECUTED: readonly Exception[] = [
     reason: "A storage for tests: a lock with a time limit around copies of whole blocks, which the checker refuses.",
   },
   {
-    module: "intake/delivery",
+    module: "intake/thread",
     lines: [
       "Atomics.compareExchange(this.#words, STATE, RECOVERING, RUNNING);",
       "Atomics.store(this.#words, STATE, STOPPED);",
       "const isDraining = Atomics.load(this.#words, STATE) === DRAINING;",
-      "return Atomics.load(this.#words, CHECKPOINTS) !== this.#checkpointsAsked;",
+      "const commands = Atomics.load(this.#words, COMMANDS);",
+      "Atomics.load(this.#words, COMMANDS) !== this.#commandsTaken ||",
     ],
     reason:
       "Delivery reads and writes files. Its rings have scenarios (journal, questions); these words hold states that only move forward and that every turn of its loop reads again.",
@@ -76,8 +77,8 @@ export const UNEXECUTED: readonly Exception[] = [
     lines: [
       "const state = Atomics.load(this.#words, STATE);",
       "Atomics.store(this.#words, STATE, DRAINING);",
-      "Atomics.add(this.#words, CHECKPOINTS, 1);",
-      "const hasStopped = Atomics.load(this.#words, STATE) === STOPPED && this.#closing !== undefined;",
+      "Atomics.add(this.#words, COMMANDS, 1);",
+      "const isMeant = Atomics.load(this.#words, STATE) === STOPPED && this.#closing !== undefined;",
     ],
     reason: "The opener's side of the same words; needs a journal and worker threads.",
   },

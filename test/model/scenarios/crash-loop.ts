@@ -1,4 +1,7 @@
-/** Handlers that are paused because they end their threads, and tasks that no thread can be started for. */
+/**
+ * Handlers that are paused because they end their threads, and tasks that no thread can be started
+ * for.
+ */
 import * as assert from "uvu/assert";
 import { Shared } from "@millrace/scheduler/internal/shared/shared";
 import { Recovery } from "@millrace/scheduler/internal/supervisor/recovery";

@@ -1,4 +1,7 @@
-/** Locks and channels in event loops: what the promises of `lockAsync` and its kin stand on, beside threads that block. */
+/**
+ * Locks and channels in event loops: what the promises of `lockAsync` and its kin stand on, beside
+ * threads that block.
+ */
 import { setEnvironmentData } from "node:worker_threads";
 import * as assert from "uvu/assert";
 import { Barrier, Cond, Mutex, type SyncHandle, ThreadTable, WaitGroup } from "@millrace/atomics-sync";

@@ -1,4 +1,7 @@
-/** A handler that waits gives its processor to a spare: with everything that lies there, and also when its machine dies. */
+/**
+ * A handler that waits gives its processor to a spare: with everything that lies there, and also
+ * when its machine dies.
+ */
 import * as assert from "uvu/assert";
 import type { TaskContext } from "@millrace/scheduler/internal/handler/context";
 import { Shared } from "@millrace/scheduler/internal/shared/shared";
@@ -28,7 +31,9 @@ interface Given extends SchedulerShared {
   readonly tasks: number;
 }
 
-/** One processor, a spare or two, and a task for each of the handlers; task n has the argument n. */
+/**
+ * One processor, a spare or two, and a task for each of the handlers; task n has the argument n.
+ */
 function submitted(policy: number, handlers: readonly number[], machines = 2): () => Given {
   return () => {
     const shared = schedulerMemory(1, 1, 4, 2, machines);

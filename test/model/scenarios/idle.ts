@@ -1,4 +1,7 @@
-/** Who sleeps and who is woken: the protocol of machine.ts around IdleSet, Parker and outbox flags, with a counter in place of the queues. */
+/**
+ * Who sleeps and who is woken: the protocol of machine.ts around IdleSet, Parker and outbox flags,
+ * with a counter in place of the queues.
+ */
 import * as assert from "uvu/assert";
 import { Parker, ThreadTable, unpark, unparkAgain } from "@millrace/atomics-sync";
 import {
@@ -78,7 +81,9 @@ function finishOne({ words, threads }: Shared): void {
   unpark(threads, PUBLISHER);
 }
 
-/** A machine that blocks when there is nothing to do. The only one counts as searching until then. */
+/**
+ * A machine that blocks when there is nothing to do. The only one counts as searching until then.
+ */
 function work(machine: number, isOnly = false) {
   return (shared: Shared, log: unknown[]): void => {
     const { words } = shared;
@@ -143,8 +148,10 @@ function workInLoop(machine: number) {
   };
 }
 
-/** Publishes one thing after the other, waits until all are done, and closes. With `lateMs` it looks for a machine once more at last, as if more came:
- * one that doesn't come isn't noticed earlier. */
+/**
+ * Publishes one thing after the other, waits until all are done, and closes. With `lateMs` it looks
+ * for a machine once more at last, as if more came: one that doesn't come isn't noticed earlier.
+ */
 function publish(count: number, lateMs?: number) {
   return (shared: Shared): void => {
     const { words } = shared;
@@ -171,7 +178,8 @@ function publish(count: number, lateMs?: number) {
 function mournLow(count: number) {
   return (shared: Shared): void => {
     if (!join("low")) return;
-    // What the dead machine had taken is to be done again; at worst the other one has just taken it, or it isn't published yet, and it is done twice.
+    // What the dead machine had taken is to be done again; at worst the other one has just taken
+    // it, or it isn't published yet, and it is done twice.
     const undone = count - Atomics.load(shared.words, WORK) - Atomics.load(shared.words, DONE);
     if (undone > 0) Atomics.add(shared.words, WORK, undone);
     idleSet(shared).forget(LOW);

@@ -1,4 +1,7 @@
-/** Tasks that handlers spawn: on a private stack, shared, stolen, joined; and a machine that ends while it has submitted some. */
+/**
+ * Tasks that handlers spawn: on a private stack, shared, stolen, joined; and a machine that ends
+ * while it has submitted some.
+ */
 import * as assert from "uvu/assert";
 import { hasBit } from "@millrace/shared-memory";
 import { Shared } from "@millrace/scheduler/internal/shared/shared";
@@ -19,7 +22,10 @@ import { type Mutant, scenario, type Scenario } from "../api.ts";
 const PARENT = 1;
 const FILE = "scheduler/machine/nested";
 
-/** A machine whose handler `parent` spawns `children` tasks and joins them; every call goes into the log. */
+/**
+ * A machine whose handler `parent` spawns `children` tasks and joins them; every call goes into the
+ * log.
+ */
 function runMachine(index: number, children: number) {
   return (shared: SchedulerShared, log: unknown[]): Promise<void> => {
     const child = (value: number): number => {
@@ -43,7 +49,10 @@ function runMachine(index: number, children: number) {
   };
 }
 
-/** Submits the parent, and a child of nobody's that machines may be woken for meanwhile; waits for the results, and closes the scheduler. */
+/**
+ * Submits the parent, and a child of nobody's that machines may be woken for meanwhile; waits for
+ * the results, and closes the scheduler.
+ */
 function runSubmitter(children: number) {
   return ({ memory }: SchedulerShared, log: unknown[]): void => {
     const submitter = new Submitter(memory, 0);
@@ -91,7 +100,10 @@ function awaitSet(words: Int32Array, word: number): void {
   while (Atomics.load(words, word) === 0) Atomics.wait(words, word, 0);
 }
 
-/** A machine of two processors and three machines: what `hold` waits for is done by `open`, which is async, so that no join may run it. */
+/**
+ * A machine of two processors and three machines: what `hold` waits for is done by `open`, which is
+ * async, so that no join may run it.
+ */
 function runGated(index: number) {
   return (shared: Gated, log: unknown[]): Promise<void> => {
     const { gate } = shared;
@@ -123,7 +135,10 @@ function runGated(index: number) {
   };
 }
 
-/** Three machines: one joins, one runs what it waits for, and one may run the async task that opens the gate. */
+/**
+ * Three machines: one joins, one runs what it waits for, and one may run the async task that opens
+ * the gate.
+ */
 function joinBesideAsync(name: string, processors: number, executions: number): Scenario {
   return scenario<Gated>({
     name,
@@ -159,7 +174,10 @@ function joinBesideAsync(name: string, processors: number, executions: number): 
   });
 }
 
-/** Handlers of machines with a slot each: `root` submits `hold`, which another machine may take, and then `open`, for which there is no slot. */
+/**
+ * Handlers of machines with a slot each: `root` submits `hold`, which another machine may take, and
+ * then `open`, for which there is no slot.
+ */
 function runWithOneSlot(index: number) {
   return (shared: Gated, log: unknown[]): Promise<void> => {
     const { gate } = shared;

@@ -6,7 +6,10 @@ import { NONE, type Processors } from "@millrace/scheduler/internal/shared/proce
 import { type SchedulerShared, schedulerMemory } from "../fixtures/scheduler.ts";
 import { join, type Mutant, scenario, type Scenario } from "../api.ts";
 
-/** What a thread without a processor does: announces itself, looks once more, sleeps. The processor it got, or `NONE` when it gave up. */
+/**
+ * What a thread without a processor does: announces itself, looks once more, sleeps. The processor
+ * it got, or `NONE` when it gave up.
+ */
 function waitForProcessor(shared: Shared, processors: Processors, machine: number): number {
   const parker = new Parker(shared.threads, machine);
   for (let turn = 0; turn < 3; turn += 1) {
@@ -21,7 +24,9 @@ function waitForProcessor(shared: Shared, processors: Processors, machine: numbe
   return processors.acquire(machine);
 }
 
-/** A plain word that only the holder of processor 0 touches: the race check then sees two holders. */
+/**
+ * A plain word that only the holder of processor 0 touches: the race check then sees two holders.
+ */
 function useProcessor({ memory }: SchedulerShared): void {
   const slots = new Int32Array(memory.slots);
   slots[3] = (slots[3] as number) + 1;

@@ -4,8 +4,8 @@
  */
 import * as assert from "uvu/assert";
 import { Parker, Reactor, ThreadTable, unpark } from "@millrace/atomics-sync";
-import { answersPlace, controlBytes, QUESTION, questionsPlace } from "@millrace/intake/internal/control";
-import { Questions } from "@millrace/intake/internal/questions";
+import { answersPlace, controlBytes, QUESTION, questionsPlace } from "@millrace/intake/internal/delivery/control";
+import { Questions } from "@millrace/intake/internal/publisher/questions";
 import { EMPTY, FULL, SpscConsumer, SpscProducer } from "@millrace/shared-memory";
 import { type Mutant, scenario, type Scenario } from "../api.ts";
 
@@ -99,7 +99,7 @@ export const scenarios: Scenario[] = [
   }),
 ];
 
-const FILE = "intake/questions";
+const FILE = "intake/publisher/questions";
 
 export const mutants: Mutant[] = [
   {
@@ -117,8 +117,8 @@ export const mutants: Mutant[] = [
   {
     breaks: "an asker's event loop isn't told to expect the answer",
     file: FILE,
-    from: "this.#post(FINISHED, sequence);\n        this.#reactor.expect();",
-    to: "this.#post(FINISHED, sequence);",
+    from: "this.#post(kind, sequence);\n        this.#reactor.expect();",
+    to: "this.#post(kind, sequence);",
   },
   {
     breaks: "the second asker of a record is forgotten",

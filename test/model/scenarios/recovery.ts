@@ -1,6 +1,6 @@
 /**
- * The scheduler as it is: submitter, machines and, after a machine's death at any instruction, recovery. Nothing is lost, nothing
- * is settled twice, nobody sleeps for ever.
+ * The scheduler as it is: submitter, machines and, after a machine's death at any instruction,
+ * recovery. Nothing is lost, nothing is settled twice, nobody sleeps for ever.
  */
 import * as assert from "uvu/assert";
 import { isMillraceError } from "@millrace/base";
@@ -35,7 +35,9 @@ import { join, type Mutant, pause, scenario, type Scenario } from "../api.ts";
 
 type Logs = Readonly<Record<string, readonly unknown[]>>;
 
-/** Runs a machine until the scheduler is closed; what its handler was called with goes into the log. */
+/**
+ * Runs a machine until the scheduler is closed; what its handler was called with goes into the log.
+ */
 function runMachine(index: number) {
   return (shared: SchedulerShared, log: unknown[]): Promise<void> => {
     const handler: Handler = (value) => {
@@ -143,9 +145,11 @@ function assertAllRan(shared: Submitted, { logs, died }: { logs: Logs; died: rea
   assert.ok(ranTogether(logs).length <= shared.tasks + died.length, "only what the dead machine ran runs again");
 }
 
-// ── two tasks at once on one machine ───────────────────────────────────────────────────────────────────────────────
+// ── two tasks at once on one machine ────────────────────────────────────────────────────────────
 
-/** A machine whose handler waits for a turn of the event loop: two of its tasks run side by side. */
+/**
+ * A machine whose handler waits for a turn of the event loop: two of its tasks run side by side.
+ */
 function runAsyncMachine(index: number) {
   return (shared: SchedulerShared, log: unknown[]): Promise<void> => {
     const handler = async (value: number): Promise<number> => {
@@ -165,7 +169,7 @@ function takeOverAsync(index: number) {
   };
 }
 
-// ── what the dead machine had submitted ────────────────────────────────────────────────────────────────────────────
+// ── what the dead machine had submitted ─────────────────────────────────────────────────────────
 
 /** A machine whose first handler spawns two tasks and joins them. */
 function runParentMachine(index: number) {

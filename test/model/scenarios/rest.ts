@@ -1,4 +1,7 @@
-/** A machine that sleeps in its event loop: what is submitted meanwhile wakes it, and a wake-up that is lost is a delay. */
+/**
+ * A machine that sleeps in its event loop: what is submitted meanwhile wakes it, and a wake-up that
+ * is lost is a delay.
+ */
 import * as assert from "uvu/assert";
 import { RunQueue } from "@millrace/shared-memory";
 import { Submitter } from "@millrace/scheduler/internal/calls/submitter";
@@ -20,7 +23,10 @@ import { type Mutant, scenario, type Scenario } from "../api.ts";
 const HOLD = 0;
 const OPEN = 1;
 
-/** `hold` is pending until `open` has run on the same machine, which sleeps in its event loop until then. */
+/**
+ * `hold` is pending until `open` has run on the same machine, which sleeps in its event loop until
+ * then.
+ */
 function runMachine(shared: SchedulerShared): Promise<void> {
   let letGo = (): void => {};
   let isOpen = false;
@@ -77,7 +83,8 @@ export const scenarios: Scenario[] = [
         const shared = new Shared(memory);
         const slots = new TaskSlots(shared, 0, undefined);
         const outbox = new RunQueue(shared.outbox(0, NORMAL));
-        // Only once the machine sleeps in its event loop, as it does after 100 ms with nothing to do.
+        // Only once the machine sleeps in its event loop, as it does after 100 ms with nothing to
+        // do.
         while (Atomics.load(shared.words, shared.layout.idleAsync) === 0) Atomics.wait(gate, 0, 0, 1);
         slots.enqueue(slots.fill(OPEN, NORMAL, NO_RETRY, 0, 3));
         outbox.push(slots.first);

@@ -1,4 +1,7 @@
-/** Machines with as many async tasks as they may have: what these have submitted is still run, here or elsewhere, and nothing else. */
+/**
+ * Machines with as many async tasks as they may have: what these have submitted is still run, here
+ * or elsewhere, and nothing else.
+ */
 import * as assert from "uvu/assert";
 import { runQueueLength } from "@millrace/shared-memory";
 import type { MachineOutbox } from "@millrace/scheduler/internal/machine/machine-options";
@@ -35,9 +38,10 @@ function gated(processors: number): () => Gated {
 }
 
 /**
- * A machine with room for `room` async tasks. `parent` waits for its children, and so takes up no room; `hold` takes
- * it up until its gate is open. The parent opens it once it has what `child` returns, which is submitted when the machine is
- * full; or an async call from outside does, `open`. What `child` gets goes into the log.
+ * A machine with room for `room` async tasks. `parent` waits for its children, and so takes up no
+ * room; `hold` takes it up until its gate is open. The parent opens it once it has what `child`
+ * returns, which is submitted when the machine is full; or an async call from outside does, `open`.
+ * What `child` gets goes into the log.
  */
 function runMachine(index: number, room = 1, children = 1) {
   return (shared: Gated, log: unknown[]): Promise<void> => {

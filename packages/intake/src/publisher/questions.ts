@@ -82,7 +82,6 @@ export class Questions implements Source {
     return new Promise((resolve, reject) => {
       this.#allAskers.push({ resolve, reject });
       if (this.#allAskers.length === 1) this.#ask(ALL, 0);
-      this.#reactor.expect();
     });
   }
 
