@@ -1,8 +1,10 @@
 /**
- * Items from one thread to another, in ns per item, by the forms that block a thread; buffers of 1024.
+ * Items from one thread to another, in ns per item, by the forms that block a thread; buffers of
+ * 1024.
  *
- * Go's "batches" are slices of 64 numbers through a channel of 16. ringbuf.js has no waiting: its two ends ask again, which costs a
- * processor each while they do. `multithreading` isn't here: its channels only go to its own workers, which need Node 22.
+ * Go's "batches" are slices of 64 numbers through a channel of 16. ringbuf.js has no waiting: its
+ * two ends ask again, which costs a processor each while they do. `multithreading` isn't here: its
+ * channels only go to its own workers, which need Node 22.
  */
 import { Chan } from "@millrace/channels";
 import { RingBuffer } from "ringbuf.js";

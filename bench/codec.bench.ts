@@ -1,8 +1,10 @@
 /**
- * Values as bytes and back, in ns per round trip on one thread: what a call costs for its argument alone.
+ * Values as bytes and back, in ns per round trip on one thread: what a call costs for its argument
+ * alone.
  *
- * `msgpackr` is the library that Millrace uses for what isn't a flat object, in its default form and with the options that keep what structuredClone keeps
- * ("without loss": undefined, shared views copied); it checks nothing beforehand.
+ * `msgpackr` is the library that Millrace uses for what isn't a flat object, in its default form
+ * and with the options that keep what structuredClone keeps ("without loss": undefined, shared
+ * views copied); it checks nothing beforehand.
  */
 import { deserialize, serialize } from "node:v8";
 import { Packr } from "msgpackr";

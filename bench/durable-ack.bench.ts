@@ -1,10 +1,12 @@
 /**
  * Durable acknowledgements: 128-byte records, each awaited until a sync has returned.
  *
- * `pwrite+fdatasync` is the limit that the disk sets: one thread that writes all records in flight with one call into a zero-filled
- * file and syncs. Its p50 with one record at a time is t_sync, the unit in which the others' latency is to be read.
+ * `pwrite+fdatasync` is the limit that the disk sets: one thread that writes all records in flight
+ * with one call into a zero-filled file and syncs. Its p50 with one record at a time is t_sync, the
+ * unit in which the others' latency is to be read.
  *
- * `sync: "none"` acknowledges what isn't durable: unsafe, and here only to show what the syncs cost.
+ * `sync: "none"` acknowledges what isn't durable: unsafe, and here only to show what the syncs
+ * cost.
  */
 import { closeSync, fdatasyncSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
@@ -15,7 +17,9 @@ import { peerStores, type StoreKind } from "./stores.ts";
 
 const RECORD_BYTES = 128;
 const FILE_BYTES: number = 64 * 2 ** 20;
-/** The sustained run takes so many times as long as the others, and has to fill so many segments. */
+/**
+ * The sustained run takes so many times as long as the others, and has to fill so many segments.
+ */
 const SUSTAINED_FACTOR = 10;
 const SUSTAINED_SEGMENTS_MIN = 4;
 

@@ -1,11 +1,17 @@
-/** Go programs in bench/go, a directory each: built when they are first asked for. Go itself is whatever `go` is on the path. */
+/**
+ * Go programs in bench/go, a directory each: built when they are first asked for. Go itself is
+ * whatever `go` is on the path.
+ */
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Runs program `name` and returns what it prints as JSON; undefined, and says so on stderr, where Go isn't installed. */
+/**
+ * Runs program `name` and returns what it prints as JSON; undefined, and says so on stderr, where
+ * Go isn't installed.
+ */
 export function runGo(name: string, args: readonly string[]): Record<string, number> | undefined {
   const program = join(root, ".build", "go", name);
   try {

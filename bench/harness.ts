@@ -1,10 +1,11 @@
 /**
  * What a benchmark is, and how its figures are put together.
  *
- * A benchmark has subjects (things a user could pick) and cases (loads). A cell is one subject under one case, measured in a process
- * of its own. Every round measures all cells once, in alternating order; a ratio is taken within a round, so that a machine that
- * gets slower or faster meanwhile falls out of it. Our own subject runs twice in each round: the ratio of these two, which ought to be
- * 1, is the noise beside which the other ratios must be read.
+ * A benchmark has subjects (things a user could pick) and cases (loads). A cell is one subject
+ * under one case, measured in a process of its own. Every round measures all cells once, in
+ * alternating order; a ratio is taken within a round, so that a machine that gets slower or faster
+ * meanwhile falls out of it. Our own subject runs twice in each round: the ratio of these two,
+ * which ought to be 1, is the noise beside which the other ratios must be read.
  */
 export interface Measure {
   /** "records/s", "µs" … */
@@ -28,7 +29,10 @@ export interface Subject {
   readonly name: string;
   /** Whether this subject has that case; by default all. */
   readonly measures?: (caseId: string) => boolean;
-  /** Why it can't be measured on this computer and with this version of Node.js ("v24.1.0"); undefined when it can. */
+  /**
+   * Why it can't be measured on this computer and with this version of Node.js ("v24.1.0");
+   * undefined when it can.
+   */
   readonly unavailable?: ((node: string) => string | undefined) | undefined;
   /** Measures one case for about `ms` milliseconds. `directory` is empty and on a real disk. */
   readonly run: (caseId: string, ms: number, directory: string) => Promise<Measure[]>;
@@ -182,8 +186,8 @@ export function percentile(values: Float64Array, percent: number): number {
 const TURN_MS_FACTOR = 20;
 
 /**
- * Runs `operation` again and again with `inFlight` under way for `ms` milliseconds after a warm-up of a fifth of that, and returns
- * operations per second and the latencies of some of them in µs.
+ * Runs `operation` again and again with `inFlight` under way for `ms` milliseconds after a warm-up
+ * of a fifth of that, and returns operations per second and the latencies of some of them in µs.
  */
 export async function closedLoop(
   inFlight: number,
@@ -219,7 +223,8 @@ export async function closedLoop(
   isCounting = true;
   const startedAt = performance.now();
   await new Promise((resolve) => setTimeout(resolve, ms));
-  // Slow calls, many in flight: fewer than one turn of them would be chance, and none at all no figure.
+  // Slow calls, many in flight: fewer than one turn of them would be chance, and none at all no
+  // figure.
   while (done < inFlight && performance.now() - startedAt < ms * TURN_MS_FACTOR) {
     await new Promise((resolve) => setTimeout(resolve, ms / 4));
   }

@@ -1,5 +1,6 @@
 /**
- * Reading a log back, from the page cache: all of it in order, single records by their number in a random order, and by key.
+ * Reading a log back, from the page cache: all of it in order, single records by their number in a
+ * random order, and by key.
  *
  * The peers keep the records under their number; where keys are looked for, under the key.
  */
@@ -57,7 +58,8 @@ async function lookUp(
   ms: number,
 ): Promise<Measure[]> {
   const next = scattered(count);
-  // What is prepared once, such as places of a segment without an index, isn't the cost of a look-up.
+  // What is prepared once, such as places of a segment without an index, isn't the cost of a
+  // look-up.
   await read(1);
   await read(count);
   let reads = 0;

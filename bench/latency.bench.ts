@@ -1,10 +1,10 @@
 /**
- * How long one call takes: one at a time, back to back and after a pause; and under a steady load of short tasks, of which 1 % take a
- * hundred times as long.
+ * How long one call takes: one at a time, back to back and after a pause; and under a steady load
+ * of short tasks, of which 1 % take a hundred times as long.
  *
- * The load is open loop: calls are due at random times (exponential gaps), whether or not earlier ones are over, and latency counts
- * from when a call was due. The generator turns the event loop between calls; what it was late by itself is part of every subject's
- * figure.
+ * The load is open loop: calls are due at random times (exponential gaps), whether or not earlier
+ * ones are over, and latency counts from when a call was due. The generator turns the event loop
+ * between calls; what it was late by itself is part of every subject's figure.
  */
 import { seededRandom } from "@millrace/base";
 import { Scheduler } from "@millrace/scheduler";
@@ -14,7 +14,10 @@ import type * as tasks from "./fixtures/tasks.ts";
 
 const PAUSE_MS = 2;
 
-/** 1 % of 5 ms among tasks of 50 µs: 99.5 µs on average. 4000 a second keep two machines busy to 20 %. */
+/**
+ * 1 % of 5 ms among tasks of 50 µs: 99.5 µs on average. 4000 a second keep two machines busy to 20
+ * %.
+ */
 const SHORT_US = 50;
 const LONG_US = 5000;
 const RATE_PER_SECOND = 4000;
@@ -33,7 +36,10 @@ function figures(latenciesUs: readonly number[]): Measure[] {
   }));
 }
 
-/** How a number is sent, and the answer, which is the next one, read. No function around the call: it would be part of every figure. */
+/**
+ * How a number is sent, and the answer, which is the next one, read. No function around the call:
+ * it would be part of every figure.
+ */
 interface Form {
   readonly argument: (n: number) => unknown;
   readonly answer: (result: unknown) => number;

@@ -1,4 +1,7 @@
-/** The package `multithreading`, which asks for `navigator` as soon as it is imported; Node 20 has none. */
+/**
+ * The package `multithreading`, which asks for `navigator` as soon as it is imported; Node 20 has
+ * none.
+ */
 import { availableParallelism } from "node:os";
 
 export async function importMultithreading(): Promise<typeof import("multithreading")> {

@@ -1,7 +1,8 @@
 /**
  * Pools that a user could pick, behind one interface: ours, and the peers.
  *
- * A task function is bound once, so that none of them pays for a look-up by name that its users don't have to write.
+ * A task function is bound once, so that none of them pays for a look-up by name that its users
+ * don't have to write.
  */
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
@@ -101,7 +102,10 @@ async function openWorkerpool(threads: number): Promise<OpenPool> {
   };
 }
 
-/** Tasks per worker beyond which poolifier queues on the main thread: long tasks can be stolen only from there. */
+/**
+ * Tasks per worker beyond which poolifier queues on the main thread: long tasks can be stolen only
+ * from there.
+ */
 const POOLIFIER_CONCURRENCY = { short: 64, long: 1 } as const;
 
 async function openPoolifier(threads: number, length: "short" | "long"): Promise<OpenPool> {
@@ -116,7 +120,10 @@ async function openPoolifier(threads: number, length: "short" | "long"): Promise
   return { bind: (name) => (argument) => pool.execute(argument, name), close: () => pool.destroy() };
 }
 
-/** Worker threads in turn, a promise per message. No crash handling, no balancing: less than this is no pool. */
+/**
+ * Worker threads in turn, a promise per message. No crash handling, no balancing: less than this is
+ * no pool.
+ */
 async function openRaw(threads: number): Promise<OpenPool> {
   const workers = Array.from({ length: threads }, () => new Worker(fixture("raw-worker")));
   const resolves = new Map<number, (value: unknown) => void>();

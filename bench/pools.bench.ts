@@ -1,8 +1,9 @@
 /**
- * Calls to one worker thread beside the main thread: throughput by size of the argument and by calls in flight, and async handlers
- * that await a timer.
+ * Calls to one worker thread beside the main thread: throughput by size of the argument and by
+ * calls in flight, and async handlers that await a timer.
  *
- * Values go both ways except Buffers, which go in while a number comes back. Every result is checked.
+ * Values go both ways except Buffers, which go in while a number comes back. Every result is
+ * checked.
  */
 import { Scheduler } from "@millrace/scheduler";
 import { type Benchmark, type BenchmarkCase, closedLoop, type Measure, type Subject } from "./harness.ts";
@@ -19,7 +20,8 @@ interface Load {
 const BUFFERS_BYTES: number = 256 * 2 ** 20;
 
 function buffers(sizeBytes: number): Load {
-  // Several, because a list may carry the same buffer once. A pool that detached or altered one would be found out at its next turn.
+  // Several, because a list may carry the same buffer once. A pool that detached or altered one
+  // would be found out at its next turn.
   const count = Math.min(4096, BUFFERS_BYTES / sizeBytes);
   const all = Array.from({ length: count }, () => Buffer.alloc(sizeBytes, 7));
   return {
@@ -53,7 +55,10 @@ const loads: Readonly<Record<string, { readonly words: string; readonly make: ()
   },
 };
 
-/** All loads with all numbers in flight, but at most 256 MiB of arguments at once: 1 MiB × 512 would measure the memory. */
+/**
+ * All loads with all numbers in flight, but at most 256 MiB of arguments at once: 1 MiB × 512 would
+ * measure the memory.
+ */
 const IN_FLIGHT: Readonly<Record<string, readonly number[]>> = {
   number: [1, 64, 512, 4096],
   object: [1, 64, 512, 4096],
@@ -93,8 +98,11 @@ function subjectOf(peer: Peer): Subject {
   };
 }
 
-/** Not a call at a time but a list: as many values as are otherwise in flight, one list after the other. `runMany` makes a task of each value,
- * `parallelMap` a few tasks that are split further while somebody is idle. */
+/**
+ * Not a call at a time but a list: as many values as are otherwise in flight, one list after the
+ * other. `runMany` makes a task of each value, `parallelMap` a few tasks that are split further
+ * while a processor is idle.
+ */
 function inLists(form: "runMany" | "parallelMap"): Subject {
   return {
     name: `millrace, ${form}`,

@@ -1,4 +1,7 @@
-/** A Redis server of the benchmark's own, which syncs its append-only file before it replies, and as much of a client as that takes. */
+/**
+ * A Redis server of the benchmark's own, which syncs its append-only file before it replies, and as
+ * much of a client as that takes.
+ */
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";

@@ -35,7 +35,9 @@ import {
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const workDirectory = join(root, ".build", "bench-work");
 
-/** Longer than a cell takes, where its benchmark doesn't say otherwise: a stuck one ends the run. */
+/**
+ * Longer than a cell takes, where its benchmark doesn't say otherwise: a stuck one ends the run.
+ */
 const CELL_LIMIT_MS = 120_000;
 
 interface RunOptions {

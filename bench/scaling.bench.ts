@@ -1,6 +1,6 @@
 /**
- * What more machines and longer queues cost: computing tasks on 1 to 4 machines, a skewed mix on two, and tasks queued at once, from
- * a thousand to a million.
+ * What more machines and longer queues cost: computing tasks on 1 to 4 machines, a skewed mix on
+ * two, and tasks queued at once, from a thousand to a million.
  */
 import { availableParallelism } from "node:os";
 import { seededRandom } from "@millrace/base";
@@ -14,7 +14,10 @@ import { type Call, fixture, ignore, millrace, type OpenPool, type Peer, peers }
 const COMPUTE_ROUNDS = 10_000;
 const IN_FLIGHT_PER_MACHINE = 64;
 
-/** 1 % of the tasks take a hundred times as long. Shuffled once and for all: every pool gets them in this order. */
+/**
+ * 1 % of the tasks take a hundred times as long. Shuffled once and for all: every pool gets them in
+ * this order.
+ */
 const SKEWED_TASKS = 4000;
 const SHORT_US = 50;
 const LONG_US = 5000;
@@ -112,7 +115,10 @@ const lists: Subject = {
   },
 };
 
-/** Promises that nobody works for, resolved some at a time: what a promise for each number costs by itself at that depth. */
+/**
+ * Promises that nobody works for, resolved some at a time: what a promise for each number costs by
+ * itself at that depth.
+ */
 const promisesAlone: Subject = {
   name: "promises alone",
   measures: (caseId) => caseId.startsWith("queued/"),

@@ -1,9 +1,10 @@
 /**
- * Tasks that spawn tasks and join them, beside Go's goroutines with a wait group: a million empty ones from one task, and fork-join
- * Fibonacci, which is sequential below a cut. Two machines, GOMAXPROCS 2.
+ * Tasks that spawn tasks and join them, beside Go's goroutines with a wait group: a million empty
+ * ones from one task, and fork-join Fibonacci, which is sequential below a cut. Two machines,
+ * GOMAXPROCS 2.
  *
- * Go is measured when `go` is installed; its program (bench/go/spawn) checks its results in the same way. No pool of the peers lets a
- * task submit tasks to the pool that it runs in.
+ * Go is measured when `go` is installed; its program (bench/go/spawn) checks its results in the
+ * same way. No pool of the peers lets a task submit tasks to the pool that it runs in.
  */
 import { spawnSync } from "node:child_process";
 import { Scheduler } from "@millrace/scheduler";

@@ -1,6 +1,6 @@
 /**
- * Logs and databases that a user could keep records in, behind one interface: ours, and the peers. All of them promise the same here: what
- * is acknowledged has been synced.
+ * Logs and databases that a user could keep records in, behind one interface: ours, and the peers.
+ * All of them promise the same here: what is acknowledged has been synced.
  */
 import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
@@ -10,7 +10,9 @@ import { Journal, type JournalOptions } from "@millrace/journal";
 export interface Store {
   /** Resolves when record `n`, which is the one after the last, is durable. */
   readonly append: (n: number, record: Buffer) => Promise<unknown>;
-  /** Writes the records 1 to `count`, under `keyOf` where that is given; durable when it resolves. */
+  /**
+   * Writes the records 1 to `count`, under `keyOf` where that is given; durable when it resolves.
+   */
   readonly fill: (count: number, record: Buffer, keyOf?: (n: number) => string) => Promise<unknown>;
   /** Reads all records in order; returns how many there were. */
   readonly scan: () => Promise<number>;
@@ -55,7 +57,10 @@ export function millraceStore(options: Omit<JournalOptions, "directory"> = {}): 
   };
 }
 
-/** lmdb resolves a put before it is durable by default on Linux; `overlappingSync: false` makes its promise mean the same as ours. */
+/**
+ * lmdb resolves a put before it is durable by default on Linux; `overlappingSync: false` makes its
+ * promise mean the same as ours.
+ */
 async function lmdb(directory: string): Promise<Store> {
   const root = openLmdb({ path: join(directory, "db"), overlappingSync: false });
   const log = root.openDB<Buffer, number>({ name: "log", keyEncoding: "uint32", encoding: "binary" });
@@ -135,8 +140,8 @@ interface Sqlite {
 }
 
 /**
- * WAL and synchronous=FULL: a commit is synced. Its calls block, so records that are handed over in one turn of the event loop share a
- * transaction, as a user would write it by hand.
+ * WAL and synchronous=FULL: a commit is synced. Its calls block, so records that are handed over in
+ * one turn of the event loop share a transaction, as a user would write it by hand.
  */
 async function sqlite(directory: string): Promise<Store> {
   const name = "node:sqlite";

@@ -1,8 +1,10 @@
 /**
- * Locks and their like, in ns per operation: free ones on one thread; a mutex, a condition and a bare wake-up between two.
+ * Locks and their like, in ns per operation: free ones on one thread; a mutex, a condition and a
+ * bare wake-up between two.
  *
- * Each subject does the same work by the forms that block a thread. Go has no semaphore of its own: a channel with so much room is what Go
- * programs use. `multithreading` has no wait group and no once. `Atomics` is the limit that V8 sets for waking a thread.
+ * Each subject does the same work by the forms that block a thread. Go has no semaphore of its own:
+ * a channel with so much room is what Go programs use. `multithreading` has no wait group and no
+ * once. `Atomics` is the limit that V8 sets for waking a thread.
  */
 import { Cond, Mutex, Once, RWMutex, Semaphore, WaitGroup } from "@millrace/atomics-sync";
 import type { SyncWorker } from "./fixtures/sync-layout.ts";

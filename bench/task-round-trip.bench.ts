@@ -1,5 +1,6 @@
 /**
- * One call of a trivial handler on a worker thread and back, with a small object both ways; one worker thread each.
+ * One call of a trivial handler on a worker thread and back, with a small object both ways; one
+ * worker thread each.
  */
 import { fileURLToPath } from "node:url";
 import { FixedThreadPool } from "poolifier";

@@ -1,6 +1,7 @@
-// Which lines of the packages' sources the tests reach: `npm run coverage [-- PATTERN…]`. A summary on stdout, the pages in
-// coverage/index.html. Without patterns everything but the model checker's scenarios, which run rewritten copies of the modules.
-// A thread that a test terminates, and a process that it kills, leave no figures: what only they reach counts as not reached.
+// Which lines of the packages' sources the tests reach: `npm run coverage [-- PATTERN…]`. A summary
+// on stdout, the pages in coverage/index.html. Without patterns everything but the model checker's
+// scenarios, which run rewritten copies of the modules. A thread that a test terminates, and a
+// process that it kills, leave no figures: what only they reach counts as not reached.
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 

@@ -1,5 +1,6 @@
-// Brings a clone into a state that runs: installs when the lockfile is newer than node_modules, compiles, then runs the
-// script named in the arguments. Everything it prints goes to stderr, so that a script's stdout stays its own.
+// Brings a clone into a state that runs: installs when the lockfile is newer than node_modules,
+// compiles, then runs the script named in the arguments. Everything it prints goes to stderr, so
+// that a script's stdout stays its own.
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -14,7 +15,8 @@ function isInstalled() {
 }
 
 function must(command, args) {
-  // pnpm asks before it replaces a node_modules of other origin, and fails without a terminal unless CI is set.
+  // pnpm asks before it replaces a node_modules of other origin, and fails without a terminal
+  // unless CI is set.
   const environment = process.stdin.isTTY ? process.env : { ...process.env, CI: "true" };
   const result = spawnSync(command, args, { stdio: ["ignore", 2, 2], env: environment });
   if (result.error) throw result.error;
@@ -34,7 +36,8 @@ must(process.execPath, ["node_modules/typescript/lib/tsc.js", "-b"]);
 const [script, ...rest] = process.argv.slice(2);
 if (script !== undefined) {
   const child = spawn(process.execPath, ["--enable-source-maps", script, ...rest], { stdio: "inherit" });
-  // The terminal sends Ctrl-C to the child as well; it decides how to end, we only pass on how it did.
+  // The terminal sends Ctrl-C to the child as well; it decides how to end, we only pass on how it
+  // did.
   for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => child.kill(signal));
   child.on("exit", (code, signal) => {
     if (signal !== null) {

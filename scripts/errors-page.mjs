@@ -1,4 +1,5 @@
-// Writes docs/errors.md from the tables in the code; test/workspace/docs.test.ts holds the page to them.
+// Writes docs/errors.md from the tables in the code; test/workspace/docs.test.ts holds the page to
+// them.
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { baseErrors } from "@millrace/base";
@@ -25,18 +26,33 @@ const tables = [
   ["Command", cliErrors],
 ];
 
+const COLUMNS = 100;
+
+/** A paragraph in lines; what stands in backticks isn't broken. */
+function filled(text) {
+  const lines = [""];
+  for (const word of text.match(/(?:`[^`]*`|[^\s`])+/g)) {
+    const line = lines.at(-1);
+    if (line === "") lines[lines.length - 1] = word;
+    else if (line.length + 1 + word.length <= COLUMNS) lines[lines.length - 1] = `${line} ${word}`;
+    else lines.push(word);
+  }
+  return lines.join("\n");
+}
+
 export function errorsPage() {
   const sections = tables.map(([title, table]) => {
     const entries = Object.entries(table)
       .toSorted(([left], [right]) => (left < right ? -1 : 1))
-      .map(([code, { cause, cure }]) => `### ${code}\n\n${cause}\n\n*What to do:* ${cure}\n`);
+      .map(([code, { cause, cure }]) => `### ${code}\n\n${filled(cause)}\n\n${filled(`*What to do:* ${cure}`)}\n`);
     return `## ${title}\n\n${entries.join("\n")}`;
   });
   return `# Errors
 
-Every error of Millrace has a \`code\`; match on it, the texts may change. \`details\` holds the values that matter, \`cause\` the error behind
-it, \`cure\` what to do. \`isMillraceError(error, code)\` also recognises errors of another copy of the package. This page is made from the tables in the
-code by \`node scripts/errors-page.mjs\`.
+Every error of Millrace has a \`code\`; match on it, the texts may change. \`details\` holds the values
+that matter, \`cause\` the error behind it, \`cure\` what to do. \`isMillraceError(error, code)\` also
+recognises errors of another copy of the package. This page is made from the tables in the code by
+\`node scripts/errors-page.mjs\`.
 
 ${sections.join("\n")}`;
 }

@@ -1,5 +1,6 @@
 // The house, from the ground up: a package imports only from rows above its own in this list.
-// test/workspace/layers.test.ts holds package.json, tsconfig references, imports and ARCHITECTURE.md to it.
+// test/workspace/layers.test.ts holds package.json, tsconfig references, imports and
+// ARCHITECTURE.md to it.
 export const layers = [
   ["base"],
   ["shared-memory", "codec"],
@@ -11,3 +12,14 @@ export const layers = [
   ["millrace"],
   ["cli"],
 ];
+
+// The folders of a package, from the ground up: a folder imports only from itself and from those
+// before it. `.` is the package's root. The table of errors lies below all of them.
+// test/workspace/tidy.test.ts holds the imports to it.
+export const folders = {
+  "atomics-sync": ["threads", "objects", "locks", "."],
+  cli: ["terminal", "ingest", "journal", "load", "trace", "."],
+  intake: ["format", "states", "delivery", "handler", "publisher", "."],
+  journal: ["storage", "files", "memory", "read", "repair", "keeper", "writer", "opener", "."],
+  scheduler: ["shared", "calls", "handler", "machine", "trace", "supervisor", "."],
+};

@@ -1,6 +1,7 @@
-// Runs the test files, a process each: a thread stuck in Atomics.wait can't be interrupted from within, and uvu has no time
-// limit of its own. Arguments are patterns; a file runs when its path matches one of them.
-// Ends with `N passed, N failed, N skipped` and exits 1 when a test failed or no file was found.
+// Runs the test files, a process each: a thread stuck in Atomics.wait can't be interrupted from
+// within, and uvu has no time limit of its own. Arguments are patterns; a file runs when its path
+// matches one of them. Ends with `N passed, N failed, N skipped` and exits 1 when a test failed or
+// no file was found.
 import { spawn } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -9,7 +10,10 @@ import { fileURLToPath } from "node:url";
 const root = fileURLToPath(new URL("../.build/test/", import.meta.url));
 const patterns = process.argv.slice(2).map(patternOf);
 
-/** A package's name in full matches the folder that has its tests: "@millrace/journal", "packages/journal". */
+/**
+ * A package's name in full matches the folder that has its tests: "@millrace/journal",
+ * "packages/journal".
+ */
 function patternOf(argument) {
   const word = argument.replace(/^(?:@millrace|packages|test)\//, "").replace(/\/$/, "");
   try {
@@ -20,7 +24,10 @@ function patternOf(argument) {
   }
 }
 
-/** A file that runs longer than this is stuck. Files that need more say so in their name: `name.300s.test.ts`. */
+/**
+ * A file that runs longer than this is stuck. Files that need more say so in their name:
+ * `name.300s.test.ts`.
+ */
 const LIMIT_SECONDS = Number(process.env.MILLRACE_TEST_LIMIT_SECONDS ?? 120);
 const LIMIT_IN_NAME = /\.(\d+)s\.test\.js$/;
 
@@ -106,7 +113,8 @@ function report(file, result) {
   const passed = countOf(result.output, "Passed");
   const skipped = countOf(result.output, "Skipped");
   const tests = countOf(result.output, "Total");
-  // A crash, a time-out, or a file without a single test counts as a failure even if every test before it passed.
+  // A crash, a time-out, or a file without a single test counts as a failure even if every test
+  // before it passed.
   const broken = result.stuck || result.code !== 0 || tests + skipped === 0;
   // Skipped ones aren't in uvu's total.
   const failed = Math.max(tests - passed, broken ? 1 : 0);

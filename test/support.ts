@@ -37,7 +37,10 @@ export function throwsWith(run: () => unknown, code: string): Error & { details:
   throw new Error(`expected ${code}, but nothing was thrown`);
 }
 
-/** Waits until `condition` holds; fails after `limitMs`. For states that only another thread or process can bring about. */
+/**
+ * Waits until `condition` holds; fails after `limitMs`. For states that only another thread or
+ * process can bring about.
+ */
 export async function until(condition: () => boolean, what: string, limitMs = 20_000): Promise<void> {
   const end = performance.now() + limitMs;
   while (!condition()) {
@@ -48,7 +51,10 @@ export async function until(condition: () => boolean, what: string, limitMs = 20
 
 const TMPFS = 0x01021994;
 
-/** The system's directory for temporary files, unless that is memory: a journal refuses to live there. */
+/**
+ * The system's directory for temporary files, unless that is memory: a journal refuses to live
+ * there.
+ */
 function temporaryRoot(): string {
   if (process.platform !== "linux" || statfsSync(tmpdir()).type !== TMPFS) return tmpdir();
   const root = fileURLToPath(new URL("../tmp", import.meta.url));
@@ -68,7 +74,10 @@ export function temporaryDirectory(): string {
   return directory;
 }
 
-/** Registers tests that count as skipped where `condition` doesn't hold. Whoever asks prints the reason. */
+/**
+ * Registers tests that count as skipped where `condition` doesn't hold. Whoever asks prints the
+ * reason.
+ */
 export function testIf(condition: boolean): (name: string, run: () => void | Promise<void>) => void {
   return (name, run) => {
     if (condition) test(name, run);

@@ -6,7 +6,7 @@ import { COUNTER, VIOLATIONS } from "../fixtures/sync-words.ts";
 import { rejectsWith, throwsWith } from "../support.ts";
 import { runEnds, sharedWords, startEnd } from "./support.ts";
 
-test("all go on when the last one has arrived, round after round, and one of them is told that it came last", async () => {
+test("all go on when the last has arrived, round after round, and that one knows", async () => {
   const barrier = new Barrier(3);
   assert.is(barrier.parties, 3);
   for (let round = 0; round < 3; round += 1) {
@@ -25,7 +25,7 @@ test("more arrivals than parties make up several rounds", async () => {
   barrier.close();
 });
 
-test("a party that gives up breaks the barrier for those who wait and who arrive, until it is reset", async () => {
+test("a party that gives up breaks the barrier for all, until it is reset", async () => {
   const barrier = new Barrier(3);
   const controller = new AbortController();
   const waiting = rejectsWith(barrier.waitAsync(), "ERR_BARRIER_BROKEN");
@@ -58,7 +58,7 @@ test("a reset turns away who waits, and not who comes after it", async () => {
   barrier.close();
 });
 
-test("waiting on the main thread is refused and breaks nothing; use after close is found out", async () => {
+test("waiting on the main thread is refused, and so is use after close", async () => {
   const barrier = new Barrier(2);
   assert.match(throwsWith(() => barrier.wait(), "ERR_BLOCKING_MAIN").message, "waitAsync");
   const waiting = barrier.waitAsync();

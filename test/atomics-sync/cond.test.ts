@@ -17,7 +17,7 @@ async function waitAsync(mutex: Mutex, cond: Cond, woken: number[], name: number
   hold.unlock();
 }
 
-test("a signal wakes the one that has waited longest, a broadcast all, and neither anybody who comes later", async () => {
+test("a signal wakes the longest waiter, a broadcast all, neither a later one", async () => {
   const mutex = new Mutex();
   const cond = new Cond(mutex);
   const woken: number[] = [];
@@ -44,7 +44,7 @@ test("a signal wakes the one that has waited longest, a broadcast all, and neith
   mutex.close();
 });
 
-test("the mutex is free during the wait and held afterwards, also when the wait has failed", async () => {
+test("the mutex is free during the wait and held afterwards, also after a failure", async () => {
   const mutex = new Mutex();
   const cond = new Cond(mutex);
   const hold = mutex.lock();
@@ -123,7 +123,7 @@ test("producers and consumers of a buffer for one lose no signal", async () => {
   }
 });
 
-test("a thread that dies while it waits keeps no signal: the others are woken to look for themselves", async () => {
+test("a thread that dies while it waits keeps no signal: the others are woken", async () => {
   const mutex = new Mutex();
   const cond = new Cond(mutex);
   const words = sharedWords();

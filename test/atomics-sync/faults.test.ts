@@ -25,7 +25,7 @@ function inWorker<Result>(body: string, workerData: object): Promise<Result> {
   });
 }
 
-test("a wait for a condition has its mutex again, though the hook refuses to block for it", async () => {
+test("a wait for a condition has its mutex again, though its hook refuses to block", async () => {
   const mutex = new Mutex();
   const cond = new Cond(mutex);
   const words = new Int32Array(new SharedArrayBuffer(8));
@@ -54,7 +54,7 @@ test("a wait for a condition has its mutex again, though the hook refuses to blo
   mutex.close();
 });
 
-test("a wait for a condition behind flows of its own event loop is refused, with the mutex kept", async () => {
+test("a wait behind flows of its own event loop is refused, with the mutex kept", async () => {
   const mutex = new Mutex();
   const cond = new Cond(mutex);
   const codes = await inWorker<string[]>(
@@ -189,7 +189,7 @@ test("a try to send fails only where the channel is full", async () => {
   chan.free();
 });
 
-test("a thread serves others for a bounded number of rounds, and looks after the rest in a later turn", async () => {
+test("a thread serves others for some rounds, and the rest in a later turn", async () => {
   const { words, heap, threads } = currentSpace();
   const mutex = new Mutex();
   const view = new SyncSpace(words.buffer as SharedArrayBuffer, threads, threads.reserve(), { heap, roundsMax: 1 });

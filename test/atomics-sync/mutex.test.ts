@@ -66,7 +66,7 @@ test("async flows of one thread get the lock in the order in which they asked", 
   mutex.close();
 });
 
-test("a wait ends when its time is up or its signal aborts, and those behind it get the lock", async () => {
+test("a time limit or an abort ends a wait, and those behind it get the lock", async () => {
   const mutex = new Mutex();
   const hold = mutex.lock();
   const impatient = mutex.lockAsync({ timeoutMs: 5 });
@@ -155,7 +155,7 @@ for (const role of ["dies-holding", "holds"] as const) {
   });
 }
 
-test("a thread doesn't block behind its own event loop, and may block again when that has had the lock", async () => {
+test("a thread doesn't block behind its own event loop, only after it", async () => {
   const mutex = new Mutex();
   const words = fourWords();
   const hold = mutex.lock();

@@ -21,7 +21,7 @@ test("it is done once, by whoever asks first", async () => {
   once.close();
 });
 
-test("it counts as done when the function throws, and the error goes to the one whose function it was", async () => {
+test("a function that throws counts as done, and its caller gets the error", async () => {
   const once = new Once();
   assert.throws(
     () =>
@@ -45,7 +45,7 @@ test("it counts as done when the function throws, and the error goes to the one 
   other.close();
 });
 
-test("async flows wait until it is done, until their time is up, or until their signal aborts", async () => {
+test("async flows wait until it is done, their time is up, or their signal aborts", async () => {
   const once = new Once();
   let finish = (): void => {};
   const first = once.doAsync(

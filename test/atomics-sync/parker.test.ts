@@ -68,7 +68,7 @@ test("only one of several wakers wakes a thread", () => {
   assert.not(unpark(words, parker.id), "it is awake now");
 });
 
-test("of two wakers at the same time one wakes the thread, and the other knows that it didn't", () => {
+test("of two wakers at once one wakes the thread, and the other knows it", () => {
   const { words, parker } = oneParker();
   for (const announce of [() => parker.prepare(), () => parker.prepareAsync()]) {
     announce();
@@ -175,7 +175,7 @@ test("a promise that is still open answers for a later announcement too", async 
   await rings(ring);
 });
 
-test("whoever has answered a bell is awake, also when it had announced its next sleep already", async () => {
+test("a thread that has answered a bell is awake, though it announced its next sleep", async () => {
   const { words, parker } = oneParker();
   parker.prepareAsync();
   const ring = parker.listen();
@@ -199,7 +199,7 @@ test("a thread that listens may also wait, and each is woken by what it announce
   assert.is(parker.listen(), "listening", "the wait has left the promise open");
 });
 
-test("two threads that sleep in turns wake each other 2,000 times, and neither is forgotten", async () => {
+test("two threads that sleep in turns wake each other 2,000 times", async () => {
   const threads = new Int32Array(ThreadTable.allocate(2));
   const words = new Int32Array(new SharedArrayBuffer(8));
   const rounds = 2000;

@@ -176,7 +176,7 @@ test("asleep, it finds what a bell announces and nothing else", () => {
   });
 });
 
-test("of several sources the longest poll time counts, and only while its source expects something", () => {
+test("the longest poll time counts, while its source expects something", () => {
   const short = new Inbox(0, 2);
   const long = new Inbox(Infinity);
   return withReactor([short, long], async (bench) => {
@@ -236,7 +236,7 @@ test("a bell that rings after the last look and before the sleep is heard", () =
   });
 });
 
-test("whoever expects something new in its sleep makes it poll, and it needs no bell until it sleeps again", () => {
+test("a new expectation ends the sleep: it polls, and needs no bell meanwhile", () => {
   const inbox = new Inbox(0, 2);
   return withReactor([inbox], async (bench) => {
     bench.reactor.expect();
@@ -316,7 +316,7 @@ test("a bell that is heard too late begins no second round of polls", () => {
   });
 });
 
-test("the safety net is there and keeps the process alive exactly while something is expected", () => {
+test("the safety net keeps the process alive exactly while something is expected", () => {
   const inbox = new Inbox(0, 1);
   return withReactor([inbox], async (bench) => {
     assert.not(bench.keepsAlive());
@@ -541,7 +541,7 @@ function runProcess(mode: string): Promise<{ lines: string[]; code: number | nul
   });
 }
 
-test("a process stays while its reactor expects something, and ends when the last of it has arrived", async () => {
+test("a process stays while its reactor expects something, and ends afterwards", async () => {
   assert.equal(await runProcess("arrives"), { lines: ["handled", "handled", "exit 2 missed 0"], code: 0 });
 });
 

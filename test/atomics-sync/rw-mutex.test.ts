@@ -70,7 +70,7 @@ test("a thread knows how many locks it holds, in whatever form", async () => {
   lock.close();
 });
 
-test("a wait ends when its time is up or its signal aborts, and those behind it are served", async () => {
+test("a time limit or an abort ends a wait, and those behind it are served", async () => {
   const lock = new RWMutex();
   const read = lock.readLock();
   const controller = new AbortController();

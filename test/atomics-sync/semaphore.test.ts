@@ -22,7 +22,7 @@ test("permits are taken and given back, by weight", () => {
   semaphore.close();
 });
 
-test("a permit that is given back twice, or asked for where there are never so many, says so", async () => {
+test("a permit given back twice, or more than there can ever be, is an error", async () => {
   const semaphore = new Semaphore(2);
   const permit = semaphore.acquire();
   permit.release();
@@ -64,7 +64,7 @@ test("who asked first is served first: a large request is not overtaken by small
   semaphore.close();
 });
 
-test("a wait ends when its time is up or its signal aborts, and those behind it are served", async () => {
+test("a time limit or an abort ends a wait, and those behind it are served", async () => {
   const semaphore = new Semaphore(2);
   const permit = semaphore.acquire(1);
   const controller = new AbortController();

@@ -23,7 +23,7 @@ test("an entry that was given back is reserved again", () => {
   throwsWith(() => table.reserve(), "ERR_THREADS_EXHAUSTED");
 });
 
-test("a table has room for more threads than a system starts, and only those that were needed are looked at", () => {
+test("a table has room for many threads, and only those needed are looked at", () => {
   const table = new ThreadTable(ThreadTable.allocate());
   assert.is(table.used, 0);
   const ids = new Set(Array.from({ length: 3000 }, () => table.reserve()));
@@ -77,7 +77,7 @@ test("memory that is no whole number of entries is refused", () => {
   throwsWith(() => new ThreadTable(new SharedArrayBuffer(bytes - 128)), "ERR_INVARIANT");
 });
 
-test("a thread shares its table with those that it starts, and reservations at the same time are all different", async () => {
+test("a thread shares its table with those it starts; reservations all differ", async () => {
   const table = ThreadTable.current();
   assert.is(ThreadTable.current(), table);
   const own = Reactor.current().thread;

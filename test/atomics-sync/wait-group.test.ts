@@ -131,7 +131,7 @@ test("threads finish units, some of them claimed, and all who wait see the work"
   group.close();
 });
 
-test("the claims of a thread that dies are over, and each wait is told how many there were", async () => {
+test("a thread's death ends its claims, and each wait learns how many there were", async () => {
   const group = new WaitGroup();
   const words = sharedWords();
   group.add(4);

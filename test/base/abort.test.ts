@@ -14,7 +14,7 @@ test("any number of callbacks share one listener, which goes with the last of th
   assert.is(getEventListeners(signal, "abort").length, 0);
 });
 
-test("each callback is called once, also one that was given twice; a forgotten one isn't", () => {
+test("each callback is called once, also one given twice; a forgotten one isn't", () => {
   const controller = new AbortController();
   const called: string[] = [];
   const twice = (): number => called.push("twice");

@@ -81,7 +81,7 @@ test("messageOf gives the message of an error and the text of anything else", ()
   assert.is(messageOf(null), "null");
 });
 
-test("an invariant that holds does nothing, and one that doesn't throws ERR_INVARIANT with the fact", () => {
+test("a broken invariant throws ERR_INVARIANT with the fact", () => {
   invariant(true, "never seen");
   const error = throwsWith(() => invariant(false, "the ring is full"), "ERR_INVARIANT");
   assert.is(error.message, "must hold: the ring is full");

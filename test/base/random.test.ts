@@ -61,7 +61,7 @@ test("two generators don't disturb each other", () => {
   }
 });
 
-test("below gives whole numbers from 0 to before its limit, fraction numbers from 0 to before 1", () => {
+test("below gives integers from 0 up to its limit, fraction numbers from 0 up to 1", () => {
   fc.assert(
     fc.property(fc.integer(), fc.integer({ min: 1, max: 2 ** 32 }), (seed, limit) => {
       const random = seededRandom(seed);

@@ -1,4 +1,5 @@
-// The benchmarks are a project of their own: their compiled harness is loaded as a user's run would.
+// The benchmarks are a project of their own: their compiled harness is loaded as a user's run
+// would.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 
@@ -71,7 +72,7 @@ test("every round measures every subject and ours twice, in alternating order", 
   );
 });
 
-test("a quick run has the quick cases, a pattern picks by id or words, an absent subject is named with its reason", () => {
+test("a quick run has the quick cases, a pattern picks, an absent subject is named", () => {
   assert.equal(
     selectCases(benchmark, true, undefined).benchmark.cases.map(({ id }) => id),
     ["small/1"],

@@ -20,7 +20,7 @@ async function all<T>(chan: Chan<T>): Promise<T[]> {
   return values;
 }
 
-test("values come out in the order in which they went in, up to the capacity without waiting", () => {
+test("values come out in the order they went in, up to the capacity without waiting", () => {
   const chan = new Chan<unknown>(3);
   const values = [{ deep: [1, "two", new Date(3)] }, undefined, new Map([[1, new Set([2n])]])];
   for (const value of values) assert.ok(chan.trySend(value));
@@ -52,7 +52,7 @@ test("numbers are carried exactly, and what isn't one is refused", () => {
   }
 });
 
-test("on the main thread a send or receive that would wait is refused, and the message names the form to use", () => {
+test("the main thread may not wait, and the message names the form to use", () => {
   const chan = new Chan<number>(1);
   assert.match(throwsWith(() => chan.recv(), "ERR_BLOCKING_MAIN").message, "recvAsync");
   chan.send(1);
@@ -63,7 +63,7 @@ test("on the main thread a send or receive that would wait is refused, and the m
   chan.free();
 });
 
-test("a closed channel gives out what is in it, then tells the end to everyone, and takes nothing more", async () => {
+test("a closed channel gives out what is in it, then tells the end, takes no more", async () => {
   const chan = new Chan<number>(4);
   chan.sendMany([1, 2]);
   chan.close();
@@ -99,7 +99,7 @@ test("closing tells those who wait: receivers the end, senders that it is closed
   full.free();
 });
 
-test("without a buffer a send is over when its value was received, in the order of the senders", async () => {
+test("without a buffer a send ends when its value was received, in order", async () => {
   const chan = new Chan<number>(0);
   const sent: number[] = [];
   const senders = numbers(0, 5).map((number) => chan.sendAsync(number).then(() => sent.push(number)));
@@ -120,7 +120,7 @@ test("without a buffer a send is over when its value was received, in the order 
   chan.free();
 });
 
-test("who waits in line is served in line: the values of waiting senders follow those in the buffer", async () => {
+test("the values of waiting senders follow those in the buffer, in line", async () => {
   const chan = new Chan<number>(2);
   const senders = numbers(0, 10).map((number) => chan.sendAsync(number));
   for (const number of numbers(0, 10)) assert.equal(await chan.recvAsync(), { ok: true, value: number });
@@ -135,7 +135,7 @@ test("who waits in line is served in line: the values of waiting senders follow 
   chan.free();
 });
 
-test("a wait ends when its time is up or its signal aborts; then nothing was sent or received", async () => {
+test("a time limit or an abort ends a wait; then nothing was sent or received", async () => {
   const used = currentSpace().heap.usedBytes();
   const chan = new Chan<string>(1);
   await rejectsWith(chan.recvAsync({ timeoutMs: 1 }), "ERR_SYNC_TIMEOUT");
@@ -243,7 +243,7 @@ function latchOfAnotherThread({ cell }: SyncHandle): { seize(): boolean; cede():
   return new ChannelCore(view, cell) as unknown as { seize(): boolean; cede(): void };
 }
 
-test("a closed channel refuses a value at once, even while another thread is in the midst of an operation", () => {
+test("a closed channel refuses a value at once, even in another thread's operation", () => {
   const chan = new Chan<number>(1);
   const latch = latchOfAnotherThread(chan.handle);
   assert.ok(latch.seize());

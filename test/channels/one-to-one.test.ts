@@ -80,7 +80,7 @@ for (const [name, make] of makers) {
   }
 }
 
-test("waits end when their time is up or their signal aborts, and those behind them are served", async () => {
+test("a time limit or an abort ends a wait, and the next is served", async () => {
   const used = currentSpace().heap.usedBytes();
   const chan = Chan.oneToOne<string>(1);
   await rejectsWith(chan.recvAsync({ timeoutMs: 1 }), "ERR_SYNC_TIMEOUT");
@@ -149,7 +149,7 @@ test("when the sender dies the receiver gets what was sent, then an error", asyn
   chan.free();
 });
 
-test("when the receiver dies the sender is told once the buffer is full, and its values' memory can be given back", async () => {
+test("when the receiver dies a full sender learns it, and memory can be given back", async () => {
   const used = currentSpace().heap.usedBytes();
   const chan = Chan.oneToOne<number>(2);
   const words = new Int32Array(new SharedArrayBuffer(4));

@@ -26,7 +26,7 @@ test("of cases that are ready at once a random one is taken, as the seed decides
   }
 });
 
-test("otherwise is for when nothing is ready; the values of the cases that weren't done are given back", () => {
+test("otherwise is for when nothing is ready; values that weren't sent are freed", () => {
   const used = currentSpace().heap.usedBytes();
   const [full, empty] = [new Chan<string>(1), new Chan<number>(0)];
   full.send("in it");
@@ -43,7 +43,7 @@ test("otherwise is for when nothing is ready; the values of the cases that weren
   assert.is(currentSpace().heap.usedBytes(), used);
 });
 
-test("after ends the wait, the shortest one of several; a time limit of the whole rejects", async () => {
+test("the shortest after ends the wait; a time limit of the whole rejects", async () => {
   const chan = new Chan<number>(0);
   assert.is((await selectAsync([recv(chan), after(60_000), after(1)])).index, 2);
   await rejectsWith(selectAsync([recv(chan)], { timeoutMs: 1 }), "ERR_SYNC_TIMEOUT");
@@ -58,7 +58,7 @@ test("after ends the wait, the shortest one of several; a time limit of the whol
   chan.free();
 });
 
-test("a closed channel is always ready to receive from, and an error to send to, also while it is waited for", async () => {
+test("a closed channel is ready to receive from, an error to send to, also mid-wait", async () => {
   const [open, closing] = [new Chan<number>(0), new Chan<number>(0)];
   const receiving = selectAsync([recv(open), recv(closing)]);
   const sending = selectAsync([recv(open), send(closing, 1)]);

@@ -7,7 +7,9 @@ import { Chan, otherwise, recv, select, selectAsync, send } from "@millrace/chan
 /** Calls of `run` that come through, after all those that have overflowed. */
 const WHOLES = 20;
 
-/** Calls `run` with more and more left of the stack, so that it runs out at every point of `run`. */
+/**
+ * Calls `run` with more and more left of the stack, so that it runs out at every point of `run`.
+ */
 function overflowEverywhere(run: () => void): void {
   let [overflows, wholes] = [0, 0];
   const dive = (): void => {

@@ -5,7 +5,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Journal, type JournalOptions, NodeStorage, RECORD_TYPE } from "@millrace/journal";
 import { scanLog } from "@millrace/journal/kernel";
-import { encodeHandler } from "@millrace/intake/internal/record-header";
+import { encodeHandler } from "@millrace/intake/internal/format/record-header";
 import { temporaryDirectory, testIf, until } from "../support.ts";
 import { documentOf, launcher, millrace } from "./support.ts";
 

@@ -19,8 +19,11 @@ function code(run: () => unknown): string | undefined {
   return undefined;
 }
 
-/** Equal in every respect that structuredClone knows. The second half is for invalid dates, which Node 20 calls unequal; V8 writes arrays that might
- * have holes in another way than others, until both are clones. */
+/**
+ * Equal in every respect that structuredClone knows. The second half is for invalid dates, which
+ * Node 20 calls unequal; V8 writes arrays that might have holes in another way than others, until
+ * both are clones.
+ */
 function isSame(left: unknown, right: unknown): boolean {
   return isDeepStrictEqual(left, right) || serialize(structuredClone(left)).equals(serialize(structuredClone(right)));
 }
@@ -120,7 +123,7 @@ test("errors keep name, message, stack, code and the chain of causes", () => {
   assert.is(copiedCause.stack, cause.stack);
 });
 
-test("an error of a class of the user's keeps its name, and one of ours its code and cure", () => {
+test("an error of a user's class keeps its name, one of ours its code and cure", () => {
   class PaymentError extends Error {
     override name = "PaymentError";
     amount = 5;

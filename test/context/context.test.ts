@@ -68,7 +68,7 @@ test("a child of a context that is over is over at once, with the same reason", 
   late.close();
 });
 
-test("signals of one thread abort before the call that cancels returns, with the reason", () => {
+test("signals of a thread abort, with the reason, before its call of cancel returns", () => {
   const parent = withCancel(background());
   const child = withCancel(parent);
   const signals = [parent.done, child.done, Context.from(structuredClone(child.handle)).done];
@@ -192,7 +192,7 @@ test("when all places are taken that is said, and closing one makes room", () =>
   for (const scope of scopes) scope.close();
 });
 
-test("a parent with many children ends them all, and children may be closed in any order", () => {
+test("a parent ends all its children, and children may be closed in any order", () => {
   const parent = withCancel(background());
   const children = Array.from({ length: 3000 }, () => withCancel(parent));
   for (let index = 0; index < children.length; index += 3) children[index]?.close();

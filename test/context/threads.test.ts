@@ -56,7 +56,7 @@ for (const role of ["loops", "waits", "listens", "makes"] as const) {
   });
 }
 
-test("a thread that waits for a lock is woken by the end of its context, and leaves the queue", async () => {
+test("the end of its context wakes a thread that waits for a lock", async () => {
   const scope = withCancel(background());
   const mutex = new Mutex();
   const hold = mutex.lock();

@@ -236,7 +236,7 @@ export function frameOf(engine: Engine, text: string): Buffer {
   return bytes;
 }
 
-// ── selections ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── selections ──────────────────────────────────────────────────────────────────────────────────
 
 /** Every state where that is few enough; then random ones. */
 export function* allSelections(choices: readonly Choice[], random: Random, samples: number): Generator<number[]> {

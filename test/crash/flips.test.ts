@@ -26,11 +26,10 @@ test("damage to a log that was closed refuses to open, with its place", () => da
 
 test("damage to a log that was left refuses to open, except in the last batch", () => damageAll("left", 8));
 
-test("damage to a log that was left refuses to open, also in the last batch, once marks know that to be durable", () =>
+test("damage refuses to open, in the last batch too once marks know it durable", () =>
   damageAll("left when marks had noted it", 8));
 
-test("damage to a log that was only opened again: the repeated batch is still in its old place", () =>
-  damageAll("left", 0));
+test("damage to a log opened again: the repeated batch is still in its old place", () => damageAll("left", 0));
 
 test("every outcome occurred", () => {
   console.log(`# damages ${JSON.stringify(counts)}`);

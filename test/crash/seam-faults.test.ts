@@ -8,7 +8,7 @@ import { failEverything } from "./seam-faults.ts";
 const engine = await loadEngine();
 const seed = printedSeed();
 
-test("whatever operation fails, and however: nothing acknowledged is lost, nothing is written afterwards", () => {
+test("whatever fails, nothing acknowledged is lost, nothing is written afterwards", () => {
   const { fired, states } = failEverything(engine, seededRandom(seed), isLong ? 20 : 3, isLong ? 1 : 2);
   console.log(`# faults fired ${fired} at the storage seam, ${states} states checked after them`);
   assert.ok(fired >= 100, `${fired} faults`);

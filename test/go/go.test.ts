@@ -1,5 +1,6 @@
-// Our channels, locks and contexts against Go's: the same small programs in both languages. What Go gives is in outcomes.json; where Go is
-// installed that table is held to it, and `MILLRACE_GO_RECORD=1 npm test -- go/go` writes it anew.
+// Our channels, locks and contexts against Go's: the same small programs in both languages. What Go
+// gives is in outcomes.json; where Go is installed that table is held to it, and
+// `MILLRACE_GO_RECORD=1 npm test -- go/go` writes it anew.
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

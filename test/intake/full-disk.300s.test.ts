@@ -32,7 +32,7 @@ function intakeOf(mill: Recorder): NonNullable<ReturnType<Recorder["stats"]>["in
   return intake;
 }
 
-test("on a full disk copies leave half of the reserve to what says that records are done, which ends the emergency, also the next one", async () => {
+test("on a full disk copies leave half of the reserve to ACKs, each time", async () => {
   const directory = temporaryDirectory();
   const file = join(directory, "notes");
   const journalDirectory = join(directory, "journal");

@@ -87,7 +87,7 @@ test("headers reach the handler", async () => {
   });
 });
 
-test("what was acknowledged and not finished is delivered after the next opening, and nothing else", async () => {
+test("the next opening delivers what was acknowledged and not finished, nothing else", async () => {
   const directory = temporaryDirectory();
   const file = join(directory, "notes");
   const mill = await openIn(directory);
@@ -184,7 +184,7 @@ test("a record that ends its worker thread is tried again on the next one", asyn
   });
 });
 
-test("a backlog larger than the rings waits in the journal without holding up the publisher", async () => {
+test("a backlog larger than the rings doesn't hold up the publisher", async () => {
   const directory = temporaryDirectory();
   const file = join(directory, "notes");
   await withMill(
@@ -288,7 +288,7 @@ test("drain can be given up", async () => {
   });
 });
 
-test("after close nothing is published, and who still waits for a record to be done is told", async () => {
+test("close refuses publishes, and tells those who wait for a record to be done", async () => {
   const directory = temporaryDirectory();
   const file = join(directory, "notes");
   await withMill(directory, { asyncTasksPerMachine: 1 }, async (mill) => {

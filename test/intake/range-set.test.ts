@@ -2,7 +2,7 @@ import fc from "../property.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 // Internal to the package; only its own tests reach for it.
-import { RangeSet } from "@millrace/intake/internal/range-set";
+import { RangeSet } from "@millrace/intake/internal/format/range-set";
 
 /** Small numbers, so that ranges meet; a set is built from ranges, many of them of length one. */
 const HIGHEST = 40;

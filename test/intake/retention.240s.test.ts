@@ -70,7 +70,7 @@ function intakeOf(mill: Recorder): NonNullable<ReturnType<Recorder["stats"]>["in
   return intake;
 }
 
-test("finished segments are deleted while the intake runs, and a restart begins at the checkpoint", async () => {
+test("finished segments are deleted at work, and a restart begins at the checkpoint", async () => {
   const directory = temporaryDirectory();
   const file = join(directory, "notes");
   let mill = await openIn(directory);
@@ -105,7 +105,7 @@ test("with retain: all nothing is deleted", async () => {
   await journal.close();
 });
 
-test("a record that waits for its retry is copied forward, and keeps its sequence for the handler and for whoever awaits it", async () => {
+test("a record that waits for its retry is copied forward, and keeps its sequence", async () => {
   const directory = temporaryDirectory();
   const file = join(directory, "notes");
   const failBelow = 6;
@@ -155,7 +155,7 @@ test("whoever awaits a record is told when it is done at its new place", async (
   await mill.close();
 });
 
-test("no ACK names a place that was replaced before, and nothing is copied that has its ACK", async () => {
+test("no ACK names a replaced place, and nothing is copied that has its ACK", async () => {
   const directory = temporaryDirectory();
   const file = join(directory, "notes");
   const kept = join(directory, "kept");
@@ -233,7 +233,7 @@ function keepSegments(directory: string, kept: string, left: number): void {
   }
 }
 
-test("dead records stay in the journal with their errors, however much comes after them", async () => {
+test("dead records stay in the journal with their errors, whatever comes after", async () => {
   const directory = temporaryDirectory();
   const file = join(directory, "notes");
   let mill = await openIn(directory, { attemptsMax: 1 });

@@ -357,7 +357,7 @@ export class Simulation implements DeliveryEvents {
     this.#open();
   }
 
-  // ── lives ────────────────────────────────────────────────────────────────────────────────────────
+  // ── lives ─────────────────────────────────────────────────────────────────────────────────────
 
   #open(): void {
     this.#log = new SimLog(this.disk, this.#random);
@@ -477,7 +477,7 @@ export class Simulation implements DeliveryEvents {
     }
   }
 
-  // ── steps ────────────────────────────────────────────────────────────────────────────────────────
+  // ── steps ─────────────────────────────────────────────────────────────────────────────────────
 
   step(): void {
     this.counts.steps += 1;
@@ -610,7 +610,7 @@ export class Simulation implements DeliveryEvents {
     }
   }
 
-  // ── the oracle ───────────────────────────────────────────────────────────────────────────────────
+  // ── the oracle ────────────────────────────────────────────────────────────────────────────────
 
   /** A handler is called. */
   #begun(task: SimTask): void {

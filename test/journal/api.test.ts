@@ -114,7 +114,7 @@ test("groups and single records that find the ring full keep their order", async
   }, SMALL);
 });
 
-test("get and find look up single records, with and without index files, and through damaged ones", async () => {
+test("get and find work with index files, without them, and with damaged ones", async () => {
   const directory = temporaryDirectory();
   let journal = await Journal.open({ directory, ...SMALL });
   for (let n = 1; n <= 80; n += 1) await journal.append(Buffer.alloc(3000, n), { key: `key-${n % 40}` });
@@ -178,7 +178,7 @@ test("what a truncation has left behind when it broke off goes with the next one
   }, SMALL);
 });
 
-test("reading begins at a sequence, a time, a key or the checkpoint, and ends where it is told to", async () => {
+test("reading begins at a sequence, time, key or checkpoint, and ends where asked", async () => {
   await withJournal(async (journal) => {
     for (let n = 1; n <= 5; n += 1) await journal.append(n, { key: `k${n}` });
     const times = (await all(journal)).map(({ timeMs }) => timeMs);
@@ -200,7 +200,7 @@ test("reading begins at a sequence, a time, a key or the checkpoint, and ends wh
   });
 });
 
-test("a following reader gets what becomes durable later, and ends with the signal or the journal", async () => {
+test("a following reader gets later records, and ends with its signal or the journal", async () => {
   const directory = temporaryDirectory();
   const journal = await Journal.open({ directory, ...SMALL });
   await fill(journal, 1, 3);
@@ -229,7 +229,7 @@ async function rejectsWithMessage(promise: Promise<unknown>, message: string): P
   assert.is(found, message);
 }
 
-test("checkpoints alternate, survive reopening, and one that is damaged leaves the one before", async () => {
+test("checkpoints alternate, survive reopening, and a damaged one leaves the other", async () => {
   const directory = temporaryDirectory();
   let journal = await Journal.open({ directory });
   assert.is(await journal.lastCheckpoint(), undefined);
@@ -250,7 +250,7 @@ test("checkpoints alternate, survive reopening, and one that is damaged leaves t
   await journal.close();
 });
 
-test("what is given up is gone, its files are used again, and the rest stays after a reopening", async () => {
+test("what is given up is gone, its files are used again, the rest stays", async () => {
   const directory = temporaryDirectory();
   let journal = await Journal.open({ directory, ...SMALL });
   await fill(journal, 1, 80);
@@ -320,7 +320,7 @@ test("a reader from which segments were taken away is told", async () => {
   }, SMALL);
 });
 
-test("readings that are asked for several records at once answer in order, and then end", async () => {
+test("a reading that is asked several times at once answers in order, and then ends", async () => {
   await withJournal(async (journal) => {
     await fill(journal, 1, 12);
     const reader = journal.read();
@@ -337,7 +337,7 @@ test("readings that are asked for several records at once answer in order, and t
   }, SMALL);
 });
 
-test("a reading can be left, aborted and failed within a batch, and holds nothing afterwards", async () => {
+test("a reading left, aborted or failed within a batch holds nothing afterwards", async () => {
   await withJournal(async (journal) => {
     await journal.appendMany(Array.from({ length: 10 }, (_, n) => ({ payload: Buffer.from(`${n}`) })));
     const left = journal.read();
@@ -363,7 +363,7 @@ test("a reading can be left, aborted and failed within a batch, and holds nothin
   });
 });
 
-test("single records are found in batches of many, in any order, also when more was read than is kept", async () => {
+test("single records are found in large batches, in any order, beyond the cache too", async () => {
   await withJournal(async (journal) => {
     const payload = (n: number): Buffer => Buffer.alloc(100_000, n);
     for (let group = 0; group < 20; group += 1) {

@@ -63,7 +63,7 @@ function descriptors(): number {
   return readdirSync("/proc/self/fd").length;
 }
 
-// ── witnesses ────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── witnesses ───────────────────────────────────────────────────────────────────────────────────
 
 test("log and marks put back from a copy are refused while a newer checkpoint is there", async () => {
   const directory = temporaryDirectory();
@@ -108,7 +108,7 @@ test("marks of another log beside an empty directory are refused", async () => {
   assert.equal(readdirSync(directory).toSorted(), ["LOCK", "marks"]);
 });
 
-// ── who may open it ──────────────────────────────────────────────────────────────────────────────────────────────────
+// ── who may open it ─────────────────────────────────────────────────────────────────────────────
 
 test("a second opener is refused although LOCK was removed, and nothing is lost", async () => {
   const directory = temporaryDirectory();
@@ -250,7 +250,7 @@ function openAndDie(directory: string): string {
   return stdout.trim() || stderr;
 }
 
-// ── what others do to it meanwhile ───────────────────────────────────────────────────────────────────────────────────
+// ── what others do to it meanwhile ──────────────────────────────────────────────────────────────
 
 for (const [what, act] of [
   ["is removed", (directory: string) => rmSync(directory, { recursive: true })],
@@ -294,7 +294,7 @@ test("a directory that is removed is noticed without any append", async () => {
   await rejectsWith(journal.close(), "ERR_JOURNAL_POISONED");
 });
 
-// ── what it takes ────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── what it takes ───────────────────────────────────────────────────────────────────────────────
 
 test("files are for one user, unless the option says otherwise", async () => {
   const mode = (path: string): string => (statSync(path).mode & 0o777).toString(8);

@@ -118,7 +118,7 @@ for (const [what, errno] of [
   });
 }
 
-test("a segment for which the disk has no room is refused, and begun when there is room", async () => {
+test("a segment without room on the disk is refused, and begun when there is room", async () => {
   const directory = temporaryDirectory();
   const { journal, faults } = await openFaulty(directory);
   // The first calls fill the first segment.
@@ -147,7 +147,7 @@ test("short writes are continued", async () => {
   await again.close();
 });
 
-test("a writer thread that dies in the middle of a sync wakes every waiter with an uncertain outcome", async () => {
+test("a writer thread that dies in a sync leaves every waiter an uncertain outcome", async () => {
   const directory = temporaryDirectory();
   const { journal, faults } = await openFaulty(directory);
   await journal.append(Buffer.from("safe"));
@@ -164,7 +164,7 @@ test("a writer thread that dies in the middle of a sync wakes every waiter with 
   await again.close();
 });
 
-test("a stuck disk shows in the stats while the call hangs, and nothing is acknowledged meanwhile", async () => {
+test("a stuck disk shows while the call hangs, and nothing is acknowledged meanwhile", async () => {
   const directory = temporaryDirectory();
   const { journal, faults } = await openFaulty(directory);
   faults.arm("logSyncHang");
@@ -278,7 +278,7 @@ test("what waits for the keeper is told when the journal has stopped", async () 
   await rejectsWith(journal.close(), "ERR_JOURNAL_POISONED");
 });
 
-test("segments that are given up on a full disk become a reserve before they become spares", async () => {
+test("segments given up on a full disk become a reserve before they become spares", async () => {
   const directory = temporaryDirectory();
   const { journal, faults } = await openFaulty(directory);
   // Three segments.

@@ -126,7 +126,7 @@ test("after close nothing is appended, and close can be called again", async () 
   await journal.close();
 });
 
-test("a poisoned journal tells every waiter that its record is uncertain, and takes no more", async () => {
+test('a poisoned journal tells every waiter "uncertain", and takes no more', async () => {
   const directory = temporaryDirectory();
   const journal = await Journal.open({ directory });
   await journal.append(Buffer.from("safe"));

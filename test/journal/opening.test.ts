@@ -49,7 +49,7 @@ function twoBatches(): { log: TestLog; path: string } {
   return { log, path: log.path(log.segments()[0] as string) };
 }
 
-test("a bit that flips in the last batch is damage when marks remember that it was durable", () => {
+test("a flipped bit in the last batch is damage when marks know it as durable", () => {
   const { log, path } = twoBatches();
   const unmarked = log.copyTo(temporaryDirectory());
   flip(unmarked.path(log.segments()[0] as string), LAST_BATCH + 70);
@@ -98,7 +98,7 @@ function longLog(): TestLog {
   return log;
 }
 
-test("missing segments at the front are damage unless marks say that they were given up", () => {
+test("segments missing at the front are damage unless marks say they were given up", () => {
   const log = longLog();
   const [first, second] = log.segments() as [string, string];
   const base = recoverOf(log).segments[1]?.baseSequence as number;
@@ -140,7 +140,7 @@ test("marks of another log are refused", () => {
   throwsWith(() => recover(log.storage), "ERR_JOURNAL_DAMAGED");
 });
 
-test("segments that marks know to be durable are judged by their headers, their bodies only on demand", () => {
+test("segments that marks know as durable are judged by headers, bodies on demand", () => {
   const log = longLog();
   mark(log, 60);
   const names = log.segments();
@@ -224,7 +224,7 @@ test("a repeated batch that is gone here and there is damage", () => {
   throwsWith(() => recover(log.storage), "ERR_JOURNAL_DAMAGED");
 });
 
-test("a crash between any two steps of an opening leaves a log that opens with everything", () => {
+test("a crash between any two steps of an opening leaves a log that opens whole", () => {
   const { log } = twoBatches();
   const before = log.copyTo(temporaryDirectory());
   log.open();
@@ -273,7 +273,7 @@ test("unsafe file systems are refused, doubtful ones warned of", () => {
   }
 });
 
-test("a doubtful file system is warned of, once for a directory, unless that was allowed", async () => {
+test("a doubtful file system is warned of, once for a directory, unless allowed", async () => {
   const warnings: string[] = [];
   const listener = (warning: Error & { code?: string }): void =>
     void warnings.push(`${warning.code} ${warning.message}`);

@@ -39,7 +39,7 @@ function lazyMemory(): JournalMemory {
   };
 }
 
-test("a record that may wait for company wakes the writer, unless others before it are on their way", () => {
+test("a record that may wait wakes the writer, unless others are on their way", () => {
   const memory = lazyMemory();
   const producer = new JournalProducer(memory, 0);
   const writer = new Parker(new Int32Array(memory.threads), memory.writerThread);

@@ -202,7 +202,7 @@ test("a block that landed at another offset is not taken for a batch", () => {
   assert.ok(summary.tornBytes > 0);
 });
 
-test("the last batch without a witness is written again, and a crash in the middle of that loses nothing", () => {
+test("a last batch without witness is written again, and a crash there loses nothing", () => {
   const base = new TestLog(temporaryDirectory());
   base.append("first");
   base.append("last", "and its neighbour");

@@ -3,7 +3,10 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Histogram, HISTOGRAM_BYTES } from "@millrace/metrics";
 
-/** 32 buckets per power of two: the largest value of a bucket is at most this part above its smallest. */
+/**
+ * 32 buckets per power of two: the largest value of a bucket is at most this part above its
+ * smallest.
+ */
 const PRECISION = 1 / 32;
 /** In tenths of a percent, so that the exact rank can be computed with whole numbers. */
 const PER_MILLES = [1, 100, 250, 500, 900, 990, 999, 1000];

@@ -6,7 +6,7 @@ import { Journal } from "@millrace/journal";
 import type * as handlers from "../fixtures/handlers.ts";
 import { handlersUrl, rejectsWith, temporaryDirectory } from "../support.ts";
 
-test("a runtime copies its journal while it is in use; the copy opens with every record", async () => {
+test("a runtime copies its journal in use; the copy opens with every record", async () => {
   const directory = temporaryDirectory();
   const copy = join(temporaryDirectory(), "not", "there", "yet");
   const mill = await open<typeof handlers>({ handlers: handlersUrl, processors: 1, journal: { directory } });

@@ -40,7 +40,7 @@ for (const name of ["spin", "forever", "sleep"] as const) {
   }
 }
 
-test("close({ signal }) after close() without one, and with a signal that is aborted already", async () => {
+test("close({ signal }) after close(), and with a signal that is aborted already", async () => {
   for (const isAborted of [false, true]) {
     const mill = await openWith();
     const words = sharedWords();
@@ -54,7 +54,7 @@ test("close({ signal }) after close() without one, and with a signal that is abo
   }
 });
 
-test("close({ signal }) resolves when everything is over in time, and leaves no listener behind", async () => {
+test("close({ signal }) resolves when all is over in time, and leaves no listener", async () => {
   const mill = await openWith();
   const calls = Array.from({ length: 100 }, (_, n) => mill.run.echo(n));
   const controller = new AbortController();
@@ -64,7 +64,7 @@ test("close({ signal }) resolves when everything is over in time, and leaves no 
   await mill.close({ signal: AbortSignal.timeout(60_000) });
 });
 
-test("terminate() ends everything at once, any number of times, also while close() waits", async () => {
+test("terminate() ends all at once, any number of times, also while close() waits", async () => {
   const mill = await openWith({ processors: 2 });
   const words = sharedWords();
   const calls = [mill.runMany.spin([words]), mill.run.forever(words), mill.blocking.sleep(words)];
@@ -80,7 +80,7 @@ test("terminate() ends everything at once, any number of times, also while close
   await rejectsWith(mill.blocking.echo(1), "ERR_SCHEDULER_CLOSED");
 });
 
-test("a record whose handler never ends is delivered again after close({ signal }) and after terminate()", async () => {
+test("a record whose handler never ends is delivered again after an opening", async () => {
   const directory = temporaryDirectory();
   const file = join(directory, "deliveries");
   const failures: unknown[] = [];

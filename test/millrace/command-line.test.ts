@@ -1,4 +1,5 @@
-// A runtime in a program that is no file: every thread of it starts, whatever flags the process was given.
+// A runtime in a program that is no file: every thread of it starts, whatever flags the process was
+// given.
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { join } from "node:path";
@@ -11,7 +12,9 @@ const millrace = import.meta.resolve("millrace");
 const directory = temporaryDirectory();
 let programs = 0;
 
-/** Machines, the blocking pool, and with them the writer, the keeper and the delivery of a journal. */
+/**
+ * Machines, the blocking pool, and with them the writer, the keeper and the delivery of a journal.
+ */
 function program(handlers: string): string {
   programs += 1;
   const journal = JSON.stringify(join(directory, `${programs}`));

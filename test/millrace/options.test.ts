@@ -1,4 +1,5 @@
-// What open() says about options that are wrong: the user's own names, the nearest one, before anything is started.
+// What open() says about options that are wrong: the user's own names, the nearest one, before
+// anything is started.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { open } from "millrace";

@@ -5,7 +5,10 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 
 const program = fileURLToPath(new URL("../fixtures/printing.js", import.meta.url));
-/** What process.exit() can't write to a full pipe is lost, also of a program without threads: less than a pipe holds. */
+/**
+ * What process.exit() can't write to a full pipe is lost, also of a program without threads: less
+ * than a pipe holds.
+ */
 const LINES: Readonly<Record<string, number>> = { nothing: 2000, close: 2000, unawaited: 2000, exit: 200 };
 
 function linesOf(way: string, end: string): string[] {

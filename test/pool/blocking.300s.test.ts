@@ -49,7 +49,7 @@ function openGate(gate: Int32Array): void {
   Atomics.notify(gate, 0);
 }
 
-test("a blocking call returns what the same call by run returns, for values of every kind", async () => {
+test("a blocking call returns what the same call by run returns, for every value", async () => {
   const mill = await open<typeof handlers>({ handlers: handlersUrl, processors: 1 });
   try {
     const values = [undefined, null, true, -0, 1.5, NaN, "text", 10n, [1, "two"], new Map([[1, new Set([2])]])];
@@ -65,7 +65,7 @@ test("a blocking call returns what the same call by run returns, for values of e
   }
 });
 
-test("an error crosses as it does for run: class, message, stack, code, cause, own members", async () => {
+test("an error crosses as for run: class, message, stack, code, cause, own members", async () => {
   const mill = await open<typeof handlers>({ handlers: handlersUrl, processors: 1 });
   try {
     const [byRun, blocking] = await Promise.all([caught(mill.run.fail("much")), caught(mill.blocking.fail("much"))]);
@@ -88,7 +88,7 @@ async function caught(promise: Promise<unknown>): Promise<Record<string, unknown
   throw new Error("nothing was thrown");
 }
 
-test("what can't be sent rejects the call with the path to the culprit, and nothing else", () =>
+test("what can't be sent rejects its call alone, with the path to the culprit", () =>
   withHandlers(async ({ run }) => {
     const argument = await rejectsWith(run.echo({ list: [() => 1] }), "ERR_VALUE_UNSUPPORTED");
     assert.match(argument.message, "value.list[0] is a function");
@@ -109,7 +109,7 @@ test("an argument is taken as it is at the call, also when the call has to wait"
     );
   }));
 
-test("no thread before the first call, threadsMax at most, threadsMin after the idle time", () =>
+test("no thread before the first call, at most threadsMax, threadsMin when idle", () =>
   withPool({ threadsMin: 1, threadsMax: 3, idleTimeoutMs: 1 }, async (pool) => {
     assert.is(pool.stats().threads, 0);
     const gate = newGate();
@@ -136,7 +136,7 @@ test("handlers on blocked threads don't hold up calls by run", async () => {
   }
 });
 
-test("a signal rejects a waiting call with its reason and ends the thread of a running one", () =>
+test("a signal rejects a waiting call, and ends the thread of a running one", () =>
   withPool({ threadsMax: 1 }, async (pool) => {
     const started = newGate();
     const running = new AbortController();
@@ -156,7 +156,7 @@ test("a signal rejects a waiting call with its reason and ends the thread of a r
     assert.is((await rejectsWith(aborted, "ERR_TASK_ABORTED")).cause, "before");
   }));
 
-test("a call that waits gets the place of one that was aborted, although another thread is stuck", () =>
+test("a waiting call gets the place of an aborted one, though a thread is stuck", () =>
   withPool({ threadsMin: 1, threadsMax: 2 }, async (pool) => {
     const stuck = newGate();
     const started = newGate();
@@ -193,7 +193,7 @@ test("a thread that dies takes only its own call with it, and every call settles
     assert.type(await pool.run.idOf(), "number");
   }));
 
-test("resource limits reach the threads: a call beyond them rejects, the next one is served", () =>
+test("resource limits reach the threads: a call beyond them rejects, the next runs", () =>
   withPool(
     { threadsMax: 1, resourceLimits: { maxOldGenerationSizeMb: 24, maxYoungGenerationSizeMb: 2 } },
     async (pool) => {

@@ -164,7 +164,7 @@ test("without a queue a busy pool refuses, with piscina's words", () =>
     await task;
   }));
 
-test("maxThreads tasks run at the same time, async ones concurrentTasksPerWorker on each thread", async () => {
+test("maxThreads tasks run at once, async ones concurrentTasksPerWorker a thread", async () => {
   await withPool({ maxThreads: 2, name: "gate" }, async (pool) => {
     const gate = newGate();
     const tasks = [pool.run(gate.words), pool.run(gate.words)] as Promise<number>[];

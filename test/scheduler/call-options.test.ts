@@ -1,4 +1,5 @@
-// Options of calls that are wrong: each call rejects, none throws, none takes a second argument for options.
+// Options of calls that are wrong: each call rejects, none throws, none takes a second argument for
+// options.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Blocking } from "@millrace/pool";

@@ -67,7 +67,7 @@ test("a task is a slice with its handler's name, what it waited, and how it ende
   );
 });
 
-test("tasks that a join runs meanwhile are slices inside the slice of the one that joins", () => {
+test("tasks that a join runs are slices inside the slice of the joining one", () => {
   const rings = allocateTraceRings(1, 1, 64);
   const machine = new TraceRecorder(rings, 0);
   machine.started(1, 0, 0, 0, 1);
@@ -85,7 +85,7 @@ test("tasks that a join runs meanwhile are slices inside the slice of the one th
   }
 });
 
-test("an async handler is a slice until it returns, and an async slice until its promise is settled", () => {
+test("an async handler is a slice, then an async slice until its promise settles", () => {
   const rings = allocateTraceRings(2, 1, 64);
   const machine = new TraceRecorder(rings, 0);
   machine.started(1, 0, 0, 0, 2);
@@ -104,7 +104,7 @@ test("an async handler is a slice until it returns, and an async slice until its
   assert.ok(end.ts <= (park?.ts as number) + (park?.dur as number), "settling doesn't end the sleep");
 });
 
-test("a steal is a flow from the processor's track to the first stolen task on the thief's", () => {
+test("a steal is a flow from the victim's track to the first stolen task", () => {
   const rings = allocateTraceRings(2, 1, 64);
   const thief = new TraceRecorder(rings, 1);
   thief.depth(0, 1);
@@ -139,7 +139,8 @@ test("what was dropped is counted, and slices that were cut say at which end", (
   }
   machine.started(10, 0, 1, 0, 1);
   const trace = exported(rings);
-  // Of 21 records in a ring of four the newest three are sure to be whole: the end of 8 is overwritten, 9 and the beginning of 10 stay.
+  // Of 21 records in a ring of four the newest three are sure to be whole: the end of 8 is
+  // overwritten, 9 and the beginning of 10 stay.
   assert.equal(trace.otherData.dropped, [18, 0]);
   assert.equal(
     eventsOf(trace, "X", "task").map(({ name, args }) => [name, args?.task, args?.cut]),

@@ -23,7 +23,7 @@ async function withScheduler(
   }
 }
 
-// ── modules that can't start ─────────────────────────────────────────────────────────────────────
+// ── modules that can't start ────────────────────────────────────────────────────────────────────
 
 /** A limit of time that a start never reaches, and one that it has to. */
 const PATIENT = {};
@@ -166,7 +166,7 @@ test("close() and terminate() end while no thread can be started", async () => {
   }
 });
 
-// ── threads that die ─────────────────────────────────────────────────────────────────────────────
+// ── threads that die ────────────────────────────────────────────────────────────────────────────
 
 interface Told {
   readonly reason: string;
@@ -227,7 +227,8 @@ test("a handler that ends its threads doesn't hold up calls of others", () =>
     let ended = 0;
     const bad = Array.from({ length: 9 }, () => run.exit(1).catch(() => (ended += 1)));
     assert.equal(await run.echo({ first: 1 }), { first: 1 });
-    // On a machine so slow that a thread takes longer to start than the pauses of the others they come first.
+    // On a machine so slow that a thread takes longer to start than the pauses of the others they
+    // come first.
     assert.ok(ended <= 5, `${ended} threads ended before`);
     const before = ended;
     assert.equal(await runMany.echo([1, 2, 3]), [1, 2, 3]);

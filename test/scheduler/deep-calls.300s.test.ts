@@ -1,4 +1,5 @@
-// Calls within calls: tasks that wait for their children never keep these from running, at any depth and width.
+// Calls within calls: tasks that wait for their children never keep these from running, at any
+// depth and width.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Scheduler, type SchedulerOptions } from "@millrace/scheduler";
@@ -61,7 +62,7 @@ for (const [name, options] of sizes) {
     }));
 }
 
-test("a recursion without an end is stopped by memory, with an error, and its thread lives on", () =>
+test("an endless recursion is stopped by memory, and its thread lives on", () =>
   withScheduler({ processors: 1, resourceLimits: { maxOldGenerationSizeMb: 64 } }, async (scheduler) => {
     const error = await rejectsWith(scheduler.run.endless(0), "ERR_TASK_MEMORY");
     assert.ok((error.details.tasks as number) > 8000);
@@ -93,7 +94,7 @@ test("close() in the midst of trees waits for them", async () => {
   }
 });
 
-test("a thread that ends in the midst of a tree takes its own tasks along, and nothing else gets stuck", () =>
+test("a thread that ends in a tree takes its own tasks along, nothing else", () =>
   withScheduler({ ...smallest(2), machinesMax: 3 }, async (scheduler) => {
     for (let round = 0; round < 4; round += 1) {
       const tree = { seed: 40 + round, depth: 4, width: 4 };
@@ -111,7 +112,7 @@ test("a thread that ends in the midst of a tree takes its own tasks along, and n
     assert.is(await scheduler.run.grow(tree), sizeOf(tree));
   }));
 
-test("a join never asks for another thread: with async tasks about, it ends or says ERR_ASYNC_PENDING", async () => {
+test("a join beside async tasks ends or says ERR_ASYNC_PENDING", async () => {
   for (const processors of [1, 2, 4]) {
     await withScheduler(smallest(processors), async (scheduler) => {
       const joins = Array.from({ length: 60 }, (_, n) => scheduler.run.joinAsync(1 + (n % 4)));

@@ -24,7 +24,7 @@ for (const how of ["keep", "keepLater", "keepAndFail", "keepOnTheSpot"] as const
     }));
 }
 
-test("code that goes on after its handler has returned is refused, even when the thread sleeps", () =>
+test("code that goes on after its handler is refused, even when the thread sleeps", () =>
   withScheduler({}, async ({ run }) => {
     await run.goOnAfterwards(undefined);
     assert.equal(await run.whatCameOfIt(), OVER);

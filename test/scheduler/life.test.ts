@@ -25,7 +25,7 @@ async function calling(url: URL, body: (run: Loose) => Promise<void>): Promise<v
   }
 }
 
-test("a CommonJS module of handlers, and handlers that look at their second argument in any way", () =>
+test("a CommonJS module works, and handlers may look at their arguments in any way", () =>
   calling(source("cjs-handlers.cjs"), async (run) => {
     assert.is(await run.double?.(4), 8);
     assert.equal(await run.bound?.(4), [1, 4, 1]);
@@ -124,7 +124,7 @@ test("the trace holds what happened to each task, in order, and drops the oldest
   await scheduler.close();
 });
 
-test("resource limits reach the threads: one that needs more dies, and the next calls run", async () => {
+test("resource limits reach the threads: one that needs more dies, later calls run", async () => {
   const scheduler = await Scheduler.open<typeof handlers>({
     handlers: fixture("nested-handlers.js"),
     processors: 1,

@@ -34,7 +34,7 @@ test("an aborted call rejects at once; a task that no machine has yet never runs
     await rejectsWith(scheduler.run.mark(words, { signal: controller.signal }), "ERR_TASK_ABORTED");
   }));
 
-test("a handler that runs sees that its call was aborted: sync by context.cancelled, async by context.signal", () =>
+test("a handler sees that its call was aborted, by its context or by its signal", () =>
   withScheduler({}, async (scheduler) => {
     for (const name of ["untilCancelled", "untilAborted"] as const) {
       const words = sharedWords();
@@ -116,7 +116,7 @@ for (const processors of [1, 2]) {
     }));
 }
 
-test("a value that only messages carry is what it was at the call; one that is kept for another attempt and can't be sent any more fails its call", () =>
+test("a value carried by message is what it was at the call, for each attempt", () =>
   withScheduler({}, async ({ run }) => {
     for (const retry of ["none", "crash"] as const) {
       const value = { shared: new SharedArrayBuffer(8), buffer: new ArrayBuffer(16) };
@@ -131,7 +131,7 @@ test("a value that only messages carry is what it was at the call; one that is k
     assert.is(await run.bytesOf(next), 4);
   }));
 
-test("a handler that is asked to stop while it computes learns of it, although its machine has no room for another", () =>
+test("a computing handler learns that it should stop, though its machine is full", () =>
   withScheduler({ asyncTasksPerMachine: 1 }, async (scheduler) => {
     const words = sharedWords();
     const controller = new AbortController();
@@ -151,7 +151,7 @@ test("what only looks like a promise settles its call once", () =>
     assert.is(await run.double(2), 4);
   }));
 
-test("an argument that can't be cloned for another attempt, whatever its getter throws, fails its call", () =>
+test("an argument that can't be cloned for another attempt fails its call", () =>
   withScheduler({}, async ({ run }) => {
     for (const thrown of [null, Object.create(null) as object, Object.assign(new Error("x"), { name: Symbol("x") })]) {
       let isGone = false;
@@ -170,7 +170,7 @@ test("an argument that can't be cloned for another attempt, whatever its getter 
     }
   }));
 
-test("an async handler is tried again although its machine sleeps for another handler's sake", () =>
+test("an async handler is tried again though its machine sleeps for another's sake", () =>
   withScheduler({}, async ({ run }) => {
     const pending = run.untilLetGo(undefined);
     let isLate = false;
@@ -220,7 +220,7 @@ test("a task that kills every machine is given up, with its history", () =>
     await until(() => scheduler.stats().outstanding === 0, "it is over");
   }));
 
-test("a death is held against a task only if it ran alone: those beside it are set apart and run again", () =>
+test("a death is held against a task only if it ran alone; others run again, apart", () =>
   withScheduler({}, async (scheduler) => {
     const words = sharedWords();
     const calls = Array.from({ length: 5 }, () => scheduler.run.crashTogether(words, { retry: "crash" }));

@@ -140,7 +140,7 @@ for (const method of METHODS) {
     }));
 }
 
-test("runMany: a value that throws when it is read fails its list once the others are over", () =>
+test("runMany: a value that throws when read fails its list once others are over", () =>
   withScheduler({ tasksMax: 4 }, async (scheduler) => {
     const bad = {
       get value(): never {

@@ -44,7 +44,7 @@ test("a handler may spawn far more tasks than there are slots", () =>
     assert.is(await run.spawnMany(20_000), 20_000);
   }));
 
-test("a machine with room for one async handler runs more calls of it than its queue holds", () =>
+test("a machine with room for one async handler runs more than its queue holds", () =>
   withScheduler({ processors: 1, asyncTasksPerMachine: 1 }, async ({ run }) => {
     const numbers = Array.from({ length: 1000 }, (_, n) => n);
     assert.is(await run.sumOf(numbers), 999_000);
@@ -97,7 +97,7 @@ test("an async handler calls others and awaits them, also more than there are sl
     assert.ok(sums.every((sum) => sum === 12));
   }));
 
-test("calls beyond the slots are begun when those before them end later, with nothing else to do", async () => {
+test("calls beyond the slots begin when those before them end, with nothing else on", async () => {
   for (const processors of [1, 2]) {
     await withScheduler({ processors, nestedTasksMax: 2 }, async ({ run }) => {
       const numbers = Array.from({ length: 20 }, (_, n) => n);
@@ -127,7 +127,7 @@ test("a machine that dies takes the tasks it had submitted with it, and is repla
     assert.is(await scheduler.run.spawnMany(3000), 3000);
   }));
 
-// ── blocking ───────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── blocking ────────────────────────────────────────────────────────────────────────────────────
 
 test("a handler that blocks hands its processor to another thread", () =>
   withScheduler({ processors: 1 }, async (scheduler) => {
@@ -141,7 +141,7 @@ test("a handler that blocks hands its processor to another thread", () =>
     assert.is(await scheduler.run.double(4), 8);
   }));
 
-test("what a handler leaves behind when it blocks is for every idle machine, not only for the one that gets its processor", () =>
+test("what a handler leaves behind when it blocks is for every idle machine", () =>
   withScheduler({ processors: 2 }, async ({ run }) => {
     const directory = temporaryDirectory();
     await run.double(1);
@@ -167,7 +167,8 @@ test("a thread with pending handlers isn't blocked: ERR_ASYNC_PENDING", () =>
 
 test("what only a stuck machine could reach is given to others", () =>
   withScheduler({ processors: 2 }, async (scheduler) => {
-    // The spawned task lies on the private stack while the handler holds its thread; the other machine sleeps by then.
+    // The spawned task lies on the private stack while the handler holds its thread; the other
+    // machine sleeps by then.
     for (let round = 0; round < 10; round += 1) {
       await scheduler.run.double(1);
       if ((await scheduler.run.spawnThenHold(120)) === 0) return;
@@ -175,14 +176,15 @@ test("what only a stuck machine could reach is given to others", () =>
     assert.unreachable("the other machine never got the task");
   }));
 
-test("a join waits for what others have taken, though handlers are pending on its thread", () =>
+test("a join waits for what others took, though handlers are pending on its thread", () =>
   withScheduler({ processors: 2 }, async (scheduler) => {
     const words = sharedWords();
     const pending = Array.from({ length: 8 }, () => scheduler.run.pend(words));
     let outcome = "";
     for (let tries = 0; tries < 20 && outcome !== "ran elsewhere";) {
       outcome = await scheduler.run.joinWithPending(undefined);
-      // All of them may be on the machine that didn't get the join: then that was no try. Ends: sooner or later this one gets some too.
+      // All of them may be on the machine that didn't get the join: then that was no try. Ends:
+      // sooner or later this one gets some too.
       if (outcome === "nobody pending") pending.push(scheduler.run.pend(words));
       else tries += 1;
     }
@@ -209,7 +211,7 @@ test("handlers that run on and on are named once", async () => {
   assert.match(hints[0] as string, /^hold ran \d+ ms without a pause: call it through mill\.blocking\.hold/);
 });
 
-// ── lists ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── lists ───────────────────────────────────────────────────────────────────────────────────────
 
 test("runMany returns the results in order, for any length", () =>
   withScheduler({ tasksMax: 16 }, async ({ runMany }) => {
@@ -249,7 +251,7 @@ test("parallelMap applies a handler to each of a list, sync or async", () =>
     }
   }));
 
-test("parallelMap rejects with the first error once nothing of the list runs any more, given away or not", async () => {
+test("parallelMap rejects with the first error once nothing of the list runs", async () => {
   const file = join(temporaryDirectory(), "notes");
   const value = (index: number, ms: number, more: Partial<handlers.Noted> = {}): handlers.Noted => ({
     file,
@@ -285,7 +287,7 @@ test("a join makes way for an async task, which needs an event loop", () =>
     await joining;
   }));
 
-test("a join that meets an async call waits on where no other thread could have the processor", () =>
+test("a join that meets an async call waits where no thread could have the processor", () =>
   withScheduler({ machinesMax: 2 }, async ({ run }) => {
     const directory = temporaryDirectory();
     const [file, begun, other] = [join(directory, "file"), join(directory, "begun"), join(directory, "other")];
@@ -299,7 +301,7 @@ test("a join that meets an async call waits on where no other thread could have 
     await later;
   }));
 
-test("a join isn't disturbed by a call from outside that it has run and that turns out to be async", () =>
+test("a join isn't disturbed by an outside call that it ran and that became async", () =>
   withScheduler({}, async ({ run }) => {
     const directory = temporaryDirectory();
     const [file, begun, other] = [join(directory, "file"), join(directory, "begun"), join(directory, "other")];

@@ -14,7 +14,7 @@ test("before anything was counted nothing may lie", () => {
   assert.is(new ResultRate().restMs(1_000_000), 0);
 });
 
-test("results may lie for a millisecond where what waits takes the machines longer than that", () => {
+test("results may lie for a millisecond where the work takes longer than that", () => {
   assert.is(rateOf(40).restMs(60), 1);
   assert.is(rateOf(40).restMs(59), 0);
   assert.is(rateOf(2000).restMs(2999), 0);

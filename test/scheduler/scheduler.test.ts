@@ -112,7 +112,7 @@ test("async handlers overlap on one machine", () =>
     assert.ok(performance.now() - started < 50 * 40, "they were pending at the same time");
   }));
 
-test("at most asyncTasksPerMachine handlers are pending on a machine, and all are served", () =>
+test("at most asyncTasksPerMachine handlers are pending on a machine, all are served", () =>
   withScheduler({ processors: 1, asyncTasksPerMachine: 3 }, async ({ run }) => {
     assert.is((await Promise.all(Array.from({ length: 20 }, () => run.later(2)))).length, 20);
   }));

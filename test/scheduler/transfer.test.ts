@@ -64,7 +64,7 @@ for (const [what, list] of REFUSED) {
     }));
 }
 
-test("the same view sent twice is refused the second time, with any number of calls beside it", () =>
+test("the same view sent twice is refused the second time, with calls beside it", () =>
   withScheduler({}, async ({ run }) => {
     const view = new Uint8Array([1, 2, 3]);
     const transferList = [view.buffer];
@@ -88,7 +88,7 @@ test("detached memory in the argument is refused, and doesn't arrive as empty me
     assert.is(scheduler.stats().restarts, 0);
   }));
 
-test("a buffer that is moved alone is sent at the call: before the event loop of the caller turns", () =>
+test("a buffer that is moved alone is sent at the call, before the caller's turn", () =>
   withScheduler({}, async ({ run }) => {
     await run.same(1);
     for (const view of [new Uint8Array(1000).fill(7), new Uint8Array(0)]) {
@@ -106,7 +106,7 @@ test("a buffer that is moved alone is sent at the call: before the event loop of
     }
   }));
 
-test("views of a part, resizable and large buffers are moved as structured clone does it", () =>
+test("views of a part, resizable and large buffers move as in structured clone", () =>
   withScheduler({}, async ({ run }) => {
     const whole = new Uint8Array([1, 2, 3, 4]);
     const part = (await run.same(whole.subarray(1, 3), { transferList: [whole.buffer] })) as Uint8Array;

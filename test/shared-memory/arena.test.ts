@@ -84,7 +84,7 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("tick" as const), which: fc.nat({ max: 5 }) }) },
 );
 
-test("live blocks never overlap and keep their content, whatever is split, merged and given back", () => {
+test("live blocks never overlap, whatever is split, merged and given back", () => {
   fc.assert(
     fc.property(fc.constantFrom(100, 5000, 300_000, 3 * MIB), fc.array(step, { maxLength: 120 }), (largest, steps) => {
       const { arena, view, table } = arenaOf();
@@ -148,7 +148,7 @@ test("a burst of one size leaves room for every other", () => {
   }
 });
 
-test("a block fits into whatever the blocks in use leave, in a new region if none has a hole for it", () => {
+test("a block fits into what others leave, or into a new region", () => {
   const { arena } = arenaOf();
   const blocks = Array.from({ length: 200 }, () => arena.allocate(600_000));
   // One block of each region stays.
@@ -163,7 +163,7 @@ test("a block fits into whatever the blocks in use leave, in a new region if non
   assert.ok(arena.mappedBytes - before <= 201 * MIB, "no more than it needs");
 });
 
-test("mapped memory stays within a fifth of what is in use, and the number of regions small", () => {
+test("mapped memory stays within a fifth of what is in use, in few regions", () => {
   const { arena } = arenaOf();
   for (let block = 0; block < 4000; block += 1) arena.allocate(70_000);
   assert.ok(arena.mappedBytes < arena.usedBytes * 1.2, `${arena.mappedBytes} for ${arena.usedBytes}`);
@@ -228,7 +228,7 @@ test("an owner that dies is followed by one that begins anew, with numbers of it
   assertFilled(view.bytesOf(block.reference), block);
 });
 
-test("an owner that died between a number and its buffer leaves a number that is not used again", () => {
+test("an owner that died before its buffer leaves a number that isn't used again", () => {
   const { newOwner, table } = arenaOf();
   table[2] = 7;
   assert.ok(newOwner().allocate(5 * MIB) > 0);

@@ -156,7 +156,7 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom("replace taker" as const, "replace releaser" as const) }) },
 );
 
-test("any sequence of operations behaves like arrays of frames, whatever the capacity and the start", () => {
+test("any sequence of operations behaves like arrays of frames", () => {
   fc.assert(
     fc.property(shape, fc.array(step, { minLength: 1, maxLength: 120 }), ({ capacity, start: from }, steps) => {
       const ring = createByteRing(capacity, from);
@@ -316,13 +316,13 @@ async function assertConserved(capacity: number, frames: number, roles: ByteRing
   assert.ok(taker.tail() >= 0, "the positions wrapped on the way");
 }
 
-test("two threads hand over 120,000 frames in order and intact through a ring of 64 bytes", () =>
+test("two threads hand over 120,000 frames in order through a ring of 64 bytes", () =>
   assertConserved(64, 120_000, ["producer", "taker and releaser"]));
 
 test("two threads hand over 120,000 frames in order and intact through a ring of 1 KiB", () =>
   assertConserved(1024, 120_000, ["producer", "taker and releaser"]));
 
-test("a third thread that gives the space back sees every frame before it is overwritten", () =>
+test("a third thread that releases sees every frame before it is overwritten", () =>
   assertConserved(1024, 100_000, ["producer", "taker", "releaser"]));
 
 test.run();

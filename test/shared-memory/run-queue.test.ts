@@ -140,7 +140,7 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("replace owner" as const), who }) },
 );
 
-test("any sequence of operations on three queues that take from each other behaves like arrays", () => {
+test("any sequence of operations on three queues behaves like arrays", () => {
   fc.assert(
     fc.property(shapes, fc.array(step, { minLength: 1, maxLength: 100 }), (three, steps) => {
       const places = three.map((each) => queueAt(each.capacity, each.start));
@@ -223,7 +223,7 @@ test("a snapshot into a smaller array takes the oldest entries", () => {
   assert.equal([...into], [1, 2, 3]);
 });
 
-test("a thief that is overtaken by another gets RETRY, takes nothing, and leaves its own queue as it was", () => {
+test("an overtaken thief gets RETRY, and takes nothing", () => {
   const place = queueAt(8);
   filled(place, [1, 2, 3, 4, 5, 6]);
   const thiefPlace = queueAt(8);

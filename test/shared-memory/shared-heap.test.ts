@@ -5,7 +5,7 @@ import { seededRandom } from "@millrace/base";
 
 const PAGE = 65_536;
 
-test("blocks are as long as was asked for, don't overlap, and their memory is seen by every thread", () => {
+test("blocks are as long as asked for, don't overlap, and every thread sees them", () => {
   const buffer = createSharedHeap(64 * PAGE);
   const [one, other] = [new SharedHeap(buffer, 0), new SharedHeap(buffer, 1)];
   const blocks: { readonly reference: number; readonly bytes: number }[] = [];
@@ -45,7 +45,7 @@ test("freeing twice is found out", () => {
   assert.throws(() => heap.free(block), /was in use/);
 });
 
-test("what a dead thread had is taken over by others, with the blocks that are still in use", () => {
+test("others take over what a dead thread had, with the blocks still in use", () => {
   const buffer = createSharedHeap(3 * PAGE);
   const [dead, heir] = [new SharedHeap(buffer, 0), new SharedHeap(buffer, 1)];
   const kept = dead.allocate(32_768);

@@ -57,7 +57,7 @@ const step = fc.constantFrom(
   "replace consumer" as const,
 );
 
-test("any sequence of operations behaves like an array that holds at most `capacity` records", () => {
+test("any sequence of operations behaves like an array of at most capacity records", () => {
   fc.assert(
     fc.property(shape, fc.array(step, { minLength: 1, maxLength: 120 }), ({ capacity, width, start: from }, steps) => {
       const place = ringAt(capacity, width, from);

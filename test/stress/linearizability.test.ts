@@ -67,7 +67,7 @@ test("registers are checked each for itself, and the part that doesn't fit is na
   assert.equal(verdict.unexplained, [history[1]]);
 });
 
-test("an operation whose thread died may have happened, or not, but not before its call", () => {
+test("a dead thread's operation may have happened or not, but not before its call", () => {
   const lost = drawn<RegisterInput, number>("  --->", write(1));
   for (const seen of [0, 1]) assert.ok(isLinearizable(registers, lost, drawn("         --", read, seen)));
   assert.ok(isLinearizable(registers, lost, drawn("         --", read, 0), drawn("             --", read, 1)));

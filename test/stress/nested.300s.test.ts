@@ -1,4 +1,5 @@
-// Random trees of nested calls with every table at its smallest: whatever waits, what it waits for runs. Depth to 10,000, width to 100,000.
+// Random trees of nested calls with every table at its smallest: whatever waits, what it waits for
+// runs. Depth to 10,000, width to 100,000.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { isMillraceError, seededRandom } from "@millrace/base";

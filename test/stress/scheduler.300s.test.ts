@@ -1,5 +1,5 @@
-// The scheduler on real threads, more of them than cores, some of which die at random moments: every accepted call settles exactly
-// once, with its own result, and nothing stays behind.
+// The scheduler on real threads, more of them than cores, some of which die at random moments:
+// every accepted call settles exactly once, with its own result, and nothing stays behind.
 import { availableParallelism } from "node:os";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -121,7 +121,8 @@ for (let round = 0; round < rounds; round += 1) {
 }
 
 test("no task waits long while a processor is idle", async () => {
-  // Lone calls from a quiet system: each finds a machine asleep. The wait is printed; the bound is far above what a wake-up takes.
+  // Lone calls from a quiet system: each finds a machine asleep. The wait is printed; the bound is
+  // far above what a wake-up takes.
   const scheduler = await Scheduler.open<typeof handlers>({ handlers: nestedUrl, processors: 2, onHint: () => {} });
   let worstMs = 0;
   for (let n = 0; n < 200; n += 1) {

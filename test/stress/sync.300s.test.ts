@@ -10,7 +10,7 @@ import { DONE, LASTS, MUTEX_OWNER, PASSES, ROUNDS, VIOLATIONS, xorshift } from "
 import { until } from "../support.ts";
 import { Crew, END_MS, SEED } from "./crew.ts";
 
-test("threads are terminated at random, and no lock is lost, held by two, or slept for in vain", async () => {
+test("threads die at random, and no lock is lost, held by two, or slept for in vain", async () => {
   const words = new Int32Array(new SharedArrayBuffer(64));
   const mutex = new Mutex();
   const lock = new RWMutex();
@@ -40,7 +40,7 @@ test("threads are terminated at random, and no lock is lost, held by two, or sle
   console.log(`# locks: ${words[ROUNDS]} rounds, ${crew.kills} threads terminated, seed ${SEED}`);
 });
 
-test("threads with claims are terminated at random, and every unit is done or abandoned", async () => {
+test("threads with claims die at random, and every unit is done or abandoned", async () => {
   const words = new Int32Array(new SharedArrayBuffer(64));
   const group = new WaitGroup();
   const crew = new Crew({ kind: "claims", handles: [group.handle], words });
@@ -72,7 +72,7 @@ test("threads with claims are terminated at random, and every unit is done or ab
   console.log(`# claims: ${added} units, ${abandoned} abandoned, ${crew.kills} threads terminated, seed ${SEED}`);
 });
 
-test("threads are terminated at random while they wait for a condition or at a barrier, and the others go on", async () => {
+test("threads die at random at conditions and barriers, and the others go on", async () => {
   const words = new Int32Array(new SharedArrayBuffer(64));
   const mutex = new Mutex();
   const cond = new Cond(mutex);
@@ -111,7 +111,7 @@ function freeContexts(): number {
   return scopes.length;
 }
 
-test("threads are terminated at random with contexts open, and all that is left is over and given back", async () => {
+test("threads die at random with contexts open, and all contexts are over", async () => {
   const words = new Int32Array(new SharedArrayBuffer(64));
   const before = freeContexts();
   const root = withCancel(background());

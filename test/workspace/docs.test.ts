@@ -12,7 +12,7 @@ test("docs/errors.md is what the tables in the code say", async () => {
   assert.is(readFileSync(join(root, "docs/errors.md"), "utf8"), errorsPage());
 });
 
-test("every code that the sources name is in a table, and every code in a table is used", () => {
+test("every code in the sources is in a table, and every code in a table is used", () => {
   const sources = readdirSync(join(root, "packages"), { recursive: true })
     .map(String)
     .filter((file) => /^[a-z-]+\/src\/.*\.ts$/.test(file))

@@ -1,7 +1,8 @@
 /**
- * The examples in the documents run as they stand. A block that begins with `// NAME.mjs` or `// NAME.ts` is a file; the block
- * `text` after a group of files is what the group prints. The program of a group is the file that no other one of it names.
- * TypeScript is compiled with the strictest options first, against the packages as users see them.
+ * The examples in the documents run as they stand. A block that begins with `// NAME.mjs` or
+ * `// NAME.ts` is a file; the block `text` after a group of files is what the group prints. The
+ * program of a group is the file that no other one of it names. TypeScript is compiled with the
+ * strictest options first, against the packages as users see them.
  */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -49,7 +50,10 @@ function compile(directory: string, names: readonly string[]): void {
   execFileSync(process.execPath, [compiler, ...options, ...names], { cwd: directory, encoding: "utf8" });
 }
 
-/** Runs a group in a directory of the workspace, where packages are found, and returns what it prints. */
+/**
+ * Runs a group in a directory of the workspace, where packages are found, and returns what it
+ * prints.
+ */
 function outputOf(example: Example, directory: string): string {
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });

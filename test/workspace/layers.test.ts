@@ -134,7 +134,9 @@ test("no file imports itself by way of others", () => {
   for (const name of packages) assert.equal(circleIn(importsWithin(name)), undefined, name);
 });
 
-/** The folders of the scheduler, from the ground up; what lies in none is the ground or the roof. */
+/**
+ * The folders of the scheduler, from the ground up; what lies in none is the ground or the roof.
+ */
 const schedulerFolders = ["shared", "calls", "handler", "machine", "trace", "supervisor"];
 
 test("no folder of the scheduler imports from one above it", () => {

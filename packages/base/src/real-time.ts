@@ -3,9 +3,9 @@
  * or measures on its user's thread.
  *
  * Test runners put fakes in the place of the global functions (vitest, jest and sinon by the
- * package @sinonjs/fake-timers; node:test by mock.timers). A runtime that polled by a faked setImmediate
- * would stand still until the test moves its clock. The functions are taken when this module is
- * loaded; where fakes are in place already, the real ones are looked for behind them:
+ * package @sinonjs/fake-timers; node:test by mock.timers). A runtime that polled by a faked
+ * setImmediate would stand still until the test moves its clock. The functions are taken when this
+ * module is loaded; where fakes are in place already, the real ones are looked for behind them:
  *
  *   - @sinonjs/fake-timers keeps what it has replaced: `setTimeout.clock._setTimeout`.
  *   - Anything else: a socket's time limit is a timer that no fake replaces, and its class makes

@@ -142,7 +142,7 @@ export class Chan<T> {
     return new Chan<T>(0, { space, core: coreOf(space, cell), handle });
   }
 
-  // ── sending ────────────────────────────────────────────────────────────────────────────────────
+  // ── sending ───────────────────────────────────────────────────────────────────────────────────
 
   /** Sends a value; blocks while there is no room. Not on the main thread (`ERR_BLOCKING_MAIN`). */
   send(value: T, options?: BlockOptions): void {
@@ -268,7 +268,7 @@ export class Chan<T> {
     return chunk.next === chunk.end;
   }
 
-  // ── receiving ──────────────────────────────────────────────────────────────────────────────────
+  // ── receiving ─────────────────────────────────────────────────────────────────────────────────
 
   /**
    * Receives a value, or `{ ok: false }` once the channel is closed and empty; blocks until then.
@@ -367,7 +367,10 @@ export class Chan<T> {
     return this.#takeInto(into, 1);
   }
 
-  /** Fills `into` from an index on with what is there, a chunk at a time; how much of it is full then. */
+  /**
+   * Fills `into` from an index on with what is there, a chunk at a time; how much of it is full
+   * then.
+   */
   #takeInto(into: Int32Array, from: number): number {
     for (let at = from; at < into.length;) {
       const end = Math.min(at + CHUNK, into.length);
@@ -416,7 +419,7 @@ export class Chan<T> {
     }
   }
 
-  // ── the channel itself ─────────────────────────────────────────────────────────────────────────
+  // ── the channel itself ────────────────────────────────────────────────────────────────────────
 
   /**
    * Ends the channel: nothing can be sent any more. Values that were sent can still be received;

@@ -136,7 +136,7 @@ export class ChannelCore extends Monitor implements Core {
     return Atomics.load(this.words, this.cell + CELL_STATE) !== this.#open;
   }
 
-  // ── at once ────────────────────────────────────────────────────────────────────────────────────
+  // ── at once ───────────────────────────────────────────────────────────────────────────────────
 
   /** DONE, CLOSED, BLOCKED or BUSY. */
   trySend(low: number, high: number, spins: number = this.space.spins * TRY_SPINS_FACTOR): number {
@@ -296,7 +296,7 @@ export class ChannelCore extends Monitor implements Core {
     return DONE;
   }
 
-  // ── by a node ──────────────────────────────────────────────────────────────────────────────────
+  // ── by a node ─────────────────────────────────────────────────────────────────────────────────
 
   send(low: number, high: number, timeoutMs: number): number {
     return this.#wait(this.prepareToSend(0, this.space.thread, low, high), timeoutMs);
@@ -381,7 +381,7 @@ export class ChannelCore extends Monitor implements Core {
     return true;
   }
 
-  // ── with the latch ─────────────────────────────────────────────────────────────────────────────
+  // ── with the latch ────────────────────────────────────────────────────────────────────────────
 
   protected override serve(): void {
     if (this.oldest() === 0) return;

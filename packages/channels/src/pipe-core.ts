@@ -154,7 +154,7 @@ export class PipeCore implements Core, AwaitedPipe {
     return Atomics.load(this.#words, this.#cell + CELL_STATE) !== OPEN;
   }
 
-  // ── the sender's end ───────────────────────────────────────────────────────────────────────────
+  // ── the sender's end ──────────────────────────────────────────────────────────────────────────
 
   /** DONE, CLOSED, BLOCKED, ORPHANED or TAKEN. */
   trySend(low: number, high: number): number {
@@ -215,7 +215,7 @@ export class PipeCore implements Core, AwaitedPipe {
     return DONE;
   }
 
-  // ── the receiver's end ─────────────────────────────────────────────────────────────────────────
+  // ── the receiver's end ────────────────────────────────────────────────────────────────────────
 
   /** DONE, CLOSED, BLOCKED, ORPHANED or TAKEN. */
   tryReceive(): number {
@@ -295,7 +295,7 @@ export class PipeCore implements Core, AwaitedPipe {
     return seen === 0 || seen === own;
   }
 
-  // ── waiting ────────────────────────────────────────────────────────────────────────────────────
+  // ── waiting ───────────────────────────────────────────────────────────────────────────────────
 
   send(low: number, high: number, timeoutMs: number): number {
     return this.#wait(this.#sending, low, high, timeoutMs);
@@ -391,7 +391,7 @@ export class PipeCore implements Core, AwaitedPipe {
     return outcome;
   }
 
-  // ── its end ────────────────────────────────────────────────────────────────────────────────────
+  // ── its end ───────────────────────────────────────────────────────────────────────────────────
 
   /**
    * Gives the cell and the ring back, and passes values that are left to `drop`; false while the

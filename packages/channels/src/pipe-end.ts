@@ -15,7 +15,7 @@ const STEPS_PER_ITEM = 30;
  * time goes into that. So a rest grows as long as at least an item per `STEPS_PER_ITEM` steps comes
  * up during it; where fewer do, the next look isn't put off.
  */
-export class Rest {
+class Rest {
   #steps = 0;
   /** Keeps the compiler from leaving the loop out. */
   #sum = 0;

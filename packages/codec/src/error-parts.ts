@@ -10,7 +10,7 @@ import { types } from "node:util";
 import { isMillraceError } from "@millrace/base";
 
 /** Classes that are the same in every thread. */
-export const ERROR_BASES: ReadonlySet<string> = new Set([
+const ERROR_BASES: ReadonlySet<string> = new Set([
   "Error",
   "EvalError",
   "RangeError",

@@ -127,7 +127,7 @@ function writeWord(word: number, into: Uint8Array, at: number): void {
   into[at + 3] = word;
 }
 
-// ── reading ────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── reading ─────────────────────────────────────────────────────────────────────────────────────
 
 /** Keys read lately, by a hash of their bytes. A power of two. */
 const KEYS = 1024;

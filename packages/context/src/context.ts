@@ -218,8 +218,8 @@ export function withDeadline(parent: Context, deadline: Date): Scope {
 }
 
 /**
- * A scope as of `withCancel` that also ends after `timeoutMs`, 0 to 2³¹ − 1, if the parent's deadline
- * isn't earlier. Throws `ERR_INVALID_OPTION`.
+ * A scope as of `withCancel` that also ends after `timeoutMs`, 0 to 2³¹ − 1, if the parent's
+ * deadline isn't earlier. Throws `ERR_INVALID_OPTION`.
  */
 export function withTimeout(parent: Context, timeoutMs: number): Scope {
   return scopeBelow(parent, untilUs(resolveOptions("withTimeout", timeoutRules, { timeoutMs }).timeoutMs));
@@ -229,7 +229,10 @@ const isDate = (value: unknown): value is Date => value instanceof Date && Numbe
 const deadlineRules = { deadline: custom("a valid Date", isDate) } satisfies Rules;
 const timeoutRules = { timeoutMs: milliseconds } satisfies Rules;
 
-/** A point in time on the shared clock, whole µs; 285 years away at most, which both words of it hold. */
+/**
+ * A point in time on the shared clock, whole µs; 285 years away at most, which both words of it
+ * hold.
+ */
 function untilUs(ms: number): number {
   return Math.min(Math.max(0, Math.ceil(nowUs() + ms * 1000)), Number.MAX_SAFE_INTEGER);
 }

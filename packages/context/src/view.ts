@@ -136,7 +136,7 @@ export class ScopeView implements WaitScope {
     this.core.release();
   }
 
-  // ── waiting for its end ────────────────────────────────────────────────────────────────────────
+  // ── waiting for its end ───────────────────────────────────────────────────────────────────────
 
   get signal(): AbortSignal {
     if (this.#controller === undefined) {

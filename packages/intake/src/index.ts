@@ -4,7 +4,7 @@ export { RangeSet } from "./format/range-set.ts";
 export { handlerName, publisherHeaders } from "./format/record-header.ts";
 export { ackRanges, deadError, deadSequence, type Failure, type ReasonName } from "./format/state-records.ts";
 export type { DeliveredRecord } from "./handler/record-hooks.ts";
-export { type DedupeOptions, intakeOptions, type IntakeOptions } from "./options.ts";
+export { type DedupeOptions, intakeOptions, type IntakeOptions } from "./publisher/options.ts";
 export type { Acknowledgement } from "./publisher/acknowledgement.ts";
 export type { DeadFilter, DeadLetter, DeadLetters, RedriveOptions } from "./publisher/dead-letters.ts";
 export { type Drained, type DrainOptions, Intake, type IntakeStats, type Publish } from "./publisher/intake.ts";

@@ -1,7 +1,7 @@
 /**
- * The context of a handler outside of any machine: on a thread of the blocking pool, or in the child
- * process of a quarantine. The handler can submit no tasks; it may block as it likes; and a call that
- * is cancelled loses its thread or process, so there is no cancellation to look for.
+ * The context of a handler outside of any machine: on a thread of the blocking pool, or in the
+ * child process of a quarantine. The handler can submit no tasks; it may block as it likes; and a
+ * call that is cancelled loses its thread or process, so there is no cancellation to look for.
  */
 import { type ContextHost, TaskContext } from "@millrace/scheduler";
 import { poolError } from "./errors.ts";

@@ -31,7 +31,10 @@ export interface BlockingRequest {
 
 /** What a thread of the pool is started with. */
 export interface BlockingThread {
-  /** Where it prints to: a BroadcastChannel, since piscina starts the threads and can hand no port of its own to each. */
+  /**
+   * Where it prints to: a BroadcastChannel, since piscina starts the threads and can hand no port
+   * of its own to each.
+   */
   readonly channel: string;
   readonly count: Int32Array;
 }
@@ -53,7 +56,9 @@ let running = -1;
 speakLastWords((lastWords) => parentPort?.postMessage({ call: running, lastWords } satisfies BlockingEnd));
 printTo((printed) => print(printed), thread.count);
 
-/** Through a channel that is closed at once: an open one would collect what the other threads print. */
+/**
+ * Through a channel that is closed at once: an open one would collect what the other threads print.
+ */
 function print(printed: Printed): void {
   const channel = new BroadcastChannel(thread.channel);
   channel.postMessage(printed);

@@ -166,7 +166,7 @@ export class Pool<Task = any, Result = any> extends EventEmitter {
     await this.close();
   }
 
-  // ── statistics ───────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── statistics ────────────────────────────────────────────────────────────────────────────────
 
   get minThreads(): number {
     return this.options.minThreads;
@@ -218,7 +218,7 @@ export class Pool<Task = any, Result = any> extends EventEmitter {
     throw unsupported("idleThreads", "see utilization and needsDrain");
   }
 
-  // ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── inside ────────────────────────────────────────────────────────────────────────────────────
 
   get #capacity(): number {
     return this.options.maxThreads * this.options.concurrentTasksPerWorker;

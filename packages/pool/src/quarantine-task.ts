@@ -1,6 +1,6 @@
 /**
- * The task of a quarantine's child process: tinypool loads this module and calls its default export.
- * Bytes go as text, because they travel in messages between processes.
+ * The task of a quarantine's child process: tinypool loads this module and calls its default
+ * export. Bytes go as text, because they travel in messages between processes.
  */
 import { decode, encodeThrown } from "@millrace/codec";
 import { type Handler, type HeaderReader, type LoadedHandlers, loadHandlers } from "@millrace/scheduler";

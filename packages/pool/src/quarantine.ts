@@ -1,6 +1,6 @@
 /**
- * Calls of handlers in a child process, one at a time: for what may end its process. tinypool starts
- * the process for the first call, and another one when it has ended.
+ * Calls of handlers in a child process, one at a time: for what may end its process. tinypool
+ * starts the process for the first call, and another one when it has ended.
  */
 import { fileURLToPath } from "node:url";
 import { messageOf, workerUrl } from "@millrace/base";
@@ -25,15 +25,18 @@ export class Quarantine {
   readonly #headerReader: string;
   #pool: Tinypool | undefined;
 
-  /** `url`: the module with the handlers. `headerReader`: the module whose `readHeader` makes `context.record`. */
+  /**
+   * `url`: the module with the handlers. `headerReader`: the module whose `readHeader` makes
+   * `context.record`.
+   */
   constructor(url: string, headerReader: URL) {
     this.#url = url;
     this.#headerReader = headerReader.href;
   }
 
   /**
-   * Resolves when the handler has returned. Rejects with its error, or with `ERR_QUARANTINE_DIED` when it
-   * has ended its process.
+   * Resolves when the handler has returned. Rejects with its error, or with `ERR_QUARANTINE_DIED`
+   * when it has ended its process.
    */
   async call({ handler, argument, header }: QuarantinedCall): Promise<void> {
     this.#pool ??= new Tinypool({

@@ -352,7 +352,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     process.stderr.write(`${schedTraceLine(shared, this.#startedAt, running, this.#calls.outstanding)}\n`);
   }
 
-  // ── calls ──────────────────────────────────────────────────────────────────────────────────────
+  // ── calls ─────────────────────────────────────────────────────────────────────────────────────
 
   #call(handler: number, options: CallOptions, argument: unknown): Promise<unknown> {
     this.#watchdog.wake();

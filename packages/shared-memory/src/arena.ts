@@ -171,7 +171,7 @@ export class Arena {
     slab.region.give(this.#runs, slab.page);
   }
 
-  // ── regions ──────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── regions ───────────────────────────────────────────────────────────────────────────────────
 
   /** Makes and finds a free run of at least `pages` pages; false when the system refuses memory. */
   #findAfterAll(pages: number): boolean {

@@ -9,8 +9,9 @@
  *   0           header   PAGES and SHIFT, the logarithm of their size: constants
  *   CONTROL_AT  control  `CONTROL_WORDS` per page
  *     +0   OWNER  0: free. Bits 0–15: a thread plus one, 0 for none; bits 16–23: the size class.
- *                 In a page of small blocks the thread allocates; it moves OWNER back, or the thread
- *                 that buries it. In pages of a run the thread is the one that takes or frees the run
+ *                 In a page of small blocks the thread allocates; it moves OWNER back, or the
+ *                 thread that buries it. In pages of a run the thread is the one that takes or
+ *                 frees the run
  *     +1   RUN    in the first page of a run: how many pages belong to it
  *     +2…  USED   a bit per block. The page's thread sets it by Atomics.or, any thread that frees
  *                 clears it by Atomics.and

@@ -51,7 +51,10 @@ const SIGNALS_DONE: number = CELL_KIND_WORDS + 5;
 const BROADCASTS_DONE: number = CELL_KIND_WORDS + 6;
 
 export class CondCore extends Monitor {
-  /** Of its own: by the time of a wake-up the condition may be closed, and the word another object's. */
+  /**
+   * Of its own: by the time of a wake-up the condition may be closed, and the word another
+   * object's.
+   */
   #mutex: number;
 
   constructor(space: SyncSpace, cell: number) {
@@ -87,8 +90,8 @@ export class CondCore extends Monitor {
   }
 
   /**
-   * A party that is woken wants the mutex at once: woken before it is free, it would have to sleep a
-   * second time.
+   * A party that is woken wants the mutex at once: woken before it is free, it would have to sleep
+   * a second time.
    */
   protected override lockAhead(): number {
     return this.#mutex !== 0 && ownsCell(this.words, this.#mutex, this.space.thread) ? this.#mutex : 0;

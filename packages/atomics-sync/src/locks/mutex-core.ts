@@ -21,9 +21,10 @@
  * wake each other. A waiter that loses goes to the front again; one that has lost and waited for
  * more than STARVING_MS is handed the lock.
  *
- * A flow may be long in coming: nobody can tell whether its event loop is busy. So a release invites
- * the waiters behind it as well, one of each thread, up to the first thread that blocks. Nor is a flow
- * handed the lock: nobody else could run until it comes. It goes to the front again each time it loses.
+ * A flow may be long in coming: nobody can tell whether its event loop is busy. So a release
+ * invites the waiters behind it as well, one of each thread, up to the first thread that blocks.
+ * Nor is a flow handed the lock: nobody else could run until it comes. It goes to the front again
+ * each time it loses.
  *
  * One store of STATE, with OWNER and GRANT, hands the lock over: if the latch holder dies after it,
  * the next one finds GRANT and tells the node.
@@ -203,7 +204,10 @@ export class MutexCore extends Monitor {
     }
   }
 
-  /** Whether flows of this thread's event loop wait for the lock: a wait that blocks would never end. */
+  /**
+   * Whether flows of this thread's event loop wait for the lock: a wait that blocks would never
+   * end.
+   */
   isAwaitedByOwnLoop(): boolean {
     return this.space.asyncLockWaits.has(this.cell);
   }
@@ -308,12 +312,17 @@ export class MutexCore extends Monitor {
     return state === next || Atomics.compareExchange(this.words, this.cell + CELL_STATE, state, next) === state;
   }
 
-  /** Whether the party of a node comes as soon as it is woken: a thread that blocks, and no flow. */
+  /**
+   * Whether the party of a node comes as soon as it is woken: a thread that blocks, and no flow.
+   */
   #answersSoon(node: number): boolean {
     return ((this.words[node + NODE_ASKS] as number) & ASKS_ASYNC) === 0;
   }
 
-  /** Lets the oldest node try, and others if it may be long in coming; false when it has changed its mind. */
+  /**
+   * Lets the oldest node try, and others if it may be long in coming; false when it has changed its
+   * mind.
+   */
   #invite(oldest: number): boolean {
     const first = this.words[oldest + NODE_WAKES] as number;
     let answersSoon = this.#answersSoon(oldest);

@@ -31,7 +31,9 @@ export class Hold implements Disposable {
   #recovered = false;
   #isOver = true;
 
-  /** For Mutex: before the attempt, because nothing may fail between taking a lock and holding it. */
+  /**
+   * For Mutex: before the attempt, because nothing may fail between taking a lock and holding it.
+   */
   constructor(core: MutexCore, space: SyncSpace) {
     this.#core = core;
     this.#space = space;

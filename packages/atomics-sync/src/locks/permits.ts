@@ -71,7 +71,9 @@ export class PermitsCore extends Monitor {
     Atomics.store(this.words, this.cell + PERMITS, permits);
   }
 
-  /** How many there are in all; 0 when the object was being closed while this view of it was made. */
+  /**
+   * How many there are in all; 0 when the object was being closed while this view of it was made.
+   */
   get permits(): number {
     return this.#permits;
   }

@@ -49,8 +49,8 @@ export class RWHold implements Disposable {
   }
 
   /**
-   * Whether a writer has died while it had the lock, and no other writer has had it between: the data
-   * that the lock protects may be half done.
+   * Whether a writer has died while it had the lock, and no other writer has had it between: the
+   * data that the lock protects may be half done.
    */
   get recovered(): boolean {
     return this.#recovered;

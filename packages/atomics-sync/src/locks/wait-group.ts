@@ -23,9 +23,9 @@
  * a compare-and-swap each, unless a party waits.
  *
  * A claim moves a unit from COUNT into a node: CLAIMED, then STATE with COUNT − 1, MOVING and
- * CLAIMED (the commit), then CLAIMS + 1 and HELD, then MOVING is cleared. If the latch holder dies in
- * between, MOVING says that the unit belongs to the node that is CLAIMED; if that is a dead thread's
- * too (LOST_CLAIMED), the unit goes back to COUNT.
+ * CLAIMED (the commit), then CLAIMS + 1 and HELD, then MOVING is cleared. If the latch holder dies
+ * in between, MOVING says that the unit belongs to the node that is CLAIMED; if that is a dead
+ * thread's too (LOST_CLAIMED), the unit goes back to COUNT.
  *
  * Rejected: a claim as a mark on a unit that stays in COUNT (a death between taking the mark off
  * and counting down leaves a unit that nobody finishes, or finishes it twice); a count per thread

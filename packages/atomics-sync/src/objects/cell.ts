@@ -24,9 +24,9 @@
  *   18  GIVERS     nodes of the queue that ask to give
  *   19  …          for the kind
  *
- * The tag of LATCH and INBOX is the generation of the object. A late user, whose object was closed and
- * whose cell is another object's by now, fails with its compare-and-swap, so it neither takes the
- * latch of that object nor posts into its inbox.
+ * The tag of LATCH and INBOX is the generation of the object. A late user, whose object was closed
+ * and whose cell is another object's by now, fails with its compare-and-swap, so it neither takes
+ * the latch of that object nor posts into its inbox.
  *
  * A one-to-one channel (channels, pipe-core.ts) has no monitor: of this table it uses KIND and
  * STATE alone, and PIPE_ENDS besides.
@@ -61,7 +61,7 @@ export const GIVERS = 18;
 /** The first of the words that each kind uses as it likes. */
 export const CELL_KIND_WORDS = 19;
 
-// ── KIND ─────────────────────────────────────────────────────────────────────────────────────────
+// ── KIND ────────────────────────────────────────────────────────────────────────────────────────
 
 export const KIND_MASK = 0xff;
 /** In place of a kind: a thread is just taking the cell into use, and has its latch. */
@@ -70,7 +70,9 @@ export const GENERATION_SHIFT = 8;
 
 // ── LATCH and INBOX ────────────────────────────────────────────────────────────────────────────
 
-/** In LATCH: another thread has asked meanwhile, so the holder serves once more before it leaves. */
+/**
+ * In LATCH: another thread has asked meanwhile, so the holder serves once more before it leaves.
+ */
 export const OWED: number = 1 << 16;
 export const LATCH_THREAD = 0xffff;
 /**
@@ -96,7 +98,7 @@ export function nextTag(tag: number): number {
   return (tag + (1 << TAG_SHIFT)) | 0;
 }
 
-// ── STATE ────────────────────────────────────────────────────────────────────────────────────────
+// ── STATE ───────────────────────────────────────────────────────────────────────────────────────
 
 /** STATE of a cell that is free: nothing that a late user tries succeeds. */
 export const CLOSED = -1;
@@ -117,12 +119,12 @@ export function ownedTag(kind: number): number {
   return (kind >>> GENERATION_SHIFT) << OWNED_TAG_SHIFT;
 }
 
-// ── LOST_ASKS ────────────────────────────────────────────────────────────────────────────────────
+// ── LOST_ASKS ───────────────────────────────────────────────────────────────────────────────────
 
 /** A dead thread's node was CLAIMED, so a step for it may have begun. */
 export const LOST_CLAIMED: number = 1 << 30;
 
-// ── one-to-one channels ──────────────────────────────────────────────────────────────────────────
+// ── one-to-one channels ─────────────────────────────────────────────────────────────────────────
 
 /**
  * Words of a PIPE: the threads at its two ends plus one, 0 for none yet, GONE once it has died. A

@@ -54,7 +54,9 @@ export function locksHeld(): number {
   return space?.locksHeld ?? 0;
 }
 
-/** The flows that wait in the calling thread's event loop; `of` is the current space but in tests. */
+/**
+ * The flows that wait in the calling thread's event loop; `of` is the current space but in tests.
+ */
 export function asyncWaits(of: SyncSpace): AsyncWaits {
   let waits = waitsOf.get(of);
   if (waits === undefined) {

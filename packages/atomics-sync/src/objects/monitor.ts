@@ -116,7 +116,7 @@ export class Monitor extends WaitQueue {
     return Atomics.load(this.words, this.cell + CELL_KIND);
   }
 
-  // ── for the kinds ──────────────────────────────────────────────────────────────────────────────
+  // ── for the kinds ─────────────────────────────────────────────────────────────────────────────
 
   /**
    * Serves the parties that can be served. Called with the latch, after the inbox was put in order.
@@ -157,7 +157,7 @@ export class Monitor extends WaitQueue {
   /** Counts what a RELEASING node held. With the latch, when it was taken from the inbox. */
   protected released(_node: number): void {}
 
-  // ── for the parties ────────────────────────────────────────────────────────────────────────────
+  // ── for the parties ───────────────────────────────────────────────────────────────────────────
 
   /** A node of this thread, ready to be posted. */
   protected prepareNode(need: number, asks: number, wakes: number): number {
@@ -243,7 +243,8 @@ export class Monitor extends WaitQueue {
 
   /**
    * Gives the cell back; false while a party waits for the object or holds any of it. Then nobody
-   * has noticed the attempt: the one step that turns users away is the one that can't fail any more.
+   * has noticed the attempt: the one step that turns users away is the one that can't fail any
+   * more.
    */
   close(): boolean {
     try {
@@ -286,7 +287,7 @@ export class Monitor extends WaitQueue {
     return Atomics.load(this.words, this.cell + CELL_KIND) !== this.#generation;
   }
 
-  // ── the latch ──────────────────────────────────────────────────────────────────────────────────
+  // ── the latch ─────────────────────────────────────────────────────────────────────────────────
 
   /** Takes the latch; false when another thread has it, which will then serve once more. */
   protected tryLatch(): boolean {
@@ -326,7 +327,10 @@ export class Monitor extends WaitQueue {
     return holder === BROKEN_OFF || holder === this.space.thread + 1 || this.space.threads.isDead(holder - 1);
   }
 
-  /** Goes on with the latch of a holder that doesn't come back; false when that was closing the object. */
+  /**
+   * Goes on with the latch of a holder that doesn't come back; false when that was closing the
+   * object.
+   */
   #takeOver(holder: number): boolean {
     if ((Atomics.load(this.words, this.cell + INBOX) & TAG_MASK) !== this.#tag) {
       this.space.giveCell(this.cell, this.#generation);
@@ -340,7 +344,8 @@ export class Monitor extends WaitQueue {
 
   /**
    * Says that an exception has thrown this thread out of its critical section, if it was in there.
-   * Where there isn't even room on the stack for this, the thread finds that out when it comes back.
+   * Where there isn't even room on the stack for this, the thread finds that out when it comes
+   * back.
    */
   protected breakOff(): void {
     const latch = Atomics.load(this.words, this.cell + LATCH);
@@ -351,8 +356,9 @@ export class Monitor extends WaitQueue {
   }
 
   /**
-   * Takes the latch as `seize` does, if need be after another thread has given it up; false when the
-   * object is closed, or when the holder doesn't run for much longer than a critical section takes.
+   * Takes the latch as `seize` does, if need be after another thread has given it up; false when
+   * the object is closed, or when the holder doesn't run for much longer than a critical section
+   * takes.
    */
   protected enterSoon(spins: number): boolean {
     if (this.seize()) return true;
@@ -418,7 +424,7 @@ export class Monitor extends WaitQueue {
     return false;
   }
 
-  // ── the inbox and the queue; with the latch ────────────────────────────────────────────────────
+  // ── the inbox and the queue; with the latch ───────────────────────────────────────────────────
 
   /** Puts what was posted into the queue, in the order in which it was posted. */
   protected settleInbox(): void {
@@ -508,7 +514,7 @@ export class Monitor extends WaitQueue {
     list.push(...others);
   }
 
-  // ── steps of several writes; with the latch ────────────────────────────────────────────────────
+  // ── steps of several writes; with the latch ───────────────────────────────────────────────────
 
   /** Whether the party of a node of the queue can still be served, as far as one can see. */
   protected isOpen(node: number): boolean {
@@ -604,7 +610,7 @@ export class Monitor extends WaitQueue {
     if (seen === CLAIMED || seen === GRANTED) this.settle(group, ticket, GRANTED);
   }
 
-  // ── after a death ──────────────────────────────────────────────────────────────────────────────
+  // ── after a death ─────────────────────────────────────────────────────────────────────────────
 
   /** Builds the queue again from the nodes, after the latch was taken from a dead thread. */
   #rebuild(): void {

@@ -140,7 +140,7 @@ export class ScopeCore extends Monitor {
     if (this.#link === 0) this.#follow(parent);
   }
 
-  // ── its end ────────────────────────────────────────────────────────────────────────────────────
+  // ── its end ───────────────────────────────────────────────────────────────────────────────────
 
   /**
    * Why it is over; 0 while it is live. The place may belong to another scope by now: then this one
@@ -244,7 +244,7 @@ export class ScopeCore extends Monitor {
     return high === NO_DEADLINE ? Infinity : high * DEADLINE_UNIT + Atomics.load(this.words, this.cell + DEADLINE + 1);
   }
 
-  // ── waiting for it ─────────────────────────────────────────────────────────────────────────────
+  // ── waiting for it ────────────────────────────────────────────────────────────────────────────
 
   /**
    * A node of this thread that is served when the scope ends; 0 when it is over. Give it back by
@@ -323,7 +323,7 @@ export class ScopeCore extends Monitor {
     if (child.#end(self.outcome(), self.reason())) this.#ended.push(child);
   }
 
-  // ── after a death ──────────────────────────────────────────────────────────────────────────────
+  // ── after a death ─────────────────────────────────────────────────────────────────────────────
 
   /** For `mournPlace`, which has read MAKER and STATE. */
   mend(dead: number, maker: number, state: number): boolean {

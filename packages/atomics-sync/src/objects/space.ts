@@ -93,7 +93,9 @@ const LONG_LOOK_FACTOR = 50;
  */
 const NAPS_MAX = 250;
 const NAP_MS = 0.2;
-/** So often may the main thread serve others before it gives a latch up and turns to its event loop. */
+/**
+ * So often may the main thread serve others before it gives a latch up and turns to its event loop.
+ */
 const MAIN_ROUNDS_MAX = 16;
 
 /** How one thread sees a space; for tests that play several threads. */
@@ -158,8 +160,8 @@ export class SyncSpace {
   readonly now: () => number;
   readonly #heap: SharedHeap | undefined;
   /**
-   * Nodes of this thread that are groups (select-group.ts) and not in use: a group's node never becomes
-   * anything else.
+   * Nodes of this thread that are groups (select-group.ts) and not in use: a group's node never
+   * becomes anything else.
    */
   readonly #groups: number[] = [];
   #ticket = 0;
@@ -215,7 +217,7 @@ export class SyncSpace {
     this.#heap?.releaseThread(dead);
   }
 
-  // ── cells ──────────────────────────────────────────────────────────────────────────────────────
+  // ── cells ─────────────────────────────────────────────────────────────────────────────────────
 
   /**
    * Takes a free cell into use, all words but its first 0, and returns its word index. Throws
@@ -279,7 +281,7 @@ export class SyncSpace {
     return Atomics.load(this.words, cell + CELL_KIND) & KIND_MASK;
   }
 
-  // ── nodes ──────────────────────────────────────────────────────────────────────────────────────
+  // ── nodes ─────────────────────────────────────────────────────────────────────────────────────
 
   /**
    * Takes a node of this thread into use and returns its word index. Throws
@@ -444,7 +446,7 @@ export class SyncSpace {
     }
   }
 
-  // ── scopes ─────────────────────────────────────────────────────────────────────────────────────
+  // ── scopes ────────────────────────────────────────────────────────────────────────────────────
 
   scopeAt(index: number): number {
     return this.#chunkAt(this.chunks) + index * SCOPE_WORDS;
@@ -455,7 +457,7 @@ export class SyncSpace {
    */
   scopeHint = 0;
 
-  // ── deaths ─────────────────────────────────────────────────────────────────────────────────────
+  // ── deaths ────────────────────────────────────────────────────────────────────────────────────
 
   /**
    * How many threads were buried; a thread that waits looks after its object again when it changes.

@@ -49,7 +49,10 @@ export interface WaitLimits {
 
 const NO_LIMITS: WaitLimits = Object.freeze({ signal: undefined, timeoutMs: Infinity });
 
-/** The options of the wait `form`, checked. Throws `ERR_INVALID_OPTION`, and the reason of a signal that is aborted. */
+/**
+ * The options of the wait `form`, checked. Throws `ERR_INVALID_OPTION`, and the reason of a signal
+ * that is aborted.
+ */
 export function waitOptions(form: string, options: WaitOptions | undefined): WaitLimits {
   if (options === undefined) return NO_LIMITS;
   assertOptions(form, options);

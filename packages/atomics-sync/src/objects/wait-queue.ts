@@ -49,7 +49,7 @@ export class WaitQueue {
     this.cell = cell;
   }
 
-  // ── in ─────────────────────────────────────────────────────────────────────────────────────────
+  // ── in ────────────────────────────────────────────────────────────────────────────────────────
 
   /** Numbers a node that comes from the inbox and puts it in: at the front if it asks for that. */
   protected link(node: number): void {
@@ -93,7 +93,7 @@ export class WaitQueue {
     return ((this.words[node + NODE_ASKS] as number) & ASKS_GIVES) === 0 ? 0 : 1;
   }
 
-  // ── looking ────────────────────────────────────────────────────────────────────────────────────
+  // ── looking ───────────────────────────────────────────────────────────────────────────────────
 
   /**
    * The oldest node that still waits; 0 when none does. Drops nodes that have changed their mind on
@@ -116,7 +116,7 @@ export class WaitQueue {
     return nodes;
   }
 
-  // ── out ────────────────────────────────────────────────────────────────────────────────────────
+  // ── out ───────────────────────────────────────────────────────────────────────────────────────
 
   /**
    * Moves a node from one state to another and notes its owner for waking; false when the node

@@ -1,10 +1,11 @@
 /**
- * The parents' part in burials: a thread buries its workers when they have ended, and their workers.
+ * The parents' part in burials: a thread buries its workers when they have ended, and their
+ * workers.
  *
- * Every thread that has loaded this package listens for the workers that it starts. A worker that ends
- * in an orderly way has buried itself by then (current.ts), and nothing is left to do. One whose parent
- * dies with it, or before it, is buried by the nearest living thread above: each entry of the thread
- * table names the thread's parent.
+ * Every thread that has loaded this package listens for the workers that it starts. A worker that
+ * ends in an orderly way has buried itself by then (current.ts), and nothing is left to do. One
+ * whose parent dies with it, or before it, is buried by the nearest living thread above: each entry
+ * of the thread table names the thread's parent.
  */
 import { setImmediate } from "@millrace/base";
 import type { Worker } from "node:worker_threads";
@@ -12,7 +13,9 @@ import { finishBurial, mournEverywhere } from "./burial.ts";
 import { currentSpace } from "./current.ts";
 
 const watched = new WeakSet<Worker>();
-/** By node thread. A second burial at the same time would go on when the entry is another thread's. */
+/**
+ * By node thread. A second burial at the same time would go on when the entry is another thread's.
+ */
 const burials = new Map<number, Promise<void>>();
 
 /**
@@ -30,9 +33,10 @@ export async function buryThread(id: number): Promise<void> {
 }
 
 /**
- * Has the end of a worker noticed: what it holds is given back when it ends, however that comes about.
- * The parent of a worker does so by itself from the moment on at which it loads this package; call
- * it for a worker that was started before that. In the thread that started the worker.
+ * Has the end of a worker noticed: what it holds is given back when it ends, however that comes
+ * about. The parent of a worker does so by itself from the moment on at which it loads this
+ * package; call it for a worker that was started before that. In the thread that started the
+ * worker.
  */
 export function watchThread(worker: Worker): void {
   if (watched.has(worker)) return;
@@ -52,7 +56,10 @@ function buryNodeThread(nodeThread: number): Promise<void> {
   return burial;
 }
 
-/** The workers of a dead thread first: should this thread die meanwhile, the next one finds them by its entry. */
+/**
+ * The workers of a dead thread first: should this thread die meanwhile, the next one finds them by
+ * its entry.
+ */
 async function buryFamily(nodeThread: number): Promise<void> {
   const { threads } = currentSpace();
   for (let id = 0; id < threads.used; id += 1) {

@@ -1,8 +1,9 @@
 /**
- * Room on the stack: a step that must not be broken off halfway looks for it before its first write.
+ * Room on the stack: a step that must not be broken off halfway looks for it before its first
+ * write.
  *
- * A stack overflow is an exception that a user may catch and go on after. JavaScript can't ask how much
- * is left, but a call whose arguments don't fit throws before it does anything.
+ * A stack overflow is an exception that a user may catch and go on after. JavaScript can't ask how
+ * much is left, but a call whose arguments don't fit throws before it does anything.
  */
 
 /** Arguments that take 8 KB: more than the calls of any step need. */
@@ -36,7 +37,9 @@ export class StackGuard {
   }
 }
 
-/** Whether an exception says that the stack was full: then a step may have been broken off anywhere. */
+/**
+ * Whether an exception says that the stack was full: then a step may have been broken off anywhere.
+ */
 export function isOverflow(thrown: unknown): boolean {
   return thrown instanceof RangeError;
 }

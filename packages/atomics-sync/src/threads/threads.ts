@@ -43,8 +43,8 @@ const BELL: number = 2 * LINE_WORDS;
 const ENTRY_WORDS: number = 3 * LINE_WORDS;
 
 /**
- * Threads in one table: twice what Linux lets a process start by default (pid_max). That is 24 MiB of
- * addresses, of which the system backs with memory what was touched: 384 bytes per thread.
+ * Threads in one table: twice what Linux lets a process start by default (pid_max). That is 24 MiB
+ * of addresses, of which the system backs with memory what was touched: 384 bytes per thread.
  */
 export const THREADS_MAX = 65_536;
 

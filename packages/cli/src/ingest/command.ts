@@ -293,7 +293,8 @@ class IngestRun {
   async #drain(): Promise<void> {
     const timer = setInterval(() => this.#showProgress(), 100);
     try {
-      // Ends: each record is done or dead after its attempts, or waits for a handler that isn't there.
+      // Ends: each record is done or dead after its attempts, or waits for a handler that isn't
+      // there.
       let left = await this.#mill.drain({ signal: this.#stop });
       while (left.waitingRetry > 0) {
         await new Promise((next) => setTimeout(next, 20));

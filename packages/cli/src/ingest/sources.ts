@@ -94,7 +94,7 @@ function formatOf(path: string, first: Buffer | undefined): Format {
   });
 }
 
-// ── NDJSON ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── NDJSON ──────────────────────────────────────────────────────────────────────────────────────
 
 const NEWLINE = 0x0a;
 
@@ -137,7 +137,7 @@ function addLine(items: SourceItem[], number: number, line: Buffer): void {
   }
 }
 
-// ── JSON array ─────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── JSON array ──────────────────────────────────────────────────────────────────────────────────
 
 /**
  * The parser yields no element of a piece of text that has a mistake in it. Small pieces keep that
@@ -177,7 +177,7 @@ async function* jsonArray(chunks: AsyncIterable<Buffer>): AsyncGenerator<SourceI
   yield items;
 }
 
-// ── CSV ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── CSV ─────────────────────────────────────────────────────────────────────────────────────────
 
 interface CsvRow {
   readonly record: Record<string, string>;

@@ -124,8 +124,8 @@ async function copyForward(
     const isSame = journal.recovery.lastSequence === contents.lastSequence;
     const { needed, lastSequence } = isSame ? contents : readContents(directory, storage);
     await copyAll(journal, needed);
-    // What the records before say of keys, schedules and pauses stands in the checkpoint alone. Two of
-    // them, because truncation stops at the older one.
+    // What the records before say of keys, schedules and pauses stands in the checkpoint alone. Two
+    // of them, because truncation stops at the older one.
     const states = readLogStates(
       storage,
       contents.scan.segments.at(-1)?.header.logId as Buffer,
@@ -141,8 +141,8 @@ async function copyForward(
 }
 
 /**
- * Limits that every record fits into. Those of the headers won't do: a repaired header may name the largest that there are,
- * and a ring for such records would take half a GiB.
+ * Limits that every record fits into. Those of the headers won't do: a repaired header may name the
+ * largest that there are, and a ring for such records would take half a GiB.
  */
 function limitsOf({ scan, largestBytes }: Contents): Partial<JournalOptions> {
   const largestOf = (bytes: (header: SegmentHeader) => number): number =>

@@ -35,7 +35,7 @@ const LOOK_MS = 200;
  * A record as an object for a line of JSON: values where they can be decoded, otherwise text or
  * base64.
  */
-export function lineOf(record: JournalRecord): object {
+function lineOf(record: JournalRecord): object {
   const { sequence, origin, type, priority, timeMs, key } = record;
   return {
     sequence,

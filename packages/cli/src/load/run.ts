@@ -77,7 +77,7 @@ export async function loadRun(options: RunOptions): Promise<number> {
 }
 
 /** `p99<20ms`. Throws `ERR_CLI_USAGE`. */
-export function parseTarget(text: string): Target {
+function parseTarget(text: string): Target {
   const match = /^(p50|p90|p99|p99\.9|max)<(.+)$/.exec(text.replaceAll(" ", ""));
   if (match === null) {
     throw cliError("ERR_CLI_USAGE", `--slo must be like p99<20ms, with p50, p90, p99, p99.9 or max, not "${text}"`);

@@ -14,8 +14,9 @@
  *     ALL        tell me when nothing can run any more
  *     VERDICT    is this record, which has a key, the first one with it
  *   answers    delivery → opener: kind, sequence low, high, first low, high
- *     FINISHED, ALL as asked; FIRST, DUPLICATE, MISMATCH for VERDICT, the last two with the first one's
- *     sequence. A dead or expired record is answered by a message instead, with its errors.
+ *     FINISHED, ALL as asked; FIRST, DUPLICATE, MISMATCH for VERDICT, the last two with the
+ *     sequence of the first one. A dead or expired record is answered by a message instead, with
+ *     its errors.
  */
 import { LINE_WORDS, type SpscRingPlace, spscRingWords } from "@millrace/shared-memory";
 

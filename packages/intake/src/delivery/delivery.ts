@@ -192,7 +192,7 @@ export class Delivery implements OutcomeSink {
     this.#begin();
   }
 
-  // ── an opening ───────────────────────────────────────────────────────────────────────────────────
+  // ── an opening ────────────────────────────────────────────────────────────────────────────────
 
   #begin(): void {
     for (const name of this.states.paused) this.#gates.named(name).isPaused = true;
@@ -264,7 +264,7 @@ export class Delivery implements OutcomeSink {
     return false;
   }
 
-  // ── one turn ─────────────────────────────────────────────────────────────────────────────────────
+  // ── one turn ──────────────────────────────────────────────────────────────────────────────────
 
   /** Begins to end: nothing more is handed out. */
   drain(): void {
@@ -342,12 +342,14 @@ export class Delivery implements OutcomeSink {
     return this.#turns.isReading;
   }
 
-  /** Handlers that were set apart, with the reason and how many of their records are known to wait. */
+  /**
+   * Handlers that were set apart, with the reason and how many of their records are known to wait.
+   */
   stopped(): ReturnType<Turns["stopped"]> {
     return this.#turns.stopped();
   }
 
-  // ── what becomes durable ─────────────────────────────────────────────────────────────────────────
+  // ── what becomes durable ──────────────────────────────────────────────────────────────────────
 
   #visit(record: LogRecord): void {
     // Once for each letter: what isn't dead any more is redriven already, or dropped.
@@ -453,7 +455,7 @@ export class Delivery implements OutcomeSink {
     this.#turns.makeReady(lane, origin);
   }
 
-  // ── lanes ────────────────────────────────────────────────────────────────────────────────────────
+  // ── lanes ─────────────────────────────────────────────────────────────────────────────────────
 
   #handlerOf(record: LogRecord): number {
     const redirected = this.states.redirected.size === 0 ? undefined : this.states.redirected.get(record.origin);
@@ -571,7 +573,7 @@ export class Delivery implements OutcomeSink {
     );
   }
 
-  // ── handing out ──────────────────────────────────────────────────────────────────────────────────
+  // ── handing out ───────────────────────────────────────────────────────────────────────────────
 
   /** What becomes of a record whose turn has come. */
   #handOut(job: Job): HandedOut {
@@ -629,7 +631,7 @@ export class Delivery implements OutcomeSink {
     return true;
   }
 
-  // ── times ────────────────────────────────────────────────────────────────────────────────────────
+  // ── times ─────────────────────────────────────────────────────────────────────────────────────
 
   #wakeDue(): number {
     const now = this.#clock.now();
@@ -668,7 +670,7 @@ export class Delivery implements OutcomeSink {
     return ended;
   }
 
-  // ── outcomes ─────────────────────────────────────────────────────────────────────────────────────
+  // ── outcomes ──────────────────────────────────────────────────────────────────────────────────
 
   /** From `Runner.drain`: a handler is done with a record. */
   settled(slot: number): void {
@@ -772,7 +774,7 @@ export class Delivery implements OutcomeSink {
     this.#failed(job, error, hasDied ? REASON.quarantine : REASON.error);
   }
 
-  // ── suspects ─────────────────────────────────────────────────────────────────────────────────────
+  // ── suspects ──────────────────────────────────────────────────────────────────────────────────
 
   /** Names the next group of suspects in the log, before it is handed out. */
   #trySuspects(): number {
@@ -802,7 +804,7 @@ export class Delivery implements OutcomeSink {
     return this.#suspects.endsOf(origin) >= QUARANTINE_ENDS;
   }
 
-  // ── leases, commands ─────────────────────────────────────────────────────────────────────────────
+  // ── leases, commands ──────────────────────────────────────────────────────────────────────────
 
   /** Now and then: up to where records may have been handed out. */
   #lease(): void {

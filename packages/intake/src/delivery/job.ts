@@ -47,7 +47,7 @@ export function jobOf(record: LogRecord, handler: number): Job {
   };
 }
 
-export function bytesOfJob({ history, key, headers, payload }: Job): number {
+function bytesOfJob({ history, key, headers, payload }: Job): number {
   return history.length + key.length + headers.length + payload.length;
 }
 

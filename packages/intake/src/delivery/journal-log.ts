@@ -124,7 +124,7 @@ export class JournalLog implements Log {
     return new SegmentWalk(this.#storage, () => this.#known);
   }
 
-  // ── writing ──────────────────────────────────────────────────────────────────────────────────────
+  // ── writing ───────────────────────────────────────────────────────────────────────────────────
 
   get payloadBytesMax(): number {
     return this.#producer.payloadBytesMax;

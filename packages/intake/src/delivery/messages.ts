@@ -25,14 +25,6 @@ export interface DeliveryData {
   readonly stats: SharedArrayBuffer;
 }
 
-/** A dead letter, as the list shows it. */
-export interface DeadSummary {
-  readonly sequence: number;
-  readonly reason: number;
-  readonly attempts: number;
-  readonly atMs: number;
-}
-
 /** What the opener asks for by message; each is answered by `done` or `failed` with its id. */
 export type Command =
   | { readonly kind: "pause" | "resume"; readonly handler: string }

@@ -84,7 +84,7 @@ export interface Wish {
 
 const NO_WISH: Wish = { retryAfterMs: undefined, isFinal: false, isSnooze: false };
 
-export function wishOf(error: unknown): Wish {
+function wishOf(error: unknown): Wish {
   if (typeof error !== "object" || error === null) return NO_WISH;
   const { name, retryAfterMs, isRetryable } = error as Record<string, unknown>;
   const isTime = typeof retryAfterMs === "number" && retryAfterMs >= 0 && Number.isFinite(retryAfterMs);
@@ -127,7 +127,7 @@ export function decide(terms: HandlerTerms, failed: FailedAttempt): Decision {
   return { kind: "retry", waitMs, counts: true, reason };
 }
 
-export function backoffMs(terms: HandlerTerms, attempts: number, fraction: number): number {
+function backoffMs(terms: HandlerTerms, attempts: number, fraction: number): number {
   const { retryBaseMs, retryMaxMs, backoff } = terms;
   if (backoff === "constant") return Math.min(retryMaxMs, retryBaseMs);
   if (backoff === "linear") return Math.min(retryMaxMs, retryBaseMs * attempts);

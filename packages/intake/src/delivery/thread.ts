@@ -162,7 +162,7 @@ export class DeliveryThread implements DeliveryEvents {
     this.#runner.tick();
   }
 
-  // ── events of the state machine ──────────────────────────────────────────────────────────────────
+  // ── events of the state machine ───────────────────────────────────────────────────────────────
 
   get wantsFinished(): boolean {
     return this.#awaited.size > 0;
@@ -195,7 +195,7 @@ export class DeliveryThread implements DeliveryEvents {
     else this.#verdicts.set(place, verdict);
   }
 
-  // ── questions ────────────────────────────────────────────────────────────────────────────────────
+  // ── questions ─────────────────────────────────────────────────────────────────────────────────
 
   #readQuestions(): number {
     let asked = 0;
@@ -253,7 +253,7 @@ export class DeliveryThread implements DeliveryEvents {
     unpark(this.#threads, this.#openerThread);
   }
 
-  // ── orders ───────────────────────────────────────────────────────────────────────────────────────
+  // ── orders ────────────────────────────────────────────────────────────────────────────────────
 
   #readOrders(): number {
     const commands = Atomics.load(this.#words, COMMANDS);
@@ -302,7 +302,7 @@ export class DeliveryThread implements DeliveryEvents {
     });
   }
 
-  // ── the end of a turn ────────────────────────────────────────────────────────────────────────────
+  // ── the end of a turn ─────────────────────────────────────────────────────────────────────────
 
   #publishStats(): void {
     const cells = this.#cells;

@@ -44,7 +44,7 @@ export class Turns implements LaneHost {
     this.#lanes = Array.from({ length: LANES }, (_, priority) => new Lane(this, priority, undefined));
   }
 
-  // ── what lanes need ──────────────────────────────────────────────────────────────────────────────
+  // ── what lanes need ───────────────────────────────────────────────────────────────────────────
 
   wants(lane: Lane, record: LogRecord): boolean {
     const { states, suspects, handlerOf } = this.#parts;
@@ -73,7 +73,7 @@ export class Turns implements LaneHost {
     return this.#parts.laneRecordsMax;
   }
 
-  // ── lanes ────────────────────────────────────────────────────────────────────────────────────────
+  // ── lanes ─────────────────────────────────────────────────────────────────────────────────────
 
   laneOf(handler: number, priority: number): Lane {
     const lane = this.#lanes[priority] as Lane;
@@ -126,14 +126,14 @@ export class Turns implements LaneHost {
   }
 
   /**
-   * Whether records whose turn has come again go before new ones: every other time, so that many that
-   * keep failing don't hold up the others.
+   * Whether records whose turn has come again go before new ones: every other time, so that many
+   * that keep failing don't hold up the others.
    */
   get isReadyFirst(): boolean {
     return (this.#turn & 1) === 0;
   }
 
-  // ── turns that come again ────────────────────────────────────────────────────────────────────────
+  // ── turns that come again ─────────────────────────────────────────────────────────────────────
 
   /** A record's turn has come again; once, however many reasons there are. */
   makeReady(lane: Lane, origin: number): void {
@@ -153,7 +153,7 @@ export class Turns implements LaneHost {
     return lane.isAhead(place) && place === origin && !suspects.has(origin) && !states.retries.has(origin);
   }
 
-  // ── what is left ─────────────────────────────────────────────────────────────────────────────────
+  // ── what is left ──────────────────────────────────────────────────────────────────────────────
 
   /** For a lease: every record of the lane before its place has had its turn. */
   positions(): number[] {
@@ -184,7 +184,9 @@ export class Turns implements LaneHost {
     return true;
   }
 
-  /** Handlers that were set apart, with the reason and how many of their records are known to wait. */
+  /**
+   * Handlers that were set apart, with the reason and how many of their records are known to wait.
+   */
   *stopped(): Generator<{ readonly handler: string; readonly why: string; readonly waiting: number }, void> {
     for (const lane of this.#apart.values()) {
       const gate = this.#parts.gates.of(lane.handler as number);

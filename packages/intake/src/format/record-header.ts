@@ -26,7 +26,7 @@ import { intakeError } from "../errors.ts";
 
 const PLAIN_VERSION = 1;
 const TERMS_VERSION = 2;
-export const NAME_BYTES_MAX = 255;
+const NAME_BYTES_MAX = 255;
 export const IDEMPOTENCY_KEY_BYTES_MAX = 255;
 export const PRODUCER_ID_BYTES_MAX = 255;
 

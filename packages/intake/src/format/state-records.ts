@@ -119,7 +119,7 @@ function originOf(payload: Buffer): number {
   return high * 2 ** 32 + low;
 }
 
-// ── what became of one record ──────────────────────────────────────────────────────────────────────
+// ── what became of one record ───────────────────────────────────────────────────────────────────
 
 /** One failed attempt. */
 export interface Failure {
@@ -239,7 +239,7 @@ export function lastError(history: Uint8Array): unknown {
   return last === undefined ? undefined : decode(Buffer.from(last.error));
 }
 
-// ── many records at once ───────────────────────────────────────────────────────────────────────────
+// ── many records at once ────────────────────────────────────────────────────────────────────────
 
 export interface Redrive {
   /** Empty: the handler that it was for. */
@@ -340,7 +340,7 @@ export function decodeControl(payload: Buffer): Control {
   return decode(payload, HEAD_BYTES) as Control;
 }
 
-// ── for tools ──────────────────────────────────────────────────────────────────────────────────────
+// ── for tools ───────────────────────────────────────────────────────────────────────────────────
 
 export function deadSequence(payload: Buffer): number {
   return decodeFate(payload).origin;

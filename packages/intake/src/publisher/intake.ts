@@ -12,7 +12,7 @@ import type { Command, DeliveryData, DeliveryOptions, DeliveryOrder, DeliveryRep
 import { intakeError } from "../errors.ts";
 import { encodeHandler } from "../format/record-header.ts";
 import { lastError } from "../format/state-records.ts";
-import { intakeOptions, type IntakeOptions } from "../options.ts";
+import { intakeOptions, type IntakeOptions } from "./options.ts";
 import { type Acknowledgement, Published } from "./acknowledgement.ts";
 import { DeadLetters, type DeadPlace } from "./dead-letters.ts";
 import { prepare, type PublishedName, type PublishOptions, type RecordToPublish } from "./publish.ts";
@@ -258,7 +258,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     };
   }
 
-  // ── publishing ───────────────────────────────────────────────────────────────────────────────────
+  // ── publishing ────────────────────────────────────────────────────────────────────────────────
 
   #publish(name: string, value: unknown, given: PublishOptions | undefined): Promise<Acknowledgement> {
     return new Promise((resolve, reject) => {
@@ -313,7 +313,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     if (!this.#headers.has(name)) throw unknownHandler(name, this.#names);
   }
 
-  // ── commands ─────────────────────────────────────────────────────────────────────────────────────
+  // ── commands ──────────────────────────────────────────────────────────────────────────────────
 
   /**
    * Nothing of this handler is begun until `resume`, across restarts. Resolves when that is
@@ -353,7 +353,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     unpark(this.#threads.words, this.#deliveryThread);
   }
 
-  // ── the delivery thread ──────────────────────────────────────────────────────────────────────────
+  // ── the delivery thread ───────────────────────────────────────────────────────────────────────
 
   #deliveryReady(): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -440,7 +440,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     return intakeError("ERR_DELIVERY_DIED", "the delivery thread has ended", { cause });
   }
 
-  // ── the end ──────────────────────────────────────────────────────────────────────────────────────
+  // ── the end ───────────────────────────────────────────────────────────────────────────────────
 
   /**
    * Resolves when no record can run: everything that was acknowledged before the call is finished

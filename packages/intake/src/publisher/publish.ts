@@ -76,7 +76,7 @@ export type PublishedName<Handlers> = {
 }[keyof Handlers] &
   string;
 
-export const KEY_BYTES_MAX = 1024;
+const KEY_BYTES_MAX = 1024;
 const TEN_YEARS_MS: number = 10 * 365 * 86_400_000;
 const TIME_MAX = 8.64e15;
 const NO_BYTES = new Uint8Array(0);

@@ -152,7 +152,7 @@ export class DedupeWindow {
     }
   }
 
-  // ── the hash table: linear probing ───────────────────────────────────────────────────────────────
+  // ── the hash table: linear probing ────────────────────────────────────────────────────────────
 
   #bucketOf(at: number): number {
     return ((this.#columns.hashes[at * 3] as number) & (this.#columns.table.length - 1)) >>> 0;
@@ -217,7 +217,7 @@ export class DedupeWindow {
     this.#hash[2] = finish(third ^ second);
   }
 
-  // ── on disk ──────────────────────────────────────────────────────────────────────────────────────
+  // ── on disk ───────────────────────────────────────────────────────────────────────────────────
 
   /** How many entries are of records behind `origin`. */
   countBehind(origin: number): number {

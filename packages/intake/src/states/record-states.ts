@@ -190,7 +190,7 @@ export class RecordStates {
     return origins.filter((origin) => !this.dead.has(origin) && !this.isSettled(origin));
   }
 
-  // ── data ─────────────────────────────────────────────────────────────────────────────────────────
+  // ── data ──────────────────────────────────────────────────────────────────────────────────────
 
   #judge(record: LogRecord): Verdict {
     const header = record.header();
@@ -266,7 +266,7 @@ export class RecordStates {
     this.endings.suspects.delete(origin);
   }
 
-  // ── attempts ─────────────────────────────────────────────────────────────────────────────────────
+  // ── attempts ──────────────────────────────────────────────────────────────────────────────────
 
   #retried(record: LogRecord): void {
     const { sequence: place, replaces } = record;
@@ -312,7 +312,7 @@ export class RecordStates {
     }
   }
 
-  // ── places ───────────────────────────────────────────────────────────────────────────────────────
+  // ── places ────────────────────────────────────────────────────────────────────────────────────
 
   /** The record with this origin was copied from `from` to `to`. */
   #moved(origin: number, from: number, to: number): void {
@@ -330,7 +330,7 @@ export class RecordStates {
     if (this.dead.has(origin)) this.settled.add(to);
   }
 
-  // ── events ───────────────────────────────────────────────────────────────────────────────────────
+  // ── events ────────────────────────────────────────────────────────────────────────────────────
 
   #controlled(control: Control): void {
     switch (control.kind) {

@@ -180,7 +180,7 @@ export class Keeper {
     return state === CLOSED || state === POISONED;
   }
 
-  // ── marks ────────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── marks ─────────────────────────────────────────────────────────────────────────────────────
 
   /** Writes `marks` when it is time; how long until it will be. */
   #writeMarks(): number {
@@ -223,7 +223,7 @@ export class Keeper {
     this.#areMarksSure = true;
   }
 
-  // ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── commands ──────────────────────────────────────────────────────────────────────────────────
 
   /** One step of the command at hand; whether there is more to do. */
   #stepCommand(): boolean {
@@ -291,7 +291,7 @@ export class Keeper {
     return kept.firstSequence;
   }
 
-  // ── scrub ────────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── scrub ─────────────────────────────────────────────────────────────────────────────────────
 
   /** A step of the scrub when it is time; how long until the next. */
   #stepScrub(): number {
@@ -336,7 +336,7 @@ export class Keeper {
     this.#reply(damage === undefined ? { scrubbed: name } : { damage });
   }
 
-  // ── sleeping ─────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── sleeping ──────────────────────────────────────────────────────────────────────────────────
 
   #sleep(ms: number): void {
     const isBehind = this.#start.isSynced && this.#stats.get("durableSequence") !== this.#marks.durableSequence;

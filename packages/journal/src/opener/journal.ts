@@ -164,7 +164,7 @@ export class Journal {
     return this.#readings.firstSequence;
   }
 
-  // ── appending ────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── appending ─────────────────────────────────────────────────────────────────────────────────
 
   /**
    * Appends bytes, or any value that structured clone takes. Resolves with the record's sequence
@@ -213,7 +213,10 @@ export class Journal {
     (isDetour ? this.#stateAppends : this.#appends).append(record, waiter);
   }
 
-  /** As `appendMany`, for a package above that makes the parts itself; `waiter` is told the first sequence. */
+  /**
+   * As `appendMany`, for a package above that makes the parts itself; `waiter` is told the first
+   * sequence.
+   */
   appendGroupParts(records: readonly RecordParts[], waiter: AppendWaiter): void {
     this.#mustBeOpen();
     this.#appends.appendGroup(records, waiter);
@@ -248,7 +251,7 @@ export class Journal {
     return { memory: this.#memory, ring, pendingBytesMax, pollMs: pollMicroseconds / 1000 };
   }
 
-  // ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── reading ───────────────────────────────────────────────────────────────────────────────────
 
   /**
    * Durable records in the order of their sequences. The journal gives up nothing that a reader
@@ -275,7 +278,7 @@ export class Journal {
     return this.#readings.find(key);
   }
 
-  // ── checkpoints, giving up, backup ───────────────────────────────────────────────────────────────────────────────
+  // ── checkpoints, giving up, backup ────────────────────────────────────────────────────────────
 
   /**
    * Keeps `bytes`, which stand for everything before sequence `from`. Resolves when they are
@@ -319,7 +322,7 @@ export class Journal {
     );
   }
 
-  // ── state ────────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── state ─────────────────────────────────────────────────────────────────────────────────────
 
   /** For the thread named by `deliveryThread`. */
   deliveryHandle(): DeliveryHandle {

@@ -151,7 +151,7 @@ export class MemoryStorage implements Storage {
     });
   }
 
-  // ── for the files ────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── for the files ─────────────────────────────────────────────────────────────────────────────
 
   size(file: number, generation: number): number {
     return this.#locked(() => (this.#isThere(file, generation) ? this.#size(file) : 0));
@@ -187,7 +187,7 @@ export class MemoryStorage implements Storage {
     });
   }
 
-  // ── under the lock ───────────────────────────────────────────────────────────────────────────────────────────────
+  // ── under the lock ────────────────────────────────────────────────────────────────────────────
 
   #locked<T>(work: () => T): T {
     // Ends: no holder waits for anything while it has the lock.

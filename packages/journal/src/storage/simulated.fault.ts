@@ -114,7 +114,7 @@ export class SimulatedStorage implements Storage {
   #stale: Block[] = [];
   readonly #locks = new Map<Inode, StorageFile>();
 
-  // ── the seam ─────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── the seam ──────────────────────────────────────────────────────────────────────────────────
 
   list(): string[] {
     this.#begin("list", "");
@@ -182,7 +182,7 @@ export class SimulatedStorage implements Storage {
     return { freeBytes, totalBytes: this.blocksMax * BLOCK_BYTES };
   }
 
-  // ── crashes ──────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── crashes ───────────────────────────────────────────────────────────────────────────────────
 
   /** What a power cut now would leave open. Values for `crash`, in this order. */
   choices(): Choice[] {
@@ -295,7 +295,7 @@ export class SimulatedStorage implements Storage {
     settle(inode);
   }
 
-  // ── for the files ────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── for the files ─────────────────────────────────────────────────────────────────────────────
 
   write(name: string, inode: Inode, buffers: readonly Uint8Array[], position: number): number {
     const bytes = buffers.reduce((sum, buffer) => sum + buffer.length, 0);
@@ -357,7 +357,7 @@ export class SimulatedStorage implements Storage {
     return opened;
   }
 
-  // ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── inside ────────────────────────────────────────────────────────────────────────────────────
 
   #fault(kind: OperationKind, name: string, position = 0, bytes = 0): Fault | undefined {
     return this.before({ kind, name, position, bytes });
@@ -458,7 +458,7 @@ function systemError(code: keyof typeof ERRNO, syscall: string, name: string): E
   return Object.assign(new Error(`${code}: simulated, ${syscall} '${name}'`), { code, errno: -ERRNO[code], syscall });
 }
 
-// ── names ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── names ───────────────────────────────────────────────────────────────────────────────────────
 
 function directoryOf(name: string): string {
   return name.includes("/") ? name.slice(0, name.lastIndexOf("/")) : "";

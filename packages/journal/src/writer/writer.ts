@@ -131,7 +131,7 @@ export class Writer {
     return true;
   }
 
-  // ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── writing ───────────────────────────────────────────────────────────────────────────────────
 
   /** False when the disk turned out to have no room for the batch. */
   #commit(bytes: number): boolean {
@@ -188,7 +188,7 @@ export class Writer {
     throw Object.assign(new Error("the segment is no longer in the journal's directory"), { errno: -ENOENT });
   }
 
-  // ── segments ─────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── segments ──────────────────────────────────────────────────────────────────────────────────
 
   /**
    * Makes room for a batch, in a new segment if need be. False when the disk is full and this batch
@@ -264,7 +264,7 @@ export class Writer {
     return Atomics.load(this.#control, SPARE_PAGES) >= this.#log.nextSegmentBytes(bytes) / ALIGNMENT;
   }
 
-  // ── a full disk ──────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── a full disk ───────────────────────────────────────────────────────────────────────────────
 
   #starve(): void {
     this.#isStarved = true;
@@ -322,7 +322,7 @@ export class Writer {
     }
   }
 
-  // ── sleeping ─────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── sleeping ──────────────────────────────────────────────────────────────────────────────────
 
   #sleep(): void {
     // On a full disk what matters is the keeper, which wakes this thread.
@@ -365,7 +365,7 @@ export class Writer {
       throw new Error("a thread that the journal depends on has ended");
   }
 
-  // ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── the end ───────────────────────────────────────────────────────────────────────────────────
 
   #poison(thrown: unknown): void {
     if (Atomics.load(this.#control, STATE) === POISONED) return;

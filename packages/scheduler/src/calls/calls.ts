@@ -219,7 +219,7 @@ export class Calls implements Source, OutcomeSink {
     } while (performance.now() < end && this.outstanding > 0);
   }
 
-  // ── on the way to a slot ───────────────────────────────────────────────────────────────────────
+  // ── on the way to a slot ──────────────────────────────────────────────────────────────────────
 
   /**
    * Finds a slot for the call, or lets it wait; whether it has one. An argument that can't be sent
@@ -345,7 +345,7 @@ export class Calls implements Source, OutcomeSink {
     return true;
   }
 
-  // ── calls that end early, and results that come by message ─────────────────────────────────────
+  // ── calls that end early, and results that come by message ────────────────────────────────────
 
   /** A limited call was taken back before any machine had it. */
   #freed(slot: number): void {

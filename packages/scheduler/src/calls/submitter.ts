@@ -218,7 +218,7 @@ export class Submitter {
     return drained;
   }
 
-  // ── inside ─────────────────────────────────────────────────────────────────────────────────────
+  // ── inside ────────────────────────────────────────────────────────────────────────────────────
 
   #enqueue(slot: number, priority: number): number {
     if (slot === FULL) return FULL;

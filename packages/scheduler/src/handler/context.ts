@@ -199,7 +199,7 @@ export class TaskContext<Handlers = Record<string, Handler>> implements Parent {
     return new Transferred(value, checkedTransferList(list));
   }
 
-  // ── for the machine ────────────────────────────────────────────────────────────────────────────
+  // ── for the machine ───────────────────────────────────────────────────────────────────────────
 
   /** @internal The task is cancelled, or its time is over. */
   abort(): void {

@@ -70,7 +70,7 @@ export async function loadHandlers(url: string): Promise<LoadedHandlers> {
 }
 
 /** The export of this name is no handler: it runs once in every machine, before the first task. */
-export const INITIALIZE = "initialize";
+const INITIALIZE = "initialize";
 export type Initialize = (machine: { readonly machine: number }) => unknown;
 
 export interface LoadedHandlers {

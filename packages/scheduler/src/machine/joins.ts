@@ -109,7 +109,7 @@ export class Joins {
     }
   }
 
-  // ── running tasks meanwhile ──────────────────────────────────────────────────────────────────────────────────────
+  // ── running tasks meanwhile ───────────────────────────────────────────────────────────────────
 
   #helpPrivate(): boolean {
     const { nested } = this.#parts;
@@ -176,7 +176,7 @@ export class Joins {
     return (this.#parts.handlers[handler] as HandlerEntry).isAsync;
   }
 
-  // ── waiting ──────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── waiting ───────────────────────────────────────────────────────────────────────────────────
 
   #waitForOutcomes(group: TaskGroup): void {
     this.#mustRunElsewhere();

@@ -1,10 +1,10 @@
 /**
  * The last words of a thread: why it ends, reported by the thread itself.
  *
- * Node tells the parent the exit code, and an uncaught error as its own serialiser sends it: without
- * members that can't be cloned. Here the error goes as a handler's error does, an unhandled rejection is
- * told from an uncaught error, and a call of process.exit() has the stack that shows who made it. A thread
- * that runs out of memory or is terminated says nothing.
+ * Node tells the parent the exit code, and an uncaught error as its own serialiser sends it:
+ * without members that can't be cloned. Here the error goes as a handler's error does, an unhandled
+ * rejection is told from an uncaught error, and a call of process.exit() has the stack that shows
+ * who made it. A thread that runs out of memory or is terminated says nothing.
  */
 import { encodeThrown } from "@millrace/codec";
 
@@ -18,7 +18,10 @@ export interface LastWords {
 /** Enough for any error; one with large members mustn't fill the memory of a dying thread. */
 const ERROR_BYTES_MAX: number = 1024 * 1024;
 
-/** Has `report` called when this thread ends, if it can still speak. Call it before any other code listens. */
+/**
+ * Has `report` called when this thread ends, if it can still speak. Call it before any other code
+ * listens.
+ */
 export function speakLastWords(report: (words: LastWords) => void): void {
   let words: LastWords | undefined;
   process.on("uncaughtExceptionMonitor", (error: unknown, origin) => {

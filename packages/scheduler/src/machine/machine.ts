@@ -155,7 +155,7 @@ export class Machine {
     this.#parts.shared.arenas.tick();
   }
 
-  // ── the loop ─────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── the loop ──────────────────────────────────────────────────────────────────────────────────
 
   #turn(): void {
     if (!this.#rest.turnBegins()) return;
@@ -303,7 +303,7 @@ export class Machine {
     return isOver;
   }
 
-  // ── with nothing to do ───────────────────────────────────────────────────────────────────────────────────────────
+  // ── with nothing to do ────────────────────────────────────────────────────────────────────────
 
   /** Sleeps. Returns true when the loop goes on, false when something else brings it back. */
   #sleep(): boolean {

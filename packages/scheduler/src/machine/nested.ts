@@ -129,7 +129,7 @@ export class NestedTasks {
     return index >= 0 && index < this.#slots.capacity;
   }
 
-  // ── submitting ───────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── submitting ────────────────────────────────────────────────────────────────────────────────
 
   /**
    * A task of a group; `FULL` when there is no slot. Throws `ERR_VALUE_UNSUPPORTED`,
@@ -222,7 +222,7 @@ export class NestedTasks {
     this.#stack = larger;
   }
 
-  // ── taking tasks out ─────────────────────────────────────────────────────────────────────────────────────────────
+  // ── taking tasks out ──────────────────────────────────────────────────────────────────────────
 
   /** The youngest private task, claimed, or `EMPTY`. */
   pop(): number {
@@ -325,7 +325,7 @@ export class NestedTasks {
     }
   }
 
-  // ── sharing ──────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── sharing ───────────────────────────────────────────────────────────────────────────────────
 
   /** Moves the oldest private tasks, all or half of them, into the shared queue. */
   share(processor: Processor, all: boolean): void {
@@ -352,7 +352,7 @@ export class NestedTasks {
     this.#top = 0;
   }
 
-  // ── outcomes ─────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── outcomes ──────────────────────────────────────────────────────────────────────────────────
 
   /** Reads what other machines have done for this one; how many tasks. */
   drain(): number {

@@ -175,7 +175,7 @@ export class Processor {
     return this.#batchFrom < this.#batchTo || Atomics.load(this.#shared.words, this.#nextWord) !== 0;
   }
 
-  // ── putting tasks in ─────────────────────────────────────────────────────────────────────────────────────────────
+  // ── putting tasks in ──────────────────────────────────────────────────────────────────────────
 
   /** Adds a task that is queued by its state. Others see it after `publish`. */
   push(slot: number): void {
@@ -239,7 +239,7 @@ export class Processor {
     return this.#queue.length() + this.#overflow.length();
   }
 
-  // ── searching ────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── searching ─────────────────────────────────────────────────────────────────────────────────
 
   get isSearching(): boolean {
     return this.#isSearching;

@@ -54,7 +54,7 @@ export class Requests implements ContextHost, ItemsHost {
     this.#numbers = new Map(given.parts.handlers.map(({ name }, number) => [name, number]));
   }
 
-  // ── about the task itself ────────────────────────────────────────────────────────────────────────────────────────
+  // ── about the task itself ─────────────────────────────────────────────────────────────────────
 
   attempt(running: number): number {
     return attemptOf(running);
@@ -78,7 +78,7 @@ export class Requests implements ContextHost, ItemsHost {
     if (slot !== NO_SLOT) this.#given.cancellations.watch(context, slot);
   }
 
-  // ── blocking ─────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── blocking ──────────────────────────────────────────────────────────────────────────────────
 
   blocking<T>(body: () => T): T {
     this.enterBlocking();
@@ -107,7 +107,7 @@ export class Requests implements ContextHost, ItemsHost {
     this.#given.seat.leaveBlocking();
   }
 
-  // ── about others ─────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── about others ──────────────────────────────────────────────────────────────────────────────
 
   run(parent: Parent, name: string, argument: unknown): Promise<unknown> {
     const promise = this.#parts.nested.run(parent, this.#handlerNumber(name), argument);

@@ -85,7 +85,7 @@ export class Rest {
     return Atomics.load(this.#parts.shared.words, LIFECYCLE) === CLOSED_LIFECYCLE;
   }
 
-  // ── blocking ─────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── blocking ──────────────────────────────────────────────────────────────────────────────────
 
   /**
    * Blocks until there is something to do; false when nothing came for `PARK_MS`. `hasMore`: what
@@ -128,7 +128,7 @@ export class Rest {
     return false;
   }
 
-  // ── in the event loop ────────────────────────────────────────────────────────────────────────────────────────────
+  // ── in the event loop ─────────────────────────────────────────────────────────────────────────
 
   /**
    * True when there is work: then the loop goes on. Otherwise the bell brings it back, or `resume`.

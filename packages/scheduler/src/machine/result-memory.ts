@@ -170,7 +170,7 @@ export class ResultMemory {
     }
   }
 
-  // ── results that wait ────────────────────────────────────────────────────────────────────────────────────────────
+  // ── results that wait ─────────────────────────────────────────────────────────────────────────
 
   /** Whether results wait for room. */
   get isWaiting(): boolean {

@@ -89,7 +89,7 @@ export class Seat {
     words[word] = this.#tick;
   }
 
-  // ── blocking ─────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── blocking ──────────────────────────────────────────────────────────────────────────────────
 
   /**
    * Before a wait in a handler: another machine may have the processor. Throws
@@ -147,7 +147,7 @@ export class Seat {
     if (this.#processor === undefined) this.take();
   }
 
-  // ── seeing it ────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── seeing it ─────────────────────────────────────────────────────────────────────────────────
 
   /** How many tasks lie here, for the figures and the trace. */
   noteDepth(): void {

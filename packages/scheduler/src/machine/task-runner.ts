@@ -99,7 +99,7 @@ export class TaskRunner {
     return this.#load.selfGoing >= asyncTasksMax;
   }
 
-  // ── beginning ────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── beginning ─────────────────────────────────────────────────────────────────────────────────
 
   /** Runs the task that was put aside until it is alone; whether there was one. */
   runHeld(): boolean {
@@ -192,7 +192,7 @@ export class TaskRunner {
     stats.ranMicroseconds((((shared.nowMs() * 1000) | 0) - startedAt) | 0);
   }
 
-  // ── the handler ──────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── the handler ───────────────────────────────────────────────────────────────────────────────
 
   /** Calls the handler of a task that may be begun. */
   #call(slot: number, state: number): void {
@@ -252,7 +252,7 @@ export class TaskRunner {
     this.#cancellations.forget(slot);
   }
 
-  // ── the outcome ──────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── the outcome ───────────────────────────────────────────────────────────────────────────────
 
   #settle(slot: number, state: number, ok: boolean, value: unknown): void {
     const { table, idle, outbox } = this.#parts;

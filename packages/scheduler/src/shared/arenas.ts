@@ -88,7 +88,9 @@ export class Arenas {
     this.#join();
   }
 
-  /** Once the scheduler is closed: lets go of every region, and collects them if that is worth it. */
+  /**
+   * Once the scheduler is closed: lets go of every region, and collects them if that is worth it.
+   */
   leave(): void {
     this.#channel?.close();
     for (const owner of this.#owners) owner.end();

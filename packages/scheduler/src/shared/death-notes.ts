@@ -1,11 +1,11 @@
 /**
- * Why each machine died, for the threads whose tasks died with it: in shared memory, since a thread that
- * waits in a join reads no message.
+ * Why each machine died, for the threads whose tasks died with it: in shared memory, since a thread
+ * that waits in a join reads no message.
  *
- * A machine has one note: u32 bytes, then an encoded error. The supervisor writes it before it settles the
- * tasks of the dead machine; a submitter reads it with the outcome of such a task. The next note is written
- * after the machine's next death, so after another thread was started in its place, which is after all
- * outcomes were read (`Recovery.isDrained`).
+ * A machine has one note: u32 bytes, then an encoded error. The supervisor writes it before it
+ * settles the tasks of the dead machine; a submitter reads it with the outcome of such a task. The
+ * next note is written after the machine's next death, so after another thread was started in its
+ * place, which is after all outcomes were read (`Recovery.isDrained`).
  */
 import { decode, encodeThrown } from "@millrace/codec";
 import { isMillraceError, type MillraceError } from "@millrace/base";
@@ -27,7 +27,9 @@ export class DeathNotes {
     this.#view = new DataView(notes);
   }
 
-  /** Supervisor: of what is too long for the note only a part is kept, as `encodeThrown` does it. */
+  /**
+   * Supervisor: of what is too long for the note only a part is kept, as `encodeThrown` does it.
+   */
   write(machine: number, error: MillraceError): void {
     const start = machine * NOTE_BYTES;
     const bytes = encodeThrown(error, NOTE_BYTES - LENGTH_BYTES);

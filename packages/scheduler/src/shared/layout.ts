@@ -20,7 +20,8 @@
  *               (run-queue.ts in shared-memory)
  *   outboxes    one per thread outside and priority, as large as its share of slots; then one for
  *               recovery
- *   completions one SPSC ring per machine and submitter, as large as the submitter's share of slots: never full
+ *   completions one SPSC ring per machine and submitter, as large as the submitter's share of
+ *               slots: never full
  *   frees       one SPSC ring per submitter and machine, likewise: result blocks that the machine
  *               may use again
  *
@@ -51,8 +52,8 @@ export const PROCESSORS_MAX = 64;
 /** Slots, and with them rings, are numbered in 18 bits. */
 const SLOTS_MAX: number = 2 ** 18;
 
+/** This word is 0 while the scheduler runs. */
 export const LIFECYCLE = 0;
-export const RUNNING_LIFECYCLE = 0;
 export const CLOSED_LIFECYCLE = 1;
 
 export interface SchedulerShape {

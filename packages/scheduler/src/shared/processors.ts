@@ -158,7 +158,7 @@ export class Processors {
     return !clearBit(this.#words, this.#place.spares, machine);
   }
 
-  // ── machines that wait in handlers ───────────────────────────────────────────────────────────────────────────────
+  // ── machines that wait in handlers ────────────────────────────────────────────────────────────
 
   /**
    * Machine: is about to wait in a handler. False when as many wait as may: one more would leave a
@@ -218,7 +218,7 @@ export class Processors {
     return NONE;
   }
 
-  // ── machines that wait in joins ──────────────────────────────────────────────────────────────────────────────────
+  // ── machines that wait in joins ───────────────────────────────────────────────────────────────
 
   /** Machine: waits in a join and keeps its processor. Then look at `doAllJoin`. */
   joinBegins(machine: number): void {
@@ -252,7 +252,7 @@ export class Processors {
     }
   }
 
-  // ── from outside ─────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── from outside ──────────────────────────────────────────────────────────────────────────────
 
   /**
    * Supervisor, once the machine's thread is gone: takes away what it held. Whether that was a

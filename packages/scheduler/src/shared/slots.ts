@@ -248,7 +248,7 @@ export class TaskSlots {
     this.#arena.tick();
   }
 
-  // ── reading an outcome, before its slot is released ──────────────────────────────────────────────────────────────
+  // ── reading an outcome, before its slot is released ───────────────────────────────────────────
 
   /** Whether the handler returned. Otherwise `value` is what it threw. */
   isOk(slot: number): boolean {
@@ -319,7 +319,7 @@ export class TaskSlots {
     return this.#arena.bytesOf(block).subarray(start, start + this.#table.headerBytes(slot));
   }
 
-  // ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── inside ────────────────────────────────────────────────────────────────────────────────────
 
   #take(): number {
     this.#freeCount -= 1;

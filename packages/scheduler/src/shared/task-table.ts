@@ -6,7 +6,8 @@
  *
  *   0      STATE            bits 0–3 state, 4–11 machine, 12–15 attempt, 16–31 generation
  *   1      META             bits 0–11 handler, 12–13 priority, 19 retry after a crash,
- *                           20 retry after an error, 21–24 attempts at most, 25 timed, 26 to be run alone, 27–30 kind of the argument
+ *                           20 retry after an error, 21–24 attempts at most, 25 timed,
+ *                           26 to be run alone, 27–30 kind of the argument
  *   2      ARGUMENT_BLOCK   reference of its block in the submitter's arena; 0 without
  *   3      ARGUMENT_BYTES
  *   4      HEADER_BYTES     bytes after the argument that describe the task to the handler's
@@ -48,7 +49,7 @@
 import { invariant } from "@millrace/base";
 import { PARCEL } from "./values.ts";
 
-export const SLOT_WORDS = 16;
+const SLOT_WORDS = 16;
 export const SLOT_BYTES: number = SLOT_WORDS * Int32Array.BYTES_PER_ELEMENT;
 
 /** No slot: of a task that its machine runs without one. */
@@ -161,7 +162,7 @@ export class TaskTable {
     invariant(this.#words.length >= count * SLOT_WORDS, "the task table holds all slots");
   }
 
-  // ── state ────────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── state ─────────────────────────────────────────────────────────────────────────────────────
 
   /**
    * Machine: from QUEUED to RUNNING. Returns the new state, or `NOT_CLAIMED` when the entry was
@@ -269,7 +270,7 @@ export class TaskTable {
     return Atomics.load(this.#words, slot * SLOT_WORDS + STATE) >>> GENERATION_SHIFT;
   }
 
-  // ── while it runs ────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── while it runs ─────────────────────────────────────────────────────────────────────────────
 
   /** Submitter: no result is wanted any more. */
   askToStop(slot: number): void {
@@ -281,7 +282,7 @@ export class TaskTable {
     return Atomics.load(this.#words, slot * SLOT_WORDS + CANCEL) !== 0;
   }
 
-  // ── what the submitter writes before QUEUED ──────────────────────────────────────────────────────────────────────
+  // ── what the submitter writes before QUEUED ───────────────────────────────────────────────────
 
   /**
    * `policy` is made by `taskPolicy`; `time` is µs since the epoch, or 0; `deadline` ms since the
@@ -378,7 +379,7 @@ export class TaskTable {
     return this.#words[slot * SLOT_WORDS + DEADLINE] as number;
   }
 
-  // ── what the machine writes before DONE or FAILED ────────────────────────────────────────────────────────────────
+  // ── what the machine writes before DONE or FAILED ─────────────────────────────────────────────
 
   /** Machine, of a timed task: when it was started. */
   setStarted(slot: number, time: number): void {
@@ -424,7 +425,7 @@ export class TaskTable {
     return this.#numbers[(slot * SLOT_WORDS + RESULT_NUMBER) >> 1] as number;
   }
 
-  // ── what the supervisor writes after a death ─────────────────────────────────────────────────────────────────────
+  // ── what the supervisor writes after a death ──────────────────────────────────────────────────
 
   /** The machine died while this task was the only one that it ran. */
   blame(slot: number, machine: number): void {

@@ -2,10 +2,10 @@
  * How arguments and results lie in a slot: numbers and constants in the slot itself, all other
  * values as bytes.
  */
-export const UNDEFINED = 0;
-export const NULL = 1;
-export const FALSE = 2;
-export const TRUE = 3;
+const UNDEFINED = 0;
+const NULL = 1;
+const FALSE = 2;
+const TRUE = 3;
 /** A 64-bit float in the slot. */
 export const NUMBER = 4;
 /** Encoded by the codec, in the argument's block (for a result: behind the argument). */

@@ -1,4 +1,7 @@
-/** How long the tasks of a handler wait that has ended its thread: longer each time it does so again. */
+/**
+ * How long the tasks of a handler wait that has ended its thread: longer each time it does so
+ * again.
+ */
 
 /** After the first death: about what the start of a thread takes. Doubled each time. */
 const PAUSE_MS = 50;

@@ -59,7 +59,10 @@ export class MachineThread {
     this.worker?.postMessage(mail, transferList as Transferable[]);
   }
 
-  /** Resolves with the names of the handlers. Rejects with `ERR_HANDLER_MODULE` when the thread has ended before. */
+  /**
+   * Resolves with the names of the handlers. Rejects with `ERR_HANDLER_MODULE` when the thread has
+   * ended before.
+   */
   start(
     { data, resourceLimits, timeoutMs, isAwaited }: ThreadStart,
     listener: ThreadListener,

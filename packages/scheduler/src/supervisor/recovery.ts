@@ -96,8 +96,8 @@ export class Recovery {
   }
 
   /**
-   * No thread can be started: settles every task that is queued, as if the dead machine had taken it
-   * and died under it. Returns how many. To be called before the machine is drained.
+   * No thread can be started: settles every task that is queued, as if the dead machine had taken
+   * it and died under it. Returns how many. To be called before the machine is drained.
    */
   failQueued(machine: number): number {
     let failed = 0;
@@ -117,8 +117,9 @@ export class Recovery {
   }
 
   /**
-   * Pushes every task that is QUEUED but in no queue, unless its handler is paused; returns how many. The sweep of a quiet
-   * scheduler and the watchdog use it as well. The caller then wakes a machine.
+   * Pushes every task that is QUEUED but in no queue, unless its handler is paused; returns how
+   * many. The sweep of a quiet scheduler and the watchdog use it as well. The caller then wakes a
+   * machine.
    */
   sweep(): number {
     const queued = this.#collectEntries();
@@ -219,8 +220,8 @@ export class Recovery {
   }
 
   /**
-   * The handler that has ended the dead machine's thread: of the only task that it ran, or of the one
-   * that was on its stack; -1 when nobody knows. Before `recover`.
+   * The handler that has ended the dead machine's thread: of the only task that it ran, or of the
+   * one that was on its stack; -1 when nobody knows. Before `recover`.
    */
   culprit(machine: number): number {
     let running = 0;

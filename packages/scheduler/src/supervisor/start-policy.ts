@@ -1,9 +1,10 @@
 /**
  * When a thread is started in the place of one that failed.
  *
- * A thread is *unproductive* if it ended before it had started, or soon afterwards without having settled a
- * task: another would most likely end the same way. Pauses between such starts grow. After `patienceMs` without a
- * thread that is better the calls that wait are failed, with the reason of the last end; starts go on.
+ * A thread is *unproductive* if it ended before it had started, or soon afterwards without having
+ * settled a task: another would most likely end the same way. Pauses between such starts grow.
+ * After `patienceMs` without a thread that is better the calls that wait are failed, with the
+ * reason of the last end; starts go on.
  */
 
 /** Threads that live for longer than this are productive. */

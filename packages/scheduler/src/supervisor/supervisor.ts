@@ -30,7 +30,10 @@ const DRAIN_CHECK_MS = 2;
 const LOOK_AROUND_MS = 0.05;
 /** Ticks of machines after the last arena has become small: they still let go of its regions. */
 const TICKS_AFTERWARDS = 5;
-/** How long the tasks of other handlers have a new thread to themselves before those that have ended the last one. */
+/**
+ * How long the tasks of other handlers have a new thread to themselves before those that have ended
+ * the last one.
+ */
 const AHEAD_MS = 20;
 /** A machine that still runs this long after close() is stuck in a handler. */
 const CLOSE_MS = 5000;
@@ -253,7 +256,10 @@ export class Supervisor {
     this.#host.machineDied({ machine, ...death, ...report });
   }
 
-  /** A handler that ends its threads waits, so that others don't have to wait for one thread after the other. */
+  /**
+   * A handler that ends its threads waits, so that others don't have to wait for one thread after
+   * the other.
+   */
   #pauseHandler(handler: number, nowMs: number): void {
     this.#paused.begin(handler);
     clearTimeout(this.#pauses.get(handler));
@@ -323,7 +329,10 @@ export class Supervisor {
   }
 }
 
-/** The error of each task that the thread had begun; `value` in slots.ts adds what concerns the task alone. */
+/**
+ * The error of each task that the thread had begun; `value` in slots.ts adds what concerns the task
+ * alone.
+ */
 function machineDied(death: Death): MillraceError {
   const { reason, exitCode, limits, error } = death;
   const text = describeDeath(death);

@@ -211,7 +211,7 @@ class Exporter {
     for (const slice of open.toReversed()) this.#slice(slice, this.#endedMs, { ...slice.args, cut: "end" });
   }
 
-  // ── one record ─────────────────────────────────────────────────────────────────────────────────
+  // ── one record ────────────────────────────────────────────────────────────────────────────────
 
   #startArgs(record: TraceRecord): Record<string, unknown> {
     const submittedMs = this.#submittedMs.get(taskKey(record));
@@ -308,7 +308,7 @@ class Exporter {
     this.#push({ ...this.#at(record), ph: "i", s: "t", cat: "event", name, args });
   }
 
-  // ── places and names ───────────────────────────────────────────────────────────────────────────
+  // ── places and names ──────────────────────────────────────────────────────────────────────────
 
   #push(event: ChromeEvent): void {
     this.events.push(event);

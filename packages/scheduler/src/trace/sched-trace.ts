@@ -13,7 +13,9 @@ export function schedTraceMs(environment: NodeJS.ProcessEnv): number | undefined
   return Number.isFinite(ms) && ms >= 1 ? ms : undefined;
 }
 
-/** `SCHED 1002ms: processors=2 idle=1 machines=3 spare=1 blocked=0 outstanding=12 outbox=[0 4 0] queues=[7 0]` */
+/**
+ * `SCHED 1002ms: processors=2 idle=1 machines=3 spare=1 blocked=0 outstanding=12 outbox=[0 4 0] queues=[7 0]`
+ */
 export function schedTraceLine(shared: Shared, startedAt: number, machines: number, outstanding: number): string {
   const { words, layout, memory } = shared;
   const masks = maskWords(memory.machines);

@@ -2,8 +2,8 @@
 import { integer, oneOf, optional, optionsObject, resolveOptions, type Rule, type Rules } from "@millrace/base";
 import type { JournalOptions } from "@millrace/journal";
 import { resolveWithJournal } from "@millrace/journal/kernel";
-import type { DeliveryOptions } from "./delivery/messages.ts";
-import { handlerRules, handlerTerms, type HandlerOptions } from "./delivery/policy.ts";
+import type { DeliveryOptions } from "../delivery/messages.ts";
+import { handlerRules, handlerTerms, type HandlerOptions } from "../delivery/policy.ts";
 
 /** How long idempotency keys are remembered: the smaller of both limits. */
 export interface DedupeOptions {
