@@ -146,18 +146,6 @@ const BUGS: readonly SeededBug[] = [
     to: "",
   },
   {
-    name: "moved records are forgotten after a crash",
-    file: DELIVERY,
-    from: "for (const origin of moved)\n            this.#turnAgain(origin);",
-    to: "",
-  },
-  {
-    name: "a record whose turn comes by a lane is ready as well when it is copied",
-    file: DELIVERY,
-    from: "if (!this.#turns.comesBy(lane, origin, replaces))\n            return;",
-    to: "",
-  },
-  {
     name: "a copy of a record whose turn hasn't come is lost",
     file: DELIVERY,
     from: "if (keyName !== undefined)\n            this.#keys.enter(keyName, origin);\n        this.#turns.makeReady(lane, origin);",
