@@ -2,7 +2,7 @@
 // compiles, then runs the script named in the arguments. Everything it prints goes to stderr, so
 // that a script's stdout stays its own.
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -26,11 +26,22 @@ function must(command, args) {
   }
 }
 
+/** The compiler leaves what it made of a source that is gone, and imports of that still work. */
+function removeOutputsWithoutSource(sources, outputs) {
+  if (!existsSync(outputs)) return;
+  for (const name of readdirSync(outputs, { recursive: true })) {
+    const source = /^(.*?)(?:\.d\.ts|\.js)(?:\.map)?$/.exec(name)?.[1];
+    if (source !== undefined && !existsSync(`${sources}/${source}.ts`)) rmSync(`${outputs}/${name}`);
+  }
+}
+
 if (!isInstalled()) {
   const { packageManager } = JSON.parse(readFileSync("package.json", "utf8"));
   console.error(`installing with ${packageManager} …`);
   must("npx", ["--yes", packageManager, "install", "--frozen-lockfile", "--reporter=append-only"]);
 }
+for (const name of readdirSync("packages")) removeOutputsWithoutSource(`packages/${name}/src`, `packages/${name}/dist`);
+for (const name of ["bench", "examples", "test"]) removeOutputsWithoutSource(name, `.build/${name}`);
 must(process.execPath, ["node_modules/typescript/lib/tsc.js", "-b"]);
 
 const [script, ...rest] = process.argv.slice(2);
