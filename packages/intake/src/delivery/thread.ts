@@ -143,8 +143,9 @@ export class DeliveryThread implements DeliveryEvents {
     handled += this.#housekeeping.turn();
     this.#tick();
     this.#publishStats();
-    // Before the questions are read: the asker knows only of records that were visited above.
-    if (this.#isAllAwaited && this.#delivery.isDrained) {
+    this.#answerFirsts();
+    // Before the questions are read. What the asker knows of was visited, or is news.
+    if (this.#isAllAwaited && this.#delivery.isDrained && !this.#log.hasNews()) {
       this.#isAllAwaited = false;
       this.#answer(ALL, 0, 0);
     }
@@ -234,6 +235,15 @@ export class DeliveryThread implements DeliveryEvents {
       this.#answerVerdict(place, verdict);
     } else if (place <= this.#log.known) this.#answer(FIRST, place, 0);
     else this.#judging.add(place);
+  }
+
+  /** Of what was asked about too early: a record that was visited and not judged is a first one. */
+  #answerFirsts(): void {
+    for (const place of this.#judging) {
+      if (place > this.#log.known) continue;
+      this.#judging.delete(place);
+      this.#answer(FIRST, place, 0);
+    }
   }
 
   #answerVerdict(place: number, verdict: Verdict): void {
