@@ -83,12 +83,6 @@ export const UNEXECUTED: readonly Exception[] = [
     reason: "The opener's side of the same words; needs a journal and worker threads.",
   },
   {
-    module: "journal/spare-maker",
-    lines: ["isOver: () => Atomics.load(this.#control, STATE) >= CLOSED"],
-    reason:
-      "In a function that the storage calls while it writes a file of many MiB; the keeper looks at the same word in each turn.",
-  },
-  {
     module: "atomics-sync/threads",
     lines: [
       "return Atomics.load(this.words, id * ENTRY_WORDS + PARENT);",

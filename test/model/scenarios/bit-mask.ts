@@ -37,7 +37,11 @@ export const scenarios: Scenario[] = [
       words[1] = 1 << 1;
       return words;
     },
-    threads: { first: (words) => clearBit(words, 0, 33), second: (words) => clearBit(words, 0, 33) },
+    threads: {
+      first: (words) => clearBit(words, 0, 33),
+      second: (words) => clearBit(words, 0, 33),
+      counter: (words) => assert.ok(countBits(words, 0, WORDS) <= 1),
+    },
     check(words, { results }) {
       assert.is(Object.values(results).filter((found) => found === true).length, 1);
       assert.ok(isMaskEmpty(words, 0, WORDS));
