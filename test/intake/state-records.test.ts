@@ -88,7 +88,7 @@ test("a range is twelve bytes: the sequence as u64 and the count as u32, little-
   assert.is(payload.toString("hex"), expected.toString("hex"));
 });
 
-test("more ranges than one record holds are written in several, each range in one of them", () => {
+test("more ranges than a record holds are written in several, each range in one", () => {
   for (const count of [RANGES_MAX - 1, RANGES_MAX, RANGES_MAX + 1, 2 * RANGES_MAX + 5]) {
     const finished = setOf(Array.from({ length: count }, (_, index) => [3 * index + 1, 3 * index + 2] as const));
     const payloads = payloadsOf(finished);
@@ -191,7 +191,7 @@ test("a RETRY record has the first and the last failure, cut short", () => {
   assert.ok(brief.length < 2048, `${brief.length} bytes`);
 });
 
-test("a DEAD record of version 1 has its origin and its error, and nothing else is known", () => {
+test("a DEAD record of version 1 has its origin and its error, and no more", () => {
   const head = Buffer.alloc(8);
   head.writeBigUInt64LE(77n);
   const payload = Buffer.concat([head, encode(new RangeError("of old"))]);
