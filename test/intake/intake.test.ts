@@ -341,4 +341,14 @@ test("a process with nothing left to do exits by itself after close", async () =
   assert.is(output, "closed\n");
 });
 
+test("a log with a record of an unknown type isn't opened", async () => {
+  for (const type of [10, 12, 255]) {
+    const directory = temporaryDirectory();
+    const journal = await Journal.open({ directory });
+    await journal.append(Buffer.from("of a newer build"), { type });
+    await journal.close();
+    await rejectsWith(open({ handlers: recorderUrl, journal: { directory } }), "ERR_RECORD_UNREADABLE");
+  }
+});
+
 test.run();

@@ -6,6 +6,7 @@ import { RangeSet } from "@millrace/intake/internal/format/range-set";
 import {
   briefHistory,
   decodeAck,
+  decodeControl,
   decodeExpire,
   decodeFate,
   decodeHistory,
@@ -13,6 +14,7 @@ import {
   decodeRedrive,
   DROPPED,
   encodeAck,
+  encodeControl,
   encodeExpire,
   encodeFate,
   encodeLease,
@@ -210,6 +212,13 @@ test("what REDRIVE, EXPIRE and LEASE records say is read back", () => {
     }),
   );
   assert.equal(decodeLease(encodeLease([1, 2 ** 45, 0])), [1, 2 ** 45, 0]);
+});
+
+test("an EXPIRE or CONTROL record of a kind that isn't known is refused", () => {
+  throwsWith(() => decodeExpire(encodeExpire({ kind: 3, origins: [1] })), "ERR_RECORD_UNREADABLE");
+  for (const kind of ["scheduled", "__proto__", "toString", undefined]) {
+    throwsWith(() => decodeControl(encodeControl({ kind } as never)), "ERR_RECORD_UNREADABLE");
+  }
 });
 
 test("a record of a version that isn't known is refused", () => {

@@ -224,6 +224,76 @@ test("dead letters are listed, redriven once, and dropped", async () => {
   });
 });
 
+test("thousands of letters are redriven at once, and none is no fault", async () => {
+  await withMill({ attemptsMax: 1, failuresMax: 0 }, async (mill, file, directory) => {
+    assert.is(await mill.dead.redrive({}), 0);
+    assert.is(await mill.dead.drop({ handler: "note" }), 0);
+    const obstacle = join(directory, "obstacle");
+    writeFileSync(obstacle, "");
+    await Promise.all(Array.from({ length: 5000 }, (_, n) => mill.publish.blocked({ file, n, obstacle })));
+    await mill.drain({ all: true });
+    assert.is(await mill.dead.count(), 5000);
+    assert.is((await mill.dead.list()).length, 1000, "a list has a limit");
+    rmSync(obstacle);
+    assert.is(await mill.dead.redrive({}), 5000);
+    await mill.drain({ all: true });
+    assert.is(await mill.dead.count(), 0);
+    assert.is(linesOf(file).length, 10_000);
+  });
+});
+
+test("done says late what it says early: the record was never handled", async () => {
+  await withMill({ attemptsMax: 1 }, async (mill, file, directory) => {
+    await mill.pause("note");
+    const expired = await mill.publish.note({ file, text: "too late" }, { ttlMs: 20 });
+    const dead = await mill.publish.blocked({ file, n: 1, obstacle: directory });
+    await until(() => mill.stats().intake?.dead === 1, "a dead letter");
+    await new Promise((resolve) => setTimeout(resolve, 40));
+    await mill.resume("note");
+    await mill.drain();
+    assert.is(await mill.dead.drop({}), 1);
+    for (const { done } of [expired, dead]) await rejectsWith(done, "ERR_RECORD_EXPIRED");
+    assert.equal(linesOf(file), ["blocked 1"]);
+  });
+});
+
+test("whoever asks beside the end, or after it, is answered", async () => {
+  const publish = async (mill: Millrace<Handlers>, file: string): Promise<string> => {
+    const acks = Array.from({ length: 500 }, (_, n) =>
+      mill.publish.note({ file, text: "x" }, { idempotencyKey: `${n}` }),
+    );
+    const codes = new Set<string>();
+    for (const each of await Promise.allSettled(acks)) {
+      codes.add(each.status === "fulfilled" ? "ok" : (each.reason as { code: string }).code);
+    }
+    // Stored or not: only the first of these is refused for certain.
+    codes.delete("ok");
+    codes.delete("ERR_JOURNAL_UNCERTAIN");
+    return [...codes].join();
+  };
+  for (const end of ["close", "terminate"] as const) {
+    await withMill({}, async (mill, file) => {
+      await mill.pause("slow");
+      const { done } = await mill.publish.note({ file, text: "early" });
+      await done;
+      await mill.pause("note");
+      const waits = await mill.publish.note({ file, text: "waits" });
+      const told = publish(mill, file);
+      const beside = [mill.resume("slow"), mill.dead.list(), mill.drain()];
+      const ended = mill[end]();
+      const late = [mill.pause("slow"), mill.dead.redrive({})];
+      for (const each of await Promise.allSettled([...beside, ...late])) {
+        if (each.status === "rejected") assert.is((each.reason as { code: string }).code, "ERR_INTAKE_CLOSED");
+      }
+      assert.is(await told, "");
+      await ended;
+      await rejectsWith(waits.done, "ERR_INTAKE_CLOSED");
+      await rejectsWith(mill.pause("slow"), "ERR_INTAKE_CLOSED");
+      await rejectsWith(mill.drain(), "ERR_INTAKE_CLOSED");
+    });
+  }
+});
+
 test("a paused handler is given nothing, across restarts", async () => {
   const directory = temporaryDirectory();
   const file = join(directory, "notes");

@@ -2,6 +2,7 @@
  * For packages above, which read and write the log on their own threads. Users need only index.ts.
  */
 export type { AppendWaiter } from "./opener/appends.ts";
+export { journalError } from "./errors.ts";
 export { readCheckpoints } from "./files/checkpoint.ts";
 export {
   deliveryReceiptsPlace,

@@ -4,9 +4,9 @@
  */
 import * as assert from "uvu/assert";
 import { Parker, Reactor, ThreadTable, unpark } from "@millrace/atomics-sync";
-import { answersPlace, controlBytes, QUESTION, questionsPlace } from "@millrace/intake/internal/delivery/control";
+import { Answers } from "@millrace/intake/internal/delivery/answers";
+import { controlBytes } from "@millrace/intake/internal/delivery/control";
 import { Questions } from "@millrace/intake/internal/publisher/questions";
-import { EMPTY, FULL, SpscConsumer, SpscProducer } from "@millrace/shared-memory";
 import { type Mutant, scenario, type Scenario } from "../api.ts";
 
 const OPENER = 0;
@@ -15,51 +15,56 @@ const DELIVERY = 1;
 interface Shared {
   readonly words: SharedArrayBuffer;
   readonly threads: SharedArrayBuffer;
+  /** The last record that is there for delivery to look at. */
+  readonly news: SharedArrayBuffer;
 }
 
 function setUp(): Shared {
-  return { words: new SharedArrayBuffer(controlBytes()), threads: ThreadTable.allocate(2) };
+  const news = new SharedArrayBuffer(4);
+  return { words: new SharedArrayBuffer(controlBytes()), threads: ThreadTable.allocate(2), news };
 }
 
-/**
- * Answers so many questions, one at a time, as the delivery thread does it at once when a record is
- * finished.
- */
-function answer({ words, threads }: Shared, count: number): void {
-  const memory = new Int32Array(words);
-  const parkers = new Int32Array(threads);
-  const questions = new SpscConsumer(questionsPlace(memory));
-  const answers = new SpscProducer(answersPlace(memory));
-  const parker = new Parker(parkers, DELIVERY);
-  let answered = 0;
-  for (let turn = 0; answered < count; turn += 1) {
-    assert.ok(turn < 8, "woken without a question");
-    parker.prepare();
-    if (questions.peek() === EMPTY) parker.wait(Infinity);
-    else parker.cancel();
-    for (let word = questions.peek(); word !== EMPTY; word = questions.peek()) {
-      const to = answers.stage();
-      assert.not.equal(to, FULL);
-      for (const field of [QUESTION.kind, QUESTION.sequenceLow, QUESTION.sequenceHigh]) {
-        memory[to + field] = memory[word + field] as number;
-      }
-      questions.advance();
-      questions.release();
-      answers.publish();
-      answered += 1;
-    }
-    unpark(parkers, OPENER);
-  }
+function questionsOf({ words, threads }: Shared): Questions {
+  const reactor = new Reactor(new Int32Array(threads), OPENER);
+  return new Questions(words, new Int32Array(threads), DELIVERY, reactor);
 }
+
+/** Takes turns as the delivery thread does: for so many questions, and records up to `last`. */
+function answer(shared: Shared, count: number, last: number): void {
+  const words = new Int32Array(shared.words);
+  const threads = new Int32Array(shared.threads);
+  const news = new Int32Array(shared.news);
+  let known = 0;
+  const records = { known: () => known, isDead: () => false, isSettled: () => true };
+  const answers = new Answers(words, threads, OPENER, records, () => assert.unreachable("all answers fit the ring"));
+  const parker = new Parker(threads, DELIVERY);
+  let read = 0;
+  for (let turn = 0; read < count || known < last; turn += 1) {
+    assert.ok(turn < 16, "woken without a question");
+    parker.prepare();
+    if (!answers.hasQuestions() && Atomics.load(news, 0) === known) parker.wait(Infinity);
+    else parker.cancel();
+    for (; known < Atomics.load(news, 0); known += 1) {
+      if (known + 1 === REPEATED) answers.judged(REPEATED, { kind: "duplicate", first: 1 });
+    }
+    answers.answerFirsts();
+    if (answers.isAllAwaited) answers.allDone();
+    read += answers.read();
+  }
+  answers.answerFirsts();
+  if (answers.isAllAwaited) answers.allDone();
+}
+
+/** The record that isn't the first with its key. */
+const REPEATED = 2;
 
 export const scenarios: Scenario[] = [
   scenario({
     name: "questions: of two askers of one record and one of all, each is told",
     setUp,
     threads: {
-      async opener({ words, threads }, log) {
-        const reactor = new Reactor(new Int32Array(threads), OPENER);
-        const questions = new Questions(words, new Int32Array(threads), DELIVERY, reactor);
+      async opener(shared, log) {
+        const questions = questionsOf(shared);
         // Above 2^32, so that both words of a sequence count.
         const sequence = 2 ** 32 + 5;
         const told = [questions.finished(sequence), questions.finished(sequence), questions.all()];
@@ -69,7 +74,7 @@ export const scenarios: Scenario[] = [
         }
         assert.not.ok(questions.isExpecting());
       },
-      delivery: (shared) => answer(shared, 2),
+      delivery: (shared) => answer(shared, 2, 0),
     },
     check(_shared, { logs }) {
       assert.equal(logs["opener"], ["told", "told", "told"]);
@@ -81,15 +86,14 @@ export const scenarios: Scenario[] = [
     name: "questions: a second question while the first one is answered",
     setUp,
     threads: {
-      async opener({ words, threads }, log) {
-        const reactor = new Reactor(new Int32Array(threads), OPENER);
-        const questions = new Questions(words, new Int32Array(threads), DELIVERY, reactor);
+      async opener(shared, log) {
+        const questions = questionsOf(shared);
         await questions.finished(1);
         log.push(1);
         await questions.finished(2);
         log.push(2);
       },
-      delivery: (shared) => answer(shared, 2),
+      delivery: (shared) => answer(shared, 2, 0),
     },
     check(_shared, { logs }) {
       assert.equal(logs["opener"], [1, 2]);
@@ -97,9 +101,41 @@ export const scenarios: Scenario[] = [
     tickMs: 1,
     bounds: { preemptions: 3 },
   }),
+  scenario({
+    name: "questions: who asks before the record was looked at is told whether it is the first",
+    setUp,
+    threads: {
+      async opener(shared, log) {
+        const questions = questionsOf(shared);
+        const verdict = (sequence: number): Promise<string> =>
+          new Promise((resolve, reject) => {
+            questions.verdict(sequence, {
+              first: () => resolve("first"),
+              repeated: (first) => resolve(`as ${first}`),
+              mismatch: () => resolve("mismatch"),
+              failed: reject,
+            });
+          });
+        for (const told of [verdict(1), verdict(REPEATED)]) log.push(await told);
+      },
+      delivery: (shared) => answer(shared, 2, REPEATED),
+      writer({ news, threads }) {
+        for (const place of [1, REPEATED]) {
+          Atomics.store(new Int32Array(news), 0, place);
+          unpark(new Int32Array(threads), DELIVERY);
+        }
+      },
+    },
+    check(_shared, { logs }) {
+      assert.equal(logs["opener"], ["first", "as 1"]);
+    },
+    tickMs: 1,
+    bounds: { preemptions: 2 },
+  }),
 ];
 
 const FILE = "intake/publisher/questions";
+const ANSWERS = "intake/delivery/answers";
 
 export const mutants: Mutant[] = [
   {
@@ -124,6 +160,30 @@ export const mutants: Mutant[] = [
     breaks: "the second asker of a record is forgotten",
     file: FILE,
     from: "askers.push({ resolve, reject });",
+    to: "",
+  },
+  {
+    breaks: "who asks before a first record was looked at is forgotten",
+    file: ANSWERS,
+    from: "if (place > this.#records.known())\n                continue;",
+    to: "continue;",
+  },
+  {
+    breaks: "who asks before a record was looked at is told that it is the first",
+    file: ANSWERS,
+    from: "else if (place <= this.#records.known())",
+    to: "else if (true)",
+  },
+  {
+    breaks: "a verdict that comes before the question is forgotten",
+    file: ANSWERS,
+    from: "this.#verdicts.set(place, verdict);",
+    to: "void verdict;",
+  },
+  {
+    breaks: "an answer wakes nobody",
+    file: ANSWERS,
+    from: "unpark(this.#threads, this.#openerThread);",
     to: "",
   },
 ];

@@ -124,7 +124,7 @@ async function copyForward(
     const isSame = journal.recovery.lastSequence === contents.lastSequence;
     const { needed, lastSequence } = isSame ? contents : readContents(directory, storage);
     await copyAll(journal, needed);
-    // What the records before say of keys, schedules and pauses stands in the checkpoint alone. Two
+    // What the records before say of keys and pauses stands in the checkpoint alone. Two
     // of them, because truncation stops at the older one.
     const states = readLogStates(
       storage,

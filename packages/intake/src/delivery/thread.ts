@@ -6,33 +6,16 @@
  */
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { Parker, unpark } from "@millrace/atomics-sync";
-import { invariant, type Random, seededRandom } from "@millrace/base";
+import { type Random, seededRandom } from "@millrace/base";
 import { decode } from "@millrace/codec";
 import type { Storage } from "@millrace/journal";
-import { findReserve, readCheckpoints, sequenceOf, SegmentList } from "@millrace/journal/kernel";
+import { findReserve, readCheckpoints, SegmentList } from "@millrace/journal/kernel";
 import { Submitter } from "@millrace/scheduler";
-import { EMPTY, FULL, SpscConsumer, SpscProducer } from "@millrace/shared-memory";
 import { HeaderParser } from "../format/record-header.ts";
 import type { Verdict } from "../states/dedupe-window.ts";
 import { readStates } from "../states/read-states.ts";
-import {
-  ALL,
-  answersPlace,
-  CELLS,
-  COMMANDS,
-  DRAINING,
-  DUPLICATE,
-  FINISHED,
-  FIRST,
-  MISMATCH,
-  QUESTION,
-  questionsPlace,
-  RECOVERING,
-  RUNNING,
-  STATE,
-  STOPPED,
-  VERDICT,
-} from "./control.ts";
+import { Answers } from "./answers.ts";
+import { CELLS, COMMANDS, DRAINING, RECOVERING, RUNNING, STATE, STOPPED } from "./control.ts";
 import { Delivery, type DeliveryEvents } from "./delivery.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { JournalLog } from "./journal-log.ts";
@@ -46,10 +29,6 @@ const PARK_MS = 1000;
 const TICK_MS = 1000;
 /** Shortest sleep before something that is due. */
 const SLEEP_MS_MIN = 1;
-/** Histories of dead records that are kept for those who ask late. */
-const HISTORIES_MAX = 1024;
-const NO_BYTES = new Uint8Array(0);
-
 const clock: Clock = { now: () => performance.now(), wall: () => Date.now() };
 
 export class DeliveryThread implements DeliveryEvents {
@@ -63,14 +42,7 @@ export class DeliveryThread implements DeliveryEvents {
   readonly #runner: SchedulerRunner;
   readonly #delivery: Delivery;
   readonly #housekeeping: Housekeeping;
-  readonly #questions: SpscConsumer;
-  readonly #answers: SpscProducer;
-  readonly #awaited = new Set<number>();
-  readonly #verdicts = new Map<number, Verdict>();
-  /** Records that were asked about before they were visited. */
-  readonly #judging = new Set<number>();
-  readonly #histories = new Map<number, Uint8Array>();
-  #isAllAwaited = false;
+  readonly #answers: Answers;
   #commandsTaken = 0;
   #tickAt = 0;
 
@@ -82,12 +54,21 @@ export class DeliveryThread implements DeliveryEvents {
     this.#openerThread = scheduler.memory.submitterThreads[0] as number;
     this.#parker = new Parker(this.#threads, scheduler.thread);
     this.#port = port;
-    this.#questions = new SpscConsumer(questionsPlace(this.#words));
-    this.#answers = new SpscProducer(answersPlace(this.#words));
     this.#log = new JournalLog(journal, storage);
     this.#runner = new SchedulerRunner(new Submitter(scheduler.memory, scheduler.submitter));
     const [checkpoint] = readCheckpoints(storage, Buffer.from(journal.logId));
     const states = readStates(this.#log, checkpoint, options.dedupe);
+    this.#answers = new Answers(
+      this.#words,
+      this.#threads,
+      scheduler.memory.submitterThreads[0] as number,
+      {
+        known: () => this.#log.known,
+        isDead: (origin) => states.isDead(origin),
+        isSettled: (origin) => states.isSettled(origin),
+      },
+      (answer) => this.#report(answer),
+    );
     const recovered = this.#log.recoveredSequence;
     this.#cells[CELLS.recovered] = recovered - states.settled.countUpTo(recovered);
     const random: Random = seededRandom(Date.now());
@@ -138,18 +119,18 @@ export class DeliveryThread implements DeliveryEvents {
     if (this.#log.isPoisoned()) return false;
     const isDraining = Atomics.load(this.#words, STATE) === DRAINING;
     if (isDraining) this.#delivery.drain();
-    if (this.#awaited.size > 0 || this.#isAllAwaited) this.#delivery.stateLog.urgeIfWaiting();
+    if (this.#answers.isUrgent) this.#delivery.stateLog.urgeIfWaiting();
     let handled = this.#delivery.turn();
     handled += this.#housekeeping.turn();
     this.#tick();
     this.#publishStats();
-    this.#answerFirsts();
-    // Before the questions are read. What the asker knows of was visited, or is news.
-    if (this.#isAllAwaited && this.#delivery.isDrained && !this.#log.hasNews()) {
-      this.#isAllAwaited = false;
-      this.#answer(ALL, 0, 0);
-    }
-    handled += this.#readQuestions() + this.#readOrders();
+    this.#answers.answerFirsts();
+    // Before the questions are read. What the asker knows of was looked at, or is news.
+    if (this.#answers.isAllAwaited && this.#delivery.isDrained && !this.#log.hasNews()) this.#answers.allDone();
+    const asked = this.#answers.read();
+    // The ACK of what is awaited may lie in the ring without hurry.
+    if (asked > 0 && this.#answers.wantsFinished) this.#delivery.stateLog.urge();
+    handled += asked + this.#readOrders();
     if (handled > 0) return true;
     if (isDraining && this.#delivery.isOver) return false;
     this.#sleep(isDraining);
@@ -166,101 +147,27 @@ export class DeliveryThread implements DeliveryEvents {
   // ── events of the state machine ───────────────────────────────────────────────────────────────
 
   get wantsFinished(): boolean {
-    return this.#awaited.size > 0;
+    return this.#answers.wantsFinished;
   }
 
   finished(origin: number): void {
-    if (this.#awaited.delete(origin)) this.#answer(FINISHED, origin, 0);
+    this.#answers.finished(origin);
   }
 
   dead(origin: number, history: Uint8Array): void {
-    const kept = Uint8Array.from(history);
-    if (this.#awaited.delete(origin)) this.#report({ dead: origin, history: kept });
-    this.#histories.set(origin, kept);
-    if (this.#histories.size > HISTORIES_MAX) {
-      const [oldest] = this.#histories.keys();
-      this.#histories.delete(oldest as number);
-    }
+    this.#answers.dead(origin, history);
   }
 
   expired(origin: number): void {
-    if (this.#awaited.delete(origin)) this.#report({ expired: origin });
+    this.#answers.expired(origin);
+  }
+
+  judged(place: number, verdict: Verdict): void {
+    this.#answers.judged(place, verdict);
   }
 
   quarantine(origin: number, handler: string, header: Uint8Array, payload: Uint8Array): void {
     this.#report({ quarantine: origin, handler, header, payload });
-  }
-
-  judged(place: number, verdict: Verdict): void {
-    if (this.#judging.delete(place)) this.#answerVerdict(place, verdict);
-    else this.#verdicts.set(place, verdict);
-  }
-
-  // ── questions ─────────────────────────────────────────────────────────────────────────────────
-
-  #readQuestions(): number {
-    let asked = 0;
-    for (let word = this.#questions.peek(); word !== EMPTY; word = this.#questions.peek()) {
-      const sequence = sequenceOf(
-        this.#words[word + QUESTION.sequenceLow] as number,
-        this.#words[word + QUESTION.sequenceHigh] as number,
-      );
-      const kind = this.#words[word + QUESTION.kind];
-      if (kind === ALL) this.#isAllAwaited = true;
-      else if (kind === VERDICT) this.#askedForVerdict(sequence);
-      else this.#askedFor(sequence);
-      this.#questions.advance();
-      asked += 1;
-    }
-    if (asked > 0) this.#questions.release();
-    return asked;
-  }
-
-  #askedFor(sequence: number): void {
-    const { states } = this.#delivery;
-    if (states.isDead(sequence)) {
-      this.#report({ dead: sequence, history: this.#histories.get(sequence) ?? NO_BYTES });
-    } else if (!states.places.has(sequence) && states.settled.has(sequence)) this.#answer(FINISHED, sequence, 0);
-    else {
-      this.#awaited.add(sequence);
-      // Its ACK may lie in the ring without hurry.
-      this.#delivery.stateLog.urge();
-    }
-  }
-
-  #askedForVerdict(place: number): void {
-    const verdict = this.#verdicts.get(place);
-    if (verdict !== undefined) {
-      this.#verdicts.delete(place);
-      this.#answerVerdict(place, verdict);
-    } else if (place <= this.#log.known) this.#answer(FIRST, place, 0);
-    else this.#judging.add(place);
-  }
-
-  /** Of what was asked about too early: a record that was visited and not judged is a first one. */
-  #answerFirsts(): void {
-    for (const place of this.#judging) {
-      if (place > this.#log.known) continue;
-      this.#judging.delete(place);
-      this.#answer(FIRST, place, 0);
-    }
-  }
-
-  #answerVerdict(place: number, verdict: Verdict): void {
-    if (verdict.kind === "first") this.#answer(FIRST, place, 0);
-    else this.#answer(verdict.kind === "duplicate" ? DUPLICATE : MISMATCH, place, verdict.first);
-  }
-
-  #answer(kind: number, sequence: number, first: number): void {
-    const word = this.#answers.stage();
-    invariant(word !== FULL, "there is room for an answer to every question");
-    this.#words[word + QUESTION.kind] = kind;
-    this.#words[word + QUESTION.sequenceLow] = sequence | 0;
-    this.#words[word + QUESTION.sequenceHigh] = Math.floor(sequence / 2 ** 32);
-    this.#words[word + QUESTION.firstLow] = first | 0;
-    this.#words[word + QUESTION.firstHigh] = Math.floor(first / 2 ** 32);
-    this.#answers.publish();
-    unpark(this.#threads, this.#openerThread);
   }
 
   // ── orders ────────────────────────────────────────────────────────────────────────────────────
@@ -351,7 +258,7 @@ export class DeliveryThread implements DeliveryEvents {
       isDraining !== wasDraining ||
       this.#runner.hasOutcomes() ||
       this.#log.hasNews() ||
-      this.#questions.peek() !== EMPTY ||
+      this.#answers.hasQuestions() ||
       Atomics.load(this.#words, COMMANDS) !== this.#commandsTaken ||
       this.#log.isPoisoned()
     ) {

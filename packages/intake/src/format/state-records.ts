@@ -18,7 +18,7 @@
  * last ten, each cut to 4 KiB; what lies between is counted. A RETRY record has the first and the
  * last alone, cut to 512 bytes.
  */
-import { readU64, writeU64 } from "@millrace/base";
+import { type MillraceError, readU64, writeU64 } from "@millrace/base";
 import { decode, encode, encodeThrown } from "@millrace/codec";
 import { intakeError } from "../errors.ts";
 import { RangeSet } from "./range-set.ts";
@@ -273,7 +273,9 @@ export function encodeExpire({ kind, origins }: Expire): Buffer {
 
 export function decodeExpire(payload: Buffer): Expire {
   mustKnow(payload, "EXPIRE");
-  return { kind: payload[HEAD_BYTES] as number, origins: readOrigins(payload, HEAD_BYTES + 1) };
+  const kind = payload[HEAD_BYTES];
+  if (kind !== EXPIRED && kind !== DROPPED) throw unknownKind("EXPIRE", kind);
+  return { kind, origins: readOrigins(payload, HEAD_BYTES + 1) };
 }
 
 function originsOf(origins: readonly number[]): Buffer {
@@ -314,22 +316,17 @@ export type Control =
   | { readonly kind: "closed" }
   /** Of the suspects these are tried now, and no others; those that were cleared have survived. */
   | { readonly kind: "trying"; readonly origins: readonly number[]; readonly cleared: readonly number[] }
-  | { readonly kind: "paused" | "resumed"; readonly handler: string }
-  | { readonly kind: "scheduled"; readonly schedule: ScheduleState }
-  | { readonly kind: "unscheduled"; readonly name: string }
-  | { readonly kind: "producerDropped"; readonly id: string };
+  | { readonly kind: "paused" | "resumed"; readonly handler: string };
 
-export interface ScheduleState {
-  readonly name: string;
-  readonly handler: string;
-  readonly payload: Uint8Array;
-  readonly cron?: string | undefined;
-  readonly everyMs?: number | undefined;
-  readonly timeZone?: string | undefined;
-  readonly catchUp: boolean;
-  /** Up to here every due time has its record, or was skipped. Ms since 1970. */
-  readonly doneUpToMs: number;
-}
+const CONTROL_KINDS: Readonly<Record<Control["kind"], true>> = {
+  opened: true,
+  suspected: true,
+  begun: true,
+  closed: true,
+  trying: true,
+  paused: true,
+  resumed: true,
+};
 
 export function encodeControl(control: Control): Buffer {
   return Buffer.concat([headOf(0, 0), encode(control)]);
@@ -337,7 +334,13 @@ export function encodeControl(control: Control): Buffer {
 
 export function decodeControl(payload: Buffer): Control {
   mustKnow(payload, "CONTROL");
-  return decode(payload, HEAD_BYTES) as Control;
+  const control = decode(payload, HEAD_BYTES) as Control;
+  if (!Object.hasOwn(CONTROL_KINDS, control.kind)) throw unknownKind("CONTROL", control.kind);
+  return control;
+}
+
+function unknownKind(what: string, kind: unknown): MillraceError {
+  return intakeError("ERR_RECORD_UNREADABLE", `a ${what} record is of the unknown kind ${String(kind)}`);
 }
 
 // ── for tools ───────────────────────────────────────────────────────────────────────────────────

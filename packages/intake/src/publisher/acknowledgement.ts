@@ -3,7 +3,7 @@
  * acknowledgement.
  */
 import type { MillraceError } from "@millrace/base";
-import type { AppendWaiter } from "@millrace/journal/kernel";
+import { type AppendWaiter, journalError } from "@millrace/journal/kernel";
 import { intakeError } from "../errors.ts";
 import type { Questions, VerdictWaiter } from "./questions.ts";
 
@@ -19,6 +19,11 @@ export interface Acknowledgement {
    * for only when it is read.
    */
   readonly done: Promise<void>;
+}
+
+function undecided(cause: Error, sequence: number): MillraceError {
+  const text = `record ${sequence} is stored, but the intake ended before it was known to be the first with its key`;
+  return journalError("ERR_JOURNAL_UNCERTAIN", text, { cause, details: { sequence } });
 }
 
 type Resolve = (acknowledgement: Acknowledgement) => void;
@@ -72,6 +77,7 @@ export class Published implements AppendWaiter, Acknowledgement, VerdictWaiter {
   }
 
   failed(error: MillraceError | Error): void {
-    this.#reject(error);
+    // Before it is durable the journal says what is known of it. Then only the verdict is missing.
+    this.#reject(this.sequence === 0 ? error : undecided(error, this.sequence));
   }
 }

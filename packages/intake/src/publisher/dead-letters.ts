@@ -16,7 +16,7 @@ export interface DeadFilter {
   readonly key?: string;
   /** Occurs in the last error's text, or in the payload as JSON. */
   readonly text?: string;
-  /** At most this many; default 1000. */
+  /** At most this many. Default 1000 for `list`, otherwise no limit. */
   readonly limit?: number;
   /** Letters of records behind this sequence. */
   readonly after?: number;
@@ -67,7 +67,9 @@ const filterRules = {
   limit: integer(1, 2 ** 31, 1000),
   after: optional(integer(0, Number.MAX_SAFE_INTEGER, 0)),
 } satisfies Rules;
-const redriveRules = { ...filterRules, toHandler: optional(text()) } satisfies Rules;
+/** What is done to letters is done to all of them; a list is to be read. */
+const dropRules = { ...filterRules, limit: integer(1, 2 ** 31, 2 ** 31) } satisfies Rules;
+const redriveRules = { ...dropRules, toHandler: optional(text()) } satisfies Rules;
 
 type Filter = Resolved<typeof filterRules>;
 
@@ -128,7 +130,7 @@ export class DeadLetters {
    * durable. Their bytes leave the disk when their segments are given up.
    */
   async drop(filter: DeadFilter): Promise<number> {
-    const sequences = await this.#sequences(resolveOptions("dead.drop", filterRules, filter));
+    const sequences = await this.#sequences(resolveOptions("dead.drop", dropRules, filter));
     await this.#host.drop(sequences);
     return sequences.length;
   }

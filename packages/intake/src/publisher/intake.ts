@@ -92,6 +92,12 @@ export interface DrainOptions {
 /** How often `drain({ all: true })` looks again. */
 const LOOK_MS = 20;
 
+/** Who has given the delivery thread a command. */
+interface Asked {
+  readonly resolve: (result: unknown) => void;
+  readonly reject: (error: unknown) => void;
+}
+
 /** What is left when `drain` resolves. */
 export interface Drained {
   /** Records that wait for a time. */
@@ -115,7 +121,7 @@ export class Intake<Handlers = Record<string, Handler>> {
   readonly #names: readonly string[];
   readonly #headers = new Map<string, Uint8Array>();
   readonly #onFailure: (error: MillraceError) => void;
-  readonly #commands = new Map<number, (result: unknown) => void>();
+  readonly #commands = new Map<number, Asked>();
   #nextCommand = 1;
   #deliveryError: unknown;
   #isDeliveryOver = false;
@@ -332,12 +338,12 @@ export class Intake<Handlers = Record<string, Handler>> {
   #command(command: Command): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.#isDeliveryOver) {
-        reject(this.#overError());
+        reject(this.#endError());
         return;
       }
       const id = this.#nextCommand;
       this.#nextCommand += 1;
-      this.#commands.set(id, resolve);
+      this.#commands.set(id, { resolve, reject });
       this.#order({ id, command });
     });
   }
@@ -381,7 +387,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     } else if ("quarantine" in report) void this.#quarantined(report);
     else if ("checkpoint" in report) void this.#checkpoint(report.checkpoint);
     else {
-      this.#commands.get(report.id)?.(report.result);
+      this.#commands.get(report.id)?.resolve(report.result);
       this.#commands.delete(report.id);
     }
   }
@@ -426,12 +432,20 @@ export class Intake<Handlers = Record<string, Handler>> {
   /** The delivery thread has ended. Unless the intake closes, that is a failure of everything. */
   #deliveryIsOver(): void {
     this.#isDeliveryOver = true;
+    for (const { reject } of this.#commands.values()) reject(this.#endError());
+    this.#commands.clear();
     const isMeant = Atomics.load(this.#words, STATE) === STOPPED && this.#closing !== undefined;
     if (isMeant || this.#isTerminated) return;
     this.#journal.poison();
     const error = this.#overError();
     this.#questions.abandon(error);
     if (this.#isOpen) this.#onFailure(error);
+  }
+
+  /** What is told to those whom the delivery thread answers no more. */
+  #endError(): MillraceError {
+    if (this.#closing === undefined || this.#deliveryError !== undefined) return this.#overError();
+    return intakeError("ERR_INTAKE_CLOSED", "the intake is closed");
   }
 
   #overError(): MillraceError {
@@ -452,7 +466,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     // Ends: when nothing is left, or at the first look unless all of it is wanted.
     for (;;) {
       signal?.throwIfAborted();
-      if (this.#isDeliveryOver) throw this.#overError();
+      if (this.#isDeliveryOver) throw this.#endError();
       await orAborted(this.#questions.all(), signal);
       const left = this.#left();
       if (!all || left.waitingRetry + left.held + left.unroutable === 0) return left;

@@ -48,6 +48,8 @@ export class Questions implements Source {
   /** Questions that wait because too many are open: kind and sequence. */
   #waiting: (readonly [kind: number, sequence: number])[] = [];
   #open = 0;
+  /** Set once nobody answers any more. */
+  #over: Error | undefined;
 
   constructor(words: SharedArrayBuffer, threads: Int32Array, deliveryThread: number, reactor: Reactor) {
     this.#words = new Int32Array(words);
@@ -60,6 +62,7 @@ export class Questions implements Source {
 
   /** Resolves when the record is finished and that is durable; rejects when it never will be. */
   finished(sequence: number): Promise<void> {
+    if (this.#over !== undefined) return Promise.reject(this.#over);
     return new Promise((resolve, reject) => {
       const askers = this.#askers.get(sequence);
       if (askers !== undefined) {
@@ -73,12 +76,17 @@ export class Questions implements Source {
 
   /** Asks whether a durable record with a key is the first one. */
   verdict(sequence: number, waiter: VerdictWaiter): void {
+    if (this.#over !== undefined) {
+      waiter.failed(this.#over);
+      return;
+    }
     this.#verdicts.set(sequence, waiter);
     this.#ask(VERDICT, sequence);
   }
 
   /** Resolves when no record can run: what is left waits for a time, a handler or a command. */
   all(): Promise<void> {
+    if (this.#over !== undefined) return Promise.reject(this.#over);
     return new Promise((resolve, reject) => {
       this.#allAskers.push({ resolve, reject });
       if (this.#allAskers.length === 1) this.#ask(ALL, 0);
@@ -93,8 +101,9 @@ export class Questions implements Source {
     this.#reactor.check();
   }
 
-  /** Nobody will answer any more. */
+  /** Nobody will answer any more: whoever asks or has asked is told so. */
   abandon(error: Error): void {
+    this.#over ??= error;
     const askers = [...this.#askers.values()].flat().concat(this.#allAskers);
     const waiters = [...this.#verdicts.values()];
     this.#askers.clear();

@@ -16,6 +16,7 @@
  *                 └──EXPIRE, or a duplicate by its key──► settled
  */
 import { RECORD_TYPE } from "@millrace/journal";
+import { intakeError } from "../errors.ts";
 import type { LogRecord } from "../format/log-record.ts";
 import { RangeSet } from "../format/range-set.ts";
 import { handlerName, hasTerms, type Terms, termsOf } from "../format/record-header.ts";
@@ -29,7 +30,6 @@ import {
   decodeRedrive,
   DROPPED,
   type Lease,
-  type ScheduleState,
 } from "../format/state-records.ts";
 import { DedupeWindow, lastOriginOf, type Verdict, WINDOW_DEFAULTS, type WindowLimits } from "./dedupe-window.ts";
 
@@ -80,7 +80,6 @@ export class RecordStates {
   readonly window: DedupeWindow;
   readonly producers: Map<string, RangeSet> = new Map();
   readonly paused: Set<string> = new Set();
-  readonly schedules: Map<string, ScheduleState> = new Map();
   /** Handlers that redriven records go to instead of their own, by origin. */
   readonly redirected: Map<number, string> = new Map();
   readonly endings: Endings = { uncleanEnds: 0, isOpen: false, suspects: new Map(), trying: [], lease: [0, 0, 0] };
@@ -153,9 +152,6 @@ export class RecordStates {
       case RECORD_TYPE.window:
         this.#windowWritten(record);
         return FIRST;
-      case RECORD_TYPE.result:
-        this.settled.add(sequence);
-        return FIRST;
       default:
         this.noted(sequence);
         this.#readEvent(record);
@@ -177,6 +173,11 @@ export class RecordStates {
       case RECORD_TYPE.control:
         this.#controlled(decodeControl(record.payload()));
         break;
+      case RECORD_TYPE.lost:
+        break;
+      default:
+        // A newer build may have written it: without it, others would mean something else.
+        throw intakeError("ERR_RECORD_UNREADABLE", `record ${record.sequence} has the unknown type ${record.type}`);
     }
   }
 
@@ -360,15 +361,6 @@ export class RecordStates {
         break;
       case "resumed":
         this.paused.delete(control.handler);
-        break;
-      case "scheduled":
-        this.schedules.set(control.schedule.name, control.schedule);
-        break;
-      case "unscheduled":
-        this.schedules.delete(control.name);
-        break;
-      case "producerDropped":
-        this.producers.delete(control.id);
         break;
     }
   }

@@ -9,7 +9,7 @@
 import { decode, encode } from "@millrace/codec";
 import { intakeError } from "../errors.ts";
 import { RangeSet } from "../format/range-set.ts";
-import { REASON, type ScheduleState } from "../format/state-records.ts";
+import { REASON } from "../format/state-records.ts";
 import { WINDOW_DEFAULTS, type WindowLimits } from "./dedupe-window.ts";
 import { RecordStates } from "./record-states.ts";
 
@@ -29,7 +29,6 @@ interface Saved {
   readonly retries: Float64Array;
   readonly producers: readonly (readonly [string, Float64Array])[];
   readonly paused: readonly string[];
-  readonly schedules: readonly ScheduleState[];
   readonly redirected: readonly (readonly [number, string])[];
   readonly uncleanEnds: number;
   readonly isOpen: boolean;
@@ -54,7 +53,6 @@ export function encodeStates(states: RecordStates): Buffer {
     ),
     producers: [...states.producers].map(([id, sequences]) => [id, pairsOf(sequences)] as const),
     paused: [...states.paused],
-    schedules: [...states.schedules.values()],
     redirected: [...states.redirected],
     uncleanEnds: endings.uncleanEnds,
     isOpen: endings.isOpen,
@@ -99,7 +97,6 @@ export function decodeStates(bytes: Buffer, limits: WindowLimits, entriesAt: (pl
     states.producers.set(id, sequences);
   }
   for (const handler of saved.paused) states.paused.add(handler);
-  for (const schedule of saved.schedules) states.schedules.set(schedule.name, schedule);
   for (const [origin, handler] of saved.redirected) states.redirected.set(origin, handler);
   const { uncleanEnds, isOpen, trying, lease } = saved;
   Object.assign(states.endings, { uncleanEnds, isOpen, trying, lease, suspects: new Map(saved.suspects) });

@@ -121,8 +121,6 @@ export const RECORD_TYPE = {
   control: 8,
   /** Stands where a repair gave up a record. */
   lost: 9,
-  /** What a handler returned, where that is kept. */
-  result: 10,
   /** Idempotency keys that were used lately. */
   window: 11,
 } as const;

@@ -158,7 +158,10 @@ export interface AppendOptions {
   readonly key?: Uint8Array | string;
   /** What a reader needs before the payload: bytes or a value; up to 65,535 bytes. */
   readonly headers?: unknown;
-  /** One of RECORD_TYPE. Default data. */
+  /**
+   * 0 to 255, default data. Those of RECORD_TYPE mean something to an intake, which opens no log
+   * with others.
+   */
   readonly type?: number;
   /** 0 to 255, only stored. Default 0. */
   readonly priority?: number;

@@ -1,0 +1,183 @@
+/**
+ * What the opener asks about records, and the answers; see control.ts for the rings.
+ *
+ * Questions and records come by different ways: who asks may be earlier than this thread's look at
+ * the record, or come when its fate is long decided. Each question gets one answer all the same.
+ */
+import { unpark } from "@millrace/atomics-sync";
+import { invariant } from "@millrace/base";
+import { sequenceOf } from "@millrace/journal/kernel";
+import { EMPTY, FULL, SpscConsumer, SpscProducer } from "@millrace/shared-memory";
+import { RangeSet } from "../format/range-set.ts";
+import type { Verdict } from "../states/dedupe-window.ts";
+import {
+  ALL,
+  answersPlace,
+  DUPLICATE,
+  FINISHED,
+  FIRST,
+  MISMATCH,
+  QUESTION,
+  questionsPlace,
+  VERDICT,
+} from "./control.ts";
+
+/** Histories of dead records that are kept for those who ask late. */
+const HISTORIES_MAX = 1024;
+const NO_BYTES = new Uint8Array(0);
+
+/** What the thread knows of records when it is asked. */
+export interface Records {
+  /** The last record that was looked at. */
+  known(): number;
+  isDead(origin: number): boolean;
+  isSettled(origin: number): boolean;
+}
+
+/** An answer that has no room in the ring. */
+export type LongAnswer = { readonly dead: number; readonly history: Uint8Array } | { readonly expired: number };
+
+export class Answers {
+  readonly #words: Int32Array;
+  readonly #threads: Int32Array;
+  readonly #openerThread: number;
+  readonly #records: Records;
+  readonly #report: (answer: LongAnswer) => void;
+  readonly #questions: SpscConsumer;
+  readonly #answers: SpscProducer;
+  readonly #awaited = new Set<number>();
+  /** Of records that nobody has asked about yet. */
+  readonly #verdicts = new Map<number, Verdict>();
+  /** Records that were asked about before they were looked at. */
+  readonly #judging = new Set<number>();
+  readonly #histories = new Map<number, Uint8Array>();
+  /** Origins that expired or were dropped since the opening: settled, and never handled. */
+  readonly #expired = new RangeSet();
+  /** Whether an opener waits until nothing can run. */
+  isAllAwaited = false;
+
+  constructor(
+    words: Int32Array,
+    threads: Int32Array,
+    openerThread: number,
+    records: Records,
+    report: (answer: LongAnswer) => void,
+  ) {
+    this.#words = words;
+    this.#threads = threads;
+    this.#openerThread = openerThread;
+    this.#records = records;
+    this.#report = report;
+    this.#questions = new SpscConsumer(questionsPlace(words));
+    this.#answers = new SpscProducer(answersPlace(words));
+  }
+
+  /** Whether a record is awaited. */
+  get wantsFinished(): boolean {
+    return this.#awaited.size > 0;
+  }
+
+  /** Whether an answer waits for what isn't durable yet. */
+  get isUrgent(): boolean {
+    return this.#awaited.size > 0 || this.isAllAwaited;
+  }
+
+  hasQuestions(): boolean {
+    return this.#questions.peek() !== EMPTY;
+  }
+
+  // ── what becomes of records ───────────────────────────────────────────────────────────────────
+
+  finished(origin: number): void {
+    if (this.#awaited.delete(origin)) this.#answer(FINISHED, origin, 0);
+  }
+
+  dead(origin: number, history: Uint8Array): void {
+    const kept = Uint8Array.from(history);
+    if (this.#awaited.delete(origin)) this.#report({ dead: origin, history: kept });
+    this.#histories.set(origin, kept);
+    if (this.#histories.size > HISTORIES_MAX) {
+      const [oldest] = this.#histories.keys();
+      this.#histories.delete(oldest as number);
+    }
+  }
+
+  expired(origin: number): void {
+    this.#expired.add(origin);
+    if (this.#awaited.delete(origin)) this.#report({ expired: origin });
+  }
+
+  /** A record with a key isn't the first. */
+  judged(place: number, verdict: Verdict): void {
+    if (this.#judging.delete(place)) this.#answerVerdict(place, verdict);
+    else this.#verdicts.set(place, verdict);
+  }
+
+  /** What was asked about too early, was looked at since, and wasn't judged, is a first one. */
+  answerFirsts(): void {
+    for (const place of this.#judging) {
+      if (place > this.#records.known()) continue;
+      this.#judging.delete(place);
+      this.#answer(FIRST, place, 0);
+    }
+  }
+
+  /** Nothing can run, which is awaited. */
+  allDone(): void {
+    this.isAllAwaited = false;
+    this.#answer(ALL, 0, 0);
+  }
+
+  // ── questions ─────────────────────────────────────────────────────────────────────────────────
+
+  /** Reads all questions; how many there were. */
+  read(): number {
+    let asked = 0;
+    for (let word = this.#questions.peek(); word !== EMPTY; word = this.#questions.peek()) {
+      const kind = this.#words[word + QUESTION.kind] as number;
+      const low = this.#words[word + QUESTION.sequenceLow] as number;
+      const sequence = sequenceOf(low, this.#words[word + QUESTION.sequenceHigh] as number);
+      this.#questions.advance();
+      asked += 1;
+      if (kind === ALL) this.isAllAwaited = true;
+      else if (kind === VERDICT) this.#askedForVerdict(sequence);
+      else this.#askedFor(sequence);
+    }
+    if (asked > 0) this.#questions.release();
+    return asked;
+  }
+
+  #askedFor(sequence: number): void {
+    if (this.#records.isDead(sequence)) {
+      this.#report({ dead: sequence, history: this.#histories.get(sequence) ?? NO_BYTES });
+    } else if (this.#expired.has(sequence)) this.#report({ expired: sequence });
+    else if (this.#records.isSettled(sequence)) this.#answer(FINISHED, sequence, 0);
+    else this.#awaited.add(sequence);
+  }
+
+  #askedForVerdict(place: number): void {
+    const verdict = this.#verdicts.get(place);
+    if (verdict !== undefined) {
+      this.#verdicts.delete(place);
+      this.#answerVerdict(place, verdict);
+    } else if (place <= this.#records.known()) this.#answer(FIRST, place, 0);
+    else this.#judging.add(place);
+  }
+
+  #answerVerdict(place: number, verdict: Verdict): void {
+    if (verdict.kind === "first") this.#answer(FIRST, place, 0);
+    else this.#answer(verdict.kind === "duplicate" ? DUPLICATE : MISMATCH, place, verdict.first);
+  }
+
+  #answer(kind: number, sequence: number, first: number): void {
+    const word = this.#answers.stage();
+    invariant(word !== FULL, "there is room for an answer to every question");
+    this.#words[word + QUESTION.kind] = kind;
+    this.#words[word + QUESTION.sequenceLow] = sequence | 0;
+    this.#words[word + QUESTION.sequenceHigh] = Math.floor(sequence / 2 ** 32);
+    this.#words[word + QUESTION.firstLow] = first | 0;
+    this.#words[word + QUESTION.firstHigh] = Math.floor(first / 2 ** 32);
+    this.#answers.publish();
+    unpark(this.#threads, this.#openerThread);
+  }
+}
