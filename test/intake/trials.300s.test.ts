@@ -88,7 +88,7 @@ test("a record that ends its process is dead after a few starts, and the service
   assert.is(signal, "SIGSEGV");
   for (; signal !== undefined && starts < 8; starts += 1) ({ signal, stdout } = await start("again"));
   assert.is(signal, undefined, `still ended after ${starts} starts: ${linesOf(file).join("; ")}`);
-  assert.match(stdout, /drained .* 1\n/, "the record is a dead letter");
+  assert.match(stdout, /drained .* 1\n/, `the record is a dead letter: ${stdout}${linesOf(file).join("; ")}`);
   // Attempts are counted across the starts.
   const attempts = linesOf(file).flatMap((line) => (line.startsWith("fatal ") ? [Number(line.split(" ")[2])] : []));
   assert.ok(attempts.length >= 3 && new Set(attempts).size >= 3, `attempts ${attempts.join(", ")}`);

@@ -92,6 +92,13 @@ export const CELLS = {
   windowEvicted: 18,
   /** Suspects that weren't tried yet. */
   suspects: 19,
+  /**
+   * `waiting`, `held` and `unroutable` when nothing could run: for the answer to ALL, since what
+   * waits may be in hand when that is read.
+   */
+  leftWaiting: 20,
+  leftHeld: 21,
+  leftUnroutable: 22,
 } as const;
 
 export const STATS_BYTES: number = 24 * Float64Array.BYTES_PER_ELEMENT;

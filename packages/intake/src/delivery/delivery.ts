@@ -301,7 +301,7 @@ export class Delivery implements OutcomeSink {
 
   /** Nothing can run now: what there is waits for a time, a handler, or a command. */
   get isDrained(): boolean {
-    if (!this.isQuiet || this.copying.size > 0) return false;
+    if (!this.isQuiet || this.copying.size > 0 || this.#suspects.size > 0) return false;
     return this.#turns.isDrained;
   }
 

@@ -126,7 +126,7 @@ export class DeliveryThread implements DeliveryEvents {
     this.#publishStats();
     this.#answers.answerFirsts();
     // Before the questions are read. What the asker knows of was looked at, or is news.
-    if (this.#answers.isAllAwaited && this.#delivery.isDrained && !this.#log.hasNews()) this.#answers.allDone();
+    if (this.#answers.isAllAwaited && this.#delivery.isDrained && !this.#log.hasNews()) this.#tellDrained();
     const asked = this.#answers.read();
     // The ACK of what is awaited may lie in the ring without hurry.
     if (asked > 0 && this.#answers.wantsFinished) this.#delivery.stateLog.urge();
@@ -135,6 +135,14 @@ export class DeliveryThread implements DeliveryEvents {
     if (isDraining && this.#delivery.isOver) return false;
     this.#sleep(isDraining);
     return true;
+  }
+
+  #tellDrained(): void {
+    const cells = this.#cells;
+    cells[CELLS.leftWaiting] = cells[CELLS.waiting] as number;
+    cells[CELLS.leftHeld] = cells[CELLS.held] as number;
+    cells[CELLS.leftUnroutable] = cells[CELLS.unroutable] as number;
+    this.#answers.allDone();
   }
 
   #tick(): void {

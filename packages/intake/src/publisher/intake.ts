@@ -476,7 +476,7 @@ export class Intake<Handlers = Record<string, Handler>> {
 
   #left(): Drained {
     const cell = (name: keyof typeof CELLS): number => this.#cells[CELLS[name]] as number;
-    return { waitingRetry: cell("waiting"), held: cell("held"), unroutable: cell("unroutable") };
+    return { waitingRetry: cell("leftWaiting"), held: cell("leftHeld"), unroutable: cell("leftUnroutable") };
   }
 
   /**
