@@ -9,8 +9,9 @@ export const layers = [
   ["scheduler", "journal"],
   ["pool"],
   ["intake"],
-  ["millrace"],
+  ["runtime"],
   ["cli"],
+  ["millrace"],
 ];
 
 // The folders of a package, from the ground up: a folder imports only from itself and from those

@@ -9,6 +9,7 @@ const { layers } = (await import(join(root, "scripts/layers.mjs"))) as { layers:
 
 interface Manifest {
   readonly name: string;
+  readonly bin?: Record<string, string>;
   readonly dependencies?: Record<string, string>;
   readonly devDependencies?: Record<string, string>;
 }
@@ -21,7 +22,13 @@ const packages = readdirSync(join(root, "packages")).toSorted();
 const levels = new Map(layers.flatMap((row, level) => row.map((name) => [name, level] as const)));
 const nameOf = (npmName: string): string => npmName.replace("@millrace/", "");
 
-/** Packages of ours that a package's sources import. */
+/** The texts of what a package installs as commands. */
+function launchersOf(name: string): string[] {
+  const { bin = {} } = read<Manifest>(`packages/${name}/package.json`);
+  return Object.values(bin).map((path) => readFileSync(join(root, "packages", name, path), "utf8"));
+}
+
+/** Packages of ours that a package's sources and commands import. */
 function importsOf(name: string): Set<string> {
   const imports = new Set<string>();
   const sources = readdirSync(join(root, "packages", name, "src"), { recursive: true }) as string[];
@@ -29,6 +36,9 @@ function importsOf(name: string): Set<string> {
     const text = readFileSync(join(root, "packages", name, "src", source), "utf8");
     for (const match of text.matchAll(/from "(@millrace\/[a-z-]+|millrace)(?:\/[^"]*)?"/g))
       imports.add(nameOf(match[1] as string));
+  }
+  for (const text of launchersOf(name)) {
+    for (const match of text.matchAll(/import\("(@millrace\/[a-z-]+)/g)) imports.add(nameOf(match[1] as string));
   }
   return imports;
 }

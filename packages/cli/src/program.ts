@@ -4,7 +4,7 @@
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { Command, Option } from "commander";
-import { TRACE_RECORDS_DEFAULT, TRACE_RECORDS_MAX } from "millrace";
+import { TRACE_RECORDS_DEFAULT, TRACE_RECORDS_MAX } from "@millrace/runtime";
 import { ingest, type IngestOptions } from "./ingest/command.ts";
 import { FORMATS } from "./ingest/sources.ts";
 import { backup, type BackupOptions } from "./journal/backup.ts";

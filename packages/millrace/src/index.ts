@@ -79,6 +79,13 @@ export type {
   TaskContext,
   TaskGroup,
 } from "@millrace/scheduler";
-export { errors } from "./errors.ts";
-export { type Millrace, type MillraceOptions, type MillraceStats, open } from "./open.ts";
-export { TRACE_ENVIRONMENT, TRACE_RECORDS_DEFAULT, TRACE_RECORDS_MAX } from "./trace-file.ts";
+export {
+  errors,
+  type Millrace,
+  type MillraceOptions,
+  type MillraceStats,
+  open,
+  TRACE_ENVIRONMENT,
+  TRACE_RECORDS_DEFAULT,
+  TRACE_RECORDS_MAX,
+} from "@millrace/runtime";

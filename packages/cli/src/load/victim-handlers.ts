@@ -1,7 +1,8 @@
 /** The handler of the process under test: writes each record that it gets into the ledger. */
 import { threadId } from "node:worker_threads";
 import { crc32 } from "@millrace/codec";
-import type { Context, DeliveredRecord } from "millrace";
+import type { DeliveredRecord } from "@millrace/intake";
+import type { TaskContext } from "@millrace/scheduler";
 import { LedgerWriter } from "./ledger.ts";
 
 export interface LoadRecord {
@@ -13,6 +14,6 @@ export interface LoadRecord {
 const directory = process.env.MILLRACE_LOAD_LEDGER;
 const ledger = directory === undefined ? undefined : new LedgerWriter(directory, `${process.pid}-${threadId}`);
 
-export function handle(record: LoadRecord, context: Context): void {
+export function handle(record: LoadRecord, context: TaskContext): void {
   ledger?.append(record.id, crc32(record.payload), (context.record as DeliveredRecord).attempt);
 }

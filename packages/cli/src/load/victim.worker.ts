@@ -8,7 +8,7 @@
 import { rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { isMillraceError } from "@millrace/base";
-import { type Millrace, open } from "millrace";
+import { type Millrace, open } from "@millrace/runtime";
 import { encodeAnswer, FrameReader, OUTCOME } from "./protocol.ts";
 import type * as handlers from "./victim-handlers.ts";
 

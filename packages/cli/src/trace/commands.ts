@@ -11,7 +11,7 @@ import { tmpdir } from "node:os";
 import { join, parse, resolve } from "node:path";
 import { messageOf } from "@millrace/base";
 import type { ChromeTrace } from "@millrace/scheduler";
-import { TRACE_ENVIRONMENT } from "millrace";
+import { TRACE_ENVIRONMENT } from "@millrace/runtime";
 import { cliError } from "../errors.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
