@@ -14,7 +14,7 @@ interface SeededBug {
 }
 
 const STATES = "states/record-states.js";
-const DELIVERY = "delivery/delivery.js";
+const VISITS = "delivery/visits.js";
 const KEYS = "states/keys.js";
 const SUSPECTS = "delivery/suspects.js";
 
@@ -39,8 +39,8 @@ const BUGS: readonly SeededBug[] = [
   },
   {
     name: "a letter is redriven as often as it is asked for",
-    file: DELIVERY,
-    from: "decodeRedrive(record.payload()).origins.filter((origin) => this.states.isDead(origin))",
+    file: VISITS,
+    from: "decodeRedrive(record.payload()).origins.filter((origin) => states.isDead(origin))",
     to: "decodeRedrive(record.payload()).origins",
   },
   {
@@ -63,7 +63,7 @@ const BUGS: readonly SeededBug[] = [
   },
   {
     name: "a duplicate is delivered",
-    file: DELIVERY,
+    file: VISITS,
     from: 'else if (verdict.kind === "first")',
     to: "else if (true)",
   },
@@ -111,7 +111,7 @@ const BUGS: readonly SeededBug[] = [
   },
   {
     name: "the key isn't given to the next one",
-    file: DELIVERY,
+    file: "delivery/key-lines.js",
     from: "if (next !== undefined)\n            this.#turns.makeReady(this.#turns.laneOf(job.handler, job.priority), next);",
     to: "",
   },
@@ -123,15 +123,15 @@ const BUGS: readonly SeededBug[] = [
   },
   {
     name: "after a crash records that wait for their retry don't hold their keys",
-    file: DELIVERY,
-    from: "this.#takeKeysAgain();\n        const now",
-    to: "const now",
+    file: "delivery/opening.js",
+    from: "takeKeysAgain(parts);\n    const wall",
+    to: "const wall",
   },
   {
     name: "a retry that is due is forgotten after a crash",
-    file: DELIVERY,
-    from: "this.#waits.add(now + Math.max(0, dueMs - wall), origin);",
-    to: "",
+    file: "delivery/opening.js",
+    from: "returns.in(Math.max(0, dueMs - wall), origin);",
+    to: ";",
   },
   {
     name: "a lane delivers what waits for its retry as well",
@@ -147,19 +147,19 @@ const BUGS: readonly SeededBug[] = [
   },
   {
     name: "a copy of a record whose turn hasn't come is lost",
-    file: DELIVERY,
-    from: "if (keyName !== undefined)\n            this.#keys.enter(keyName, origin);\n        this.#turns.makeReady(lane, origin);",
+    file: VISITS,
+    from: "keyLines.enter(jobOf(record, handler));\n        turns.makeReady(lane, origin);",
     to: "",
   },
   {
     name: "a record that is finished while it is copied is acknowledged at its old place alone",
-    file: DELIVERY,
-    from: "if (this.copying.has(origin))\n            this.#finishedInCopy.add(origin);\n        else\n            this.#finish",
-    to: "this.#finish",
+    file: "delivery/ends.js",
+    from: "if (this.#copying.has(origin))\n            this.#finishedInCopy.add(origin);\n        else\n            this.#acknowledge",
+    to: "this.#acknowledge",
   },
   {
     name: "a delay isn't waited for",
-    file: DELIVERY,
+    file: "delivery/hand-out.js",
     from: "if (notBeforeMs !== undefined && wall < notBeforeMs) {",
     to: "if (false) {",
   },
@@ -171,9 +171,9 @@ const BUGS: readonly SeededBug[] = [
   },
   {
     name: "a group of suspects waits for a handler that isn't there",
-    file: DELIVERY,
-    from: "this.#turnAgain(origin)?.handler !== undefined",
-    to: "this.#turnAgain(origin) === null",
+    file: "delivery/life.js",
+    from: "returns.wake(origin)?.handler !== undefined",
+    to: "returns.wake(origin) === null",
   },
   {
     name: "a lane that falls behind passes over the record that it had no room for",

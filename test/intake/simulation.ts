@@ -15,7 +15,8 @@ import type { RecordParts } from "@millrace/journal/kernel";
 import { poolError } from "@millrace/pool/internal/errors";
 import type { OutcomeSink } from "@millrace/scheduler";
 import { FULL } from "@millrace/shared-memory";
-import { Delivery, type DeliveryEvents } from "@millrace/intake/internal/delivery/delivery";
+import { Delivery } from "@millrace/intake/internal/delivery/delivery";
+import type { DeliveryEvents } from "@millrace/intake/internal/delivery/events";
 import { type Checkpoint, Housekeeping } from "@millrace/intake/internal/delivery/housekeeping";
 import { handlerTerms } from "@millrace/intake/internal/delivery/policy";
 import type { Log, LogWalk, Runner } from "@millrace/intake/internal/delivery/ports";
@@ -595,16 +596,16 @@ export class Simulation implements DeliveryEvents {
     if (dice === 0) {
       const handler = HANDLERS[this.#random.below(HANDLERS.length)] as string;
       const isPaused = this.#random.below(2) === 0;
-      this.#delivery.pause(handler, isPaused);
+      this.#delivery.commands.pause(handler, isPaused);
       if (isPaused) this.#paused.add(handler);
       else this.#paused.delete(handler);
     } else if (dead.length > 0) {
       const { sequence } = dead[this.#random.below(dead.length)] as Known;
-      if (dice === 1) this.#delivery.drop([sequence]);
+      if (dice === 1) this.#delivery.commands.drop([sequence]);
       else {
         // Twice at once: it happens once.
-        this.#delivery.redrive([sequence], "");
-        if (dice === 2) this.#delivery.redrive([sequence], "");
+        this.#delivery.commands.redrive([sequence], "");
+        if (dice === 2) this.#delivery.commands.redrive([sequence], "");
         this.counts.redriven += 1;
       }
     }
@@ -659,7 +660,7 @@ export class Simulation implements DeliveryEvents {
       if (other === known || other.key !== key || other.handler !== handler || other.priority !== priority) continue;
       if (other.inHand) this.broken(`records ${other.sequence} and ${sequence} of key ${key} are in hand together`);
       if (handler === "skip" || other.sequence > sequence || other.first !== undefined) continue;
-      if (this.#delivery.isEnding(other.sequence, this.#delivery.states.placeOf(other.sequence))) continue;
+      if (this.#delivery.ends.isEnding(other.sequence, this.#delivery.states.placeOf(other.sequence))) continue;
       const isBefore =
         other.state === "unfinished" && !this.#isDelayed(other) && !this.#wasEverDead.has(other.sequence);
       if (isBefore) this.broken(`record ${sequence} of key ${key} is handled before ${other.sequence}`);
@@ -736,7 +737,7 @@ export class Simulation implements DeliveryEvents {
 
   /** Everything that can end has ended. */
   settle(): void {
-    for (const handler of HANDLERS) this.#delivery.pause(handler, false);
+    for (const handler of HANDLERS) this.#delivery.commands.pause(handler, false);
     this.#paused.clear();
     for (let round = 0; round < 3000; round += 1) {
       this.#turn();
@@ -755,7 +756,7 @@ export class Simulation implements DeliveryEvents {
       this.#advance(500);
       // Dead letters of this handler hold their keys.
       const holding = [...this.known.values()].filter(({ handler, state }) => handler === "mail" && state === "dead");
-      if (round % 20 === 0) this.#delivery.drop(holding.map(({ sequence }) => sequence));
+      if (round % 20 === 0) this.#delivery.commands.drop(holding.map(({ sequence }) => sequence));
       if (this.#isSettled()) break;
     }
     for (const known of this.known.values()) {

@@ -64,7 +64,7 @@ export class Housekeeping {
     this.#states = delivery.states;
     this.#retention = new Retention(world, delivery.states);
     this.#isDeleting = isDeleting;
-    delivery.onCopied = () => {
+    delivery.visits.onCopied = () => {
       this.copied += 1;
       this.#retention.arrived();
     };
@@ -137,7 +137,7 @@ export class Housekeeping {
     while (staged < COPIES_PER_TURN) {
       const copy = this.#retention.nextCopy();
       if (copy === undefined) break;
-      if (this.#delivery.isEnding(copy.origin, copy.from)) {
+      if (this.#delivery.ends.isEnding(copy.origin, copy.from)) {
         this.#retention.skipped();
         continue;
       }
@@ -145,7 +145,7 @@ export class Housekeeping {
       if (bytes > this.#copyRoom || !this.#log.stage(copy.parts)) break;
       this.#copyRoom -= bytes;
       this.#retention.copied();
-      if (copy.isData) this.#delivery.copying.add(copy.origin);
+      if (copy.isData) this.#delivery.ends.copyBegan(copy.origin);
       staged += 1;
     }
     if (staged > 0) this.#log.commit(false);

@@ -7,11 +7,14 @@
  */
 import { RECORD_TYPE } from "@millrace/journal";
 import { RangeSet } from "../format/range-set.ts";
-import { encodeAck, rangesIn } from "../format/state-records.ts";
+import { type Control, encodeAck, encodeControl, ORIGINS_MAX, rangesIn } from "../format/state-records.ts";
 import type { Clock, Log } from "./ports.ts";
 
 /** While the disk is full, state records are written no more often than this. */
 const FULL_DISK_PAUSE_MS = 250;
+const ORIGIN_BYTES = 8;
+/** Of a state record beside its entries, generously. */
+const HEAD_BYTES_MAX = 512;
 const NO_BYTES = new Uint8Array(0);
 
 interface Waiting {
@@ -51,6 +54,35 @@ export class StateLog {
   /** `onDurable` is called when the record is visited. */
   write(type: number, payload: Buffer, onDurable?: () => void): void {
     this.#waiting.push({ type, payload, onDurable });
+  }
+
+  /** A rare event that must outlive a crash. */
+  control(control: Control, onDurable?: () => void): void {
+    this.write(RECORD_TYPE.control, encodeControl(control), onDurable);
+  }
+
+  /** How many entries of this size a record takes beside its head and a name. */
+  fitting(entryBytes: number): number {
+    return Math.min(ORIGINS_MAX, Math.floor((this.#log.payloadBytesMax - HEAD_BYTES_MAX) / entryBytes));
+  }
+
+  /**
+   * Records about these origins, as many as it takes, and urgently; `onDurable` is called when the
+   * last one is durable.
+   */
+  writeOrigins(
+    type: number,
+    origins: readonly number[],
+    encodePart: (part: readonly number[]) => Buffer,
+    onDurable?: () => void,
+  ): void {
+    if (origins.length === 0) onDurable?.();
+    const most = this.fitting(ORIGIN_BYTES);
+    for (let from = 0; from < origins.length; from += most) {
+      const end = from + most;
+      this.write(type, encodePart(origins.slice(from, end)), end >= origins.length ? onDurable : undefined);
+    }
+    this.urge();
   }
 
   /** A record of this type, written by `write`, is durable. */

@@ -95,6 +95,7 @@ export class Suspects {
 
   /** A suspect has come back: it ended nothing. */
   survived(origin: number): void {
+    if (this.#group.length === 0) return;
     const index = this.#group.indexOf(origin);
     if (index < 0) return;
     this.#group.splice(index, 1);

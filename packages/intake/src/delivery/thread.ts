@@ -16,7 +16,8 @@ import type { Verdict } from "../states/dedupe-window.ts";
 import { readStates } from "../states/read-states.ts";
 import { Answers } from "./answers.ts";
 import { CELLS, COMMANDS, DRAINING, RECOVERING, RUNNING, STATE, STOPPED } from "./control.ts";
-import { Delivery, type DeliveryEvents } from "./delivery.ts";
+import { Delivery } from "./delivery.ts";
+import type { DeliveryEvents } from "./events.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { JournalLog } from "./journal-log.ts";
 import type { Command, DeliveryData, DeliveryOrder, DeliveryReport } from "./messages.ts";
@@ -203,13 +204,13 @@ export class DeliveryThread implements DeliveryEvents {
     switch (command.kind) {
       case "pause":
       case "resume":
-        this.#delivery.pause(command.handler, command.kind === "pause", done);
+        this.#delivery.commands.pause(command.handler, command.kind === "pause", done);
         break;
       case "redrive":
-        this.#delivery.redrive(command.sequences, command.handler, done);
+        this.#delivery.commands.redrive(command.sequences, command.handler, done);
         break;
       case "drop":
-        this.#delivery.drop(command.sequences, done);
+        this.#delivery.commands.drop(command.sequences, done);
         break;
       case "listDead":
         answer(this.#deadPlaces());

@@ -17,6 +17,7 @@ export class Window {
   #size = WINDOW_FIRST;
   #since = 0;
   #finished = 0;
+  #isClosed = false;
   /** Records that may be handed out in this turn. */
   left = 0;
 
@@ -30,6 +31,11 @@ export class Window {
     this.#finished += 1;
   }
 
+  /** From the next turn on nothing may be handed out any more. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
   /** A new turn. */
   renew(): void {
     const now = this.#clock.now();
@@ -38,6 +44,6 @@ export class Window {
       this.#finished = 0;
       this.#since = now;
     }
-    this.left = Math.max(0, this.#size - this.#runner.waiting());
+    this.left = this.#isClosed ? 0 : Math.max(0, this.#size - this.#runner.waiting());
   }
 }

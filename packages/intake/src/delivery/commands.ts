@@ -1,0 +1,34 @@
+/** What people ask for: pause and resume, redrive, drop. */
+import { RECORD_TYPE } from "@millrace/journal";
+import { DROPPED, encodeExpire, encodeRedrive } from "../format/state-records.ts";
+import type { Gates } from "./gates.ts";
+import type { StateLog } from "./state-log.ts";
+
+export class Commands {
+  readonly #gates: Gates;
+  readonly #stateLog: StateLog;
+
+  constructor(gates: Gates, stateLog: StateLog) {
+    this.#gates = gates;
+    this.#stateLog = stateLog;
+  }
+
+  /** Nothing of the handler is begun any more, or again; `onDurable` when that outlives a crash. */
+  pause(name: string, isPaused: boolean, onDurable?: () => void): void {
+    this.#gates.named(name).isPaused = isPaused;
+    this.#stateLog.control({ kind: isPaused ? "paused" : "resumed", handler: name }, onDurable);
+    this.#stateLog.urge();
+  }
+
+  /** Dead letters get another turn, from their handler or from another one. */
+  redrive(origins: readonly number[], handler: string, onDurable?: () => void): void {
+    const encodePart = (part: readonly number[]): Buffer => encodeRedrive({ handler, origins: part });
+    this.#stateLog.writeOrigins(RECORD_TYPE.redrive, origins, encodePart, onDurable);
+  }
+
+  /** Dead letters are given up for good. */
+  drop(origins: readonly number[], onDurable?: () => void): void {
+    const encodePart = (part: readonly number[]): Buffer => encodeExpire({ kind: DROPPED, origins: part });
+    this.#stateLog.writeOrigins(RECORD_TYPE.expire, origins, encodePart, onDurable);
+  }
+}

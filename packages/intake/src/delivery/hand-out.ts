@@ -1,0 +1,115 @@
+/** Hands one record to its handler, when nothing is in its way. */
+import { FULL } from "@millrace/shared-memory";
+import { TaskHeaderWriter } from "../format/task-header.ts";
+import type { DeliveryCounts } from "./events.ts";
+import type { Gates } from "./gates.ts";
+import type { HandlerGate } from "./handler-gate.ts";
+import type { Hands } from "./hands.ts";
+import type { Job } from "./job.ts";
+import type { KeyLines } from "./key-lines.ts";
+import type { Life } from "./life.ts";
+import type { Outcomes } from "./outcomes.ts";
+import type { Clock, Runner } from "./ports.ts";
+import type { Quarantined } from "./quarantined.ts";
+import type { Returns } from "./returns.ts";
+import type { Suspects } from "./suspects.ts";
+import type { Window } from "./window.ts";
+
+const NO_BYTES = new Uint8Array(0);
+
+/**
+ * What came of a record's turn: a handler has it; it waits for a time or a key, or is over; there
+ * is no room now; its handler can't run now.
+ */
+export type HandedOut = "given" | "taken" | "full" | "stopped";
+
+export interface HandOutParts {
+  readonly runner: Runner;
+  readonly clock: Clock;
+  readonly counts: DeliveryCounts;
+  readonly gates: Gates;
+  readonly hands: Hands;
+  readonly window: Window;
+  readonly suspects: Suspects;
+  readonly quarantined: Quarantined;
+  readonly keyLines: KeyLines;
+  readonly returns: Returns;
+  readonly outcomes: Outcomes;
+  readonly life: Life;
+  readonly logId: Uint8Array;
+}
+
+export class HandOut {
+  readonly #parts: HandOutParts;
+  readonly #taskHeaders: TaskHeaderWriter;
+  #hasUnpublished = false;
+
+  constructor(parts: HandOutParts) {
+    this.#parts = parts;
+    this.#taskHeaders = new TaskHeaderWriter(parts.logId);
+  }
+
+  /** What becomes of a record whose turn has come. */
+  handOut(job: Job): HandedOut {
+    const { clock, gates, window, life, keyLines, returns, outcomes } = this.#parts;
+    const { notBeforeMs, expiresAtMs } = job.terms;
+    if (notBeforeMs !== undefined || expiresAtMs !== undefined) {
+      const wall = clock.wall();
+      if (expiresAtMs !== undefined && wall >= expiresAtMs) {
+        outcomes.expire(job);
+        return "taken";
+      }
+      if (notBeforeMs !== undefined && wall < notBeforeMs) {
+        returns.in(notBeforeMs - wall, job.origin);
+        return "taken";
+      }
+    }
+    const gate = gates.of(job.handler);
+    const now = clock.now();
+    if (gate.obstacle(now) !== undefined) return "stopped";
+    if (window.left <= 0 || !life.isBegun()) return "full";
+    if (!keyLines.take(job)) return "taken";
+    if (!this.#submit(job, gate, now)) return "full";
+    keyLines.running(job);
+    gate.given(now);
+    return "given";
+  }
+
+  #submit(job: Job, gate: HandlerGate, now: number): boolean {
+    const { runner, hands, window, counts, quarantined } = this.#parts;
+    const header = this.#headerOf(job);
+    if (quarantined.needs(job.origin)) {
+      quarantined.give(job, gate.name, header);
+      return true;
+    }
+    const slot = runner.submit(job.handler, job.priority, job.payload, header);
+    if (slot === FULL) {
+      window.left = 0;
+      return false;
+    }
+    this.#hasUnpublished = true;
+    window.left -= 1;
+    const { timeoutMs } = gate.terms;
+    hands.give(slot, job, timeoutMs === undefined ? Infinity : now + timeoutMs);
+    counts.delivered += 1;
+    return true;
+  }
+
+  #headerOf({ origin, timeMs, attempts, terms, key, headers }: Job): Uint8Array {
+    return this.#taskHeaders.write({
+      sequence: origin,
+      timeMs,
+      attempt: attempts + this.#parts.suspects.endsOf(origin) + 1,
+      keepsResult: terms.keepsResult === true,
+      key: terms.isOrdered === true ? key : NO_BYTES,
+      replayOf: terms.replayOf ?? 0,
+      headers,
+    });
+  }
+
+  /** Lets the machines see what was handed out. */
+  publish(): void {
+    if (this.#hasUnpublished) this.#parts.runner.publish();
+    this.#hasUnpublished = false;
+  }
+}

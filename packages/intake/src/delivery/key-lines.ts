@@ -1,0 +1,91 @@
+/**
+ * Who stands in line for which key, in terms of jobs: a key that is given away gives the next
+ * record its turn, and a dead record may hold its key.
+ */
+import { Keys } from "../states/keys.ts";
+import type { Gates } from "./gates.ts";
+import type { Job } from "./job.ts";
+import type { Turns } from "./turns.ts";
+
+export class KeyLines {
+  readonly #gates: Gates;
+  readonly #turns: Turns;
+  readonly #keys = new Keys();
+  /** Keys that dead records hold, by origin. */
+  readonly #heldByDead = new Map<number, Job>();
+
+  constructor(gates: Gates, turns: Turns) {
+    this.#gates = gates;
+    this.#turns = turns;
+  }
+
+  /** Records that wait behind others of their key. */
+  get waiting(): number {
+    return this.#keys.waiting;
+  }
+
+  /** For `Delivery.describe`. */
+  describe(): string {
+    return `keys ${this.#keys.size} with ${this.#keys.waiting} waiting (${this.#keys.describe()})`;
+  }
+
+  /** The record gets its place in line before its turn comes. */
+  enter({ keyName, origin }: Job): void {
+    if (keyName !== undefined) this.#keys.enter(keyName, origin);
+  }
+
+  /** Whether the record may be handed out now; otherwise it stands in line. */
+  take({ keyName, origin }: Job): boolean {
+    return keyName === undefined || this.#keys.take(keyName, origin);
+  }
+
+  /** A handler has the record. */
+  running({ keyName }: Job): void {
+    if (keyName !== undefined) this.#keys.running(keyName, true);
+  }
+
+  /** A handler has it no more, and the record will come again. By its order it keeps the key. */
+  waits(job: Job): void {
+    if (job.keyName === undefined) return;
+    this.#keys.running(job.keyName, false);
+    if (this.#gates.of(job.handler).terms.order === "skip") this.giveAway(job);
+  }
+
+  /** The record is dead, or soon will be. By its handler's terms it holds the key. */
+  died(job: Job): void {
+    if (!this.#gates.of(job.handler).terms.holdsKeyWhenDead) {
+      this.giveAway(job);
+      return;
+    }
+    if (job.keyName === undefined) return;
+    this.#keys.running(job.keyName, false);
+    this.#heldByDead.set(job.origin, job);
+  }
+
+  /** The record is over: the next one of its key gets its turn. */
+  giveAway(job: Job): void {
+    if (job.keyName === undefined) return;
+    const next = this.#keys.release(job.keyName, job.origin);
+    if (next !== undefined) this.#turns.makeReady(this.#turns.laneOf(job.handler, job.priority), next);
+  }
+
+  /** A dead record gets another turn. A key that it has held is its own still. */
+  redriven(origin: number): void {
+    this.#heldByDead.delete(origin);
+  }
+
+  /** A dead record is dropped: its key is free. */
+  dropped(origin: number): void {
+    const job = this.#heldByDead.get(origin);
+    if (job === undefined) return;
+    this.#heldByDead.delete(origin);
+    this.giveAway(job);
+  }
+
+  /** At an opening: a record that is dead stands in line again if it holds its key. */
+  enterDead(job: Job): void {
+    if (!this.#gates.of(job.handler).terms.holdsKeyWhenDead) return;
+    this.#heldByDead.set(job.origin, job);
+    this.enter(job);
+  }
+}

@@ -1,0 +1,65 @@
+/** At an opening: what delivery has in memory is built again from what is durably known. */
+import type { RecordStates } from "../states/record-states.ts";
+import type { Gates } from "./gates.ts";
+import type { Job } from "./job.ts";
+import type { Jobs } from "./jobs.ts";
+import type { KeyLines } from "./key-lines.ts";
+import type { Clock, Log } from "./ports.ts";
+import type { Returns } from "./returns.ts";
+import type { Suspects } from "./suspects.ts";
+import type { Turns } from "./turns.ts";
+
+export interface OpeningParts {
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly states: RecordStates;
+  readonly gates: Gates;
+  readonly suspects: Suspects;
+  readonly turns: Turns;
+  readonly jobs: Jobs;
+  readonly keyLines: KeyLines;
+  readonly returns: Returns;
+}
+
+export function rebuild(parts: OpeningParts): void {
+  const { log, clock, states, gates, suspects, turns, returns } = parts;
+  for (const name of states.paused) gates.named(name).isPaused = true;
+  takeKeysAgain(parts);
+  const wall = clock.wall();
+  for (const [origin, { dueMs }] of states.retries) {
+    if (!suspects.has(origin)) returns.in(Math.max(0, dueMs - wall), origin);
+  }
+  // What was copied forward stood before everything that is in the log at its old place.
+  for (const origin of movedRecords(parts).toSorted((a, b) => a - b)) returns.wake(origin);
+  const first = turns.nextUnsettled(log.firstSequence);
+  if (first <= log.known) turns.readFrom(first);
+}
+
+/** Records that were moved, and are to be delivered now. */
+function movedRecords({ states, suspects }: OpeningParts): number[] {
+  return [...states.places.keys()].filter(
+    (origin) =>
+      !states.isDead(origin) && !states.isSettled(origin) && !states.retries.has(origin) && !suspects.has(origin),
+  );
+}
+
+/**
+ * Records that wait for their retry, that were moved, that are suspect, and some dead ones hold
+ * their keys.
+ */
+function takeKeysAgain(parts: OpeningParts): void {
+  const { states, gates, suspects, jobs, keyLines } = parts;
+  const suspected = suspects.all().map(([origin]) => origin);
+  const holders = [...states.retries.keys(), ...movedRecords(parts), ...suspected, ...states.dead.keys()];
+  const places = new Set(holders.map((origin) => states.placeOf(origin)));
+  const found: Job[] = [];
+  for (const place of [...places].toSorted((left, right) => left - right)) {
+    const job = jobs.at(place);
+    if (job.keyName !== undefined) found.push(job);
+  }
+  for (const job of found.toSorted((left, right) => left.origin - right.origin)) {
+    const isSkipped = gates.of(job.handler).terms.order === "skip" && states.retries.has(job.origin);
+    if (states.isDead(job.origin)) keyLines.enterDead(job);
+    else if (!isSkipped) keyLines.enter(job);
+  }
+}

@@ -1,0 +1,165 @@
+/** What became of a record that was handed out: it is finished, tried again, or dead. */
+import { isMillraceError, type Random } from "@millrace/base";
+import { RECORD_TYPE } from "@millrace/journal";
+import type { OutcomeSink } from "@millrace/scheduler";
+import {
+  briefHistory,
+  encodeExpire,
+  encodeFate,
+  EXPIRED,
+  REASON,
+  reasonName,
+  withFailure,
+} from "../format/state-records.ts";
+import type { Ends } from "./ends.ts";
+import type { DeliveryCounts } from "./events.ts";
+import type { Gates } from "./gates.ts";
+import type { Hands } from "./hands.ts";
+import type { Job } from "./job.ts";
+import type { Jobs } from "./jobs.ts";
+import type { KeyLines } from "./key-lines.ts";
+import { decide } from "./policy.ts";
+import type { Clock, Log, Runner } from "./ports.ts";
+import type { Quarantined } from "./quarantined.ts";
+import type { Returns } from "./returns.ts";
+import type { StateLog } from "./state-log.ts";
+import type { Suspects } from "./suspects.ts";
+import type { Window } from "./window.ts";
+
+/**
+ * A record that has ended its process in quarantine so often, counting all its failures, is dead.
+ */
+const QUARANTINE_ATTEMPTS = 3;
+
+export interface OutcomesParts {
+  readonly log: Log;
+  readonly runner: Runner;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly counts: DeliveryCounts;
+  readonly stateLog: StateLog;
+  readonly gates: Gates;
+  readonly hands: Hands;
+  readonly window: Window;
+  readonly jobs: Jobs;
+  readonly suspects: Suspects;
+  readonly quarantined: Quarantined;
+  readonly ends: Ends;
+  readonly keyLines: KeyLines;
+  readonly returns: Returns;
+}
+
+export class Outcomes implements OutcomeSink {
+  readonly #parts: OutcomesParts;
+
+  constructor(parts: OutcomesParts) {
+    this.#parts = parts;
+  }
+
+  /** From `Runner.drain`: a handler is done with a record. */
+  settled(slot: number): void {
+    const { window, hands, runner } = this.#parts;
+    window.finished();
+    const job = hands.takeBack(slot);
+    if (job === undefined) return;
+    if (runner.isOk(slot)) {
+      this.#succeeded(job);
+      return;
+    }
+    const error = runner.value(slot);
+    hands.readBack(slot, job);
+    this.#failed(job, error, isMillraceError(error, "ERR_MACHINE_DIED") ? REASON.death : REASON.error);
+  }
+
+  /** What became of a record in quarantine: `error` is undefined when its handler has returned. */
+  leftQuarantine(origin: number, error: unknown): void {
+    const job = this.#parts.quarantined.takeBack(origin);
+    if (job === undefined) return;
+    if (error === undefined) {
+      this.#succeeded(job);
+      return;
+    }
+    const hasDied = isMillraceError(error, "ERR_QUARANTINE_DIED");
+    this.#failed(job, error, hasDied ? REASON.quarantine : REASON.error);
+  }
+
+  /** Attempts whose time is over are ended; what they return later is ignored. How many. */
+  endOverdue(): number {
+    const { gates, hands, clock, runner } = this.#parts;
+    // Looking for them costs a walk.
+    if (gates.timed === 0) return 0;
+    let ended = 0;
+    for (const [slot, job] of hands.overdue(clock.now())) {
+      runner.askToStop(slot);
+      hands.readBack(slot, job);
+      this.#failed(job, new Error("the handler took longer than its time limit"), REASON.timeout);
+      ended += 1;
+    }
+    return ended;
+  }
+
+  #succeeded(job: Job): void {
+    const { gates, counts, suspects, ends, keyLines } = this.#parts;
+    gates.of(job.handler).succeeded();
+    counts.done += 1;
+    suspects.survived(job.origin);
+    ends.finished(job.origin);
+    keyLines.giveAway(job);
+  }
+
+  #failed(job: Job, error: unknown, reason: number): void {
+    const { suspects, clock, gates, random, log } = this.#parts;
+    suspects.survived(job.origin);
+    const nowMs = clock.wall();
+    const attempts = job.attempts + 1;
+    const firstMs = job.firstMs === 0 ? nowMs : job.firstMs;
+    const gate = gates.of(job.handler);
+    const fraction = random.fraction();
+    const decision =
+      reason === REASON.quarantine && attempts >= QUARANTINE_ATTEMPTS
+        ? ({ kind: "dead", reason } as const)
+        : decide(gate.terms, { attempts, firstFailedMs: firstMs, nowMs, error, reason, fraction });
+    const counts = decision.kind === "dead" || decision.counts;
+    gate.failed(clock.now(), counts && attempts === 1);
+    if (counts) {
+      job.attempts = attempts;
+      job.firstMs = firstMs;
+      const failure = { attempt: attempts, atMs: nowMs, reason: reasonName(reason), error };
+      job.history = withFailure(job.history, failure, log.payloadBytesMax);
+    }
+    if (decision.kind === "dead") this.#die(job, decision.reason, nowMs);
+    else this.#retryLater(job, decision.waitMs, decision.reason, nowMs);
+  }
+
+  #retryLater(job: Job, waitMs: number, reason: number, nowMs: number): void {
+    const { log, stateLog, returns, jobs, counts, keyLines } = this.#parts;
+    const { origin, attempts, firstMs } = job;
+    const fate = { origin, attempts, reason, atMs: nowMs + waitMs, firstMs };
+    // On a full disk the room is for what ends records: after a crash this one is tried again at
+    // once.
+    if (!log.isDiskFull()) stateLog.write(RECORD_TYPE.retry, encodeFate(fate, briefHistory(job.history)));
+    returns.in(waitMs, origin);
+    jobs.keep(job);
+    counts.retried += 1;
+    keyLines.waits(job);
+  }
+
+  #die(job: Job, reason: number, nowMs: number): void {
+    const { ends, stateLog, keyLines } = this.#parts;
+    const { origin, attempts, firstMs } = job;
+    ends.began(origin);
+    const fate = { origin, attempts, reason, atMs: nowMs, firstMs };
+    stateLog.write(RECORD_TYPE.dead, encodeFate(fate, job.history));
+    // The one who awaits it wants to know.
+    stateLog.urge();
+    keyLines.died(job);
+  }
+
+  /** Its time was over before its turn came. */
+  expire(job: Job): void {
+    const { ends, stateLog, keyLines } = this.#parts;
+    ends.began(job.origin);
+    stateLog.write(RECORD_TYPE.expire, encodeExpire({ kind: EXPIRED, origins: [job.origin] }));
+    keyLines.giveAway(job);
+  }
+}

@@ -1,0 +1,140 @@
+/** Takes records out of their lanes, the most urgent first, and hands them out. */
+import type { LogRecord } from "../format/log-record.ts";
+import type { RecordStates } from "../states/record-states.ts";
+import type { Ends } from "./ends.ts";
+import type { HandOut } from "./hand-out.ts";
+import { jobOf } from "./job.ts";
+import type { Jobs } from "./jobs.ts";
+import type { Lane } from "./lane.ts";
+import type { Suspects } from "./suspects.ts";
+import type { Turns } from "./turns.ts";
+import type { Window } from "./window.ts";
+
+/** Handed out in one turn. */
+const SUBMIT_MAX = 512;
+/** Records of others that a lane passes over in one turn. */
+const PASS_MAX = 4096;
+
+export interface PumpParts {
+  readonly states: RecordStates;
+  readonly window: Window;
+  readonly turns: Turns;
+  readonly jobs: Jobs;
+  readonly suspects: Suspects;
+  readonly ends: Ends;
+  readonly handOut: HandOut;
+  readonly handlerOf: (record: LogRecord) => number;
+}
+
+export class Pump {
+  readonly #parts: PumpParts;
+
+  constructor(parts: PumpParts) {
+    this.#parts = parts;
+  }
+
+  /** A new record, while its bytes are in memory. */
+  offer(record: LogRecord): void {
+    const { window, turns, handOut, handlerOf } = this.#parts;
+    const handler = handlerOf(record);
+    let lane = turns.laneOf(handler, record.priority);
+    if (lane.isEmpty && window.left > 0) {
+      const handed = handOut.handOut(jobOf(record, handler));
+      if (handed === "given" || handed === "taken") return;
+      if (handed === "stopped") lane = turns.setApart(handler, record.priority);
+    }
+    lane.push(record);
+  }
+
+  /** Hands out what there is room for; how many. */
+  turn(): number {
+    const { window, turns, handOut } = this.#parts;
+    turns.joinAgain();
+    let handed = 0;
+    for (; handed < SUBMIT_MAX && window.left > 0; handed += 1) {
+      if (!this.#handOne()) break;
+    }
+    handOut.publish();
+    // A lane that reads on and has found nothing yet isn't through.
+    return handed + (window.left > 0 && turns.isAnyReading ? 1 : 0);
+  }
+
+  #handOne(): boolean {
+    for (const lane of this.#parts.turns.inTurn()) if (this.#handNext(lane)) return true;
+    return false;
+  }
+
+  /** Hands out the next record of a lane; false when it has none now. */
+  #handNext(lane: Lane): boolean {
+    const ready = lane.peekReady();
+    const { isReadyFirst } = this.#parts.turns;
+    if (ready !== undefined && isReadyFirst) return this.#handReady(lane, ready);
+    if (this.#handNew(lane)) return true;
+    return ready !== undefined && !isReadyFirst && this.#handReady(lane, ready);
+  }
+
+  #handNew(lane: Lane): boolean {
+    const { states, turns, handOut, handlerOf } = this.#parts;
+    const record = lane.peek(PASS_MAX);
+    if (record === undefined) return false;
+    const handler = handlerOf(record);
+    if (lane.handler === undefined && turns.laneOf(handler, lane.priority) !== lane) {
+      // Its handler was set apart after it came into the queue; that lane has a copy.
+      lane.advance();
+      return true;
+    }
+    if (states.settled.has(states.placeOf(record.origin))) {
+      lane.advance();
+      return true;
+    }
+    switch (handOut.handOut(jobOf(record, handler))) {
+      case "given":
+      case "taken":
+        lane.advance();
+        return true;
+      case "stopped":
+        if (lane.handler !== undefined) return false;
+        turns.setApart(handler, lane.priority);
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  /** A suspect that isn't given to a handler leaves its group, which needn't wait for it. */
+  #handReady(lane: Lane, origin: number): boolean {
+    const { turns, jobs, suspects, ends, handOut } = this.#parts;
+    if (ends.isOver(origin)) {
+      turns.takeReady(lane, origin);
+      return true;
+    }
+    const job = jobs.again(origin);
+    const own = turns.laneOf(job.handler, job.priority);
+    if (own !== lane) {
+      suspects.survived(origin);
+      turns.takeReady(lane, origin);
+      turns.makeReady(own, origin);
+      jobs.keep(job);
+      return true;
+    }
+    switch (handOut.handOut(job)) {
+      case "given":
+        turns.takeReady(lane, origin);
+        return true;
+      case "taken":
+        turns.takeReady(lane, origin);
+        suspects.survived(origin);
+        return true;
+      case "stopped":
+        suspects.survived(origin);
+        jobs.keep(job);
+        if (lane.handler !== undefined) return false;
+        turns.takeReady(lane, origin);
+        turns.makeReady(turns.setApart(job.handler, job.priority), origin);
+        return true;
+      default:
+        jobs.keep(job);
+        return false;
+    }
+  }
+}

@@ -1,0 +1,39 @@
+/** The jobs that processes of their own have. */
+import type { DeliveryCounts, DeliveryEvents } from "./events.ts";
+import type { Job } from "./job.ts";
+import { QUARANTINE_ENDS, type Suspects } from "./suspects.ts";
+
+export class Quarantined {
+  readonly #suspects: Suspects;
+  readonly #events: DeliveryEvents;
+  readonly #counts: DeliveryCounts;
+  readonly #jobs = new Map<number, Job>();
+
+  constructor(suspects: Suspects, events: DeliveryEvents, counts: DeliveryCounts) {
+    this.#suspects = suspects;
+    this.#events = events;
+    this.#counts = counts;
+  }
+
+  get isEmpty(): boolean {
+    return this.#jobs.size === 0;
+  }
+
+  /** Whether a record must not run in this process. */
+  needs(origin: number): boolean {
+    return this.#suspects.endsOf(origin) >= QUARANTINE_ENDS;
+  }
+
+  give(job: Job, handler: string, header: Uint8Array): void {
+    this.#jobs.set(job.origin, job);
+    this.#events.quarantine(job.origin, handler, Uint8Array.from(header), Uint8Array.from(job.payload));
+    this.#counts.delivered += 1;
+  }
+
+  /** Its process is done with it; undefined when no process has it. */
+  takeBack(origin: number): Job | undefined {
+    const job = this.#jobs.get(origin);
+    this.#jobs.delete(origin);
+    return job;
+  }
+}
