@@ -17,7 +17,7 @@ export type { Gap } from "./repair/gap.ts";
 export { type Survey, surveyLog } from "./repair/survey.ts";
 export { gapOutside, repairLog, type RepairSummary } from "./repair/repair.ts";
 export { resolveWithJournal } from "./opener/options.ts";
-export { JournalProducer, type RecordParts } from "./memory/producer.ts";
+export { type GroupSize, JournalProducer, type RecordParts } from "./memory/producer.ts";
 export { lockDirectory } from "./storage/lock.ts";
 export { LogReader } from "./read/log-reader.ts";
 export { type Marks, readMarks } from "./files/marks.ts";

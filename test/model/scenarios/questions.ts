@@ -113,6 +113,7 @@ export const scenarios: Scenario[] = [
               first: () => resolve("first"),
               repeated: (first) => resolve(`as ${first}`),
               mismatch: () => resolve("mismatch"),
+              refused: () => resolve("refused"),
               failed: reject,
             });
           });

@@ -19,12 +19,14 @@ import {
   MISMATCH,
   QUESTION,
   questionsPlace,
+  REFUSED,
   VERDICT,
 } from "./control.ts";
 
 /** Histories of dead records that are kept for those who ask late. */
 const HISTORIES_MAX = 1024;
 const NO_BYTES = new Uint8Array(0);
+const ANSWERS = { first: FIRST, duplicate: DUPLICATE, mismatch: MISMATCH, refused: REFUSED } as const;
 
 /** What the thread knows of records when it is asked. */
 export interface Records {
@@ -165,8 +167,7 @@ export class Answers {
   }
 
   #answerVerdict(place: number, verdict: Verdict): void {
-    if (verdict.kind === "first") this.#answer(FIRST, place, 0);
-    else this.#answer(verdict.kind === "duplicate" ? DUPLICATE : MISMATCH, place, verdict.first);
+    this.#answer(ANSWERS[verdict.kind], place, verdict.kind === "first" ? 0 : verdict.first);
   }
 
   #answer(kind: number, sequence: number, first: number): void {

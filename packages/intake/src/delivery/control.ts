@@ -14,9 +14,9 @@
  *     ALL        tell me when nothing can run any more
  *     VERDICT    is this record, which has a key, the first one with it
  *   answers    delivery → opener: kind, sequence low, high, first low, high
- *     FINISHED, ALL as asked; FIRST, DUPLICATE, MISMATCH for VERDICT, the last two with the
- *     sequence of the first one. A dead or expired record is answered by a message instead, with
- *     its errors.
+ *     FINISHED, ALL as asked; FIRST, DUPLICATE, MISMATCH, REFUSED for VERDICT, the second and third
+ *     with the sequence of the first one. A dead or expired record is answered by a message
+ *     instead, with its errors.
  */
 import { LINE_WORDS, type SpscRingPlace, spscRingWords } from "@millrace/shared-memory";
 
@@ -34,6 +34,7 @@ export const VERDICT = 3;
 export const FIRST = 4;
 export const DUPLICATE = 5;
 export const MISMATCH = 6;
+export const REFUSED = 7;
 
 export const QUESTION = { kind: 0, sequenceLow: 1, sequenceHigh: 2, firstLow: 3, firstHigh: 4 } as const;
 

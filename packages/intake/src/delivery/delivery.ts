@@ -164,7 +164,7 @@ export class Delivery {
   turn(): number {
     let handled = this.#runner.drain(this.#outcomes, DRAIN_MAX);
     this.#window.renew();
-    handled += this.#log.takeNews((record) => this.visits.visit(record));
+    handled += this.#log.takeNews((record) => this.visits.take(record));
     if (this.#isDraining) handled += this.#runner.cancelQueued();
     else {
       handled += this.#returns.wakeDue();

@@ -4,7 +4,9 @@
  */
 import { RECORD_TYPE } from "@millrace/journal";
 import type { LogRecord } from "../format/log-record.ts";
+import { isJudged } from "../format/record-header.ts";
 import { decodeControl, decodeFate, decodeRedrive, historyBytes } from "../format/state-records.ts";
+import { type Group, GroupReader } from "../states/groups.ts";
 import type { RecordStates } from "../states/record-states.ts";
 import type { Ends } from "./ends.ts";
 import type { DeliveryCounts, DeliveryEvents } from "./events.ts";
@@ -32,30 +34,38 @@ export interface VisitsParts {
 
 export class Visits {
   readonly #parts: VisitsParts;
+  readonly #groups: GroupReader;
+  readonly #visitOne = (record: LogRecord, group: Group): void => this.#visit(record, group);
   /** Called when a copy is durable. */
   onCopied: () => void = () => {};
 
   constructor(parts: VisitsParts) {
     this.#parts = parts;
+    this.#groups = new GroupReader(parts.states.window);
   }
 
-  visit(record: LogRecord): void {
-    const { states } = this.#parts;
+  /** A durable record. It is visited once all members of its group are there. */
+  take(record: LogRecord): void {
+    this.#groups.take(record, this.#visitOne);
+  }
+
+  #visit(record: LogRecord, group: Group): void {
+    const { states, counts, events } = this.#parts;
     // Once for each letter: what isn't dead any more is redriven already, or dropped.
     const redriven =
       record.type === RECORD_TYPE.redrive
         ? decodeRedrive(record.payload()).origins.filter((origin) => states.isDead(origin))
         : [];
     const ended = record.type === RECORD_TYPE.expire ? states.endedBy(record) : [];
-    const verdict = states.read(record);
+    const verdict = states.read(record, group);
     for (const origin of redriven) this.#redriven(origin);
     for (const origin of ended) this.#expired(origin);
     if (record.type !== RECORD_TYPE.data) this.#visitState(record);
     else if (record.replaces !== 0) this.#copied(record);
     else if (verdict.kind === "first") this.#parts.pump.offer(record);
     else {
-      this.#parts.counts.duplicates += 1;
-      this.#parts.events.judged(record.sequence, verdict);
+      counts.duplicates += 1;
+      if (!group.isOutcome && isJudged(record.header())) events.judged(record.sequence, verdict);
     }
   }
 

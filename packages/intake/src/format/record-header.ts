@@ -202,6 +202,11 @@ export function hasTerms(header: Buffer): boolean {
   return header[0] === TERMS_VERSION;
 }
 
+/** Whether the publisher of a record with this header asks if it is the first one. */
+export function isJudged(header: Buffer): boolean {
+  return hasTerms(header) && (header.readUInt16LE(nameEnd(header)) & (IDEMPOTENT | PRODUCED)) !== 0;
+}
+
 /** The terms in a journal header. Throws `ERR_RECORD_UNREADABLE`. */
 export function termsOf(header: Buffer): ParsedTerms {
   let at = nameEnd(header);

@@ -21,6 +21,15 @@ export interface Acknowledgement {
   readonly done: Promise<void>;
 }
 
+/** `member`: its number in a `publishMany`. */
+function mismatchError(first: number, member: number | undefined): MillraceError {
+  const of = member === undefined ? "" : `of member ${member} `;
+  const text = `the idempotency key ${of}was used for another payload by record ${first}`;
+  return intakeError("ERR_IDEMPOTENCY_MISMATCH", text, {
+    details: { sequence: first, ...(member === undefined ? undefined : { member }) },
+  });
+}
+
 function undecided(cause: Error, sequence: number): MillraceError {
   const text = `record ${sequence} is stored, but the intake ended before it was known to be the first with its key`;
   return journalError("ERR_JOURNAL_UNCERTAIN", text, { cause, details: { sequence } });
@@ -36,9 +45,12 @@ export class Published implements AppendWaiter, Acknowledgement, VerdictWaiter {
   readonly #isJudged: boolean;
   readonly #resolve: Resolve;
   readonly #reject: Reject;
+  readonly #member: number | undefined;
   #done: Promise<void> | undefined;
 
-  constructor(questions: Questions, isJudged: boolean, resolve: Resolve, reject: Reject) {
+  /** `member`: its number in a `publishMany`. */
+  constructor(questions: Questions, isJudged: boolean, resolve: Resolve, reject: Reject, member?: number) {
+    this.#member = member;
     this.#questions = questions;
     this.#isJudged = isJudged;
     this.#resolve = resolve;
@@ -69,11 +81,12 @@ export class Published implements AppendWaiter, Acknowledgement, VerdictWaiter {
   }
 
   mismatch(first: number): void {
-    this.#reject(
-      intakeError("ERR_IDEMPOTENCY_MISMATCH", `the idempotency key was used for another payload by record ${first}`, {
-        details: { sequence: first },
-      }),
-    );
+    this.#reject(mismatchError(first, this.#member));
+  }
+
+  refused(): void {
+    // Its group rejects with the error of the other record.
+    this.#resolve(this);
   }
 
   failed(error: MillraceError | Error): void {

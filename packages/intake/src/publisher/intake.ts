@@ -15,6 +15,7 @@ import { lastError } from "../format/state-records.ts";
 import { intakeOptions, type IntakeOptions } from "./options.ts";
 import { type Acknowledgement, Published } from "./acknowledgement.ts";
 import { DeadLetters, type DeadPlace } from "./dead-letters.ts";
+import { prepareGroup } from "./group.ts";
 import { prepare, type PublishedName, type PublishOptions, type RecordToPublish } from "./publish.ts";
 import { Questions } from "./questions.ts";
 
@@ -277,25 +278,28 @@ export class Intake<Handlers = Record<string, Handler>> {
 
   /**
    * Publishes records that are stored together or not at all; resolves when they are on disk, with
-   * an acknowledgement each. Rejects as `publish` does; a group over the limits of a batch is
-   * refused with `ERR_JOURNAL_RECORD_TOO_LARGE` before anything is stored.
+   * an acknowledgement each. Rejects as `publish` does. A group over the limits of a batch is
+   * refused with `ERR_JOURNAL_RECORD_TOO_LARGE` before anything is stored. When the idempotency key
+   * of one belongs to another payload, none is handled: `ERR_IDEMPOTENCY_MISMATCH`, whose
+   * `details.member` counts from 0.
    */
   publishMany(records: Iterable<RecordToPublish>): Promise<Acknowledgement[]> {
     return new Promise((resolve, reject) => {
       this.#mustBeOpen();
-      const prepared = Array.from(records, ({ handler, payload, ...given }) => {
+      const headerOf = (handler: string): Uint8Array => {
         this.#mustBeHandler(handler);
-        return prepare(handler, this.#headers.get(handler) as Uint8Array, payload, given, true);
-      });
+        return this.#headers.get(handler) as Uint8Array;
+      };
+      const prepared = prepareGroup(records, headerOf, this.#journal.groupSize());
       if (prepared.length === 0) {
         resolve([]);
         return;
       }
       const waiters: Published[] = [];
       const acknowledged = prepared.map(
-        ({ isJudged }) =>
+        ({ isJudged }, member) =>
           new Promise<Acknowledgement>((accept, refuse) => {
-            waiters.push(new Published(this.#questions, isJudged, accept, refuse));
+            waiters.push(new Published(this.#questions, isJudged, accept, refuse, member));
           }),
       );
       this.#journal.appendGroupParts(

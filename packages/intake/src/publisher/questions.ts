@@ -14,6 +14,7 @@ import {
   QUESTION,
   QUESTIONS_MAX,
   questionsPlace,
+  REFUSED,
   VERDICT,
 } from "../delivery/control.ts";
 
@@ -28,6 +29,8 @@ export interface VerdictWaiter {
   /** Another record came first; its sequence, 0 where only a producer's sequence says so. */
   repeated(first: number): void;
   mismatch(first: number): void;
+  /** It isn't handled, because another record of its group isn't taken. */
+  refused(): void;
   failed(error: Error): void;
 }
 
@@ -154,6 +157,7 @@ export class Questions implements Source {
     this.#verdicts.delete(sequence);
     if (kind === DUPLICATE) waiter?.repeated(first);
     else if (kind === MISMATCH) waiter?.mismatch(first);
+    else if (kind === REFUSED) waiter?.refused();
     else waiter?.first();
   }
 

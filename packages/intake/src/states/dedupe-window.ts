@@ -24,7 +24,9 @@ export type Verdict =
   | { readonly kind: "first" }
   | { readonly kind: "duplicate"; readonly first: number }
   /** The key was used for another payload. */
-  | { readonly kind: "mismatch"; readonly first: number };
+  | { readonly kind: "mismatch"; readonly first: number }
+  /** It was published together with such a record. */
+  | { readonly kind: "refused"; readonly first: number };
 
 const FIRST: Verdict = { kind: "first" };
 export const ENTRY_BYTES = 40;

@@ -2,6 +2,7 @@
 import type { Checkpoint, Storage } from "@millrace/journal";
 import { readCheckpoints, SegmentList } from "@millrace/journal/kernel";
 import { WINDOW_DEFAULTS, type WindowLimits } from "./dedupe-window.ts";
+import { GroupReader } from "./groups.ts";
 import type { LogWalk } from "./log-walk.ts";
 import { RecordStates } from "./record-states.ts";
 import { SegmentWalk } from "./segment-walk.ts";
@@ -29,8 +30,9 @@ export function readStates(
   states.droppable.addRange(1, log.firstSequence - 1);
   const from = Math.max(log.firstSequence, isTold ? checkpoint.from : 1);
   walk.seek(from);
+  const groups = new GroupReader(states.window);
   for (let record = walk.next(); record !== undefined; record = walk.next()) {
-    if (record.sequence >= from) states.read(record);
+    if (record.sequence >= from) groups.take(record, (member, group) => void states.read(member, group));
   }
   walk.close();
   return states;

@@ -32,6 +32,7 @@ import {
   type Lease,
 } from "../format/state-records.ts";
 import { DedupeWindow, lastOriginOf, type Verdict, WINDOW_DEFAULTS, type WindowLimits } from "./dedupe-window.ts";
+import { ALONE, type Group } from "./groups.ts";
 
 /** What a RETRY record says of a record that isn't finished. */
 export interface RetryState {
@@ -65,6 +66,7 @@ export interface Endings {
 }
 
 const FIRST: Verdict = { kind: "first" };
+const REFUSED: Verdict = { kind: "refused", first: 0 };
 
 export class RecordStates {
   /** Places that need no delivery: finished, dead, replaced, duplicate, or no data. */
@@ -132,11 +134,11 @@ export class RecordStates {
    * Takes note of one durable record, in the order of the log. For a record of data it says whether
    * the record is the first with its idempotency key or producer's sequence.
    */
-  read(record: LogRecord): Verdict {
+  read(record: LogRecord, group: Group = ALONE): Verdict {
     const { sequence, replaces } = record;
     switch (record.type) {
       case RECORD_TYPE.data:
-        if (replaces === 0) return this.#judge(record);
+        if (replaces === 0) return this.#judge(record, group);
         this.#moved(record.origin, replaces, sequence);
         return FIRST;
       case RECORD_TYPE.ack:
@@ -193,10 +195,10 @@ export class RecordStates {
 
   // ── data ──────────────────────────────────────────────────────────────────────────────────────
 
-  #judge(record: LogRecord): Verdict {
+  #judge(record: LogRecord, { isRefused }: Group): Verdict {
     const header = record.header();
-    if (!hasTerms(header)) return FIRST;
-    const verdict = this.#judgeTerms(handlerName(header), termsOf(header), record);
+    if (!isRefused && !hasTerms(header)) return FIRST;
+    const verdict = isRefused ? this.#refused(record) : this.#judgeTerms(handlerName(header), termsOf(header), record);
     if (verdict.kind !== "first") {
       // Decided from the log alone, so no record need say it: reading the log again decides it
       // again.
@@ -204,6 +206,15 @@ export class RecordStates {
       this.#duplicates += 1;
     }
     return verdict;
+  }
+
+  /** Of a group that is refused: the verdict of the culprit, or of one beside it. */
+  #refused(record: LogRecord): Verdict {
+    const header = record.header();
+    const { idempotency } = termsOf(header);
+    if (idempotency === undefined) return REFUSED;
+    const verdict = this.window.recall(handlerName(header), idempotency, record.sequence);
+    return verdict.kind === "mismatch" ? verdict : REFUSED;
   }
 
   #judgeTerms(handler: string, { idempotency, producer }: Terms, { sequence, timeMs }: LogRecord): Verdict {

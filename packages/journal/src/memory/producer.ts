@@ -39,6 +39,38 @@ export interface RecordParts {
 /** Content bytes of a frame before header, key and payload. */
 const FIXED_CONTENT_BYTES: number = RECORD_FIXED_BYTES - FRAME_WORD_BYTES;
 
+function bytesInRing({ header, key, payload, moved }: RecordParts): number {
+  const fixed = moved === undefined ? FIXED_CONTENT_BYTES : FIXED_CONTENT_BYTES + RECORD_MOVED_BYTES;
+  return frameBytes(fixed + header.length + key.length + payload.length);
+}
+
+/** Counts what an atomic group takes, record by record. */
+export class GroupSize {
+  readonly bytesMax: number;
+  bytes = 0;
+  records = 0;
+
+  constructor(bytesMax: number) {
+    this.bytesMax = bytesMax;
+  }
+
+  /** Throws `ERR_JOURNAL_RECORD_TOO_LARGE` when the group is over a limit with this record. */
+  add(record: RecordParts): void {
+    const { bytesMax } = this;
+    const bytes = this.bytes + bytesInRing(record);
+    const records = this.records + 1;
+    if (bytes > bytesMax || records > GROUP_RECORDS_MAX) {
+      throw journalError(
+        "ERR_JOURNAL_RECORD_TOO_LARGE",
+        `a group of ${records} records and ${bytes} bytes or more is over the limit of ${GROUP_RECORDS_MAX} records and ${bytesMax} bytes`,
+        { details: { bytes, bytesMax, records, recordsMax: GROUP_RECORDS_MAX } },
+      );
+    }
+    this.bytes = bytes;
+    this.records = records;
+  }
+}
+
 export class JournalProducer {
   readonly #memory: JournalMemory;
   readonly #index: number;
@@ -92,9 +124,8 @@ export class JournalProducer {
   }
 
   /** Bytes that a record takes up in the ring and on disk. */
-  bytesOf({ header, key, payload, moved }: RecordParts): number {
-    const fixed = moved === undefined ? FIXED_CONTENT_BYTES : FIXED_CONTENT_BYTES + RECORD_MOVED_BYTES;
-    return frameBytes(fixed + header.length + key.length + payload.length);
+  bytesOf(record: RecordParts): number {
+    return bytesInRing(record);
   }
 
   /** Bytes of the ring that are taken. */
@@ -119,14 +150,13 @@ export class JournalProducer {
 
   /** Throws `ERR_JOURNAL_RECORD_TOO_LARGE` for a group that exceeds a batch or half of the ring. */
   checkGroup(records: readonly RecordParts[]): void {
-    const bytesMax = Math.min(this.#memory.batchBytesMax, this.#ring.capacity / 2);
-    const bytes = records.reduce((sum, record) => sum + this.bytesOf(record), 0);
-    if (bytes <= bytesMax && records.length <= GROUP_RECORDS_MAX) return;
-    throw journalError(
-      "ERR_JOURNAL_RECORD_TOO_LARGE",
-      `a group of ${records.length} records and ${bytes} bytes is over the limit of ${GROUP_RECORDS_MAX} and ${bytesMax}`,
-      { details: { bytes, bytesMax, records: records.length, recordsMax: GROUP_RECORDS_MAX } },
-    );
+    const size = new GroupSize(this.groupBytesMax);
+    for (const record of records) size.add(record);
+  }
+
+  /** Largest group: it must fit into a batch, and find room in a ring that others use as well. */
+  get groupBytesMax(): number {
+    return Math.min(this.#memory.batchBytesMax, this.#ring.capacity / 2);
   }
 
   /**

@@ -104,6 +104,11 @@ export class Appends implements Source {
     this.#reactor.expect();
   }
 
+  /** Bytes of the largest group. */
+  get groupBytesMax(): number {
+    return this.#producer.groupBytesMax;
+  }
+
   /**
    * As `append`, for records that are stored together or not at all. The waiter gets the first
    * sequence.

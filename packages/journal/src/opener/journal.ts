@@ -39,7 +39,7 @@ import {
   resolveJournalOptions,
 } from "./options.ts";
 import { partsOf } from "./record-parts.ts";
-import { JournalProducer, type RecordParts } from "../memory/producer.ts";
+import { GroupSize, JournalProducer, type RecordParts } from "../memory/producer.ts";
 import type { JournalRecord } from "../read/record.ts";
 import { type ReadOptions, Readings } from "./readings.ts";
 import type { RecoverySummary } from "../writer/recovery.ts";
@@ -220,6 +220,11 @@ export class Journal {
   appendGroupParts(records: readonly RecordParts[], waiter: AppendWaiter): void {
     this.#mustBeOpen();
     this.#appends.appendGroup(records, waiter);
+  }
+
+  /** For a package above: counts the bytes of a group before it is complete. */
+  groupSize(): GroupSize {
+    return new GroupSize(this.#appends.groupBytesMax);
   }
 
   /**

@@ -1,0 +1,63 @@
+/**
+ * Atomic groups, as the log has them: records that became durable together.
+ *
+ *   of a publisher   records of data alone (`publishMany`): one member that can't be taken, because
+ *                    its idempotency key belongs to another payload, refuses all of them
+ *   an outcome       what a handler has staged, with the ACK of the record that it handled: a
+ *                    member with a known key is dropped, and the others stand
+ *
+ * Whether a group is refused is known at its last member, so that its members are kept until then.
+ * A group never spans batches: whoever reads whole batches reads whole groups.
+ */
+import { RECORD_TYPE } from "@millrace/journal";
+import { KeptRecord, type LogRecord } from "../format/log-record.ts";
+import { handlerName, hasTerms, termsOf } from "../format/record-header.ts";
+import type { DedupeWindow } from "./dedupe-window.ts";
+
+/** What a record's group says about it. */
+export interface Group {
+  /** It came with the ACK of the record whose handler staged it: no publisher waits for it. */
+  readonly isOutcome: boolean;
+  /** No member is handled. */
+  readonly isRefused: boolean;
+}
+
+export const ALONE: Group = Object.freeze({ isOutcome: false, isRefused: false });
+const OUTCOME: Group = Object.freeze({ isOutcome: true, isRefused: false });
+const REFUSED: Group = Object.freeze({ isOutcome: false, isRefused: true });
+
+export class GroupReader {
+  readonly #window: DedupeWindow;
+  #members: KeptRecord[] = [];
+
+  constructor(window: DedupeWindow) {
+    this.#window = window;
+  }
+
+  /** Visits a record of the log at once, or a group when its last member is there. */
+  take(record: LogRecord, visit: (record: LogRecord, group: Group) => void): void {
+    if (!record.continues && this.#members.length === 0) {
+      visit(record, ALONE);
+      return;
+    }
+    this.#members.push(new KeptRecord(record));
+    if (record.continues) return;
+    const members = this.#members;
+    this.#members = [];
+    const group = this.#groupOf(members);
+    for (const member of members) visit(member, group);
+  }
+
+  #groupOf(members: readonly LogRecord[]): Group {
+    if (members.some(({ type }) => type === RECORD_TYPE.ack)) return OUTCOME;
+    return members.some((member) => this.#isMismatch(member)) ? REFUSED : ALONE;
+  }
+
+  #isMismatch(record: LogRecord): boolean {
+    const header = record.header();
+    if (record.type !== RECORD_TYPE.data || record.replaces !== 0 || !hasTerms(header)) return false;
+    const { idempotency } = termsOf(header);
+    if (idempotency === undefined) return false;
+    return this.#window.recall(handlerName(header), idempotency, record.sequence).kind === "mismatch";
+  }
+}
