@@ -9,3 +9,4 @@ export {
   withValue,
 } from "./context.ts";
 export { type ContextErrorCode, contextErrors } from "./errors.ts";
+export type { ContextValue } from "./values.ts";

@@ -13,5 +13,5 @@ export { NodeStorage } from "./storage/node-storage.ts";
 export type { ReadOptions } from "./opener/readings.ts";
 export { RECORD_TYPE } from "./files/format.ts";
 export type { RecoverySummary } from "./writer/recovery.ts";
-export type { Storage, StorageFile, StorageModule, StorageSource } from "./storage/storage.ts";
+export type { OpenMode, Space, Storage, StorageFile, StorageModule, StorageSource } from "./storage/storage.ts";
 export { type StorageKind, storageKind } from "./storage/storage-guard.ts";

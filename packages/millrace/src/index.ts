@@ -1,7 +1,8 @@
-export type { MillraceError } from "@millrace/base";
+export type { ErrorEntry, ErrorTable, MillraceError, Random } from "@millrace/base";
 export { isMillraceError } from "@millrace/base";
 export {
   Barrier,
+  type BlockOptions,
   Claim,
   Cond,
   Hold,
@@ -21,9 +22,12 @@ export {
 } from "@millrace/atomics-sync";
 export {
   after,
+  type AfterCase,
   Chan,
   otherwise,
+  type OtherwiseCase,
   receive,
+  type ReceiveCase,
   recv,
   type Received,
   select,
@@ -32,12 +36,14 @@ export {
   type Selected,
   type SelectOptions,
   send,
+  type SendCase,
 } from "@millrace/channels";
-// Go's context, `Context` in @millrace/context. The context of a handler is `TaskContext`.
+// Go's context, `Context` in @millrace/context. The context of a handler is `Context` here.
 export {
   background,
   Context as CancelContext,
   type ContextHandle,
+  type ContextValue,
   Scope,
   withCancel,
   withDeadline,
@@ -64,27 +70,63 @@ export type {
   RecordToPublish,
   RedriveOptions,
 } from "@millrace/intake";
+export {
+  type BackupSummary,
+  type DamageReport,
+  type JournalOptions,
+  type JournalRecord,
+  type JournalStats,
+  memoryStorage,
+  type MemorySource,
+  type OpenMode,
+  type ReadOptions,
+  type RecoverySummary,
+  type Space,
+  type Storage,
+  type StorageFile,
+  type StorageKind,
+  type StorageModule,
+  type StorageSource,
+} from "@millrace/journal";
+export type { HistogramSummary } from "@millrace/metrics";
 export type { BlockingCallOptions, BlockingOptions, BlockingRun, BlockingStats } from "@millrace/pool";
-/** @deprecated The former name of `TaskContext`. */
-export type { TaskContext as Context } from "@millrace/scheduler";
 export type {
+  ArgumentOf,
+  ArgumentsOf,
+  CallOf,
+  ChromeEvent,
   ChromeTrace,
+  CloseOptions,
+  Death,
+  DeathReason,
+  Handler,
+  HandlerName,
+  HandlerOf,
+  LastWords,
+  MachineCounts,
+  MachineDeath,
   ParallelMap,
   ParallelReduce,
+  Priority,
+  RecoveryReport,
+  ResultOf,
   Run,
   RunMany,
   RunManyOptions,
   RunOptions,
+  SchedulerOptions,
   SchedulerStats,
-  TaskContext,
   TaskGroup,
+  TasksAlive,
 } from "@millrace/scheduler";
 export {
+  type Context,
   errors,
   type Millrace,
   type MillraceOptions,
   type MillraceStats,
   open,
+  type TaskContext,
   TRACE_ENVIRONMENT,
   TRACE_RECORDS_DEFAULT,
   TRACE_RECORDS_MAX,

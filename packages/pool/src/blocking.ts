@@ -34,9 +34,10 @@ import {
   checkedTransferList,
   checkResourceLimits,
   cloneRefusal,
+  type CallOf,
   type Handler,
   type HandlerName,
-  type ResultOf,
+  type HandlerOf,
   Output,
   schedulerErrors,
   type TasksAlive,
@@ -77,13 +78,7 @@ export interface BlockingCallOptions {
 
 /** The handlers of a module, as calls on threads of the blocking pool. */
 export type BlockingRun<Handlers> = {
-  readonly [Name in HandlerName<Handlers>]: Handlers[Name] extends (...parameters: infer Parameters) => unknown
-    ? Parameters extends []
-      ? (argument?: undefined, options?: BlockingCallOptions) => Promise<ResultOf<Handlers[Name]>>
-      : undefined extends Parameters[0]
-        ? (argument?: Parameters[0], options?: BlockingCallOptions) => Promise<ResultOf<Handlers[Name]>>
-        : (argument: Parameters[0], options?: BlockingCallOptions) => Promise<ResultOf<Handlers[Name]>>
-    : never;
+  readonly [Name in HandlerName<Handlers>]: CallOf<HandlerOf<Handlers, Name>, BlockingCallOptions>;
 };
 
 export interface BlockingStats {

@@ -1,11 +1,9 @@
 export { type ChromeEvent, type ChromeTrace, chromeTrace, PID } from "./trace/chrome-trace.ts";
+export type { ArgumentOf, ArgumentsOf, CallOf, HandlerName, HandlerOf, ResultOf } from "./handler/handler-types.ts";
 export {
-  type ArgumentOf,
   type ContextHost,
   type Handler,
-  type HandlerName,
   type HeaderReader,
-  type ResultOf,
   TaskContext,
   type TaskGroupView as TaskGroup,
 } from "./handler/context.ts";
@@ -19,8 +17,9 @@ export { Scheduler, type SchedulerStats, type SubmitterHandle } from "./schedule
 export type { MachineCounts } from "./machine/stats.ts";
 export { type OutcomeSink, Submitter } from "./calls/submitter.ts";
 export { PRIORITY, type Priority } from "./shared/priorities.ts";
-export { type Death, deathOf, describeDeath } from "./supervisor/death.ts";
+export { type Death, type DeathReason, deathOf, describeDeath } from "./supervisor/death.ts";
 export { type LastWords, speakLastWords } from "./machine/last-words.ts";
+export type { RecoveryReport } from "./supervisor/recovery.ts";
 export type { MachineDeath } from "./supervisor/supervisor.ts";
 export {
   allocateTraceRings,

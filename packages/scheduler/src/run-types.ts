@@ -1,5 +1,5 @@
 /** Calls of handlers as their module's types give them. */
-import type { ArgumentOf, HandlerName, ResultOf } from "./handler/context.ts";
+import type { ArgumentOf, CallOf, HandlerName, HandlerOf, ResultOf } from "./handler/handler-types.ts";
 import type { Priority } from "./shared/priorities.ts";
 
 /** Options of one call. */
@@ -37,13 +37,7 @@ export type RunManyOptions = Pick<RunOptions, "priority" | "retry" | "attemptsMa
 
 /** The handlers of a module, as calls with a promise. */
 export type Run<Handlers> = {
-  readonly [Name in HandlerName<Handlers>]: Handlers[Name] extends (...parameters: infer Parameters) => unknown
-    ? Parameters extends []
-      ? (argument?: undefined, options?: RunOptions) => Promise<ResultOf<Handlers[Name]>>
-      : undefined extends Parameters[0]
-        ? (argument?: Parameters[0], options?: RunOptions) => Promise<ResultOf<Handlers[Name]>>
-        : (argument: Parameters[0], options?: RunOptions) => Promise<ResultOf<Handlers[Name]>>
-    : never;
+  readonly [Name in HandlerName<Handlers>]: CallOf<HandlerOf<Handlers, Name>, RunOptions>;
 };
 
 /**
@@ -53,9 +47,9 @@ export type Run<Handlers> = {
  */
 export type RunMany<Handlers> = {
   readonly [Name in HandlerName<Handlers>]: (
-    items: Iterable<ArgumentOf<Handlers[Name]>>,
+    items: Iterable<ArgumentOf<HandlerOf<Handlers, Name>>>,
     options?: RunManyOptions,
-  ) => Promise<ResultOf<Handlers[Name]>[]>;
+  ) => Promise<ResultOf<HandlerOf<Handlers, Name>>[]>;
 };
 
 /**
@@ -66,8 +60,8 @@ export type ParallelMap<Handlers> = RunMany<Handlers>;
 
 /** Names of handlers that join a pair of values of one type into one. */
 type ReducerName<Handlers> = {
-  [Name in HandlerName<Handlers>]: ArgumentOf<Handlers[Name]> extends readonly [infer Left, infer Right]
-    ? ResultOf<Handlers[Name]> extends Left & Right
+  [Name in HandlerName<Handlers>]: ArgumentOf<HandlerOf<Handlers, Name>> extends readonly [infer Left, infer Right]
+    ? ResultOf<HandlerOf<Handlers, Name>> extends Left & Right
       ? Name
       : never
     : never;
@@ -80,7 +74,11 @@ type ReducerName<Handlers> = {
  */
 export type ParallelReduce<Handlers> = {
   readonly [Name in ReducerName<Handlers>]: <Mapper extends HandlerName<Handlers> | undefined = undefined>(
-    items: Iterable<Mapper extends HandlerName<Handlers> ? ArgumentOf<Handlers[Mapper]> : ResultOf<Handlers[Name]>>,
+    items: Iterable<
+      Mapper extends HandlerName<Handlers>
+        ? ArgumentOf<HandlerOf<Handlers, Mapper>>
+        : ResultOf<HandlerOf<Handlers, Name>>
+    >,
     options?: RunManyOptions & { readonly map?: Mapper },
-  ) => Promise<ResultOf<Handlers[Name]>>;
+  ) => Promise<ResultOf<HandlerOf<Handlers, Name>>>;
 };

@@ -5,7 +5,14 @@ import { Reactor, ThreadTable, unpark } from "@millrace/atomics-sync";
 import { decode, encodeThrown } from "@millrace/codec";
 import { type BackupSummary, Journal, type JournalStats } from "@millrace/journal";
 import { Quarantine } from "@millrace/pool";
-import { bindHandlers, type Handler, type SubmitterHandle, unknownHandler } from "@millrace/scheduler";
+import {
+  bindHandlers,
+  type CallOf,
+  type Handler,
+  type HandlerOf,
+  type SubmitterHandle,
+  unknownHandler,
+} from "@millrace/scheduler";
 import { CELLS, COMMANDS, controlBytes, DRAINING, STATE, STATS_BYTES, STOPPED } from "../delivery/control.ts";
 import type { Checkpoint } from "../delivery/housekeeping.ts";
 import type { Command, DeliveryData, DeliveryOptions, DeliveryOrder, DeliveryReport } from "../delivery/messages.ts";
@@ -21,13 +28,7 @@ import { Questions } from "./questions.ts";
 
 /** The handlers of a module, as calls that publish. */
 export type Publish<Handlers> = {
-  readonly [Name in PublishedName<Handlers>]: Handlers[Name] extends (...parameters: infer Parameters) => unknown
-    ? Parameters extends []
-      ? (record?: undefined, options?: PublishOptions) => Promise<Acknowledgement>
-      : undefined extends Parameters[0]
-        ? (record?: Parameters[0], options?: PublishOptions) => Promise<Acknowledgement>
-        : (record: Parameters[0], options?: PublishOptions) => Promise<Acknowledgement>
-    : never;
+  readonly [Name in PublishedName<Handlers>]: CallOf<HandlerOf<Handlers, Name>, PublishOptions, Acknowledgement>;
 };
 
 export interface IntakeStats {

@@ -14,7 +14,7 @@ import {
 import { crc32, encode } from "@millrace/codec";
 import { RECORD_TYPE } from "@millrace/journal";
 import type { RecordParts } from "@millrace/journal/kernel";
-import { type Handler, PRIORITY, type Priority } from "@millrace/scheduler";
+import { type HandlerName, PRIORITY, type Priority } from "@millrace/scheduler";
 import {
   encodeTerms,
   IDEMPOTENCY_KEY_BYTES_MAX,
@@ -67,14 +67,7 @@ export interface RecordToPublish<Name extends string = string> extends PublishOp
 }
 
 /** The exports of a module that are handlers. */
-export type PublishedName<Handlers> = {
-  [Name in keyof Handlers]: Name extends "initialize" | "teardown"
-    ? never
-    : Handlers[Name] extends Handler
-      ? Name
-      : never;
-}[keyof Handlers] &
-  string;
+export type PublishedName<Handlers> = HandlerName<Handlers>;
 
 const KEY_BYTES_MAX = 1024;
 const TEN_YEARS_MS: number = 10 * 365 * 86_400_000;

@@ -3,6 +3,7 @@
  * the task.
  */
 import { schedulerError } from "../errors.ts";
+import type { ArgumentsOf, HandlerName, HandlerOf, ResultOf } from "./handler-types.ts";
 import type { Parent } from "./parent.ts";
 import { TaskGroup, type TaskGroupHost } from "./task-group.ts";
 import { checkedTransferList } from "../calls/transfer-list.ts";
@@ -46,15 +47,6 @@ export class Transferred {
   }
 }
 
-/** The exports of a module that are handlers. */
-export type HandlerName<Handlers> = {
-  [Name in keyof Handlers]: Name extends "initialize" ? never : Handlers[Name] extends Handler ? Name : never;
-}[keyof Handlers] &
-  string;
-/** What a handler takes, and what it promises. */
-export type ArgumentOf<H> = H extends (argument: infer A, ...rest: never[]) => unknown ? A : undefined;
-export type ResultOf<H> = H extends (...parameters: never[]) => infer Result ? Awaited<Result> : never;
-
 /** Tasks that were spawned together. For the handler that made it, and only while its task runs. */
 export interface TaskGroupView<Handlers = Record<string, Handler>> {
   /** Tasks that are not over yet. */
@@ -62,7 +54,7 @@ export interface TaskGroupView<Handlers = Record<string, Handler>> {
   /**
    * Adds a task. Cheap: no promise is made. Throws `ERR_HANDLER_UNKNOWN`, `ERR_VALUE_UNSUPPORTED`.
    */
-  spawn<Name extends HandlerName<Handlers>>(name: Name, argument: ArgumentOf<Handlers[Name]>): void;
+  spawn<Name extends HandlerName<Handlers>>(name: Name, ...argument: ArgumentsOf<HandlerOf<Handlers, Name>>): void;
   /**
    * Waits for all of them, running other tasks meanwhile, and returns their results in the order of
    * the spawns; throws the first error. Throws `ERR_ASYNC_PENDING` when it would have to block the
@@ -77,12 +69,12 @@ export interface TaskGroupView<Handlers = Record<string, Handler>> {
  * The second argument of a handler. It is of use while the task runs: afterwards its methods throw
  * `ERR_TASK_OVER`, `run` rejects with it, and `signal` is aborted.
  */
-export class TaskContext<Handlers = Record<string, Handler>> implements Parent {
+export class TaskContext<Handlers = Record<string, Handler>, Delivered = unknown> implements Parent {
   readonly #host: ContextHost;
   readonly #slot: number;
   readonly #running: number;
   #isOver = false;
-  #record: unknown;
+  #record: Delivered | undefined;
   #children: TaskGroup | undefined;
   #controller: AbortController | undefined;
   /** @internal */
@@ -109,8 +101,10 @@ export class TaskContext<Handlers = Record<string, Handler>> implements Parent {
   }
 
   /** The journal record that this task delivers; undefined for a call by `run`. */
-  get record(): unknown {
-    if (this.#record === undefined && !this.#isOver) this.#record = this.#host.record(this.#slot, this.#running);
+  get record(): Delivered | undefined {
+    if (this.#record === undefined && !this.#isOver) {
+      this.#record = this.#host.record(this.#slot, this.#running) as Delivered | undefined;
+    }
     return this.#record;
   }
 
@@ -149,17 +143,17 @@ export class TaskContext<Handlers = Record<string, Handler>> implements Parent {
   /** Calls another handler, on any machine. Await it; an async handler only. */
   run<Name extends HandlerName<Handlers>>(
     name: Name,
-    argument: ArgumentOf<Handlers[Name]>,
-  ): Promise<ResultOf<Handlers[Name]>> {
+    ...[argument]: ArgumentsOf<HandlerOf<Handlers, Name>>
+  ): Promise<ResultOf<HandlerOf<Handlers, Name>>> {
     if (this.#isOver) return Promise.reject(taskOver("run"));
-    return this.#host.run(this, name, argument) as Promise<ResultOf<Handlers[Name]>>;
+    return this.#host.run(this, name, argument) as Promise<ResultOf<HandlerOf<Handlers, Name>>>;
   }
 
   /**
    * Starts a child task whose result isn't needed. This task is over only after the child, and
    * fails if the child does.
    */
-  spawn<Name extends HandlerName<Handlers>>(name: Name, argument: ArgumentOf<Handlers[Name]>): void {
+  spawn<Name extends HandlerName<Handlers>>(name: Name, ...[argument]: ArgumentsOf<HandlerOf<Handlers, Name>>): void {
     this.#mustRun("spawn");
     this.#children ??= new TaskGroup(this.#host, this, false);
     this.#children.spawn(name, argument);

@@ -51,31 +51,39 @@ function takesContext(call: Handler): boolean {
  */
 export async function loadHandlers(url: string): Promise<LoadedHandlers> {
   const namespace = await importModule(url);
-  const handlers = functionsOf(namespace);
+  const exported = functionsOf(namespace);
   const fallback = namespace.default;
-  if (handlers.length === 0 && typeof fallback === "object" && fallback !== null) {
-    handlers.push(...functionsOf(fallback as Record<string, unknown>));
-  }
+  const isFallback = exported.every(([name]) => isHook(name)) && typeof fallback === "object" && fallback !== null;
+  if (isFallback) exported.push(...functionsOf(fallback as Record<string, unknown>));
+  const handlers = exported.filter(([name]) => !isHook(name));
   if (handlers.length === 0)
-    throw schedulerError("ERR_HANDLER_MODULE", `${url} exports no function`, { details: { url } });
+    throw schedulerError("ERR_HANDLER_MODULE", `${url} exports no function that is a handler`, { details: { url } });
   if (handlers.length > HANDLERS_MAX) {
     throw schedulerError("ERR_HANDLER_MODULE", `${url} exports more than ${HANDLERS_MAX} functions`, {
       details: { url },
     });
   }
-  const sorted = new Map(handlers.toSorted(([left], [right]) => (left < right ? -1 : 1)));
-  const initialize = sorted.get(INITIALIZE) as Initialize | undefined;
-  sorted.delete(INITIALIZE);
-  return { handlers: sorted, initialize };
+  const hooks = new Map(exported.filter(([name]) => isHook(name)));
+  return {
+    handlers: new Map(handlers.toSorted(([left], [right]) => (left < right ? -1 : 1))),
+    initialize: hooks.get("initialize") as Hook | undefined,
+    teardown: hooks.get("teardown") as Hook | undefined,
+  };
 }
 
-/** The export of this name is no handler: it runs once in every machine, before the first task. */
-const INITIALIZE = "initialize";
-export type Initialize = (machine: { readonly machine: number }) => unknown;
+/** Exports of these names are no handlers: each machine calls them, first and last. */
+const HOOKS: ReadonlySet<string> = new Set(["initialize", "teardown"]);
+
+function isHook(name: string): boolean {
+  return HOOKS.has(name);
+}
+
+export type Hook = (machine: { readonly machine: number }) => unknown;
 
 export interface LoadedHandlers {
   readonly handlers: Map<string, Handler>;
-  readonly initialize: Initialize | undefined;
+  readonly initialize: Hook | undefined;
+  readonly teardown: Hook | undefined;
 }
 
 async function importModule(url: string): Promise<Record<string, unknown>> {

@@ -7,7 +7,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { schedulerError } from "../errors.ts";
 import { type LastWords, speakLastWords } from "./last-words.ts";
 import type { HeaderReader } from "../handler/context.ts";
-import { handlerEntry, type Initialize, loadHandlers } from "../handler/handlers.ts";
+import { handlerEntry, type Hook, loadHandlers } from "../handler/handlers.ts";
 import { Machine } from "./machine.ts";
 import type { MachineOptions } from "./machine-options.ts";
 import { arenasOf } from "../shared/arenas.ts";
@@ -113,7 +113,7 @@ try {
   port.close();
 }
 
-async function initialised(initialize: Initialize | undefined): Promise<void> {
+async function initialised(initialize: Hook | undefined): Promise<void> {
   try {
     await initialize?.({ machine: index });
   } catch (cause) {
