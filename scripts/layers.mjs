@@ -20,7 +20,7 @@ export const layers = [
 export const folders = {
   "atomics-sync": ["threads", "objects", "locks", "."],
   cli: ["terminal", "ingest", "journal", "load", "trace", "."],
-  intake: ["format", "states", "delivery", "handler", "publisher", "."],
+  intake: ["format", "states", "snapshot", "delivery", "handler", "publisher", "."],
   journal: ["storage", "files", "memory", "read", "repair", "keeper", "writer", "opener", "."],
   scheduler: ["shared", "calls", "handler", "machine", "trace", "supervisor", "."],
 };

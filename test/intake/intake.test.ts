@@ -347,7 +347,7 @@ test("a log with a record of an unknown type isn't opened", async () => {
     const journal = await Journal.open({ directory });
     await journal.append(Buffer.from("of a newer build"), { type });
     await journal.close();
-    await rejectsWith(open({ handlers: recorderUrl, journal: { directory } }), "ERR_RECORD_UNREADABLE");
+    await rejectsWith(open({ handlers: recorderUrl, journal: { directory } }), "ERR_JOURNAL_VERSION");
   }
 });
 

@@ -5,7 +5,7 @@ import * as assert from "uvu/assert";
 import { RangeSet, type RecordStates } from "@millrace/intake";
 import { decodeAck } from "@millrace/intake/internal/format/state-records";
 import { WINDOW_DEFAULTS } from "@millrace/intake/internal/states/dedupe-window";
-import { decodeStates, encodeStates } from "@millrace/intake/internal/states/snapshot";
+import { decodeStates, encodeStates } from "@millrace/intake/internal/snapshot/snapshot";
 import { Journal, NodeStorage, RECORD_TYPE } from "@millrace/journal";
 import { LogReader, RecordCursor, SegmentList } from "@millrace/journal/kernel";
 import { isMillraceError } from "@millrace/base";

@@ -24,8 +24,8 @@ import type { LogRecord } from "@millrace/intake/internal/format/log-record";
 import { encodeHandler, encodeTerms, HeaderParser, type Terms } from "@millrace/intake/internal/format/record-header";
 import { partsOfTaskHeader, TaskHeader } from "@millrace/intake/internal/format/task-header";
 import type { Verdict } from "@millrace/intake/internal/states/dedupe-window";
-import { readStates } from "@millrace/intake/internal/states/read-states";
-import { encodeStates } from "@millrace/intake/internal/states/snapshot";
+import { readStates } from "@millrace/intake/internal/snapshot/read-states";
+import { encodeStates } from "@millrace/intake/internal/snapshot/snapshot";
 
 const HANDLERS = ["pay", "mail", "skip"];
 const LIMITS = { keysMax: 40, forMs: 60_000 };

@@ -35,8 +35,8 @@ export const intakeErrors: ErrorTable<IntakeErrorCode> = {
     cure: "Start the process again: everything that was acknowledged is delivered then. Report the cause if it isn't memory.",
   },
   ERR_RECORD_UNREADABLE: {
-    cause: "A record in the journal has a header that this version of the intake doesn't know.",
-    cure: "Use the version that wrote it, or a newer one.",
+    cause: "A record or a checkpoint of the journal has bytes that no version of the intake writes.",
+    cure: "Another program has written into this journal: give the intake a directory of its own. If not, report it.",
   },
 };
 

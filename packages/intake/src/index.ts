@@ -11,5 +11,5 @@ export { type Drained, type DrainOptions, Intake, type IntakeStats, type Publish
 export type { PublishedName, PublishOptions, RecordToPublish } from "./publisher/publish.ts";
 export { RecordStates } from "./states/record-states.ts";
 export { foreignRecord } from "./states/foreign.ts";
-export { readLogStates } from "./states/read-states.ts";
-export { encodeStates, isSnapshot } from "./states/snapshot.ts";
+export { readLogStates } from "./snapshot/read-states.ts";
+export { encodeStates, foreignSnapshot } from "./snapshot/snapshot.ts";

@@ -5,7 +5,7 @@
  * everything before the copies is given up. Where nearly all records are needed copying would free
  * nothing, and only unused room is given back.
  */
-import { encodeStates, foreignRecord, isSnapshot, readLogStates } from "@millrace/intake";
+import { encodeStates, foreignRecord, foreignSnapshot, readLogStates } from "@millrace/intake";
 import { Journal, type JournalOptions, type Storage } from "@millrace/journal";
 import {
   lockDirectory,
@@ -102,8 +102,10 @@ function readContents(directory: string, storage: Storage): Contents {
   const header = scan.segments.at(-1)?.header;
   if (header === undefined) throw missing(directory, "there are no segments in it");
   // An empty checkpoint is that of an earlier compaction.
-  for (const { bytes, from } of readCheckpoints(storage, header.logId))
-    if (bytes.length > 0 && !isSnapshot(bytes)) throw foreign(directory, "its checkpoint isn't an intake's", { from });
+  for (const { bytes, from } of readCheckpoints(storage, header.logId)) {
+    const why = bytes.length === 0 ? undefined : foreignSnapshot(bytes);
+    if (why !== undefined) throw foreign(directory, `its checkpoint isn't an intake's: ${why}`, { from });
+  }
   const lastSequence = scan.segments.at(-1)?.end.lastSequence ?? 0;
   const states = readLogStates(storage, header.logId, lastSequence);
   const needed = all.filter(({ sequence }) => !states.droppable.has(sequence));

@@ -7,7 +7,7 @@
  */
 import { RECORD_TYPE } from "@millrace/journal";
 import { ENTRY_BYTES } from "../states/dedupe-window.ts";
-import { encodeStates } from "../states/snapshot.ts";
+import { encodeStates } from "../snapshot/snapshot.ts";
 import type { RecordStates } from "../states/record-states.ts";
 import type { Delivery } from "./delivery.ts";
 import type { Clock, Log } from "./ports.ts";

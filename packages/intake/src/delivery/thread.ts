@@ -13,7 +13,7 @@ import { findReserve, readCheckpoints, SegmentList } from "@millrace/journal/ker
 import { Submitter } from "@millrace/scheduler";
 import { HeaderParser } from "../format/record-header.ts";
 import type { Verdict } from "../states/dedupe-window.ts";
-import { readStates } from "../states/read-states.ts";
+import { readStates } from "../snapshot/read-states.ts";
 import { Answers } from "./answers.ts";
 import { CELLS, COMMANDS, DRAINING, RECOVERING, RUNNING, STATE, STOPPED } from "./control.ts";
 import { Delivery } from "./delivery.ts";

@@ -22,7 +22,7 @@
  * A task header never reaches the disk; `TaskHeaderWriter` is its definition.
  */
 import { decode, encode } from "@millrace/codec";
-import { intakeError } from "../errors.ts";
+import { newer, unknownVersion } from "./version.ts";
 
 const PLAIN_VERSION = 1;
 const TERMS_VERSION = 2;
@@ -153,7 +153,7 @@ export class HeaderParser {
 
   /**
    * The handler's number. Names that no handler has now get numbers behind those of the handlers.
-   * Throws `ERR_RECORD_UNREADABLE`.
+   * Throws `ERR_RECORD_UNREADABLE` and `ERR_JOURNAL_VERSION`.
    */
   handler(header: Buffer): number {
     const name = header.toString("latin1", 2, nameEnd(header));
@@ -179,10 +179,7 @@ export class HeaderParser {
 function nameEnd(header: Buffer): number {
   const version = header[0];
   if (version !== PLAIN_VERSION && version !== TERMS_VERSION) {
-    throw intakeError(
-      "ERR_RECORD_UNREADABLE",
-      `a record's header has version ${version}; known are ${PLAIN_VERSION} and ${TERMS_VERSION}`,
-    );
+    throw unknownVersion("a record's header", version ?? 0, TERMS_VERSION);
   }
   return 2 + (header[1] as number);
 }
@@ -207,13 +204,13 @@ export function isJudged(header: Buffer): boolean {
   return hasTerms(header) && (header.readUInt16LE(nameEnd(header)) & (IDEMPOTENT | PRODUCED)) !== 0;
 }
 
-/** The terms in a journal header. Throws `ERR_RECORD_UNREADABLE`. */
+/** The terms in a journal header. Throws `ERR_RECORD_UNREADABLE` and `ERR_JOURNAL_VERSION`. */
 export function termsOf(header: Buffer): ParsedTerms {
   let at = nameEnd(header);
   if (!hasTerms(header)) return { end: at };
   const mask = header.readUInt16LE(at);
   if ((mask & ~KNOWN_MASK) !== 0) {
-    throw intakeError("ERR_RECORD_UNREADABLE", `a record's header has unknown terms: ${mask}`);
+    throw newer(`a record's header has unknown terms: ${mask}`, { mask });
   }
   at += 2;
   const bytes = (): Buffer => {

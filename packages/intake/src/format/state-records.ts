@@ -20,8 +20,8 @@
  */
 import { type MillraceError, readU64, writeU64 } from "@millrace/base";
 import { decode, encode, encodeThrown } from "@millrace/codec";
-import { intakeError } from "../errors.ts";
 import { RangeSet } from "./range-set.ts";
+import { newer, unknownVersion } from "./version.ts";
 
 const VERSION = 2;
 const VERSION_BYTE = 7;
@@ -106,11 +106,11 @@ function versionOf(payload: Buffer): number {
   return payload[VERSION_BYTE] ?? 0;
 }
 
-/** Throws `ERR_RECORD_UNREADABLE` for a version that this build doesn't know. */
+/** Throws `ERR_JOURNAL_VERSION` for a newer version, `ERR_RECORD_UNREADABLE` for what is none. */
 function mustKnow(payload: Buffer, what: string): void {
   const version = versionOf(payload);
   if (version === VERSION) return;
-  throw intakeError("ERR_RECORD_UNREADABLE", `a ${what} record has version ${version}; known is ${VERSION}`);
+  throw unknownVersion(`a ${what} record`, version, VERSION);
 }
 
 function originOf(payload: Buffer): number {
@@ -340,7 +340,7 @@ export function decodeControl(payload: Buffer): Control {
 }
 
 function unknownKind(what: string, kind: unknown): MillraceError {
-  return intakeError("ERR_RECORD_UNREADABLE", `a ${what} record is of the unknown kind ${String(kind)}`);
+  return newer(`a ${what} record is of the unknown kind ${String(kind)}`, { kind });
 }
 
 // ── for tools ───────────────────────────────────────────────────────────────────────────────────

@@ -16,7 +16,6 @@
  *                 └──EXPIRE, or a duplicate by its key──► settled
  */
 import { RECORD_TYPE } from "@millrace/journal";
-import { intakeError } from "../errors.ts";
 import type { LogRecord } from "../format/log-record.ts";
 import { RangeSet } from "../format/range-set.ts";
 import { handlerName, hasTerms, type Terms, termsOf } from "../format/record-header.ts";
@@ -31,6 +30,7 @@ import {
   DROPPED,
   type Lease,
 } from "../format/state-records.ts";
+import { newer } from "../format/version.ts";
 import { DedupeWindow, lastOriginOf, type Verdict, WINDOW_DEFAULTS, type WindowLimits } from "./dedupe-window.ts";
 import { ALONE, type Group } from "./groups.ts";
 
@@ -179,7 +179,7 @@ export class RecordStates {
         break;
       default:
         // A newer build may have written it: without it, others would mean something else.
-        throw intakeError("ERR_RECORD_UNREADABLE", `record ${record.sequence} has the unknown type ${record.type}`);
+        throw newer(`record ${record.sequence} has the unknown type ${record.type}`, { type: record.type });
     }
   }
 

@@ -1,11 +1,11 @@
 /** What the log says about its records: from the newest checkpoint on, if there is one. */
 import type { Checkpoint, Storage } from "@millrace/journal";
-import { readCheckpoints, SegmentList } from "@millrace/journal/kernel";
-import { WINDOW_DEFAULTS, type WindowLimits } from "./dedupe-window.ts";
-import { GroupReader } from "./groups.ts";
-import type { LogWalk } from "./log-walk.ts";
-import { RecordStates } from "./record-states.ts";
-import { SegmentWalk } from "./segment-walk.ts";
+import { journalError, readCheckpoints, SegmentList } from "@millrace/journal/kernel";
+import { WINDOW_DEFAULTS, type WindowLimits } from "../states/dedupe-window.ts";
+import { GroupReader } from "../states/groups.ts";
+import type { LogWalk } from "../states/log-walk.ts";
+import { RecordStates } from "../states/record-states.ts";
+import { SegmentWalk } from "../states/segment-walk.ts";
 import { decodeStates } from "./snapshot.ts";
 
 export interface StatesSource {
@@ -14,7 +14,7 @@ export interface StatesSource {
   walk(): LogWalk;
 }
 
-/** Throws `ERR_RECORD_UNREADABLE` and `ERR_JOURNAL_DAMAGED`. */
+/** Throws `ERR_RECORD_UNREADABLE`, `ERR_JOURNAL_VERSION` and `ERR_JOURNAL_DAMAGED`. */
 export function readStates(
   log: StatesSource,
   checkpoint: Pick<Checkpoint, "bytes" | "from"> | undefined,
@@ -41,7 +41,11 @@ export function readStates(
 function payloadAt(walk: LogWalk, place: number): Buffer {
   walk.seek(place);
   const record = walk.next();
-  if (record?.sequence !== place) throw new RangeError(`place ${place} isn't in the log`);
+  if (record?.sequence !== place) {
+    throw journalError("ERR_JOURNAL_DAMAGED", `the checkpoint names record ${place}, which isn't in the log`, {
+      details: { sequence: place },
+    });
+  }
   return Buffer.from(record.payload());
 }
 

@@ -1,0 +1,25 @@
+/** Every kind of section that this build writes and reads, in the order in which it writes them. */
+import { deadSection } from "./dead-section.ts";
+import { droppableSection } from "./droppable-section.ts";
+import { endingsSection } from "./endings-section.ts";
+import { pausedSection } from "./paused-section.ts";
+import { placesSection } from "./places-section.ts";
+import { producersSection } from "./producers-section.ts";
+import { redirectedSection } from "./redirected-section.ts";
+import { retriesSection } from "./retries-section.ts";
+import type { Section } from "./section.ts";
+import { settledSection } from "./settled-section.ts";
+import { windowSection } from "./window-section.ts";
+
+export const SECTIONS: readonly Section[] = [
+  settledSection,
+  droppableSection,
+  placesSection,
+  deadSection,
+  retriesSection,
+  producersSection,
+  pausedSection,
+  redirectedSection,
+  endingsSection,
+  windowSection,
+];

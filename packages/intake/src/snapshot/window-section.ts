@@ -1,0 +1,26 @@
+/**
+ * The dedupe window: u32 number of WINDOW records, then of each its place and the origin of its
+ * last entry, f64; then the entries that no WINDOW record has yet.
+ */
+import { decodeRows, encodeRows, type Section } from "./section.ts";
+
+const COUNT_BYTES = 4;
+const ROW_BYTES = 16;
+
+export const windowSection: Section = {
+  tag: "WIND",
+  encode: ({ window, windowChunks, windowWrittenUpTo }) => {
+    const count = Buffer.alloc(COUNT_BYTES);
+    count.writeUInt32LE(windowChunks.size);
+    const rest = window.encode(windowWrittenUpTo, Infinity);
+    return Buffer.concat([count, encodeRows(windowChunks, windowChunks.size, 2), rest]);
+  },
+  decode: (bytes, { window, windowChunks }, entriesAt) => {
+    const end = COUNT_BYTES + bytes.readUInt32LE(0) * ROW_BYTES;
+    for (const [place, lastOrigin] of decodeRows(bytes.subarray(COUNT_BYTES, end), 2) as Iterable<[number, number]>) {
+      window.decode(entriesAt(place));
+      windowChunks.set(place, lastOrigin);
+    }
+    window.decode(bytes.subarray(end));
+  },
+};

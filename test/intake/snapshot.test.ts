@@ -1,0 +1,157 @@
+// Internal to the package; only its own tests reach for them.
+import { isMillraceError } from "@millrace/base";
+import { RangeSet } from "@millrace/intake/internal/format/range-set";
+import { decodeStates, encodeStates } from "@millrace/intake/internal/snapshot/snapshot";
+import { SECTIONS } from "@millrace/intake/internal/snapshot/sections";
+import { WINDOW_DEFAULTS } from "@millrace/intake/internal/states/dedupe-window";
+import { RecordStates } from "@millrace/intake/internal/states/record-states";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import fc from "../property.ts";
+import { throwsWith } from "../support.ts";
+
+const HEAD_BYTES = 8;
+const ENTRIES = Buffer.alloc(0);
+
+/** States with something of every kind. */
+function fullStates(): RecordStates {
+  const states = new RecordStates();
+  states.settled.addRange(1, 9);
+  states.settled.addRange(12, 12);
+  states.droppable.addRange(1, 8);
+  states.places.set(3, 40).set(5, 41);
+  states.origins.set(40, 3).set(41, 5);
+  states.dead.set(5, { place: 42, reason: 6, attempts: 3, atMs: 1_700_000_000_000.5 });
+  states.retries.set(10, { place: 11, attempts: 2, dueMs: 2 ** 41, firstMs: 2 ** 40 });
+  const sequences = new RangeSet();
+  sequences.addRange(0, 4);
+  sequences.add(2 ** 45);
+  states.producers.set("a source", sequences).set("__proto__", new RangeSet());
+  states.paused.add("pay");
+  states.redirected.set(3, "other");
+  Object.assign(states.endings, { uncleanEnds: 2, isOpen: true, trying: [10], lease: [7, 8, 2 ** 50] });
+  states.endings.suspects.set(10, 2);
+  states.windowChunks.set(20, 15);
+  for (const origin of [16, 17]) {
+    const idempotency = { key: Buffer.from(`k${origin}`), payloadCrc: origin, payloadBytes: 1 };
+    states.window.judge("pay", idempotency, origin, 1000);
+  }
+  return states;
+}
+
+const decoded = (bytes: Buffer): RecordStates => decodeStates(bytes, WINDOW_DEFAULTS, () => ENTRIES);
+
+/** The sections of a snapshot: tag, and where each begins and ends. */
+function sectionsOf(bytes: Buffer): { tag: string; start: number; end: number }[] {
+  const sections: { tag: string; start: number; end: number }[] = [];
+  for (let start = HEAD_BYTES; start < bytes.length;) {
+    const end = start + 8 + bytes.readUInt32LE(start + 4);
+    sections.push({ tag: bytes.toString("latin1", start, start + 4), start, end });
+    start = end;
+  }
+  return sections;
+}
+
+/** The snapshot with other sections in it. */
+function withSections(bytes: Buffer, sections: readonly Buffer[]): Buffer {
+  const head = Buffer.from(bytes.subarray(0, HEAD_BYTES));
+  head.writeUInt32LE(sections.length, 4);
+  return Buffer.concat([head, ...sections]);
+}
+
+const section = (tag: string, bytes: Buffer = Buffer.alloc(3)): Buffer => {
+  const head = Buffer.alloc(8);
+  head.write(tag, "latin1");
+  head.writeUInt32LE(bytes.length, 4);
+  return Buffer.concat([head, bytes]);
+};
+
+test("what the states know of every kind is read back from a snapshot", () => {
+  const states = fullStates();
+  const again = decoded(encodeStates(states));
+  assert.equal(encodeStates(again), encodeStates(states));
+  for (const name of ["places", "origins", "dead", "retries", "producers", "paused", "redirected"] as const) {
+    assert.equal(again[name], states[name], name);
+  }
+  assert.equal([again.settled, again.droppable], [states.settled, states.droppable]);
+  assert.equal(again.endings, states.endings);
+  assert.equal(again.windowChunks, states.windowChunks);
+  assert.is(again.window.size, 2);
+});
+
+test("a snapshot of nothing is one too", () => {
+  assert.equal(encodeStates(decoded(encodeStates(new RecordStates()))), encodeStates(new RecordStates()));
+});
+
+test("tags have four letters, and no two sections the same one", () => {
+  const tags = SECTIONS.map(({ tag }) => tag);
+  assert.is(new Set(tags).size, tags.length);
+  for (const tag of tags) assert.match(tag, /^[A-Z]{4}$/);
+  assert.equal(
+    sectionsOf(encodeStates(fullStates())).map(({ tag }) => tag),
+    tags,
+  );
+});
+
+test("a section that isn't known is refused wherever it stands, and names its tag", () => {
+  const bytes = encodeStates(fullStates());
+  const parts = sectionsOf(bytes).map(({ start, end }) => bytes.subarray(start, end));
+  for (const tag of ["LATE", "sett", "SET\0", "\xff\xff\xff\xff"]) {
+    for (let at = 0; at <= parts.length; at += 1) {
+      const changed = withSections(bytes, parts.toSpliced(at, 0, section(tag)));
+      const thrown = throwsWith(() => decoded(changed), "ERR_JOURNAL_VERSION");
+      assert.is(thrown.details["tag"], tag);
+    }
+  }
+});
+
+test("a snapshot of a newer version is refused as one, other numbers as no version", () => {
+  const bytes = encodeStates(fullStates());
+  for (const version of [3, 4, 16]) {
+    bytes.writeUInt32LE(version, 0);
+    throwsWith(() => decoded(bytes), "ERR_JOURNAL_VERSION");
+  }
+  for (const version of [0, 17, 0x09090909, 2 ** 32 - 1]) {
+    bytes.writeUInt32LE(version, 0);
+    throwsWith(() => decoded(bytes), "ERR_RECORD_UNREADABLE");
+  }
+  throwsWith(() => decoded(Buffer.alloc(0)), "ERR_RECORD_UNREADABLE");
+  throwsWith(() => decoded(Buffer.from([2, 0, 0, 0])), "ERR_RECORD_UNREADABLE");
+});
+
+test("a snapshot that is cut anywhere is refused", () => {
+  const bytes = encodeStates(fullStates());
+  for (let end = 0; end < bytes.length; end += 1) {
+    throwsWith(() => decoded(bytes.subarray(0, end)), "ERR_RECORD_UNREADABLE");
+  }
+});
+
+test("a section that stands there twice is refused", () => {
+  const bytes = encodeStates(fullStates());
+  const parts = sectionsOf(bytes).map(({ start, end }) => bytes.subarray(start, end));
+  for (const part of parts) throwsWith(() => decoded(withSections(bytes, [...parts, part])), "ERR_RECORD_UNREADABLE");
+});
+
+test("a snapshot of a build that didn't know a section yet is read without it", () => {
+  const bytes = encodeStates(fullStates());
+  const parts = sectionsOf(bytes).map(({ start, end }) => bytes.subarray(start, end));
+  const without = parts.filter((_, index) => SECTIONS[index]?.tag !== "PAUS");
+  const states = decoded(withSections(bytes, without));
+  assert.is(states.paused.size, 0);
+  assert.is(states.retries.size, 1);
+});
+
+test("bytes that aren't a section's give an error with a code, and nothing else", () => {
+  fc.assert(
+    fc.property(fc.constantFrom(...SECTIONS), fc.uint8Array({ maxLength: 60 }), ({ tag }, garbage) => {
+      const bytes = withSections(encodeStates(new RecordStates()), [section(tag, Buffer.from(garbage))]);
+      try {
+        decoded(bytes);
+      } catch (thrown) {
+        assert.ok(isMillraceError(thrown), `${tag}: ${String(thrown)}`);
+      }
+    }),
+  );
+});
+
+test.run();
