@@ -38,7 +38,7 @@ export const journalErrors: ErrorTable<JournalErrorCode> = {
   },
   ERR_JOURNAL_LOCKED: {
     cause: "Another process has the directory open, or this process has it open already.",
-    cure: "Use another directory, or end the other process. The lock goes with the process; there is nothing to delete.",
+    cure: "Use another directory, or end the other process. The lock goes with the process; there is nothing to delete. Where one process takes over from another, set lockWaitMs.",
   },
   ERR_JOURNAL_POISONED: {
     cause: "An earlier write or sync failed, and nothing is written after that.",

@@ -209,7 +209,11 @@ export class Intake<Handlers = Record<string, Handler>> {
     onFailure: (error: MillraceError) => void,
   ): Promise<Intake<Handlers>> {
     const { forDelivery, forJournal } = intakeOptions(given);
-    const opening = Journal.open({ ...forJournal, deliveryThread: thread });
+    // Without handlers there is nothing to wait for another process for.
+    const giveUp = new AbortController();
+    scheduler.catch((reason: unknown) => giveUp.abort(reason));
+    const signals = [giveUp.signal, ...(forJournal.lockSignal === undefined ? [] : [forJournal.lockSignal])];
+    const opening = Journal.open({ ...forJournal, deliveryThread: thread, lockSignal: AbortSignal.any(signals) });
     const delivery = startThread(workerUrl("../delivery/delivery.worker", import.meta.url), {
       name: "millrace delivery",
     });

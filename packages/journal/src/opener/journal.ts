@@ -8,6 +8,7 @@ import { Histogram } from "@millrace/metrics";
 import { allocate, stateRing } from "./allocate.ts";
 import type { ProducerHandle } from "./appender.ts";
 import { Appends, type AppendWaiter } from "./appends.ts";
+import { awaitLock } from "./await-lock.ts";
 import type { BackupSummary } from "../keeper/backup.ts";
 import type { Checkpoint } from "../files/checkpoint.ts";
 import { MARKS_NAME } from "../files/marks.ts";
@@ -128,9 +129,10 @@ export class Journal {
   static async open(given: JournalOptions): Promise<Journal> {
     const options = resolveJournalOptions(given);
     const limits = limitsOf(options);
-    const { directory, storage, allowUnsafeStorage } = options;
+    const { directory, storage, allowUnsafeStorage, lockWaitMs, lockSignal } = options;
     const isInMemory = storage !== undefined && isMemory(storage);
-    const unlock = isInMemory ? lockMemory(storage) : lockDirectory(directory, options.fileMode);
+    const lock = (): (() => void) => (isInMemory ? lockMemory(storage) : lockDirectory(directory, options.fileMode));
+    const unlock = await awaitLock(lock, lockWaitMs, lockSignal);
     let journal: Journal;
     try {
       const kind = isInMemory ? MEMORY_KIND : storageKind(directory);

@@ -1,5 +1,6 @@
 /** The options of a journal, each with its default and its range. */
 import {
+  abortSignal,
   boolean,
   callback,
   custom,
@@ -68,6 +69,13 @@ export interface JournalOptions {
    */
   readonly sync?: "batch" | "none";
   /**
+   * How long the opening waits for a directory that another process has open: for a restart that
+   * begins a process before the last one has ended. Default 0: it is refused at once.
+   */
+  readonly lockWaitMs?: number;
+  /** Ends that wait; `open` rejects with the signal's reason. */
+  readonly lockSignal?: AbortSignal;
+  /**
    * Permissions of the files that the journal creates. A directory that it creates also lets those
    * who may read search it. The process's umask takes away from both. Default 0o600: nobody else.
    */
@@ -94,6 +102,7 @@ export interface JournalOptions {
 }
 
 const MIB: number = 2 ** 20;
+const WAIT_MS_MAX: number = 2 ** 31 - 1;
 const isStorageSource = (value: unknown): value is StorageSource =>
   typeof value === "object" && value !== null && ("directory" in value || "memory" in value || "url" in value);
 
@@ -109,6 +118,8 @@ const rules = {
   recovery: oneOf(["tolerateTornTail", "strict"], "tolerateTornTail"),
   verifyAll: boolean(false),
   sync: oneOf(["batch", "none"], "batch"),
+  lockWaitMs: integer(0, WAIT_MS_MAX, 0),
+  lockSignal: optional(abortSignal()),
   fileMode: integer(0o600, 0o777, FILE_MODE),
   allowUnsafeStorage: boolean(false),
   producers: integer(0, 64, 0),
@@ -119,7 +130,7 @@ const rules = {
 
 /** With every default in place. */
 export type ResolvedJournalOptions = {
-  readonly [Name in keyof JournalOptions]-?: Name extends "storage" | "onDamage" | "deliveryThread"
+  readonly [Name in keyof JournalOptions]-?: Name extends "storage" | "onDamage" | "deliveryThread" | "lockSignal"
     ? JournalOptions[Name] | undefined
     : NonNullable<JournalOptions[Name]>;
 };

@@ -44,7 +44,7 @@ export function lockDirectory(directory: string, fileMode: number = FILE_MODE): 
     makeDirectories(resolve(directory), directoryMode(fileMode));
     fd = openSync(join(directory, LOCK_NAME), constants.O_RDWR | constants.O_CREAT, fileMode);
     if (!tryLock(fd)) throw lockedError(directory, holderOf(directory));
-    if (isWritten(directory)) throw lockedError(directory, ", although its file LOCK is another one now");
+    if (isWritten(directory)) throw lockedError(directory, undefined);
     notePid(fd);
     return () => closeSync(fd as number);
   } catch (thrown) {
@@ -53,8 +53,11 @@ export function lockDirectory(directory: string, fileMode: number = FILE_MODE): 
   }
 }
 
-function lockedError(directory: string, how: string): Error {
-  return journalError("ERR_JOURNAL_LOCKED", `${directory} is in use${how}`, { details: { directory } });
+/** `pid`: of the holder of LOCK, 0 if nobody knows; undefined where LOCK is another file now. */
+function lockedError(directory: string, pid: number | undefined): Error {
+  const how = pid === undefined ? ", although its file LOCK is another one now" : pid === 0 ? "" : ` by process ${pid}`;
+  const details = pid === undefined || pid === 0 ? { directory } : { directory, pid };
+  return journalError("ERR_JOURNAL_LOCKED", `${directory} is in use${how}`, { details });
 }
 
 /** Whether a writer that isn't this one has the newest segment. Its lock is given back at once. */
@@ -121,7 +124,7 @@ export function syncDirectory(directory: string): void {
   }
 }
 
-function holderOf(directory: string): string {
+function holderOf(directory: string): number {
   const pid = readFileSync(join(directory, LOCK_NAME), "utf8").trim();
-  return /^\d+$/.test(pid) ? ` by process ${pid}` : "";
+  return /^\d+$/.test(pid) ? Number(pid) : 0;
 }
