@@ -7,7 +7,16 @@ const FIRST_SEED = Number(process.env["MILLRACE_INTAKE_SEED"] ?? 1);
 const STEPS = 400;
 
 test("the intake keeps its promises in every schedule, whatever crashes when", () => {
-  const total = { crashes: 0, runs: 0, records: 0, checkpoints: 0, truncations: 0, redriven: 0, quarantined: 0 };
+  const total = {
+    crashes: 0,
+    runs: 0,
+    records: 0,
+    checkpoints: 0,
+    truncations: 0,
+    redriven: 0,
+    quarantined: 0,
+    scheduled: 0,
+  };
   for (let seed = FIRST_SEED; seed < FIRST_SEED + SCHEDULES; seed += 1) {
     const simulation = new Simulation(seed);
     for (let step = 0; step < STEPS; step += 1) simulation.step();
@@ -16,10 +25,12 @@ test("the intake keeps its promises in every schedule, whatever crashes when", (
   }
   console.log(`# intake schedules ${SCHEDULES}, crashes ${total.crashes}`);
   console.log(
-    `# ${total.records} records, ${total.runs} runs, ${total.redriven} redriven, ${total.quarantined} in quarantine`,
+    `# ${total.records} records, ${total.runs} runs, ${total.redriven} redriven, ${total.quarantined} in quarantine, ` +
+      `${total.scheduled} of schedules`,
   );
   console.log(`# ${total.checkpoints} checkpoints, ${total.truncations} truncations`);
   assert.ok(total.crashes > SCHEDULES && total.truncations > 0 && total.redriven > 0 && total.quarantined > 0);
+  assert.ok(total.scheduled > SCHEDULES);
 });
 
 test.run();

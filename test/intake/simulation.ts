@@ -21,11 +21,19 @@ import { type Checkpoint, Housekeeping } from "@millrace/intake/internal/deliver
 import { handlerTerms } from "@millrace/intake/internal/delivery/policy";
 import type { Log, LogWalk, Runner } from "@millrace/intake/internal/delivery/ports";
 import type { LogRecord } from "@millrace/intake/internal/format/log-record";
-import { encodeHandler, encodeTerms, HeaderParser, type Terms } from "@millrace/intake/internal/format/record-header";
+import {
+  encodeHandler,
+  encodeTerms,
+  handlerName,
+  HeaderParser,
+  type Terms,
+  termsOf,
+} from "@millrace/intake/internal/format/record-header";
 import { partsOfTaskHeader, TaskHeader } from "@millrace/intake/internal/format/task-header";
 import type { Verdict } from "@millrace/intake/internal/states/dedupe-window";
 import { readStates } from "@millrace/intake/internal/snapshot/read-states";
 import { encodeStates } from "@millrace/intake/internal/snapshot/snapshot";
+import { SimSchedules } from "./simulation-schedules.ts";
 
 const HANDLERS = ["pay", "mail", "skip"];
 const LIMITS = { keysMax: 40, forMs: 60_000 };
@@ -316,6 +324,7 @@ export interface SimulationCounts {
   redriven: number;
   closes: number;
   quarantined: number;
+  scheduled: number;
   steps: number;
 }
 
@@ -333,11 +342,14 @@ export class Simulation implements DeliveryEvents {
     redriven: 0,
     closes: 0,
     quarantined: 0,
+    scheduled: 0,
     steps: 0,
   };
   wantsFinished = true;
+  readonly #schedules: SimSchedules;
   #now = 1000;
   #wall = 1_700_000_000_000;
+  #latestWall = 0;
   #log!: SimLog;
   #runner!: SimRunner;
   #delivery!: Delivery;
@@ -355,6 +367,7 @@ export class Simulation implements DeliveryEvents {
   constructor(seed: number) {
     this.seed = seed;
     this.#random = seededRandom(seed);
+    this.#schedules = new SimSchedules(this.#random, (what) => this.broken(what));
     this.#open();
   }
 
@@ -379,6 +392,7 @@ export class Simulation implements DeliveryEvents {
       {
         logId: LOG_ID,
         laneRecordsMax: LANE_RECORDS_MAX,
+        schedules: this.#schedules.declared(),
         handlerTerms: (name) =>
           handlerTerms(
             name,
@@ -531,10 +545,25 @@ export class Simulation implements DeliveryEvents {
     while (own.length > 0 || others.length > 0) {
       if (own.length > 0 && (others.length === 0 || this.#random.below(2) === 0)) {
         this.disk.append(own.shift() as SimRecord);
+        this.#appendOwn(this.disk.records.at(-1) as SimRecord);
         const { type, replaces, origin } = this.disk.records.at(-1) as SimRecord;
         this.#trace(`own ${this.disk.last} type ${type}${replaces > 0 ? ` copy of ${origin} from ${replaces}` : ""}`);
       } else this.#appendPublished(others.shift() as (typeof others)[0]);
     }
+  }
+
+  /** Delivery publishes what schedules are due. */
+  #appendOwn(record: SimRecord): void {
+    this.#schedules.stored(record, this.#wall);
+    this.counts.scheduled = this.#schedules.published;
+    if (record.type !== RECORD_TYPE.data || record.replaces !== 0) return;
+    const { sequence, priority } = record;
+    const handler = handlerName(record.header());
+    const terms = termsOf(record.header());
+    const key = terms.isOrdered === true ? record.key().toString() : undefined;
+    const payload = record.payload().toString();
+    const state = { state: "unfinished", isDurable: false, inHand: false, runs: 0, attempt: 0 } as const;
+    this.known.set(sequence, { sequence, handler, priority, key, terms, payload, first: undefined, ...state });
   }
 
   #appendPublished({ parts, know }: { parts: RecordParts; know: Omit<Known, "sequence"> }): void {
@@ -588,9 +617,19 @@ export class Simulation implements DeliveryEvents {
   #advance(ms: number): void {
     this.#now += ms;
     this.#wall += ms;
+    this.#latestWall = Math.max(this.#latestWall, this.#wall);
+    // In one schedule of four somebody sets the clock now and then.
+    if (this.seed % 4 !== 0 || this.#random.below(20) > 0) return;
+    this.#wall += this.#random.below(2) === 0 ? 20_000 : -20_000;
+    this.#latestWall = Math.max(this.#latestWall, this.#wall);
+    this.#schedules.clockSet();
   }
 
   #command(): void {
+    if (this.#random.below(3) === 0) {
+      this.#schedules.command(this.#delivery.schedules, this.#wall);
+      return;
+    }
     const dead = [...this.known.values()].filter(({ state, isDurable }) => state === "dead" && isDurable);
     const dice = this.#random.below(4);
     if (dice === 0) {
@@ -633,7 +672,9 @@ export class Simulation implements DeliveryEvents {
     if (this.#repeated.has(sequence)) this.broken(`record ${sequence} repeats its producer's sequence, and is handled`);
     if (known.first !== undefined) this.broken(`record ${sequence} is a duplicate of ${known.first}, and is handled`);
     const { notBeforeMs, expiresAtMs } = known.terms;
-    if (notBeforeMs !== undefined && this.#wall < notBeforeMs) this.broken(`record ${sequence} is handled too early`);
+    // It may have been handed out before the clock was set back.
+    if (notBeforeMs !== undefined && this.#latestWall < notBeforeMs)
+      this.broken(`record ${sequence} is handled too early`);
     void expiresAtMs;
     if (this.#paused.has(known.handler) && !this.#wasHandedOut(task)) {
       this.broken(`record ${sequence} is handled although ${known.handler} is paused`);
@@ -739,6 +780,7 @@ export class Simulation implements DeliveryEvents {
   settle(): void {
     for (const handler of HANDLERS) this.#delivery.commands.pause(handler, false);
     this.#paused.clear();
+    this.#settleSchedules();
     for (let round = 0; round < 3000; round += 1) {
       this.#turn();
       this.#endQuarantine(true);
@@ -766,6 +808,16 @@ export class Simulation implements DeliveryEvents {
     if (!this.#delivery.isDrained) this.broken("everything has ended, and delivery isn't drained");
     this.#checkDisk();
     this.#checkHeld();
+  }
+
+  /** What is due is published; then the schedules end. */
+  #settleSchedules(): void {
+    for (let round = 0; round < 10; round += 1) {
+      this.#turn();
+      while (this.#log.committed.length > 0) this.#sync();
+    }
+    this.#schedules.settled(this.#wall);
+    this.#schedules.removeAll(this.#delivery.schedules);
   }
 
   #isSettled(): boolean {

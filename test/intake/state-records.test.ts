@@ -216,7 +216,7 @@ test("what REDRIVE, EXPIRE and LEASE records say is read back", () => {
 
 test("an EXPIRE or CONTROL record of a kind that isn't known is refused", () => {
   throwsWith(() => decodeExpire(encodeExpire({ kind: 3, origins: [1] })), "ERR_JOURNAL_VERSION");
-  for (const kind of ["scheduled", "__proto__", "toString", undefined]) {
+  for (const kind of ["postponed", "__proto__", "toString", undefined]) {
     throwsWith(() => decodeControl(encodeControl({ kind } as never)), "ERR_JOURNAL_VERSION");
   }
 });

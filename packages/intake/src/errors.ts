@@ -7,7 +7,8 @@ export type IntakeErrorCode =
   | "ERR_INTAKE_ABSENT"
   | "ERR_INTAKE_CLOSED"
   | "ERR_RECORD_DEAD"
-  | "ERR_RECORD_UNREADABLE";
+  | "ERR_RECORD_UNREADABLE"
+  | "ERR_SCHEDULE_REFUSED";
 
 export const intakeErrors: ErrorTable<IntakeErrorCode> = {
   ERR_INTAKE_ABSENT: {
@@ -37,6 +38,10 @@ export const intakeErrors: ErrorTable<IntakeErrorCode> = {
   ERR_RECORD_UNREADABLE: {
     cause: "A record or a checkpoint of the journal has bytes that no version of the intake writes.",
     cure: "Another program has written into this journal: give the intake a directory of its own. If not, report it.",
+  },
+  ERR_SCHEDULE_REFUSED: {
+    cause: "A schedule can't be kept: there are 1000 others, or payload and headers are larger than a record may be.",
+    cure: "Remove schedules with unschedule(), or let the payload name what the handler then reads.",
   },
 };
 

@@ -1,13 +1,15 @@
 export { intakeError, intakeErrors } from "./errors.ts";
 export type { HandlerOptions } from "./delivery/policy.ts";
+export type { CatchUp } from "./format/schedule.ts";
 export { RangeSet } from "./format/range-set.ts";
 export { handlerName, publisherHeaders } from "./format/record-header.ts";
 export { ackRanges, deadError, deadSequence, type Failure, type ReasonName } from "./format/state-records.ts";
-export type { DeliveredRecord } from "./handler/record-hooks.ts";
+export type { DeliveredRecord, RecordSchedule } from "./handler/record-hooks.ts";
 export { type DedupeOptions, intakeOptions, type IntakeOptions } from "./publisher/options.ts";
 export type { Acknowledgement } from "./publisher/acknowledgement.ts";
 export type { DeadFilter, DeadLetter, DeadLetters, RedriveOptions } from "./publisher/dead-letters.ts";
 export { type Drained, type DrainOptions, Intake, type IntakeStats, type Publish } from "./publisher/intake.ts";
+export type { ScheduleInfo, ScheduleOptions } from "./publisher/schedules.ts";
 export type { PublishedName, PublishOptions, RecordToPublish } from "./publisher/publish.ts";
 export { RecordStates } from "./states/record-states.ts";
 export { foreignRecord } from "./states/foreign.ts";

@@ -52,6 +52,7 @@ export {
 } from "@millrace/context";
 export type {
   Acknowledgement,
+  CatchUp,
   DeadFilter,
   DeadLetter,
   DeadLetters,
@@ -67,8 +68,11 @@ export type {
   PublishedName,
   PublishOptions,
   ReasonName,
+  RecordSchedule,
   RecordToPublish,
   RedriveOptions,
+  ScheduleInfo,
+  ScheduleOptions,
 } from "@millrace/intake";
 export {
   type BackupSummary,

@@ -25,6 +25,8 @@ import {
   type Publish,
   type PublishedName,
   type RecordToPublish,
+  type ScheduleInfo,
+  type ScheduleOptions,
 } from "@millrace/intake";
 import { Blocking, type BlockingOptions, type BlockingRun, type BlockingStats } from "@millrace/pool";
 import {
@@ -112,6 +114,19 @@ export interface Millrace<Handlers = Record<string, Handler>> {
    */
   pause(handler: PublishedName<Handlers>): Promise<void>;
   resume(handler: PublishedName<Handlers>): Promise<void>;
+  /**
+   * Publishes a record whenever it is due, one for each due time across restarts and crashes, until
+   * `unschedule`. The same definition again changes nothing; another one replaces it. Resolves when
+   * that is durable. Throws `ERR_INVALID_OPTION`, `ERR_HANDLER_UNKNOWN`, `ERR_SCHEDULE_REFUSED`.
+   */
+  schedule(name: string, options: ScheduleOptions<PublishedName<Handlers>>): Promise<void>;
+  /**
+   * Ends a schedule; resolves with whether there was one, when that is durable. What it has
+   * published stays.
+   */
+  unschedule(name: string): Promise<boolean>;
+  /** All schedules, by name. */
+  schedules(): Promise<ScheduleInfo[]>;
   readonly handlerNames: readonly string[];
   stats(): MillraceStats;
   /**
@@ -268,6 +283,18 @@ class Runtime<Handlers> implements Millrace<Handlers> {
 
   async resume(handler: PublishedName<Handlers>): Promise<void> {
     await this.#theIntake("resume").resume(handler);
+  }
+
+  async schedule(name: string, options: ScheduleOptions<PublishedName<Handlers>>): Promise<void> {
+    await this.#theIntake("schedule").schedule(name, options);
+  }
+
+  async unschedule(name: string): Promise<boolean> {
+    return this.#theIntake("unschedule").unschedule(name);
+  }
+
+  async schedules(): Promise<ScheduleInfo[]> {
+    return this.#theIntake("schedules").schedules();
   }
 
   async drain(options?: DrainOptions): Promise<Drained> {

@@ -100,6 +100,8 @@ export const CELLS = {
   leftWaiting: 20,
   leftHeld: 21,
   leftUnroutable: 22,
+  /** Records that schedules have published since the opening. */
+  scheduled: 23,
 } as const;
 
-export const STATS_BYTES: number = 24 * Float64Array.BYTES_PER_ELEMENT;
+export const STATS_BYTES: number = Object.keys(CELLS).length * Float64Array.BYTES_PER_ELEMENT;

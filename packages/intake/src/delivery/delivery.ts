@@ -33,6 +33,7 @@
  *   pump          records out of their lanes
  *   visits        what a record means that has become durable
  *   commands      what people ask for
+ *   schedules     records that are published whenever a time comes
  *   opening       what is rebuilt
  */
 import type { Random } from "@millrace/base";
@@ -55,6 +56,7 @@ import type { Clock, Log, Runner } from "./ports.ts";
 import { Pump } from "./pump.ts";
 import { Quarantined } from "./quarantined.ts";
 import { Returns } from "./returns.ts";
+import { type DeclaredSchedule, Schedules } from "./schedules.ts";
 import { StateLog } from "./state-log.ts";
 import { findSuspects, Suspects } from "./suspects.ts";
 import { Turns } from "./turns.ts";
@@ -79,6 +81,8 @@ export interface DeliveryTerms {
   readonly logId: Uint8Array;
   /** Records that a lane keeps in memory before it falls behind. Default 4096. */
   readonly laneRecordsMax?: number;
+  /** What `open` declares; undefined: what was declared before stays as it is. */
+  readonly schedules?: readonly DeclaredSchedule[] | undefined;
 }
 
 export class Delivery {
@@ -90,6 +94,7 @@ export class Delivery {
   readonly ends: Ends;
   readonly visits: Visits;
   readonly commands: Commands;
+  readonly schedules: Schedules;
 
   readonly #suspects: Suspects;
   readonly #turns: Turns;
@@ -132,7 +137,9 @@ export class Delivery {
     const quarantined = new Quarantined(suspects, events, counts);
     const life = new Life({ runner, clock, states, stateLog, suspects, turns, ends, returns });
     const known = { ...world, states, counts, stateLog, gates, hands, window, jobs, suspects };
-    const rules = { quarantined, ends, keyLines, returns, life };
+    const isThere = (name: string): boolean => gates.named(name).isThere;
+    const schedules = new Schedules({ states: states.schedules, stateLog, log, clock, isThere }, terms.schedules);
+    const rules = { quarantined, ends, keyLines, returns, life, schedules };
     const outcomes = new Outcomes({ ...known, ...rules });
     const handOut = new HandOut({ ...known, ...rules, outcomes, logId: terms.logId });
     const pump = new Pump({ ...known, ...rules, turns, handOut, handlerOf });
@@ -141,6 +148,7 @@ export class Delivery {
     this.ends = ends;
     this.visits = new Visits({ ...known, ...rules, events, turns, pump, handlerOf });
     this.commands = new Commands(gates, stateLog);
+    this.schedules = schedules;
     this.#suspects = suspects;
     this.#turns = turns;
     this.#hands = hands;
@@ -167,6 +175,7 @@ export class Delivery {
     handled += this.#log.takeNews((record) => this.visits.take(record));
     if (this.#isDraining) handled += this.#runner.cancelQueued();
     else {
+      handled += this.schedules.turn();
       handled += this.#returns.wakeDue();
       handled += this.#outcomes.endOverdue();
       handled += this.#life.trySuspects();
@@ -184,6 +193,7 @@ export class Delivery {
       this.#turns.obstaclesUntil,
       this.#hands.nextTimeout(),
       this.stateLog.dueAt,
+      this.schedules.nextTurnAt(),
     );
   }
 

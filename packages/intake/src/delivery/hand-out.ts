@@ -103,6 +103,7 @@ export class HandOut {
       keepsResult: terms.keepsResult === true,
       key: terms.isOrdered === true ? key : NO_BYTES,
       replayOf: terms.replayOf ?? 0,
+      scheduled: terms.scheduled,
       headers,
     });
   }

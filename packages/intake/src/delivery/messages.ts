@@ -4,9 +4,11 @@
  */
 import type { DeliveryHandle } from "@millrace/journal/kernel";
 import type { SubmitterHandle } from "@millrace/scheduler";
+import type { ScheduleDefinition } from "../format/schedule.ts";
 import type { WindowLimits } from "../states/dedupe-window.ts";
 import type { Checkpoint } from "./housekeeping.ts";
 import type { HandlerOptions } from "./policy.ts";
+import type { DeclaredSchedule } from "./schedules.ts";
 
 export interface DeliveryOptions {
   /** For handlers without options of their own. */
@@ -15,6 +17,8 @@ export interface DeliveryOptions {
   readonly dedupe: WindowLimits;
   /** Whether finished records are deleted. */
   readonly isDeleting: boolean;
+  /** Undefined: what earlier processes have declared stays. */
+  readonly schedules: readonly DeclaredSchedule[] | undefined;
 }
 
 export interface DeliveryData {
@@ -31,7 +35,10 @@ export type Command =
   | { readonly kind: "listDead" }
   | { readonly kind: "redrive"; readonly sequences: readonly number[]; readonly handler: string }
   | { readonly kind: "drop"; readonly sequences: readonly number[] }
-  | { readonly kind: "waiting" };
+  | { readonly kind: "waiting" }
+  | { readonly kind: "schedule"; readonly name: string; readonly definition: ScheduleDefinition }
+  | { readonly kind: "unschedule"; readonly name: string }
+  | { readonly kind: "schedules" };
 
 /** To the delivery thread. */
 export type DeliveryOrder =

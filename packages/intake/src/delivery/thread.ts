@@ -80,6 +80,7 @@ export class DeliveryThread implements DeliveryEvents {
       scheduler.handlerNames.length,
       {
         logId: journal.logId,
+        schedules: options.schedules,
         handlerTerms: (name) => handlerTerms(`handlers.${name}`, options.handlers[name] ?? {}, options.handlerDefaults),
       },
       this,
@@ -218,6 +219,21 @@ export class DeliveryThread implements DeliveryEvents {
       case "waiting":
         answer([...this.#delivery.stopped()]);
         break;
+      case "schedule": {
+        const { name, definition } = command;
+        const refusal = this.#delivery.schedules.define(
+          { name, definition, isDeclared: false, atMs: clock.wall() },
+          done,
+        );
+        if (refusal !== undefined) answer(refusal);
+        break;
+      }
+      case "unschedule":
+        this.#delivery.schedules.remove(command.name, answer);
+        break;
+      case "schedules":
+        this.#delivery.schedules.list(answer);
+        break;
     }
   }
 
@@ -250,6 +266,7 @@ export class DeliveryThread implements DeliveryEvents {
     cells[CELLS.windowKeys] = states.window.size;
     cells[CELLS.windowEvicted] = states.window.evictedEarly;
     cells[CELLS.suspects] = this.#delivery.suspects;
+    cells[CELLS.scheduled] = this.#delivery.schedules.published;
     let held = 0;
     let unroutable = 0;
     for (const { why, waiting } of this.#delivery.stopped()) {

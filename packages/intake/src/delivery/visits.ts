@@ -15,6 +15,7 @@ import type { Jobs } from "./jobs.ts";
 import type { KeyLines } from "./key-lines.ts";
 import type { Life } from "./life.ts";
 import type { Pump } from "./pump.ts";
+import type { Schedules } from "./schedules.ts";
 import type { StateLog } from "./state-log.ts";
 import type { Turns } from "./turns.ts";
 
@@ -29,6 +30,7 @@ export interface VisitsParts {
   readonly keyLines: KeyLines;
   readonly life: Life;
   readonly pump: Pump;
+  readonly schedules: Schedules;
   readonly handlerOf: (record: LogRecord) => number;
 }
 
@@ -70,7 +72,7 @@ export class Visits {
   }
 
   #visitState(record: LogRecord): void {
-    const { stateLog, ends, events } = this.#parts;
+    const { stateLog, ends, events, schedules } = this.#parts;
     if (record.replaces !== 0) this.onCopied();
     else if (record.type !== RECORD_TYPE.ack) stateLog.visited(record.type);
     switch (record.type) {
@@ -82,9 +84,10 @@ export class Visits {
         if (record.replaces === 0) this.#died(record.payload());
         break;
       case RECORD_TYPE.control: {
-        const { kind } = decodeControl(record.payload());
-        if (kind === "trying") this.#parts.life.handOutSuspects();
-        else if (kind === "begun") this.#parts.life.begun();
+        const control = decodeControl(record.payload());
+        if (control.kind === "trying") this.#parts.life.handOutSuspects();
+        else if (control.kind === "begun") this.#parts.life.begun();
+        else if (control.kind === "scheduled" || control.kind === "unscheduled") schedules.changed(control.name);
         break;
       }
     }

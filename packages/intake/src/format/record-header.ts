@@ -18,10 +18,12 @@
  *     32  keeps its result   nothing
  *     64  trace context      u8 length, W3C traceparent in ASCII
  *     128 replay             f64 the sequence that is replayed
+ *     256 scheduled          u8 length, the schedule's name in UTF-8; f64 the due time; f64 missed
  *
  * A task header never reaches the disk; `TaskHeaderWriter` is its definition.
  */
 import { decode, encode } from "@millrace/codec";
+import type { Scheduled } from "./schedule.ts";
 import { newer, unknownVersion } from "./version.ts";
 
 const PLAIN_VERSION = 1;
@@ -38,7 +40,8 @@ const EXPIRES = 16;
 const KEEPS_RESULT = 32;
 const TRACED = 64;
 const REPLAYED = 128;
-const KNOWN_MASK = 255;
+const SCHEDULED = 256;
+const KNOWN_MASK = 511;
 
 /** What a publisher asked for, beyond handler, priority, payload and headers. */
 export interface Terms {
@@ -52,6 +55,7 @@ export interface Terms {
   readonly keepsResult?: boolean | undefined;
   readonly trace?: string | undefined;
   readonly replayOf?: number | undefined;
+  readonly scheduled?: Scheduled | undefined;
 }
 
 export interface Idempotency {
@@ -94,6 +98,10 @@ export function encodeTerms(handler: string, terms: Terms, headers?: object): Ui
   if (terms.expiresAtMs !== undefined) parts.push(f64(terms.expiresAtMs));
   if (terms.trace !== undefined) parts.push(Buffer.of(terms.trace.length), Buffer.from(terms.trace, "latin1"));
   if (terms.replayOf !== undefined) parts.push(f64(terms.replayOf));
+  if (terms.scheduled !== undefined) {
+    const name = Buffer.from(terms.scheduled.name);
+    parts.push(Buffer.of(name.length), name, f64(terms.scheduled.dueMs), f64(terms.scheduled.missed));
+  }
   if (headers !== undefined) parts.push(encode(headers));
   return Buffer.concat(parts);
 }
@@ -115,7 +123,8 @@ function maskOf(terms: Terms): number {
     (terms.expiresAtMs === undefined ? 0 : EXPIRES) |
     (terms.keepsResult === true ? KEEPS_RESULT : 0) |
     (terms.trace === undefined ? 0 : TRACED) |
-    (terms.replayOf === undefined ? 0 : REPLAYED)
+    (terms.replayOf === undefined ? 0 : REPLAYED) |
+    (terms.scheduled === undefined ? 0 : SCHEDULED)
   );
 }
 
@@ -233,6 +242,8 @@ export function termsOf(header: Buffer): ParsedTerms {
   const expiresAtMs = (mask & EXPIRES) === 0 ? undefined : number();
   const trace = (mask & TRACED) === 0 ? undefined : bytes().toString("latin1");
   const replayOf = (mask & REPLAYED) === 0 ? undefined : number();
+  const scheduled =
+    (mask & SCHEDULED) === 0 ? undefined : { name: bytes().toString(), dueMs: number(), missed: number() };
   return {
     isOrdered: (mask & ORDERED) !== 0,
     idempotency,
@@ -242,6 +253,7 @@ export function termsOf(header: Buffer): ParsedTerms {
     keepsResult: (mask & KEEPS_RESULT) !== 0,
     trace,
     replayOf,
+    scheduled,
     end: at,
   };
 }

@@ -21,6 +21,7 @@
 import { type MillraceError, readU64, writeU64 } from "@millrace/base";
 import { decode, encode, encodeThrown } from "@millrace/codec";
 import { RangeSet } from "./range-set.ts";
+import type { DefinedSchedule } from "./schedule.ts";
 import { newer, unknownVersion } from "./version.ts";
 
 const VERSION = 2;
@@ -316,7 +317,9 @@ export type Control =
   | { readonly kind: "closed" }
   /** Of the suspects these are tried now, and no others; those that were cleared have survived. */
   | { readonly kind: "trying"; readonly origins: readonly number[]; readonly cleared: readonly number[] }
-  | { readonly kind: "paused" | "resumed"; readonly handler: string };
+  | { readonly kind: "paused" | "resumed"; readonly handler: string }
+  | ({ readonly kind: "scheduled" } & DefinedSchedule)
+  | { readonly kind: "unscheduled"; readonly name: string };
 
 const CONTROL_KINDS: Readonly<Record<Control["kind"], true>> = {
   opened: true,
@@ -326,6 +329,8 @@ const CONTROL_KINDS: Readonly<Record<Control["kind"], true>> = {
   trying: true,
   paused: true,
   resumed: true,
+  scheduled: true,
+  unscheduled: true,
 };
 
 export function encodeControl(control: Control): Buffer {

@@ -4,15 +4,18 @@
  *   0   f64 sequence      8   f64 time of publishing, ms since 1970     16  f64 attempt, from 1
  *   24  16 bytes id of the log
  *   40  u16 flags: 1 the record keeps its result, 2 a key follows, 4 it is a replay
- *   42  u16 bytes of the key        44  u32 zero         48  f64 the replayed sequence
- *   56  the key, then the publisher's headers, encoded
+ *   42  u16 bytes of the key        44  u16 bytes of the schedule, 0 without        46  u16 zero
+ *   48  f64 the replayed sequence
+ *   56  the key; of a schedule f64 due time, f64 missed and its name; the publisher's headers, encoded
  */
 import { decode } from "@millrace/codec";
+import type { Scheduled } from "./schedule.ts";
 
 const KEEPS_RESULT = 1;
 const HAS_KEY = 2;
 const IS_REPLAY = 4;
 const FIXED_BYTES = 56;
+const SCHEDULE_BYTES = 16;
 const NO_BYTES = new Uint8Array(0);
 
 export interface TaskFacts {
@@ -24,6 +27,8 @@ export interface TaskFacts {
   readonly key: Uint8Array;
   /** 0 when it is no replay. */
   readonly replayOf: number;
+  /** Undefined without a schedule. */
+  readonly scheduled: Scheduled | undefined;
   /** The publisher's headers, encoded. */
   readonly headers: Uint8Array;
 }
@@ -37,8 +42,11 @@ export class TaskHeaderWriter {
     this.#logId = logId;
   }
 
-  write({ sequence, timeMs, attempt, keepsResult, key, replayOf, headers }: TaskFacts): Uint8Array {
-    const length = FIXED_BYTES + key.length + headers.length;
+  write({ sequence, timeMs, attempt, keepsResult, key, replayOf, scheduled, headers }: TaskFacts): Uint8Array {
+    const name = scheduled === undefined ? NO_BYTES : Buffer.from(scheduled.name);
+    const scheduleBytes = scheduled === undefined ? 0 : SCHEDULE_BYTES + name.length;
+    const headersStart = FIXED_BYTES + key.length + scheduleBytes;
+    const length = headersStart + headers.length;
     if (length > this.#bytes.length) this.#bytes = Buffer.alloc(length * 2);
     const bytes = this.#bytes;
     bytes.writeDoubleLE(sequence, 0);
@@ -48,10 +56,17 @@ export class TaskHeaderWriter {
     const flags = (keepsResult ? KEEPS_RESULT : 0) | (key.length > 0 ? HAS_KEY : 0) | (replayOf > 0 ? IS_REPLAY : 0);
     bytes.writeUInt16LE(flags, 40);
     bytes.writeUInt16LE(key.length, 42);
-    bytes.writeUInt32LE(0, 44);
+    bytes.writeUInt16LE(scheduleBytes, 44);
+    bytes.writeUInt16LE(0, 46);
     bytes.writeDoubleLE(replayOf, 48);
     bytes.set(key, FIXED_BYTES);
-    bytes.set(headers, FIXED_BYTES + key.length);
+    if (scheduled !== undefined) {
+      const start = FIXED_BYTES + key.length;
+      bytes.writeDoubleLE(scheduled.dueMs, start);
+      bytes.writeDoubleLE(scheduled.missed, start + 8);
+      bytes.set(name, start + SCHEDULE_BYTES);
+    }
+    bytes.set(headers, headersStart);
     return bytes.subarray(0, length);
   }
 }
@@ -95,8 +110,17 @@ export class TaskHeader {
     return (this.#flags & IS_REPLAY) === 0 ? undefined : this.#bytes.readDoubleLE(48);
   }
 
-  get headers(): unknown {
+  /** Undefined without a schedule. */
+  get scheduled(): Scheduled | undefined {
+    const bytes = this.#scheduleBytes;
+    if (bytes === 0) return undefined;
     const start = FIXED_BYTES + this.#keyBytes;
+    const name = this.#bytes.toString("utf8", start + SCHEDULE_BYTES, start + bytes);
+    return { name, dueMs: this.#bytes.readDoubleLE(start), missed: this.#bytes.readDoubleLE(start + 8) };
+  }
+
+  get headers(): unknown {
+    const start = FIXED_BYTES + this.#keyBytes + this.#scheduleBytes;
     return start === this.#bytes.length ? undefined : decode(this.#bytes, start);
   }
 
@@ -107,12 +131,16 @@ export class TaskHeader {
   get #keyBytes(): number {
     return this.#bytes.readUInt16LE(42);
   }
+
+  get #scheduleBytes(): number {
+    return this.#bytes.readUInt16LE(44);
+  }
 }
 
 /** The key and the publisher's headers of a task header that was written. */
 export function partsOfTaskHeader(bytes: Uint8Array): { readonly key: Uint8Array; readonly headers: Uint8Array } {
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  const headersStart = FIXED_BYTES + view.readUInt16LE(42);
-  const key = headersStart === FIXED_BYTES ? NO_BYTES : bytes.subarray(FIXED_BYTES, headersStart);
-  return { key, headers: bytes.subarray(headersStart) };
+  const keyEnd = FIXED_BYTES + view.readUInt16LE(42);
+  const key = keyEnd === FIXED_BYTES ? NO_BYTES : bytes.subarray(FIXED_BYTES, keyEnd);
+  return { key, headers: bytes.subarray(keyEnd + view.readUInt16LE(44)) };
 }

@@ -1,6 +1,14 @@
 /** What a machine loads to give handlers their records: `context.record`. */
 import { TaskHeader } from "../format/task-header.ts";
 
+export interface RecordSchedule {
+  readonly name: string;
+  /** Ms since 1970: the same at every delivery. */
+  readonly dueAtMs: number;
+  /** Due times since the schedule's record before that got none: see `catchUp`. */
+  readonly missed: number;
+}
+
 /** What a handler learns about the record that it handles. */
 export interface DeliveredRecord {
   /**
@@ -17,6 +25,8 @@ export interface DeliveredRecord {
   readonly key: string | undefined;
   /** The sequence of the record that this one replays; undefined for a record of its own. */
   readonly replayOf: number | undefined;
+  /** Which schedule has published the record, and for which due time; undefined without one. */
+  readonly schedule: RecordSchedule | undefined;
   /** What the publisher passed as `headers`. */
   readonly headers: unknown;
 }
@@ -27,6 +37,7 @@ export interface DeliveredRecord {
  */
 export function readHeader(bytes: Uint8Array, runsBefore: number): DeliveredRecord {
   const header = new TaskHeader(bytes);
+  const { scheduled } = header;
   return {
     id: header.id,
     sequence: header.sequence,
@@ -34,6 +45,7 @@ export function readHeader(bytes: Uint8Array, runsBefore: number): DeliveredReco
     attempt: header.attempt + runsBefore,
     key: header.key,
     replayOf: header.replayOf,
+    schedule: scheduled && { name: scheduled.name, dueAtMs: scheduled.dueMs, missed: scheduled.missed },
     headers: header.headers,
   };
 }

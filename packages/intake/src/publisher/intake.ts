@@ -15,6 +15,7 @@ import {
 } from "@millrace/scheduler";
 import { CELLS, COMMANDS, controlBytes, DRAINING, STATE, STATS_BYTES, STOPPED } from "../delivery/control.ts";
 import type { Checkpoint } from "../delivery/housekeeping.ts";
+import { scheduleRefused, type ScheduleRefusal, type ScheduleReport } from "../delivery/schedules.ts";
 import type { Command, DeliveryData, DeliveryOptions, DeliveryOrder, DeliveryReport } from "../delivery/messages.ts";
 import { intakeError } from "../errors.ts";
 import { encodeHandler } from "../format/record-header.ts";
@@ -25,6 +26,13 @@ import { DeadLetters, type DeadPlace } from "./dead-letters.ts";
 import { prepareGroup } from "./group.ts";
 import { prepare, type PublishedName, type PublishOptions, type RecordToPublish } from "./publish.ts";
 import { Questions } from "./questions.ts";
+import {
+  checkScheduleName,
+  scheduleDefinition,
+  scheduleInfo,
+  type ScheduleInfo,
+  type ScheduleOptions,
+} from "./schedules.ts";
 
 /** The handlers of a module, as calls that publish. */
 export type Publish<Handlers> = {
@@ -56,6 +64,8 @@ export interface IntakeStats {
   readonly parked: number;
   /** Records that may have ended an earlier process, and weren't tried yet. */
   readonly suspects: number;
+  /** Records that schedules have published; since the opening. */
+  readonly scheduled: number;
   /** Everything up to here is finished. */
   readonly finishedUpTo: number;
   /** Records that waited in the journal when it was opened. */
@@ -217,7 +227,11 @@ export class Intake<Handlers = Record<string, Handler>> {
     const delivery = startThread(workerUrl("../delivery/delivery.worker", import.meta.url), {
       name: "millrace delivery",
     });
-    const [journal, guest] = await Promise.allSettled([opening, scheduler]);
+    const ready = scheduler.then((handle) => {
+      for (const { definition } of forDelivery.schedules ?? []) mustBeOne(handle.handlerNames, definition.handler);
+      return handle;
+    });
+    const [journal, guest] = await Promise.allSettled([opening, ready]);
     if (journal.status === "rejected" || guest.status === "rejected") {
       await delivery.terminate();
       if (journal.status === "fulfilled") await journal.value.close();
@@ -257,6 +271,7 @@ export class Intake<Handlers = Record<string, Handler>> {
       held: cell("held"),
       parked: cell("unroutable"),
       suspects: cell("suspects"),
+      scheduled: cell("scheduled"),
       finishedUpTo: cell("floor"),
       recovered: cell("recovered"),
       isReadingSegments: cell("isReading") === 1,
@@ -325,7 +340,7 @@ export class Intake<Handlers = Record<string, Handler>> {
   }
 
   #mustBeHandler(name: string): void {
-    if (!this.#headers.has(name)) throw unknownHandler(name, this.#names);
+    mustBeOne(this.#names, name);
   }
 
   // ── commands ──────────────────────────────────────────────────────────────────────────────────
@@ -342,6 +357,35 @@ export class Intake<Handlers = Record<string, Handler>> {
   resume(handler: string): Promise<void> {
     this.#mustBeHandler(handler);
     return this.#commandDone({ kind: "resume", handler });
+  }
+
+  // ── schedules ─────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Publishes a record whenever it is due, across restarts, until `unschedule`. The same definition
+   * again changes nothing; another one replaces it. Resolves when that is durable. Throws
+   * `ERR_INVALID_OPTION`, `ERR_HANDLER_UNKNOWN`, `ERR_SCHEDULE_REFUSED`.
+   */
+  async schedule(name: string, options: ScheduleOptions): Promise<void> {
+    const definition = scheduleDefinition(name, options);
+    this.#mustBeHandler(definition.handler);
+    const refusal = await this.#command({ kind: "schedule", name, definition });
+    if (refusal !== undefined) throw scheduleRefused(name, refusal as ScheduleRefusal);
+  }
+
+  /**
+   * Ends a schedule; resolves with whether there was one, when that is durable. What it has
+   * published stays.
+   */
+  async unschedule(name: string): Promise<boolean> {
+    checkScheduleName(name);
+    return (await this.#command({ kind: "unschedule", name })) as boolean;
+  }
+
+  /** All schedules, by name. */
+  async schedules(): Promise<ScheduleInfo[]> {
+    const reports = (await this.#command({ kind: "schedules" })) as readonly ScheduleReport[];
+    return reports.map((report) => scheduleInfo(report)).toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   #command(command: Command): Promise<unknown> {
@@ -527,6 +571,10 @@ export class Intake<Handlers = Record<string, Handler>> {
     await this.#delivery.terminate();
     await closing;
   }
+}
+
+function mustBeOne(names: readonly string[], name: string): void {
+  if (!names.includes(name)) throw unknownHandler(name, names);
 }
 
 async function orAborted(promise: Promise<void>, signal: AbortSignal | undefined): Promise<void> {

@@ -4,6 +4,7 @@ import type { JournalOptions } from "@millrace/journal";
 import { resolveWithJournal } from "@millrace/journal/kernel";
 import type { DeliveryOptions } from "../delivery/messages.ts";
 import { handlerRules, handlerTerms, type HandlerOptions } from "../delivery/policy.ts";
+import { declaredSchedules, type ScheduleOptions } from "./schedules.ts";
 
 /** How long idempotency keys are remembered: the smaller of both limits. */
 export interface DedupeOptions {
@@ -27,6 +28,11 @@ export interface IntakeOptions extends Omit<JournalOptions, "deliveryThread">, H
    * "unfinished".
    */
   readonly retain?: "unfinished" | "all";
+  /**
+   * Schedules by their names. A declared one that isn't here any more is removed, a different one
+   * replaced, at the opening. Left out: those that were declared before stay as they are.
+   */
+  readonly schedules?: Readonly<Record<string, ScheduleOptions>>;
 }
 
 const KEYS_MAX: number = 2 ** 26;
@@ -38,6 +44,7 @@ const rules = {
   handlers: optional(optionsObject<Readonly<Record<string, HandlerOptions>>>()),
   dedupe: optional(optionsObject<DedupeOptions>()),
   retain: oneOf(["unfinished", "all"], "unfinished"),
+  schedules: optional(optionsObject<Readonly<Record<string, ScheduleOptions>>>()),
 } satisfies Rules;
 
 const dedupeRules = {
@@ -67,5 +74,7 @@ export function intakeOptions(given: IntakeOptions): {
   const handlers = (own.handlers ?? {}) as Readonly<Record<string, HandlerOptions>>;
   for (const [name, options] of Object.entries(handlers)) handlerTerms(`handlers.${name}`, options, handlerDefaults);
   const dedupe = resolveOptions("dedupe", dedupeRules, (own.dedupe ?? {}) as DedupeOptions);
-  return { forDelivery: { handlerDefaults, handlers, dedupe, isDeleting: own.retain === "unfinished" }, forJournal };
+  const schedules = own.schedules === undefined ? undefined : declaredSchedules(own.schedules);
+  const isDeleting = own.retain === "unfinished";
+  return { forDelivery: { handlerDefaults, handlers, dedupe, isDeleting, schedules }, forJournal };
 }

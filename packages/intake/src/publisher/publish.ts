@@ -69,7 +69,7 @@ export interface RecordToPublish<Name extends string = string> extends PublishOp
 /** The exports of a module that are handlers. */
 export type PublishedName<Handlers> = HandlerName<Handlers>;
 
-const KEY_BYTES_MAX = 1024;
+export const KEY_BYTES_MAX = 1024;
 const TEN_YEARS_MS: number = 10 * 365 * 86_400_000;
 const TIME_MAX = 8.64e15;
 const NO_BYTES = new Uint8Array(0);
@@ -100,7 +100,7 @@ function isShort(value: unknown, bytesMax: number): value is string {
   return typeof value === "string" && value.length > 0 && Buffer.byteLength(value) <= bytesMax;
 }
 
-function shortText(bytesMax: number): ReturnType<typeof custom<string>> {
+export function shortText(bytesMax: number): ReturnType<typeof custom<string>> {
   return custom(`a text of 1 to ${bytesMax} bytes of UTF-8`, (value): value is string => isShort(value, bytesMax));
 }
 

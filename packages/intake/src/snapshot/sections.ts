@@ -7,6 +7,7 @@ import { placesSection } from "./places-section.ts";
 import { producersSection } from "./producers-section.ts";
 import { redirectedSection } from "./redirected-section.ts";
 import { retriesSection } from "./retries-section.ts";
+import { schedulesSection } from "./schedules-section.ts";
 import type { Section } from "./section.ts";
 import { settledSection } from "./settled-section.ts";
 import { windowSection } from "./window-section.ts";
@@ -20,6 +21,7 @@ export const SECTIONS: readonly Section[] = [
   producersSection,
   pausedSection,
   redirectedSection,
+  schedulesSection,
   endingsSection,
   windowSection,
 ];

@@ -33,6 +33,7 @@ import {
 import { newer } from "../format/version.ts";
 import { DedupeWindow, lastOriginOf, type Verdict, WINDOW_DEFAULTS, type WindowLimits } from "./dedupe-window.ts";
 import { ALONE, type Group } from "./groups.ts";
+import { ScheduleStates } from "./schedule-states.ts";
 
 /** What a RETRY record says of a record that isn't finished. */
 export interface RetryState {
@@ -82,6 +83,7 @@ export class RecordStates {
   readonly window: DedupeWindow;
   readonly producers: Map<string, RangeSet> = new Map();
   readonly paused: Set<string> = new Set();
+  readonly schedules: ScheduleStates = new ScheduleStates();
   /** Handlers that redriven records go to instead of their own, by origin. */
   readonly redirected: Map<number, string> = new Map();
   readonly endings: Endings = { uncleanEnds: 0, isOpen: false, suspects: new Map(), trying: [], lease: [0, 0, 0] };
@@ -217,7 +219,8 @@ export class RecordStates {
     return verdict.kind === "mismatch" ? verdict : REFUSED;
   }
 
-  #judgeTerms(handler: string, { idempotency, producer }: Terms, { sequence, timeMs }: LogRecord): Verdict {
+  #judgeTerms(handler: string, { idempotency, producer, scheduled }: Terms, { sequence, timeMs }: LogRecord): Verdict {
+    if (scheduled !== undefined && !this.schedules.judge(scheduled)) return { kind: "duplicate", first: 0 };
     if (producer !== undefined) {
       const sequences = this.producers.get(producer.id) ?? new RangeSet();
       this.producers.set(producer.id, sequences);
@@ -372,6 +375,12 @@ export class RecordStates {
         break;
       case "resumed":
         this.paused.delete(control.handler);
+        break;
+      case "scheduled":
+        this.schedules.defined(control);
+        break;
+      case "unscheduled":
+        this.schedules.removed(control.name);
         break;
     }
   }
