@@ -25,8 +25,8 @@ function defaulting<T>(value: T | (() => T)): () => T {
   return typeof value === "function" ? (value as () => T) : () => value;
 }
 
-/** A whole number in `[min, max]`. */
-export function integer(min: number, max: number, fallback: number | (() => number)): Rule<number> {
+/** A whole number in `[min, max]`. Required unless a default is given. */
+export function integer(min: number, max: number, fallback: number | (() => number) = required): Rule<number> {
   return {
     fallback: defaulting(fallback),
     accepts: (value) => Number.isInteger(value) && (value as number) >= min && (value as number) <= max,

@@ -88,6 +88,17 @@ export class Appends implements Source {
     this.#reactor.expect();
   }
 
+  /** As `append`; false, and nothing has happened, when the record would have to wait for room. */
+  tryAppend(record: RecordParts, waiter: AppendWaiter): boolean {
+    this.#check(record);
+    this.#refuseIfUseless();
+    if (this.#waitingFrom < this.#waiting.length || !this.#producer.stage(record)) return false;
+    this.#producer.commit();
+    this.#pushWaiter(waiter, undefined);
+    this.#reactor.expect();
+    return true;
+  }
+
   /** As `append`, for a record of data that is nothing but bytes. */
   appendBytes(payload: Uint8Array, resolve: Resolve, reject: Reject): void {
     this.#producer.checkSize(0, 0, payload.length);
@@ -124,6 +135,23 @@ export class Appends implements Source {
       this.#enqueue(records, waiter);
     }
     this.#reactor.expect();
+  }
+
+  /** As `appendGroup`; false, and nothing has happened, when the group would have to wait. */
+  tryAppendGroup(records: readonly RecordParts[], waiter: AppendWaiter): boolean {
+    for (const record of records) this.#check(record);
+    this.#producer.checkGroup(records);
+    this.#refuseIfUseless();
+    if (this.#waitingFrom < this.#waiting.length || !this.#stage(records)) return false;
+    this.#producer.commit();
+    this.#pushGroup(records, waiter);
+    this.#reactor.expect();
+    return true;
+  }
+
+  /** Bytes of the ring that are taken. */
+  get ringBytes(): number {
+    return this.#producer.usedBytes();
   }
 
   #check({ header, key, payload }: RecordParts): void {

@@ -229,6 +229,29 @@ export class Journal {
     return new GroupSize(this.#appends.groupBytesMax);
   }
 
+  /** As `appendParts`, of data; false, and nothing has happened, when the ring has no room. */
+  tryAppendParts(record: RecordParts, waiter: AppendWaiter): boolean {
+    this.#mustBeOpen();
+    return this.#appends.tryAppend(record, waiter);
+  }
+
+  /** As `appendGroupParts`; false, and nothing has happened, when the ring has no room. */
+  tryAppendGroupParts(records: readonly RecordParts[], waiter: AppendWaiter): boolean {
+    this.#mustBeOpen();
+    return this.#appends.tryAppendGroup(records, waiter);
+  }
+
+  /** How full the opener's ring is, for a package above: records under way, and bytes. */
+  ringUse(): { readonly records: number; readonly bytes: number; readonly bytesMax: number } {
+    const { outstanding: records, ringBytes: bytes } = this.#appends;
+    return { records, bytes, bytesMax: this.#options.ringBytes };
+  }
+
+  /** Bytes that may wait for room in the ring. */
+  get pendingBytesMax(): number {
+    return this.#options.pendingBytesMax;
+  }
+
   /**
    * Writes a record again at the end of the log, so that the journal can give up the segments
    * before. Resolves with the copy's sequence when the copy is durable. Its `origin` is the
