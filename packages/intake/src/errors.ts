@@ -6,6 +6,7 @@ export type IntakeErrorCode =
   | "ERR_RECORD_EXPIRED"
   | "ERR_INTAKE_ABSENT"
   | "ERR_INTAKE_CLOSED"
+  | "ERR_INTAKE_FULL"
   | "ERR_RECORD_DEAD"
   | "ERR_RECORD_UNREADABLE"
   | "ERR_SCHEDULE_REFUSED";
@@ -18,6 +19,11 @@ export const intakeErrors: ErrorTable<IntakeErrorCode> = {
   ERR_INTAKE_CLOSED: {
     cause: "A record was published after close(), or the intake closed before the record was done.",
     cure: "Publish before you close; a record that was acknowledged is delivered after the next opening.",
+  },
+  ERR_INTAKE_FULL: {
+    cause:
+      "The intake's level is \"reject\" (details.cause: ring, unfinished or disk), and the publish doesn't wait, or has waited for timeoutMs. The record isn't stored.",
+    cure: "Publish again after details.retryAfterMs, or more slowly: details.ratePerSecond is what drains now.",
   },
   ERR_RECORD_DEAD: {
     cause: "A record's handler failed at every one of attemptsMax attempts.",

@@ -21,12 +21,15 @@ import {
   intakeError,
   intakeOptions,
   type IntakeOptions,
+  type IntakeEvents,
   type IntakeStats,
+  type Level,
   type Publish,
   type PublishedName,
   type RecordToPublish,
   type ScheduleInfo,
   type ScheduleOptions,
+  type BackpressureOptions,
 } from "@millrace/intake";
 import { Blocking, type BlockingOptions, type BlockingRun, type BlockingStats } from "@millrace/pool";
 import {
@@ -102,10 +105,26 @@ export interface Millrace<Handlers = Record<string, Handler>> {
    */
   readonly publish: Publish<Handlers>;
   /**
+   * As `publish`, but never waits: rejects at once with `ERR_INTAKE_FULL`, whose details have a
+   * `retryAfterMs`, when the level is "reject". Nothing is stored then.
+   */
+  readonly tryPublish: Publish<Handlers>;
+  /**
    * Publishes records that are stored together or not at all; resolves with an acknowledgement
    * each.
    */
-  publishMany(records: Iterable<RecordToPublish<PublishedName<Handlers>>>): Promise<Acknowledgement[]>;
+  publishMany(
+    records: Iterable<RecordToPublish<PublishedName<Handlers>>>,
+    options?: BackpressureOptions,
+  ): Promise<Acknowledgement[]>;
+  /**
+   * How full the intake is. "ok" and "slow": a publish is taken at once. "reject": it waits, or is
+   * refused, as `whenFull` says. `stats().intake.level` says why, and how fast it drains.
+   */
+  readonly level: Level;
+  /** Calls `listener` for each event of this name from now on; see `IntakeEvents`. */
+  on<Name extends keyof IntakeEvents>(name: Name, listener: (event: IntakeEvents[Name]) => void): void;
+  off<Name extends keyof IntakeEvents>(name: Name, listener: (event: IntakeEvents[Name]) => void): void;
   /** Records that failed for the last time: list them, hand them out again, drop them. */
   readonly dead: DeadLetters;
   /**
@@ -269,8 +288,27 @@ class Runtime<Handlers> implements Millrace<Handlers> {
     return traceOf(this.#scheduler);
   }
 
-  async publishMany(records: Iterable<RecordToPublish<PublishedName<Handlers>>>): Promise<Acknowledgement[]> {
-    return this.#theIntake("publishMany").publishMany(records);
+  get tryPublish(): Publish<Handlers> {
+    return this.#theIntake("tryPublish").tryPublish;
+  }
+
+  async publishMany(
+    records: Iterable<RecordToPublish<PublishedName<Handlers>>>,
+    options?: BackpressureOptions,
+  ): Promise<Acknowledgement[]> {
+    return this.#theIntake("publishMany").publishMany(records, options);
+  }
+
+  get level(): Level {
+    return this.#theIntake("level").level;
+  }
+
+  on<Name extends keyof IntakeEvents>(name: Name, listener: (event: IntakeEvents[Name]) => void): void {
+    this.#theIntake("on").events.on(name, listener);
+  }
+
+  off<Name extends keyof IntakeEvents>(name: Name, listener: (event: IntakeEvents[Name]) => void): void {
+    this.#theIntake("off").events.off(name, listener);
   }
 
   get dead(): DeadLetters {

@@ -5,7 +5,7 @@
 import * as assert from "uvu/assert";
 import { Parker, Reactor, ThreadTable, unpark } from "@millrace/atomics-sync";
 import { Answers } from "@millrace/intake/internal/delivery/answers";
-import { controlBytes } from "@millrace/intake/internal/delivery/control";
+import { BALANCE, controlBytes } from "@millrace/intake/internal/delivery/control";
 import { Questions } from "@millrace/intake/internal/publisher/questions";
 import { type Mutant, scenario, type Scenario } from "../api.ts";
 
@@ -53,6 +53,29 @@ function answer(shared: Shared, count: number, last: number): void {
   }
   answers.answerFirsts();
   if (answers.isAllAwaited) answers.allDone();
+}
+
+/** As `answer`, and says after each record how many are unfinished. */
+function answerBelow(shared: Shared, count: number, last: number): void {
+  const words = new Int32Array(shared.words);
+  const threads = new Int32Array(shared.threads);
+  const news = new Int32Array(shared.news);
+  const records = { known: () => 0, isDead: () => false, isSettled: () => true };
+  const answers = new Answers(words, threads, OPENER, records, () => assert.unreachable("all answers fit the ring"));
+  const parker = new Parker(threads, DELIVERY);
+  let finished = 0;
+  let read = 0;
+  for (let turn = 0; read < count || finished < last; turn += 1) {
+    assert.ok(turn < 16, "woken without a question");
+    parker.prepare();
+    if (!answers.hasQuestions() && Atomics.load(news, 0) === finished) parker.wait(Infinity);
+    else parker.cancel();
+    finished = Atomics.load(news, 0);
+    Atomics.store(words, BALANCE, -finished);
+    answers.tellBalance(-finished);
+    read += answers.read();
+  }
+  answers.tellBalance(-finished);
 }
 
 /** The record that isn't the first with its key. */
@@ -133,6 +156,40 @@ export const scenarios: Scenario[] = [
     tickMs: 1,
     bounds: { preemptions: 2 },
   }),
+  scenario({
+    name: "questions: who waits for fewer unfinished records is told, also after a second thought",
+    setUp,
+    threads: {
+      async opener(shared, log) {
+        const questions = questionsOf(shared);
+        const balance = (): number => Atomics.load(new Int32Array(shared.words), BALANCE);
+        // A disk that refuses records makes the first wish one that never comes true.
+        questions.below(-5);
+        await new Promise<void>((resolve) => {
+          let told = 0;
+          questions.onBelow = () => {
+            told += 1;
+            if (told === 2) resolve();
+          };
+          questions.below(-2);
+        });
+        log.push(balance());
+        assert.not.ok(questions.isExpecting());
+      },
+      delivery: (shared) => answerBelow(shared, 2, 2),
+      writer({ news, threads }) {
+        for (const finished of [1, 2]) {
+          Atomics.store(new Int32Array(news), 0, finished);
+          unpark(new Int32Array(threads), DELIVERY);
+        }
+      },
+    },
+    check(_shared, { logs }) {
+      assert.equal(logs["opener"], [-2]);
+    },
+    tickMs: 1,
+    bounds: { preemptions: 2 },
+  }),
 ];
 
 const FILE = "intake/publisher/questions";
@@ -186,5 +243,23 @@ export const mutants: Mutant[] = [
     file: ANSWERS,
     from: "unpark(this.#threads, this.#openerThread);",
     to: "",
+  },
+  {
+    breaks: "who waits for fewer unfinished records is told too early",
+    file: ANSWERS,
+    from: "((balance - this.#below) | 0) > 0",
+    to: "false",
+  },
+  {
+    breaks: "the second wish of who waits for fewer unfinished records is forgotten",
+    file: ANSWERS,
+    from: "this.#below = low;",
+    to: "if (this.#belowAsked === 0) this.#below = low;",
+  },
+  {
+    breaks: "of two wishes for fewer unfinished records one stays open",
+    file: ANSWERS,
+    from: "for (; this.#belowAsked > 0; this.#belowAsked -= 1)",
+    to: "for (; this.#belowAsked > 0; this.#belowAsked = 0)",
   },
 ];

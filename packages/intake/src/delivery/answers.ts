@@ -13,6 +13,7 @@ import type { Verdict } from "../states/dedupe-window.ts";
 import {
   ALL,
   answersPlace,
+  BELOW,
   DUPLICATE,
   FINISHED,
   FIRST,
@@ -57,6 +58,9 @@ export class Answers {
   readonly #expired = new RangeSet();
   /** Whether an opener waits until nothing can run. */
   isAllAwaited = false;
+  /** The balance that the opener waits for, and how often it has asked. */
+  #below = 0;
+  #belowAsked = 0;
 
   constructor(
     words: Int32Array,
@@ -81,7 +85,7 @@ export class Answers {
 
   /** Whether an answer waits for what isn't durable yet. */
   get isUrgent(): boolean {
-    return this.#awaited.size > 0 || this.isAllAwaited;
+    return this.#awaited.size > 0 || this.isAllAwaited || this.#belowAsked > 0;
   }
 
   hasQuestions(): boolean {
@@ -130,6 +134,12 @@ export class Answers {
     this.#answer(ALL, 0, 0);
   }
 
+  /** The balance has changed. */
+  tellBalance(balance: number): void {
+    if (this.#belowAsked === 0 || ((balance - this.#below) | 0) > 0) return;
+    for (; this.#belowAsked > 0; this.#belowAsked -= 1) this.#answer(BELOW, 0, 0);
+  }
+
   // ── questions ─────────────────────────────────────────────────────────────────────────────────
 
   /** Reads all questions; how many there were. */
@@ -142,7 +152,10 @@ export class Answers {
       this.#questions.advance();
       asked += 1;
       if (kind === ALL) this.isAllAwaited = true;
-      else if (kind === VERDICT) this.#askedForVerdict(sequence);
+      else if (kind === BELOW) {
+        this.#below = low;
+        this.#belowAsked += 1;
+      } else if (kind === VERDICT) this.#askedForVerdict(sequence);
       else this.#askedFor(sequence);
     }
     if (asked > 0) this.#questions.release();

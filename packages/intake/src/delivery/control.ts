@@ -6,6 +6,9 @@
  *   0  STATE      written by the delivery thread, and by the opener for DRAINING
  *   1  COMMANDS   counts messages to the delivery thread; written by the opener. The thread blocks, so
  *                 that it looks into its port only when this has changed.
+ *   2  BALANCE    unfinished records less those taken out of the opener's data ring, modulo 2^32;
+ *                 written by the delivery thread after each turn, read by the opener, which adds
+ *                 what it has put into that ring
  *
  * then two SPSC rings:
  *
@@ -13,15 +16,17 @@
  *     FINISHED   tell me when the record is finished and its ACK is durable
  *     ALL        tell me when nothing can run any more
  *     VERDICT    is this record, which has a key, the first one with it
+ *     BELOW      tell me when BALANCE is at most the low word; a later one replaces the earlier
  *   answers    delivery → opener: kind, sequence low, high, first low, high
- *     FINISHED, ALL as asked; FIRST, DUPLICATE, MISMATCH, REFUSED for VERDICT, the second and third
- *     with the sequence of the first one. A dead or expired record is answered by a message
- *     instead, with its errors.
+ *     FINISHED, ALL, BELOW as asked; FIRST, DUPLICATE, MISMATCH, REFUSED for VERDICT, the second
+ *     and third with the sequence of the first one. A dead or expired record is answered by a
+ *     message instead, with its errors.
  */
 import { LINE_WORDS, type SpscRingPlace, spscRingWords } from "@millrace/shared-memory";
 
 export const STATE = 0;
 export const COMMANDS = 1;
+export const BALANCE = 2;
 
 export const RECOVERING = 0;
 export const RUNNING = 1;
@@ -35,6 +40,7 @@ export const FIRST = 4;
 export const DUPLICATE = 5;
 export const MISMATCH = 6;
 export const REFUSED = 7;
+export const BELOW = 8;
 
 export const QUESTION = { kind: 0, sequenceLow: 1, sequenceHigh: 2, firstLow: 3, firstHigh: 4 } as const;
 
@@ -102,6 +108,8 @@ export const CELLS = {
   leftUnroutable: 22,
   /** Records that schedules have published since the opening. */
   scheduled: 23,
+  /** Free bytes of the disk, once a second, when the options have marks for it. */
+  freeBytes: 24,
 } as const;
 
 export const STATS_BYTES: number = Object.keys(CELLS).length * Float64Array.BYTES_PER_ELEMENT;

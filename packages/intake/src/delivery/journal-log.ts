@@ -32,6 +32,8 @@ interface RingView {
   readonly cursor: RecordCursor;
 }
 
+/** The journal's first ring is the opener's, for data. */
+const OPENER_RING = 0;
 /** Receipts taken before the other duties get their turn. */
 const RECEIPTS_MAX = 64;
 
@@ -46,6 +48,8 @@ export class JournalLog implements Log {
   readonly #control: Int32Array;
   readonly #threads: Int32Array;
   #known: number;
+  /** Records that came out of the opener's ring for data. */
+  takenFromOpener = 0;
 
   constructor(journal: DeliveryHandle, storage: Storage) {
     const { memory } = journal;
@@ -96,6 +100,7 @@ export class JournalLog implements Log {
     const end = words[word + RECEIPT.end] as number;
     // Refused records have a negative count, and space to give back.
     const count = Math.max(0, words[word + RECEIPT.count] as number);
+    if (words[word + RECEIPT.ring] === OPENER_RING) this.takenFromOpener += count;
     if (count > 0) {
       const low = words[word + RECEIPT.sequenceLow] as number;
       const first = sequenceOf(low, words[word + RECEIPT.sequenceHigh] as number);

@@ -19,6 +19,10 @@ export interface DeliveryOptions {
   readonly isDeleting: boolean;
   /** Undefined: what earlier processes have declared stays. */
   readonly schedules: readonly DeclaredSchedule[] | undefined;
+  /** Records that each lane keeps in memory. */
+  readonly laneRecordsMax: number;
+  /** Whether free bytes of the disk are wanted. */
+  readonly measuresDisk: boolean;
 }
 
 export interface DeliveryData {

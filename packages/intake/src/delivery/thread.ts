@@ -15,7 +15,7 @@ import { HeaderParser } from "../format/record-header.ts";
 import type { Verdict } from "../states/dedupe-window.ts";
 import { readStates } from "../snapshot/read-states.ts";
 import { Answers } from "./answers.ts";
-import { CELLS, COMMANDS, DRAINING, RECOVERING, RUNNING, STATE, STOPPED } from "./control.ts";
+import { BALANCE, CELLS, COMMANDS, DRAINING, RECOVERING, RUNNING, STATE, STOPPED } from "./control.ts";
 import { Delivery } from "./delivery.ts";
 import type { DeliveryEvents } from "./events.ts";
 import { Housekeeping } from "./housekeeping.ts";
@@ -44,6 +44,8 @@ export class DeliveryThread implements DeliveryEvents {
   readonly #delivery: Delivery;
   readonly #housekeeping: Housekeeping;
   readonly #answers: Answers;
+  /** Whose free bytes are wanted; undefined when nobody wants to know. */
+  readonly #measured: Storage | undefined;
   #commandsTaken = 0;
   #tickAt = 0;
 
@@ -55,6 +57,7 @@ export class DeliveryThread implements DeliveryEvents {
     this.#openerThread = scheduler.memory.submitterThreads[0] as number;
     this.#parker = new Parker(this.#threads, scheduler.thread);
     this.#port = port;
+    this.#measured = options.measuresDisk ? storage : undefined;
     this.#log = new JournalLog(journal, storage);
     this.#runner = new SchedulerRunner(new Submitter(scheduler.memory, scheduler.submitter));
     const [checkpoint] = readCheckpoints(storage, Buffer.from(journal.logId));
@@ -81,6 +84,7 @@ export class DeliveryThread implements DeliveryEvents {
       {
         logId: journal.logId,
         schedules: options.schedules,
+        laneRecordsMax: options.laneRecordsMax,
         handlerTerms: (name) => handlerTerms(`handlers.${name}`, options.handlers[name] ?? {}, options.handlerDefaults),
       },
       this,
@@ -99,6 +103,7 @@ export class DeliveryThread implements DeliveryEvents {
       this.#delivery,
       options.isDeleting,
     );
+    this.#tick();
     this.#publishStats();
   }
 
@@ -152,6 +157,9 @@ export class DeliveryThread implements DeliveryEvents {
     if (now < this.#tickAt) return;
     this.#tickAt = now + TICK_MS;
     this.#runner.tick();
+    if (this.#measured !== undefined) {
+      this.#cells[CELLS.freeBytes] = this.#measured.space?.().freeBytes ?? Infinity;
+    }
   }
 
   // ── events of the state machine ───────────────────────────────────────────────────────────────
@@ -275,6 +283,10 @@ export class DeliveryThread implements DeliveryEvents {
     }
     cells[CELLS.held] = held;
     cells[CELLS.unroutable] = unroutable;
+    const unfinished = this.#log.known - states.settled.size;
+    const balance = (unfinished - this.#log.takenFromOpener) | 0;
+    Atomics.store(this.#words, BALANCE, balance);
+    this.#answers.tellBalance(balance);
   }
 
   #sleep(wasDraining: boolean): void {

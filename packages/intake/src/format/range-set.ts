@@ -8,6 +8,12 @@ export class RangeSet {
   /** First and last of each range, both included. */
   readonly #firsts: number[] = [];
   readonly #lasts: number[] = [];
+  #size = 0;
+
+  /** Number of members. */
+  get size(): number {
+    return this.#size;
+  }
 
   /** Number of ranges. */
   get ranges(): number {
@@ -56,13 +62,16 @@ export class RangeSet {
     const from = before >= 0 && (this.#lasts[before] as number) >= first - 1 ? before : before + 1;
     let to = from;
     while (to < this.#firsts.length && (this.#firsts[to] as number) <= last + 1) to += 1;
+    for (let index = from; index < to; index += 1) this.#size -= this.#lengthOf(index);
     if (from === to) {
+      this.#size += last - first + 1;
       this.#firsts.splice(from, 0, first);
       this.#lasts.splice(from, 0, last);
       return;
     }
     this.#firsts[from] = Math.min(this.#firsts[from] as number, first);
     this.#lasts[from] = Math.max(this.#lasts[to - 1] as number, last);
+    this.#size += this.#lengthOf(from);
     if (to > from + 1) {
       this.#firsts.splice(from + 1, to - from - 1);
       this.#lasts.splice(from + 1, to - from - 1);
@@ -75,6 +84,7 @@ export class RangeSet {
     if (index < 0 || value > (this.#lasts[index] as number)) return;
     const first = this.#firsts[index] as number;
     const last = this.#lasts[index] as number;
+    this.#size -= 1;
     if (first === last) {
       this.#firsts.splice(index, 1);
       this.#lasts.splice(index, 1);
@@ -89,6 +99,7 @@ export class RangeSet {
 
   copy(): RangeSet {
     const copy = new RangeSet();
+    copy.#size = this.#size;
     for (let index = 0; index < this.#firsts.length; index += 1) {
       copy.#firsts.push(this.#firsts[index] as number);
       copy.#lasts.push(this.#lasts[index] as number);
@@ -102,10 +113,15 @@ export class RangeSet {
     const rest = new RangeSet();
     for (let index = 0; index < this.#firsts.length; index += 1) {
       const part = index < count ? first : rest;
+      part.#size += this.#lengthOf(index);
       part.#firsts.push(this.#firsts[index] as number);
       part.#lasts.push(this.#lasts[index] as number);
     }
     return [first, rest];
+  }
+
+  #lengthOf(index: number): number {
+    return (this.#lasts[index] as number) - (this.#firsts[index] as number) + 1;
   }
 
   #lastStartingAtOrBefore(value: number): number {

@@ -43,16 +43,26 @@ export class Published implements AppendWaiter, Acknowledgement, VerdictWaiter {
   duplicate = false;
   readonly #questions: Questions;
   readonly #isJudged: boolean;
+  /** Told when the record isn't stored. */
+  readonly #refused: (count: number) => void;
   readonly #resolve: Resolve;
   readonly #reject: Reject;
   readonly #member: number | undefined;
   #done: Promise<void> | undefined;
 
   /** `member`: its number in a `publishMany`. */
-  constructor(questions: Questions, isJudged: boolean, resolve: Resolve, reject: Reject, member?: number) {
+  constructor(
+    questions: Questions,
+    isJudged: boolean,
+    refused: (count: number) => void,
+    resolve: Resolve,
+    reject: Reject,
+    member?: number,
+  ) {
     this.#member = member;
     this.#questions = questions;
     this.#isJudged = isJudged;
+    this.#refused = refused;
     this.#resolve = resolve;
     this.#reject = reject;
   }
@@ -90,6 +100,7 @@ export class Published implements AppendWaiter, Acknowledgement, VerdictWaiter {
   }
 
   failed(error: MillraceError | Error): void {
+    if (this.sequence === 0) this.#refused(1);
     // Before it is durable the journal says what is known of it. Then only the verdict is missing.
     this.#reject(this.sequence === 0 ? error : undecided(error, this.sequence));
   }

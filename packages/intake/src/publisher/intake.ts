@@ -20,11 +20,12 @@ import type { Command, DeliveryData, DeliveryOptions, DeliveryOrder, DeliveryRep
 import { intakeError } from "../errors.ts";
 import { encodeHandler } from "../format/record-header.ts";
 import { lastError } from "../format/state-records.ts";
-import { intakeOptions, type IntakeOptions } from "./options.ts";
-import { type Acknowledgement, Published } from "./acknowledgement.ts";
+import type { Acknowledgement } from "./acknowledgement.ts";
+import { intakeOptions, type IntakeOptions, type PublisherOptions } from "./options.ts";
 import { DeadLetters, type DeadPlace } from "./dead-letters.ts";
-import { prepareGroup } from "./group.ts";
-import { prepare, type PublishedName, type PublishOptions, type RecordToPublish } from "./publish.ts";
+import { Events } from "./events.ts";
+import type { PublishedName, PublishOptions, RecordToPublish } from "./publish.ts";
+import { Publisher } from "./publisher.ts";
 import { Questions } from "./questions.ts";
 import {
   checkScheduleName,
@@ -33,6 +34,8 @@ import {
   type ScheduleInfo,
   type ScheduleOptions,
 } from "./schedules.ts";
+import type { BackpressureOptions } from "./waiting-room.ts";
+import type { Level, LevelReport } from "./water.ts";
 
 /** The handlers of a module, as calls that publish. */
 export type Publish<Handlers> = {
@@ -85,6 +88,12 @@ export interface IntakeStats {
    */
   readonly dedupeKeys: number;
   readonly dedupeEvicted: number;
+  /** Records that were published and aren't finished. */
+  readonly unfinished: number;
+  /** How full the intake is. */
+  readonly level: LevelReport;
+  /** Publishes that wait because it is full. */
+  readonly waitingPublishes: number;
   /** The first sequence that is still in the journal. */
   readonly firstSequence: number;
   /**
@@ -129,6 +138,7 @@ export class Intake<Handlers = Record<string, Handler>> {
   readonly #delivery: Worker;
   readonly #deliveryExited: Promise<void>;
   readonly #questions: Questions;
+  readonly #publisher: Publisher;
   readonly #quarantine: Quarantine;
   readonly #names: readonly string[];
   readonly #headers = new Map<string, Uint8Array>();
@@ -146,11 +156,15 @@ export class Intake<Handlers = Record<string, Handler>> {
 
   /** Publishing by handler name: `await intake.publish.settle(payment)`. */
   readonly publish: Publish<Handlers>;
+  /** The same, but never waits: rejects at once with `ERR_INTAKE_FULL` when the intake is full. */
+  readonly tryPublish: Publish<Handlers>;
+  readonly events: Events = new Events();
   readonly dead: DeadLetters;
 
   private constructor(
     parts: { readonly journal: Journal; readonly scheduler: SubmitterHandle; readonly delivery: Worker },
     options: DeliveryOptions,
+    forPublisher: PublisherOptions,
     handlersUrl: string,
     onFailure: (error: MillraceError) => void,
   ) {
@@ -175,9 +189,20 @@ export class Intake<Handlers = Record<string, Handler>> {
       });
     });
     for (const name of this.#names) this.#headers.set(name, encodeHandler(name));
-    this.publish = bindHandlers(this.#names, (name) => {
-      return (record: unknown, given?: PublishOptions) => this.#publish(name, record, given);
-    }) as Publish<Handlers>;
+    this.#publisher = new Publisher(
+      {
+        journal,
+        questions: this.#questions,
+        words: this.#words,
+        cells: this.#cells,
+        mustBeOpen: () => this.#mustBeOpen(),
+        headerOf: (name) => this.#headerOf(name),
+        levelChanged: (report) => this.events.emit("level", report),
+      },
+      forPublisher,
+    );
+    this.publish = this.#publishing(false);
+    this.tryPublish = this.#publishing(true);
     this.dead = new DeadLetters({
       journal,
       list: () => this.#command({ kind: "listDead" }) as Promise<readonly DeadPlace[]>,
@@ -218,7 +243,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     handlersUrl: string,
     onFailure: (error: MillraceError) => void,
   ): Promise<Intake<Handlers>> {
-    const { forDelivery, forJournal } = intakeOptions(given);
+    const { forDelivery, forJournal, forPublisher } = intakeOptions(given);
     // Without handlers there is nothing to wait for another process for.
     const giveUp = new AbortController();
     scheduler.catch((reason: unknown) => giveUp.abort(reason));
@@ -238,7 +263,7 @@ export class Intake<Handlers = Record<string, Handler>> {
       throw (journal as PromiseRejectedResult).reason ?? (guest as PromiseRejectedResult).reason;
     }
     const parts = { journal: journal.value, scheduler: guest.value, delivery };
-    const intake = new Intake<Handlers>(parts, forDelivery, handlersUrl, onFailure);
+    const intake = new Intake<Handlers>(parts, forDelivery, forPublisher, handlersUrl, onFailure);
     try {
       await intake.#deliveryReady();
     } catch (thrown) {
@@ -246,6 +271,8 @@ export class Intake<Handlers = Record<string, Handler>> {
       await journal.value.close().catch(() => {});
       throw thrown;
     }
+    intake.#publisher.begin();
+    intake.events.begin();
     return intake;
   }
 
@@ -279,6 +306,9 @@ export class Intake<Handlers = Record<string, Handler>> {
       deadKept: cell("deadKept"),
       dedupeKeys: cell("windowKeys"),
       dedupeEvicted: cell("windowEvicted"),
+      unfinished: this.#publisher.unfinished,
+      level: this.#publisher.levels(),
+      waitingPublishes: this.#publisher.waiting,
       firstSequence: this.#journal.firstSequence,
       checkpointError: this.#checkpointError === undefined ? undefined : messageOf(this.#checkpointError),
       journal: this.#journal.stats(),
@@ -287,15 +317,6 @@ export class Intake<Handlers = Record<string, Handler>> {
 
   // ── publishing ────────────────────────────────────────────────────────────────────────────────
 
-  #publish(name: string, value: unknown, given: PublishOptions | undefined): Promise<Acknowledgement> {
-    return new Promise((resolve, reject) => {
-      this.#mustBeOpen();
-      const plain = this.#headers.get(name) as Uint8Array;
-      const { parts, isJudged } = prepare(name, plain, value, given);
-      this.#journal.appendParts(parts, new Published(this.#questions, isJudged, resolve, reject));
-    });
-  }
-
   /**
    * Publishes records that are stored together or not at all; resolves when they are on disk, with
    * an acknowledgement each. Rejects as `publish` does. A group over the limits of a batch is
@@ -303,36 +324,20 @@ export class Intake<Handlers = Record<string, Handler>> {
    * of one belongs to another payload, none is handled: `ERR_IDEMPOTENCY_MISMATCH`, whose
    * `details.member` counts from 0.
    */
-  publishMany(records: Iterable<RecordToPublish>): Promise<Acknowledgement[]> {
-    return new Promise((resolve, reject) => {
-      this.#mustBeOpen();
-      const headerOf = (handler: string): Uint8Array => {
-        this.#mustBeHandler(handler);
-        return this.#headers.get(handler) as Uint8Array;
-      };
-      const prepared = prepareGroup(records, headerOf, this.#journal.groupSize());
-      if (prepared.length === 0) {
-        resolve([]);
-        return;
-      }
-      const waiters: Published[] = [];
-      const acknowledged = prepared.map(
-        ({ isJudged }, member) =>
-          new Promise<Acknowledgement>((accept, refuse) => {
-            waiters.push(new Published(this.#questions, isJudged, accept, refuse, member));
-          }),
-      );
-      this.#journal.appendGroupParts(
-        prepared.map(({ parts }) => parts),
-        {
-          durable: (first) => {
-            for (const [index, waiter] of waiters.entries()) waiter.durable(first + index);
-            resolve(Promise.all(acknowledged));
-          },
-          failed: reject,
-        },
-      );
-    });
+  publishMany(records: Iterable<RecordToPublish>, options?: BackpressureOptions): Promise<Acknowledgement[]> {
+    return this.#publisher.publishMany(records, options);
+  }
+
+  #publishing(isTrying: boolean): Publish<Handlers> {
+    const call = isTrying ? "tryPublish" : "publish";
+    return bindHandlers(this.#names, (name) => {
+      return (record: unknown, given?: PublishOptions) => this.#publisher[call](name, record, given);
+    }) as Publish<Handlers>;
+  }
+
+  /** "ok", "slow" or "reject": whether a publish is taken at once. */
+  get level(): Level {
+    return this.#publisher.level;
   }
 
   #mustBeOpen(): void {
@@ -341,6 +346,12 @@ export class Intake<Handlers = Record<string, Handler>> {
 
   #mustBeHandler(name: string): void {
     mustBeOne(this.#names, name);
+  }
+
+  #headerOf(name: string): Uint8Array {
+    const header = this.#headers.get(name);
+    if (header === undefined) throw unknownHandler(name, this.#names);
+    return header;
   }
 
   // ── commands ──────────────────────────────────────────────────────────────────────────────────
@@ -491,6 +502,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     if (isMeant || this.#isTerminated) return;
     this.#journal.poison();
     const error = this.#overError();
+    this.#publisher.end(error);
     this.#questions.abandon(error);
     if (this.#isOpen) this.#onFailure(error);
   }
@@ -550,6 +562,7 @@ export class Intake<Handlers = Record<string, Handler>> {
   }
 
   async #close(): Promise<void> {
+    this.#publisher.end(intakeError("ERR_INTAKE_CLOSED", "the intake closed while a publish waited: it isn't stored"));
     await this.#journal.settle();
     Atomics.store(this.#words, STATE, DRAINING);
     unpark(this.#threads.words, this.#deliveryThread);

@@ -1,10 +1,19 @@
 /** The options of an intake: its own, and those of its journal, in one object. */
-import { integer, oneOf, optional, optionsObject, resolveOptions, type Rule, type Rules } from "@millrace/base";
+import { custom, integer, oneOf, optional, optionsObject, resolveOptions, type Rule, type Rules } from "@millrace/base";
 import type { JournalOptions } from "@millrace/journal";
 import { resolveWithJournal } from "@millrace/journal/kernel";
 import type { DeliveryOptions } from "../delivery/messages.ts";
 import { handlerRules, handlerTerms, type HandlerOptions } from "../delivery/policy.ts";
+import { levelMarks, type LevelOptions } from "./level-options.ts";
 import { declaredSchedules, type ScheduleOptions } from "./schedules.ts";
+import type { WaterMarks } from "./water.ts";
+
+/** What the publisher takes of the options. */
+export interface PublisherOptions {
+  readonly marks: WaterMarks;
+  /** Whether a publish waits when the intake is full. */
+  readonly isWaiting: boolean;
+}
 
 /** How long idempotency keys are remembered: the smaller of both limits. */
 export interface DedupeOptions {
@@ -23,6 +32,18 @@ export interface IntakeOptions extends Omit<JournalOptions, "deliveryThread">, H
   /** Options by the name of a handler. */
   readonly handlers?: Readonly<Record<string, HandlerOptions>>;
   readonly dedupe?: DedupeOptions;
+  /**
+   * When publishes wait or are refused; "textbook": from 1000 records on, until 500 again, for ring
+   * and unfinished records. Default: no limit but ring and disk.
+   */
+  readonly levels?: "textbook" | LevelOptions;
+  /** What a publish does then, unless its own options say it. Default "wait". */
+  readonly whenFull?: "wait" | "reject";
+  /**
+   * Records that each priority keeps in memory for its handlers; the rest is read back from the
+   * disk. Default 4096.
+   */
+  readonly laneRecordsMax?: number;
   /**
    * What stays in the journal: "unfinished" records (and dead ones), or "all". Default
    * "unfinished".
@@ -43,6 +64,15 @@ const rules = {
   maxDeliveries: optional(integer(1, 65_535, 1)),
   handlers: optional(optionsObject<Readonly<Record<string, HandlerOptions>>>()),
   dedupe: optional(optionsObject<DedupeOptions>()),
+  levels: optional(
+    custom<"textbook" | LevelOptions>(
+      `"textbook", or an object with options`,
+      (value): value is "textbook" | LevelOptions =>
+        value === "textbook" || (typeof value === "object" && value !== null),
+    ),
+  ),
+  whenFull: oneOf(["wait", "reject"], "wait"),
+  laneRecordsMax: integer(1, 2 ** 20, 4096),
   retain: oneOf(["unfinished", "all"], "unfinished"),
   schedules: optional(optionsObject<Readonly<Record<string, ScheduleOptions>>>()),
 } satisfies Rules;
@@ -62,6 +92,7 @@ function optionalRules(): Rules {
 export function intakeOptions(given: IntakeOptions): {
   readonly forDelivery: DeliveryOptions;
   readonly forJournal: Omit<JournalOptions, "deliveryThread">;
+  readonly forPublisher: PublisherOptions;
 } {
   const own = resolveWithJournal("open({ journal })", rules, given);
   const forJournal = Object.fromEntries(Object.entries(given).filter(([name]) => !Object.hasOwn(rules, name)));
@@ -75,6 +106,15 @@ export function intakeOptions(given: IntakeOptions): {
   for (const [name, options] of Object.entries(handlers)) handlerTerms(`handlers.${name}`, options, handlerDefaults);
   const dedupe = resolveOptions("dedupe", dedupeRules, (own.dedupe ?? {}) as DedupeOptions);
   const schedules = own.schedules === undefined ? undefined : declaredSchedules(own.schedules);
-  const isDeleting = own.retain === "unfinished";
-  return { forDelivery: { handlerDefaults, handlers, dedupe, isDeleting, schedules }, forJournal };
+  const marks = levelMarks(own.levels as IntakeOptions["levels"]);
+  const forDelivery = {
+    handlerDefaults,
+    handlers,
+    dedupe,
+    isDeleting: own.retain === "unfinished",
+    schedules,
+    laneRecordsMax: own.laneRecordsMax as number,
+    measuresDisk: marks.disk !== undefined,
+  };
+  return { forDelivery, forJournal, forPublisher: { marks, isWaiting: own.whenFull === "wait" } };
 }

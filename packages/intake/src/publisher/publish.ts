@@ -1,5 +1,6 @@
 /** What a publisher asks for, checked, and as the parts of a record. */
 import {
+  abortSignal,
   baseError,
   custom,
   integer,
@@ -22,8 +23,10 @@ import {
   type Terms,
   withHeaders,
 } from "../format/record-header.ts";
+import type { BackpressureOptions } from "./waiting-room.ts";
 
-export interface PublishOptions {
+/** What a record says about itself. */
+export interface RecordOptions {
   /** Which records are started first. Default "normal". */
   readonly priority?: Priority;
   /**
@@ -60,8 +63,10 @@ export interface PublishOptions {
   readonly expiresAt?: number;
 }
 
+export interface PublishOptions extends RecordOptions, BackpressureOptions {}
+
 /** A record of `publishMany`. */
-export interface RecordToPublish<Name extends string = string> extends PublishOptions {
+export interface RecordToPublish<Name extends string = string> extends RecordOptions {
   readonly handler: Name;
   readonly payload?: unknown;
 }
@@ -73,8 +78,16 @@ export const KEY_BYTES_MAX = 1024;
 const TEN_YEARS_MS: number = 10 * 365 * 86_400_000;
 const TIME_MAX = 8.64e15;
 const NO_BYTES = new Uint8Array(0);
+/** What timers take. */
+const TIMER_MS_MAX: number = 2 ** 31 - 1;
 
-const publishRules = {
+const waitRules = {
+  whenFull: optional(oneOf(["wait", "reject"], "wait")),
+  timeoutMs: optional(integer(0, TIMER_MS_MAX)),
+  signal: optional(abortSignal()),
+} satisfies Rules;
+
+const recordRules = {
   priority: oneOf(["high", "normal", "low"], "normal"),
   headers: optional(optionsObject<object>()),
   key: optional(shortText(KEY_BYTES_MAX)),
@@ -94,7 +107,15 @@ const publishRules = {
   expiresAt: optional(number(0, TIME_MAX)),
 } satisfies Rules;
 
-type Given = Resolved<typeof publishRules>;
+const publishRules = { ...recordRules, ...waitRules } satisfies Rules;
+
+type Given = Resolved<typeof recordRules>;
+/** What a publish's own options say of waiting. */
+export interface Wait {
+  readonly whenFull: "wait" | "reject" | undefined;
+  readonly timeoutMs: number | undefined;
+  readonly signal: AbortSignal | undefined;
+}
 
 function isShort(value: unknown, bytesMax: number): value is string {
   return typeof value === "string" && value.length > 0 && Buffer.byteLength(value) <= bytesMax;
@@ -108,11 +129,19 @@ export function shortText(bytesMax: number): ReturnType<typeof custom<string>> {
 export interface Prepared {
   readonly parts: RecordParts;
   readonly isJudged: boolean;
+  /** What its own options say of waiting; undefined without options. */
+  readonly wait: Wait | undefined;
+}
+
+/** The options of a `publishMany`, checked. Throws `ERR_INVALID_OPTION`. */
+export function waitOptions(given: BackpressureOptions = {}): Wait {
+  return resolveOptions("publishMany", waitRules, given);
 }
 
 /**
  * A record of `handler`, whose header without terms is `plain`. The payload's bytes are valid until
- * the next call unless `isOwn`. Throws `ERR_INVALID_OPTION`, `ERR_VALUE_UNSUPPORTED`.
+ * the next call; those of a member of a group, `isOwn`, are its own. Throws `ERR_INVALID_OPTION`,
+ * `ERR_VALUE_UNSUPPORTED`.
  */
 export function prepare(
   handler: string,
@@ -127,16 +156,18 @@ export function prepare(
   const type = RECORD_TYPE.data;
   if (given === undefined) {
     const parts = { type, priority: PRIORITY.normal, timeMs, header: plain, key: NO_BYTES, payload };
-    return { parts, isJudged: false };
+    return { parts, isJudged: false, wait: undefined };
   }
-  const options = resolveOptions(`publish.${handler}`, publishRules, given);
+  const owner = `publish.${handler}`;
+  const options = isOwn ? resolveOptions(owner, recordRules, given) : resolveOptions(owner, publishRules, given);
   const terms = termsOf(handler, options, payload, timeMs);
   // The codec writes headers where it wrote the payload.
   const kept = options.headers === undefined || isOwn ? payload : Uint8Array.from(payload);
   const header = headerOf(handler, plain, terms, options.headers);
   const key = options.key === undefined ? NO_BYTES : Buffer.from(options.key);
   const parts = { type, priority: PRIORITY[options.priority], timeMs, header, key, payload: kept };
-  return { parts, isJudged: options.idempotencyKey !== undefined || options.producer !== undefined };
+  const isJudged = options.idempotencyKey !== undefined || options.producer !== undefined;
+  return { parts, isJudged, wait: isOwn ? undefined : (options as Resolved<typeof publishRules>) };
 }
 
 function headerOf(

@@ -8,6 +8,7 @@ import { sequenceOf } from "@millrace/journal/kernel";
 import {
   ALL,
   answersPlace,
+  BELOW,
   DUPLICATE,
   FINISHED,
   MISMATCH,
@@ -51,6 +52,9 @@ export class Questions implements Source {
   /** Questions that wait because too many are open: kind and sequence. */
   #waiting: (readonly [kind: number, sequence: number])[] = [];
   #open = 0;
+  #belowAsked = 0;
+  /** Called when the balance that was asked for is reached. */
+  onBelow: () => void = () => {};
   /** Set once nobody answers any more. */
   #over: Error | undefined;
 
@@ -96,6 +100,13 @@ export class Questions implements Source {
     });
   }
 
+  /** Asks to be told when the balance of unfinished records is at most this; see `onBelow`. */
+  below(balance: number): void {
+    if (this.#over !== undefined) return;
+    this.#belowAsked += 1;
+    this.#ask(BELOW, balance >>> 0);
+  }
+
   /** The record will never be finished. */
   lost(sequence: number, error: Error): void {
     this.#open -= 1;
@@ -113,6 +124,7 @@ export class Questions implements Source {
     this.#verdicts.clear();
     this.#allAskers = [];
     this.#waiting = [];
+    this.#belowAsked = 0;
     for (const asker of askers) asker.reject(error);
     for (const waiter of waiters) waiter.failed(error);
     this.#reactor.remove(this);
@@ -129,7 +141,10 @@ export class Questions implements Source {
       answered += 1;
       if (kind === FINISHED) this.#settle(sequence, (asker) => asker.resolve());
       else if (kind === ALL) this.#settleAll();
-      else this.#settleVerdict(kind, sequence, first);
+      else if (kind === BELOW) {
+        this.#belowAsked -= 1;
+        this.onBelow();
+      } else this.#settleVerdict(kind, sequence, first);
     }
     if (answered > 0) {
       this.#answers.release();
@@ -139,7 +154,7 @@ export class Questions implements Source {
   }
 
   isExpecting(): boolean {
-    return this.#askers.size > 0 || this.#allAskers.length > 0 || this.#verdicts.size > 0;
+    return this.#askers.size > 0 || this.#allAskers.length > 0 || this.#verdicts.size > 0 || this.#belowAsked > 0;
   }
 
   #number(word: number, low: number): number {

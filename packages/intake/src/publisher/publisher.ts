@@ -1,0 +1,167 @@
+/** Publishing: records on their way into the journal, as far as the water level lets them. */
+import { Reactor } from "@millrace/atomics-sync";
+import { clearInterval, setInterval } from "@millrace/base";
+import type { Journal } from "@millrace/journal";
+import { BALANCE, CELLS } from "../delivery/control.ts";
+import { type Acknowledgement, Published } from "./acknowledgement.ts";
+import { prepareGroup } from "./group.ts";
+import type { PublisherOptions } from "./options.ts";
+import {
+  prepare,
+  type Prepared,
+  type PublishOptions,
+  type RecordToPublish,
+  type Wait,
+  waitOptions,
+} from "./publish.ts";
+import type { Questions } from "./questions.ts";
+import { type Patience, type BackpressureOptions, WaitingRoom } from "./waiting-room.ts";
+import { type Level, type LevelReport, Water } from "./water.ts";
+
+/** The level is looked at so often although nothing is published. */
+const LOOK_MS = 250;
+
+/** What publishing needs of the intake. */
+export interface PublisherHost {
+  readonly journal: Journal;
+  readonly questions: Questions;
+  /** Shared with the delivery thread: see control.ts. */
+  readonly words: Int32Array;
+  readonly cells: Float64Array;
+  /** Throws `ERR_INTAKE_CLOSED`. */
+  mustBeOpen(): void;
+  /** The encoded header of a handler without terms. Throws `ERR_HANDLER_UNKNOWN`. */
+  headerOf(handler: string): Uint8Array;
+  levelChanged(report: LevelReport): void;
+}
+
+export class Publisher {
+  readonly #host: PublisherHost;
+  readonly #water: Water;
+  readonly #room: WaitingRoom;
+  /** Of publishes without options. */
+  readonly #patience: Patience;
+  readonly #impatience: Patience = { isWaiting: false, timeoutMs: undefined, signal: undefined };
+  #timer: NodeJS.Timeout | undefined;
+  readonly #refused = (count: number): void => this.#water.refused(count);
+
+  constructor(host: PublisherHost, { marks, isWaiting }: PublisherOptions) {
+    const { journal, questions, words, cells } = host;
+    this.#host = host;
+    this.#patience = { isWaiting, timeoutMs: undefined, signal: undefined };
+    const measures = {
+      underWay: () => journal.ringUse().records,
+      ringBytes: () => journal.ringUse().bytes,
+      ringBytesMax: journal.ringUse().bytesMax,
+      balance: () => Atomics.load(words, BALANCE),
+      freeBytes: () => cells[CELLS.freeBytes] as number,
+    };
+    this.#water = new Water(marks, measures, (report) => host.levelChanged(report));
+    this.#room = new WaitingRoom(this.#water, journal, Reactor.current(), (balance) => questions.below(balance));
+    questions.onBelow = () => this.#room.balanceFell();
+  }
+
+  /** Delivery runs, and knows how much there is. */
+  begin(): void {
+    this.#water.look();
+    this.#timer = setInterval(() => this.#water.look(), LOOK_MS);
+    this.#timer.unref();
+  }
+
+  get level(): Level {
+    this.#water.look();
+    return this.#water.level;
+  }
+
+  levels(): LevelReport {
+    return this.#water.report();
+  }
+
+  get unfinished(): number {
+    return this.#water.unfinished;
+  }
+
+  /** Publishes that wait because the intake is full. */
+  get waiting(): number {
+    return this.#room.size;
+  }
+
+  publish(handler: string, value: unknown, given: PublishOptions | undefined): Promise<Acknowledgement> {
+    return new Promise((resolve, reject) => {
+      this.#host.mustBeOpen();
+      const prepared = prepare(handler, this.#host.headerOf(handler), value, given);
+      this.#admit(prepared, this.#patienceOf(prepared.wait), resolve, reject);
+    });
+  }
+
+  /** As `publish`, and never waits. */
+  tryPublish(handler: string, value: unknown, given: PublishOptions | undefined): Promise<Acknowledgement> {
+    return new Promise((resolve, reject) => {
+      this.#host.mustBeOpen();
+      const prepared = prepare(handler, this.#host.headerOf(handler), value, given);
+      this.#admit(prepared, this.#impatience, resolve, reject);
+    });
+  }
+
+  #admit(
+    { parts, isJudged }: Prepared,
+    patience: Patience,
+    resolve: (acknowledgement: Acknowledgement) => void,
+    reject: (error: unknown) => void,
+  ): void {
+    const published = new Published(this.#host.questions, isJudged, this.#refused, resolve, reject);
+    this.#room.admit(parts, published, reject, patience);
+  }
+
+  /** As `Intake.publishMany`. */
+  publishMany(records: Iterable<RecordToPublish>, given: BackpressureOptions | undefined): Promise<Acknowledgement[]> {
+    return new Promise((resolve, reject) => {
+      this.#host.mustBeOpen();
+      const patience = this.#patienceOf(waitOptions(given));
+      const { journal, questions } = this.#host;
+      const prepared = prepareGroup(records, (handler) => this.#host.headerOf(handler), journal.groupSize());
+      if (prepared.length === 0) {
+        resolve([]);
+        return;
+      }
+      const waiters: Published[] = [];
+      const acknowledged = prepared.map(
+        ({ isJudged }, member) =>
+          new Promise<Acknowledgement>((accept, refuse) => {
+            waiters.push(new Published(questions, isJudged, this.#refused, accept, refuse, member));
+          }),
+      );
+      const group = {
+        durable: (first: number): void => {
+          for (const [index, waiter] of waiters.entries()) waiter.durable(first + index);
+          resolve(Promise.all(acknowledged));
+        },
+        failed: (error: unknown): void => {
+          this.#water.refused(prepared.length);
+          reject(error);
+        },
+      };
+      this.#room.admitGroup(
+        prepared.map(({ parts }) => parts),
+        group,
+        reject,
+        patience,
+      );
+    });
+  }
+
+  #patienceOf(wait: Wait | undefined): Patience {
+    if (wait === undefined) return this.#patience;
+    const { whenFull, timeoutMs, signal } = wait;
+    if (whenFull === undefined && timeoutMs === undefined && signal === undefined) return this.#patience;
+    const isWaiting =
+      whenFull === undefined ? this.#patience.isWaiting || timeoutMs !== undefined : whenFull === "wait";
+    return { isWaiting, timeoutMs, signal };
+  }
+
+  /** Whoever waits is told that nothing of it is stored. */
+  end(error: Error): void {
+    clearInterval(this.#timer);
+    this.#room.abandon(error);
+  }
+}

@@ -1,0 +1,219 @@
+/**
+ * How full the intake is: its ring, its unfinished records, its disk. Whether it takes more, and
+ * how fast it drains.
+ *
+ * What is unfinished is known exactly although two threads count: the opener counts what it has put
+ * into its ring (`offered`), and delivery says in one word how many unfinished records there are
+ * less those that it has taken out of that ring. Their sum counts each record once, wherever it is
+ * at the moment. All three are numbers modulo 2^32.
+ */
+import { performance } from "@millrace/base";
+import { Rate } from "./rate.ts";
+import { graver, type Level, type Marks, WaterLevel } from "./water-level.ts";
+
+export type { Level } from "./water-level.ts";
+
+/** What may be too full. */
+export type LevelCause = "ring" | "unfinished" | "disk";
+
+/** One thing that is measured. */
+export interface Gauge {
+  readonly cause: LevelCause;
+  /** "bytesFree" counts downwards: the marks are then least amounts. */
+  readonly unit: "records" | "bytes" | "bytesFree";
+  readonly level: Level;
+  readonly used: number;
+  /** From here on nothing is taken. */
+  readonly high: number;
+  /** Down to here nothing is taken then. */
+  readonly low: number;
+}
+
+/** The level has changed, or is as it is. */
+export interface LevelReport {
+  readonly level: Level;
+  /** What is fullest. */
+  readonly cause: LevelCause;
+  /** Records per second that drain now: a rate at which the level doesn't rise. */
+  readonly ratePerSecond: number;
+  /** After this time the intake may take more, at that rate; 0 unless the level is "reject". */
+  readonly retryAfterMs: number;
+  readonly gauges: readonly Gauge[];
+}
+
+/** What is measured. */
+export interface Measures {
+  /** Records published and not known to be durable. */
+  underWay(): number;
+  /** Bytes of the publish ring, and how many there are. */
+  ringBytes(): number;
+  readonly ringBytesMax: number;
+  /** Unfinished records less those taken out of the opener's ring; modulo 2^32. */
+  balance(): number;
+  freeBytes(): number;
+}
+
+export interface WaterMarks {
+  readonly ring: Marks | undefined;
+  readonly unfinished: Marks | undefined;
+  readonly disk: Marks | undefined;
+}
+
+interface Measured {
+  readonly cause: LevelCause;
+  readonly unit: Gauge["unit"];
+  readonly water: WaterLevel;
+  readonly measure: () => number;
+}
+
+const RETRY_MS_MIN = 10;
+const RETRY_MS_MAX = 60_000;
+/** When nothing drains, nobody knows. */
+const RETRY_MS_UNKNOWN = 1000;
+
+export class Water {
+  readonly #measures: Measures;
+  readonly #onChange: (report: LevelReport) => void;
+  readonly #all: Measured[];
+  /** Those that a single publish may bring to their mark. */
+  readonly #counted: Measured[];
+  readonly #unfinished: WaterLevel | undefined;
+  readonly #ring: Measured;
+  readonly #finishing = new Rate();
+  readonly #storing = new Rate();
+  /** Records that were put into the ring and weren't refused. */
+  #offered = 0;
+  level: Level = "ok";
+
+  constructor(marks: WaterMarks, measures: Measures, onChange: (report: LevelReport) => void) {
+    this.#measures = measures;
+    this.#onChange = onChange;
+    const { ringBytesMax } = measures;
+    const ofRing = { high: ringBytesMax, low: ringBytesMax / 2, calm: ringBytesMax / 4 };
+    const gauge = (cause: LevelCause, unit: Gauge["unit"], own: Marks, measure: () => number): Measured => {
+      return { cause, unit, water: new WaterLevel(own), measure };
+    };
+    this.#ring = gauge("ring", "bytes", ofRing, () => measures.ringBytes());
+    this.#counted = [];
+    if (marks.ring !== undefined) this.#counted.push(gauge("ring", "records", marks.ring, () => measures.underWay()));
+    if (marks.unfinished !== undefined) {
+      const unfinished = gauge("unfinished", "records", marks.unfinished, () => this.unfinished);
+      this.#unfinished = unfinished.water;
+      this.#counted.push(unfinished);
+    }
+    this.#all = [this.#ring, ...this.#counted];
+    if (marks.disk !== undefined) this.#all.push(gauge("disk", "bytesFree", marks.disk, () => -measures.freeBytes()));
+  }
+
+  /** Records that were published, here or elsewhere, and aren't finished. */
+  get unfinished(): number {
+    return (this.#offered + this.#measures.balance()) | 0;
+  }
+
+  /**
+   * While the unfinished records are too many: the balance at which they are few enough again.
+   */
+  get awaitedBalance(): number | undefined {
+    if (this.#unfinished?.level !== "reject") return undefined;
+    return (this.#unfinished.marks.low - this.#offered) | 0;
+  }
+
+  /** Whether the next record may be put into the ring. */
+  isOpen(): boolean {
+    if (this.level === "reject") this.look();
+    else if (this.#counted.length > 0) this.#lookAt(this.#counted);
+    return this.level !== "reject";
+  }
+
+  /** `count` records were put into the ring. */
+  offered(count: number): void {
+    this.#offered = (this.#offered + count) | 0;
+  }
+
+  /** They aren't stored. */
+  refused(count: number): void {
+    this.offered(-count);
+  }
+
+  /** The ring has no room for the next record. */
+  ringIsFull(): void {
+    this.#ring.water.update(Math.max(this.#measures.ringBytesMax, this.#measures.ringBytes()));
+    this.#settle();
+  }
+
+  /** Measures everything. */
+  look(): void {
+    this.#lookAt(this.#all);
+    const now = performance.now();
+    this.#finishing.sample(now, this.#finished());
+    this.#storing.sample(now, this.#stored());
+  }
+
+  report(): LevelReport {
+    this.look();
+    return this.#report();
+  }
+
+  #lookAt(measured: readonly Measured[]): void {
+    for (const { water, measure } of measured) water.update(measure());
+    this.#settle();
+  }
+
+  #settle(): void {
+    let level: Level = "ok";
+    for (const { water } of this.#all) level = graver(level, water.level);
+    if (level === this.level) return;
+    this.level = level;
+    this.#onChange(this.#report());
+  }
+
+  /** Modulo 2^32, as numbers that grow. */
+  #finished(): number {
+    return -this.#measures.balance();
+  }
+
+  #stored(): number {
+    return this.#offered - this.#measures.underWay();
+  }
+
+  #report(): LevelReport {
+    const fullest = this.#fullest();
+    const now = performance.now();
+    const isStoring = fullest.cause === "ring";
+    const ratePerSecond = isStoring
+      ? this.#storing.perSecond(now, this.#stored())
+      : this.#finishing.perSecond(now, this.#finished());
+    return {
+      level: this.level,
+      cause: fullest.cause,
+      ratePerSecond: Math.round(ratePerSecond),
+      retryAfterMs: this.level === "reject" ? retryAfterMs(fullest, ratePerSecond) : 0,
+      gauges: this.#all.map(({ cause, unit, water }) => {
+        const sign = unit === "bytesFree" ? -1 : 1;
+        const { level, used, marks } = water;
+        return { cause, unit, level, used: used * sign, high: marks.high * sign, low: marks.low * sign };
+      }),
+    };
+  }
+
+  /** The gravest level; among equals the fullest part. */
+  #fullest(): Measured {
+    let fullest = this.#ring;
+    for (const each of this.#all) {
+      if (graver(each.water.level, fullest.water.level) !== each.water.level) continue;
+      if (each.water.level !== fullest.water.level || shareOf(each) > shareOf(fullest)) fullest = each;
+    }
+    return fullest;
+  }
+}
+
+function shareOf({ water }: Measured): number {
+  const { used, marks } = water;
+  return (used - marks.calm) / (marks.high - marks.calm);
+}
+
+function retryAfterMs({ unit, water }: Measured, ratePerSecond: number): number {
+  if (unit !== "records" || ratePerSecond <= 0) return RETRY_MS_UNKNOWN;
+  const ms = Math.ceil(((water.used - water.marks.low) * 1000) / ratePerSecond);
+  return Math.min(RETRY_MS_MAX, Math.max(RETRY_MS_MIN, ms));
+}
