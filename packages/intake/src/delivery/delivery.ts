@@ -58,6 +58,7 @@ import { Quarantined } from "./quarantined.ts";
 import { Returns } from "./returns.ts";
 import { type DeclaredSchedule, Schedules } from "./schedules.ts";
 import { StateLog } from "./state-log.ts";
+import { Steady } from "./steady.ts";
 import { findSuspects, Suspects } from "./suspects.ts";
 import { Turns } from "./turns.ts";
 import { Visits } from "./visits.ts";
@@ -130,7 +131,8 @@ export class Delivery {
     const hands = new Hands(runner);
     const window = new Window(runner, clock);
     const turns = new Turns({ log, clock, states, gates, suspects, handlerOf, laneRecordsMax });
-    const jobs = new Jobs(log, states, handlerOf);
+    const steady = new Steady(clock);
+    const jobs = new Jobs(log, states, steady, handlerOf);
     const ends = new Ends(states, stateLog);
     const keyLines = new KeyLines(gates, turns);
     const returns = new Returns({ clock, states, jobs, turns });
@@ -140,7 +142,7 @@ export class Delivery {
     const isThere = (name: string): boolean => gates.named(name).isThere;
     const schedules = new Schedules({ states: states.schedules, stateLog, log, clock, isThere }, terms.schedules);
     const rules = { quarantined, ends, keyLines, returns, life, schedules };
-    const outcomes = new Outcomes({ ...known, ...rules });
+    const outcomes = new Outcomes({ ...known, ...rules, steady });
     const handOut = new HandOut({ ...known, ...rules, outcomes, logId: terms.logId });
     const pump = new Pump({ ...known, ...rules, turns, handOut, handlerOf });
 

@@ -60,7 +60,7 @@ export class HandOut {
         return "taken";
       }
       if (notBeforeMs !== undefined && wall < notBeforeMs) {
-        returns.in(notBeforeMs - wall, job.origin);
+        returns.at(notBeforeMs, job.origin);
         return "taken";
       }
     }

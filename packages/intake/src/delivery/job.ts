@@ -16,7 +16,7 @@ export interface Job {
   readonly keyName: string | undefined;
   /** Attempts that have failed. */
   attempts: number;
-  /** When the first one failed, ms since 1970; 0 before. */
+  /** When the first one failed, by `Steady`; 0 before. */
   firstMs: number;
   /** Failures so far, encoded. */
   history: Uint8Array;

@@ -5,6 +5,7 @@ import type { LogWalk } from "../states/log-walk.ts";
 import type { RecordStates } from "../states/record-states.ts";
 import { type Job, JobCache, jobOf } from "./job.ts";
 import type { Log } from "./ports.ts";
+import type { Steady } from "./steady.ts";
 
 /** Jobs that wait and are kept in memory. */
 const CACHE_BYTES_MAX: number = 64 * 2 ** 20;
@@ -12,14 +13,16 @@ const CACHE_BYTES_MAX: number = 64 * 2 ** 20;
 export class Jobs {
   readonly #log: Log;
   readonly #states: RecordStates;
+  readonly #steady: Steady;
   readonly #handlerOf: (record: LogRecord) => number;
   readonly #cache = new JobCache(CACHE_BYTES_MAX);
   #walk: LogWalk | undefined;
   /** The walk stands before this place. */
   #at = Infinity;
 
-  constructor(log: Log, states: RecordStates, handlerOf: (record: LogRecord) => number) {
+  constructor(log: Log, states: RecordStates, steady: Steady, handlerOf: (record: LogRecord) => number) {
     this.#log = log;
+    this.#steady = steady;
     this.#states = states;
     this.#handlerOf = handlerOf;
   }
@@ -35,7 +38,7 @@ export class Jobs {
     const retry = this.#states.retries.get(origin);
     if (retry === undefined) return job;
     job.attempts = retry.attempts;
-    job.firstMs = retry.firstMs;
+    job.firstMs = this.#steady.fromWall(retry.firstMs);
     job.history = Uint8Array.from(historyBytes(this.#recordAt(retry.place).payload()));
     return job;
   }

@@ -23,6 +23,7 @@ import type { Clock, Log, Runner } from "./ports.ts";
 import type { Quarantined } from "./quarantined.ts";
 import type { Returns } from "./returns.ts";
 import type { StateLog } from "./state-log.ts";
+import type { Steady } from "./steady.ts";
 import type { Suspects } from "./suspects.ts";
 import type { Window } from "./window.ts";
 
@@ -35,6 +36,7 @@ export interface OutcomesParts {
   readonly log: Log;
   readonly runner: Runner;
   readonly clock: Clock;
+  readonly steady: Steady;
   readonly random: Random;
   readonly counts: DeliveryCounts;
   readonly stateLog: StateLog;
@@ -108,9 +110,10 @@ export class Outcomes implements OutcomeSink {
   }
 
   #failed(job: Job, error: unknown, reason: number): void {
-    const { suspects, clock, gates, random, log } = this.#parts;
+    const { suspects, clock, steady, gates, random, log } = this.#parts;
     suspects.survived(job.origin);
-    const nowMs = clock.wall();
+    const wallMs = clock.wall();
+    const nowMs = steady.nowMs();
     const attempts = job.attempts + 1;
     const firstMs = job.firstMs === 0 ? nowMs : job.firstMs;
     const gate = gates.of(job.handler);
@@ -124,17 +127,17 @@ export class Outcomes implements OutcomeSink {
     if (counts) {
       job.attempts = attempts;
       job.firstMs = firstMs;
-      const failure = { attempt: attempts, atMs: nowMs, reason: reasonName(reason), error };
+      const failure = { attempt: attempts, atMs: wallMs, reason: reasonName(reason), error };
       job.history = withFailure(job.history, failure, log.payloadBytesMax);
     }
-    if (decision.kind === "dead") this.#die(job, decision.reason, nowMs);
-    else this.#retryLater(job, decision.waitMs, decision.reason, nowMs);
+    if (decision.kind === "dead") this.#die(job, decision.reason, wallMs);
+    else this.#retryLater(job, decision.waitMs, decision.reason, wallMs);
   }
 
-  #retryLater(job: Job, waitMs: number, reason: number, nowMs: number): void {
-    const { log, stateLog, returns, jobs, counts, keyLines } = this.#parts;
-    const { origin, attempts, firstMs } = job;
-    const fate = { origin, attempts, reason, atMs: nowMs + waitMs, firstMs };
+  #retryLater(job: Job, waitMs: number, reason: number, wallMs: number): void {
+    const { log, stateLog, steady, returns, jobs, counts, keyLines } = this.#parts;
+    const { origin, attempts } = job;
+    const fate = { origin, attempts, reason, atMs: wallMs + waitMs, firstMs: steady.toWall(job.firstMs) };
     // On a full disk the room is for what ends records: after a crash this one is tried again at
     // once.
     if (!log.isDiskFull()) stateLog.write(RECORD_TYPE.retry, encodeFate(fate, briefHistory(job.history)));
@@ -144,11 +147,11 @@ export class Outcomes implements OutcomeSink {
     keyLines.waits(job);
   }
 
-  #die(job: Job, reason: number, nowMs: number): void {
-    const { ends, stateLog, keyLines } = this.#parts;
-    const { origin, attempts, firstMs } = job;
+  #die(job: Job, reason: number, wallMs: number): void {
+    const { ends, stateLog, steady, keyLines } = this.#parts;
+    const { origin, attempts } = job;
     ends.began(origin);
-    const fate = { origin, attempts, reason, atMs: nowMs, firstMs };
+    const fate = { origin, attempts, reason, atMs: wallMs, firstMs: steady.toWall(job.firstMs) };
     stateLog.write(RECORD_TYPE.dead, encodeFate(fate, job.history));
     // The one who awaits it wants to know.
     stateLog.urge();

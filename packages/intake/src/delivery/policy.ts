@@ -87,7 +87,7 @@ const NO_WISH: Wish = { retryAfterMs: undefined, isFinal: false, isSnooze: false
 function wishOf(error: unknown): Wish {
   if (typeof error !== "object" || error === null) return NO_WISH;
   const { name, retryAfterMs, isRetryable } = error as Record<string, unknown>;
-  const isTime = typeof retryAfterMs === "number" && retryAfterMs >= 0 && Number.isFinite(retryAfterMs);
+  const isTime = typeof retryAfterMs === "number" && retryAfterMs >= 0 && retryAfterMs <= YEARS_MS;
   return {
     retryAfterMs: isTime ? retryAfterMs : undefined,
     isFinal: name === "NonRetryable" || isRetryable === false,

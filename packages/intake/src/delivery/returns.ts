@@ -18,7 +18,10 @@ export interface ReturnsParts {
 
 export class Returns {
   readonly #parts: ReturnsParts;
-  readonly #waits = new Waits();
+  /** Until an instant of the wall clock: they follow it when it is set. */
+  readonly #delays = new Waits();
+  /** For a while, by the clock that only grows: setting the other one changes nothing. */
+  readonly #pauses = new Waits();
 
   constructor(parts: ReturnsParts) {
     this.#parts = parts;
@@ -26,24 +29,35 @@ export class Returns {
 
   /** Records that wait for a time. */
   get waiting(): number {
-    return this.#waits.size;
+    return this.#delays.size + this.#pauses.size;
   }
 
   /** When the next one is due, by the clock that only grows; Infinity when none waits. */
   get nextDueMs(): number {
-    return this.#waits.nextDueMs;
+    const { clock } = this.#parts;
+    const delayedMs = this.#delays.nextDueMs;
+    return Math.min(this.#pauses.nextDueMs, delayedMs === Infinity ? Infinity : clock.now() + delayedMs - clock.wall());
   }
 
   /** The record's turn comes again in so many ms. */
   in(waitMs: number, origin: number): void {
-    this.#waits.add(this.#parts.clock.now() + waitMs, origin);
+    this.#pauses.add(this.#parts.clock.now() + waitMs, origin);
+  }
+
+  /** The record's turn comes again at this time, ms since 1970. */
+  at(dueMs: number, origin: number): void {
+    this.#delays.add(dueMs, origin);
   }
 
   /** Those whose time has come; how many. */
   wakeDue(): number {
-    const now = this.#parts.clock.now();
+    const { clock } = this.#parts;
+    return this.#wake(this.#pauses, clock.now()) + this.#wake(this.#delays, clock.wall());
+  }
+
+  #wake(waits: Waits, now: number): number {
     let woken = 0;
-    for (; this.#waits.nextDueMs <= now && woken < WAKE_MAX; woken += 1) this.wake(this.#waits.take());
+    for (; waits.nextDueMs <= now && woken < WAKE_MAX; woken += 1) this.wake(waits.take());
     return woken;
   }
 

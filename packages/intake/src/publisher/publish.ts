@@ -1,10 +1,10 @@
 /** What a publisher asks for, checked, and as the parts of a record. */
+import { types } from "node:util";
 import {
   abortSignal,
   baseError,
   custom,
   integer,
-  number,
   oneOf,
   optional,
   optionsObject,
@@ -52,15 +52,15 @@ export interface RecordOptions {
   readonly producer?: { readonly id: string; readonly sequence: number };
   /** Not delivered before this time has passed, in ms from now; up to 10 years. */
   readonly delayMs?: number;
-  /** Not delivered before this time, ms since 1970. */
-  readonly notBefore?: number;
+  /** Not delivered before this time: ms since 1970, or a date. */
+  readonly notBefore?: number | Date;
   /**
    * Not delivered after this time has passed, in ms from now: `done` rejects with
    * `ERR_RECORD_EXPIRED` then.
    */
   readonly ttlMs?: number;
-  /** Not delivered after this time, ms since 1970. */
-  readonly expiresAt?: number;
+  /** Not delivered after this time: ms since 1970, or a date. */
+  readonly expiresAt?: number | Date;
 }
 
 export interface PublishOptions extends RecordOptions, BackpressureOptions {}
@@ -102,9 +102,9 @@ const recordRules = {
     ),
   ),
   delayMs: optional(integer(0, TEN_YEARS_MS, 0)),
-  notBefore: optional(number(0, TIME_MAX)),
+  notBefore: optional(instant()),
   ttlMs: optional(integer(1, TEN_YEARS_MS, 1)),
-  expiresAt: optional(number(0, TIME_MAX)),
+  expiresAt: optional(instant()),
 } satisfies Rules;
 
 const publishRules = { ...recordRules, ...waitRules } satisfies Rules;
@@ -119,6 +119,14 @@ export interface Wait {
 
 function isShort(value: unknown, bytesMax: number): value is string {
   return typeof value === "string" && value.length > 0 && Buffer.byteLength(value) <= bytesMax;
+}
+
+/** What a date can say, and what is written as f64 without loss. */
+function instant(): ReturnType<typeof custom<number | Date>> {
+  return custom(`a time in ms since 1970, from 0 to ${TIME_MAX}, or a valid Date`, (value): value is number | Date => {
+    const ms = types.isDate(value) ? value.getTime() : value;
+    return typeof ms === "number" && ms >= 0 && ms <= TIME_MAX;
+  });
 }
 
 export function shortText(bytesMax: number): ReturnType<typeof custom<string>> {
@@ -204,10 +212,10 @@ function oneTime(
   relativeName: string,
   relative: number | undefined,
   absoluteName: string,
-  absolute: number | undefined,
+  absolute: number | Date | undefined,
   nowMs: number,
 ): number | undefined {
-  if (relative === undefined) return absolute;
+  if (relative === undefined) return absolute === undefined ? undefined : Number(absolute);
   if (absolute === undefined) return nowMs + relative;
   throw baseError("ERR_INVALID_OPTION", `publish.${handler}: give ${relativeName} or ${absoluteName}, not both`, {
     details: { owner: `publish.${handler}`, name: relativeName, value: relative },
