@@ -743,6 +743,8 @@ export class Simulation implements DeliveryEvents {
   }
 
   /** A process of its own takes a while, and ends now and then. */
+  told(): void {}
+
   quarantine(origin: number): void {
     this.#quarantined.push(origin);
     const known = this.known.get(origin) as Known;

@@ -1,4 +1,5 @@
 export { intakeError, intakeErrors } from "./errors.ts";
+export type { BreakerEvent, HandlerMissingEvent, KeysEvictedEvent } from "./delivery/events.ts";
 export type { HandlerOptions } from "./delivery/policy.ts";
 export type { CatchUp } from "./format/schedule.ts";
 export { RangeSet } from "./format/range-set.ts";

@@ -110,6 +110,8 @@ export const CELLS = {
   scheduled: 23,
   /** Free bytes of the disk, once a second, when the options have marks for it. */
   freeBytes: 24,
+  /** How often a handler kept failing and was given a rest. */
+  breakersOpened: 25,
 } as const;
 
 export const STATS_BYTES: number = Object.keys(CELLS).length * Float64Array.BYTES_PER_ELEMENT;

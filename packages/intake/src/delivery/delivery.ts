@@ -99,6 +99,7 @@ export class Delivery {
 
   readonly #suspects: Suspects;
   readonly #turns: Turns;
+  readonly #gates: Gates;
   readonly #hands: Hands;
   readonly #window: Window;
   readonly #keyLines: KeyLines;
@@ -126,7 +127,8 @@ export class Delivery {
     const laneRecordsMax = terms.laneRecordsMax ?? LANE_RECORDS_MAX;
 
     const stateLog = new StateLog(log, clock);
-    const gates = new Gates(parser, handlers, terms.handlerTerms, clock);
+    const gates = new Gates(parser, handlers, terms.handlerTerms, clock, (event) => events.told(event));
+    this.#gates = gates;
     const suspects = new Suspects(findSuspects(log, states, clock.wall()));
     const hands = new Hands(runner);
     const window = new Window(runner, clock);
@@ -234,6 +236,11 @@ export class Delivery {
   /** Records that wait for a time. */
   get waiting(): number {
     return this.#returns.waiting;
+  }
+
+  /** How often a handler kept failing and was given a rest. */
+  get breakersOpened(): number {
+    return this.#gates.breakersOpened;
   }
 
   /** Records that wait behind others of their key. */

@@ -1,6 +1,38 @@
 /** What delivery tells the world, and what it counts. */
 import type { Verdict } from "../states/dedupe-window.ts";
 
+/** A handler kept failing and rests, is tried with one record, or works again. */
+export interface BreakerEvent {
+  readonly handler: string;
+  /** "open": nothing is handed out. "halfOpen": one record is, to see. "closed": it works. */
+  readonly state: "open" | "halfOpen" | "closed";
+  /** First attempts that have failed in a row. */
+  readonly failures: number;
+  /** How long it rests, ms; 0 unless it is open. */
+  readonly restMs: number;
+}
+
+/** Records wait for a handler that the module doesn't export. Once for each handler and opening. */
+export interface HandlerMissingEvent {
+  readonly handler: string;
+}
+
+/**
+ * Idempotency keys were forgotten before their time, because there were more than `keysMax`: a
+ * record that repeats one is handled again. At most once a minute.
+ */
+export interface KeysEvictedEvent {
+  /** Since the event before. */
+  readonly count: number;
+  readonly keysMax: number;
+  readonly forMs: number;
+}
+
+export type DeliveryEvent =
+  | ({ readonly name: "breaker" } & BreakerEvent)
+  | ({ readonly name: "handlerMissing" } & HandlerMissingEvent)
+  | ({ readonly name: "keysEvicted" } & KeysEvictedEvent);
+
 /** What delivery tells: everything here was durable before. */
 export interface DeliveryEvents {
   /** Whether anybody waits for a record to be finished. */
@@ -18,6 +50,8 @@ export interface DeliveryEvents {
    * of it.
    */
   quarantine(origin: number, handler: string, header: Uint8Array, payload: Uint8Array): void;
+  /** Something that users may want to know. */
+  told(event: DeliveryEvent): void;
 }
 
 /** How many attempts, and what came of them; for `stats()`. */

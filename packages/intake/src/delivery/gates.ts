@@ -1,5 +1,6 @@
 /** The gate of every handler, known by its number; made when it is first asked for. */
 import type { HeaderParser } from "../format/record-header.ts";
+import type { BreakerEvent, DeliveryEvent } from "./events.ts";
 import { HandlerGate } from "./handler-gate.ts";
 import type { HandlerTerms } from "./policy.ts";
 import type { Clock } from "./ports.ts";
@@ -11,19 +12,30 @@ export class Gates {
   readonly #handlers: number;
   readonly #termsOf: (name: string) => HandlerTerms;
   readonly #clock: Clock;
+  readonly #told: (event: DeliveryEvent) => void;
+  readonly #missing = new Set<number>();
+  /** How often a handler kept failing, and rested. */
+  breakersOpened = 0;
 
-  constructor(parser: HeaderParser, handlers: number, termsOf: (name: string) => HandlerTerms, clock: Clock) {
+  constructor(
+    parser: HeaderParser,
+    handlers: number,
+    termsOf: (name: string) => HandlerTerms,
+    clock: Clock,
+    told: (event: DeliveryEvent) => void,
+  ) {
     this.#parser = parser;
     this.#handlers = handlers;
     this.#termsOf = termsOf;
     this.#clock = clock;
+    this.#told = told;
   }
 
   of(handler: number): HandlerGate {
     let gate = this.#gates.get(handler);
     if (gate === undefined) {
       const name = this.#parser.nameOf(handler);
-      gate = new HandlerGate(name, this.#termsOf(name), handler < this.#handlers);
+      gate = new HandlerGate(name, this.#termsOf(name), handler < this.#handlers, (event) => this.#breaker(event));
       this.#gates.set(handler, gate);
     }
     return gate;
@@ -31,6 +43,19 @@ export class Gates {
 
   named(name: string): HandlerGate {
     return this.of(this.#parser.numberOf(name));
+  }
+
+  /** A record of this handler can't be handed out now. */
+  stopped(handler: number): void {
+    const { isThere, name } = this.of(handler);
+    if (isThere || this.#missing.has(handler)) return;
+    this.#missing.add(handler);
+    this.#told({ name: "handlerMissing", handler: name });
+  }
+
+  #breaker(event: BreakerEvent): void {
+    if (event.state === "open") this.breakersOpened += 1;
+    this.#told({ name: "breaker", ...event });
   }
 
   isRunnable(handler: number): boolean {

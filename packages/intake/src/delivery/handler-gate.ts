@@ -8,6 +8,7 @@
  * probe. A success closes it. A probe that fails doubles the pause, up to a cap, if it was a first
  * attempt; otherwise the next one is tried soon. Source of the states: Nygard, "Release It!", 2007.
  */
+import type { BreakerEvent } from "./events.ts";
 import type { HandlerTerms } from "./policy.ts";
 
 export type Obstacle = "paused" | "busy" | "rate" | "resting" | "missing";
@@ -26,18 +27,19 @@ export class HandlerGate {
   isPaused = false;
   /** Records that it has in hand. */
   running = 0;
-  #tokens: number;
-  #filledAt = 0;
+  readonly #told: (event: BreakerEvent) => void;
+  #tokens = 0;
+  #filledAt = -Infinity;
   #failures = 0;
   #restMs = 0;
   #restUntil = 0;
   #isProbing = false;
 
-  constructor(name: string, terms: HandlerTerms, isThere: boolean) {
+  constructor(name: string, terms: HandlerTerms, isThere: boolean, told: (event: BreakerEvent) => void = () => {}) {
     this.name = name;
     this.terms = terms;
     this.isThere = isThere;
-    this.#tokens = terms.ratePerSecond ?? 0;
+    this.#told = told;
   }
 
   /** Why it can't be given a record at `now`; undefined when it can. */
@@ -45,7 +47,7 @@ export class HandlerGate {
     if (!this.isThere) return "missing";
     if (this.isPaused) return "paused";
     if (this.running >= this.terms.concurrencyMax) return "busy";
-    if (this.#restMs > 0 && (now < this.#restUntil || this.#isProbing)) return "resting";
+    if (this.#restMs > 0 && (this.#isRestingAt(now) || this.#isProbing)) return "resting";
     return this.#hasToken(now) ? undefined : "rate";
   }
 
@@ -65,15 +67,20 @@ export class HandlerGate {
 
   given(now: number): void {
     this.running += 1;
-    if (this.#restMs > 0) this.#isProbing = true;
+    if (this.#restMs > 0) {
+      this.#isProbing = true;
+      this.#tell("halfOpen");
+    }
     if (this.terms.ratePerSecond !== undefined && this.#hasToken(now)) this.#tokens -= 1;
   }
 
   succeeded(): void {
     this.running -= 1;
+    const wasOpen = this.#restMs > 0;
     this.#failures = 0;
     this.#restMs = 0;
     this.#isProbing = false;
+    if (wasOpen) this.#tell("closed");
   }
 
   /** `isFirst`: the record's first attempt, and no snooze. */
@@ -91,15 +98,28 @@ export class HandlerGate {
     if (this.#restMs > 0 && !isProbe) return;
     this.#restMs = this.#restMs === 0 ? REST_MS : Math.min(this.#restMs * 2, REST_MS_MAX);
     this.#restUntil = now + this.#restMs;
+    this.#tell("open");
+  }
+
+  #tell(state: BreakerEvent["state"]): void {
+    const restMs = state === "open" ? this.#restMs : 0;
+    this.#told({ handler: this.name, state, failures: this.#failures, restMs });
   }
 
   get isResting(): boolean {
     return this.#restMs > 0;
   }
 
+  #isRestingAt(now: number): boolean {
+    // A clock that was set back doesn't lengthen the rest.
+    this.#restUntil = Math.min(this.#restUntil, now + this.#restMs);
+    return now < this.#restUntil;
+  }
+
   #hasToken(now: number): boolean {
     const { ratePerSecond } = this.terms;
     if (ratePerSecond === undefined) return true;
+    this.#filledAt = Math.min(this.#filledAt, now);
     // A second's worth may come at once, no more.
     const gained = ((now - this.#filledAt) * ratePerSecond) / 1000;
     if (gained >= 1) {

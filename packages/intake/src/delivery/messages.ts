@@ -6,6 +6,7 @@ import type { DeliveryHandle } from "@millrace/journal/kernel";
 import type { SubmitterHandle } from "@millrace/scheduler";
 import type { ScheduleDefinition } from "../format/schedule.ts";
 import type { WindowLimits } from "../states/dedupe-window.ts";
+import type { DeliveryEvent } from "./events.ts";
 import type { Checkpoint } from "./housekeeping.ts";
 import type { HandlerOptions } from "./policy.ts";
 import type { DeclaredSchedule } from "./schedules.ts";
@@ -69,4 +70,6 @@ export type DeliveryReport =
       readonly header: Uint8Array;
       readonly payload: Uint8Array;
     }
+  /** For those who listen to events. */
+  | { readonly event: DeliveryEvent }
   | { readonly id: number; readonly result: unknown };

@@ -12,12 +12,12 @@ import type { Storage } from "@millrace/journal";
 import { findReserve, readCheckpoints, SegmentList } from "@millrace/journal/kernel";
 import { Submitter } from "@millrace/scheduler";
 import { HeaderParser } from "../format/record-header.ts";
-import type { Verdict } from "../states/dedupe-window.ts";
+import type { Verdict, WindowLimits } from "../states/dedupe-window.ts";
 import { readStates } from "../snapshot/read-states.ts";
 import { Answers } from "./answers.ts";
 import { BALANCE, CELLS, COMMANDS, DRAINING, RECOVERING, RUNNING, STATE, STOPPED } from "./control.ts";
 import { Delivery } from "./delivery.ts";
-import type { DeliveryEvents } from "./events.ts";
+import type { DeliveryEvent, DeliveryEvents } from "./events.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { JournalLog } from "./journal-log.ts";
 import type { Command, DeliveryData, DeliveryOrder, DeliveryReport } from "./messages.ts";
@@ -28,6 +28,8 @@ import { SchedulerRunner } from "./scheduler-runner.ts";
 /** Longest sleep without a look around. */
 const PARK_MS = 1000;
 const TICK_MS = 1000;
+/** Between two words of forgotten idempotency keys. */
+const EVICTED_MS = 60_000;
 /** Shortest sleep before something that is due. */
 const SLEEP_MS_MIN = 1;
 const clock: Clock = { now: () => performance.now(), wall: () => Date.now() };
@@ -48,6 +50,9 @@ export class DeliveryThread implements DeliveryEvents {
   readonly #measured: Storage | undefined;
   #commandsTaken = 0;
   #tickAt = 0;
+  readonly #dedupe: WindowLimits;
+  #evictedTold: number;
+  #evictedTellAt = 0;
 
   constructor(data: DeliveryData, storage: Storage, port: MessagePort) {
     const { journal, scheduler, options } = data;
@@ -74,6 +79,8 @@ export class DeliveryThread implements DeliveryEvents {
       (answer) => this.#report(answer),
     );
     const recovered = this.#log.recoveredSequence;
+    this.#dedupe = options.dedupe;
+    this.#evictedTold = states.window.evictedEarly;
     this.#cells[CELLS.recovered] = recovered - states.settled.countUpTo(recovered);
     const random: Random = seededRandom(Date.now());
     this.#delivery = new Delivery(
@@ -157,9 +164,20 @@ export class DeliveryThread implements DeliveryEvents {
     if (now < this.#tickAt) return;
     this.#tickAt = now + TICK_MS;
     this.#runner.tick();
+    this.#tellEvicted(now);
     if (this.#measured !== undefined) {
       this.#cells[CELLS.freeBytes] = this.#measured.space?.().freeBytes ?? Infinity;
     }
+  }
+
+  /** Keys that were forgotten before their time; not those that an opening forgets once more. */
+  #tellEvicted(now: number): void {
+    const { evictedEarly } = this.#delivery.states.window;
+    if (evictedEarly === this.#evictedTold || now < this.#evictedTellAt) return;
+    const count = evictedEarly - this.#evictedTold;
+    this.#evictedTold = evictedEarly;
+    this.#evictedTellAt = now + EVICTED_MS;
+    this.told({ name: "keysEvicted", count, ...this.#dedupe });
   }
 
   // ── events of the state machine ───────────────────────────────────────────────────────────────
@@ -186,6 +204,10 @@ export class DeliveryThread implements DeliveryEvents {
 
   quarantine(origin: number, handler: string, header: Uint8Array, payload: Uint8Array): void {
     this.#report({ quarantine: origin, handler, header, payload });
+  }
+
+  told(event: DeliveryEvent): void {
+    this.#report({ event });
   }
 
   // ── orders ────────────────────────────────────────────────────────────────────────────────────
@@ -272,6 +294,7 @@ export class DeliveryThread implements DeliveryEvents {
     cells[CELLS.running] = this.#runner.outstanding;
     cells[CELLS.keyWaiting] = this.#delivery.keyWaiting;
     cells[CELLS.windowKeys] = states.window.size;
+    cells[CELLS.breakersOpened] = this.#delivery.breakersOpened;
     cells[CELLS.windowEvicted] = states.window.evictedEarly;
     cells[CELLS.suspects] = this.#delivery.suspects;
     cells[CELLS.scheduled] = this.#delivery.schedules.published;

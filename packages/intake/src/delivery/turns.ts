@@ -87,6 +87,7 @@ export class Turns implements LaneHost {
 
   /** From now on the handler's records of this priority go by themselves. */
   setApart(handler: number, priority: number): Lane {
+    this.#parts.gates.stopped(handler);
     const name = `${priority}/${handler}`;
     const known = this.#apart.get(name);
     if (known !== undefined) return known;

@@ -1,12 +1,19 @@
 /** What an intake tells of by itself: events with names and types. */
 import { EventEmitter } from "node:events";
 import { setImmediate } from "@millrace/base";
+import type { BreakerEvent, DeliveryEvent, HandlerMissingEvent, KeysEvictedEvent } from "../delivery/events.ts";
 import type { LevelReport } from "./water.ts";
 
 /** Events by name, with what their listeners get. */
 export interface IntakeEvents {
   /** The level has changed. */
   readonly level: LevelReport;
+  /** A handler that kept failing rests, is tried, or works again. */
+  readonly breaker: BreakerEvent;
+  /** Records wait for a handler that isn't there; a warning says so too. */
+  readonly handlerMissing: HandlerMissingEvent;
+  /** Idempotency keys were forgotten before their time; a warning says so too. */
+  readonly keysEvicted: KeysEvictedEvent;
 }
 
 type Listener<Name extends keyof IntakeEvents> = (event: IntakeEvents[Name]) => void;
@@ -34,10 +41,27 @@ export class Events {
     else if (this.#emitter.listenerCount(name) > 0) setImmediate(tell);
   }
 
+  /** As delivery tells it. What loses something, or waits for somebody, is a warning as well. */
+  told({ name, ...event }: DeliveryEvent): void {
+    if (name === "handlerMissing") {
+      const { handler } = event as HandlerMissingEvent;
+      warn("MILLRACE_HANDLER_MISSING", `records wait for the handler "${handler}", which the module doesn't export`);
+    } else if (name === "keysEvicted") {
+      const { count, keysMax, forMs } = event as KeysEvictedEvent;
+      const text = `${count} idempotency keys were forgotten before ${forMs} ms, because there were more than ${keysMax}`;
+      warn("MILLRACE_KEYS_EVICTED", `${text}: raise dedupe.keysMax`);
+    }
+    this.emit(name, event as IntakeEvents[typeof name]);
+  }
+
   /** From the next turn of the event loop on there may be listeners. */
   begin(): void {
     const early = this.#early ?? [];
     this.#early = undefined;
     for (const tell of early) setImmediate(tell);
   }
+}
+
+function warn(code: string, text: string): void {
+  process.emitWarning(text, { type: "MillraceWarning", code });
 }

@@ -90,6 +90,8 @@ export interface IntakeStats {
   readonly dedupeEvicted: number;
   /** Records that were published and aren't finished. */
   readonly unfinished: number;
+  /** How often a handler kept failing, and rested; since the opening. */
+  readonly breakersOpened: number;
   /** How full the intake is. */
   readonly level: LevelReport;
   /** Publishes that wait because it is full. */
@@ -306,6 +308,7 @@ export class Intake<Handlers = Record<string, Handler>> {
       deadKept: cell("deadKept"),
       dedupeKeys: cell("windowKeys"),
       dedupeEvicted: cell("windowEvicted"),
+      breakersOpened: cell("breakersOpened"),
       unfinished: this.#publisher.unfinished,
       level: this.#publisher.levels(),
       waitingPublishes: this.#publisher.waiting,
@@ -448,7 +451,8 @@ export class Intake<Handlers = Record<string, Handler>> {
         sequence,
         intakeError("ERR_RECORD_EXPIRED", `record ${sequence} expired, or was dropped`, { details: { sequence } }),
       );
-    } else if ("quarantine" in report) void this.#quarantined(report);
+    } else if ("event" in report) this.events.told(report.event);
+    else if ("quarantine" in report) void this.#quarantined(report);
     else if ("checkpoint" in report) void this.#checkpoint(report.checkpoint);
     else {
       this.#commands.get(report.id)?.resolve(report.result);
