@@ -172,7 +172,7 @@ test("a mismatch refuses the whole group, and says the same after a restart", as
     { handler: "note", payload: { file, text: "before" } },
     { handler: "note", payload: { file, text: "keyed" }, idempotencyKey: "K" },
     { handler: "note", payload: { file, text: "other" }, idempotencyKey: "A" },
-    { handler: "note", payload: { file, text: "after" }, key: "k" },
+    { handler: "note", payload: { file, text: "after" }, producer: { id: "p", sequence: 1 } },
   ];
   await withMill(place, {}, async (mill) => {
     const first = await mill.publish.note({ file, text: "a" }, { idempotencyKey: "A" });
@@ -184,6 +184,9 @@ test("a mismatch refuses the whole group, and says the same after a restart", as
     const keyed = await mill.publish.note({ file, text: "keyed again" }, { idempotencyKey: "K" });
     assert.is(keyed.duplicate, false);
     await keyed.done;
+    const produced = await mill.publish.note({ file, text: "p1" }, { producer: { id: "p", sequence: 1 } });
+    assert.is(produced.duplicate, false);
+    await produced.done;
     const own = await rejectsWith(
       mill.publishMany([
         { handler: "note", payload: { file, text: "1" }, idempotencyKey: "new" },
@@ -202,7 +205,7 @@ test("a mismatch refuses the whole group, and says the same after a restart", as
   await withMill(place, {}, async (mill) => {
     await rejectsWith(mill.publishMany(group()), "ERR_IDEMPOTENCY_MISMATCH");
     await mill.drain();
-    assert.equal(textsOf(place).toSorted(), ["1", "a", "keyed", "{}"]);
+    assert.equal(textsOf(place).toSorted(), ["1", "a", "keyed", "p1", "{}"]);
   });
 });
 

@@ -21,18 +21,13 @@ import { type Checkpoint, Housekeeping } from "@millrace/intake/internal/deliver
 import { handlerTerms } from "@millrace/intake/internal/delivery/policy";
 import type { Log, LogWalk, Runner } from "@millrace/intake/internal/delivery/ports";
 import type { LogRecord } from "@millrace/intake/internal/format/log-record";
-import {
-  encodeHandler,
-  encodeTerms,
-  handlerName,
-  HeaderParser,
-  type Terms,
-  termsOf,
-} from "@millrace/intake/internal/format/record-header";
+import { packOutcome, unpackOutcome } from "@millrace/intake/internal/format/outcome";
+import { handlerName, HeaderParser, type Terms, termsOf } from "@millrace/intake/internal/format/record-header";
 import { partsOfTaskHeader, TaskHeader } from "@millrace/intake/internal/format/task-header";
 import type { Verdict } from "@millrace/intake/internal/states/dedupe-window";
 import { readStates } from "@millrace/intake/internal/snapshot/read-states";
 import { encodeStates } from "@millrace/intake/internal/snapshot/snapshot";
+import { partsOf, Produced, type Published } from "./produced.ts";
 import { SimSchedules } from "./simulation-schedules.ts";
 
 const HANDLERS = ["pay", "mail", "skip"];
@@ -41,14 +36,14 @@ const SEGMENT_RECORDS = 8;
 const LANE_RECORDS_MAX = 3;
 const CAPACITY = 8;
 const LOG_ID = Buffer.alloc(16, 7);
-const NO_BYTES = Buffer.alloc(0);
 
 class SimRecord implements LogRecord {
   sequence = 0;
   readonly parts: RecordParts;
-  readonly continues = false;
+  readonly continues: boolean;
 
-  constructor(parts: RecordParts) {
+  constructor(parts: RecordParts, continues = false) {
+    this.continues = continues;
     this.parts = {
       ...parts,
       header: Buffer.from(parts.header),
@@ -130,10 +125,12 @@ class SimLog implements Log {
   known: number;
   readonly payloadBytesMax = 4000;
   readonly batchBytesMax = 100_000;
+  readonly groupBytesMax = 50_000;
   #staged: SimRecord[] = [];
   /** Committed, and not durable yet. */
   readonly committed: SimRecord[] = [];
   isUrgent = false;
+  isFull = false;
   readonly #random: Random;
 
   constructor(disk: SimDisk, random: Random) {
@@ -178,10 +175,10 @@ class SimLog implements Log {
     return payload.length + 64;
   }
 
-  stage(parts: RecordParts): boolean {
+  stage(parts: RecordParts, continues?: boolean): boolean {
     // A ring is full now and then.
     if (this.committed.length + this.#staged.length > 64 || this.#random.below(20) === 0) return false;
-    this.#staged.push(new SimRecord(parts));
+    this.#staged.push(new SimRecord(parts, continues));
     return true;
   }
 
@@ -200,7 +197,7 @@ class SimLog implements Log {
   }
 
   isDiskFull(): boolean {
-    return false;
+    return this.isFull;
   }
 
   isPoisoned(): boolean {
@@ -214,18 +211,24 @@ interface SimTask {
   readonly payload: Uint8Array;
   readonly header: Uint8Array;
   isBegun: boolean;
+  /** Its time was over: another attempt may begin. */
+  isAbandoned: boolean;
   isOver: boolean;
   isOk: boolean;
-  error: unknown;
+  /** What it has thrown, or left. */
+  value: unknown;
 }
 
 /** Handlers that take as long as the schedule wants. */
 class SimRunner implements Runner {
   readonly capacity = CAPACITY;
+  readonly valueBytesMax = 2 ** 20;
   readonly first = 100;
   readonly tasks = new Map<number, SimTask>();
   /** Told of every task that is begun. */
   onBegin: (task: SimTask) => void = () => {};
+  /** Told of every task whose time is over. */
+  onAbandon: (task: SimTask) => void = () => {};
 
   get outstanding(): number {
     return this.tasks.size;
@@ -239,7 +242,16 @@ class SimRunner implements Runner {
     for (let slot = this.first; slot < this.first + this.capacity; slot += 1) {
       if (this.tasks.has(slot)) continue;
       const own = { payload: Uint8Array.from(payload), header: Uint8Array.from(header) };
-      this.tasks.set(slot, { slot, handler, ...own, isBegun: false, isOver: false, isOk: false, error: undefined });
+      this.tasks.set(slot, {
+        slot,
+        handler,
+        ...own,
+        isBegun: false,
+        isAbandoned: false,
+        isOver: false,
+        isOk: false,
+        value: undefined,
+      });
       return slot;
     }
     return FULL;
@@ -279,14 +291,18 @@ class SimRunner implements Runner {
     return cancelled;
   }
 
-  askToStop(): void {}
+  askToStop(slot: number): void {
+    const task = this.tasks.get(slot) as SimTask;
+    task.isAbandoned = true;
+    this.onAbandon(task);
+  }
 
   isOk(slot: number): boolean {
     return (this.tasks.get(slot) as SimTask).isOk;
   }
 
   value(slot: number): unknown {
-    return (this.tasks.get(slot) as SimTask).error;
+    return (this.tasks.get(slot) as SimTask).value;
   }
 
   partsOf(slot: number): { key: Uint8Array; headers: Uint8Array; payload: Uint8Array } {
@@ -305,6 +321,8 @@ interface Known {
   readonly payload: string;
   /** By the log: the first of its key, or not. */
   first: number | undefined;
+  /** The records that it was published with. */
+  group: readonly Known[];
   state: "unfinished" | "finished" | "dead" | "expired";
   /** Whether that is durable: it survives a crash. */
   isDurable: boolean;
@@ -314,6 +332,38 @@ interface Known {
 }
 
 export class Broken extends Error {}
+
+/**
+ * Two payloads under one key are refused by the publisher. And whether a producer's sequence is
+ * free again would depend on what becomes of the group.
+ */
+function withoutConflicts({ terms, handler, payload }: Published, group: readonly Published[]): void {
+  const own = terms as { producer?: unknown; idempotency?: Terms["idempotency"] };
+  delete own.producer;
+  const key = String(own.idempotency?.key);
+  const isConflict = group.some(
+    (other) => other.handler === handler && other.payload !== payload && String(other.terms.idempotency?.key) === key,
+  );
+  if (isConflict) delete own.idempotency;
+}
+
+/** What a schedule has published. */
+function scheduledIn(record: SimRecord): Published {
+  const header = record.header();
+  const terms = termsOf(header);
+  const key = terms.isOrdered === true ? record.key().toString() : undefined;
+  const payload = record.payload().toString();
+  return { handler: handlerName(header), priority: record.priority, key, terms, payload };
+}
+
+function groupsOf(records: readonly SimRecord[]): SimRecord[][] {
+  const groups: SimRecord[][] = [[]];
+  for (const record of records) {
+    (groups.at(-1) as SimRecord[]).push(record);
+    if (!record.continues) groups.push([]);
+  }
+  return groups.slice(0, -1);
+}
 
 export interface SimulationCounts {
   crashes: number;
@@ -355,10 +405,12 @@ export class Simulation implements DeliveryEvents {
   #delivery!: Delivery;
   #housekeeping!: Housekeeping;
   /** Records of producers that aren't durable yet. */
-  #published: { parts: RecordParts; know: Omit<Known, "sequence"> }[] = [];
+  #published: (readonly Published[])[] = [];
+  readonly produced = new Produced((what) => this.broken(what));
   /** Sequences of producers that are durable, and records that repeat one. */
   readonly #produced = new Set<string>();
   readonly #repeated = new Set<number>();
+  #isSettling = false;
   #paused = new Set<string>();
   #quarantined: number[] = [];
   /** What the paused ones will be when the commands are durable. */
@@ -377,6 +429,11 @@ export class Simulation implements DeliveryEvents {
     this.#log = new SimLog(this.disk, this.#random);
     this.#runner = new SimRunner();
     this.#runner.onBegin = (task) => this.#begun(task);
+    this.#runner.onAbandon = (task) => {
+      const { sequence } = new TaskHeader(task.header);
+      this.#trace(`time over ${sequence}`);
+      if (task.isBegun) (this.known.get(sequence) as Known).inHand = false;
+    };
     const checkpoint = this.disk.checkpoints.at(-1);
     const states = readStates(
       this.#log,
@@ -393,11 +450,18 @@ export class Simulation implements DeliveryEvents {
         logId: LOG_ID,
         laneRecordsMax: LANE_RECORDS_MAX,
         schedules: this.#schedules.declared(),
+        // So little that most groups wait for room.
+        reserveBytes: () => 512,
         handlerTerms: (name) =>
           handlerTerms(
             name,
             { order: name === "skip" ? "skip" : "strict", holdsKeyWhenDead: name === "mail" },
-            { attemptsMax: 4, failuresMax: 6, concurrencyMax: name === "mail" ? 2 : 100 },
+            {
+              attemptsMax: 4,
+              failuresMax: 6,
+              concurrencyMax: name === "mail" ? 2 : 100,
+              ...(name === "pay" ? { timeoutMs: 4000 } : undefined),
+            },
           ),
       },
       this,
@@ -425,11 +489,16 @@ export class Simulation implements DeliveryEvents {
     this.#published = [];
     this.#quarantined = [];
     this.#pausedSoon = [];
+    this.#reopen();
+  }
+
+  #reopen(): void {
     this.#open();
     for (const known of this.known.values()) {
       known.inHand = false;
       this.#believeTheDisk(known);
     }
+    this.produced.compare((origin) => this.#delivery.states.isSettled(origin));
   }
 
   /** The process ends in order. */
@@ -448,11 +517,7 @@ export class Simulation implements DeliveryEvents {
     this.#housekeeping.checkpoint(0);
     // Records that were on their way are stored, and nobody has seen them.
     this.#quarantined = [];
-    this.#open();
-    for (const known of this.known.values()) {
-      known.inHand = false;
-      this.#believeTheDisk(known);
-    }
+    this.#reopen();
   }
 
   /** What was decided and not told yet is what the disk says. */
@@ -505,6 +570,7 @@ export class Simulation implements DeliveryEvents {
     else if (dice < 95) this.#advance(this.#random.below(3) === 0 ? 5000 : 50);
     else if (dice < 96) this.#endQuarantine(this.#random.below(2) === 0);
     else if (dice < 97) this.#command();
+    else if (dice === 97 && this.#random.below(2) === 0) this.#log.isFull = !this.#log.isFull;
     else if (dice < 98) this.#housekeeping.checkpoint(0);
     else if (this.#random.below(4) === 0) this.crash();
     else if (this.#random.below(6) === 0) this.close();
@@ -512,73 +578,86 @@ export class Simulation implements DeliveryEvents {
   }
 
   #publish(): void {
+    const count = this.#random.below(8) === 0 ? 2 + this.#random.below(3) : 1;
+    const group = Array.from({ length: count }, () => this.#describe());
+    if (count > 1) for (const published of group) withoutConflicts(published, group);
+    this.#published.push(group);
+  }
+
+  #describe(): Published {
     const handler = this.#random.below(12) === 0 ? "later" : (HANDLERS[this.#random.below(HANDLERS.length)] as string);
     const priority = this.#random.below(3);
     const key = this.#random.below(2) === 0 ? `k${this.#random.below(3)}` : undefined;
-    const payload = Buffer.from(`p${this.#random.below(3)}`);
+    const payload = `p${this.#random.below(3)}`;
     const idempotencyKey = this.#random.below(3) === 0 ? `i${this.#random.below(30)}` : undefined;
     const terms: Terms = {
       isOrdered: key !== undefined,
       idempotency:
         idempotencyKey === undefined
           ? undefined
-          : { key: Buffer.from(idempotencyKey), payloadCrc: payload[1] as number, payloadBytes: payload.length },
+          : { key: Buffer.from(idempotencyKey), payloadCrc: payload.charCodeAt(1), payloadBytes: payload.length },
       producer: this.#random.below(8) === 0 ? { id: "src", sequence: this.#random.below(40) } : undefined,
       notBeforeMs: this.#random.below(8) === 0 ? this.#wall + this.#random.below(8000) : undefined,
       expiresAtMs: this.#random.below(10) === 0 ? this.#wall + 8000 + this.#random.below(8000) : undefined,
     };
-    const isPlain = Object.values(terms).every((term) => term === undefined || term === false);
-    const header = isPlain ? encodeHandler(handler) : encodeTerms(handler, terms);
-    const keyBytes = key === undefined ? NO_BYTES : Buffer.from(key);
-    const parts = { type: RECORD_TYPE.data, priority, timeMs: this.#wall, header, key: keyBytes, payload };
-    const know = { handler, priority, key, terms, payload: payload.toString(), first: undefined } as const;
-    this.#published.push({
-      parts,
-      know: { ...know, state: "unfinished", isDurable: false, inHand: false, runs: 0, attempt: 0 },
-    });
+    return { handler, priority, key, terms, payload };
   }
 
-  /** One batch becomes durable: parts of each ring, in any order between them. */
+  /** One batch becomes durable: whole groups of each ring, in any order between them. */
   #sync(): void {
-    const own = this.#log.committed.splice(0, this.#random.below(this.#log.committed.length + 1));
+    const own = groupsOf(this.#log.committed);
+    const taken = own.slice(0, this.#random.below(own.length + 1));
+    this.#log.committed.splice(0, taken.flat().length);
     const others = this.#published.splice(0, this.#random.below(this.#published.length + 1));
-    while (own.length > 0 || others.length > 0) {
-      if (own.length > 0 && (others.length === 0 || this.#random.below(2) === 0)) {
-        this.disk.append(own.shift() as SimRecord);
-        this.#appendOwn(this.disk.records.at(-1) as SimRecord);
-        const { type, replaces, origin } = this.disk.records.at(-1) as SimRecord;
-        this.#trace(`own ${this.disk.last} type ${type}${replaces > 0 ? ` copy of ${origin} from ${replaces}` : ""}`);
+    while (taken.length > 0 || others.length > 0) {
+      if (taken.length > 0 && (others.length === 0 || this.#random.below(2) === 0)) {
+        this.#appendOwn(taken.shift() as SimRecord[]);
       } else this.#appendPublished(others.shift() as (typeof others)[0]);
     }
   }
 
-  /** Delivery publishes what schedules are due. */
-  #appendOwn(record: SimRecord): void {
-    this.#schedules.stored(record, this.#wall);
+  #appendOwn(group: readonly SimRecord[]): void {
+    for (const record of group) {
+      this.disk.append(record);
+      this.#schedules.stored(record, this.#wall);
+      const { type, replaces, origin } = record;
+      this.#trace(`own ${this.disk.last} type ${type}${replaces > 0 ? ` copy of ${origin} from ${replaces}` : ""}`);
+    }
     this.counts.scheduled = this.#schedules.published;
-    if (record.type !== RECORD_TYPE.data || record.replaces !== 0) return;
-    const { sequence, priority } = record;
-    const handler = handlerName(record.header());
-    const terms = termsOf(record.header());
-    const key = terms.isOrdered === true ? record.key().toString() : undefined;
-    const payload = record.payload().toString();
-    const state = { state: "unfinished", isDurable: false, inHand: false, runs: 0, attempt: 0 } as const;
-    this.known.set(sequence, { sequence, handler, priority, key, terms, payload, first: undefined, ...state });
+    const originOf = (place: number): number => (this.disk.records[place - 1] as SimRecord).origin;
+    for (const [index, published] of this.produced.appended(group, originOf).entries()) {
+      const record = group[index] as SimRecord;
+      if (published !== undefined) this.#know(published, record.sequence);
+      else if (record.type === RECORD_TYPE.data && record.replaces === 0)
+        this.#know(scheduledIn(record), record.sequence);
+    }
   }
 
-  #appendPublished({ parts, know }: { parts: RecordParts; know: Omit<Known, "sequence"> }): void {
-    this.disk.append(new SimRecord(parts));
-    this.#trace(
-      `published ${this.disk.last} ${know.handler} ${know.priority} ${know.key} ${JSON.stringify(know.terms)}`,
-    );
+  #appendPublished(group: readonly Published[]): void {
+    const members: Known[] = [];
+    for (const [index, published] of group.entries()) {
+      const parts = { ...partsOf(published, this.#wall), type: RECORD_TYPE.data };
+      this.disk.append(new SimRecord(parts, index < group.length - 1));
+      const known = this.#know(published, this.disk.last);
+      members.push(known);
+      known.group = members;
+    }
+  }
+
+  #know(published: Published, sequence: number): Known {
+    const { handler, priority, key, terms } = published;
+    this.#trace(`published ${sequence} ${handler} ${priority} ${key} ${JSON.stringify(terms)}`);
     this.counts.records += 1;
-    const known: Known = { ...know, sequence: this.disk.last };
-    this.known.set(known.sequence, known);
-    const { producer } = know.terms;
-    if (producer === undefined) return;
-    const name = `${producer.id}/${producer.sequence}`;
-    if (this.#produced.has(name)) this.#repeated.add(known.sequence);
+    const state = "unfinished";
+    const first = undefined;
+    const fresh = { state, isDurable: false, inHand: false, runs: 0, attempt: 0, first, group: [] } as const;
+    const known: Known = { ...published, ...fresh, sequence };
+    this.known.set(sequence, known);
+    if (terms.producer === undefined) return known;
+    const name = `${terms.producer.id}/${terms.producer.sequence}`;
+    if (this.#produced.has(name)) this.#repeated.add(sequence);
     this.#produced.add(name);
+    return known;
   }
 
   #turn(): void {
@@ -605,13 +684,24 @@ export class Simulation implements DeliveryEvents {
     task.isOver = true;
     const dice = this.#random.below(10);
     task.isOk = dice < 6;
-    if (dice === 6) task.error = Object.assign(new Error("never"), { name: "NonRetryable" });
-    else if (dice === 7) task.error = Object.assign(new Error("later"), { name: "Snooze", retryAfterMs: 100 });
-    else if (!task.isOk) task.error = new Error("failed");
+    if (dice === 6) task.value = Object.assign(new Error("never"), { name: "NonRetryable" });
+    else if (dice === 7) task.value = Object.assign(new Error("later"), { name: "Snooze", retryAfterMs: 100 });
+    else if (!task.isOk) task.value = new Error("failed");
+    else task.value = this.#outcomeOf(sequence, !task.isAbandoned);
     this.#trace(`over ${sequence} ${dice}`);
+    if (task.isAbandoned) return;
     const known = this.known.get(sequence) as Known;
     known.inHand = false;
     if (task.isOk) known.state = "finished";
+  }
+
+  /** What the handler of this record has published, as its machine sends it. */
+  #outcomeOf(origin: number, counts = true): unknown {
+    // At the end nothing new begins.
+    const count = !this.#isSettling && this.#random.below(3) === 0 ? 1 + this.#random.below(2) : 0;
+    const run = this.produced.begin(origin, count, counts);
+    const staged = Array.from({ length: count }, (_, index) => run(index, this.#describe(), this.#wall));
+    return staged.length === 0 ? undefined : packOutcome({ staged });
   }
 
   #advance(ms: number): void {
@@ -654,6 +744,8 @@ export class Simulation implements DeliveryEvents {
 
   /** A handler is called. */
   #begun(task: SimTask): void {
+    // It may begin late: what it leaves doesn't count.
+    if (task.isAbandoned) return;
     const header = new TaskHeader(task.header);
     const { sequence } = header;
     this.#trace(`begun ${sequence} attempt ${header.attempt}`);
@@ -766,7 +858,8 @@ export class Simulation implements DeliveryEvents {
     known.inHand = false;
     if (isOk) known.state = "finished";
     const error = poolError("ERR_QUARANTINE_DIED", "it ended its process");
-    this.#delivery.quarantined(origin, isOk ? undefined : error);
+    const outcome = isOk ? unpackOutcome(this.#outcomeOf(origin)) : undefined;
+    this.#delivery.quarantined(origin, isOk ? undefined : error, outcome);
   }
 
   judged(place: number, verdict: Verdict): void {
@@ -774,14 +867,20 @@ export class Simulation implements DeliveryEvents {
     if (verdict.kind === "first") return;
     if (verdict.first > place) this.broken(`record ${place} is called a duplicate of a later one`);
     known.first = verdict.first;
-    known.state = "expired";
-    known.isDurable = true;
+    const refused = verdict.kind === "mismatch" ? [known, ...known.group] : [known];
+    for (const each of refused) {
+      if (each.runs > 0) this.broken(`record ${each.sequence} of a group that is refused was handled`);
+      each.state = "expired";
+      each.isDurable = true;
+    }
   }
 
   /** Everything that can end has ended. */
   settle(): void {
     for (const handler of HANDLERS) this.#delivery.commands.pause(handler, false);
     this.#paused.clear();
+    this.#log.isFull = false;
+    this.#isSettling = true;
     this.#settleSchedules();
     for (let round = 0; round < 3000; round += 1) {
       this.#turn();
@@ -791,10 +890,12 @@ export class Simulation implements DeliveryEvents {
         if (task.isOver) continue;
         task.isOver = true;
         task.isOk = true;
+        if (task.isAbandoned) continue;
         const known = this.known.get(new TaskHeader(task.header).sequence) as Known;
         this.#trace(`over ${known.sequence} at the end`);
         known.inHand = false;
         known.state = "finished";
+        task.value = this.#outcomeOf(known.sequence);
       }
       while (this.#log.committed.length > 0 || this.#published.length > 0) this.#sync();
       this.#advance(500);

@@ -8,7 +8,7 @@ import { Returns, type ReturnsParts } from "@millrace/intake/internal/delivery/r
 import { Steady } from "@millrace/intake/internal/delivery/steady";
 import { encodeHandler, termsOf } from "@millrace/intake/internal/format/record-header";
 import { decodeFate } from "@millrace/intake/internal/format/state-records";
-import { prepare } from "@millrace/intake/internal/publisher/publish";
+import { prepare } from "@millrace/intake/internal/format/publication";
 import { RECORD_TYPE } from "@millrace/journal";
 import { throwsWith } from "../support.ts";
 

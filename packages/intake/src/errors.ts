@@ -8,6 +8,7 @@ export type IntakeErrorCode =
   | "ERR_INTAKE_CLOSED"
   | "ERR_INTAKE_FULL"
   | "ERR_RECORD_DEAD"
+  | "ERR_STAGE_TOO_LARGE"
   | "ERR_RECORD_UNREADABLE"
   | "ERR_SCHEDULE_REFUSED";
 
@@ -28,6 +29,11 @@ export const intakeErrors: ErrorTable<IntakeErrorCode> = {
   ERR_RECORD_DEAD: {
     cause: "A record's handler failed at every one of attemptsMax attempts.",
     cure: "The cause holds the last error; the record is still in the journal, marked as dead.",
+  },
+  ERR_STAGE_TOO_LARGE: {
+    cause:
+      "context.publish was given a record that is too large, or more records than one atomic group takes: they are stored together with the end of the handler's own record.",
+    cure: "Publish less from one record: cut its work into several records first. details names the limits, which follow from recordBytesMax, batchBytesMax and ringBytes.",
   },
   ERR_RECORD_EXPIRED: {
     cause: "A record's time (ttlMs, expiresAt) was over before it could be handled, or it was dropped by command.",

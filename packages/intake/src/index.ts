@@ -13,9 +13,15 @@ export { type Drained, type DrainOptions, Intake, type IntakeStats, type Publish
 export type { ScheduleInfo, ScheduleOptions } from "./publisher/schedules.ts";
 export type { IntakeEvents } from "./publisher/events.ts";
 export type { CountMarks, DiskMarks, LevelOptions } from "./publisher/level-options.ts";
-export type { BackpressureOptions } from "./publisher/waiting-room.ts";
 export type { Gauge, Level, LevelCause, LevelReport } from "./publisher/water.ts";
-export type { PublishedName, PublishOptions, RecordOptions, RecordToPublish } from "./publisher/publish.ts";
+export type {
+  BackpressureOptions,
+  PublishedName,
+  PublishOptions,
+  PublishWithEnd,
+  RecordOptions,
+  RecordToPublish,
+} from "./format/publication.ts";
 export { RecordStates } from "./states/record-states.ts";
 export { foreignRecord } from "./states/foreign.ts";
 export { readLogStates } from "./snapshot/read-states.ts";

@@ -79,6 +79,7 @@ export type {
   Publish,
   PublishedName,
   PublishOptions,
+  PublishWithEnd,
   ReasonName,
   RecordOptions,
   RecordSchedule,

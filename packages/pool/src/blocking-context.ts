@@ -9,19 +9,27 @@ import { poolError } from "./errors.ts";
 /** `context.machine` outside of any machine. */
 export const NO_MACHINE = -1;
 
-/** `record`: what the handler finds as `context.record`. */
-export function blockingContext(deadlineMs: number | undefined, record?: unknown): TaskContext {
-  return new TaskContext(hostOf(deadlineMs, record), 0, 0);
+/** Of a call that delivers a record. */
+export interface Delivered {
+  /** What the handler finds as `context.record`. */
+  readonly record: unknown;
+  /** Makes `context.publish`. */
+  readonly openStage: ContextHost["openStage"];
 }
 
-function hostOf(deadlineMs: number | undefined, record: unknown): ContextHost {
+export function blockingContext(deadlineMs: number | undefined, delivered?: Delivered): TaskContext {
+  return new TaskContext(hostOf(deadlineMs, delivered), 0, 0);
+}
+
+function hostOf(deadlineMs: number | undefined, delivered: Delivered | undefined): ContextHost {
   return {
     machine: NO_MACHINE,
     attempt: () => 0,
     deadlineMs: () => deadlineMs,
     isCancelled: () => false,
     watch: () => {},
-    record: () => record,
+    record: () => delivered?.record,
+    openStage: (slot, mustRun) => delivered?.openStage(slot, mustRun),
     blocking: (body) => body(),
     run: () => Promise.reject(noMachine("run")),
     spawn: () => {

@@ -2,8 +2,8 @@
  * The task of a quarantine's child process: tinypool loads this module and calls its default
  * export. Bytes go as text, because they travel in messages between processes.
  */
-import { decode, encodeThrown } from "@millrace/codec";
-import { type Handler, type HeaderReader, type LoadedHandlers, loadHandlers } from "@millrace/scheduler";
+import { decode, encode, encodeThrown } from "@millrace/codec";
+import { bindHandlers, type Handler, type LoadedHandlers, loadHandlers, type TaskHooks } from "@millrace/scheduler";
 import { blockingContext, NO_MACHINE } from "./blocking-context.ts";
 
 export interface QuarantineRequest {
@@ -17,9 +17,11 @@ export interface QuarantineRequest {
   readonly headerReader: string;
 }
 
-/** The encoded error in base64; undefined when the handler returned. */
 export interface QuarantineAnswer {
+  /** The encoded error in base64; undefined when the handler returned. */
   readonly error: string | undefined;
+  /** What `TaskHooks.outcomeOf` says of a handler that returned, encoded, in base64. */
+  readonly outcome: string | undefined;
 }
 
 let loading: Promise<LoadedHandlers> | undefined;
@@ -27,14 +29,26 @@ let loading: Promise<LoadedHandlers> | undefined;
 export default async function quarantineTask(request: QuarantineRequest): Promise<QuarantineAnswer> {
   try {
     loading ??= load(request.url);
-    const handler = (await loading).handlers.get(request.handler) as Handler;
-    const { readHeader } = (await import(request.headerReader)) as { readHeader: HeaderReader };
-    const context = blockingContext(undefined, readHeader(Buffer.from(request.header, "base64"), 0));
-    await handler(decode(Buffer.from(request.argument, "base64")), context);
-    return { error: undefined };
+    const { handlers } = await loading;
+    const handler = handlers.get(request.handler) as Handler;
+    const hooks = (await import(request.headerReader)) as TaskHooks;
+    const header = Buffer.from(request.header, "base64");
+    const bind = (one: (name: string) => unknown): object => bindHandlers([...handlers.keys()], one);
+    const context = blockingContext(undefined, {
+      record: hooks.readHeader(header, 0),
+      openStage: (_slot, mustRun) => hooks.openStage(header, { mustRun, bind }),
+    });
+    const result = await handler(decode(Buffer.from(request.argument, "base64")), context);
+    context.end();
+    const outcome = hooks.outcomeOf(header, context.stage, result);
+    return { error: undefined, outcome: outcome === undefined ? undefined : textOf(encode(outcome)) };
   } catch (thrown) {
-    return { error: Buffer.from(encodeThrown(thrown)).toString("base64") };
+    return { error: textOf(encodeThrown(thrown)), outcome: undefined };
   }
+}
+
+function textOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("base64");
 }
 
 async function load(url: string): Promise<LoadedHandlers> {

@@ -35,10 +35,10 @@ export class Quarantine {
   }
 
   /**
-   * Resolves when the handler has returned. Rejects with its error, or with `ERR_QUARANTINE_DIED`
-   * when it has ended its process.
+   * Resolves when the handler has returned, with what `TaskHooks.outcomeOf` says. Rejects with its
+   * error, or with `ERR_QUARANTINE_DIED` when it has ended its process.
    */
-  async call({ handler, argument, header }: QuarantinedCall): Promise<void> {
+  async call({ handler, argument, header }: QuarantinedCall): Promise<unknown> {
     this.#pool ??= new Tinypool({
       filename: fileURLToPath(workerUrl("./quarantine-task", import.meta.url)),
       runtime: "child_process",
@@ -63,6 +63,7 @@ export class Quarantine {
       });
     }
     if (answer.error !== undefined) throw decode(Buffer.from(answer.error, "base64"));
+    return answer.outcome === undefined ? undefined : decode(Buffer.from(answer.outcome, "base64"));
   }
 
   /** Ends the process, whatever runs there. */

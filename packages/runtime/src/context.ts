@@ -1,11 +1,24 @@
-import type { DeliveredRecord } from "@millrace/intake";
+import type { DeliveredRecord, PublishWithEnd } from "@millrace/intake";
 import type { Handler, TaskContext as AnyTaskContext } from "@millrace/scheduler";
 
 /**
- * The second argument of a handler. `Handlers` is the type of the module, for `run`, `spawn` and
- * groups: `import type * as handlers from "./handlers.ts"`, then `Context<typeof handlers>`.
+ * The second argument of a handler. `Handlers` is the type of the module, for `publish`, `run`,
+ * `spawn` and groups: `import type * as handlers from "./handlers.ts"`, then
+ * `Context<typeof handlers>`; such a handler has to say what it returns.
  */
-export type Context<Handlers = Record<string, Handler>> = AnyTaskContext<Handlers, DeliveredRecord>;
+export type Context<Handlers = Record<string, Handler>> = AnyTaskContext<Handlers, DeliveredRecord> &
+  Publishing<Handlers>;
+
+interface Publishing<Handlers> {
+  /**
+   * Publishes records together with the end of the one that this task delivers:
+   * `context.publish.mail(letter, options)` puts a record aside and returns at once. All of them,
+   * and the fact that this record is done, become durable as one. If this attempt fails, none does.
+   * Throws `ERR_STAGE_TOO_LARGE`, `ERR_VALUE_UNSUPPORTED`, `ERR_INVALID_OPTION`,
+   * `ERR_HANDLER_UNKNOWN`, and `ERR_RECORD_ABSENT` in a task that delivers no record.
+   */
+  readonly publish: PublishWithEnd<Handlers>;
+}
 
 /** Another name of `Context`. */
 export type TaskContext<Handlers = Record<string, Handler>> = Context<Handlers>;

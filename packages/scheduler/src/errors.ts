@@ -11,6 +11,7 @@ export type SchedulerErrorCode =
   | "ERR_JOIN_DEPTH"
   | "ERR_TASK_MEMORY"
   | "ERR_GROUP_AWAITED"
+  | "ERR_RECORD_ABSENT"
   | "ERR_TASK_OVER"
   | "ERR_TASK_ABORTED"
   | "ERR_TASK_TIMEOUT"
@@ -65,6 +66,11 @@ export const schedulerErrors: ErrorTable<SchedulerErrorCode> = {
   ERR_GROUP_AWAITED: {
     cause: "done() was called on a group of tasks whose end is awaited already.",
     cure: "Await a group once, or make another group.",
+  },
+  ERR_RECORD_ABSENT: {
+    cause:
+      "context.publish was used in a task that delivers no record: a call by run, spawn or blocking, also from within a handler of a record. What it publishes is stored with the end of that record.",
+    cure: "Publish from the handler that gets the record, or return what is to be published to it.",
   },
   ERR_TASK_OVER: {
     cause:

@@ -1,12 +1,13 @@
 export { type ChromeEvent, type ChromeTrace, chromeTrace, PID } from "./trace/chrome-trace.ts";
 export type { ArgumentOf, ArgumentsOf, CallOf, HandlerName, HandlerOf, ResultOf } from "./handler/handler-types.ts";
+export { type ContextHost, type Handler, TaskContext, type TaskGroupView as TaskGroup } from "./handler/context.ts";
 export {
-  type ContextHost,
-  type Handler,
   type HeaderReader,
-  TaskContext,
-  type TaskGroupView as TaskGroup,
-} from "./handler/context.ts";
+  type StageHost,
+  type TaskHooks,
+  type TaskStage,
+  WANTS_RESULT,
+} from "./handler/task-hooks.ts";
 export { closeAborted, type CloseOptions, closeSignal, isAbortedBefore, type TasksAlive } from "./closing.ts";
 export { schedulerErrors } from "./errors.ts";
 export { checkedTransferList, cloneRefusal } from "./calls/transfer-list.ts";

@@ -86,7 +86,7 @@ export interface SchedulerOptions {
    * `submitterHandle`). Default none.
    */
   readonly guests?: readonly number[];
-  /** A module that exports `readHeader`, for the headers that guests attach to tasks. */
+  /** A module that exports `TaskHooks`, for the headers that guests attach to tasks. */
   readonly headerReader?: URL;
   /** Called when a worker thread has died. The runtime replaces the thread. */
   readonly onMachineDeath?: (death: MachineDeath) => void;

@@ -36,9 +36,11 @@
  *   schedules     records that are published whenever a time comes
  *   opening       what is rebuilt
  */
-import type { Random } from "@millrace/base";
+import { invariant, type Random } from "@millrace/base";
 import type { LogRecord } from "../format/log-record.ts";
+import type { Outcome } from "../format/outcome.ts";
 import type { HeaderParser } from "../format/record-header.ts";
+import { STAGED_RECORD_BYTES, TaskHeaderWriter } from "../format/task-header.ts";
 import type { RecordStates } from "../states/record-states.ts";
 import { Commands } from "./commands.ts";
 import { Ends } from "./ends.ts";
@@ -67,6 +69,7 @@ import { Window } from "./window.ts";
 /** Outcomes handled before the other duties get their turn. */
 const DRAIN_MAX = 1024;
 const LANE_RECORDS_MAX = 4096;
+const NO_BYTES = new Uint8Array(0);
 
 export interface DeliveryWorld {
   readonly log: Log;
@@ -84,6 +87,8 @@ export interface DeliveryTerms {
   readonly laneRecordsMax?: number;
   /** What `open` declares; undefined: what was declared before stays as it is. */
   readonly schedules?: readonly DeclaredSchedule[] | undefined;
+  /** Bytes of the reserve for a full disk. */
+  readonly reserveBytes: () => number;
 }
 
 export class Delivery {
@@ -126,8 +131,8 @@ export class Delivery {
     const handlerOf = handlerIn(states, parser);
     const laneRecordsMax = terms.laneRecordsMax ?? LANE_RECORDS_MAX;
 
-    const stateLog = new StateLog(log, clock);
-    const gates = new Gates(parser, handlers, terms.handlerTerms, clock, (event) => events.told(event));
+    const stateLog = new StateLog(log, clock, terms.reserveBytes);
+    const gates = new Gates(parser, handlers, terms.handlerTerms, clock, stateLog, (event) => events.told(event));
     this.#gates = gates;
     const suspects = new Suspects(findSuspects(log, states, clock.wall()));
     const hands = new Hands(runner);
@@ -145,7 +150,7 @@ export class Delivery {
     const schedules = new Schedules({ states: states.schedules, stateLog, log, clock, isThere }, terms.schedules);
     const rules = { quarantined, ends, keyLines, returns, life, schedules };
     const outcomes = new Outcomes({ ...known, ...rules, steady });
-    const handOut = new HandOut({ ...known, ...rules, outcomes, logId: terms.logId });
+    const handOut = new HandOut({ ...known, ...rules, outcomes, taskHeaders: taskHeadersOf(world, terms) });
     const pump = new Pump({ ...known, ...rules, turns, handOut, handlerOf });
 
     this.stateLog = stateLog;
@@ -201,9 +206,12 @@ export class Delivery {
     );
   }
 
-  /** What became of a record in quarantine: undefined when its handler has returned. */
-  quarantined(origin: number, error: unknown): void {
-    this.#outcomes.leftQuarantine(origin, error);
+  /**
+   * What became of a record in quarantine: `error` is undefined when its handler has returned, and
+   * `outcome` is what it has left then.
+   */
+  quarantined(origin: number, error: unknown, outcome?: Outcome): void {
+    this.#outcomes.leftQuarantine(origin, error, outcome);
   }
 
   // ── what is left ──────────────────────────────────────────────────────────────────────────────
@@ -271,4 +279,13 @@ function handlerIn(states: RecordStates, parser: HeaderParser): (record: LogReco
     const redirected = states.redirected.size === 0 ? undefined : states.redirected.get(record.origin);
     return redirected === undefined ? parser.handler(record.header()) : parser.numberOf(redirected);
   };
+}
+
+/** Writes task headers, which tell handlers what they may publish with the end of their record. */
+function taskHeadersOf({ log, runner }: DeliveryWorld, { logId }: DeliveryTerms): TaskHeaderWriter {
+  const none = { type: 0, priority: 0, timeMs: 0, header: NO_BYTES, key: NO_BYTES, payload: NO_BYTES };
+  invariant(log.bytesOf(none) <= STAGED_RECORD_BYTES, "a record takes no more beside its parts than is counted");
+  // The ACK is part of the group.
+  const groupBytesMax = Math.min(log.groupBytesMax, runner.valueBytesMax) - STAGED_RECORD_BYTES;
+  return new TaskHeaderWriter(logId, { recordBytesMax: log.payloadBytesMax, groupBytesMax });
 }

@@ -5,9 +5,17 @@
  * The states know only what is durable. Between a decision and its durable record, `Ends` keeps the
  * record from getting another turn.
  */
+import type { RecordParts } from "@millrace/journal/kernel";
 import { ackRanges } from "../format/state-records.ts";
 import type { RecordStates } from "../states/record-states.ts";
 import type { StateLog } from "./state-log.ts";
+
+interface Finish {
+  /** What becomes durable with the ACK. */
+  readonly records: readonly RecordParts[];
+  /** Called when the ACK is on its way. */
+  readonly onWay: () => void;
+}
 
 export class Ends {
   readonly #states: RecordStates;
@@ -16,7 +24,7 @@ export class Ends {
   readonly #ending = new Set<number>();
   /** Origins whose copies aren't durable yet, and those of them that were finished meanwhile. */
   readonly #copying = new Set<number>();
-  readonly #finishedInCopy = new Set<number>();
+  readonly #finishedInCopy = new Map<number, Finish>();
   /** Origins of copies whose ACK is on its way: the states forget them when they read it. */
   readonly #acked = new Map<number, number>();
 
@@ -58,15 +66,20 @@ export class Ends {
 
   // ── finished ──────────────────────────────────────────────────────────────────────────────────
 
-  /** Its handler has returned. The ACK of a record that is being copied waits for its new place. */
-  finished(origin: number): void {
-    if (this.#copying.has(origin)) this.#finishedInCopy.add(origin);
-    else this.#acknowledge(origin, this.#states.placeOf(origin));
+  /**
+   * Its handler has returned, and has published `records`. The ACK of a record that is being copied
+   * waits for its new place; `onWay` is called when it is on its way.
+   */
+  finished(origin: number, records: readonly RecordParts[], onWay: () => void): void {
+    if (this.#copying.has(origin)) this.#finishedInCopy.set(origin, { records, onWay });
+    else this.#acknowledge(origin, this.#states.placeOf(origin), { records, onWay });
   }
 
-  #acknowledge(origin: number, place: number): void {
+  #acknowledge(origin: number, place: number, { records, onWay }: Finish): void {
     if (origin !== place) this.#acked.set(place, origin);
-    this.#stateLog.finished(place);
+    if (records.length === 0) this.#stateLog.finished(place);
+    else this.#stateLog.finishedWith(place, records);
+    onWay();
   }
 
   /** Tells the origin of every record that the ACK record with this payload finishes. */
@@ -97,8 +110,10 @@ export class Ends {
   /** The copy is durable at `place`. True when the record was finished meanwhile. */
   copyArrived(origin: number, place: number): boolean {
     this.#copying.delete(origin);
-    if (!this.#finishedInCopy.delete(origin)) return false;
-    this.#acknowledge(origin, place);
+    const finish = this.#finishedInCopy.get(origin);
+    if (finish === undefined) return false;
+    this.#finishedInCopy.delete(origin);
+    this.#acknowledge(origin, place, finish);
     return true;
   }
 }

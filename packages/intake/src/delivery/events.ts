@@ -43,8 +43,8 @@ export interface DeliveryEvents {
   dead(origin: number, history: Uint8Array): void;
   /** Nobody will handle the record: its time was over, or it was dropped by command. */
   expired(origin: number): void;
-  /** A record with a key isn't the first. */
-  judged(place: number, verdict: Verdict): void;
+  /** A record isn't delivered; `isAsked`: its publisher asks why. */
+  judged(place: number, verdict: Verdict, isAsked: boolean): void;
   /**
    * A record is to be handled in a process of its own; `Delivery.quarantined` is told what became
    * of it.

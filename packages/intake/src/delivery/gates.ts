@@ -16,14 +16,17 @@ export class Gates {
   readonly #missing = new Set<number>();
   /** How often a handler kept failing, and rested. */
   breakersOpened = 0;
+  readonly #stateLog: { readonly isFull: boolean };
 
   constructor(
     parser: HeaderParser,
     handlers: number,
     termsOf: (name: string) => HandlerTerms,
     clock: Clock,
+    stateLog: { readonly isFull: boolean },
     told: (event: DeliveryEvent) => void,
   ) {
+    this.#stateLog = stateLog;
     this.#parser = parser;
     this.#handlers = handlers;
     this.#termsOf = termsOf;
@@ -35,7 +38,8 @@ export class Gates {
     let gate = this.#gates.get(handler);
     if (gate === undefined) {
       const name = this.#parser.nameOf(handler);
-      gate = new HandlerGate(name, this.#termsOf(name), handler < this.#handlers, (event) => this.#breaker(event));
+      const told = (event: BreakerEvent): void => this.#breaker(event);
+      gate = new HandlerGate(name, this.#termsOf(name), handler < this.#handlers, told, this.#stateLog);
       this.#gates.set(handler, gate);
     }
     return gate;

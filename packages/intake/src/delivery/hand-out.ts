@@ -1,6 +1,6 @@
 /** Hands one record to its handler, when nothing is in its way. */
 import { FULL } from "@millrace/shared-memory";
-import { TaskHeaderWriter } from "../format/task-header.ts";
+import type { TaskHeaderWriter } from "../format/task-header.ts";
 import type { DeliveryCounts } from "./events.ts";
 import type { Gates } from "./gates.ts";
 import type { HandlerGate } from "./handler-gate.ts";
@@ -36,17 +36,15 @@ export interface HandOutParts {
   readonly returns: Returns;
   readonly outcomes: Outcomes;
   readonly life: Life;
-  readonly logId: Uint8Array;
+  readonly taskHeaders: TaskHeaderWriter;
 }
 
 export class HandOut {
   readonly #parts: HandOutParts;
-  readonly #taskHeaders: TaskHeaderWriter;
   #hasUnpublished = false;
 
   constructor(parts: HandOutParts) {
     this.#parts = parts;
-    this.#taskHeaders = new TaskHeaderWriter(parts.logId);
   }
 
   /** What becomes of a record whose turn has come. */
@@ -96,11 +94,11 @@ export class HandOut {
   }
 
   #headerOf({ origin, timeMs, attempts, terms, key, headers }: Job): Uint8Array {
-    return this.#taskHeaders.write({
+    return this.#parts.taskHeaders.write({
       sequence: origin,
       timeMs,
       attempt: attempts + this.#parts.suspects.endsOf(origin) + 1,
-      keepsResult: terms.keepsResult === true,
+      resultBytesMax: 0,
       key: terms.isOrdered === true ? key : NO_BYTES,
       replayOf: terms.replayOf ?? 0,
       scheduled: terms.scheduled,

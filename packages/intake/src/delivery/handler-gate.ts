@@ -1,6 +1,7 @@
 /**
  * Whether a handler may be given a record now, and why not: paused by command, at its limit of
- * concurrency or rate, or resting because it kept failing.
+ * concurrency or rate, resting because it kept failing, or because what it has published waits for
+ * room on the disk.
  *
  * The breaker counts first attempts that failed, in a row: when what a handler needs is down, new
  * records fail too, while a few bad records fail at each of their attempts and say nothing of the
@@ -11,7 +12,7 @@
 import type { BreakerEvent } from "./events.ts";
 import type { HandlerTerms } from "./policy.ts";
 
-export type Obstacle = "paused" | "busy" | "rate" | "resting" | "missing";
+export type Obstacle = "paused" | "busy" | "rate" | "resting" | "missing" | "unwritten";
 
 /** What an open breaker waits after a probe that says nothing. */
 const SOON_MS = 50;
@@ -25,6 +26,8 @@ export class HandlerGate {
   /** Whether a module exports it now. */
   readonly isThere: boolean;
   isPaused = false;
+  /** Whether it has published records together with the end of its own. */
+  publishes = false;
   /** Records that it has in hand. */
   running = 0;
   readonly #told: (event: BreakerEvent) => void;
@@ -35,7 +38,17 @@ export class HandlerGate {
   #restUntil = 0;
   #isProbing = false;
 
-  constructor(name: string, terms: HandlerTerms, isThere: boolean, told: (event: BreakerEvent) => void = () => {}) {
+  readonly #stateLog: { readonly isFull: boolean };
+
+  /** `stateLog`: whether what the handler publishes waits for room. */
+  constructor(
+    name: string,
+    terms: HandlerTerms,
+    isThere: boolean,
+    told: (event: BreakerEvent) => void = () => {},
+    stateLog: { readonly isFull: boolean } = { isFull: false },
+  ) {
+    this.#stateLog = stateLog;
     this.name = name;
     this.terms = terms;
     this.isThere = isThere;
@@ -48,6 +61,7 @@ export class HandlerGate {
     if (this.isPaused) return "paused";
     if (this.running >= this.terms.concurrencyMax) return "busy";
     if (this.#restMs > 0 && (this.#isRestingAt(now) || this.#isProbing)) return "resting";
+    if (this.publishes && this.#stateLog.isFull) return "unwritten";
     return this.#hasToken(now) ? undefined : "rate";
   }
 

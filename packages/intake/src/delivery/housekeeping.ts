@@ -132,6 +132,7 @@ export class Housekeeping {
   #copyForward(): number {
     if (!this.#log.isDiskFull()) this.#copyRoom = Infinity;
     else if (this.#copyRoom === Infinity) this.#copyRoom = this.#world.reserveBytes() / FULL_DISK_PART;
+    if (this.#delivery.stateLog.wantsRoom) return 0;
     let staged = 0;
     // Ends: each turn takes one out of what is to be copied, or stops.
     while (staged < COPIES_PER_TURN) {

@@ -139,6 +139,10 @@ export class JournalLog implements Log {
     return this.#producer.batchBytesMax;
   }
 
+  get groupBytesMax(): number {
+    return this.#producer.groupBytesMax;
+  }
+
   bytesOf(parts: RecordParts): number {
     return this.#producer.bytesOf(parts);
   }

@@ -49,8 +49,11 @@ export type Command =
 export type DeliveryOrder =
   | { readonly id: number; readonly command: Command }
   | { readonly checkpointDone: boolean }
-  /** What became of a record in quarantine; the encoded error, undefined without one. */
-  | { readonly quarantined: number; readonly error: Uint8Array | undefined };
+  /**
+   * What became of a record in quarantine: the encoded error, or what the handler has left
+   * (`packOutcome`); undefined without.
+   */
+  | { readonly quarantined: number; readonly error: Uint8Array | undefined; readonly outcome: unknown };
 
 /** From the delivery thread. */
 export type DeliveryReport =

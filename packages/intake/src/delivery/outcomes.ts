@@ -2,6 +2,7 @@
 import { isMillraceError, type Random } from "@millrace/base";
 import { RECORD_TYPE } from "@millrace/journal";
 import type { OutcomeSink } from "@millrace/scheduler";
+import { type Outcome, unpackOutcome } from "../format/outcome.ts";
 import {
   briefHistory,
   encodeExpire,
@@ -64,21 +65,31 @@ export class Outcomes implements OutcomeSink {
     window.finished();
     const job = hands.takeBack(slot);
     if (job === undefined) return;
-    if (runner.isOk(slot)) {
-      this.#succeeded(job);
-      return;
+    let error: unknown;
+    try {
+      const value = runner.value(slot);
+      if (runner.isOk(slot)) {
+        this.#succeeded(job, unpackOutcome(value));
+        return;
+      }
+      error = value;
+    } catch (thrown) {
+      // There is no memory to read it.
+      error = thrown;
     }
-    const error = runner.value(slot);
     hands.readBack(slot, job);
     this.#failed(job, error, isMillraceError(error, "ERR_MACHINE_DIED") ? REASON.death : REASON.error);
   }
 
-  /** What became of a record in quarantine: `error` is undefined when its handler has returned. */
-  leftQuarantine(origin: number, error: unknown): void {
+  /**
+   * What became of a record in quarantine: `error` is undefined when its handler has returned, and
+   * `outcome` is what it has left then.
+   */
+  leftQuarantine(origin: number, error: unknown, outcome: Outcome | undefined): void {
     const job = this.#parts.quarantined.takeBack(origin);
     if (job === undefined) return;
     if (error === undefined) {
-      this.#succeeded(job);
+      this.#succeeded(job, outcome);
       return;
     }
     const hasDied = isMillraceError(error, "ERR_QUARANTINE_DIED");
@@ -100,13 +111,16 @@ export class Outcomes implements OutcomeSink {
     return ended;
   }
 
-  #succeeded(job: Job): void {
+  #succeeded(job: Job, outcome: Outcome | undefined): void {
     const { gates, counts, suspects, ends, keyLines } = this.#parts;
-    gates.of(job.handler).succeeded();
+    const gate = gates.of(job.handler);
+    const records = (outcome?.staged ?? []).map((record) => ({ ...record, type: RECORD_TYPE.data }));
+    gate.succeeded();
+    if (records.length > 0) gate.publishes = true;
     counts.done += 1;
     suspects.survived(job.origin);
-    ends.finished(job.origin);
-    keyLines.giveAway(job);
+    // The next one of its key comes later: so do the records that it publishes.
+    ends.finished(job.origin, records, () => keyLines.giveAway(job));
   }
 
   #failed(job: Job, error: unknown, reason: number): void {

@@ -28,6 +28,8 @@ export interface Log {
   /** Most bytes of a payload. */
   readonly payloadBytesMax: number;
   readonly batchBytesMax: number;
+  /** Most bytes of an atomic group, each record as `bytesOf` counts it. */
+  readonly groupBytesMax: number;
   bytesOf(parts: RecordParts): number;
   /**
    * Puts a record into the ring; false when there is no room. `continues`: one group with the next.
@@ -48,6 +50,8 @@ export interface Runner {
   readonly capacity: number;
   readonly first: number;
   readonly outstanding: number;
+  /** Most bytes that `value` of a finished task takes. */
+  readonly valueBytesMax: number;
   /** Tasks that no machine has begun. Stale at once. */
   waiting(): number;
   /** The slot, or `FULL`. */
@@ -62,6 +66,7 @@ export interface Runner {
   askToStop(slot: number): void;
   /** Of a task that is over or abandoned, until `settled` returns. */
   isOk(slot: number): boolean;
+  /** What a handler has left; see format/outcome.ts. Or what it threw. */
   value(slot: number): unknown;
   /** Key, headers and payload as they were submitted. */
   partsOf(slot: number): { readonly key: Uint8Array; readonly headers: Uint8Array; readonly payload: Uint8Array };

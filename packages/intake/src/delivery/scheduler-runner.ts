@@ -22,6 +22,10 @@ export class SchedulerRunner implements Runner {
     return this.#submitter.slots.outstanding;
   }
 
+  get valueBytesMax(): number {
+    return this.#submitter.shared.memory.arenas.bytesMax;
+  }
+
   waiting(): number {
     return this.#submitter.waiting();
   }

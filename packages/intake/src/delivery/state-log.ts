@@ -1,17 +1,24 @@
 /**
  * The records that delivery writes about records, on their way to the ring.
  *
- * ACK ranges gather until the next sync that anybody causes. All other records go in the order in
- * which they were given. On a full disk each time takes a page of the reserve at least, so that
- * they are written in larger pieces.
+ * ACK ranges gather until the next sync that anybody causes. The ACK of a record whose handler has
+ * published others goes with these, as one atomic group. All other records go in the order in which
+ * they were given. On a full disk each time takes a page of the reserve at least, so that they are
+ * written in larger pieces. Groups take a part of the reserve then, and wait when that is used up:
+ * the rest is for what makes room.
  */
 import { RECORD_TYPE } from "@millrace/journal";
+import type { RecordParts } from "@millrace/journal/kernel";
 import { RangeSet } from "../format/range-set.ts";
 import { type Control, encodeAck, encodeControl, ORIGINS_MAX, rangesIn } from "../format/state-records.ts";
 import type { Clock, Log } from "./ports.ts";
 
 /** While the disk is full, state records are written no more often than this. */
 const FULL_DISK_PAUSE_MS = 250;
+/** While the disk is full, groups may take this part of the reserve; copies forward take half. */
+const FULL_DISK_PART = 4;
+/** Bytes of groups that wait; with more, handlers that publish are given no more records. */
+const GROUPS_BYTES_MAX: number = 32 * 2 ** 20;
 const ORIGIN_BYTES = 8;
 /** Of a state record beside its entries, generously. */
 const HEAD_BYTES_MAX = 512;
@@ -23,32 +30,65 @@ interface Waiting {
   readonly onDurable: (() => void) | undefined;
 }
 
+/** Records that become durable together with the ACK of the record at `place`. */
+interface Group {
+  readonly place: number;
+  readonly records: readonly RecordParts[];
+  readonly bytes: number;
+}
+
 export class StateLog {
   readonly #log: Log;
   readonly #clock: Clock;
+  readonly #reserveBytes: () => number;
   readonly #waiting: Waiting[] = [];
+  readonly #groups: Group[] = [];
+  #groupsBytes = 0;
+  /** Bytes of groups that may be written before the disk has room again. */
+  #groupRoom = Infinity;
+  /** Whether a group waits for room in the ring: others leave it free then. */
+  wantsRoom = false;
+  /** Places whose ACK goes or went with a group, and isn't durable yet. */
+  readonly #grouped = new Set<number>();
   /** Finished, and not yet in an ACK record. */
   #toAck = new RangeSet();
   /** In ACK records that aren't durable yet, in their order. */
   readonly #acking: RangeSet[] = [];
+  /** ACK records that aren't durable yet, in their order: the place of a group's, or ranges. */
+  readonly #ackRecords: (number | "ranges")[] = [];
   /** By type, what waits for the records that aren't durable yet, in their order. */
   readonly #unvisited = new Map<number, ((() => void) | undefined)[]>();
   #isUrgent = false;
   #fullDiskAt = 0;
   #isPaused = false;
 
-  constructor(log: Log, clock: Clock) {
+  /** `reserveBytes`: of the reserve for a full disk. */
+  constructor(log: Log, clock: Clock, reserveBytes: () => number) {
     this.#log = log;
     this.#clock = clock;
+    this.#reserveBytes = reserveBytes;
   }
 
   finished(place: number): void {
     this.#toAck.add(place);
   }
 
+  /** The record at `place` is finished, and its handler has published `records`. */
+  finishedWith(place: number, records: readonly RecordParts[]): void {
+    const bytes = records.reduce((sum, record) => sum + this.#log.bytesOf(record), 0);
+    this.#groups.push({ place, records, bytes });
+    this.#groupsBytes += bytes;
+    this.#grouped.add(place);
+  }
+
+  /** Whether so much waits to be written that nothing should add to it. */
+  get isFull(): boolean {
+    return this.#groupsBytes > GROUPS_BYTES_MAX;
+  }
+
   /** Whether the record at `place` is finished, and its ACK isn't durable yet. */
   isFinished(place: number): boolean {
-    return this.#toAck.has(place) || this.#acking.some((ranges) => ranges.has(place));
+    return this.#toAck.has(place) || this.#grouped.has(place) || this.#acking.some((ranges) => ranges.has(place));
   }
 
   /** `onDurable` is called when the record is visited. */
@@ -97,17 +137,23 @@ export class StateLog {
 
   /** Somebody waits for what isn't written yet. */
   urgeIfWaiting(): void {
-    if (this.#toAck.ranges > 0 || this.#waiting.length > 0) this.#isUrgent = true;
+    if (!this.#isEmpty) this.#isUrgent = true;
   }
 
   /** An ACK record was visited. */
   acknowledged(): void {
-    this.#acking.shift();
+    const which = this.#ackRecords.shift();
+    if (typeof which === "number") this.#grouped.delete(which);
+    else this.#acking.shift();
+  }
+
+  get #isEmpty(): boolean {
+    return this.#waiting.length === 0 && this.#groups.length === 0 && this.#toAck.ranges === 0;
   }
 
   /** Nothing waits to be written, and everything written is durable. */
   get isQuiet(): boolean {
-    return this.#waiting.length === 0 && this.#toAck.ranges === 0 && this.#acking.length === 0 && this.#log.isQuiet();
+    return this.#isEmpty && this.#ackRecords.length === 0 && this.#log.isQuiet();
   }
 
   /** When `flush` should be called although nothing happens; Infinity when it needn't. */
@@ -115,10 +161,13 @@ export class StateLog {
     return this.#isPaused ? this.#fullDiskAt : Infinity;
   }
 
-  /** Puts into the ring what there is room for. */
-  flush(isUrgent: boolean): void {
+  /**
+   * Puts into the ring what there is room for. `isEnding`: it is urgent, and groups that wait for
+   * room on the disk are given up. Their records are handled again.
+   */
+  flush(isEnding: boolean): void {
     this.#isPaused = false;
-    if (this.#waiting.length === 0 && this.#toAck.ranges === 0) {
+    if (this.#isEmpty) {
       if (this.#isUrgent) this.#log.commit(true);
       this.#isUrgent = false;
       return;
@@ -139,10 +188,52 @@ export class StateLog {
       this.#unvisited.set(type, unvisited);
       staged += 1;
     }
-    if (this.#waiting.length === 0) staged += this.#stageAcks();
+    if (this.#waiting.length === 0) {
+      staged += this.#stageGroups();
+      staged += this.#stageAcks();
+    }
+    if (isEnding && this.#log.isDiskFull()) this.#giveGroupsUp();
     if (staged === 0) return;
-    this.#log.commit(isUrgent || this.#isUrgent);
+    this.#log.commit(isEnding || this.#isUrgent);
     this.#isUrgent = false;
+  }
+
+  #stageGroups(): number {
+    if (!this.#log.isDiskFull()) this.#groupRoom = Infinity;
+    else if (this.#groupRoom === Infinity) this.#groupRoom = this.#reserveBytes() / FULL_DISK_PART;
+    let groups = 0;
+    this.wantsRoom = false;
+    for (let group = this.#groups[0]; group !== undefined; group = this.#groups[0]) {
+      if (group.bytes > this.#groupRoom) break;
+      // A group that finds no room in the ring takes back everything that isn't committed.
+      this.#log.commit(false);
+      if (!this.#stageGroup(group)) {
+        this.#log.rollback();
+        this.wantsRoom = true;
+        break;
+      }
+      this.#groups.shift();
+      this.#groupsBytes -= group.bytes;
+      this.#groupRoom -= group.bytes;
+      this.#ackRecords.push(group.place);
+      groups += 1;
+    }
+    // Somebody has published: such records wait for no other sync.
+    if (groups > 0) this.#isUrgent = true;
+    return groups;
+  }
+
+  #stageGroup({ place, records }: Group): boolean {
+    const own = new RangeSet();
+    own.add(place);
+    return (
+      records.every((record) => this.#log.stage(record, true)) && this.#stage(RECORD_TYPE.ack, encodeAck(own, 0, 1))
+    );
+  }
+
+  #giveGroupsUp(): void {
+    for (const { place } of this.#groups.splice(0)) this.#grouped.delete(place);
+    this.#groupsBytes = 0;
   }
 
   #stageAcks(): number {
@@ -152,6 +243,7 @@ export class StateLog {
       if (!this.#stage(RECORD_TYPE.ack, encodeAck(this.#toAck, 0, rangesMax))) break;
       const [written, left] = this.#toAck.split(rangesMax);
       this.#acking.push(written);
+      this.#ackRecords.push("ranges");
       this.#toAck = left;
       records += 1;
     }

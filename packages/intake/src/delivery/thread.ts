@@ -11,6 +11,7 @@ import { decode } from "@millrace/codec";
 import type { Storage } from "@millrace/journal";
 import { findReserve, readCheckpoints, SegmentList } from "@millrace/journal/kernel";
 import { Submitter } from "@millrace/scheduler";
+import { unpackOutcome } from "../format/outcome.ts";
 import { HeaderParser } from "../format/record-header.ts";
 import type { Verdict, WindowLimits } from "../states/dedupe-window.ts";
 import { readStates } from "../snapshot/read-states.ts";
@@ -83,6 +84,8 @@ export class DeliveryThread implements DeliveryEvents {
     this.#evictedTold = states.window.evictedEarly;
     this.#cells[CELLS.recovered] = recovered - states.settled.countUpTo(recovered);
     const random: Random = seededRandom(Date.now());
+    // What the reserve has, or must have had if it is in use already.
+    const reserveBytes = (): number => Math.max(findReserve(storage)?.bytes ?? 0, this.#log.batchBytesMax);
     this.#delivery = new Delivery(
       { log: this.#log, runner: this.#runner, clock, random },
       states,
@@ -92,6 +95,7 @@ export class DeliveryThread implements DeliveryEvents {
         logId: journal.logId,
         schedules: options.schedules,
         laneRecordsMax: options.laneRecordsMax,
+        reserveBytes,
         handlerTerms: (name) => handlerTerms(`handlers.${name}`, options.handlers[name] ?? {}, options.handlerDefaults),
       },
       this,
@@ -101,8 +105,7 @@ export class DeliveryThread implements DeliveryEvents {
       {
         segments: () => segments.read(),
         walk: () => this.#log.walk(),
-        // What the reserve has, or must have had if it is in use already.
-        reserveBytes: () => Math.max(findReserve(storage)?.bytes ?? 0, this.#log.batchBytesMax),
+        reserveBytes,
         checkpoint: (each) => this.#report({ checkpoint: each }),
       },
       this.#log,
@@ -198,8 +201,8 @@ export class DeliveryThread implements DeliveryEvents {
     this.#answers.expired(origin);
   }
 
-  judged(place: number, verdict: Verdict): void {
-    this.#answers.judged(place, verdict);
+  judged(place: number, verdict: Verdict, isAsked: boolean): void {
+    if (isAsked) this.#answers.judged(place, verdict);
   }
 
   quarantine(origin: number, handler: string, header: Uint8Array, payload: Uint8Array): void {
@@ -222,7 +225,7 @@ export class DeliveryThread implements DeliveryEvents {
       taken += 1;
       if ("quarantined" in order) {
         const error = order.error === undefined ? undefined : decode(Buffer.from(order.error));
-        this.#delivery.quarantined(order.quarantined, error);
+        this.#delivery.quarantined(order.quarantined, error, unpackOutcome(order.outcome));
       } else if ("checkpointDone" in order) this.#housekeeping.checkpointDone(order.checkpointDone);
       else this.#carryOut(order.command, (result) => this.#report({ id: order.id, result }));
     }

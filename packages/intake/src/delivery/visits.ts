@@ -67,7 +67,7 @@ export class Visits {
     else if (verdict.kind === "first") this.#parts.pump.offer(record);
     else {
       counts.duplicates += 1;
-      if (!group.isOutcome && isJudged(record.header())) events.judged(record.sequence, verdict);
+      events.judged(record.sequence, verdict, !group.isOutcome && isJudged(record.header()));
     }
   }
 

@@ -1,28 +1,42 @@
 /**
  * What the delivery thread tells a handler about its record, in the header of the task:
  *
- *   0   f64 sequence      8   f64 time of publishing, ms since 1970     16  f64 attempt, from 1
- *   24  16 bytes id of the log
- *   40  u16 flags: 1 the record keeps its result, 2 a key follows, 4 it is a replay
- *   42  u16 bytes of the key        44  u16 bytes of the schedule, 0 without        46  u16 zero
- *   48  f64 the replayed sequence
- *   56  the key; of a schedule f64 due time, f64 missed and its name; the publisher's headers, encoded
+ *   0   u8 flags: 1 the submitter wants the result (`TaskHooks`), 2 a key follows, 4 it is a replay
+ *   1   u8 zero       2   u16 bytes of the key       4   u32 bytes that a kept result may take
+ *   8   f64 sequence  16  f64 time of publishing, ms since 1970   24  f64 attempt, from 1
+ *   32  16 bytes id of the log        48  f64 the replayed sequence
+ *   56  u32 bytes that a record may take      60  u32 bytes of a group
+ *   64  u16 bytes of the schedule, 0 without  66  6 bytes zero
+ *   72  the key; of a schedule f64 due time, f64 missed and its name; the publisher's headers, encoded
  */
 import { decode } from "@millrace/codec";
+import type { WANTS_RESULT } from "@millrace/scheduler";
 import type { Scheduled } from "./schedule.ts";
 
-const KEEPS_RESULT = 1;
+const KEEPS_RESULT = 1 satisfies typeof WANTS_RESULT;
 const HAS_KEY = 2;
 const IS_REPLAY = 4;
-const FIXED_BYTES = 56;
+const FIXED_BYTES = 72;
 const SCHEDULE_BYTES = 16;
 const NO_BYTES = new Uint8Array(0);
+
+/** What the records may take that a handler publishes together with the end of its own. */
+export interface StageLimits {
+  /** Header, key and payload of one record. */
+  readonly recordBytesMax: number;
+  /** All of them, each with `STAGED_RECORD_BYTES` more. */
+  readonly groupBytesMax: number;
+}
+
+/** What a record takes in a group beside header, key and payload, at most. */
+export const STAGED_RECORD_BYTES = 64;
 
 export interface TaskFacts {
   readonly sequence: number;
   readonly timeMs: number;
   readonly attempt: number;
-  readonly keepsResult: boolean;
+  /** Bytes of a result that is kept; 0 when none is. */
+  readonly resultBytesMax: number;
   /** The order key; empty without. */
   readonly key: Uint8Array;
   /** 0 when it is no replay. */
@@ -36,29 +50,36 @@ export interface TaskFacts {
 /** Writes task headers into one buffer that is used again for each. */
 export class TaskHeaderWriter {
   readonly #logId: Uint8Array;
+  readonly #limits: StageLimits;
   #bytes: Buffer = Buffer.alloc(256);
 
-  constructor(logId: Uint8Array) {
+  constructor(logId: Uint8Array, limits: StageLimits) {
     this.#logId = logId;
+    this.#limits = limits;
   }
 
-  write({ sequence, timeMs, attempt, keepsResult, key, replayOf, scheduled, headers }: TaskFacts): Uint8Array {
+  write({ sequence, timeMs, attempt, resultBytesMax, key, replayOf, scheduled, headers }: TaskFacts): Uint8Array {
     const name = scheduled === undefined ? NO_BYTES : Buffer.from(scheduled.name);
     const scheduleBytes = scheduled === undefined ? 0 : SCHEDULE_BYTES + name.length;
     const headersStart = FIXED_BYTES + key.length + scheduleBytes;
     const length = headersStart + headers.length;
     if (length > this.#bytes.length) this.#bytes = Buffer.alloc(length * 2);
     const bytes = this.#bytes;
-    bytes.writeDoubleLE(sequence, 0);
-    bytes.writeDoubleLE(timeMs, 8);
-    bytes.writeDoubleLE(attempt, 16);
-    bytes.set(this.#logId, 24);
-    const flags = (keepsResult ? KEEPS_RESULT : 0) | (key.length > 0 ? HAS_KEY : 0) | (replayOf > 0 ? IS_REPLAY : 0);
-    bytes.writeUInt16LE(flags, 40);
-    bytes.writeUInt16LE(key.length, 42);
-    bytes.writeUInt16LE(scheduleBytes, 44);
-    bytes.writeUInt16LE(0, 46);
+    const { recordBytesMax, groupBytesMax } = this.#limits;
+    bytes[0] =
+      (resultBytesMax > 0 ? KEEPS_RESULT : 0) | (key.length > 0 ? HAS_KEY : 0) | (replayOf > 0 ? IS_REPLAY : 0);
+    bytes[1] = 0;
+    bytes.writeUInt16LE(key.length, 2);
+    bytes.writeUInt32LE(resultBytesMax, 4);
+    bytes.writeDoubleLE(sequence, 8);
+    bytes.writeDoubleLE(timeMs, 16);
+    bytes.writeDoubleLE(attempt, 24);
+    bytes.set(this.#logId, 32);
+    bytes.fill(0, 64, FIXED_BYTES);
+    bytes.writeUInt16LE(scheduleBytes, 64);
     bytes.writeDoubleLE(replayOf, 48);
+    bytes.writeUInt32LE(recordBytesMax, 56);
+    bytes.writeUInt32LE(groupBytesMax, 60);
     bytes.set(key, FIXED_BYTES);
     if (scheduled !== undefined) {
       const start = FIXED_BYTES + key.length;
@@ -80,24 +101,29 @@ export class TaskHeader {
   }
 
   get sequence(): number {
-    return this.#bytes.readDoubleLE(0);
-  }
-
-  get timeMs(): number {
     return this.#bytes.readDoubleLE(8);
   }
 
-  get attempt(): number {
+  get timeMs(): number {
     return this.#bytes.readDoubleLE(16);
+  }
+
+  get attempt(): number {
+    return this.#bytes.readDoubleLE(24);
   }
 
   /** The id of the log in hex, and the sequence. */
   get id(): string {
-    return `${this.#bytes.toString("hex", 24, 40)}-${this.sequence}`;
+    return `${this.#bytes.toString("hex", 32, 48)}-${this.sequence}`;
   }
 
-  get keepsResult(): boolean {
-    return (this.#flags & KEEPS_RESULT) !== 0;
+  /** 0 when no result is kept. */
+  get resultBytesMax(): number {
+    return this.#bytes.readUInt32LE(4);
+  }
+
+  get stageLimits(): StageLimits {
+    return { recordBytesMax: this.#bytes.readUInt32LE(56), groupBytesMax: this.#bytes.readUInt32LE(60) };
   }
 
   /** Undefined without. */
@@ -125,22 +151,22 @@ export class TaskHeader {
   }
 
   get #flags(): number {
-    return this.#bytes.readUInt16LE(40);
+    return this.#bytes[0] as number;
   }
 
   get #keyBytes(): number {
-    return this.#bytes.readUInt16LE(42);
+    return this.#bytes.readUInt16LE(2);
   }
 
   get #scheduleBytes(): number {
-    return this.#bytes.readUInt16LE(44);
+    return this.#bytes.readUInt16LE(64);
   }
 }
 
 /** The key and the publisher's headers of a task header that was written. */
 export function partsOfTaskHeader(bytes: Uint8Array): { readonly key: Uint8Array; readonly headers: Uint8Array } {
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  const keyEnd = FIXED_BYTES + view.readUInt16LE(42);
+  const keyEnd = FIXED_BYTES + view.readUInt16LE(2);
   const key = keyEnd === FIXED_BYTES ? NO_BYTES : bytes.subarray(FIXED_BYTES, keyEnd);
-  return { key, headers: bytes.subarray(keyEnd + view.readUInt16LE(44)) };
+  return { key, headers: bytes.subarray(keyEnd + view.readUInt16LE(64)) };
 }

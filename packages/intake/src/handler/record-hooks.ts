@@ -1,5 +1,11 @@
-/** What a machine loads to give handlers their records: `context.record`. */
+/**
+ * What a machine loads to give handlers their records (`context.record`), and to send what they
+ * leave to the delivery thread: the functions of `TaskHooks`.
+ */
+import type { StageHost, TaskStage } from "@millrace/scheduler";
+import { packOutcome } from "../format/outcome.ts";
 import { TaskHeader } from "../format/task-header.ts";
+import { Stage } from "./stage.ts";
 
 export interface RecordSchedule {
   readonly name: string;
@@ -48,4 +54,15 @@ export function readHeader(bytes: Uint8Array, runsBefore: number): DeliveredReco
     schedule: scheduled && { name: scheduled.name, dueAtMs: scheduled.dueMs, missed: scheduled.missed },
     headers: header.headers,
   };
+}
+
+/** `context.publish` of the handler that gets the record with this header. */
+export function openStage(header: Uint8Array, host: StageHost): TaskStage {
+  return new Stage(new TaskHeader(header).stageLimits, host);
+}
+
+/** What the delivery thread gets; undefined when the handler has left nothing. */
+export function outcomeOf(_header: Uint8Array, stage: TaskStage | undefined): unknown {
+  const staged = stage instanceof Stage ? stage.records : [];
+  return staged.length === 0 ? undefined : packOutcome({ staged });
 }

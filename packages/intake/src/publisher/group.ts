@@ -2,8 +2,8 @@
 import { baseError } from "@millrace/base";
 import type { GroupSize } from "@millrace/journal/kernel";
 import { intakeError } from "../errors.ts";
+import { prepare, type Prepared, type RecordToPublish } from "../format/publication.ts";
 import { handlerName, termsOf } from "../format/record-header.ts";
-import { prepare, type Prepared, type RecordToPublish } from "./publish.ts";
 
 /**
  * Stops at the first record that can't be part of the group, so that endless input ends too.

@@ -18,13 +18,13 @@ import type { Checkpoint } from "../delivery/housekeeping.ts";
 import { scheduleRefused, type ScheduleRefusal, type ScheduleReport } from "../delivery/schedules.ts";
 import type { Command, DeliveryData, DeliveryOptions, DeliveryOrder, DeliveryReport } from "../delivery/messages.ts";
 import { intakeError } from "../errors.ts";
+import type { BackpressureOptions, PublishedName, PublishOptions, RecordToPublish } from "../format/publication.ts";
 import { encodeHandler } from "../format/record-header.ts";
 import { lastError } from "../format/state-records.ts";
 import type { Acknowledgement } from "./acknowledgement.ts";
 import { intakeOptions, type IntakeOptions, type PublisherOptions } from "./options.ts";
 import { DeadLetters, type DeadPlace } from "./dead-letters.ts";
 import { Events } from "./events.ts";
-import type { PublishedName, PublishOptions, RecordToPublish } from "./publish.ts";
 import { Publisher } from "./publisher.ts";
 import { Questions } from "./questions.ts";
 import {
@@ -34,7 +34,6 @@ import {
   type ScheduleInfo,
   type ScheduleOptions,
 } from "./schedules.ts";
-import type { BackpressureOptions } from "./waiting-room.ts";
 import type { Level, LevelReport } from "./water.ts";
 
 /** The handlers of a module, as calls that publish. */
@@ -464,12 +463,13 @@ export class Intake<Handlers = Record<string, Handler>> {
   async #quarantined(report: Extract<DeliveryReport, { readonly quarantine: number }>): Promise<void> {
     const { quarantine, handler, header, payload } = report;
     let error: Uint8Array | undefined;
+    let outcome: unknown;
     try {
-      await this.#quarantine.call({ handler, header, argument: payload });
+      outcome = await this.#quarantine.call({ handler, header, argument: payload });
     } catch (thrown) {
       error = encodeThrown(thrown);
     }
-    if (!this.#isDeliveryOver) this.#order({ quarantined: quarantine, error });
+    if (!this.#isDeliveryOver) this.#order({ quarantined: quarantine, error, outcome });
   }
 
   /**

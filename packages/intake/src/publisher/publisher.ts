@@ -3,19 +3,20 @@ import { Reactor } from "@millrace/atomics-sync";
 import { clearInterval, setInterval } from "@millrace/base";
 import type { Journal } from "@millrace/journal";
 import { BALANCE, CELLS } from "../delivery/control.ts";
-import { type Acknowledgement, Published } from "./acknowledgement.ts";
-import { prepareGroup } from "./group.ts";
-import type { PublisherOptions } from "./options.ts";
 import {
+  type BackpressureOptions,
   prepare,
   type Prepared,
   type PublishOptions,
   type RecordToPublish,
   type Wait,
   waitOptions,
-} from "./publish.ts";
+} from "../format/publication.ts";
+import { type Acknowledgement, Published } from "./acknowledgement.ts";
+import { prepareGroup } from "./group.ts";
+import type { PublisherOptions } from "./options.ts";
 import type { Questions } from "./questions.ts";
-import { type Patience, type BackpressureOptions, WaitingRoom } from "./waiting-room.ts";
+import { type Patience, WaitingRoom } from "./waiting-room.ts";
 import { type Level, type LevelReport, Water } from "./water.ts";
 
 /** The level is looked at so often although nothing is published. */

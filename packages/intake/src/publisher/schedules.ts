@@ -16,7 +16,7 @@ import { PRIORITY, type Priority } from "@millrace/scheduler";
 import { type DeclaredSchedule, scheduleRefused, type ScheduleReport } from "../delivery/schedules.ts";
 import { checkTimes } from "../delivery/timetable.ts";
 import type { CatchUp, ScheduleDefinition } from "../format/schedule.ts";
-import { KEY_BYTES_MAX, shortText } from "./publish.ts";
+import { KEY_BYTES_MAX, shortText } from "../format/publication.ts";
 
 /** What a schedule publishes, and when: one of `cron` and `everyMs` is required. */
 export interface ScheduleOptions<Name extends string = string> {

@@ -11,19 +11,6 @@ import { type AppendWaiter, journalError, type RecordParts } from "@millrace/jou
 import { intakeError } from "../errors.ts";
 import type { Water } from "./water.ts";
 
-/** What a publish does when the intake takes nothing. */
-export interface BackpressureOptions {
-  /**
-   * "wait" until it takes records again; "reject" at once with `ERR_INTAKE_FULL`. Default: the
-   * option `whenFull` of `journal`.
-   */
-  readonly whenFull?: "wait" | "reject";
-  /** Longest wait, ms; then the publish rejects with `ERR_INTAKE_FULL`. Default: no limit. */
-  readonly timeoutMs?: number;
-  /** Ends the wait: the publish rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
-}
-
 /** As the options say, with their default. */
 export interface Patience {
   readonly isWaiting: boolean;

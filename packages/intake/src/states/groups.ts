@@ -2,7 +2,8 @@
  * Atomic groups, as the log has them: records that became durable together.
  *
  *   of a publisher   records of data alone (`publishMany`): one member that can't be taken, because
- *                    its idempotency key belongs to another payload, refuses all of them
+ *                    its idempotency key belongs to another payload, refuses all of them; two
+ *                    payloads under one key in one group are refused before they are stored
  *   an outcome       what a handler has staged, with the ACK of the record that it handled: a
  *                    member with a known key is dropped, and the others stand
  *

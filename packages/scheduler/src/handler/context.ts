@@ -6,17 +6,13 @@ import { schedulerError } from "../errors.ts";
 import type { ArgumentsOf, HandlerName, HandlerOf, ResultOf } from "./handler-types.ts";
 import type { Parent } from "./parent.ts";
 import { TaskGroup, type TaskGroupHost } from "./task-group.ts";
+import type { TaskStage } from "./task-hooks.ts";
 import { checkedTransferList } from "../calls/transfer-list.ts";
 
 /** A function that a module exports for tasks to call. */
 // `any` and not `unknown`: a handler with an argument of its own type must be assignable.
 // oxlint-disable-next-line typescript/no-explicit-any
 export type Handler = (argument: any, context: TaskContext) => unknown;
-
-/**
- * Reads the header that a submitter attached to a task; named by `SchedulerOptions.headerReader`.
- */
-export type HeaderReader = (header: Uint8Array, runsBefore: number) => unknown;
 
 /** What a context needs of the machine. */
 export interface ContextHost extends TaskGroupHost {
@@ -28,6 +24,8 @@ export interface ContextHost extends TaskGroupHost {
   /** Tells the context when its task is cancelled or out of time. */
   watch(context: TaskContext, slot: number): void;
   record(slot: number, running: number): unknown;
+  /** Undefined for a task without a header. */
+  openStage(slot: number, mustRun: (what: string) => void): TaskStage | undefined;
   /** Calls a handler for the task `parent`. */
   run(parent: Parent, name: string, argument: unknown): Promise<unknown>;
   blocking<T>(body: () => T): T;
@@ -75,6 +73,7 @@ export class TaskContext<Handlers = Record<string, Handler>, Delivered = unknown
   readonly #running: number;
   #isOver = false;
   #record: Delivered | undefined;
+  #stage: TaskStage | undefined;
   #children: TaskGroup | undefined;
   #controller: AbortController | undefined;
   /** @internal */
@@ -106,6 +105,19 @@ export class TaskContext<Handlers = Record<string, Handler>, Delivered = unknown
       this.#record = this.#host.record(this.#slot, this.#running) as Delivered | undefined;
     }
     return this.#record;
+  }
+
+  /**
+   * Publishes records together with the end of the one that this task delivers: `Publish` of
+   * millrace says how. Throws `ERR_RECORD_ABSENT` in a task that delivers none.
+   */
+  get publish(): unknown {
+    this.#mustRun("publish");
+    this.#stage ??= this.#host.openStage(this.#slot, (what) => this.#mustRun(what));
+    if (this.#stage === undefined) {
+      throw schedulerError("ERR_RECORD_ABSENT", "context.publish was used in a task that delivers no record");
+    }
+    return this.#stage.publish;
   }
 
   /** When the call is out of time, Unix time in ms; undefined without `timeoutMs`. */
@@ -198,6 +210,11 @@ export class TaskContext<Handlers = Record<string, Handler>, Delivered = unknown
   /** @internal The task is cancelled, or its time is over. */
   abort(): void {
     this.#controller?.abort();
+  }
+
+  /** @internal What the handler has asked for beside its result. */
+  get stage(): TaskStage | undefined {
+    return this.#stage;
   }
 
   /** @internal The children that were not joined. */

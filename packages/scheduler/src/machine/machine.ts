@@ -25,8 +25,8 @@
  */
 import { LookAround } from "@millrace/atomics-sync/kernel";
 import { EMPTY } from "@millrace/shared-memory";
-import type { HeaderReader } from "../handler/context.ts";
 import type { HandlerEntry } from "../handler/handlers.ts";
+import type { TaskHooks } from "../handler/task-hooks.ts";
 import { Cancellations } from "./cancellations.ts";
 import { Completions } from "./completions.ts";
 import { HandlerCalls } from "./handler-calls.ts";
@@ -72,7 +72,7 @@ export class Machine {
   constructor(
     options: MachineOptions,
     handlers: readonly HandlerEntry[],
-    describe: HeaderReader | undefined,
+    hooks: TaskHooks | undefined,
     outbox: MachineOutbox,
   ) {
     const parts = machineParts(options, handlers, outbox);
@@ -90,7 +90,7 @@ export class Machine {
       cancellations,
       rest,
       io,
-      describe,
+      hooks,
       join: (group) => joins.join(group),
       runOnTheSpot: (group, index, handler, argument) => ownTasks.runOnTheSpot(group, index, handler, argument),
     });
@@ -107,6 +107,7 @@ export class Machine {
       completions,
       calls,
       ownTasks,
+      hooks,
     });
     const joins = new Joins({ parts, seat, sharing, rest, ownTasks, runner, results: io.results });
     this.#load = parts.load;

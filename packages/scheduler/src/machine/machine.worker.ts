@@ -6,8 +6,8 @@ import { invariant, messageOf } from "@millrace/base";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { schedulerError } from "../errors.ts";
 import { type LastWords, speakLastWords } from "./last-words.ts";
-import type { HeaderReader } from "../handler/context.ts";
 import { handlerEntry, type Hook, loadHandlers } from "../handler/handlers.ts";
+import type { TaskHooks } from "../handler/task-hooks.ts";
 import { Machine } from "./machine.ts";
 import type { MachineOptions } from "./machine-options.ts";
 import { arenasOf } from "../shared/arenas.ts";
@@ -18,7 +18,7 @@ import { unpack } from "./unpack.ts";
 export interface MachineWorkerData {
   readonly options: MachineOptions;
   readonly handlersUrl: string;
-  /** Module whose `readHeader` turns task headers into `context.record`. */
+  /** Module of `TaskHooks`. */
   readonly headerReaderUrl: string | undefined;
   readonly output: OutputPort;
 }
@@ -71,7 +71,7 @@ try {
   const { handlers, initialize } = await loadHandlers(data.handlersUrl);
   await initialised(initialize);
   const entries = [...handlers].map(([name, call]) => handlerEntry(name, call));
-  const machine = new Machine(data.options, entries, await headerReader(), {
+  const machine = new Machine(data.options, entries, await taskHooks(), {
     wantsMachine: () => report({ wants: "machine" }),
     wantsSweep: () => report({ wants: "sweep" }),
     fetchParcel: (ticket, slot) => report({ fetch: ticket, slot }),
@@ -125,8 +125,6 @@ async function initialised(initialize: Hook | undefined): Promise<void> {
   }
 }
 
-async function headerReader(): Promise<HeaderReader | undefined> {
-  if (data.headerReaderUrl === undefined) return undefined;
-  const module = (await import(data.headerReaderUrl)) as { readHeader: HeaderReader };
-  return module.readHeader;
+async function taskHooks(): Promise<TaskHooks | undefined> {
+  return data.headerReaderUrl === undefined ? undefined : ((await import(data.headerReaderUrl)) as TaskHooks);
 }

@@ -5,11 +5,12 @@
 import { encode } from "@millrace/codec";
 import { FULL } from "@millrace/shared-memory";
 import { schedulerError } from "../errors.ts";
-import type { ContextHost, HeaderReader, TaskContext } from "../handler/context.ts";
+import type { ContextHost, TaskContext } from "../handler/context.ts";
 import type { Items, ItemsHost } from "../handler/fork-join.ts";
-import { unknownHandler } from "../handler/handlers.ts";
+import { bindHandlers, unknownHandler } from "../handler/handlers.ts";
 import type { Parent } from "../handler/parent.ts";
 import { TaskGroup } from "../handler/task-group.ts";
+import type { TaskHooks, TaskStage } from "../handler/task-hooks.ts";
 import { attemptOf, NO_SLOT } from "../shared/task-table.ts";
 import { ITEMS } from "../shared/values.ts";
 import type { Cancellations } from "./cancellations.ts";
@@ -33,7 +34,7 @@ export interface RequestsParts {
   readonly cancellations: Cancellations;
   readonly rest: Rest;
   readonly io: TaskIo;
-  readonly describe: HeaderReader | undefined;
+  readonly hooks: TaskHooks | undefined;
   /** Runs other tasks until the group has nothing pending. */
   readonly join: (group: TaskGroup) => void;
   /** Runs a task of a group at once, without a slot. */
@@ -61,9 +62,19 @@ export class Requests implements ContextHost, ItemsHost {
   }
 
   record(slot: number, running: number): unknown {
-    const { describe, io } = this.#given;
-    const header = describe === undefined || slot === NO_SLOT ? undefined : io.header(slot);
-    return header === undefined ? undefined : describe?.(header, attemptOf(running));
+    const header = this.#headerOf(slot);
+    return header === undefined ? undefined : this.#given.hooks?.readHeader(header, attemptOf(running));
+  }
+
+  openStage(slot: number, mustRun: (what: string) => void): TaskStage | undefined {
+    const header = this.#headerOf(slot);
+    const names = [...this.#numbers.keys()];
+    const bind = (one: (name: string) => unknown): object => bindHandlers(names, one);
+    return header === undefined ? undefined : this.#given.hooks?.openStage(header, { mustRun, bind });
+  }
+
+  #headerOf(slot: number): Uint8Array | undefined {
+    return this.#given.hooks === undefined || slot === NO_SLOT ? undefined : this.#given.io.header(slot);
   }
 
   isCancelled(slot: number): boolean {

@@ -2,6 +2,7 @@
 import { decode, type EncodedValue, encodeInPlace, encodeThrownInPlace } from "@millrace/codec";
 import { type ArenaView, offsetOf } from "@millrace/shared-memory";
 import { Transferred } from "../handler/context.ts";
+import { WANTS_RESULT } from "../handler/task-hooks.ts";
 import type { Shared } from "../shared/shared.ts";
 import type { TaskTable } from "../shared/task-table.ts";
 import { BYTES, constantOf, ITEMS, kindOf, LARGE_BYTES, NUMBER, PARCEL } from "../shared/values.ts";
@@ -56,6 +57,13 @@ export class TaskIo {
     return this.#argumentArena(slot)
       .bytesOf(block)
       .slice(start, start + headerBytes);
+  }
+
+  /** Whether the header says so; see task-hooks.ts. */
+  wantsResult(slot: number): boolean {
+    const block = this.#table.argumentBlock(slot);
+    const at = offsetOf(block) + this.#table.argumentBytes(slot);
+    return ((this.#argumentArena(slot).bytesOf(block)[at] as number) & WANTS_RESULT) !== 0;
   }
 
   /**

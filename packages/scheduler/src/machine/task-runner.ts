@@ -14,6 +14,7 @@
  */
 import { EMPTY } from "@millrace/shared-memory";
 import type { TaskContext } from "../handler/context.ts";
+import type { TaskHooks, TaskStage } from "../handler/task-hooks.ts";
 import type { PausedHandlers } from "../shared/paused.ts";
 import { runOf } from "../shared/task-table.ts";
 import { EXPIRED, PARCEL } from "../shared/values.ts";
@@ -41,6 +42,7 @@ export interface TaskRunnerParts {
   readonly completions: Completions;
   readonly calls: HandlerCalls;
   readonly ownTasks: OwnTasks;
+  readonly hooks: TaskHooks | undefined;
 }
 
 export class TaskRunner {
@@ -56,6 +58,7 @@ export class TaskRunner {
   readonly #completions: Completions;
   readonly #calls: HandlerCalls;
   readonly #ownTasks: OwnTasks;
+  readonly #hooks: TaskHooks | undefined;
   /** A task that must run alone and was claimed while others were pending; `EMPTY` without. */
   #held = EMPTY;
   #heldState = 0;
@@ -73,6 +76,7 @@ export class TaskRunner {
     completions,
     calls,
     ownTasks,
+    hooks,
   }: TaskRunnerParts) {
     this.#parts = parts;
     this.#load = parts.load;
@@ -85,6 +89,7 @@ export class TaskRunner {
     this.#completions = completions;
     this.#calls = calls;
     this.#ownTasks = ownTasks;
+    this.#hooks = hooks;
     this.#paused = parts.shared.paused();
   }
 
@@ -222,7 +227,7 @@ export class TaskRunner {
     }
     trace?.ended(slot, runOf(state), number, ok);
     this.#endContext(slot, context);
-    this.#settle(slot, state, ok, outcome);
+    this.#settle(slot, state, ok, outcome, context?.stage);
   }
 
   #await(slot: number, state: number, promise: Promise<unknown>, context: TaskContext | undefined): void {
@@ -240,7 +245,7 @@ export class TaskRunner {
     if (this.#alone === slot) this.#alone = EMPTY;
     trace?.settled(slot, runOf(state), table.handler(slot), ok);
     this.#endContext(slot, context);
-    this.#settle(slot, state, ok, value);
+    this.#settle(slot, state, ok, value, context?.stage);
     // There may be room for another call of a handler here.
     this.#sharing.shareAll();
     this.#rest.resume();
@@ -254,7 +259,7 @@ export class TaskRunner {
 
   // ── the outcome ───────────────────────────────────────────────────────────────────────────────
 
-  #settle(slot: number, state: number, ok: boolean, value: unknown): void {
+  #settle(slot: number, state: number, ok: boolean, value: unknown, stage?: TaskStage): void {
     const { table, idle, outbox } = this.#parts;
     if (!ok && table.mayRetryAfterError(slot, state) && !this.#cancellations.isCancelled(slot)) {
       table.retry(slot, state);
@@ -265,9 +270,14 @@ export class TaskRunner {
     }
     // Below another handler nothing waits: it may be blocked for long.
     const mayWait = !this.#load.isRunning && this.#load.joinDepth === 0;
-    // Nobody reads what a task with a header returns: its submitter wants to know that it did.
-    const result = ok && this.#parts.table.headerBytes(slot) !== 0 ? undefined : value;
+    const result = ok && table.headerBytes(slot) !== 0 ? this.#outcomeOf(slot, value, stage) : value;
     const written = this.#io.writeResult(slot, state, result, ok, mayWait);
     if (written !== "waits") this.#completions.complete(slot, state, written === "ok");
+  }
+
+  /** What the submitter of a task with a header wants to know, beside that its handler returned. */
+  #outcomeOf(slot: number, value: unknown, stage: TaskStage | undefined): unknown {
+    if (stage === undefined && !this.#io.wantsResult(slot)) return undefined;
+    return this.#hooks?.outcomeOf(this.#io.header(slot) as Uint8Array, stage, value);
   }
 }

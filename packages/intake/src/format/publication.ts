@@ -1,4 +1,7 @@
-/** What a publisher asks for, checked, and as the parts of a record. */
+/**
+ * What a publisher asks for, checked, and as the parts of a record. Machines load this module: it
+ * imports nothing that takes long.
+ */
 import { types } from "node:util";
 import {
   abortSignal,
@@ -13,17 +16,16 @@ import {
   type Rules,
 } from "@millrace/base";
 import { crc32, encode } from "@millrace/codec";
-import { RECORD_TYPE } from "@millrace/journal";
+import type { RECORD_TYPE } from "@millrace/journal";
 import type { RecordParts } from "@millrace/journal/kernel";
-import { type HandlerName, PRIORITY, type Priority } from "@millrace/scheduler";
+import type { CallOf, HandlerName, HandlerOf, Priority } from "@millrace/scheduler";
 import {
   encodeTerms,
   IDEMPOTENCY_KEY_BYTES_MAX,
   PRODUCER_ID_BYTES_MAX,
   type Terms,
   withHeaders,
-} from "../format/record-header.ts";
-import type { BackpressureOptions } from "./waiting-room.ts";
+} from "./record-header.ts";
 
 /** What a record says about itself. */
 export interface RecordOptions {
@@ -63,6 +65,19 @@ export interface RecordOptions {
   readonly expiresAt?: number | Date;
 }
 
+/** What a publish does when the intake takes nothing. */
+export interface BackpressureOptions {
+  /**
+   * "wait" until it takes records again; "reject" at once with `ERR_INTAKE_FULL`. Default: the
+   * option `whenFull` of `journal`.
+   */
+  readonly whenFull?: "wait" | "reject";
+  /** Longest wait, ms; then the publish rejects with `ERR_INTAKE_FULL`. Default: no limit. */
+  readonly timeoutMs?: number;
+  /** Ends the wait: the publish rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
 export interface PublishOptions extends RecordOptions, BackpressureOptions {}
 
 /** A record of `publishMany`. */
@@ -74,6 +89,18 @@ export interface RecordToPublish<Name extends string = string> extends RecordOpt
 /** The exports of a module that are handlers. */
 export type PublishedName<Handlers> = HandlerName<Handlers>;
 
+/** `context.publish`: calls that put a record aside, for the end of the handler's own. */
+export type PublishWithEnd<Handlers> = {
+  readonly [Name in PublishedName<Handlers>]: WithEnd<CallOf<HandlerOf<Handlers, Name>, RecordOptions, void>>;
+};
+
+type WithEnd<Call> = Call extends (...parameters: infer Parameters) => unknown
+  ? (...parameters: Parameters) => void
+  : never;
+
+const DATA = 1 satisfies (typeof RECORD_TYPE)["data"];
+/** As the scheduler numbers them. */
+const PRIORITY: Readonly<Record<Priority, number>> = { high: 0, normal: 1, low: 2 };
 export const KEY_BYTES_MAX = 1024;
 const TEN_YEARS_MS: number = 10 * 365 * 86_400_000;
 const TIME_MAX = 8.64e15;
@@ -161,7 +188,7 @@ export function prepare(
   const encoded = encode(value);
   const payload = isOwn ? Uint8Array.from(encoded) : encoded;
   const timeMs = Date.now();
-  const type = RECORD_TYPE.data;
+  const type = DATA;
   if (given === undefined) {
     const parts = { type, priority: PRIORITY.normal, timeMs, header: plain, key: NO_BYTES, payload };
     return { parts, isJudged: false, wait: undefined };

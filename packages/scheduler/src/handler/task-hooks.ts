@@ -1,0 +1,35 @@
+/**
+ * What a package above knows of tasks with headers: the module that
+ * `SchedulerOptions.headerReader` names exports these functions, and every machine loads it.
+ *
+ * The first byte of a header belongs to both: with its lowest bit set, the submitter wants to know
+ * what the handler returned. Without it nobody reads that, and it isn't encoded.
+ */
+
+/** Reads the header that a submitter attached to a task. */
+export type HeaderReader = (header: Uint8Array, runsBefore: number) => unknown;
+
+/** What the handler of a task with a header asks for beside its result. */
+export interface TaskStage {
+  /** `context.publish` of the handler. */
+  readonly publish: object;
+}
+
+export interface StageHost {
+  /** Throws `ERR_TASK_OVER`. */
+  mustRun(what: string): void;
+  /** An object with a member for each handler; other names throw `ERR_HANDLER_UNKNOWN`. */
+  bind(one: (name: string) => unknown): object;
+}
+
+export interface TaskHooks {
+  readonly readHeader: HeaderReader;
+  openStage(header: Uint8Array, host: StageHost): TaskStage;
+  /**
+   * The value for the submitter, once the handler has returned `result`. `stage` is undefined when
+   * the handler asked for nothing. Never throws.
+   */
+  outcomeOf(header: Uint8Array, stage: TaskStage | undefined, result: unknown): unknown;
+}
+
+export const WANTS_RESULT = 1;
