@@ -67,7 +67,7 @@ export interface TaskGroupView<Handlers = Record<string, Handler>> {
  * The second argument of a handler. It is of use while the task runs: afterwards its methods throw
  * `ERR_TASK_OVER`, `run` rejects with it, and `signal` is aborted.
  */
-export class TaskContext<Handlers = Record<string, Handler>, Delivered = unknown> implements Parent {
+export class TaskContext<Handlers = Record<string, Handler>, Delivered = unknown> {
   readonly #host: ContextHost;
   readonly #slot: number;
   readonly #running: number;

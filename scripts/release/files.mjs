@@ -1,0 +1,45 @@
+// Which compiled files a package publishes: what its entries reach, and nothing else. Fakes,
+// fixtures and models stay at home because no entry leads to them.
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+
+/** Imports, and files that a module names: thread entries and modules for other threads. */
+const REFERENCES = [
+  /\bfrom\s+"(\.[^"]+)"/g,
+  /\bimport\s*\(\s*"(\.[^"]+)"\s*\)/g,
+  /^import\s+"(\.[^"]+)"/gm,
+  /\bnew URL\(\s*"(\.[^"]+\.js)"/g,
+];
+const THREAD_ENTRIES = /\bworkerUrl\(\s*"(\.[^"]+)"/g;
+
+function referencesOf(file, text) {
+  const found = REFERENCES.flatMap((pattern) => [...text.matchAll(pattern)].map(([, path]) => path));
+  const entries = [...text.matchAll(THREAD_ENTRIES)].map(([, path]) => `${path}.js`);
+  return [...found, ...entries].map((path) => join(dirname(file), path));
+}
+
+/** The files that `entries` reach, each with its text; `.ts` in a declaration is `.d.ts`. */
+export function reached(directory, entries) {
+  const texts = new Map();
+  const waiting = [...entries];
+  for (let file = waiting.pop(); file !== undefined; file = waiting.pop()) {
+    if (texts.has(file)) continue;
+    const text = readFileSync(join(directory, file), "utf8");
+    texts.set(file, text);
+    const isTypes = file.endsWith(".d.ts");
+    for (const path of referencesOf(file, text))
+      waiting.push(isTypes ? path.replace(/(\.d)?\.(ts|js)$/, ".d.ts") : path);
+  }
+  return texts;
+}
+
+/** Maps stay at home, since the sources do. */
+export const withoutMap = (text) => text.replace(/^\/\/# sourceMappingURL=.*\n?/m, "");
+
+/** The endings of relative imports: the compiler leaves `.ts` in declarations. */
+export const withEnding = (text, ending) =>
+  text.replace(/((?:from|import\()\s*"\.[^"]+?)\.(?:ts|js)"/g, `$1${ending}"`);
+
+/** Typed arrays have had a type parameter since TypeScript 5.7; older compilers refuse one. */
+export const withoutBufferTypes = (text) =>
+  text.replace(/\b((?:Big)?(?:Uint|Int|Float)\d+(?:Clamped)?Array|DataView)<(?:Shared)?ArrayBuffer(?:Like)?>/g, "$1");

@@ -1,0 +1,152 @@
+/** The packed packages in empty projects, as npm, pnpm and yarn install them. */
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { root, run, succeed, withWorkshop, type Workshop } from "./support.ts";
+
+const handlers = `
+export const add = ({ a, b }) => a + b;
+export async function settle({ amount }, { record }) {
+  if (record.attempt < 1) throw new Error("attempts count from 1");
+  return amount;
+}
+`;
+
+const service = `
+import { open } from "millrace";
+const mill = await open({ handlers: new URL("./handlers.mjs", import.meta.url), journal: { directory: "./data" } });
+console.log(await mill.run.add({ a: 1, b: 2 }), await mill.blocking.add({ a: 2, b: 3 }));
+const ack = await mill.publish.settle({ amount: 5 }, { key: "A-1", idempotencyKey: "p-1" });
+await ack.done;
+console.log("record", ack.sequence, "is done");
+await mill.close();
+`;
+const SERVICE_PRINTS = "3 5\nrecord 1 is done\n";
+
+const { version: VERSION } = JSON.parse(readFileSync(join(root, "packages/millrace/package.json"), "utf8")) as {
+  version: string;
+};
+
+const files = { "handlers.mjs": handlers, "service.mjs": service };
+
+/** What must work once millrace is installed, whoever has installed it. */
+async function works(project: string): Promise<void> {
+  assert.is(await succeed(process.execPath, ["service.mjs"], { cwd: project }), SERVICE_PRINTS);
+  const command = join(project, "node_modules/.bin/millrace");
+  assert.is(await succeed(command, ["--version"], { cwd: project }), `${VERSION}\n`);
+  const inspected = await succeed(command, ["journal", "inspect", "--dir", "data", "--json"], { cwd: project });
+  assert.is((JSON.parse(inspected) as { damage: unknown }).damage ?? undefined, undefined);
+}
+
+const alone: Readonly<Record<string, string>> = {
+  "@millrace/atomics-sync": `
+    import { Mutex } from "@millrace/atomics-sync";
+    const mutex = new Mutex();
+    const hold = await mutex.lockAsync();
+    console.log(mutex.tryLock());
+    hold.unlock();
+    mutex.close();`,
+  "@millrace/channels": `
+    import { Chan } from "@millrace/channels";
+    const chan = new Chan(1);
+    await chan.sendAsync("sent");
+    chan.close();
+    for await (const value of chan) console.log(value);`,
+  "@millrace/journal": `
+    import { Journal } from "@millrace/journal";
+    const journal = await Journal.open({ directory: "./log" });
+    console.log(await journal.append({ amount: 10 }));
+    await journal.close();`,
+};
+const ALONE_PRINTS: Readonly<Record<string, string>> = {
+  "@millrace/atomics-sync": "undefined\n",
+  "@millrace/channels": "sent\n",
+  "@millrace/journal": "1\n",
+};
+
+/** Packages of ours that lie in a project. */
+const ours = (project: string): string[] => readdirSync(join(project, "node_modules/@millrace")).toSorted();
+
+function tests(workshop: Workshop): void {
+  const { url } = workshop.registry;
+
+  test("npm install millrace brings the library and the command", async () => {
+    const project = workshop.project("npm", files);
+    await workshop.install(project, "millrace");
+    await works(project);
+  });
+
+  test("pnpm installs millrace", async () => {
+    const project = workshop.project("pnpm", { ...files, "pnpm-workspace.yaml": "packages: []\n" });
+    await succeed("npx", ["--yes", "pnpm@10.34.8", "add", "millrace", "--registry", url], { cwd: project });
+    await works(project);
+  });
+
+  test("yarn 1 installs millrace", async () => {
+    const project = workshop.project("yarn1", files);
+    const flags = ["--registry", url, "--no-progress", "--non-interactive"];
+    await succeed("npx", ["--yes", "yarn@1.22.22", "add", "millrace", ...flags], { cwd: project });
+    await works(project);
+  });
+
+  test("yarn 4 installs millrace, with and without node_modules", async () => {
+    const yarn = (project: string, ...args: string[]): Promise<string> =>
+      succeed("npx", ["--yes", "@yarnpkg/cli-dist@4.17.1", ...args], {
+        cwd: project,
+        env: { YARN_ENABLE_TELEMETRY: "0", YARN_ENABLE_IMMUTABLE_INSTALLS: "0" },
+      });
+    const settings = `npmRegistryServer: "${url}"\nunsafeHttpWhitelist: ["127.0.0.1"]\nnpmMinimalAgeGate: 0\n`;
+    const project = workshop.project("yarn4", {
+      ...files,
+      ".yarnrc.yml": `${settings}nodeLinker: node-modules\n`,
+      "yarn.lock": "",
+    });
+    await yarn(project, "add", "millrace");
+    await works(project);
+    const pnp = workshop.project("yarn4-pnp", {
+      ...files,
+      ".yarnrc.yml": `${settings}nodeLinker: pnp\n`,
+      "yarn.lock": "",
+    });
+    await yarn(pnp, "add", "millrace");
+    assert.is(await yarn(pnp, "node", "service.mjs"), SERVICE_PRINTS);
+    assert.is(await yarn(pnp, "millrace", "--version"), `${VERSION}\n`);
+  });
+
+  for (const [name, program] of Object.entries(alone)) {
+    test(`${name} is of use alone`, async () => {
+      const project = workshop.project(name.slice(10), { "main.mjs": program });
+      await workshop.install(project, name);
+      assert.is(await succeed(process.execPath, ["main.mjs"], { cwd: project }), ALONE_PRINTS[name] as string);
+      assert.not.ok(existsSync(join(project, "node_modules/millrace")), ours(project).join(" "));
+      assert.not.ok(ours(project).includes("scheduler"), ours(project).join(" "));
+    });
+  }
+
+  test("require and import give one copy of each package", async () => {
+    const project = workshop.project("cjs", {
+      ...files,
+      "main.cjs": `
+        const assert = require("node:assert");
+        const names = ${JSON.stringify(workshop.packages.map(({ name }) => name))};
+        const { pathToFileURL } = require("node:url");
+        (async () => {
+          for (const name of names) assert.strictEqual(require(name), require(name), name);
+          for (const name of names) assert.strictEqual(Object.keys(require(name))[0] in (await import(name)), true, name);
+          const { open, Mutex } = require("millrace");
+          assert.strictEqual(Mutex, (await import("millrace")).Mutex);
+          const mill = await open({ handlers: pathToFileURL(__dirname + "/handlers.mjs") });
+          console.log(await mill.run.add({ a: 1, b: 2 }));
+          await mill.close();
+        })();`,
+    });
+    await workshop.install(project, ...workshop.packages.map(({ name }) => name));
+    const { code, stdout, stderr } = await run(process.execPath, ["main.cjs"], { cwd: project });
+    assert.is(stdout, "3\n", stderr);
+    assert.is(stderr, "");
+    assert.is(code, 0);
+  });
+}
+
+await withWorkshop("install", tests);
