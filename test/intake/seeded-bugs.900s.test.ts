@@ -22,6 +22,24 @@ const SUSPECTS = "delivery/suspects.js";
 
 const BUGS: readonly SeededBug[] = [
   {
+    name: "a process that has abandoned its handlers never says that it has ended",
+    file: "delivery/hands.js",
+    from: "hand.until = Infinity;\n        this.#abandoned += 1;",
+    to: "hand.until = Infinity;",
+  },
+  {
+    name: "a record that is taken back from the queue counts as abandoned",
+    file: "delivery/delivery.js",
+    from: "this.#hands.takeBack(slot)",
+    to: "slot",
+  },
+  {
+    name: "a process that has abandoned its handlers forgets those in quarantine",
+    file: "delivery/quarantined.js",
+    from: "this.#jobs.clear();",
+    to: "",
+  },
+  {
     name: "an ACK settles the first place of each range alone",
     file: STATES,
     from: "this.settled.addRange(first, last);\n            this.droppable",

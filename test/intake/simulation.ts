@@ -281,11 +281,12 @@ class SimRunner implements Runner {
 
   tick(): void {}
 
-  cancelQueued(): number {
+  cancelQueued(tell: (slot: number) => void): number {
     let cancelled = 0;
     for (const task of this.tasks.values()) {
       if (task.isBegun) continue;
       this.tasks.delete(task.slot);
+      tell(task.slot);
       cancelled += 1;
     }
     return cancelled;
@@ -400,6 +401,7 @@ export class Simulation implements DeliveryEvents {
   #now = 1000;
   #wall = 1_700_000_000_000;
   #latestWall = 0;
+  #wasSetBack = false;
   #log!: SimLog;
   #runner!: SimRunner;
   #delivery!: Delivery;
@@ -505,19 +507,27 @@ export class Simulation implements DeliveryEvents {
   close(): void {
     this.#trace("close");
     this.counts.closes += 1;
+    const isAbandoning = this.#random.below(2) === 0;
     this.#delivery.drain();
-    // Ends: every round lets what runs end, and makes what was written durable.
+    // Ends: every round lets what runs end or be abandoned, and makes what was written durable.
     for (let round = 0; round < 1000; round += 1) {
+      this.#advance(50);
       this.#turn();
-      for (const task of this.#runner.tasks.values()) if (task.isBegun && !task.isOver) this.#endOne();
-      this.#endQuarantine(true);
+      if (isAbandoning && round > 0) this.#delivery.abandon();
+      // What was abandoned may end all the same.
+      const isWaiting = !isAbandoning || this.#random.below(3) === 0;
+      for (const task of this.#runner.tasks.values()) if (isWaiting && task.isBegun && !task.isOver) this.#endOne();
+      if (!isAbandoning) this.#endQuarantine(true);
       while (this.#log.committed.length > 0) this.#sync();
       if (!this.#log.hasNews() && this.#delivery.isOver) break;
     }
+    // One that has handed out nothing may have nothing to say.
+    const hasBegun = this.#delivery.counts.delivered > 0;
     this.#housekeeping.checkpoint(0);
     // Records that were on their way are stored, and nobody has seen them.
     this.#quarantined = [];
     this.#reopen();
+    if (hasBegun && this.#delivery.suspects > 0) this.broken("an end in order made suspects");
   }
 
   /** What was decided and not told yet is what the disk says. */
@@ -619,7 +629,8 @@ export class Simulation implements DeliveryEvents {
   #appendOwn(group: readonly SimRecord[]): void {
     for (const record of group) {
       this.disk.append(record);
-      this.#schedules.stored(record, this.#wall);
+      // It may have been written before the clock was set back.
+      this.#schedules.stored(record, this.#latestWall);
       const { type, replaces, origin } = record;
       this.#trace(`own ${this.disk.last} type ${type}${replaces > 0 ? ` copy of ${origin} from ${replaces}` : ""}`);
     }
@@ -710,7 +721,9 @@ export class Simulation implements DeliveryEvents {
     this.#latestWall = Math.max(this.#latestWall, this.#wall);
     // In one schedule of four somebody sets the clock now and then.
     if (this.seed % 4 !== 0 || this.#random.below(20) > 0) return;
-    this.#wall += this.#random.below(2) === 0 ? 20_000 : -20_000;
+    const isBack = this.#random.below(2) !== 0;
+    this.#wall += isBack ? -20_000 : 20_000;
+    this.#wasSetBack ||= isBack;
     this.#latestWall = Math.max(this.#latestWall, this.#wall);
     this.#schedules.clockSet();
   }
@@ -803,8 +816,12 @@ export class Simulation implements DeliveryEvents {
     }
   }
 
-  /** A delayed record takes its place when it is due, and a redriven one when it is redriven. */
+  /**
+   * A delayed record takes its place when it is due, and a redriven one when it is redriven. If the
+   * clock was set back, one that has run already may be delayed again after a restart.
+   */
   #isDelayed({ terms: { notBeforeMs, expiresAtMs }, runs }: Known): boolean {
+    if (notBeforeMs !== undefined && this.#wasSetBack) return true;
     return runs === 0 && (notBeforeMs !== undefined || expiresAtMs !== undefined);
   }
 

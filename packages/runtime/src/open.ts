@@ -37,9 +37,9 @@ import {
   chromeTrace,
   closeAborted,
   type CloseOptions,
-  closeSignal,
+  closeLimits,
   type Handler,
-  isAbortedBefore,
+  isOverdue,
   moduleUrl,
   type ParallelMap,
   type ParallelReduce,
@@ -50,6 +50,7 @@ import {
   Scheduler,
   type SchedulerOptions,
   type SchedulerStats,
+  type TasksAlive,
 } from "@millrace/scheduler";
 import { TraceFile, traceRequest } from "./trace-file.ts";
 
@@ -165,19 +166,30 @@ export interface Millrace<Handlers = Record<string, Handler>> {
    */
   backup(directory: string): Promise<BackupSummary>;
   /**
-   * Takes nothing more, finishes what runs, ends the threads. Records that were not delivered stay
-   * for the next opening. Idempotent. When `signal` aborts first, `terminate()` ends the rest, and
-   * the promise rejects with `ERR_CLOSE_ABORTED`, whose `details.tasks` names the handlers that
-   * were alive.
+   * Takes nothing more, finishes what runs, calls the module's `teardown` in each worker thread,
+   * ends the threads. Records that were not delivered stay for the next opening. Idempotent.
+   *
+   * When `signal` aborts first, or `timeoutMs` are over, `terminate()` ends the rest, and the
+   * promise rejects with `ERR_CLOSE_ABORTED`, whose `details.tasks` names the handlers that were
+   * alive. Without either, calls are waited for as long as they take, and handlers of records for
+   * 10 s: then it rejects so as well, and the records are delivered again. Rejects with
+   * `ERR_TEARDOWN_FAILED` when a `teardown` failed, and with `ERR_JOURNAL_POISONED`.
    */
   close(options?: CloseOptions): Promise<void>;
   /**
    * Ends the threads at once. Calls under way reject with `ERR_SCHEDULER_CLOSED`; records whose
-   * handlers run are delivered again at the next opening. Idempotent.
+   * handlers run are delivered again at the next opening. `teardown` isn't called. Idempotent.
+   * Rejects with `ERR_JOURNAL_POISONED` when a write to the disk hangs: that thread stays.
    */
   terminate(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
+
+/**
+ * How long a close without a limit waits for the handlers of records: they are given to handlers
+ * again, so nothing is lost when they aren't waited for. Docker and Kubernetes give 10 s and 30 s.
+ */
+const HANDLERS_MS = 10_000;
 
 const rules = {
   journal: optional(optionsObject<IntakeOptions>()),
@@ -344,12 +356,14 @@ class Runtime<Handlers> implements Millrace<Handlers> {
   }
 
   async close(options?: CloseOptions): Promise<void> {
-    const signal = closeSignal(options);
-    this.#closing ??= this.#close();
-    if (signal === undefined || !(await isAbortedBefore(this.#closing, signal))) return await this.#closing;
-    const tasks = [...this.#scheduler.tasksAlive(), ...this.#blocking.tasksAlive()];
+    const limits = closeLimits(options);
+    const isLimited = limits.signal !== undefined || limits.timeoutMs !== undefined;
+    this.#closing ??= this.#close(isLimited ? undefined : HANDLERS_MS);
+    const overdue = await isOverdue(this.#closing, limits);
+    if (overdue === undefined) return await this.#closing;
+    const tasks = this.#tasksAlive();
     await this.terminate();
-    throw closeAborted(tasks, signal.reason);
+    throw closeAborted(tasks, overdue.reason);
   }
 
   terminate(): Promise<void> {
@@ -361,23 +375,45 @@ class Runtime<Handlers> implements Millrace<Handlers> {
     await this.close();
   }
 
-  async #close(): Promise<void> {
+  /**
+   * The journal is last: as long as a thread may run a handler, no other process may open the
+   * directory.
+   */
+  async #close(handlersMs: number | undefined): Promise<void> {
     this.#scheduler.refuseCalls();
     this.#blocking.refuseCalls();
-    try {
-      await this.#intake?.close();
-    } finally {
-      await Promise.all([this.#scheduler.close(), this.#blocking.close()]);
-      this.#ended();
-    }
+    const [stopped] = await Promise.allSettled([this.#stopIntake(handlersMs)]);
+    const outcomes: PromiseSettledResult<unknown>[] = [stopped];
+    outcomes.push(...(await Promise.allSettled([this.#scheduler.close(), this.#blocking.close()])));
+    outcomes.push(...(await Promise.allSettled([this.#intake?.close()])));
+    this.#ended();
+    throwFirst(outcomes);
+  }
+
+  /** Waits for the handlers of records, for `limitMs` at most; rejects with what is left then. */
+  async #stopIntake(limitMs: number | undefined): Promise<void> {
+    if (this.#intake === undefined) return;
+    const stopped = this.#intake.stop();
+    const overdue = limitMs === undefined ? undefined : await isOverdue(stopped, { timeoutMs: limitMs });
+    const tasks = overdue === undefined ? [] : this.#tasksAlive();
+    if (overdue !== undefined) this.#intake.abandon();
+    await stopped;
+    if (overdue !== undefined) throw closeAborted(tasks, overdue.reason);
   }
 
   async #terminate(): Promise<void> {
-    try {
-      await Promise.all([this.#intake?.terminate(), this.#scheduler.terminate(), this.#blocking.terminate()]);
-    } finally {
-      this.#ended();
-    }
+    const outcomes: PromiseSettledResult<unknown>[] = await Promise.allSettled([
+      this.#intake?.stopNow(),
+      this.#scheduler.terminate(),
+      this.#blocking.terminate(),
+    ]);
+    outcomes.push(...(await Promise.allSettled([this.#intake?.closeSoon()])));
+    this.#ended();
+    throwFirst(outcomes);
+  }
+
+  #tasksAlive(): TasksAlive[] {
+    return [...this.#scheduler.tasksAlive(), ...this.#blocking.tasksAlive()];
   }
 
   #ended(): void {
@@ -392,4 +428,8 @@ class Runtime<Handlers> implements Millrace<Handlers> {
       `${what} needs the option "journal": this runtime was opened for parallel calls only`,
     );
   }
+}
+
+function throwFirst(outcomes: readonly PromiseSettledResult<unknown>[]): void {
+  for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
 }

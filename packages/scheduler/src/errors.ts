@@ -3,6 +3,7 @@ import { errorFactory, type ErrorFactory, type ErrorTable } from "@millrace/base
 export type SchedulerErrorCode =
   | "ERR_SCHEDULER_CLOSED"
   | "ERR_CLOSE_ABORTED"
+  | "ERR_TEARDOWN_FAILED"
   | "ERR_HANDLER_MODULE"
   | "ERR_HANDLER_UNKNOWN"
   | "ERR_MACHINE_DIED"
@@ -28,12 +29,18 @@ export const schedulerErrors: ErrorTable<SchedulerErrorCode> = {
     cure: "Await what you started before you close, and make no calls afterwards.",
   },
   ERR_CLOSE_ABORTED: {
-    cause: "The signal given to close() was aborted while calls were under way; `details.tasks` names their handlers.",
-    cure: "Find out what they wait for, or give them more time.",
+    cause:
+      "The time of close() was over, or its signal was aborted, while handlers ran; `details.tasks` names them. Their threads were ended, and records that they had in hand are delivered again at the next opening.",
+    cure: "Find out what they wait for, or give them more time: timeoutMs of close().",
+  },
+  ERR_TEARDOWN_FAILED: {
+    cause:
+      "teardown() of the handlers' module threw in a worker thread, ended the thread, took longer than teardownTimeoutMs, or could not begin because a handler still ran. All else is closed.",
+    cure: "The cause holds its error, `details.machines` every machine where it failed. Give it more time, or correct it.",
   },
   ERR_HANDLER_MODULE: {
     cause:
-      "The module with the handlers could not be loaded in a worker thread, ended the thread meanwhile, was not loaded within startTimeoutMs, exports no function, or its initialize() threw.",
+      "The module with the handlers could not be loaded in a worker thread, ended the thread meanwhile, was not loaded within startTimeoutMs, exports no handler, or its initialize() threw.",
     cure: "Check the path or URL and what the module does while it loads; the cause holds its own error.",
   },
   ERR_HANDLER_UNKNOWN: {

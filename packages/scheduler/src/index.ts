@@ -8,7 +8,7 @@ export {
   type TaskStage,
   WANTS_RESULT,
 } from "./handler/task-hooks.ts";
-export { closeAborted, type CloseOptions, closeSignal, isAbortedBefore, type TasksAlive } from "./closing.ts";
+export { closeAborted, type CloseOptions, closeLimits, isOverdue, type TasksAlive } from "./closing.ts";
 export { schedulerErrors } from "./errors.ts";
 export { checkedTransferList, cloneRefusal } from "./calls/transfer-list.ts";
 export { bindHandlers, type LoadedHandlers, loadHandlers, moduleUrl, unknownHandler } from "./handler/handlers.ts";

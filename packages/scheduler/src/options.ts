@@ -29,7 +29,8 @@ import { BYTES, ITEMS } from "./shared/values.ts";
 export interface SchedulerOptions {
   /**
    * The module whose exported functions are the handlers: a URL (`data:` as well), or a path. Each
-   * worker thread loads it once and calls an export named `initialize` before the first task.
+   * worker thread loads it once, calls an export named `initialize` before the first task, and one
+   * named `teardown` after the last: at `close()`, not when it is ended otherwise.
    * TypeScript where Node can run it (22.18, 23.6 and later).
    */
   readonly handlers: URL | string;
@@ -74,6 +75,12 @@ export interface SchedulerOptions {
    * started in the place of a dead one reject after this time with the reason. Default 30 s.
    */
   readonly startTimeoutMs?: number;
+  /**
+   * How long a worker thread may take to end at `close()`, with the module's `teardown`. The thread
+   * is ended then, and `close()` rejects with `ERR_TEARDOWN_FAILED` if it has a `teardown`. Default
+   * 5 s.
+   */
+  readonly teardownTimeoutMs?: number;
   /** Limits of each worker thread, as in node:worker_threads. */
   readonly resourceLimits?: ResourceLimits;
   /**
@@ -118,6 +125,7 @@ const rules = {
   pollMicroseconds: integer(0, 1_000_000, 50),
   spinMicroseconds: integer(0, 1_000_000, 0),
   startTimeoutMs: integer(1, TIMEOUT_MS_MAX, 30_000),
+  teardownTimeoutMs: integer(1, TIMEOUT_MS_MAX, 5000),
   resourceLimits: optional(optionsObject<ResourceLimits>()),
   trace: custom(
     "0 or a power of two up to 1048576",

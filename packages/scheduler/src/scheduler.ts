@@ -8,7 +8,7 @@ import { Reactor, ThreadTable } from "@millrace/atomics-sync";
 import { Histogram } from "@millrace/metrics";
 import { type CallOptions, PLAIN_CALL } from "./calls/call-options.ts";
 import { Calls } from "./calls/calls.ts";
-import { closeAborted, type CloseOptions, closeSignal, isAbortedBefore, type TasksAlive } from "./closing.ts";
+import { closeAborted, type CloseOptions, closeLimits, isOverdue, type TasksAlive } from "./closing.ts";
 import { schedulerError } from "./errors.ts";
 import type { Handler } from "./handler/context.ts";
 import { allOver, concatenated, cut, type Items, PIECES_PER_PROCESSOR } from "./handler/fork-join.ts";
@@ -173,6 +173,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
         asyncTasksMax: options.asyncTasksPerMachine,
         spinMs: options.spinMicroseconds / 1000,
         startTimeoutMs: options.startTimeoutMs,
+        teardownTimeoutMs: options.teardownTimeoutMs,
         resourceLimits: options.resourceLimits,
         trace,
       },
@@ -258,17 +259,19 @@ export class Scheduler<Handlers = Record<string, Handler>> {
   }
 
   /**
-   * Takes no more calls, waits for those under way, ends the worker threads. Idempotent. When
-   * `signal` aborts first, ends what isn't over and rejects with `ERR_CLOSE_ABORTED`, whose
-   * `details.tasks` says what that was; so does any later call with a signal.
+   * Takes no more calls, waits for those under way, lets each worker thread call the module's
+   * `teardown`, ends the threads. Idempotent. When `signal` aborts first, or `timeoutMs` are over,
+   * ends what isn't over and rejects with `ERR_CLOSE_ABORTED`, whose `details.tasks` says what that
+   * was; so does any later call with a limit. Rejects with `ERR_TEARDOWN_FAILED`.
    */
   async close(options?: CloseOptions): Promise<void> {
-    const signal = closeSignal(options);
+    const limits = closeLimits(options);
     this.#closing ??= this.#close();
-    if (signal === undefined || !(await isAbortedBefore(this.#closing, signal))) return await this.#closing;
+    const overdue = await isOverdue(this.#closing, limits);
+    if (overdue === undefined) return await this.#closing;
     const tasks = this.tasksAlive();
     await this.terminate();
-    throw closeAborted(tasks, signal.reason);
+    throw closeAborted(tasks, overdue.reason);
   }
 
   /**
@@ -288,8 +291,11 @@ export class Scheduler<Handlers = Record<string, Handler>> {
 
   async #close(): Promise<void> {
     await this.#calls.drain();
-    await this.#supervisor.close();
-    this.#release();
+    try {
+      await this.#supervisor.close();
+    } finally {
+      this.#release();
+    }
   }
 
   /**

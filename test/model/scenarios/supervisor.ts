@@ -51,6 +51,7 @@ const OPTIONS = {
   headerReaderUrl: undefined,
   asyncTasksMax: 2,
   spinMs: 0,
+  teardownTimeoutMs: 5000,
   startTimeoutMs: 1000,
   resourceLimits: undefined,
   trace: undefined,

@@ -3,7 +3,7 @@
  *
  * `words`, in 32-bit words:
  *
- *   0  STATE      written by the delivery thread, and by the opener for DRAINING
+ *   0  STATE      where the intake is in its life: see state-word.ts
  *   1  COMMANDS   counts messages to the delivery thread; written by the opener. The thread blocks, so
  *                 that it looks into its port only when this has changed.
  *   2  BALANCE    unfinished records less those taken out of the opener's data ring, modulo 2^32;
@@ -27,11 +27,6 @@ import { LINE_WORDS, type SpscRingPlace, spscRingWords } from "@millrace/shared-
 export const STATE = 0;
 export const COMMANDS = 1;
 export const BALANCE = 2;
-
-export const RECOVERING = 0;
-export const RUNNING = 1;
-export const DRAINING = 2;
-export const STOPPED = 3;
 
 export const FINISHED = 1;
 export const ALL = 2;

@@ -177,16 +177,25 @@ export class Delivery {
     this.#window.close();
   }
 
+  /**
+   * Waits for nothing in hand any more. Those records have no outcome: the next process delivers
+   * them again, as if they had not been handed out.
+   */
+  abandon(): void {
+    for (const slot of this.#hands.abandonAll()) this.#runner.askToStop(slot);
+    this.#quarantined.abandonAll();
+  }
+
   /** All duties once; how much there was to do. */
   turn(): number {
     let handled = this.#runner.drain(this.#outcomes, DRAIN_MAX);
     this.#window.renew();
     handled += this.#log.takeNews((record) => this.visits.take(record));
-    if (this.#isDraining) handled += this.#runner.cancelQueued();
+    handled += this.#outcomes.endOverdue();
+    if (this.#isDraining) handled += this.#runner.cancelQueued((slot) => this.#hands.takeBack(slot));
     else {
       handled += this.schedules.turn();
       handled += this.#returns.wakeDue();
-      handled += this.#outcomes.endOverdue();
       handled += this.#life.trySuspects();
       handled += this.#pump.turn();
       this.#life.lease();

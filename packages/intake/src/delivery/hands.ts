@@ -67,11 +67,24 @@ export class Hands {
     for (const [index, hand] of this.#hands.entries()) {
       const { job, until, isAbandoned } = hand;
       if (job === undefined || isAbandoned || until > now) continue;
-      hand.isAbandoned = true;
-      hand.until = Infinity;
-      this.#abandoned += 1;
+      this.#abandon(hand);
       yield [index + this.#runner.first, job];
     }
+  }
+
+  /** Gives up every attempt; their slots. */
+  *abandonAll(): Generator<number, void> {
+    for (const [index, hand] of this.#hands.entries()) {
+      if (hand.job === undefined || hand.isAbandoned) continue;
+      this.#abandon(hand);
+      yield index + this.#runner.first;
+    }
+  }
+
+  #abandon(hand: Hand): void {
+    hand.isAbandoned = true;
+    hand.until = Infinity;
+    this.#abandoned += 1;
   }
 
   /** When the next attempt's time is over; Infinity without. */

@@ -61,8 +61,8 @@ export interface Runner {
   hasOutcomes(): boolean;
   /** Once a second: gives memory back that isn't needed any more. */
   tick(): void;
-  /** Takes back what no machine has; how many. */
-  cancelQueued(): number;
+  /** Takes back what no machine has, and tells the slots; how many. */
+  cancelQueued(cancelled: (slot: number) => void): number;
   askToStop(slot: number): void;
   /** Of a task that is over or abandoned, until `settled` returns. */
   isOk(slot: number): boolean;

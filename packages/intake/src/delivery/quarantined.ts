@@ -30,6 +30,11 @@ export class Quarantined {
     this.#counts.delivered += 1;
   }
 
+  /** What their processes do is of no interest any more. */
+  abandonAll(): void {
+    this.#jobs.clear();
+  }
+
   /** Its process is done with it; undefined when no process has it. */
   takeBack(origin: number): Job | undefined {
     const job = this.#jobs.get(origin);

@@ -52,8 +52,8 @@ export class SchedulerRunner implements Runner {
     this.#submitter.tick();
   }
 
-  cancelQueued(): number {
-    return this.#submitter.cancelQueued();
+  cancelQueued(cancelled: (slot: number) => void): number {
+    return this.#submitter.cancelQueued(cancelled);
   }
 
   askToStop(slot: number): void {

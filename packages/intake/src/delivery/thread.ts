@@ -16,7 +16,7 @@ import { HeaderParser } from "../format/record-header.ts";
 import type { Verdict, WindowLimits } from "../states/dedupe-window.ts";
 import { readStates } from "../snapshot/read-states.ts";
 import { Answers } from "./answers.ts";
-import { BALANCE, CELLS, COMMANDS, DRAINING, RECOVERING, RUNNING, STATE, STOPPED } from "./control.ts";
+import { BALANCE, CELLS, COMMANDS } from "./control.ts";
 import { Delivery } from "./delivery.ts";
 import type { DeliveryEvent, DeliveryEvents } from "./events.ts";
 import { Housekeeping } from "./housekeeping.ts";
@@ -25,6 +25,7 @@ import type { Command, DeliveryData, DeliveryOrder, DeliveryReport } from "./mes
 import { handlerTerms } from "./policy.ts";
 import type { Clock } from "./ports.ts";
 import { SchedulerRunner } from "./scheduler-runner.ts";
+import { ABANDONING, DRAINING, RUNNING, StateWord, STOPPED } from "./state-word.ts";
 
 /** Longest sleep without a look around. */
 const PARK_MS = 1000;
@@ -37,6 +38,7 @@ const clock: Clock = { now: () => performance.now(), wall: () => Date.now() };
 
 export class DeliveryThread implements DeliveryEvents {
   readonly #words: Int32Array;
+  readonly #state: StateWord;
   readonly #cells: Float64Array;
   readonly #threads: Int32Array;
   readonly #openerThread: number;
@@ -58,6 +60,7 @@ export class DeliveryThread implements DeliveryEvents {
   constructor(data: DeliveryData, storage: Storage, port: MessagePort) {
     const { journal, scheduler, options } = data;
     this.#words = new Int32Array(data.words);
+    this.#state = new StateWord(this.#words);
     this.#cells = new Float64Array(data.stats);
     this.#threads = new Int32Array(scheduler.memory.threads);
     this.#openerThread = scheduler.memory.submitterThreads[0] as number;
@@ -123,19 +126,20 @@ export class DeliveryThread implements DeliveryEvents {
 
   /** Runs until the opener ends it, or the journal is poisoned. */
   run(): void {
-    Atomics.compareExchange(this.#words, STATE, RECOVERING, RUNNING);
+    this.#state.raise(RUNNING);
     while (this.#turn());
     // The next opening begins here.
     if (!this.#log.isPoisoned()) this.#housekeeping.checkpoint(0);
-    Atomics.store(this.#words, STATE, STOPPED);
+    this.#state.raise(STOPPED);
     unpark(this.#threads, this.#openerThread);
   }
 
   /** All duties once, then sleep if there was nothing to do; false at the end. */
   #turn(): boolean {
     if (this.#log.isPoisoned()) return false;
-    const isDraining = Atomics.load(this.#words, STATE) === DRAINING;
-    if (isDraining) this.#delivery.drain();
+    const state = this.#state.value;
+    if (state >= DRAINING) this.#delivery.drain();
+    if (state === ABANDONING) this.#delivery.abandon();
     if (this.#answers.isUrgent) this.#delivery.stateLog.urgeIfWaiting();
     let handled = this.#delivery.turn();
     handled += this.#housekeeping.turn();
@@ -149,8 +153,8 @@ export class DeliveryThread implements DeliveryEvents {
     if (asked > 0 && this.#answers.wantsFinished) this.#delivery.stateLog.urge();
     handled += asked + this.#readOrders();
     if (handled > 0) return true;
-    if (isDraining && this.#delivery.isOver) return false;
-    this.#sleep(isDraining);
+    if (state >= DRAINING && this.#delivery.isOver) return false;
+    this.#sleep(state);
     return true;
   }
 
@@ -315,11 +319,11 @@ export class DeliveryThread implements DeliveryEvents {
     this.#answers.tellBalance(balance);
   }
 
-  #sleep(wasDraining: boolean): void {
+  /** `seen`: the state that the turn went by. */
+  #sleep(seen: number): void {
     this.#parker.prepare();
-    const isDraining = Atomics.load(this.#words, STATE) === DRAINING;
     if (
-      isDraining !== wasDraining ||
+      this.#state.value !== seen ||
       this.#runner.hasOutcomes() ||
       this.#log.hasNews() ||
       this.#answers.hasQuestions() ||

@@ -1,6 +1,14 @@
 /** The intake as the opener sees it: publish records, learn what became of them, end in order. */
 import type { Worker } from "node:worker_threads";
-import { isMillraceError, messageOf, type MillraceError, setTimeout, startThread, workerUrl } from "@millrace/base";
+import {
+  clearTimeout,
+  isMillraceError,
+  messageOf,
+  type MillraceError,
+  setTimeout,
+  startThread,
+  workerUrl,
+} from "@millrace/base";
 import { Reactor, ThreadTable, unpark } from "@millrace/atomics-sync";
 import { decode, encodeThrown } from "@millrace/codec";
 import { type BackupSummary, Journal, type JournalStats } from "@millrace/journal";
@@ -13,10 +21,11 @@ import {
   type SubmitterHandle,
   unknownHandler,
 } from "@millrace/scheduler";
-import { CELLS, COMMANDS, controlBytes, DRAINING, STATE, STATS_BYTES, STOPPED } from "../delivery/control.ts";
+import { CELLS, COMMANDS, controlBytes, STATS_BYTES } from "../delivery/control.ts";
 import type { Checkpoint } from "../delivery/housekeeping.ts";
 import { scheduleRefused, type ScheduleRefusal, type ScheduleReport } from "../delivery/schedules.ts";
 import type { Command, DeliveryData, DeliveryOptions, DeliveryOrder, DeliveryReport } from "../delivery/messages.ts";
+import { ABANDONING, DRAINING, StateWord, STOPPED } from "../delivery/state-word.ts";
 import { intakeError } from "../errors.ts";
 import type { BackpressureOptions, PublishedName, PublishOptions, RecordToPublish } from "../format/publication.ts";
 import { encodeHandler } from "../format/record-header.ts";
@@ -111,6 +120,9 @@ export interface DrainOptions {
   readonly all?: boolean;
 }
 
+/** How long an end at once waits for the delivery thread's last records, and for the journal. */
+const STOP_MS = 1000;
+const DISK_MS = 3000;
 /** How often `drain({ all: true })` looks again. */
 const LOOK_MS = 20;
 
@@ -133,6 +145,7 @@ export interface Drained {
 export class Intake<Handlers = Record<string, Handler>> {
   readonly #journal: Journal;
   readonly #words: Int32Array;
+  readonly #state: StateWord;
   readonly #cells: Float64Array;
   readonly #threads: ThreadTable;
   readonly #deliveryThread: number;
@@ -150,6 +163,7 @@ export class Intake<Handlers = Record<string, Handler>> {
   #isDeliveryOver = false;
   /** Until the delivery thread is ready, its end is reported by `open`. */
   #isOpen = false;
+  #stopping: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
   #isTerminated = false;
   #checkpointing: Promise<void> | undefined;
@@ -174,6 +188,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     const stats = new SharedArrayBuffer(STATS_BYTES);
     this.#journal = journal;
     this.#words = new Int32Array(words);
+    this.#state = new StateWord(this.#words);
     this.#cells = new Float64Array(stats);
     this.#threads = ThreadTable.current();
     this.#deliveryThread = scheduler.thread;
@@ -284,9 +299,9 @@ export class Intake<Handlers = Record<string, Handler>> {
   stats(): IntakeStats {
     const cells = this.#cells;
     const cell = (name: keyof typeof CELLS): number => cells[CELLS[name]] as number;
-    const state = Atomics.load(this.#words, STATE);
+    const state = this.#state.value;
     return {
-      state: this.#isDeliveryOver || state === STOPPED ? "stopped" : state === DRAINING ? "draining" : "running",
+      state: this.#isDeliveryOver || state === STOPPED ? "stopped" : state >= DRAINING ? "draining" : "running",
       delivered: cell("delivered"),
       done: cell("done"),
       retried: cell("retried"),
@@ -343,7 +358,7 @@ export class Intake<Handlers = Record<string, Handler>> {
   }
 
   #mustBeOpen(): void {
-    if (this.#closing !== undefined) throw intakeError("ERR_INTAKE_CLOSED", "the intake is closed");
+    if (this.#stopping !== undefined) throw intakeError("ERR_INTAKE_CLOSED", "the intake is closed");
   }
 
   #mustBeHandler(name: string): void {
@@ -502,7 +517,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     this.#isDeliveryOver = true;
     for (const { reject } of this.#commands.values()) reject(this.#endError());
     this.#commands.clear();
-    const isMeant = Atomics.load(this.#words, STATE) === STOPPED && this.#closing !== undefined;
+    const isMeant = this.#state.value === STOPPED && this.#stopping !== undefined;
     if (isMeant || this.#isTerminated) return;
     this.#journal.poison();
     const error = this.#overError();
@@ -513,7 +528,7 @@ export class Intake<Handlers = Record<string, Handler>> {
 
   /** What is told to those whom the delivery thread answers no more. */
   #endError(): MillraceError {
-    if (this.#closing === undefined || this.#deliveryError !== undefined) return this.#overError();
+    if (this.#stopping === undefined || this.#deliveryError !== undefined) return this.#overError();
     return intakeError("ERR_INTAKE_CLOSED", "the intake is closed");
   }
 
@@ -557,8 +572,47 @@ export class Intake<Handlers = Record<string, Handler>> {
   }
 
   /**
-   * Takes no more records, lets running handlers finish, makes all acknowledgements durable, closes
-   * the journal. What was not delivered stays in the journal for the next opening. Idempotent.
+   * Takes no more records, lets running handlers finish, makes all acknowledgements durable. What
+   * was not delivered stays in the journal for the next opening. Idempotent.
+   */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  /**
+   * `stop` waits for no handler any more. What handlers have in hand is delivered again at the next
+   * opening, and is under no suspicion there: the log says that this process has ended in order.
+   */
+  abandon(): void {
+    this.#state.tell(ABANDONING, this.#threads.words, this.#deliveryThread);
+  }
+
+  async #stop(): Promise<void> {
+    this.#publisher.end(intakeError("ERR_INTAKE_CLOSED", "the intake closed while a publish waited: it isn't stored"));
+    await this.#journal.settle();
+    this.#state.tell(DRAINING, this.#threads.words, this.#deliveryThread);
+    await this.#deliveryExited;
+    await this.#checkpointing;
+    await this.#quarantine.close();
+    this.#questions.abandon(intakeError("ERR_INTAKE_CLOSED", "the intake closed before the record was done"));
+  }
+
+  /**
+   * As `stop`, but waits for no handler, and no longer than a second for the disk: then the
+   * delivery thread is ended, and the next opening finds an end without a word.
+   */
+  async stopNow(): Promise<void> {
+    this.abandon();
+    const stopped = this.stop();
+    if (await isOverWithin(stopped, STOP_MS)) return await stopped;
+    this.#isTerminated = true;
+    await this.#delivery.terminate();
+  }
+
+  /**
+   * Closes the journal, after `stop`; the directory is free then. No thread may run a handler any
+   * more. Idempotent.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -566,32 +620,37 @@ export class Intake<Handlers = Record<string, Handler>> {
   }
 
   async #close(): Promise<void> {
-    this.#publisher.end(intakeError("ERR_INTAKE_CLOSED", "the intake closed while a publish waited: it isn't stored"));
-    await this.#journal.settle();
-    Atomics.store(this.#words, STATE, DRAINING);
-    unpark(this.#threads.words, this.#deliveryThread);
-    await this.#deliveryExited;
-    await this.#checkpointing;
-    await this.#quarantine.close();
-    this.#questions.abandon(intakeError("ERR_INTAKE_CLOSED", "the intake closed before the record was done"));
+    await this.stop();
     await this.#journal.close();
     this.#threads.release(this.#deliveryThread);
   }
 
   /**
-   * As `close`, but waits for no handler: ends the delivery thread at once. What handlers have in
-   * hand is delivered again at the next opening. Idempotent.
+   * As `close`, for a disk that may hang: appends under way reject with `ERR_JOURNAL_UNCERTAIN`
+   * after a while, and so does this promise if the write doesn't return. The directory stays locked
+   * then.
    */
-  async terminate(): Promise<void> {
-    this.#isTerminated = true;
-    const closing = this.close();
-    await this.#delivery.terminate();
-    await closing;
+  async closeSoon(): Promise<void> {
+    const closed = this.close();
+    if (await isOverWithin(closed, DISK_MS)) return await closed;
+    this.#journal.poison();
+    if (await isOverWithin(closed, DISK_MS)) return await closed;
+    throw this.#journal.stoppedError();
   }
 }
 
 function mustBeOne(names: readonly string[], name: string): void {
   if (!names.includes(name)) throw unknownHandler(name, names);
+}
+
+/** Whether `done` settles in this time. */
+async function isOverWithin(done: Promise<unknown>, ms: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<false>((resolve) => (timer = setTimeout(() => resolve(false), ms)));
+  const over = (): true => true;
+  const isOver = await Promise.race([done.then(over, over), late]);
+  clearTimeout(timer);
+  return isOver;
 }
 
 async function orAborted(promise: Promise<void>, signal: AbortSignal | undefined): Promise<void> {

@@ -382,6 +382,11 @@ export class Journal {
     this.#followers.wakeAll();
   }
 
+  /** Why the journal takes no more records, after `poison`. */
+  stoppedError(): MillraceError {
+    return this.#poisonedError();
+  }
+
   stats(): JournalStats {
     const stats = this.#writerStats;
     const syncStartedMs = stats.get("syncStartedMs");

@@ -164,11 +164,15 @@ export class Submitter {
     this.#idle.wake(this.#table.machine(slot));
   }
 
-  /** Takes back every task that no machine has yet; returns their number. */
-  cancelQueued(): number {
+  /** Takes back every task that no machine has yet, and tells its slot; returns their number. */
+  cancelQueued(tell: (slot: number) => void): number {
     const { first, capacity } = this.slots;
     let cancelled = 0;
-    for (let slot = first; slot < first + capacity; slot += 1) if (this.cancel(slot)) cancelled += 1;
+    for (let slot = first; slot < first + capacity; slot += 1) {
+      if (!this.cancel(slot)) continue;
+      tell(slot);
+      cancelled += 1;
+    }
     return cancelled;
   }
 

@@ -25,11 +25,13 @@ export interface MachineWorkerData {
 
 /**
  * What it reports: the names of its handlers, or why it can't start (encoded, to keep code and
- * cause); later that a processor has no machine, that a task is in no queue, that it needs an
- * argument that bytes can't carry, or such a result.
+ * cause); at a close that `teardown` is over, with its error. In between: that a processor has no
+ * machine, that a task is in no queue, that it needs an argument that bytes can't carry, or such a
+ * result.
  */
 export type MachineReport =
-  | { readonly names: readonly string[] }
+  | { readonly names: readonly string[]; readonly hasTeardown: boolean }
+  | { readonly tornDown: Uint8Array | undefined }
   | { readonly error: Uint8Array }
   | { readonly lastWords: LastWords }
   | RunningReport;
@@ -68,7 +70,7 @@ speakLastWords((lastWords) => report({ lastWords }));
 let parcels: number = Math.floor(performance.timeOrigin) * 1024;
 
 try {
-  const { handlers, initialize } = await loadHandlers(data.handlersUrl);
+  const { handlers, initialize, teardown } = await loadHandlers(data.handlersUrl);
   await initialised(initialize);
   const entries = [...handlers].map(([name, call]) => handlerEntry(name, call));
   const machine = new Machine(data.options, entries, await taskHooks(), {
@@ -80,7 +82,7 @@ try {
       report({ parcel: parcels, value }, list);
       return parcels;
     },
-    closed: () => port.close(),
+    closed: () => void tearDown(teardown),
   });
   setBlockingHook({ enter: () => machine.enterBlocking(), leave: () => machine.leaveBlocking() });
   // The port keeps the thread alive while it sleeps in its event loop.
@@ -106,7 +108,7 @@ try {
   // Rejections that the module has left unhandled end the thread in this turn, not under the first
   // task.
   await nextTurn();
-  report({ names: [...handlers.keys()] });
+  report({ names: [...handlers.keys()], hasTeardown: teardown !== undefined });
   machine.start();
 } catch (thrown) {
   report({ error: encodeThrown(thrown) });
@@ -127,4 +129,16 @@ async function initialised(initialize: Hook | undefined): Promise<void> {
 
 async function taskHooks(): Promise<TaskHooks | undefined> {
   return data.headerReaderUrl === undefined ? undefined : ((await import(data.headerReaderUrl)) as TaskHooks);
+}
+
+/** The last duty. What the module leaves open keeps the thread until the supervisor ends it. */
+async function tearDown(teardown: Hook | undefined): Promise<void> {
+  let error: Uint8Array | undefined;
+  try {
+    await teardown?.({ machine: index });
+  } catch (thrown) {
+    error = encodeThrown(thrown);
+  }
+  report({ tornDown: error });
+  port?.close();
 }

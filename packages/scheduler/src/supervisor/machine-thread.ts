@@ -32,6 +32,11 @@ export class MachineThread {
   isStarting = false;
   /** It died, and the machine is not yet fit for another. */
   isRecovering = false;
+  /** Whether its module has a `teardown`, and whether that has returned. */
+  hasTeardown = false;
+  isTornDown = false;
+  /** What `teardown` has thrown, or what has ended the thread in it. */
+  teardownError: unknown;
   /** When the last thread was started, ms. */
   startedAt = 0;
   exited: Promise<void> = Promise.resolve();
@@ -77,6 +82,9 @@ export class MachineThread {
     if (!isAwaited) worker.unref();
     this.worker = worker;
     this.isStarting = true;
+    this.hasTeardown = false;
+    this.isTornDown = false;
+    this.teardownError = undefined;
     this.startedAt = performance.now();
     this.#settledAtStart = this.#allSettled();
     let lastWords: LastWords | undefined;
@@ -101,14 +109,19 @@ export class MachineThread {
           if (startError !== undefined) return;
           clearTimeout(timer);
           this.isStarting = false;
+          this.hasTeardown = report.hasTeardown;
           worker.unref();
           resolve(report.names);
+        } else if ("tornDown" in report) {
+          this.isTornDown = report.tornDown === undefined;
+          if (report.tornDown !== undefined) this.teardownError = decode(report.tornDown);
         } else listener.reported(report);
       });
       this.exited = new Promise((resolveExit) => {
         worker.once("exit", (exitCode) => {
           clearTimeout(timer);
           const death = deathOf({ exitCode, lastWords, error, limits });
+          if (this.hasTeardown && !this.isTornDown) this.teardownError ??= error ?? new Error(describeDeath(death));
           const isUnstarted = this.isStarting;
           this.worker = undefined;
           this.isStarting = false;

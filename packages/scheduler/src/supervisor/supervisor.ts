@@ -8,7 +8,7 @@
 import type { ResourceLimits, Transferable } from "node:worker_threads";
 import { buryThread } from "@millrace/atomics-sync";
 import { encodeThrown } from "@millrace/codec";
-import { isMillraceError, type MillraceError, clearTimeout, performance, setTimeout } from "@millrace/base";
+import { isMillraceError, messageOf, type MillraceError, clearTimeout, performance, setTimeout } from "@millrace/base";
 import { schedulerError } from "../errors.ts";
 import type { ParcelMail, RunningReport } from "../machine/machine.worker.ts";
 import type { MachineStats } from "../machine/stats.ts";
@@ -35,8 +35,6 @@ const TICKS_AFTERWARDS = 5;
  * the last one.
  */
 const AHEAD_MS = 20;
-/** A machine that still runs this long after close() is stuck in a handler. */
-const CLOSE_MS = 5000;
 
 export interface SupervisorOptions {
   readonly handlersUrl: string;
@@ -44,6 +42,7 @@ export interface SupervisorOptions {
   readonly asyncTasksMax: number;
   readonly spinMs: number;
   readonly startTimeoutMs: number;
+  readonly teardownTimeoutMs: number;
   readonly resourceLimits: ResourceLimits | undefined;
   readonly trace: TraceRings | undefined;
 }
@@ -78,6 +77,7 @@ export class Supervisor {
   readonly #pauses = new Map<number, NodeJS.Timeout | undefined>();
   #names: readonly string[] | undefined;
   #isClosing = false;
+  #isTerminated = false;
   #ticksLeft = 0;
   #restarts = 0;
   /** Deaths without a new thread in their place. */
@@ -143,27 +143,48 @@ export class Supervisor {
     for (const thread of this.#machines) if (thread.isReady) thread.post("tick");
   }
 
-  /** Ends the machines. Every task must be settled. */
+  /**
+   * Lets each machine tear down what its module has built, and end. Every task must be settled, or
+   * given up: a machine that still runs one is ended after `teardownTimeoutMs`. Rejects with
+   * `ERR_TEARDOWN_FAILED`, all machines being gone.
+   */
   async close(): Promise<void> {
     this.#isClosing = true;
     Atomics.store(this.#shared.words, LIFECYCLE, CLOSED_LIFECYCLE);
     const idle = this.#shared.idleSet();
     for (let machine = 0; machine < this.#machines.length; machine += 1) idle.wake(machine);
-    const stuck = setTimeout(() => void this.terminate(), CLOSE_MS);
-    for (const machine of this.#machines) machine.worker?.ref();
-    await Promise.all(this.#machines.map((machine) => machine.exited));
+    const alive = this.#machines.filter((machine) => machine.worker !== undefined);
+    const { teardownTimeoutMs, handlersUrl } = this.#options;
+    const late = (): void => {
+      const error = new Error(`it took longer than ${teardownTimeoutMs} ms, or a handler still ran`);
+      for (const machine of alive) if (machine.worker !== undefined) machine.teardownError ??= error;
+      void this.#endMachines();
+    };
+    const stuck = setTimeout(late, teardownTimeoutMs);
+    for (const machine of alive) machine.worker?.ref();
+    await Promise.all(alive.map((machine) => machine.exited));
     clearTimeout(stuck);
     this.output.close();
+    const failed = this.#isTerminated ? [] : alive.filter((machine) => machine.hasTeardown && !machine.isTornDown);
+    if (failed.length > 0) {
+      const machines = failed.map((machine) => this.#machines.indexOf(machine));
+      throw teardownFailed(handlersUrl, machines, failed[0]?.teardownError);
+    }
   }
 
   /** Ends the machines at once, whatever they do. */
   async terminate(): Promise<void> {
     this.#isClosing = true;
+    this.#isTerminated = true;
     clearTimeout(this.#pause);
     for (const timer of this.#pauses.values()) clearTimeout(timer);
+    await this.#endMachines();
+    this.output.close();
+  }
+
+  async #endMachines(): Promise<void> {
     const workers = this.#machines.map((machine) => machine.worker).filter((worker) => worker !== undefined);
     await Promise.all(workers.map((worker) => worker.terminate()));
-    this.output.close();
   }
 
   // ── starting ───────────────────────────────────────────────────────────────────────────────
@@ -340,6 +361,12 @@ function machineDied(death: Death): MillraceError {
     cause: error,
     details: { reason, exitCode, ...(limits === undefined ? {} : { limits }) },
   });
+}
+
+/** `error`: of the first one. */
+function teardownFailed(url: string, machines: readonly number[], error: unknown): MillraceError {
+  const text = `teardown() of ${url} failed on ${machines.length} of the worker threads: ${messageOf(error)}`;
+  return schedulerError("ERR_TEARDOWN_FAILED", text, { cause: error, details: { url, machines } });
 }
 
 /** The error of a clone, fit to be sent: a getter may have thrown anything. */
