@@ -48,8 +48,8 @@ const BUGS: readonly SeededBug[] = [
   {
     name: "a DEAD record that is read leaves its record unsettled",
     file: STATES,
-    from: "this.settled.add(this.placeOf(origin));\n        this.dead.set",
-    to: "this.dead.set",
+    from: "this.settled.add(this.placeOf(origin));\n        const header",
+    to: "const header",
   },
   {
     name: "a redriven record stays settled",
@@ -59,14 +59,50 @@ const BUGS: readonly SeededBug[] = [
   },
   {
     name: "a letter is redriven as often as it is asked for",
-    file: VISITS,
-    from: "decodeRedrive(record.payload()).origins.filter((origin) => states.isDead(origin))",
-    to: "decodeRedrive(record.payload()).origins",
+    file: STATES,
+    from: "return [...new Set(origins)].filter((origin) => this.#isMeant(origin, lastDeath));",
+    to: "return [...new Set(origins)];",
+  },
+  {
+    name: "a command about letters is about those that died after it too",
+    file: STATES,
+    from: "if (lastDeath === 0)",
+    to: "if (lastDeath >= 0)",
+  },
+  {
+    name: "a copy of a DEAD record is another death",
+    file: STATES,
+    from: "known?.death ?? place",
+    to: "place",
+  },
+  {
+    name: "a snapshot forgets how often records were redriven",
+    file: "snapshot/sections.js",
+    from: "redrivenSection,\n",
+    to: "\n",
+  },
+  {
+    name: "letters on their way take no room among the dead letters",
+    file: "delivery/deaths.js",
+    from: "this.#states.dead.bytes + this.#dyingBytes",
+    to: "this.#states.dead.bytes",
+  },
+  {
+    name: "a record that waits for room among the dead letters is tried again after a restart",
+    file: "delivery/opening.js",
+    from: "if (dueMs === Infinity)",
+    to: "if (dueMs === Infinity && wall < 0)",
+  },
+  {
+    name: "a letter that is gone takes room still",
+    file: "states/dead-table.js",
+    from: "this.#rows.delete(origin);\n        this.#bytesSum -= this.#bytes[row];",
+    to: "this.#rows.delete(origin);",
   },
   {
     name: "a drop that comes after a redrive ends the record",
     file: STATES,
-    from: "if (kind === DROPPED)\n            return origins.filter((origin) => this.dead.has(origin));",
+    from: "if (kind === DROPPED)\n            return origins.filter((origin) => this.#isMeant(origin, lastDeath));",
     to: "if (kind === DROPPED)\n            return origins;",
   },
   {

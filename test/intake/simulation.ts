@@ -17,12 +17,14 @@ import type { OutcomeSink } from "@millrace/scheduler";
 import { FULL } from "@millrace/shared-memory";
 import { Delivery } from "@millrace/intake/internal/delivery/delivery";
 import type { DeliveryEvents } from "@millrace/intake/internal/delivery/events";
+import type { Letters } from "@millrace/intake/internal/delivery/commands";
 import { type Checkpoint, Housekeeping } from "@millrace/intake/internal/delivery/housekeeping";
 import { handlerTerms } from "@millrace/intake/internal/delivery/policy";
 import type { Log, LogWalk, Runner } from "@millrace/intake/internal/delivery/ports";
 import type { LogRecord } from "@millrace/intake/internal/format/log-record";
 import { packOutcome, unpackOutcome } from "@millrace/intake/internal/format/outcome";
 import { handlerName, HeaderParser, type Terms, termsOf } from "@millrace/intake/internal/format/record-header";
+import { decodeFate, decodeRedrive } from "@millrace/intake/internal/format/state-records";
 import { partsOfTaskHeader, TaskHeader } from "@millrace/intake/internal/format/task-header";
 import type { Verdict } from "@millrace/intake/internal/states/dedupe-window";
 import { readStates } from "@millrace/intake/internal/snapshot/read-states";
@@ -34,6 +36,8 @@ const HANDLERS = ["pay", "mail", "skip"];
 const LIMITS = { keysMax: 40, forMs: 60_000 };
 const SEGMENT_RECORDS = 8;
 const LANE_RECORDS_MAX = 3;
+/** Of dead letters, in every other schedule: a few. */
+const DEAD_BYTES_MAX = 1200;
 const CAPACITY = 8;
 const LOG_ID = Buffer.alloc(16, 7);
 
@@ -418,8 +422,13 @@ export class Simulation implements DeliveryEvents {
   /** What the paused ones will be when the commands are durable. */
   #pausedSoon: { handler: string; isPaused: boolean }[] = [];
 
+  readonly #deadBytesMax: number;
+  /** Commands that were given before, and may be given again when the letter is another. */
+  readonly #letters: Letters[] = [];
+
   constructor(seed: number) {
     this.seed = seed;
+    this.#deadBytesMax = seed % 2 === 0 ? DEAD_BYTES_MAX : Infinity;
     this.#random = seededRandom(seed);
     this.#schedules = new SimSchedules(this.#random, (what) => this.broken(what));
     this.#open();
@@ -454,6 +463,7 @@ export class Simulation implements DeliveryEvents {
         schedules: this.#schedules.declared(),
         // So little that most groups wait for room.
         reserveBytes: () => 512,
+        deadBytesMax: this.#deadBytesMax,
         handlerTerms: (name) =>
           handlerTerms(
             name,
@@ -574,7 +584,8 @@ export class Simulation implements DeliveryEvents {
     const dice = this.#random.below(100);
     if (dice < 22) this.#publish();
     else if (dice < 40) this.#sync();
-    else if (dice < 66) this.#turn();
+    else if (dice < 64) this.#turn();
+    else if (dice < 66) this.#commandLetters();
     else if (dice < 78) this.#beginOne();
     else if (dice < 90) this.#endOne();
     else if (dice < 95) this.#advance(this.#random.below(3) === 0 ? 5000 : 50);
@@ -674,6 +685,7 @@ export class Simulation implements DeliveryEvents {
   #turn(): void {
     for (let turns = 0; turns < 8; turns += 1) {
       const handled = this.#delivery.turn() + this.#housekeeping.turn();
+      this.#checkLetters();
       for (const { handler, isPaused } of this.#pausedSoon.splice(0)) {
         if (isPaused) this.#paused.add(handler);
         else this.#paused.delete(handler);
@@ -691,9 +703,10 @@ export class Simulation implements DeliveryEvents {
     const running = [...this.#runner.tasks.values()].filter(({ isBegun, isOver }) => isBegun && !isOver);
     if (running.length === 0) return;
     const task = running[this.#random.below(running.length)] as SimTask;
-    const { sequence } = new TaskHeader(task.header);
+    const { sequence, redriven } = new TaskHeader(task.header);
     task.isOver = true;
-    const dice = this.#random.below(10);
+    // What was redriven dies again often: commands that come late meet another letter.
+    const dice = redriven > 0 && this.#random.below(2) === 0 ? 6 : this.#random.below(10);
     task.isOk = dice < 6;
     if (dice === 6) task.value = Object.assign(new Error("never"), { name: "NonRetryable" });
     else if (dice === 7) task.value = Object.assign(new Error("later"), { name: "Snooze", retryAfterMs: 100 });
@@ -733,24 +746,42 @@ export class Simulation implements DeliveryEvents {
       this.#schedules.command(this.#delivery.schedules, this.#wall);
       return;
     }
+    this.#commandLetters();
+  }
+
+  /** Dead letters are redriven and dropped, and handlers paused. */
+  #commandLetters(): void {
     const dead = [...this.known.values()].filter(({ state, isDurable }) => state === "dead" && isDurable);
-    const dice = this.#random.below(4);
+    const dice = this.#random.below(5);
     if (dice === 0) {
       const handler = HANDLERS[this.#random.below(HANDLERS.length)] as string;
       const isPaused = this.#random.below(2) === 0;
       this.#delivery.commands.pause(handler, isPaused);
       if (isPaused) this.#paused.add(handler);
       else this.#paused.delete(handler);
-    } else if (dead.length > 0) {
+    } else if (dice === 4) this.#commandAgain();
+    else if (dead.length > 0) {
       const { sequence } = dead[this.#random.below(dead.length)] as Known;
-      if (dice === 1) this.#delivery.commands.drop([sequence]);
+      const lastDeath = this.#delivery.states.dead.get(sequence)?.death ?? 0;
+      const letters = { origins: [sequence, sequence], lastDeath: this.#random.below(3) === 0 ? 0 : lastDeath };
+      this.#letters.push(letters);
+      if (dice === 1) this.#delivery.commands.drop(letters);
       else {
         // Twice at once: it happens once.
-        this.#delivery.commands.redrive([sequence], "");
-        if (dice === 2) this.#delivery.commands.redrive([sequence], "");
+        this.#delivery.commands.redrive(letters, "");
+        if (dice === 2) this.#delivery.commands.redrive(letters, "");
         this.counts.redriven += 1;
       }
     }
+  }
+
+  /** A command that comes late: the letter may be another by now. */
+  #commandAgain(): void {
+    const { dead } = this.#delivery.states;
+    const isOld = ({ origins, lastDeath }: Letters): boolean =>
+      lastDeath > 0 && (dead.get(origins[0] as number)?.death ?? 0) > lastDeath;
+    const old = this.#letters.find(isOld) ?? this.#letters.find(({ lastDeath }) => lastDeath > 0);
+    if (old !== undefined) this.#delivery.commands.redrive(old, "");
   }
 
   // ── the oracle ────────────────────────────────────────────────────────────────────────────────
@@ -785,9 +816,44 @@ export class Simulation implements DeliveryEvents {
       this.broken(`record ${sequence} is handled although ${known.handler} is paused`);
     }
     this.#checkOrder(known);
+    this.#checkDeaths(header);
     if (header.attempt < 1) this.broken(`record ${sequence} has attempt ${header.attempt}`);
     known.inHand = true;
     known.isDurable = false;
+  }
+
+  /** A death is redriven once, by a command that knew of it; the end of attempts is an end. */
+  #checkDeaths({ sequence, redriven }: TaskHeader): void {
+    const { states } = this.#delivery;
+    if (states.retries.get(sequence)?.dueMs === Infinity) {
+      this.broken(`record ${sequence} is handled although it has no attempt left`);
+    }
+    let death = 0;
+    let times = 0;
+    for (const record of this.disk.records) {
+      if (record.sequence > this.#log.known) break;
+      if (record.type === RECORD_TYPE.dead && record.replaces === 0) {
+        if (decodeFate(record.payload()).origin === sequence) death = record.sequence;
+      } else if (record.type === RECORD_TYPE.redrive && death > 0) {
+        const { origins, lastDeath } = decodeRedrive(record.payload());
+        if (!origins.includes(sequence) || (lastDeath > 0 && lastDeath < death)) continue;
+        death = 0;
+        times += 1;
+      }
+    }
+    if (redriven !== times) this.broken(`record ${sequence} was redriven ${times} times, and learns ${redriven}`);
+  }
+
+  #checkLetters(): void {
+    const { dead } = this.#delivery.states;
+    if (dead.size > 1 && dead.bytes > this.#deadBytesMax) this.broken(`dead letters take ${dead.bytes} bytes`);
+    let last = 0;
+    for (const [origin, { death }] of dead) {
+      if (death <= last || this.disk.records[death - 1]?.replaces !== 0) {
+        this.broken(`record ${origin} died by ${death}, behind ${last}`);
+      }
+      last = death;
+    }
   }
 
   /** What a machine had before the pause may begin after it. */
@@ -918,7 +984,11 @@ export class Simulation implements DeliveryEvents {
       this.#advance(500);
       // Dead letters of this handler hold their keys.
       const holding = [...this.known.values()].filter(({ handler, state }) => handler === "mail" && state === "dead");
-      if (round % 20 === 0) this.#delivery.commands.drop(holding.map(({ sequence }) => sequence));
+      if (round % 20 === 0) this.#drop(holding);
+      // Records that wait for room among the dead letters get it.
+      if (round % 20 === 10 && this.#delivery.deaths.waiting > 0) {
+        this.#drop([...this.known.values()].filter(({ state }) => state === "dead"));
+      }
       if (this.#isSettled()) break;
     }
     for (const known of this.known.values()) {
@@ -938,6 +1008,10 @@ export class Simulation implements DeliveryEvents {
     }
     this.#schedules.settled(this.#wall);
     this.#schedules.removeAll(this.#delivery.schedules);
+  }
+
+  #drop(dead: readonly Known[]): void {
+    this.#delivery.commands.drop({ origins: dead.map(({ sequence }) => sequence), lastDeath: 0 });
   }
 
   #isSettled(): boolean {

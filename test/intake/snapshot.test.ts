@@ -21,7 +21,10 @@ function fullStates(): RecordStates {
   states.droppable.addRange(1, 8);
   states.places.set(3, 40).set(5, 41);
   states.origins.set(40, 3).set(41, 5);
-  states.dead.set(5, { place: 42, reason: 6, attempts: 3, atMs: 1_700_000_000_000.5 });
+  const letter = { reason: 6, attempts: 3, atMs: 1_700_000_000_000.5, keyHash: 2 ** 32 - 1, bytes: 1000 };
+  states.dead.set(5, { ...letter, place: 42, death: 42, handler: "pay" });
+  states.dead.set(2, { ...letter, place: 44, death: 43, handler: "" });
+  states.redriven.set(5, 2);
   states.retries.set(10, { place: 11, attempts: 2, dueMs: 2 ** 41, firstMs: 2 ** 40 });
   const sequences = new RangeSet();
   sequences.addRange(0, 4);
@@ -70,9 +73,11 @@ test("what the states know of every kind is read back from a snapshot", () => {
   const states = fullStates();
   const again = decoded(encodeStates(states));
   assert.equal(encodeStates(again), encodeStates(states));
-  for (const name of ["places", "origins", "dead", "retries", "producers", "paused", "redirected"] as const) {
+  for (const name of ["places", "origins", "retries", "producers", "paused", "redirected", "redriven"] as const) {
     assert.equal(again[name], states[name], name);
   }
+  assert.equal([...again.dead], [...states.dead]);
+  assert.is(again.dead.bytes, 2000);
   assert.equal([again.settled, again.droppable], [states.settled, states.droppable]);
   assert.equal(again.endings, states.endings);
   assert.equal(again.windowChunks, states.windowChunks);

@@ -1,6 +1,7 @@
 import { errorFactory, type ErrorFactory, type ErrorTable } from "@millrace/base";
 
 export type IntakeErrorCode =
+  | "ERR_DEAD_LETTERS_FULL"
   | "ERR_DELIVERY_DIED"
   | "ERR_IDEMPOTENCY_MISMATCH"
   | "ERR_RECORD_EXPIRED"
@@ -25,6 +26,11 @@ export const intakeErrors: ErrorTable<IntakeErrorCode> = {
     cause:
       "The intake's level is \"reject\" (details.cause: ring, unfinished or disk), and the publish doesn't wait, or has waited for timeoutMs. The record isn't stored.",
     cure: "Publish again after details.retryAfterMs, or more slowly: details.ratePerSecond is what drains now.",
+  },
+  ERR_DEAD_LETTERS_FULL: {
+    cause:
+      "A record of this handler has failed for the last time, and the dead letters take as many bytes as `dead.bytesMax` allows. The publish isn't stored.",
+    cure: "Look at the letters with mill.dead or `millrace dlq`, and redrive or drop some. The records that wait then become dead letters, and publishes are taken again.",
   },
   ERR_RECORD_DEAD: {
     cause: "A record's handler failed at every one of attemptsMax attempts.",

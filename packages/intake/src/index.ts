@@ -6,9 +6,17 @@ export { RangeSet } from "./format/range-set.ts";
 export { handlerName, publisherHeaders } from "./format/record-header.ts";
 export { ackRanges, deadError, deadSequence, type Failure, type ReasonName } from "./format/state-records.ts";
 export type { DeliveredRecord, RecordSchedule } from "./handler/record-hooks.ts";
-export { type DedupeOptions, intakeOptions, type IntakeOptions } from "./publisher/options.ts";
+export { type DeadOptions, type DedupeOptions, intakeOptions, type IntakeOptions } from "./publisher/options.ts";
 export type { Acknowledgement } from "./publisher/acknowledgement.ts";
-export type { DeadFilter, DeadLetter, DeadLetters, RedriveOptions } from "./publisher/dead-letters.ts";
+export type {
+  DeadExportOptions,
+  DeadFilter,
+  DeadLetters,
+  DropOptions,
+  RedriveOptions,
+} from "./publisher/dead-letters.ts";
+export type { DeadLetter } from "./publisher/letter.ts";
+export type { RecordDeath } from "./delivery/messages.ts";
 export { type Drained, type DrainOptions, Intake, type IntakeStats, type Publish } from "./publisher/intake.ts";
 export type { ScheduleInfo, ScheduleOptions } from "./publisher/schedules.ts";
 export type { IntakeEvents } from "./publisher/events.ts";

@@ -4,6 +4,12 @@ import { DROPPED, encodeExpire, encodeRedrive } from "../format/state-records.ts
 import type { Gates } from "./gates.ts";
 import type { StateLog } from "./state-log.ts";
 
+/** Dead letters that a command is about, and the last death that was known when it was given. */
+export interface Letters {
+  readonly origins: readonly number[];
+  readonly lastDeath: number;
+}
+
 export class Commands {
   readonly #gates: Gates;
   readonly #stateLog: StateLog;
@@ -20,15 +26,19 @@ export class Commands {
     this.#stateLog.urge();
   }
 
-  /** Dead letters get another turn, from their handler or from another one. */
-  redrive(origins: readonly number[], handler: string, onDurable?: () => void): void {
-    const encodePart = (part: readonly number[]): Buffer => encodeRedrive({ handler, origins: part });
+  /**
+   * Dead letters get another turn, from their handler or, unless it is empty, from another one.
+   * Those that died later than `lastDeath` aren't meant; 0: all are.
+   */
+  redrive(letters: Letters, handler: string, onDurable?: () => void): void {
+    const { origins, lastDeath } = letters;
+    const encodePart = (part: readonly number[]): Buffer => encodeRedrive({ handler, origins: part, lastDeath });
     this.#stateLog.writeOrigins(RECORD_TYPE.redrive, origins, encodePart, onDurable);
   }
 
   /** Dead letters are given up for good. */
-  drop(origins: readonly number[], onDurable?: () => void): void {
-    const encodePart = (part: readonly number[]): Buffer => encodeExpire({ kind: DROPPED, origins: part });
+  drop({ origins, lastDeath }: Letters, onDurable?: () => void): void {
+    const encodePart = (part: readonly number[]): Buffer => encodeExpire({ kind: DROPPED, origins: part, lastDeath });
     this.#stateLog.writeOrigins(RECORD_TYPE.expire, origins, encodePart, onDurable);
   }
 }

@@ -107,6 +107,9 @@ export const CELLS = {
   freeBytes: 24,
   /** How often a handler kept failing and was given a rest. */
   breakersOpened: 25,
+  /** Bytes of dead letters in the log, and records that wait for room among them. */
+  deadBytes: 26,
+  deadWaiting: 27,
 } as const;
 
 export const STATS_BYTES: number = Object.keys(CELLS).length * Float64Array.BYTES_PER_ELEMENT;

@@ -24,6 +24,7 @@
  *   turns, lane   whose turn it is
  *   jobs          records whose turn comes again, out of memory or the log
  *   ends          what is over by records that aren't durable yet
+ *   deaths        room for dead letters
  *   key-lines     which record of a key is next
  *   returns       what waits for a time
  *   quarantined   what runs in a process of its own
@@ -43,6 +44,7 @@ import type { HeaderParser } from "../format/record-header.ts";
 import { STAGED_RECORD_BYTES, TaskHeaderWriter } from "../format/task-header.ts";
 import type { RecordStates } from "../states/record-states.ts";
 import { Commands } from "./commands.ts";
+import { Deaths } from "./deaths.ts";
 import { Ends } from "./ends.ts";
 import type { DeliveryCounts, DeliveryEvents } from "./events.ts";
 import { Gates } from "./gates.ts";
@@ -89,6 +91,8 @@ export interface DeliveryTerms {
   readonly schedules?: readonly DeclaredSchedule[] | undefined;
   /** Bytes of the reserve for a full disk. */
   readonly reserveBytes: () => number;
+  /** Bytes that dead letters may take in the log. Default: no limit. */
+  readonly deadBytesMax?: number;
 }
 
 export class Delivery {
@@ -98,6 +102,7 @@ export class Delivery {
   readonly stateLog: StateLog;
   readonly counts: DeliveryCounts = { delivered: 0, done: 0, retried: 0, dead: 0, expired: 0, duplicates: 0 };
   readonly ends: Ends;
+  readonly deaths: Deaths;
   readonly visits: Visits;
   readonly commands: Commands;
   readonly schedules: Schedules;
@@ -141,6 +146,7 @@ export class Delivery {
     const steady = new Steady(clock);
     const jobs = new Jobs(log, states, steady, handlerOf);
     const ends = new Ends(states, stateLog);
+    const deaths = new Deaths(states, terms.deadBytesMax ?? Infinity);
     const keyLines = new KeyLines(gates, turns);
     const returns = new Returns({ clock, states, jobs, turns });
     const quarantined = new Quarantined(suspects, events, counts);
@@ -148,13 +154,14 @@ export class Delivery {
     const known = { ...world, states, counts, stateLog, gates, hands, window, jobs, suspects };
     const isThere = (name: string): boolean => gates.named(name).isThere;
     const schedules = new Schedules({ states: states.schedules, stateLog, log, clock, isThere }, terms.schedules);
-    const rules = { quarantined, ends, keyLines, returns, life, schedules };
+    const rules = { quarantined, ends, deaths, keyLines, returns, life, schedules };
     const outcomes = new Outcomes({ ...known, ...rules, steady });
     const handOut = new HandOut({ ...known, ...rules, outcomes, taskHeaders: taskHeadersOf(world, terms) });
     const pump = new Pump({ ...known, ...rules, turns, handOut, handlerOf });
 
     this.stateLog = stateLog;
     this.ends = ends;
+    this.deaths = deaths;
     this.visits = new Visits({ ...known, ...rules, events, turns, pump, handlerOf });
     this.commands = new Commands(gates, stateLog);
     this.schedules = schedules;
@@ -196,6 +203,7 @@ export class Delivery {
     else {
       handled += this.schedules.turn();
       handled += this.#returns.wakeDue();
+      handled += this.#outcomes.letDie();
       handled += this.#life.trySuspects();
       handled += this.#pump.turn();
       this.#life.lease();

@@ -1,6 +1,7 @@
 /** Hands one record to its handler, when nothing is in its way. */
 import { FULL } from "@millrace/shared-memory";
 import type { TaskHeaderWriter } from "../format/task-header.ts";
+import type { RecordStates } from "../states/record-states.ts";
 import type { DeliveryCounts } from "./events.ts";
 import type { Gates } from "./gates.ts";
 import type { HandlerGate } from "./handler-gate.ts";
@@ -26,6 +27,7 @@ export type HandedOut = "given" | "taken" | "full" | "stopped";
 export interface HandOutParts {
   readonly runner: Runner;
   readonly clock: Clock;
+  readonly states: RecordStates;
   readonly counts: DeliveryCounts;
   readonly gates: Gates;
   readonly hands: Hands;
@@ -98,6 +100,7 @@ export class HandOut {
       sequence: origin,
       timeMs,
       attempt: attempts + this.#parts.suspects.endsOf(origin) + 1,
+      redriven: this.#parts.states.redriven.get(origin) ?? 0,
       resultBytesMax: 0,
       key: terms.isOrdered === true ? key : NO_BYTES,
       replayOf: terms.replayOf ?? 0,

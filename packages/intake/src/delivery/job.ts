@@ -18,6 +18,8 @@ export interface Job {
   attempts: number;
   /** When the first one failed, by `Steady`; 0 before. */
   firstMs: number;
+  /** Why it has no attempt left, one of REASON; 0 while it has. */
+  reason: number;
   /** Failures so far, encoded. */
   history: Uint8Array;
   /** Bytes that are valid while the record is at hand; empty while a machine has them. */
@@ -40,6 +42,7 @@ export function jobOf(record: LogRecord, handler: number): Job {
     keyName: terms.isOrdered === true ? keyName(handler, record.priority, key) : undefined,
     attempts: 0,
     firstMs: 0,
+    reason: 0,
     history: NO_BYTES,
     key,
     headers: encodedHeaders(header),
@@ -47,8 +50,13 @@ export function jobOf(record: LogRecord, handler: number): Job {
   };
 }
 
-function bytesOfJob({ history, key, headers, payload }: Job): number {
-  return history.length + key.length + headers.length + payload.length;
+function bytesOfJob(job: Job): number {
+  return job.history.length + recordBytesOf(job);
+}
+
+/** Bytes of its record in the log, but for what every record has. */
+export function recordBytesOf({ key, headers, payload }: Job): number {
+  return key.length + headers.length + payload.length;
 }
 
 /** Jobs that will be wanted again soon, within a limit of bytes; the oldest leave first. */

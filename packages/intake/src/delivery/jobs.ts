@@ -1,6 +1,6 @@
 /** Jobs whose turn comes again: out of memory if they are there, otherwise out of the log. */
 import type { LogRecord } from "../format/log-record.ts";
-import { historyBytes } from "../format/state-records.ts";
+import { decodeFate, historyBytes } from "../format/state-records.ts";
 import type { LogWalk } from "../states/log-walk.ts";
 import type { RecordStates } from "../states/record-states.ts";
 import { type Job, JobCache, jobOf } from "./job.ts";
@@ -39,7 +39,9 @@ export class Jobs {
     if (retry === undefined) return job;
     job.attempts = retry.attempts;
     job.firstMs = this.#steady.fromWall(retry.firstMs);
-    job.history = Uint8Array.from(historyBytes(this.#recordAt(retry.place).payload()));
+    const payload = this.#recordAt(retry.place).payload();
+    if (retry.dueMs === Infinity) job.reason = decodeFate(payload).reason;
+    job.history = Uint8Array.from(historyBytes(payload));
     return job;
   }
 

@@ -5,9 +5,12 @@
 import type { DeliveryHandle } from "@millrace/journal/kernel";
 import type { SubmitterHandle } from "@millrace/scheduler";
 import type { ScheduleDefinition } from "../format/schedule.ts";
+import type { ReasonName } from "../format/state-records.ts";
 import type { WindowLimits } from "../states/dedupe-window.ts";
+import type { Letters } from "./commands.ts";
 import type { DeliveryEvent } from "./events.ts";
 import type { Checkpoint } from "./housekeeping.ts";
+import type { DeadQuery } from "../states/dead-table.ts";
 import type { HandlerOptions } from "./policy.ts";
 import type { DeclaredSchedule } from "./schedules.ts";
 
@@ -16,6 +19,8 @@ export interface DeliveryOptions {
   readonly handlerDefaults: HandlerOptions;
   readonly handlers: Readonly<Record<string, HandlerOptions>>;
   readonly dedupe: WindowLimits;
+  /** Bytes that dead letters may take in the log. */
+  readonly deadBytesMax: number;
   /** Whether finished records are deleted. */
   readonly isDeleting: boolean;
   /** Undefined: what earlier processes have declared stays. */
@@ -24,6 +29,16 @@ export interface DeliveryOptions {
   readonly laneRecordsMax: number;
   /** Whether free bytes of the disk are wanted. */
   readonly measuresDisk: boolean;
+}
+
+/** A record that has become a dead letter. */
+export interface RecordDeath {
+  readonly sequence: number;
+  readonly handler: string;
+  readonly reason: ReasonName;
+  readonly attempts: number;
+  /** Ms since 1970. */
+  readonly diedAtMs: number;
 }
 
 export interface DeliveryData {
@@ -37,9 +52,10 @@ export interface DeliveryData {
 /** What the opener asks for by message; each is answered by `done` or `failed` with its id. */
 export type Command =
   | { readonly kind: "pause" | "resume"; readonly handler: string }
-  | { readonly kind: "listDead" }
-  | { readonly kind: "redrive"; readonly sequences: readonly number[]; readonly handler: string }
-  | { readonly kind: "drop"; readonly sequences: readonly number[] }
+  | { readonly kind: "scanDead"; readonly query: DeadQuery; readonly behind: number }
+  | { readonly kind: "findDead"; readonly sequence: number }
+  | { readonly kind: "redrive"; readonly letters: Letters; readonly handler: string }
+  | { readonly kind: "drop"; readonly letters: Letters }
   | { readonly kind: "waiting" }
   | { readonly kind: "schedule"; readonly name: string; readonly definition: ScheduleDefinition }
   | { readonly kind: "unschedule"; readonly name: string }
@@ -65,6 +81,10 @@ export type DeliveryReport =
   | { readonly dead: number; readonly history: Uint8Array }
   /** Nobody will handle a record that somebody awaits. */
   | { readonly expired: number }
+  /** Records have become dead letters. */
+  | { readonly died: readonly RecordDeath[] }
+  /** Publishes for these handlers are refused: there is no room for their dead letters. */
+  | { readonly fullHandlers: ReadonlySet<string> }
   | { readonly checkpoint: Checkpoint }
   /** A record to be handled in a process of its own. */
   | {

@@ -1,5 +1,6 @@
 /** At an opening: what delivery has in memory is built again from what is durably known. */
 import type { RecordStates } from "../states/record-states.ts";
+import type { Deaths } from "./deaths.ts";
 import type { Gates } from "./gates.ts";
 import type { Job } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
@@ -17,17 +18,19 @@ export interface OpeningParts {
   readonly suspects: Suspects;
   readonly turns: Turns;
   readonly jobs: Jobs;
+  readonly deaths: Deaths;
   readonly keyLines: KeyLines;
   readonly returns: Returns;
 }
 
 export function rebuild(parts: OpeningParts): void {
-  const { log, clock, states, gates, suspects, turns, returns } = parts;
+  const { log, clock, states, gates, suspects, turns, jobs, deaths, returns } = parts;
   for (const name of states.paused) gates.named(name).isPaused = true;
   takeKeysAgain(parts);
   const wall = clock.wall();
   for (const [origin, { dueMs }] of states.retries) {
-    if (!suspects.has(origin)) returns.in(Math.max(0, dueMs - wall), origin);
+    if (dueMs === Infinity) deaths.wait(origin, gates.of(jobs.at(states.placeOf(origin)).handler).name);
+    else if (!suspects.has(origin)) returns.in(Math.max(0, dueMs - wall), origin);
   }
   // What was copied forward stood before everything that is in the log at its old place.
   for (const origin of movedRecords(parts).toSorted((a, b) => a - b)) returns.wake(origin);
@@ -43,6 +46,16 @@ function movedRecords({ states, suspects }: OpeningParts): number[] {
   );
 }
 
+/** Dead records that may hold their keys: a million that hold none aren't read. */
+function deadHolders({ states, gates }: OpeningParts): number[] {
+  const origins: number[] = [];
+  for (const [origin, { handler, keyHash }] of states.dead) {
+    const isUnsaid = handler === "";
+    if (isUnsaid || (keyHash !== 0 && gates.named(handler).terms.holdsKeyWhenDead)) origins.push(origin);
+  }
+  return origins;
+}
+
 /**
  * Records that wait for their retry, that were moved, that are suspect, and some dead ones hold
  * their keys.
@@ -50,7 +63,7 @@ function movedRecords({ states, suspects }: OpeningParts): number[] {
 function takeKeysAgain(parts: OpeningParts): void {
   const { states, gates, suspects, jobs, keyLines } = parts;
   const suspected = suspects.all().map(([origin]) => origin);
-  const holders = [...states.retries.keys(), ...movedRecords(parts), ...suspected, ...states.dead.keys()];
+  const holders = [...states.retries.keys(), ...movedRecords(parts), ...suspected, ...deadHolders(parts)];
   const places = new Set(holders.map((origin) => states.placeOf(origin)));
   const found: Job[] = [];
   for (const place of [...places].toSorted((left, right) => left - right)) {

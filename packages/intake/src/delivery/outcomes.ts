@@ -5,6 +5,8 @@ import type { OutcomeSink } from "@millrace/scheduler";
 import { type Outcome, unpackOutcome } from "../format/outcome.ts";
 import {
   briefHistory,
+  deadKeyHash,
+  encodeDeadHeader,
   encodeExpire,
   encodeFate,
   EXPIRED,
@@ -12,11 +14,12 @@ import {
   reasonName,
   withFailure,
 } from "../format/state-records.ts";
+import type { Deaths } from "./deaths.ts";
 import type { Ends } from "./ends.ts";
 import type { DeliveryCounts } from "./events.ts";
 import type { Gates } from "./gates.ts";
 import type { Hands } from "./hands.ts";
-import type { Job } from "./job.ts";
+import { type Job, recordBytesOf } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 import type { KeyLines } from "./key-lines.ts";
 import { decide } from "./policy.ts";
@@ -32,6 +35,10 @@ import type { Window } from "./window.ts";
  * A record that has ended its process in quarantine so often, counting all its failures, is dead.
  */
 const QUARANTINE_ATTEMPTS = 3;
+/** Records that get their room before the other duties get their turn. */
+const DEATHS_MAX = 64;
+/** When a record is due that has no attempt left. */
+const NEVER = Infinity;
 
 export interface OutcomesParts {
   readonly log: Log;
@@ -48,6 +55,7 @@ export interface OutcomesParts {
   readonly suspects: Suspects;
   readonly quarantined: Quarantined;
   readonly ends: Ends;
+  readonly deaths: Deaths;
   readonly keyLines: KeyLines;
   readonly returns: Returns;
 }
@@ -161,22 +169,64 @@ export class Outcomes implements OutcomeSink {
     keyLines.waits(job);
   }
 
+  /** Records that waited for room among the dead letters; how many have got it. */
+  letDie(): number {
+    const { deaths, jobs, clock } = this.#parts;
+    let died = 0;
+    for (let origin = deaths.first(); origin !== undefined && died < DEATHS_MAX; origin = deaths.first()) {
+      const job = jobs.again(origin);
+      if (!this.#dies(job, clock.wall())) {
+        jobs.keep(job);
+        break;
+      }
+      died += 1;
+    }
+    return died;
+  }
+
   #die(job: Job, reason: number, wallMs: number): void {
-    const { ends, stateLog, steady, keyLines } = this.#parts;
-    const { origin, attempts } = job;
+    job.reason = reason;
+    if (!this.#dies(job, wallMs)) this.#waitToDie(job);
+  }
+
+  /** False when there is no room for another dead letter. */
+  #dies(job: Job, wallMs: number): boolean {
+    const { deaths, ends, gates, stateLog, steady, keyLines } = this.#parts;
+    const { origin, attempts, reason } = job;
+    const recordBytes = recordBytesOf(job);
+    const keyHash = job.keyName === undefined ? 0 : deadKeyHash(job.key);
+    const header = encodeDeadHeader({ recordBytes, keyHash, handler: gates.of(job.handler).name });
+    const payload = encodeFate(
+      { origin, attempts, reason, atMs: wallMs, firstMs: steady.toWall(job.firstMs) },
+      job.history,
+    );
+    const bytes = recordBytes + header.length + payload.length;
+    if (!deaths.hasRoom(bytes)) return false;
+    deaths.began(origin, bytes);
     ends.began(origin);
-    const fate = { origin, attempts, reason, atMs: wallMs, firstMs: steady.toWall(job.firstMs) };
-    stateLog.write(RECORD_TYPE.dead, encodeFate(fate, job.history));
+    stateLog.write(RECORD_TYPE.dead, payload, undefined, header);
     // The one who awaits it wants to know.
     stateLog.urge();
     keyLines.died(job);
+    return true;
+  }
+
+  /** It has no attempt left, and becomes a dead letter when there is room: across restarts. */
+  #waitToDie(job: Job): void {
+    const { deaths, gates, log, stateLog, steady, jobs, keyLines } = this.#parts;
+    const { origin, attempts, reason } = job;
+    const fate = { origin, attempts, reason, atMs: NEVER, firstMs: steady.toWall(job.firstMs) };
+    if (!log.isDiskFull()) stateLog.write(RECORD_TYPE.retry, encodeFate(fate, job.history));
+    deaths.wait(origin, gates.of(job.handler).name);
+    jobs.keep(job);
+    keyLines.waits(job);
   }
 
   /** Its time was over before its turn came. */
   expire(job: Job): void {
     const { ends, stateLog, keyLines } = this.#parts;
     ends.began(job.origin);
-    stateLog.write(RECORD_TYPE.expire, encodeExpire({ kind: EXPIRED, origins: [job.origin] }));
+    stateLog.write(RECORD_TYPE.expire, encodeExpire({ kind: EXPIRED, origins: [job.origin], lastDeath: 0 }));
     keyLines.giveAway(job);
   }
 }

@@ -26,6 +26,7 @@ const NO_BYTES = new Uint8Array(0);
 
 interface Waiting {
   readonly type: number;
+  readonly header: Uint8Array;
   readonly payload: Buffer;
   readonly onDurable: (() => void) | undefined;
 }
@@ -92,8 +93,8 @@ export class StateLog {
   }
 
   /** `onDurable` is called when the record is visited. */
-  write(type: number, payload: Buffer, onDurable?: () => void): void {
-    this.#waiting.push({ type, payload, onDurable });
+  write(type: number, payload: Buffer, onDurable?: () => void, header: Uint8Array = NO_BYTES): void {
+    this.#waiting.push({ type, header, payload, onDurable });
   }
 
   /** A rare event that must outlive a crash. */
@@ -180,8 +181,8 @@ export class StateLog {
     }
     let staged = 0;
     while (this.#waiting.length > 0) {
-      const { type, payload, onDurable } = this.#waiting[0] as Waiting;
-      if (!this.#stage(type, payload)) break;
+      const { type, header, payload, onDurable } = this.#waiting[0] as Waiting;
+      if (!this.#stage(type, header, payload)) break;
       this.#waiting.shift();
       const unvisited = this.#unvisited.get(type) ?? [];
       unvisited.push(onDurable);
@@ -227,7 +228,8 @@ export class StateLog {
     const own = new RangeSet();
     own.add(place);
     return (
-      records.every((record) => this.#log.stage(record, true)) && this.#stage(RECORD_TYPE.ack, encodeAck(own, 0, 1))
+      records.every((record) => this.#log.stage(record, true)) &&
+      this.#stage(RECORD_TYPE.ack, NO_BYTES, encodeAck(own, 0, 1))
     );
   }
 
@@ -240,7 +242,7 @@ export class StateLog {
     const rangesMax = rangesIn(this.#log.payloadBytesMax);
     let records = 0;
     while (this.#toAck.ranges > 0) {
-      if (!this.#stage(RECORD_TYPE.ack, encodeAck(this.#toAck, 0, rangesMax))) break;
+      if (!this.#stage(RECORD_TYPE.ack, NO_BYTES, encodeAck(this.#toAck, 0, rangesMax))) break;
       const [written, left] = this.#toAck.split(rangesMax);
       this.#acking.push(written);
       this.#ackRecords.push("ranges");
@@ -250,8 +252,8 @@ export class StateLog {
     return records;
   }
 
-  #stage(type: number, payload: Buffer): boolean {
+  #stage(type: number, header: Uint8Array, payload: Buffer): boolean {
     const timeMs = this.#clock.wall();
-    return this.#log.stage({ type, priority: 0, timeMs, header: NO_BYTES, key: NO_BYTES, payload });
+    return this.#log.stage({ type, priority: 0, timeMs, header, key: NO_BYTES, payload });
   }
 }

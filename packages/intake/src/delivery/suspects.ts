@@ -115,6 +115,8 @@ export function findSuspects(log: Log, states: RecordStates, wallMs: number): Ma
   const isTried = (origin: number): boolean => !before.has(origin) || trying.includes(origin);
   const add = (origin: number): void => {
     if (states.isDead(origin) || states.isSettled(origin)) return;
+    // It has no attempt left, and waits for room among the dead letters.
+    if (states.retries.get(origin)?.dueMs === Infinity) return;
     found.set(origin, (before.get(origin) ?? 0) + (isTried(origin) ? 1 : 0));
   };
   for (const origin of before.keys()) add(origin);

@@ -13,15 +13,18 @@ import { findReserve, readCheckpoints, SegmentList } from "@millrace/journal/ker
 import { Submitter } from "@millrace/scheduler";
 import { unpackOutcome } from "../format/outcome.ts";
 import { HeaderParser } from "../format/record-header.ts";
+import { reasonName } from "../format/state-records.ts";
 import type { Verdict, WindowLimits } from "../states/dedupe-window.ts";
 import { readStates } from "../snapshot/read-states.ts";
+import type { DeadState } from "../states/dead-table.ts";
 import { Answers } from "./answers.ts";
 import { BALANCE, CELLS, COMMANDS } from "./control.ts";
+import { findDead, scanDead } from "./dead-scan.ts";
 import { Delivery } from "./delivery.ts";
 import type { DeliveryEvent, DeliveryEvents } from "./events.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { JournalLog } from "./journal-log.ts";
-import type { Command, DeliveryData, DeliveryOrder, DeliveryReport } from "./messages.ts";
+import type { Command, DeliveryData, DeliveryOrder, DeliveryReport, RecordDeath } from "./messages.ts";
 import { handlerTerms } from "./policy.ts";
 import type { Clock } from "./ports.ts";
 import { SchedulerRunner } from "./scheduler-runner.ts";
@@ -52,6 +55,9 @@ export class DeliveryThread implements DeliveryEvents {
   /** Whose free bytes are wanted; undefined when nobody wants to know. */
   readonly #measured: Storage | undefined;
   #commandsTaken = 0;
+  /** Deaths of this turn. */
+  #died: RecordDeath[] = [];
+  #deathsVersion = 0;
   #tickAt = 0;
   readonly #dedupe: WindowLimits;
   #evictedTold: number;
@@ -99,6 +105,7 @@ export class DeliveryThread implements DeliveryEvents {
         schedules: options.schedules,
         laneRecordsMax: options.laneRecordsMax,
         reserveBytes,
+        deadBytesMax: options.deadBytesMax,
         handlerTerms: (name) => handlerTerms(`handlers.${name}`, options.handlers[name] ?? {}, options.handlerDefaults),
       },
       this,
@@ -199,6 +206,8 @@ export class DeliveryThread implements DeliveryEvents {
 
   dead(origin: number, history: Uint8Array): void {
     this.#answers.dead(origin, history);
+    const { handler, reason, attempts, atMs } = this.#delivery.states.dead.get(origin) as DeadState;
+    this.#died.push({ sequence: origin, handler, reason: reasonName(reason), attempts, diedAtMs: atMs });
   }
 
   expired(origin: number): void {
@@ -245,13 +254,16 @@ export class DeliveryThread implements DeliveryEvents {
         this.#delivery.commands.pause(command.handler, command.kind === "pause", done);
         break;
       case "redrive":
-        this.#delivery.commands.redrive(command.sequences, command.handler, done);
+        this.#delivery.commands.redrive(command.letters, command.handler, done);
         break;
       case "drop":
-        this.#delivery.commands.drop(command.sequences, done);
+        this.#delivery.commands.drop(command.letters, done);
         break;
-      case "listDead":
-        answer(this.#deadPlaces());
+      case "scanDead":
+        answer(scanDead(this.#delivery.states, command.query, command.behind));
+        break;
+      case "findDead":
+        answer(findDead(this.#delivery.states, command.sequence));
         break;
       case "waiting":
         answer([...this.#delivery.stopped()]);
@@ -274,13 +286,6 @@ export class DeliveryThread implements DeliveryEvents {
     }
   }
 
-  #deadPlaces(): unknown[] {
-    const { states } = this.#delivery;
-    return [...states.dead].map(([sequence, { reason, attempts, atMs, place }]) => {
-      return { sequence, place, dataPlace: states.placeOf(sequence), reason, attempts, atMs };
-    });
-  }
-
   // ── the end of a turn ─────────────────────────────────────────────────────────────────────────
 
   #publishStats(): void {
@@ -298,6 +303,17 @@ export class DeliveryThread implements DeliveryEvents {
     cells[CELLS.waiting] = this.#delivery.waiting;
     cells[CELLS.copied] = this.#housekeeping.copied;
     cells[CELLS.deadKept] = states.deadCount;
+    cells[CELLS.deadBytes] = states.dead.bytes;
+    const { deaths } = this.#delivery;
+    cells[CELLS.deadWaiting] = deaths.waiting;
+    if (this.#died.length > 0) {
+      this.#report({ died: this.#died });
+      this.#died = [];
+    }
+    if (deaths.version !== this.#deathsVersion) {
+      this.#deathsVersion = deaths.version;
+      this.#report({ fullHandlers: deaths.fullHandlers });
+    }
     cells[CELLS.running] = this.#runner.outstanding;
     cells[CELLS.keyWaiting] = this.#delivery.keyWaiting;
     cells[CELLS.windowKeys] = states.window.size;
@@ -305,7 +321,7 @@ export class DeliveryThread implements DeliveryEvents {
     cells[CELLS.windowEvicted] = states.window.evictedEarly;
     cells[CELLS.suspects] = this.#delivery.suspects;
     cells[CELLS.scheduled] = this.#delivery.schedules.published;
-    let held = 0;
+    let held = deaths.waiting;
     let unroutable = 0;
     for (const { why, waiting } of this.#delivery.stopped()) {
       if (why === "missing") unroutable += waiting;

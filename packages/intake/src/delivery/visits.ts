@@ -5,9 +5,10 @@
 import { RECORD_TYPE } from "@millrace/journal";
 import type { LogRecord } from "../format/log-record.ts";
 import { isJudged } from "../format/record-header.ts";
-import { decodeControl, decodeFate, decodeRedrive, historyBytes } from "../format/state-records.ts";
+import { decodeControl, decodeFate, historyBytes } from "../format/state-records.ts";
 import { type Group, GroupReader } from "../states/groups.ts";
 import type { RecordStates } from "../states/record-states.ts";
+import type { Deaths } from "./deaths.ts";
 import type { Ends } from "./ends.ts";
 import type { DeliveryCounts, DeliveryEvents } from "./events.ts";
 import { jobOf } from "./job.ts";
@@ -27,6 +28,7 @@ export interface VisitsParts {
   readonly turns: Turns;
   readonly jobs: Jobs;
   readonly ends: Ends;
+  readonly deaths: Deaths;
   readonly keyLines: KeyLines;
   readonly life: Life;
   readonly pump: Pump;
@@ -54,10 +56,7 @@ export class Visits {
   #visit(record: LogRecord, group: Group): void {
     const { states, counts, events } = this.#parts;
     // Once for each letter: what isn't dead any more is redriven already, or dropped.
-    const redriven =
-      record.type === RECORD_TYPE.redrive
-        ? decodeRedrive(record.payload()).origins.filter((origin) => states.isDead(origin))
-        : [];
+    const redriven = record.type === RECORD_TYPE.redrive ? states.redrivenBy(record) : [];
     const ended = record.type === RECORD_TYPE.expire ? states.endedBy(record) : [];
     const verdict = states.read(record, group);
     for (const origin of redriven) this.#redriven(origin);
@@ -94,9 +93,10 @@ export class Visits {
   }
 
   #died(payload: Buffer): void {
-    const { ends, counts, events } = this.#parts;
+    const { ends, deaths, counts, events } = this.#parts;
     const { origin } = decodeFate(payload);
     ends.durable(origin);
+    deaths.durable(origin);
     counts.dead += 1;
     events.dead(origin, historyBytes(payload));
   }

@@ -6,20 +6,24 @@
  *   RETRY    head, then u16 attempts, u16 zero, u32 reason, f64 due, f64 first failure, then the history
  *   DEAD     the same with the time of death for the due time; in version 1 only u64 origin and the
  *            last error, encoded
- *   REDRIVE  head (origin 0), then u8 length and name of the handler (empty: its own), then origins, f64 each
- *   EXPIRE   head (origin 0), then u8 kind (1 expired, 2 dropped by command), then origins, f64 each
+ *   REDRIVE  head, then u8 length and name of the handler (empty: its own), then origins, f64 each
+ *   EXPIRE   head, then u8 kind (1 expired, 2 dropped by command), then origins, f64 each
  *   LEASE    head (origin 0), then f64 for each lane: places before it may have been handed out
  *   CONTROL  head (origin 0), then an object of the codec: see `Control`
  *
  * A head is u64 origin whose top byte is the version, 2. An origin has at most 53 bits, so version
- * 1 reads as 0 there.
+ * 1 reads as 0 there. In the place of the origin REDRIVE and EXPIRE have the number of the last
+ * death that was known when the command was given (0: any): a letter that died later isn't meant.
+ *
+ * A DEAD record of version 2 has a header: u32 bytes of its record, u32 CRC-32 of the order key (0
+ * without), then the name of the handler. It is what filters ask for without reading the record.
  *
  * A history is what happened to the attempts so far: a list of the codec, the first three and the
  * last ten, each cut to 4 KiB; what lies between is counted. A RETRY record has the first and the
  * last alone, cut to 512 bytes.
  */
 import { type MillraceError, readU64, writeU64 } from "@millrace/base";
-import { decode, encode, encodeThrown } from "@millrace/codec";
+import { crc32, decode, encode, encodeThrown } from "@millrace/codec";
 import { RangeSet } from "./range-set.ts";
 import type { DefinedSchedule } from "./schedule.ts";
 import { newer, unknownVersion } from "./version.ts";
@@ -172,6 +176,39 @@ export function decodeFate(payload: Buffer): Fate {
   };
 }
 
+/** What the header of a DEAD record says of the record that died. */
+export interface DeadHeader {
+  /** Bytes of the record; 0 when an older build has written it. */
+  readonly recordBytes: number;
+  /** CRC-32 of the order key; 0 without. */
+  readonly keyHash: number;
+  /** The handler in which it died; empty when an older build has written it. */
+  readonly handler: string;
+}
+
+const DEAD_HEADER_BYTES = 8;
+
+/** What a DEAD record says of an order key, and what is asked for. */
+export function deadKeyHash(key: Uint8Array): number {
+  return crc32(key) || 1;
+}
+
+export function encodeDeadHeader({ recordBytes, keyHash, handler }: DeadHeader): Buffer {
+  const fixed = Buffer.alloc(DEAD_HEADER_BYTES);
+  fixed.writeUInt32LE(recordBytes, 0);
+  fixed.writeUInt32LE(keyHash, 4);
+  return Buffer.concat([fixed, Buffer.from(handler)]);
+}
+
+export function decodeDeadHeader(header: Buffer): DeadHeader {
+  if (header.length < DEAD_HEADER_BYTES) return { recordBytes: 0, keyHash: 0, handler: "" };
+  return {
+    recordBytes: header.readUInt32LE(0),
+    keyHash: header.readUInt32LE(4),
+    handler: header.toString("utf8", DEAD_HEADER_BYTES),
+  };
+}
+
 /** The encoded history of a RETRY or DEAD record; of version 1, the last error alone. */
 export function historyBytes(payload: Buffer): Buffer {
   return payload.subarray(versionOf(payload) === 0 ? HEAD_BYTES : HEAD_BYTES + FATE_BYTES);
@@ -246,17 +283,20 @@ export interface Redrive {
   /** Empty: the handler that it was for. */
   readonly handler: string;
   readonly origins: readonly number[];
+  /** Letters that died later aren't meant; 0: all are. */
+  readonly lastDeath: number;
 }
 
-export function encodeRedrive({ handler, origins }: Redrive): Buffer {
+export function encodeRedrive({ handler, origins, lastDeath }: Redrive): Buffer {
   const name = Buffer.from(handler);
-  return Buffer.concat([headOf(0, 0), Buffer.of(name.length), name, originsOf(origins)]);
+  return Buffer.concat([headOf(lastDeath, 0), Buffer.of(name.length), name, originsOf(origins)]);
 }
 
 export function decodeRedrive(payload: Buffer): Redrive {
   mustKnow(payload, "REDRIVE");
   const end = HEAD_BYTES + 1 + (payload[HEAD_BYTES] as number);
-  return { handler: payload.toString("utf8", HEAD_BYTES + 1, end), origins: readOrigins(payload, end) };
+  const handler = payload.toString("utf8", HEAD_BYTES + 1, end);
+  return { handler, origins: readOrigins(payload, end), lastDeath: originOf(payload) };
 }
 
 export const EXPIRED = 1;
@@ -266,17 +306,19 @@ export interface Expire {
   /** EXPIRED or DROPPED. */
   readonly kind: number;
   readonly origins: readonly number[];
+  /** Letters that died later aren't meant; 0: all are. */
+  readonly lastDeath: number;
 }
 
-export function encodeExpire({ kind, origins }: Expire): Buffer {
-  return Buffer.concat([headOf(0, 0), Buffer.of(kind), originsOf(origins)]);
+export function encodeExpire({ kind, origins, lastDeath }: Expire): Buffer {
+  return Buffer.concat([headOf(lastDeath, 0), Buffer.of(kind), originsOf(origins)]);
 }
 
 export function decodeExpire(payload: Buffer): Expire {
   mustKnow(payload, "EXPIRE");
   const kind = payload[HEAD_BYTES];
   if (kind !== EXPIRED && kind !== DROPPED) throw unknownKind("EXPIRE", kind);
-  return { kind, origins: readOrigins(payload, HEAD_BYTES + 1) };
+  return { kind, origins: readOrigins(payload, HEAD_BYTES + 1), lastDeath: originOf(payload) };
 }
 
 function originsOf(origins: readonly number[]): Buffer {

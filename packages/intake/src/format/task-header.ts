@@ -6,7 +6,7 @@
  *   8   f64 sequence  16  f64 time of publishing, ms since 1970   24  f64 attempt, from 1
  *   32  16 bytes id of the log        48  f64 the replayed sequence
  *   56  u32 bytes that a record may take      60  u32 bytes of a group
- *   64  u16 bytes of the schedule, 0 without  66  6 bytes zero
+ *   64  u16 bytes of the schedule, 0 without  66  u16 how often it was redriven  68  u32 zero
  *   72  the key; of a schedule f64 due time, f64 missed and its name; the publisher's headers, encoded
  */
 import { decode } from "@millrace/codec";
@@ -35,6 +35,8 @@ export interface TaskFacts {
   readonly sequence: number;
   readonly timeMs: number;
   readonly attempt: number;
+  /** How often it was redriven. */
+  readonly redriven: number;
   /** Bytes of a result that is kept; 0 when none is. */
   readonly resultBytesMax: number;
   /** The order key; empty without. */
@@ -58,7 +60,17 @@ export class TaskHeaderWriter {
     this.#limits = limits;
   }
 
-  write({ sequence, timeMs, attempt, resultBytesMax, key, replayOf, scheduled, headers }: TaskFacts): Uint8Array {
+  write({
+    sequence,
+    timeMs,
+    attempt,
+    redriven,
+    resultBytesMax,
+    key,
+    replayOf,
+    scheduled,
+    headers,
+  }: TaskFacts): Uint8Array {
     const name = scheduled === undefined ? NO_BYTES : Buffer.from(scheduled.name);
     const scheduleBytes = scheduled === undefined ? 0 : SCHEDULE_BYTES + name.length;
     const headersStart = FIXED_BYTES + key.length + scheduleBytes;
@@ -77,6 +89,7 @@ export class TaskHeaderWriter {
     bytes.set(this.#logId, 32);
     bytes.fill(0, 64, FIXED_BYTES);
     bytes.writeUInt16LE(scheduleBytes, 64);
+    bytes.writeUInt16LE(Math.min(redriven, 0xffff), 66);
     bytes.writeDoubleLE(replayOf, 48);
     bytes.writeUInt32LE(recordBytesMax, 56);
     bytes.writeUInt32LE(groupBytesMax, 60);
@@ -110,6 +123,10 @@ export class TaskHeader {
 
   get attempt(): number {
     return this.#bytes.readDoubleLE(24);
+  }
+
+  get redriven(): number {
+    return this.#bytes.readUInt16LE(66);
   }
 
   /** The id of the log in hex, and the sequence. */

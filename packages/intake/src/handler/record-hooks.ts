@@ -27,6 +27,8 @@ export interface DeliveredRecord {
   readonly publishedAtMs: number;
   /** 1 for the first delivery; counted across restarts. */
   readonly attempt: number;
+  /** How often it was a dead letter and was redriven; `attempt` began anew each time. */
+  readonly redriven: number;
   /** The order key; undefined without. */
   readonly key: string | undefined;
   /** The sequence of the record that this one replays; undefined for a record of its own. */
@@ -49,6 +51,7 @@ export function readHeader(bytes: Uint8Array, runsBefore: number): DeliveredReco
     sequence: header.sequence,
     publishedAtMs: header.timeMs,
     attempt: header.attempt + runsBefore,
+    redriven: header.redriven,
     key: header.key,
     replayOf: header.replayOf,
     schedule: scheduled && { name: scheduled.name, dueAtMs: scheduled.dueMs, missed: scheduled.missed },

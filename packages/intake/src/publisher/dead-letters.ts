@@ -1,12 +1,29 @@
-/** Dead letters: what is asked of them, read back from the journal. */
-import { integer, number, optional, type Resolved, resolveOptions, type Rules, text } from "@millrace/base";
-import { decode } from "@millrace/codec";
-import type { Journal, JournalRecord } from "@millrace/journal";
-import { encodedHeaders, handlerName } from "../format/record-header.ts";
-import { decodeHistory, type Failure, reasonName, type ReasonName } from "../format/state-records.ts";
+/** Dead letters: what is asked of them, and what is done to them by filter. */
+import {
+  abortSignal,
+  boolean,
+  integer,
+  number,
+  oneOf,
+  optional,
+  type Resolved,
+  resolveOptions,
+  type Rules,
+  setTimeout,
+  text,
+} from "@millrace/base";
+import type { JournalRecord } from "@millrace/journal";
+import type { Letters } from "../delivery/commands.ts";
+import type { DeadPiece } from "../delivery/dead-scan.ts";
+import { deadKeyHash, REASON, type ReasonName } from "../format/state-records.ts";
+import type { DeadQuery } from "../states/dead-table.ts";
+import { type DeadRow, DeadRows } from "./dead-rows.ts";
+import { type DeadLetter, letterOf, matches, shownLetter } from "./letter.ts";
+import { writeLines } from "./lines-file.ts";
 
 /** Which letters; every member that is given must hold. */
 export interface DeadFilter {
+  /** The handler in which they died. */
   readonly handler?: string;
   readonly reason?: ReasonName;
   /** Died at this time or later, before this time; ms since 1970. */
@@ -14,7 +31,7 @@ export interface DeadFilter {
   readonly to?: number;
   /** The order key. */
   readonly key?: string;
-  /** Occurs in the last error's text, or in the payload as JSON. */
+  /** Occurs in the last error's text, or in the payload as JSON. Reads every letter in question. */
   readonly text?: string;
   /** At most this many. Default 1000 for `list`, otherwise no limit. */
   readonly limit?: number;
@@ -22,44 +39,30 @@ export interface DeadFilter {
   readonly after?: number;
 }
 
-export interface DeadLetter {
-  /** The record's number: the one that its publish resolved with. */
-  readonly sequence: number;
-  readonly handler: string;
-  /** The order key; undefined without. */
-  readonly key: string | undefined;
-  readonly payload: unknown;
-  readonly headers: unknown;
-  readonly publishedAtMs: number;
-  readonly diedAtMs: number;
-  readonly reason: ReasonName;
-  readonly attempts: number;
-  /** The first three and the last ten failures, oldest first. */
-  readonly failures: readonly Failure[];
-  /** Failures between those, which aren't kept. */
-  readonly failuresLeft: number;
-}
-
-/** As the delivery thread lists it. */
-export interface DeadPlace {
-  readonly sequence: number;
-  /** Place of the DEAD record. */
-  readonly place: number;
-  /** Place of the record. */
-  readonly dataPlace: number;
-  readonly reason: number;
-  readonly attempts: number;
-  readonly atMs: number;
-}
-
 export interface RedriveOptions extends DeadFilter {
-  /** The handler that gets them; default the one that they were for. */
+  /** The handler that gets them; default the one in which they died. */
   readonly toHandler?: string;
+  /** Count them, and do nothing. Default false. */
+  readonly dryRun?: boolean;
+  /** At most so many a second. Default: no limit but the handler's own. */
+  readonly ratePerSecond?: number;
+  /** Ends a redrive early: what was redriven stays so. */
+  readonly signal?: AbortSignal;
+}
+
+export interface DropOptions extends DeadFilter {
+  /** Count them, and do nothing. Default false. */
+  readonly dryRun?: boolean;
+}
+
+export interface DeadExportOptions extends DeadFilter {
+  /** A file that isn't there yet; only its owner may read it (0600). */
+  readonly file: string;
 }
 
 const filterRules = {
   handler: optional(text()),
-  reason: optional(text()),
+  reason: optional(oneOf(Object.keys(REASON) as ReasonName[], "error")),
   from: optional(number(0, 8.64e15)),
   to: optional(number(0, 8.64e15)),
   key: optional(text()),
@@ -68,18 +71,37 @@ const filterRules = {
   after: optional(integer(0, Number.MAX_SAFE_INTEGER, 0)),
 } satisfies Rules;
 /** What is done to letters is done to all of them; a list is to be read. */
-const dropRules = { ...filterRules, limit: integer(1, 2 ** 31, 2 ** 31) } satisfies Rules;
-const redriveRules = { ...dropRules, toHandler: optional(text()) } satisfies Rules;
+const allRules = { ...filterRules, limit: integer(1, 2 ** 31, 2 ** 31) } satisfies Rules;
+const dropRules = { ...allRules, dryRun: boolean(false) } satisfies Rules;
+const redriveRules = {
+  ...dropRules,
+  toHandler: optional(text()),
+  ratePerSecond: optional(number(0.001, 1e9)),
+  signal: optional(abortSignal()),
+} satisfies Rules;
+const exportRules = { ...allRules, file: text() } satisfies Rules;
 
 type Filter = Resolved<typeof filterRules>;
 
-/** What dead letters need of the delivery thread. */
+/** Letters whose records are read together, in the order of the log: each batch is read once. */
+const READ_TOGETHER = 1024;
+/** A redrive with a rate takes so long for each part. */
+const PART_MS = 100;
+/** As many origins as one record takes: a part of a redrive is durable, or it isn't. */
+const PART_MAX = 4096;
+
+/** What dead letters need of a journal, whether it is delivered from or not in use. */
 export interface DeadLettersHost {
-  readonly journal: Journal;
-  list(): Promise<readonly DeadPlace[]>;
-  redrive(sequences: readonly number[], handler: string): Promise<void>;
-  drop(sequences: readonly number[]): Promise<void>;
+  /** The record at a place; undefined when it was given up. */
+  get(place: number): Promise<JournalRecord | undefined>;
+  scan(query: DeadQuery, behind: number): Promise<DeadPiece>;
+  find(sequence: number): Promise<DeadPiece>;
+  redrive(letters: Letters, handler: string): Promise<void>;
+  drop(letters: Letters): Promise<void>;
+  /** Throws `ERR_HANDLER_UNKNOWN`. */
   mustBeHandler(name: string): void;
+  /** What may be shown of a payload, or of headers. */
+  redacted(handler: string, value: unknown): unknown;
 }
 
 export class DeadLetters {
@@ -90,7 +112,8 @@ export class DeadLetters {
   }
 
   /**
-   * The letters that `filter` picks, in the order of their records. Throws `ERR_INVALID_OPTION`.
+   * The letters that `filter` picks, in the order of their records, with payloads as they were
+   * published. Throws `ERR_INVALID_OPTION`.
    */
   async list(filter: DeadFilter = {}): Promise<DeadLetter[]> {
     const letters: DeadLetter[] = [];
@@ -101,104 +124,162 @@ export class DeadLetters {
   /** How many letters `filter` picks; `limit` doesn't count. */
   async count(filter: DeadFilter = {}): Promise<number> {
     const resolved = resolveOptions("dead.count", filterRules, filter);
-    let count = 0;
-    for await (const _ of this.#pick({ ...resolved, limit: Infinity })) count += 1;
-    return count;
+    return (await this.#letters({ ...resolved, limit: Infinity })).origins.length;
   }
 
   /** One letter; undefined when the record isn't dead. */
   async get(sequence: number): Promise<DeadLetter | undefined> {
-    const place = (await this.#host.list()).find((each) => each.sequence === sequence);
-    return place === undefined ? undefined : this.#read(place);
+    return (await this.#read(new DeadRows([await this.#host.find(sequence)]).rows(0, 1)))[0];
   }
 
   /**
-   * Gives the letters that `filter` picks to their handler again, or to another one; resolves with
-   * their number when that is durable. Attempts begin anew. Throws `ERR_INVALID_OPTION`,
-   * `ERR_HANDLER_UNKNOWN`.
+   * Gives the letters that `filter` picks now to their handler again, or to another one; resolves
+   * with their number when that is durable. Each death is redriven once, however often it is asked
+   * for; after a crash on the way the rest are dead still, and can be asked for again. Attempts
+   * begin anew, and `context.record.redriven` counts. An idempotency key isn't looked at again.
+   * Throws `ERR_INVALID_OPTION`, `ERR_HANDLER_UNKNOWN`.
    */
-  async redrive(filter: RedriveOptions): Promise<number> {
-    const { toHandler, ...resolved } = resolveOptions("dead.redrive", redriveRules, filter);
+  async redrive(options: RedriveOptions): Promise<number> {
+    const resolved = resolveOptions("dead.redrive", redriveRules, options);
+    const { toHandler, dryRun, ratePerSecond, signal, ...filter } = resolved;
     if (toHandler !== undefined) this.#host.mustBeHandler(toHandler);
-    const sequences = await this.#sequences(resolved);
-    await this.#host.redrive(sequences, toHandler ?? "");
-    return sequences.length;
+    const { origins, lastDeath } = await this.#letters(filter);
+    if (dryRun) return origins.length;
+    const perPart = ratePerSecond === undefined ? PART_MAX : Math.ceil((ratePerSecond * PART_MS) / 1000);
+    const count = Math.min(PART_MAX, perPart);
+    for (let from = 0; from < origins.length; from += count) {
+      signal?.throwIfAborted();
+      const part = origins.slice(from, from + count);
+      await this.#host.redrive({ origins: part, lastDeath }, toHandler ?? "");
+      const isLast = from + count >= origins.length;
+      if (ratePerSecond !== undefined && !isLast) await passed((part.length / ratePerSecond) * 1000, signal);
+    }
+    return origins.length;
   }
 
   /**
    * Gives the letters that `filter` picks up for good; resolves with their number when that is
-   * durable. Their bytes leave the disk when their segments are given up.
+   * durable. Nobody can read them through Millrace from then on. Their bytes leave the disk when
+   * their segment is given up: soon after nothing before it is needed, at once with `millrace
+   * journal compact`, and from copies and backups not at all.
    */
-  async drop(filter: DeadFilter): Promise<number> {
-    const sequences = await this.#sequences(resolveOptions("dead.drop", dropRules, filter));
-    await this.#host.drop(sequences);
-    return sequences.length;
+  async drop(options: DropOptions): Promise<number> {
+    const { dryRun, ...filter } = resolveOptions("dead.drop", dropRules, options);
+    const letters = await this.#letters(filter);
+    if (!dryRun && letters.origins.length > 0) await this.#host.drop(letters);
+    return letters.origins.length;
   }
 
-  async #sequences(filter: Filter): Promise<number[]> {
-    const sequences: number[] = [];
-    for await (const { sequence } of this.#pick(filter)) sequences.push(sequence);
-    return sequences;
+  /**
+   * Writes the letters that `filter` picks into a new file, a line of JSON each, redacted as the
+   * handler's option `redact` says; resolves with their number when the file is on disk. Throws
+   * `ERR_INVALID_OPTION`, and the system's error for a file that can't be made, or is there.
+   */
+  async export(options: DeadExportOptions): Promise<number> {
+    const { file, ...filter } = resolveOptions("dead.export", exportRules, options);
+    return await writeLines(file, this.#show(filter));
   }
 
-  async *#pick(filter: Omit<Filter, "limit"> & { readonly limit: number }): AsyncGenerator<DeadLetter, void> {
-    const { from = 0, to = Infinity, reason, after = 0, limit } = filter;
-    let found = 0;
-    const places = await this.#host.list();
-    for (const place of [...places].toSorted((left, right) => left.sequence - right.sequence)) {
-      if (found >= limit) return;
-      const { sequence, atMs } = place;
-      if (sequence <= after || atMs < from || atMs >= to) continue;
-      if (reason !== undefined && reasonName(place.reason) !== reason) continue;
-      const letter = await this.#read(place);
-      if (letter === undefined || !matches(letter, filter)) continue;
-      found += 1;
-      yield letter;
+  /**
+   * The letters that `filter` picks, one by one, as an object for JSON: redacted, with bytes, dates
+   * and big numbers as texts.
+   */
+  show(filter: DeadFilter = {}): AsyncGenerator<object, void> {
+    return this.#show(resolveOptions("dead.show", allRules, filter));
+  }
+
+  async *#show(filter: Filter): AsyncGenerator<object, void> {
+    for await (const letter of this.#pick(filter)) {
+      yield shownLetter(letter, (handler, value) => this.#host.redacted(handler, value));
     }
   }
 
-  /** Undefined when it was redriven or dropped meanwhile, and its records are gone. */
-  async #read(place: DeadPlace): Promise<DeadLetter | undefined> {
-    const [record, fate] = await Promise.all([
-      this.#host.journal.get(place.dataPlace),
-      this.#host.journal.get(place.place),
-    ]);
-    return record === undefined || fate === undefined ? undefined : letterOf(place, record, fate);
+  // ── picking ───────────────────────────────────────────────────────────────────────────────────
+
+  /** What a command is about. Records are read only where they alone can tell. */
+  async #letters(filter: Filter): Promise<Letters> {
+    const rows = await this.#rows(filter);
+    const origins: number[] = [];
+    let lastDeath = 0;
+    const take = ({ origin, death }: DeadRow): void => {
+      origins.push(origin);
+      lastDeath = Math.max(lastDeath, death);
+    };
+    const isReading = filter.text !== undefined || !rows.isSure;
+    if (isReading) for await (const [row] of this.#readMatching(rows, filter)) take(row);
+    else for (let index = 0; index < rows.length && index < filter.limit; index += 1) take(rows.row(index));
+    return { origins, lastDeath };
+  }
+
+  async *#pick(filter: Filter): AsyncGenerator<DeadLetter, void> {
+    for await (const [, letter] of this.#readMatching(await this.#rows(filter), filter)) yield letter;
+  }
+
+  /** What the delivery thread lets pass, in the order of the records. */
+  async #rows({ handler, reason, from = 0, to = Infinity, key, after = 0 }: Filter): Promise<DeadRows> {
+    const query: DeadQuery = {
+      handler,
+      reason: reason === undefined ? undefined : REASON[reason],
+      fromMs: from,
+      toMs: to,
+      keyHash: key === undefined ? undefined : deadKeyHash(Buffer.from(key)),
+      after,
+    };
+    const pieces: DeadPiece[] = [];
+    // Ends: each piece goes on behind the one before, and there is a last death.
+    for (let behind: number | undefined = 0; behind !== undefined;) {
+      const piece: DeadPiece = await this.#host.scan(query, behind);
+      pieces.push(piece);
+      ({ behind } = piece);
+    }
+    return new DeadRows(pieces);
+  }
+
+  async *#readMatching(
+    rows: DeadRows,
+    filter: Filter,
+  ): AsyncGenerator<readonly [row: DeadRow, letter: DeadLetter], void> {
+    const isSearch = filter.text !== undefined || filter.key !== undefined;
+    let found = 0;
+    for (let from = 0; from < rows.length && found < filter.limit;) {
+      const part = rows.rows(from, from + (isSearch ? READ_TOGETHER : Math.min(READ_TOGETHER, filter.limit - found)));
+      from += part.length;
+      for (const [index, letter] of (await this.#read(part)).entries()) {
+        if (letter === undefined || !matches(letter, filter)) continue;
+        yield [part[index] as DeadRow, letter];
+        found += 1;
+        if (found >= filter.limit) return;
+      }
+    }
+  }
+
+  /** Undefined for a letter that was redriven or dropped meanwhile, and whose records are gone. */
+  async #read(rows: readonly DeadRow[]): Promise<(DeadLetter | undefined)[]> {
+    const records = await this.#recordsAt(rows.map(({ dataPlace }) => dataPlace));
+    const fates = await this.#recordsAt(rows.map(({ place }) => place));
+    return records.map((record, index) => {
+      const fate = fates[index];
+      return record === undefined || fate === undefined ? undefined : letterOf(record, fate);
+    });
+  }
+
+  async #recordsAt(places: readonly number[]): Promise<(JournalRecord | undefined)[]> {
+    const found = new Map<number, JournalRecord | undefined>();
+    for (const place of places.toSorted((left, right) => left - right)) {
+      found.set(place, await this.#host.get(place));
+    }
+    return places.map((place) => found.get(place));
   }
 }
 
-function letterOf(place: DeadPlace, record: JournalRecord, fate: JournalRecord): DeadLetter {
-  const { failures, left } = decodeHistory(fate.payload);
-  const headers = encodedHeaders(record.header);
-  return {
-    sequence: place.sequence,
-    handler: handlerName(record.header),
-    key: record.key.length === 0 ? undefined : record.key.toString(),
-    payload: decode(record.payload),
-    headers: headers.length === 0 ? undefined : decode(headers),
-    publishedAtMs: record.timeMs,
-    diedAtMs: place.atMs,
-    reason: reasonName(place.reason),
-    attempts: place.attempts,
-    failures,
-    failuresLeft: left,
-  };
-}
-
-function matches(letter: DeadLetter, { handler, key, text: wanted }: Omit<Filter, "limit">): boolean {
-  if (handler !== undefined && letter.handler !== handler) return false;
-  if (key !== undefined && letter.key !== key) return false;
-  if (wanted === undefined) return true;
-  const error = letter.failures.at(-1)?.error;
-  return textOf(error).includes(wanted) || textOf(letter.payload).includes(wanted);
-}
-
-function textOf(value: unknown): string {
-  if (value instanceof Error) return `${value.name}: ${value.message}`;
-  try {
-    return JSON.stringify(value, (_, each: unknown) => (typeof each === "bigint" ? String(each) : each)) ?? "";
-  } catch {
-    // Circles have no text.
-    return String(value);
-  }
+/** Throws the signal's reason when it aborts first. */
+async function passed(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  let end: (() => void) | undefined;
+  await new Promise<void>((resolve) => {
+    end = resolve;
+    setTimeout(resolve, ms);
+    signal?.addEventListener("abort", resolve as () => void, { once: true });
+  });
+  signal?.removeEventListener("abort", end as () => void);
+  signal?.throwIfAborted();
 }

@@ -2,6 +2,7 @@
 import { EventEmitter } from "node:events";
 import { setImmediate } from "@millrace/base";
 import type { BreakerEvent, DeliveryEvent, HandlerMissingEvent, KeysEvictedEvent } from "../delivery/events.ts";
+import type { RecordDeath } from "../delivery/messages.ts";
 import type { LevelReport } from "./water.ts";
 
 /** Events by name, with what their listeners get. */
@@ -14,6 +15,8 @@ export interface IntakeEvents {
   readonly handlerMissing: HandlerMissingEvent;
   /** Idempotency keys were forgotten before their time; a warning says so too. */
   readonly keysEvicted: KeysEvictedEvent;
+  /** A record has become a dead letter, and that is durable. */
+  readonly dead: RecordDeath;
 }
 
 type Listener<Name extends keyof IntakeEvents> = (event: IntakeEvents[Name]) => void;

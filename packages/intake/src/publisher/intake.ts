@@ -22,6 +22,7 @@ import {
   unknownHandler,
 } from "@millrace/scheduler";
 import { CELLS, COMMANDS, controlBytes, STATS_BYTES } from "../delivery/control.ts";
+import type { DeadPiece } from "../delivery/dead-scan.ts";
 import type { Checkpoint } from "../delivery/housekeeping.ts";
 import { scheduleRefused, type ScheduleRefusal, type ScheduleReport } from "../delivery/schedules.ts";
 import type { Command, DeliveryData, DeliveryOptions, DeliveryOrder, DeliveryReport } from "../delivery/messages.ts";
@@ -32,7 +33,7 @@ import { encodeHandler } from "../format/record-header.ts";
 import { lastError } from "../format/state-records.ts";
 import type { Acknowledgement } from "./acknowledgement.ts";
 import { intakeOptions, type IntakeOptions, type PublisherOptions } from "./options.ts";
-import { DeadLetters, type DeadPlace } from "./dead-letters.ts";
+import { DeadLetters } from "./dead-letters.ts";
 import { Events } from "./events.ts";
 import { Publisher } from "./publisher.ts";
 import { Questions } from "./questions.ts";
@@ -90,6 +91,9 @@ export interface IntakeStats {
   readonly copiedForward: number;
   /** Dead records that are kept in the journal. */
   readonly deadKept: number;
+  /** Their bytes in the journal, and the records that wait for room among them. */
+  readonly deadBytes: number;
+  readonly deadWaiting: number;
   /**
    * Idempotency keys that are remembered, and those that left before their time because there were
    * too many.
@@ -159,6 +163,8 @@ export class Intake<Handlers = Record<string, Handler>> {
   readonly #onFailure: (error: MillraceError) => void;
   readonly #commands = new Map<number, Asked>();
   #nextCommand = 1;
+  /** Handlers with records that wait for room among the dead letters. */
+  #fullHandlers: ReadonlySet<string> = new Set();
   #deliveryError: unknown;
   #isDeliveryOver = false;
   /** Until the delivery thread is ready, its end is reported by `open`. */
@@ -220,11 +226,13 @@ export class Intake<Handlers = Record<string, Handler>> {
     this.publish = this.#publishing(false);
     this.tryPublish = this.#publishing(true);
     this.dead = new DeadLetters({
-      journal,
-      list: () => this.#command({ kind: "listDead" }) as Promise<readonly DeadPlace[]>,
-      redrive: (sequences, handler) => this.#commandDone({ kind: "redrive", sequences, handler }),
-      drop: (sequences) => this.#commandDone({ kind: "drop", sequences }),
+      get: (place) => journal.get(place),
+      scan: (query, behind) => this.#command({ kind: "scanDead", query, behind }) as Promise<DeadPiece>,
+      find: (sequence) => this.#command({ kind: "findDead", sequence }) as Promise<DeadPiece>,
+      redrive: (letters, handler) => this.#commandDone({ kind: "redrive", letters, handler }),
+      drop: (letters) => this.#commandDone({ kind: "drop", letters }),
       mustBeHandler: (name) => this.#mustBeHandler(name),
+      redacted: (_handler, value) => value,
     });
     this.#delivery.postMessage({
       journal: journal.deliveryHandle(),
@@ -320,6 +328,8 @@ export class Intake<Handlers = Record<string, Handler>> {
       isReadingSegments: cell("isReading") === 1,
       copiedForward: cell("copied"),
       deadKept: cell("deadKept"),
+      deadBytes: cell("deadBytes"),
+      deadWaiting: cell("deadWaiting"),
       dedupeKeys: cell("windowKeys"),
       dedupeEvicted: cell("windowEvicted"),
       breakersOpened: cell("breakersOpened"),
@@ -361,6 +371,15 @@ export class Intake<Handlers = Record<string, Handler>> {
     if (this.#stopping !== undefined) throw intakeError("ERR_INTAKE_CLOSED", "the intake is closed");
   }
 
+  /** Throws when records of the handler can't die: their letters would have no room. */
+  #mustHaveRoom(name: string): void {
+    if (this.#fullHandlers.size === 0 || !this.#fullHandlers.has(name)) return;
+    const { deadBytes, deadWaiting } = this.stats();
+    throw intakeError("ERR_DEAD_LETTERS_FULL", `${name} takes no record: there is no room for its dead letters`, {
+      details: { handler: name, deadBytes, deadWaiting },
+    });
+  }
+
   #mustBeHandler(name: string): void {
     mustBeOne(this.#names, name);
   }
@@ -368,6 +387,7 @@ export class Intake<Handlers = Record<string, Handler>> {
   #headerOf(name: string): Uint8Array {
     const header = this.#headers.get(name);
     if (header === undefined) throw unknownHandler(name, this.#names);
+    this.#mustHaveRoom(name);
     return header;
   }
 
@@ -459,6 +479,8 @@ export class Intake<Handlers = Record<string, Handler>> {
 
   #reported(report: Exclude<DeliveryReport, { readonly ready: true } | { readonly error: Uint8Array }>): void {
     if ("dead" in report) this.#dead(report.dead, report.history);
+    else if ("died" in report) for (const death of report.died) this.events.emit("dead", death);
+    else if ("fullHandlers" in report) this.#fullHandlers = report.fullHandlers;
     else if ("expired" in report) {
       const sequence = report.expired;
       this.#questions.lost(

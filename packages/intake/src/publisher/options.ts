@@ -23,6 +23,16 @@ export interface DedupeOptions {
   readonly keysMax?: number;
 }
 
+/** What dead letters may take. */
+export interface DeadOptions {
+  /**
+   * Bytes of dead letters that the log keeps: their records, and what is written about each. At the
+   * limit records wait instead of dying, and publishes for their handlers are refused with
+   * `ERR_DEAD_LETTERS_FULL`, until letters are redriven or dropped. Default 1 GiB.
+   */
+  readonly bytesMax?: number;
+}
+
 /**
  * The members of `HandlerOptions` here are for handlers without options of their own in `handlers`.
  */
@@ -32,6 +42,7 @@ export interface IntakeOptions extends Omit<JournalOptions, "deliveryThread">, H
   /** Options by the name of a handler. */
   readonly handlers?: Readonly<Record<string, HandlerOptions>>;
   readonly dedupe?: DedupeOptions;
+  readonly dead?: DeadOptions;
   /**
    * When publishes wait or are refused; "textbook": from 1000 records on, until 500 again, for ring
    * and unfinished records. Default: no limit but ring and disk.
@@ -73,6 +84,7 @@ const rules = {
   ),
   whenFull: oneOf(["wait", "reject"], "wait"),
   laneRecordsMax: integer(1, 2 ** 20, 4096),
+  dead: optional(optionsObject<DeadOptions>()),
   retain: oneOf(["unfinished", "all"], "unfinished"),
   schedules: optional(optionsObject<Readonly<Record<string, ScheduleOptions>>>()),
 } satisfies Rules;
@@ -81,6 +93,8 @@ const dedupeRules = {
   forMs: integer(0, FOR_MS_MAX, 86_400_000),
   keysMax: integer(1, KEYS_MAX, 1_000_000),
 } satisfies Rules;
+
+const deadRules = { bytesMax: integer(1, Number.MAX_SAFE_INTEGER, 2 ** 30) } satisfies Rules;
 
 /** The rules of a handler's options, all of which may be left out here. */
 function optionalRules(): Rules {
@@ -105,12 +119,14 @@ export function intakeOptions(given: IntakeOptions): {
   const handlers = (own.handlers ?? {}) as Readonly<Record<string, HandlerOptions>>;
   for (const [name, options] of Object.entries(handlers)) handlerTerms(`handlers.${name}`, options, handlerDefaults);
   const dedupe = resolveOptions("dedupe", dedupeRules, (own.dedupe ?? {}) as DedupeOptions);
+  const deadBytesMax = resolveOptions("dead", deadRules, (own.dead ?? {}) as DeadOptions).bytesMax;
   const schedules = own.schedules === undefined ? undefined : declaredSchedules(own.schedules);
   const marks = levelMarks(own.levels as IntakeOptions["levels"]);
   const forDelivery = {
     handlerDefaults,
     handlers,
     dedupe,
+    deadBytesMax,
     isDeleting: own.retain === "unfinished",
     schedules,
     laneRecordsMax: own.laneRecordsMax as number,

@@ -20,15 +20,21 @@ export function decodeFirst(bytes: Buffer, states: RecordStates): void {
   if (!Number.isInteger(pairs) || pairs < deadEnd) {
     throw intakeError("ERR_RECORD_UNREADABLE", `a checkpoint of version ${FIRST_VERSION} has ${bytes.length} bytes`);
   }
+  const dead: [origin: number, place: number][] = [];
   for (let index = 0; index < pairs; index += 1) {
     const left = bytes.readDoubleLE(HEAD_BYTES + index * PAIR_BYTES);
     const right = bytes.readDoubleLE(HEAD_BYTES + index * PAIR_BYTES + 8);
     if (index < settledEnd) states.settled.addRange(left, right);
     else if (index < droppableEnd) states.droppable.addRange(left, right);
-    else if (index < deadEnd) states.dead.set(left, { place: right, reason: REASON.exhausted, attempts: 0, atMs: 0 });
+    else if (index < deadEnd) dead.push([left, right]);
     else {
       states.places.set(left, right);
       states.origins.set(right, left);
     }
+  }
+  // It didn't say more. Deaths are numbered in the order of the DEAD records.
+  const unsaid = { reason: REASON.exhausted, attempts: 0, atMs: 0, handler: "", keyHash: 0, bytes: 0 };
+  for (const [origin, place] of dead.toSorted(([, left], [, right]) => left - right)) {
+    states.dead.set(origin, { ...unsaid, place, death: place });
   }
 }

@@ -6,6 +6,7 @@ import { pausedSection } from "./paused-section.ts";
 import { placesSection } from "./places-section.ts";
 import { producersSection } from "./producers-section.ts";
 import { redirectedSection } from "./redirected-section.ts";
+import { redrivenSection } from "./redriven-section.ts";
 import { retriesSection } from "./retries-section.ts";
 import { schedulesSection } from "./schedules-section.ts";
 import type { Section } from "./section.ts";
@@ -22,6 +23,7 @@ export const SECTIONS: readonly Section[] = [
   pausedSection,
   redirectedSection,
   schedulesSection,
+  redrivenSection,
   endingsSection,
   windowSection,
 ];

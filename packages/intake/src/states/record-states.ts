@@ -23,6 +23,7 @@ import {
   ackRanges,
   type Control,
   decodeControl,
+  decodeDeadHeader,
   decodeExpire,
   decodeFate,
   decodeLease,
@@ -31,6 +32,7 @@ import {
   type Lease,
 } from "../format/state-records.ts";
 import { newer } from "../format/version.ts";
+import { DeadTable } from "./dead-table.ts";
 import { DedupeWindow, lastOriginOf, type Verdict, WINDOW_DEFAULTS, type WindowLimits } from "./dedupe-window.ts";
 import { ALONE, type Group } from "./groups.ts";
 import { ScheduleStates } from "./schedule-states.ts";
@@ -44,14 +46,6 @@ export interface RetryState {
   readonly firstMs: number;
   /** Place of the RETRY record. */
   readonly place: number;
-}
-
-export interface DeadState {
-  /** Place of the DEAD record. */
-  readonly place: number;
-  readonly reason: number;
-  readonly attempts: number;
-  readonly atMs: number;
 }
 
 /** How the process before this one ended, and what it may have had in hand. */
@@ -78,7 +72,7 @@ export class RecordStates {
   readonly droppable: RangeSet = new RangeSet();
   readonly places: Map<number, number> = new Map();
   readonly origins: Map<number, number> = new Map();
-  readonly dead: Map<number, DeadState> = new Map();
+  readonly dead: DeadTable = new DeadTable();
   readonly retries: Map<number, RetryState> = new Map();
   readonly window: DedupeWindow;
   readonly producers: Map<string, RangeSet> = new Map();
@@ -86,6 +80,8 @@ export class RecordStates {
   readonly schedules: ScheduleStates = new ScheduleStates();
   /** Handlers that redriven records go to instead of their own, by origin. */
   readonly redirected: Map<number, string> = new Map();
+  /** How often records that aren't over were redriven, by origin. */
+  readonly redriven: Map<number, number> = new Map();
   readonly endings: Endings = { uncleanEnds: 0, isOpen: false, suspects: new Map(), trying: [], lease: [0, 0, 0] };
   /** Places of WINDOW records, and the origin of their last entry. */
   readonly windowChunks: Map<number, number> = new Map();
@@ -166,7 +162,7 @@ export class RecordStates {
   #readEvent(record: LogRecord): void {
     switch (record.type) {
       case RECORD_TYPE.redrive:
-        this.#redriven(record.payload());
+        this.#redriven(record);
         break;
       case RECORD_TYPE.expire:
         for (const origin of this.endedBy(record)) this.#ended(origin);
@@ -190,9 +186,21 @@ export class RecordStates {
    * not be over.
    */
   endedBy(record: LogRecord): number[] {
-    const { kind, origins } = decodeExpire(record.payload());
-    if (kind === DROPPED) return origins.filter((origin) => this.dead.has(origin));
+    const { kind, origins, lastDeath } = decodeExpire(record.payload());
+    if (kind === DROPPED) return origins.filter((origin) => this.#isMeant(origin, lastDeath));
     return origins.filter((origin) => !this.dead.has(origin) && !this.isSettled(origin));
+  }
+
+  /** The origins that a REDRIVE record gives another turn: once for each death. */
+  redrivenBy(record: LogRecord): number[] {
+    const { origins, lastDeath } = decodeRedrive(record.payload());
+    return [...new Set(origins)].filter((origin) => this.#isMeant(origin, lastDeath));
+  }
+
+  /** Whether a record is dead, and was when a command about it was given. */
+  #isMeant(origin: number, lastDeath: number): boolean {
+    if (lastDeath === 0) return this.dead.has(origin);
+    return (this.dead.get(origin)?.death ?? Infinity) <= lastDeath;
   }
 
   // ── data ──────────────────────────────────────────────────────────────────────────────────────
@@ -278,6 +286,7 @@ export class RecordStates {
     this.origins.delete(this.placeOf(origin));
     this.places.delete(origin);
     this.redirected.delete(origin);
+    this.redriven.delete(origin);
     this.endings.suspects.delete(origin);
   }
 
@@ -304,25 +313,28 @@ export class RecordStates {
     const { origin, attempts, reason, atMs } = decodeFate(record.payload());
     this.settled.add(place);
     if (replaces !== 0) this.noted(replaces);
-    if (replaces !== 0 && this.dead.get(origin)?.place !== replaces) {
+    const known = this.dead.get(origin);
+    if (replaces !== 0 && known?.place !== replaces) {
       this.droppable.add(place);
       return;
     }
     this.settled.add(this.placeOf(origin));
-    this.dead.set(origin, { place, reason, attempts, atMs });
+    const header = record.header();
+    const { recordBytes, keyHash, handler } = decodeDeadHeader(header);
+    const bytes = recordBytes + header.length + record.payload().length;
+    const death = known?.death ?? place;
+    this.dead.set(origin, { place, reason, attempts, atMs, death, handler, keyHash, bytes });
     this.#dropRetry(origin);
     this.endings.suspects.delete(origin);
   }
 
-  #redriven(payload: Buffer): void {
-    const { handler, origins } = decodeRedrive(payload);
-    for (const origin of origins) {
-      const dead = this.dead.get(origin);
-      // Once for each letter, however often it is asked for.
-      if (dead === undefined) continue;
-      this.droppable.add(dead.place);
+  #redriven(record: LogRecord): void {
+    const { handler } = decodeRedrive(record.payload());
+    for (const origin of this.redrivenBy(record)) {
+      this.droppable.add(this.dead.get(origin)?.place as number);
       this.dead.delete(origin);
       this.settled.remove(this.placeOf(origin));
+      this.redriven.set(origin, (this.redriven.get(origin) ?? 0) + 1);
       if (handler !== "") this.redirected.set(origin, handler);
     }
   }

@@ -1,0 +1,99 @@
+/** One dead letter: read from its two records, asked for, and shown. */
+import { decode } from "@millrace/codec";
+import type { JournalRecord } from "@millrace/journal";
+import { encodedHeaders, handlerName } from "../format/record-header.ts";
+import {
+  decodeDeadHeader,
+  decodeFate,
+  decodeHistory,
+  type Failure,
+  reasonName,
+  type ReasonName,
+} from "../format/state-records.ts";
+import { toPlain } from "./plain.ts";
+
+export interface DeadLetter {
+  /** The record's number: the one that its publish resolved with. */
+  readonly sequence: number;
+  /** The handler in which it died; a redrive may have chosen it. */
+  readonly handler: string;
+  /** The order key; undefined without. */
+  readonly key: string | undefined;
+  readonly payload: unknown;
+  readonly headers: unknown;
+  readonly publishedAtMs: number;
+  readonly diedAtMs: number;
+  readonly reason: ReasonName;
+  readonly attempts: number;
+  /** The first three and the last ten failures, oldest first; each error up to 4 KiB. */
+  readonly failures: readonly Failure[];
+  /** Failures between those, which aren't kept. */
+  readonly failuresLeft: number;
+}
+
+/** From its record, and the DEAD record about it. */
+export function letterOf(record: JournalRecord, fate: JournalRecord): DeadLetter {
+  const { origin, reason, attempts, atMs } = decodeFate(fate.payload);
+  const { failures, left } = decodeHistory(fate.payload);
+  const headers = encodedHeaders(record.header);
+  return {
+    sequence: origin,
+    handler: decodeDeadHeader(fate.header).handler || handlerName(record.header),
+    key: record.key.length === 0 ? undefined : record.key.toString(),
+    payload: decode(record.payload),
+    headers: headers.length === 0 ? undefined : decode(headers),
+    publishedAtMs: record.timeMs,
+    diedAtMs: atMs,
+    reason: reasonName(reason),
+    attempts,
+    failures,
+    failuresLeft: left,
+  };
+}
+
+/** What only the records tell. */
+export interface LetterFilter {
+  readonly handler?: string | undefined;
+  readonly key?: string | undefined;
+  readonly text?: string | undefined;
+}
+
+export function matches(letter: DeadLetter, { handler, key, text }: LetterFilter): boolean {
+  if (handler !== undefined && letter.handler !== handler) return false;
+  if (key !== undefined && letter.key !== key) return false;
+  if (text === undefined) return true;
+  return errorText(letter.failures.at(-1)?.error).includes(text) || payloadText(letter.payload).includes(text);
+}
+
+function errorText(error: unknown): string {
+  return error instanceof Error ? `${error.name}: ${error.message}` : payloadText(error);
+}
+
+function payloadText(payload: unknown): string {
+  return JSON.stringify(toPlain(payload));
+}
+
+/** A letter as a line of JSON has it; `redacted` makes payload and headers fit to be seen. */
+export function shownLetter(letter: DeadLetter, redacted: (handler: string, value: unknown) => unknown): object {
+  const { sequence, handler, key, headers, publishedAtMs, diedAtMs, reason, attempts, failuresLeft } = letter;
+  return {
+    sequence,
+    handler,
+    ...(key === undefined ? {} : { key }),
+    reason,
+    attempts,
+    publishedAt: timeOf(publishedAtMs),
+    // An older build didn't write it down.
+    ...(diedAtMs === 0 ? {} : { diedAt: timeOf(diedAtMs) }),
+    payload: toPlain(redacted(handler, letter.payload)),
+    ...(headers === undefined ? {} : { headers: toPlain(redacted(handler, headers)) }),
+    failures: letter.failures.map(({ attempt, atMs, reason: why, error }) => {
+      return { attempt, at: timeOf(atMs), reason: why, error: toPlain(error) };
+    }),
+    ...(failuresLeft === 0 ? {} : { failuresLeft }),
+  };
+}
+
+function timeOf(ms: number): string {
+  return new Date(ms).toISOString();
+}

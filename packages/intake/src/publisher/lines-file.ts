@@ -1,0 +1,31 @@
+/** A new file of JSON lines that only its owner may read. */
+import { open, unlink } from "node:fs/promises";
+
+const OWNER_ONLY = 0o600;
+/** Bytes that gather before they are written. */
+const CHUNK_BYTES: number = 2 ** 18;
+
+/** How many lines were written; they are on disk. The file is removed if that fails. */
+export async function writeLines(path: string, lines: AsyncIterable<object>): Promise<number> {
+  const file = await open(path, "wx", OWNER_ONLY);
+  let isComplete = false;
+  try {
+    let count = 0;
+    let chunk = "";
+    for await (const line of lines) {
+      chunk += `${JSON.stringify(line)}\n`;
+      count += 1;
+      if (chunk.length < CHUNK_BYTES) continue;
+      await file.appendFile(chunk);
+      chunk = "";
+    }
+    await file.appendFile(chunk);
+    await file.sync();
+    isComplete = true;
+    return count;
+  } finally {
+    await file.close();
+    // What made the export fail is the error that counts.
+    if (!isComplete) await unlink(path).catch(() => {});
+  }
+}
