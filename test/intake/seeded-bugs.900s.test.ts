@@ -126,13 +126,25 @@ const BUGS: readonly SeededBug[] = [
   {
     name: "a producer's sequence isn't remembered",
     file: STATES,
-    from: "sequences.add(producer.sequence);",
+    from: "known.add(producer.sequence, producer.payloadCrc);",
     to: "",
+  },
+  {
+    name: "what a producer's record said isn't remembered",
+    file: "states/producer-state.js",
+    from: "this.content.add(sequence, payloadCrc);",
+    to: ";",
+  },
+  {
+    name: "a snapshot forgets what producers said",
+    file: "snapshot/producers-section.js",
+    from: "new ContentSums(shift, sums)",
+    to: "new ContentSums()",
   },
   {
     name: "a snapshot forgets the producers",
     file: "snapshot/producers-section.js",
-    from: "producers.set(id, sequences);",
+    from: "producers.set(id, known);",
     to: "",
   },
   {

@@ -9,6 +9,7 @@
  * The oracle stands outside. It knows what was published and what became durable, and checks at
  * every step what `docs/intake-states.md` promises; a broken promise throws with the seed.
  */
+import { isDeepStrictEqual } from "node:util";
 import { type Random, seededRandom } from "@millrace/base";
 import { RECORD_TYPE } from "@millrace/journal";
 import type { RecordParts } from "@millrace/journal/kernel";
@@ -26,6 +27,7 @@ import { packOutcome, unpackOutcome } from "@millrace/intake/internal/format/out
 import { handlerName, HeaderParser, type Terms, termsOf } from "@millrace/intake/internal/format/record-header";
 import { decodeFate, decodeRedrive } from "@millrace/intake/internal/format/state-records";
 import { partsOfTaskHeader, TaskHeader } from "@millrace/intake/internal/format/task-header";
+import { ContentSums } from "@millrace/intake/internal/states/producer-state";
 import type { Verdict } from "@millrace/intake/internal/states/dedupe-window";
 import { readStates } from "@millrace/intake/internal/snapshot/read-states";
 import { encodeStates } from "@millrace/intake/internal/snapshot/snapshot";
@@ -575,6 +577,23 @@ export class Simulation implements DeliveryEvents {
     if (!left.equals(Buffer.from(checkpoint.bytes))) {
       this.broken(`the states of a checkpoint from ${checkpoint.from} aren't what the log says`);
     }
+    const sums = again.producers.get("src")?.content.sums ?? new Uint32Array(0);
+    if (!isDeepStrictEqual(sums, this.#contentBefore(checkpoint.from).sums)) {
+      this.broken(`what the producer has said before ${checkpoint.from} isn't remembered`);
+    }
+  }
+
+  /** The sums over what the records of the producer have said, each sequence the first time. */
+  #contentBefore(place: number): ContentSums {
+    const content = new ContentSums();
+    const seen = new Set<number>();
+    for (const { sequence, terms } of this.known.values()) {
+      const { producer } = terms;
+      if (producer?.payloadCrc === undefined || sequence >= place || seen.has(producer.sequence)) continue;
+      seen.add(producer.sequence);
+      content.add(producer.sequence, producer.payloadCrc);
+    }
+    return content;
   }
 
   // ── steps ─────────────────────────────────────────────────────────────────────────────────────
@@ -617,7 +636,10 @@ export class Simulation implements DeliveryEvents {
         idempotencyKey === undefined
           ? undefined
           : { key: Buffer.from(idempotencyKey), payloadCrc: payload.charCodeAt(1), payloadBytes: payload.length },
-      producer: this.#random.below(8) === 0 ? { id: "src", sequence: this.#random.below(40) } : undefined,
+      producer:
+        this.#random.below(8) === 0
+          ? { id: "src", sequence: this.#random.below(40), payloadCrc: payload.charCodeAt(1) }
+          : undefined,
       notBeforeMs: this.#random.below(8) === 0 ? this.#wall + this.#random.below(8000) : undefined,
       expiresAtMs: this.#random.below(10) === 0 ? this.#wall + 8000 + this.#random.below(8000) : undefined,
     };

@@ -1,9 +1,9 @@
 // Internal to the package; only its own tests reach for them.
 import { isMillraceError } from "@millrace/base";
-import { RangeSet } from "@millrace/intake/internal/format/range-set";
 import { decodeStates, encodeStates } from "@millrace/intake/internal/snapshot/snapshot";
 import { SECTIONS } from "@millrace/intake/internal/snapshot/sections";
 import { WINDOW_DEFAULTS } from "@millrace/intake/internal/states/dedupe-window";
+import { ProducerState } from "@millrace/intake/internal/states/producer-state";
 import { RecordStates } from "@millrace/intake/internal/states/record-states";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -26,10 +26,9 @@ function fullStates(): RecordStates {
   states.dead.set(2, { ...letter, place: 44, death: 43, handler: "" });
   states.redriven.set(5, 2);
   states.retries.set(10, { place: 11, attempts: 2, dueMs: 2 ** 41, firstMs: 2 ** 40 });
-  const sequences = new RangeSet();
-  sequences.addRange(0, 4);
-  sequences.add(2 ** 45);
-  states.producers.set("a source", sequences).set("__proto__", new RangeSet());
+  const producer = new ProducerState();
+  for (const sequence of [0, 1, 2, 3, 4, 2 ** 45]) producer.add(sequence, sequence % 7);
+  states.producers.set("a source", producer).set("__proto__", new ProducerState());
   states.paused.add("pay");
   states.redirected.set(3, "other");
   Object.assign(states.endings, { uncleanEnds: 2, isOpen: true, trying: [10], lease: [7, 8, 2 ** 50] });

@@ -22,15 +22,16 @@ export const cliErrors: ErrorTable<CliErrorCode> = {
     cure: "See --help; the message names what is wrong.",
   },
   ERR_INGEST_INPUT: {
-    cause: "The input file doesn't exist, can't be read, or has no recognisable format.",
-    cure: "Check the path and the permissions, or name the format with --format.",
+    cause: "The input doesn't exist, can't be read, decompressed or decoded, or its format can't be told.",
+    cure: "Check the path and the permissions, or name what the message asks for: --format, --encoding.",
   },
   ERR_INGEST_MALFORMED: {
-    cause: "A line or record of the input can't be parsed.",
-    cure: "Correct the line that the message names, or pass --on-error skip. What came before is stored; run again to go on.",
+    cause:
+      "A part of the input is no record of its format, or would be altered by reading it. A wrong header, and an array that isn't closed, end the run in any case.",
+    cure: "Correct the place that the message names, or pass --on-error skip. What came before is stored; run again to go on.",
   },
   ERR_INGEST_CHANGED: {
-    cause: "A line differs from what was stored under the same source and line number by an earlier run.",
+    cause: "A record differs from what an earlier run has stored of the same source, or isn't there any more.",
     cure: "If this is another file, give it a name of its own with --source NAME.",
   },
   ERR_JOURNAL_FOREIGN: {

@@ -6,7 +6,7 @@ import { availableParallelism } from "node:os";
 import { Command, Option } from "commander";
 import { TRACE_RECORDS_DEFAULT, TRACE_RECORDS_MAX } from "@millrace/runtime";
 import { ingest, type IngestOptions } from "./ingest/command.ts";
-import { FORMATS } from "./ingest/sources.ts";
+import { FORMATS } from "./ingest/formats.ts";
 import { backup, type BackupOptions } from "./journal/backup.ts";
 import { gaps, repair, type RepairOptions } from "./journal/care.ts";
 import { compact } from "./journal/compact.ts";
@@ -18,7 +18,7 @@ import { loadRun, type RunOptions } from "./load/run.ts";
 import { EXIT_HELP } from "./terminal/exit-codes.ts";
 import type { ReporterOptions } from "./terminal/reporter.ts";
 import { signals } from "./terminal/signals.ts";
-import { powerOfTwo, positiveNumber, wholeNumber } from "./terminal/units.ts";
+import { parseDurationMs, powerOfTwo, positiveNumber, wholeNumber } from "./terminal/units.ts";
 import { record, stats, type TraceRecordOptions } from "./trace/commands.ts";
 
 /** `setExitCode` is called when a command has run. */
@@ -40,6 +40,9 @@ export function buildProgram(setExitCode: (code: number) => void): Command {
   addTrace(program, run);
   return program;
 }
+
+/** The largest record of a journal. */
+const QUOTE_BYTES_MAX: number = 2 ** 20;
 
 type Runner = <Parameters extends unknown[]>(
   command: (...parameters: Parameters) => number | Promise<number>,
@@ -73,27 +76,11 @@ function common(command: Command): Command {
 }
 
 function addIngest(program: Command, run: Runner): void {
-  common(program.command("ingest"))
-    .description("publish the records of a file; after a crash the same command continues where it stopped")
-    .argument("<file>", "NDJSON, a JSON array, or CSV with a header line; - for stdin")
+  inputOptions(common(program.command("ingest")))
+    .description("publish the records of files; after a crash the same command continues where it stopped")
+    .argument("<file...>", "NDJSON, a JSON array, or CSV with a header line; plain, gzip, zstd or .br; - for stdin")
     .requiredOption("--handler <module#export>", "the function that handles a record (required)")
     .requiredOption("--dir <dir>", "directory of the journal, created if needed (required)")
-    .addOption(
-      new Option(
-        "--format <format>",
-        "format of the input (default: by the file's ending, or its first character)",
-      ).choices(FORMATS),
-    )
-    .addOption(
-      new Option("--on-error <what>", "a malformed line ends the run, or is skipped and counted")
-        .choices(["fatal", "skip"])
-        .default("fatal"),
-    )
-    .option(
-      "--max-malformed <n>",
-      "with --on-error skip: more malformed lines than this end the run (default: no limit)",
-      wholeNumber("--max-malformed", 0, Number.MAX_SAFE_INTEGER),
-    )
     .option("--source <name>", "name under which the lines are stored (default: the file's real path)")
     .option(
       "--processors <n>",
@@ -112,7 +99,12 @@ function addIngest(program: Command, run: Runner): void {
       wholeNumber("--attempts", 1, 65_535),
       5,
     )
-    .option("--redrive", "hand out again what is dead since earlier runs")
+    .addOption(
+      new Option("--retry-for <time>", "how long a record is tried again, and the command waits for that")
+        .argParser((text) => parseDurationMs(text, "--retry-for"))
+        .default(30_000, "30s"),
+    )
+    .option("--redrive", "hand out again what is dead of this handler since earlier runs")
     .option("--allow-unsafe-storage", "accept a file system in memory or over a network, which may lose records")
     .addHelpText(
       "after",
@@ -123,7 +115,49 @@ Examples:
     --handler ./handlers.js#flight --dir ./data --on-error skip --json
 ${EXIT_HELP}`,
     )
-    .action(run((file: string, options: IngestOptions) => ingest(file, options)));
+    .action(
+      run((files: string[], { retryFor, ...options }: Omit<IngestOptions, "retryForMs"> & { retryFor: number }) =>
+        ingest(files, { ...options, retryForMs: Math.round(retryFor) }),
+      ),
+    );
+}
+
+/** What an input is, and what becomes of its mistakes. */
+function inputOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option(
+        "--format <format>",
+        "format of the input (default: by the file's ending, or its first character)",
+      ).choices(FORMATS),
+    )
+    .option("--encoding <name>", "such as latin1 or utf-16le (default: UTF-8, or what a byte order mark says)")
+    .option("--delimiter <character>", "what divides the fields of CSV (default: found in the header)")
+    .addOption(
+      new Option(
+        "--big-numbers <what>",
+        "numbers that JavaScript would alter make a record malformed, or come as text or, whole ones, as BigInt",
+      )
+        .choices(["refuse", "text", "bigint"])
+        .default("refuse"),
+    )
+    .addOption(
+      new Option(
+        "--on-error <what>",
+        "a malformed part ends the run, or is skipped and counted (default: fatal; skip with --max-malformed)",
+      ).choices(["fatal", "skip"]),
+    )
+    .option(
+      "--max-malformed <n>",
+      "skip malformed parts; more of them than this end the run (default: no limit)",
+      wholeNumber("--max-malformed", 0, Number.MAX_SAFE_INTEGER),
+    )
+    .option(
+      "--quote-max-bytes <n>",
+      "how far a quoted CSV field may reach before its quote counts as a mistake of its line alone",
+      wholeNumber("--quote-max-bytes", 1, QUOTE_BYTES_MAX),
+      QUOTE_BYTES_MAX,
+    );
 }
 
 function addLoad(program: Command, run: Runner): void {

@@ -5,7 +5,7 @@
  * All forms are self-describing. Plain values begin with any byte but 0xC1, which MessagePack never
  * uses. Behind 0xC1 the next byte tells the form: the array of a node list (nodes.ts), 0xC0 before
  * a plain tree whose long texts are code units (text.ts), 0xC2 and 0xC3 before the code units of
- * one text.
+ * one text, 0xC4 before JSON text in UTF-8, which somebody else has written.
  */
 import { Packr, RESERVE_START_SPACE, RESET_BUFFER_MODE, REUSE_BUFFER_MODE } from "msgpackr";
 import { isAscii } from "node:buffer";
@@ -34,6 +34,13 @@ const MARK = 0xc1;
 const TABLE = 0xc0;
 const LATIN1_TEXT = 0xc2;
 const UTF16_TEXT = 0xc3;
+const JSON_TEXT = 0xc4;
+
+/**
+ * Bytes before JSON text in UTF-8 that make an encoded value of it. `decode` parses the text, on
+ * the thread that wants the value; text that isn't JSON is `ERR_VALUE_CORRUPT` there.
+ */
+export const JSON_HEAD: Uint8Array = Uint8Array.of(MARK, JSON_TEXT);
 /** MessagePack: a string with 32 bits of length. */
 const STRING_32 = 0xdb;
 
@@ -351,6 +358,7 @@ function decodeCopy(copy: Buffer, length: number): unknown {
   const flatValue = length === 0 ? undefined : decodeFlat(copy, length);
   if (flatValue !== undefined) return flatValue;
   if (copy[0] !== MARK) return packr.unpack(copy, length);
+  if (copy[1] === JSON_TEXT) return JSON.parse(copy.toString("utf8", MARK_BYTES, length)) as unknown;
   return fromGraph({ nodes: packr.unpack(copy, { start: 1, end: length }) as Node[], texts: [] });
 }
 

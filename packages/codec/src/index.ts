@@ -8,6 +8,7 @@ export {
   encodeInPlace,
   encodeThrown,
   encodeThrownInPlace,
+  JSON_HEAD,
   shrinkBuffers,
 } from "./codec.ts";
 export { isDetached } from "./views.ts";

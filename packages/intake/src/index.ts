@@ -30,6 +30,8 @@ export type {
   RecordOptions,
   RecordToPublish,
 } from "./format/publication.ts";
+export type { Producer, ProducerOptions } from "./publisher/producer.ts";
+export { ContentSums } from "./states/producer-state.ts";
 export { RecordStates } from "./states/record-states.ts";
 export { foreignRecord } from "./states/foreign.ts";
 export { readLogStates } from "./snapshot/read-states.ts";

@@ -80,6 +80,8 @@ export type {
   LevelCause,
   LevelOptions,
   LevelReport,
+  Producer,
+  ProducerOptions,
   Publish,
   PublishedName,
   PublishOptions,

@@ -24,6 +24,8 @@ import {
   type IntakeEvents,
   type IntakeStats,
   type Level,
+  type Producer,
+  type ProducerOptions,
   type Publish,
   type PublishedName,
   type RecordToPublish,
@@ -126,6 +128,11 @@ export interface Millrace<Handlers = Record<string, Handler>> {
   /** Calls `listener` for each event of this name from now on; see `IntakeEvents`. */
   on<Name extends keyof IntakeEvents>(name: Name, listener: (event: IntakeEvents[Name]) => void): void;
   off<Name extends keyof IntakeEvents>(name: Name, listener: (event: IntakeEvents[Name]) => void): void;
+  /**
+   * A source of many records for one handler, as JSON text, that resumes where it stopped: see
+   * `Producer`. Its id names it across runs. Throws `ERR_HANDLER_UNKNOWN`, `ERR_INVALID_OPTION`.
+   */
+  producer(handler: PublishedName<Handlers>, id: string, options?: ProducerOptions): Promise<Producer>;
   /** Records that failed for the last time: list them, hand them out again, drop them. */
   readonly dead: DeadLetters;
   /**
@@ -321,6 +328,10 @@ class Runtime<Handlers> implements Millrace<Handlers> {
 
   off<Name extends keyof IntakeEvents>(name: Name, listener: (event: IntakeEvents[Name]) => void): void {
     this.#theIntake("off").events.off(name, listener);
+  }
+
+  async producer(handler: PublishedName<Handlers>, id: string, options?: ProducerOptions): Promise<Producer> {
+    return await this.#theIntake("producer").producer(handler, id, options);
   }
 
   get dead(): DeadLetters {

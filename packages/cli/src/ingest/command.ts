@@ -1,396 +1,280 @@
 /**
- * `millrace ingest`: publishes each record of a file once, and has it handled at least once, also
+ * `millrace ingest`: publishes each record of files once, and has it handled at least once, also
  * across crashes.
  *
- * Each record is stored with its source, its line and the CRC of its value. A run first reads from
- * the journal which lines are stored, and publishes the others; so the same command, run again
- * after a crash, continues where it stopped.
+ * This thread works on bytes: it decompresses, splits and checks them, and publishes the JSON text
+ * of each record. The machines parse it (docs/adr/0026-ingest-splits-and-machines-parse.md). Each
+ * file is a producer of the intake: the journal knows which of its records are stored, and a sum of
+ * what they said. So the same command, run again, continues where it stopped, and notices when the
+ * file has changed.
  */
-import { realpathSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { realpath } from "node:fs/promises";
 import { resolve } from "node:path";
-import { crc32 } from "@millrace/codec";
-import { Histogram } from "@millrace/metrics";
-import { isMillraceError } from "@millrace/base";
-import type { Acknowledgement } from "@millrace/intake";
+import type { Producer } from "@millrace/intake";
 import { type Millrace, open } from "@millrace/runtime";
 import { cliError } from "../errors.ts";
 import { EXIT, exitCodeOf } from "../terminal/exit-codes.ts";
 import { type HandlerOption, parseHandler } from "../terminal/handler-option.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
-import { duration, grouped, round, table } from "../terminal/units.ts";
-import { type DeadReason, readDeadReasons } from "./dead-reasons.ts";
-import { type Format, openSource, type SourceInput, type SourceItem } from "./sources.ts";
-import { readStoredLines, type StoredLines } from "./stored-lines.ts";
+import { grouped, round } from "../terminal/units.ts";
+import { deadOf, type DeadSummary, NONE_DEAD } from "./dead.ts";
+import { checkEncoding } from "./encoding.ts";
+import { Feed, type Source } from "./feed.ts";
+import { type Format, formatOf } from "./formats.ts";
+import { openInput, statsOf } from "./input.ts";
+import { MistakeLog } from "./mistakes.ts";
+import { complaints, type IngestReport, type SourceReport, sumOf, textOf } from "./report.ts";
+import type { BigNumbers } from "./splitter.ts";
 
 export interface IngestOptions extends ReporterOptions {
   readonly handler: string;
   readonly dir: string;
   readonly format?: Format | undefined;
-  readonly onError: "fatal" | "skip";
-  /** With `skip`: more malformed lines end the run. */
+  readonly encoding?: string | undefined;
+  readonly delimiter?: string | undefined;
+  readonly bigNumbers: BigNumbers;
+  readonly quoteMaxBytes: number;
+  /** Default "skip" with `maxMalformed`, otherwise "fatal". */
+  readonly onError?: "fatal" | "skip" | undefined;
+  /** More malformed parts end the run. */
   readonly maxMalformed?: number | undefined;
   readonly source?: string | undefined;
   readonly processors?: number | undefined;
   readonly inFlight: number;
-  readonly attempts?: number | undefined;
+  readonly attempts: number;
+  readonly retryForMs: number;
   readonly redrive?: boolean | undefined;
   readonly allowUnsafeStorage?: boolean | undefined;
 }
 
-/** Malformed lines that are printed; further ones are only counted. */
-const PROBLEMS_SHOWN_MAX = 20;
+/** How often the end of retries is looked for. */
+const LOOK_MS = 20;
+const PRODUCER_ID_BYTES_MAX = 255;
 
-/** The figures of a run. */
-interface Counts {
-  /** Well-formed records in the input, and lines that are not. */
-  records: number;
-  malformed: number;
-  /** Of the records: stored by an earlier run, published by this one, acknowledged. */
-  alreadyStored: number;
-  published: number;
-  acknowledged: number;
-}
-
-export async function ingest(file: string, options: IngestOptions): Promise<number> {
+export async function ingest(files: readonly string[], options: IngestOptions): Promise<number> {
   const reporter = new Reporter(options);
+  checkUsage(files, options);
   const handler = parseHandler(options.handler);
-  const source = options.source ?? sourceName(file);
   const stop = signals.takeOver();
-  const input = await openSource(file, options.format, stop);
+  for (const file of files) if (file !== "-") await statsOf(file);
+  // The first one before the journal: what can't be read leaves no directory behind.
+  const first = await openSource(files[0] as string, options, stop);
   if (stop.aborted) {
     reporter.interrupted(signals.received);
     return signals.exitCode ?? EXIT.interrupted;
   }
   const mill = await open({
     handlers: handler.module,
-    // The stored records name the lines that must not be published again.
     journal: {
       directory: options.dir,
-      retain: "all",
       allowUnsafeStorage: options.allowUnsafeStorage === true,
       // Somebody waits for the command: it tries a few times, and then says what failed.
-      attemptsMax: options.attempts ?? ATTEMPTS,
+      attemptsMax: options.attempts,
+      retryForMs: options.retryForMs,
       failuresMax: 0,
     },
     ...(options.processors === undefined ? {} : { processors: options.processors }),
   });
-  const run = new IngestRun(mill, handler, source, input, options, reporter);
-  return run.toExitCode();
+  return await new IngestRun(mill, handler, options, reporter).toExitCode(first, files.slice(1));
 }
 
-/** Attempts of a record, where the command line doesn't say. */
-const ATTEMPTS = 5;
-
-/** A file's identity: where it really lies. Stdin is one source unless it is named. */
-function sourceName(file: string): string {
-  if (file === "-") return "stdin";
-  try {
-    return realpathSync(file);
-  } catch {
-    // Opening the file reports the reason.
-    return resolve(file);
+/** Throws `ERR_CLI_USAGE`. */
+function checkUsage(files: readonly string[], options: IngestOptions): void {
+  const { source, onError, maxMalformed, encoding, delimiter } = options;
+  if (source !== undefined && files.length > 1) {
+    throw cliError("ERR_CLI_USAGE", "--source names one input, and several are given");
   }
+  if (onError === "fatal" && maxMalformed !== undefined) {
+    throw cliError("ERR_CLI_USAGE", "--max-malformed goes with --on-error skip");
+  }
+  if (encoding !== undefined) checkEncoding(encoding);
+  if (delimiter !== undefined && (!/^[\t -~]$/.test(delimiter) || delimiter === '"')) {
+    throw cliError("ERR_CLI_USAGE", `--delimiter must be one ASCII character, not ${JSON.stringify(delimiter)}`);
+  }
+}
+
+async function openSource(path: string, options: IngestOptions, stop: AbortSignal): Promise<Source> {
+  const input = await openInput(path, options.encoding, stop);
+  const isTsv = options.delimiter === undefined && /\.tsv(\.\w+)?$/i.test(path);
+  const format = options.format ?? formatOf(path, input.first);
+  const name = options.source ?? (await sourceName(path));
+  return { path, name, input, format, delimiter: isTsv ? "\t" : options.delimiter };
+}
+
+/** A file's identity is where it really lies. A pipe is known by the name that it was given. */
+async function sourceName(path: string): Promise<string> {
+  if (path === "-") return "stdin";
+  return (await statsOf(path)).isFile() ? await realpath(path) : resolve(path);
+}
+
+/** Another handler is another consumer of the same file. */
+function producerId(handler: string, source: string): string {
+  const id = `ingest ${handler} ${source}`;
+  if (Buffer.byteLength(id) <= PRODUCER_ID_BYTES_MAX) return id;
+  return `ingest sha256:${createHash("sha256").update(id).digest("hex")}`;
 }
 
 class IngestRun {
   readonly #mill: Millrace;
   readonly #handler: HandlerOption;
-  readonly #source: string;
-  readonly #input: SourceInput;
   readonly #options: IngestOptions;
   readonly #reporter: Reporter;
-  readonly #counts: Counts = { records: 0, malformed: 0, alreadyStored: 0, published: 0, acknowledged: 0 };
-  readonly #ackMicroseconds = new Histogram();
+  readonly #mistakes: MistakeLog;
+  readonly #feeds: Feed[] = [];
   readonly #startedAt = performance.now();
+  readonly #startedAtMs = Date.now();
   readonly #stop: AbortSignal = signals.takeOver();
-  #inFlight = 0;
-  /** Records that wait for a handler that isn't there, or is paused. */
-  #unhandled = 0;
+  #left = { waiting: 0, unhandled: 0 };
+  #dead: DeadSummary = NONE_DEAD;
   #failure: unknown;
-  #whenRoom: (() => void) | undefined;
 
-  constructor(
-    mill: Millrace,
-    handler: HandlerOption,
-    source: string,
-    input: SourceInput,
-    options: IngestOptions,
-    reporter: Reporter,
-  ) {
+  constructor(mill: Millrace, handler: HandlerOption, options: IngestOptions, reporter: Reporter) {
     this.#mill = mill;
     this.#handler = handler;
-    this.#source = source;
-    this.#input = input;
     this.#options = options;
     this.#reporter = reporter;
+    const isFatal =
+      options.onError === "fatal" || (options.onError === undefined && options.maxMalformed === undefined);
+    this.#mistakes = new MistakeLog(reporter, isFatal ? 0 : (options.maxMalformed ?? Infinity));
   }
 
-  async toExitCode(): Promise<number> {
-    const listener = (): void => {
-      this.#reporter.message("stopping; once more to stop at once");
-      this.#whenRoom?.();
-    };
+  async toExitCode(first: Source, others: readonly string[]): Promise<number> {
+    const listener = (): void => this.#reporter.message("stopping; once more to stop at once");
     this.#stop.addEventListener("abort", listener);
     if (this.#stop.aborted) listener();
     try {
-      try {
-        const publish = this.#mill.publish[this.#handler.name] as (
-          record: unknown,
-          options: object,
-        ) => Promise<Acknowledgement>;
-        if (this.#options.redrive === true) await this.#mill.dead.redrive({ limit: 2 ** 31 });
-        const lastSequence = this.#mill.stats().intake?.journal.recovery.lastSequence ?? 0;
-        await this.#publishAll(publish, readStoredLines(this.#options.dir, lastSequence, this.#source));
-      } catch (thrown) {
-        // A signal cuts the input off anywhere: an array that isn't closed then is no mistake.
-        if (!this.#stop.aborted) this.#failure ??= thrown;
-      }
+      await this.#tried(() => this.#publishAll(first, others));
       return await this.#finish();
     } finally {
       this.#stop.removeEventListener("abort", listener);
     }
   }
 
-  async #publishAll(
-    publish: (record: unknown, options: object) => Promise<Acknowledgement>,
-    stored: StoredLines,
-  ): Promise<void> {
-    for await (const items of this.#input.batches) {
-      for (const item of items) {
-        if (this.#stop.aborted || this.#failure !== undefined) return;
-        if ("problem" in item) this.#malformed(item.number, item.problem);
-        else {
-          this.#publishOne(publish, stored, item);
-          if (this.#inFlight >= this.#options.inFlight) await new Promise<void>((room) => (this.#whenRoom = room));
-        }
-      }
-      this.#showProgress();
-    }
-  }
-
-  #publishOne(
-    publish: (record: unknown, options: object) => Promise<Acknowledgement>,
-    stored: StoredLines,
-    item: Extract<SourceItem, { value: unknown }>,
-  ): void {
-    this.#counts.records += 1;
-    // The CRC of the text, which is the same in every version: the encoding of values may change.
-    const crc = crc32(Buffer.from(JSON.stringify(item.value)));
-    if (stored.has(item.number)) {
-      if (stored.crc(item.number) !== crc) throw this.#changed(item.number);
-      this.#counts.alreadyStored += 1;
-      return;
-    }
-    this.#counts.published += 1;
-    this.#inFlight += 1;
-    const sentAt = performance.now();
-    publish(item.value, { headers: { source: this.#source, line: item.number, crc } }).then(
-      () => {
-        this.#counts.acknowledged += 1;
-        this.#ackMicroseconds.record((performance.now() - sentAt) * 1000);
-        this.#oneLess();
-      },
-      (error: unknown) => {
-        this.#refused(item.number, error);
-        this.#oneLess();
-      },
-    );
-  }
-
-  /**
-   * A record wasn't stored. If it is too large, its line counts as malformed; any other error ends
-   * the run.
-   */
-  #refused(line: number, error: unknown): void {
-    if (!isMillraceError(error, "ERR_JOURNAL_RECORD_TOO_LARGE")) {
-      this.#failure ??= error;
-      return;
-    }
-    this.#counts.records -= 1;
-    this.#counts.published -= 1;
+  /** Keeps the first error of all; a signal that cuts something off is none. */
+  async #tried(work: () => Promise<void>): Promise<void> {
     try {
-      this.#malformed(line, error.message);
+      await work();
     } catch (thrown) {
-      this.#failure ??= thrown;
+      if (!this.#stop.aborted) this.#failure ??= thrown;
     }
   }
 
-  #oneLess(): void {
-    this.#inFlight -= 1;
-    if (this.#whenRoom === undefined || this.#inFlight > this.#options.inFlight / 2) return;
-    const room = this.#whenRoom;
-    this.#whenRoom = undefined;
-    room();
+  async #publishAll(first: Source, others: readonly string[]): Promise<void> {
+    if (this.#options.redrive === true) await this.#mill.dead.redrive({ handler: this.#handler.name });
+    await this.#publish(first);
+    for (const file of others) {
+      if (this.#stop.aborted) return;
+      await this.#publish(await openSource(file, this.#options, this.#stop));
+    }
   }
 
-  #malformed(line: number, problem: string): void {
-    this.#counts.malformed += 1;
-    const text = `line ${line}: ${problem}`;
-    const { onError, maxMalformed = Number.POSITIVE_INFINITY } = this.#options;
-    if (onError === "fatal" || this.#counts.malformed > maxMalformed)
-      throw cliError("ERR_INGEST_MALFORMED", text, { details: { line, problem } });
-    if (this.#counts.malformed <= PROBLEMS_SHOWN_MAX) this.#reporter.message(`skipped ${text}`);
-    if (this.#counts.malformed === PROBLEMS_SHOWN_MAX) this.#reporter.message("further ones are only counted");
+  async #publish(source: Source): Promise<void> {
+    const { bigNumbers, quoteMaxBytes, inFlight } = this.#options;
+    const feed = new Feed(source, await this.#producer(source), {
+      bigNumbers,
+      quoteBytesMax: quoteMaxBytes,
+      delimiter: source.delimiter,
+      inFlight,
+      malformed: (from, mistake) => this.#mistakes.add(from, mistake),
+      onProgress: () => this.#showProgress(),
+    });
+    this.#feeds.push(feed);
+    await this.#tried(() => feed.run(this.#stop));
+    // Also after a malformed part: what came before is stored.
+    await feed.flush();
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
-  #changed(line: number): Error {
-    return cliError(
-      "ERR_INGEST_CHANGED",
-      `line ${line} differs from what is stored as line ${line} of ${this.#source}`,
-      {
-        details: { source: this.#source, line },
-      },
-    );
+  #producer({ name }: Source): Promise<Producer> {
+    return this.#mill.producer(this.#handler.name, producerId(this.#handler.name, name), {
+      headers: { source: name },
+      sequenceHeader: "line",
+    });
   }
 
-  /** Waits for the records under way, closes, prints; returns the exit code. */
+  /** Waits for what can be handled, closes, prints; returns the exit code. */
   async #finish(): Promise<number> {
-    while (this.#inFlight > 0) {
-      this.#showProgress();
-      await new Promise((next) => setTimeout(next, 5));
-    }
-    try {
-      // Also after a malformed line: the accepted records are handled before the command ends.
-      if (!this.#stop.aborted) await this.#drain();
-      await this.#mill.close();
-    } catch (thrown) {
-      this.#failure ??= thrown;
-    }
-    const document = this.#document();
+    // Also after a malformed part: the accepted records are handled before the command ends.
+    await this.#tried(() => this.#drain());
+    await this.#tried(async () => {
+      const names = new Set(this.#feeds.map(({ source }) => source.name));
+      this.#dead = await deadOf(this.#mill, this.#handler.name, names, this.#startedAtMs);
+    });
+    const report = this.#report();
+    await this.#tried(() => this.#mill.close());
     if (this.#failure !== undefined) {
-      this.#reporter.error(this.#failure, document);
+      this.#reporter.error(this.#failure, report);
       return exitCodeOf(this.#failure);
     }
-    this.#reporter.result(document, () => this.#text(document));
+    this.#reporter.result(report, () => textOf(report));
     if (signals.exitCode !== undefined) {
       this.#reporter.message("interrupted; run the same command again to continue");
       return signals.exitCode;
     }
-    if (document.unhandled > 0) {
-      this.#reporter.message(
-        `${grouped(document.unhandled)} records wait: the module has no handler for them, or it is paused`,
-      );
-      return EXIT.failure;
-    }
-    if (document.deadKept > 0) {
-      const earlier = document.deadKept - document.dead;
-      this.#reporter.message(
-        `${grouped(document.deadKept)} records are dead${earlier > 0 ? `, ${grouped(earlier)} of them since an earlier run` : ""}; --redrive tries them again`,
-      );
-      for (const { error, count, lines } of document.deadReasons)
-        this.#reporter.message(
-          `  ${grouped(count)} × ${error} (lines ${lines.join(", ")}${count > lines.length ? ", …" : ""})`,
-        );
-      return EXIT.failure;
-    }
-    if (document.malformed > 0 && document.records === 0) {
-      this.#reporter.message("no line could be read: is it the right format?");
-      return EXIT.failure;
-    }
-    return EXIT.ok;
+    const wrong = complaints(report);
+    for (const text of wrong) this.#reporter.message(text);
+    return wrong.length === 0 ? EXIT.ok : EXIT.failure;
   }
 
+  /** Until each record is done or dead, or waits for longer than retries last. */
   async #drain(): Promise<void> {
     const timer = setInterval(() => this.#showProgress(), 100);
     try {
-      // Ends: each record is done or dead after its attempts, or waits for a handler that isn't
-      // there.
-      let left = await this.#mill.drain({ signal: this.#stop });
-      while (left.waitingRetry > 0) {
-        await new Promise((next) => setTimeout(next, 20));
-        left = await this.#mill.drain({ signal: this.#stop });
+      const signal = this.#stop;
+      let left = await this.#mill.drain({ signal });
+      const until = performance.now() + this.#options.retryForMs;
+      while (left.waitingRetry > 0 && performance.now() < until) {
+        await new Promise((next) => setTimeout(next, LOOK_MS));
+        left = await this.#mill.drain({ signal });
       }
-      this.#unhandled = left.held + left.unroutable;
-    } catch (thrown) {
-      if (!this.#stop.aborted) throw thrown;
+      this.#left = { waiting: left.waitingRetry, unhandled: left.held + left.unroutable };
     } finally {
       clearInterval(timer);
     }
   }
 
-  #document(): IngestDocument {
+  #report(): IngestReport {
     const stats = this.#mill.stats().intake;
     const durationMs = performance.now() - this.#startedAt;
-    const ack = this.#ackMicroseconds.summary();
+    const sources = this.#feeds.map(reportOf);
+    const sum = sumOf(sources);
+    const [only] = sources;
     return {
-      source: this.#source,
-      format: this.#input.format,
-      ...this.#counts,
+      ...(sources.length === 1 && only !== undefined ? { source: only.source, format: only.format } : {}),
+      ...sum,
       handled: stats?.done ?? 0,
       retried: stats?.retried ?? 0,
-      dead: stats?.dead ?? 0,
-      deadKept: stats?.deadKept ?? 0,
-      unhandled: this.#unhandled,
+      dead: this.#dead.dead,
+      deadKept: this.#dead.deadKept,
+      ...this.#left,
       recovered: stats?.recovered ?? 0,
-      deadReasons: this.#deadReasons(stats?.dead ?? 0),
+      deadReasons: this.#dead.reasons,
+      mistakes: this.#mistakes.summary(),
       interrupted: this.#stop.aborted,
+      ...(signals.received === undefined ? {} : { signal: signals.received }),
       durationMs: round(durationMs, 1),
-      recordsPerSecond: Math.round(this.#counts.acknowledged / (durationMs / 1000)),
-      ackMs:
-        ack.count === 0 ? null : { p50: round(ack.p50 / 1000), p99: round(ack.p99 / 1000), max: round(ack.max / 1000) },
+      recordsPerSecond: Math.round(sum.acknowledged / (durationMs / 1000)),
+      sources,
     };
-  }
-
-  #text(document: IngestDocument): string {
-    return table([
-      ["source", `${document.source} (${document.format})`],
-      ["records", grouped(document.records)],
-      ["malformed", grouped(document.malformed)],
-      ["already stored", grouped(document.alreadyStored)],
-      ["published", grouped(document.published)],
-      ["acknowledged", grouped(document.acknowledged)],
-      ["handled", grouped(document.handled)],
-      ["dead", grouped(document.deadKept)],
-      ["waiting for a handler", grouped(document.unhandled)],
-      ["records per second", grouped(document.recordsPerSecond)],
-      [
-        "ack latency",
-        document.ackMs === null
-          ? "none"
-          : `p50 ${duration(document.ackMs.p50)}, p99 ${duration(document.ackMs.p99)}, max ${duration(document.ackMs.max)}`,
-      ],
-      ["duration", duration(document.durationMs)],
-    ]);
   }
 
   #showProgress(): void {
     this.#reporter.progress(() => {
-      const { records, malformed } = this.#counts;
-      const { totalBytes } = this.#input;
-      const part =
-        totalBytes === undefined ? "" : ` ${Math.floor((this.#input.readBytes() / Math.max(totalBytes, 1)) * 100)} %`;
-      const stats = this.#mill.stats().intake;
+      const { records, malformed } = sumOf(this.#feeds.map(({ counts }) => counts));
+      const { input } = this.#feeds.at(-1)?.source ?? {};
+      const { totalBytes = 0 } = input ?? {};
+      const share =
+        input === undefined || totalBytes === 0 ? "" : ` (${Math.floor((input.readBytes() * 100) / totalBytes)} %)`;
       const skipped = malformed === 0 ? "" : `, ${grouped(malformed)} malformed`;
-      return `${grouped(records)} records${part}, ${grouped(this.#counts.acknowledged)} stored, ${grouped(stats?.done ?? 0)} handled${skipped}`;
+      return `${grouped(records)} records${share}, ${grouped(this.#mill.stats().intake?.done ?? 0)} handled${skipped}`;
     });
-  }
-
-  /** Why records have died during this run, out of the journal; the most frequent reasons first. */
-  #deadReasons(dead: number): readonly DeadReason[] {
-    if (dead === 0) return [];
-    const recovered = this.#mill.stats().intake?.journal.recovery.lastSequence ?? 0;
-    return readDeadReasons(this.#options.dir, recovered + 1);
   }
 }
 
-interface IngestDocument extends Counts {
-  readonly source: string;
-  readonly format: Format;
-  /** Records that this run has handled, with those that an earlier run had left. */
-  readonly handled: number;
-  readonly retried: number;
-  readonly dead: number;
-  /** All dead records in the journal. */
-  readonly deadKept: number;
-  /** Records that wait for a handler that isn't there, or is paused. */
-  readonly unhandled: number;
-  readonly recovered: number;
-  /** The commonest errors of the records that died during this run. */
-  readonly deadReasons: readonly DeadReason[];
-  readonly interrupted: boolean;
-  readonly durationMs: number;
-  readonly recordsPerSecond: number;
-  /** Null when nothing was acknowledged. */
-  readonly ackMs: { readonly p50: number; readonly p99: number; readonly max: number } | null;
+function reportOf({ source, counts, notes }: Feed): SourceReport {
+  const { name, format, input } = source;
+  const compression = input.compression === undefined ? {} : { compression: input.compression };
+  return { source: name, format, encoding: input.encoding, ...compression, ...notes, ...counts };
 }

@@ -59,7 +59,9 @@ export type Command =
   | { readonly kind: "waiting" }
   | { readonly kind: "schedule"; readonly name: string; readonly definition: ScheduleDefinition }
   | { readonly kind: "unschedule"; readonly name: string }
-  | { readonly kind: "schedules" };
+  | { readonly kind: "schedules" }
+  /** What is durable of a producer. */
+  | { readonly kind: "producer"; readonly id: string };
 
 /** To the delivery thread. */
 export type DeliveryOrder =

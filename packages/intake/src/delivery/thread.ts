@@ -17,6 +17,7 @@ import { reasonName } from "../format/state-records.ts";
 import type { Verdict, WindowLimits } from "../states/dedupe-window.ts";
 import { readStates } from "../snapshot/read-states.ts";
 import type { DeadState } from "../states/dead-table.ts";
+import { type ProducerSnapshot, ProducerState } from "../states/producer-state.ts";
 import { Answers } from "./answers.ts";
 import { BALANCE, CELLS, COMMANDS } from "./control.ts";
 import { findDead, scanDead } from "./dead-scan.ts";
@@ -37,6 +38,7 @@ const TICK_MS = 1000;
 const EVICTED_MS = 60_000;
 /** Shortest sleep before something that is due. */
 const SLEEP_MS_MIN = 1;
+const NOTHING_PRODUCED: ProducerSnapshot = new ProducerState().snapshot();
 const clock: Clock = { now: () => performance.now(), wall: () => Date.now() };
 
 export class DeliveryThread implements DeliveryEvents {
@@ -264,6 +266,9 @@ export class DeliveryThread implements DeliveryEvents {
         break;
       case "findDead":
         answer(findDead(this.#delivery.states, command.sequence));
+        break;
+      case "producer":
+        answer(this.#delivery.states.producers.get(command.id)?.snapshot() ?? NOTHING_PRODUCED);
         break;
       case "waiting":
         answer([...this.#delivery.stopped()]);

@@ -230,8 +230,9 @@ function termsOf(handler: string, options: Given, payload: Uint8Array, nowMs: nu
     idempotencyKey === undefined
       ? undefined
       : { key: Buffer.from(idempotencyKey), payloadCrc: crc32(payload), payloadBytes: payload.length };
-  if ([key, idempotency, producer, notBeforeMs, expiresAtMs].every((term) => term === undefined)) return undefined;
-  return { isOrdered: key !== undefined, idempotency, producer, notBeforeMs, expiresAtMs };
+  const produced = producer === undefined ? undefined : { ...producer, payloadCrc: crc32(payload) };
+  if ([key, idempotency, produced, notBeforeMs, expiresAtMs].every((term) => term === undefined)) return undefined;
+  return { isOrdered: key !== undefined, idempotency, producer: produced, notBeforeMs, expiresAtMs };
 }
 
 function oneTime(

@@ -19,6 +19,7 @@
  *     64  trace context      u8 length, W3C traceparent in ASCII
  *     128 replay             f64 the sequence that is replayed
  *     256 scheduled          u8 length, the schedule's name in UTF-8; f64 the due time; f64 missed
+ *     512 fingerprint        u32 CRC of the payload, of a record with a producer
  *
  * A task header never reaches the disk; `TaskHeaderWriter` is its definition.
  */
@@ -41,14 +42,15 @@ const KEEPS_RESULT = 32;
 const TRACED = 64;
 const REPLAYED = 128;
 const SCHEDULED = 256;
-const KNOWN_MASK = 511;
+const FINGERPRINT = 512;
+const KNOWN_MASK = 1023;
 
 /** What a publisher asked for, beyond handler, priority, payload and headers. */
 export interface Terms {
   /** Records with the same key, handler and priority run one after the other. */
   readonly isOrdered?: boolean | undefined;
   readonly idempotency?: Idempotency | undefined;
-  readonly producer?: Producer | undefined;
+  readonly producer?: ProducerTerm | undefined;
   /** Ms since 1970. */
   readonly notBeforeMs?: number | undefined;
   readonly expiresAtMs?: number | undefined;
@@ -65,9 +67,11 @@ export interface Idempotency {
   readonly payloadBytes: number;
 }
 
-export interface Producer {
+export interface ProducerTerm {
   readonly id: string;
   readonly sequence: number;
+  /** CRC-32 of the encoded payload: shows later whether the source has changed. */
+  readonly payloadCrc?: number | undefined;
 }
 
 export const NO_TERMS: Terms = Object.freeze({});
@@ -102,6 +106,7 @@ export function encodeTerms(handler: string, terms: Terms, headers?: object): Ui
     const name = Buffer.from(terms.scheduled.name);
     parts.push(Buffer.of(name.length), name, f64(terms.scheduled.dueMs), f64(terms.scheduled.missed));
   }
+  if (producer?.payloadCrc !== undefined) parts.push(u32(producer.payloadCrc));
   if (headers !== undefined) parts.push(encode(headers));
   return Buffer.concat(parts);
 }
@@ -124,7 +129,8 @@ function maskOf(terms: Terms): number {
     (terms.keepsResult === true ? KEEPS_RESULT : 0) |
     (terms.trace === undefined ? 0 : TRACED) |
     (terms.replayOf === undefined ? 0 : REPLAYED) |
-    (terms.scheduled === undefined ? 0 : SCHEDULED)
+    (terms.scheduled === undefined ? 0 : SCHEDULED) |
+    (terms.producer?.payloadCrc === undefined ? 0 : FINGERPRINT)
   );
 }
 
@@ -237,13 +243,18 @@ export function termsOf(header: Buffer): ParsedTerms {
     idempotency = { key, payloadCrc: header.readUInt32LE(at), payloadBytes: header.readUInt32LE(at + 4) };
     at += 8;
   }
-  const producer = (mask & PRODUCED) === 0 ? undefined : { id: bytes().toString(), sequence: number() };
+  let producer: ProducerTerm | undefined =
+    (mask & PRODUCED) === 0 ? undefined : { id: bytes().toString(), sequence: number() };
   const notBeforeMs = (mask & NOT_BEFORE) === 0 ? undefined : number();
   const expiresAtMs = (mask & EXPIRES) === 0 ? undefined : number();
   const trace = (mask & TRACED) === 0 ? undefined : bytes().toString("latin1");
   const replayOf = (mask & REPLAYED) === 0 ? undefined : number();
   const scheduled =
     (mask & SCHEDULED) === 0 ? undefined : { name: bytes().toString(), dueMs: number(), missed: number() };
+  if ((mask & FINGERPRINT) !== 0) {
+    if (producer !== undefined) producer = { ...producer, payloadCrc: header.readUInt32LE(at) };
+    at += 4;
+  }
   return {
     isOrdered: (mask & ORDERED) !== 0,
     idempotency,

@@ -36,6 +36,8 @@ import { intakeOptions, type IntakeOptions, type PublisherOptions } from "./opti
 import { DeadLetters } from "./dead-letters.ts";
 import { Events } from "./events.ts";
 import { Publisher } from "./publisher.ts";
+import { Producer, type ProducerHost, type ProducerOptions } from "./producer.ts";
+import type { ProducerSnapshot } from "../states/producer-state.ts";
 import { Questions } from "./questions.ts";
 import {
   checkScheduleName,
@@ -365,6 +367,22 @@ export class Intake<Handlers = Record<string, Handler>> {
   /** "ok", "slow" or "reject": whether a publish is taken at once. */
   get level(): Level {
     return this.#publisher.level;
+  }
+
+  /**
+   * A source of many records for `handler`, as JSON text. `id` names the source; records with a
+   * sequence of it that is durable are never delivered twice. Throws `ERR_HANDLER_UNKNOWN`,
+   * `ERR_INVALID_OPTION`.
+   */
+  async producer(handler: string, id: string, options: ProducerOptions = {}): Promise<Producer> {
+    this.#mustBeOpen();
+    this.#mustBeHandler(handler);
+    const known = (await this.#command({ kind: "producer", id })) as ProducerSnapshot;
+    const host: ProducerHost = {
+      recordBytesMax: this.#journal.partsBytesMax,
+      append: (records, waiter) => this.#publisher.appendGroup(records, waiter),
+    };
+    return new Producer(host, handler, id, known, options);
   }
 
   #mustBeOpen(): void {

@@ -1,7 +1,8 @@
 /** Publishing: records on their way into the journal, as far as the water level lets them. */
 import { Reactor } from "@millrace/atomics-sync";
-import { clearInterval, setInterval } from "@millrace/base";
+import { clearInterval, type MillraceError, setInterval } from "@millrace/base";
 import type { Journal } from "@millrace/journal";
+import type { AppendWaiter, RecordParts } from "@millrace/journal/kernel";
 import { BALANCE, CELLS } from "../delivery/control.ts";
 import {
   type BackpressureOptions,
@@ -112,6 +113,20 @@ export class Publisher {
   ): void {
     const published = new Published(this.#host.questions, isJudged, this.#refused, resolve, reject);
     this.#room.admit(parts, published, reject, patience);
+  }
+
+  /** A group of a producer: waits as a publish without options does. */
+  appendGroup(records: readonly RecordParts[], waiter: AppendWaiter): void {
+    this.#host.mustBeOpen();
+    const failed = (error: unknown): void => waiter.failed(error as MillraceError);
+    const counted: AppendWaiter = {
+      durable: (first) => waiter.durable(first),
+      failed: (error) => {
+        this.#water.refused(records.length);
+        failed(error);
+      },
+    };
+    this.#room.admitGroup(records, counted, failed, this.#patience);
   }
 
   /** As `Intake.publishMany`. */

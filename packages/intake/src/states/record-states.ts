@@ -36,6 +36,7 @@ import { DeadTable } from "./dead-table.ts";
 import { DedupeWindow, lastOriginOf, type Verdict, WINDOW_DEFAULTS, type WindowLimits } from "./dedupe-window.ts";
 import { ALONE, type Group } from "./groups.ts";
 import { ScheduleStates } from "./schedule-states.ts";
+import { ProducerState } from "./producer-state.ts";
 
 /** What a RETRY record says of a record that isn't finished. */
 export interface RetryState {
@@ -75,7 +76,7 @@ export class RecordStates {
   readonly dead: DeadTable = new DeadTable();
   readonly retries: Map<number, RetryState> = new Map();
   readonly window: DedupeWindow;
-  readonly producers: Map<string, RangeSet> = new Map();
+  readonly producers: Map<string, ProducerState> = new Map();
   readonly paused: Set<string> = new Set();
   readonly schedules: ScheduleStates = new ScheduleStates();
   /** Handlers that redriven records go to instead of their own, by origin. */
@@ -230,10 +231,10 @@ export class RecordStates {
   #judgeTerms(handler: string, { idempotency, producer, scheduled }: Terms, { sequence, timeMs }: LogRecord): Verdict {
     if (scheduled !== undefined && !this.schedules.judge(scheduled)) return { kind: "duplicate", first: 0 };
     if (producer !== undefined) {
-      const sequences = this.producers.get(producer.id) ?? new RangeSet();
-      this.producers.set(producer.id, sequences);
-      if (sequences.has(producer.sequence)) return { kind: "duplicate", first: 0 };
-      sequences.add(producer.sequence);
+      const known = this.producers.get(producer.id) ?? new ProducerState();
+      this.producers.set(producer.id, known);
+      if (known.sequences.has(producer.sequence)) return { kind: "duplicate", first: 0 };
+      known.add(producer.sequence, producer.payloadCrc);
     }
     return idempotency === undefined ? FIRST : this.window.judge(handler, idempotency, sequence, timeMs);
   }

@@ -26,7 +26,7 @@ import {
 } from "../memory/control.ts";
 import { journalError } from "../errors.ts";
 import { Followers } from "./followers.ts";
-import { RECORD_TYPE } from "../files/format.ts";
+import { RECORD_FIXED_BYTES, RECORD_MOVED_BYTES, RECORD_TYPE } from "../files/format.ts";
 import { type Health, healthOf } from "./health.ts";
 import { KeeperClient } from "./keeper-client.ts";
 import type { JournalLimits } from "../files/limits.ts";
@@ -213,6 +213,11 @@ export class Journal {
     // A full disk stops data only; in all other times one ring keeps the order of the calls.
     const isDetour = record.type !== RECORD_TYPE.data && Atomics.load(this.#control, SPACE) === SPACE_FULL;
     (isDetour ? this.#stateAppends : this.#appends).append(record, waiter);
+  }
+
+  /** The most bytes that header, key and payload of a record may have together. */
+  get partsBytesMax(): number {
+    return this.#options.recordBytesMax - RECORD_FIXED_BYTES - RECORD_MOVED_BYTES;
   }
 
   /**
