@@ -4,7 +4,7 @@
  */
 import { schedulerError } from "../errors.ts";
 import type { ArgumentsOf, HandlerName, HandlerOf, ResultOf } from "./handler-types.ts";
-import type { Parent } from "./parent.ts";
+import type { Blamed, Parent } from "./parent.ts";
 import { TaskGroup, type TaskGroupHost } from "./task-group.ts";
 import type { TaskStage } from "./task-hooks.ts";
 import { checkedTransferList } from "../calls/transfer-list.ts";
@@ -80,8 +80,11 @@ export class TaskContext<Handlers = Record<string, Handler>, Delivered = unknown
   children = 0;
   /** @internal */
   isPending = false;
+  /** @internal */
+  readonly blamed: Blamed | undefined;
 
-  constructor(host: ContextHost, slot: number, running: number) {
+  constructor(host: ContextHost, slot: number, running: number, blamed?: Blamed) {
+    this.blamed = blamed;
     this.#host = host;
     this.#slot = slot;
     this.#running = running;

@@ -1,3 +1,8 @@
+/** Who fails when what a task has left behind throws, and nobody catches it. */
+export interface Blamed {
+  failed(error: unknown): void;
+}
+
 /** What a machine knows of a task that has submitted others: whether it can go on by itself. */
 export interface Parent {
   /** Calls and spawned tasks of this task that are not over yet. */
@@ -6,4 +11,6 @@ export interface Parent {
   isPending: boolean;
   /** It has ended: its context is of no use any more. */
   readonly isOver: boolean;
+  /** The attempt of a record that it belongs to. */
+  readonly blamed: Blamed | undefined;
 }

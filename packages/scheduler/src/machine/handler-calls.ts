@@ -7,6 +7,8 @@ import { isThenable, type Items, type ItemsHost, runItems } from "../handler/for
 import type { HandlerEntry } from "../handler/handlers.ts";
 import { withChildren } from "../handler/task-group.ts";
 import { ITEMS } from "../shared/values.ts";
+import type { Blamed } from "../handler/parent.ts";
+import { Attribution } from "./attribution.ts";
 import type { Load } from "./load.ts";
 import type { MachineParts } from "./machine-parts.ts";
 import type { Seat } from "./seat.ts";
@@ -16,6 +18,9 @@ export class HandlerCalls {
   readonly #load: Load;
   readonly #seat: Seat;
   readonly #host: ContextHost & ItemsHost;
+  readonly #attribution = new Attribution();
+  readonly #items = (items: Items, context: TaskContext): unknown =>
+    runItems(this.#host, this.#handlers, items, context);
   /** Of the last call; read them before the next one. Whether the handler returned. */
   ok = true;
   /** What it returned or threw. */
@@ -33,9 +38,9 @@ export class HandlerCalls {
 
   /**
    * Calls handler `number` for the task that was claimed in `slot` as `state`; `kind`: of its
-   * argument.
+   * argument. `blamed`: who fails when what the handler leaves behind throws.
    */
-  call(slot: number, state: number, number: number, kind: number, argument: unknown): void {
+  call(slot: number, state: number, number: number, kind: number, argument: unknown, blamed?: Blamed): void {
     const handler = this.#handlers[number] as HandlerEntry;
     let context: TaskContext | undefined;
     let outcome: unknown;
@@ -43,7 +48,11 @@ export class HandlerCalls {
     this.#seat.handlerBegins(number, !this.#load.isRunning);
     this.#load.handlerBegins();
     try {
-      if (kind === ITEMS) {
+      if (blamed !== undefined || this.#attribution.isInside()) {
+        if (kind === ITEMS || handler.takesContext) context = new TaskContext(this.#host, slot, state, blamed);
+        const call = kind === ITEMS ? this.#items : handler.call;
+        outcome = this.#attribution.run(blamed, call, argument, context);
+      } else if (kind === ITEMS) {
         context = new TaskContext(this.#host, slot, state);
         outcome = runItems(this.#host, this.#handlers, argument as Items, context);
       } else if (handler.takesContext) {

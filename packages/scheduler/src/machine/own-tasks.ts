@@ -122,7 +122,7 @@ export class OwnTasks {
   ): void {
     const { trace, load, nested } = this.#parts;
     trace?.started(slot, run, number, this.#seat.processor?.index ?? -1, this.#submitter);
-    this.#calls.call(NO_SLOT, 0, number, kind, argument);
+    this.#calls.call(NO_SLOT, 0, number, kind, argument, owner.parent.blamed);
     const { ok, outcome, context } = this.#calls;
     const promise = this.#calls.promise(number, kind);
     if (promise === undefined) {

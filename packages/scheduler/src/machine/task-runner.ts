@@ -18,6 +18,7 @@ import type { TaskHooks, TaskStage } from "../handler/task-hooks.ts";
 import type { PausedHandlers } from "../shared/paused.ts";
 import { runOf } from "../shared/task-table.ts";
 import { EXPIRED, PARCEL } from "../shared/values.ts";
+import { Attempt } from "./attribution.ts";
 import type { Cancellations } from "./cancellations.ts";
 import type { Completions } from "./completions.ts";
 import type { HandlerCalls } from "./handler-calls.ts";
@@ -217,12 +218,14 @@ export class TaskRunner {
     const number = table.handler(slot);
     const kind = table.argumentKind(slot);
     trace?.started(slot, runOf(state), number, this.#seat.processor?.index ?? -1, shared.submitterOf(slot));
-    this.#calls.call(slot, state, number, kind, argument);
+    const isRecord = table.headerBytes(slot) !== 0;
+    const attempt = isRecord && this.#parts.handlers[number]?.isAsync === true ? new Attempt() : undefined;
+    this.#calls.call(slot, state, number, kind, argument, attempt);
     const { ok, outcome, context } = this.#calls;
     const promise = this.#calls.promise(number, kind);
     if (promise !== undefined) {
       trace?.suspended(slot, runOf(state), number);
-      this.#await(slot, state, promise, context);
+      this.#await(slot, state, promise, context, attempt);
       return;
     }
     trace?.ended(slot, runOf(state), number, ok);
@@ -230,12 +233,45 @@ export class TaskRunner {
     this.#settle(slot, state, ok, outcome, context?.stage);
   }
 
-  #await(slot: number, state: number, promise: Promise<unknown>, context: TaskContext | undefined): void {
+  #await(
+    slot: number,
+    state: number,
+    promise: Promise<unknown>,
+    context: TaskContext | undefined,
+    attempt: Attempt | undefined,
+  ): void {
     this.#load.pendingBegins(context, this.#parts.shared.isFromOutside(slot));
     if (this.#parts.table.isToBeAlone(slot)) this.#alone = slot;
+    if (attempt !== undefined) {
+      this.#awaitAttempt(slot, state, promise, context, attempt);
+      return;
+    }
     promise.then(
       (value) => this.#settleLater(slot, state, true, value, context),
       (error: unknown) => this.#settleLater(slot, state, false, error, context),
+    );
+  }
+
+  /** The first of these counts: the promise's outcome, or an uncaught error of its work. */
+  #awaitAttempt(
+    slot: number,
+    state: number,
+    promise: Promise<unknown>,
+    context: TaskContext | undefined,
+    attempt: Attempt,
+  ): void {
+    attempt.begin((error) => {
+      // The handler may run on: it is told.
+      context?.abort();
+      this.#settleLater(slot, state, false, error, context);
+    });
+    promise.then(
+      (value) => {
+        if (attempt.end()) this.#settleLater(slot, state, true, value, context);
+      },
+      (error: unknown) => {
+        if (attempt.end()) this.#settleLater(slot, state, false, error, context);
+      },
     );
   }
 
