@@ -1,5 +1,6 @@
 export { intakeError, intakeErrors } from "./errors.ts";
 export type { BreakerEvent, HandlerMissingEvent, KeysEvictedEvent } from "./delivery/events.ts";
+export { NonRetryable, type Retry, Snooze } from "./handler/retry.ts";
 export type { HandlerOptions } from "./delivery/policy.ts";
 export type { CatchUp } from "./format/schedule.ts";
 export { RangeSet } from "./format/range-set.ts";

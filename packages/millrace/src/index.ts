@@ -50,6 +50,7 @@ export {
   withTimeout,
   withValue,
 } from "@millrace/context";
+export { NonRetryable, Snooze } from "@millrace/intake";
 export type {
   Acknowledgement,
   BackpressureOptions,
@@ -90,6 +91,7 @@ export type {
   RecordOptions,
   RecordSchedule,
   RecordToPublish,
+  Retry,
   RedriveOptions,
   ScheduleInfo,
   ScheduleOptions,

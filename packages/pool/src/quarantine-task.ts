@@ -27,12 +27,14 @@ export interface QuarantineAnswer {
 let loading: Promise<LoadedHandlers> | undefined;
 
 export default async function quarantineTask(request: QuarantineRequest): Promise<QuarantineAnswer> {
+  const header = Buffer.from(request.header, "base64");
+  let failureOf = (thrown: unknown): unknown => thrown;
   try {
     loading ??= load(request.url);
     const { handlers } = await loading;
     const handler = handlers.get(request.handler) as Handler;
     const hooks = (await import(request.headerReader)) as TaskHooks;
-    const header = Buffer.from(request.header, "base64");
+    failureOf = (thrown) => hooks.failureOf(header, 0, handler, thrown);
     const bind = (one: (name: string) => unknown): object => bindHandlers([...handlers.keys()], one);
     const context = blockingContext(undefined, {
       record: hooks.readHeader(header, 0),
@@ -43,7 +45,7 @@ export default async function quarantineTask(request: QuarantineRequest): Promis
     const outcome = hooks.outcomeOf(header, context.stage, result);
     return { error: undefined, outcome: outcome === undefined ? undefined : textOf(encode(outcome)) };
   } catch (thrown) {
-    return { error: textOf(encodeThrown(thrown)), outcome: undefined };
+    return { error: textOf(encodeThrown(failureOf(thrown))), outcome: undefined };
   }
 }
 

@@ -2,7 +2,7 @@
  * When a failed record is tried again, and what a handler may take: options, errors' wishes,
  * defaults.
  */
-import { boolean, integer, number, oneOf, optional, resolveOptions, type Rule } from "@millrace/base";
+import { boolean, custom, integer, number, oneOf, optional, resolveOptions, type Rule } from "@millrace/base";
 import { REASON } from "../format/state-records.ts";
 
 /** How a handler's records are treated. Every member may be left out. */
@@ -16,10 +16,11 @@ export interface HandlerOptions {
   /** Longest wait before any attempt. Default 60 s. */
   readonly retryMaxMs?: number;
   /**
-   * How waits grow: doubled each time with full jitter, by `retryBaseMs` each time, or not at all.
+   * How waits grow: doubled each time with full jitter, by `retryBaseMs` each time, or not at all;
+   * or a list of waits in ms, the last of which repeats.
    * Default "exponential".
    */
-  readonly backoff?: "exponential" | "linear" | "constant";
+  readonly backoff?: "exponential" | "linear" | "constant" | readonly number[];
   /** Records in hand at the same time. Default: no limit of its own. */
   readonly concurrencyMax?: number;
   /** Records begun per second; a second's worth may come at once. Default: no limit. */
@@ -47,6 +48,22 @@ export interface HandlerOptions {
 
 const YEARS_MS: number = 10 * 365 * 86_400_000;
 
+const BACKOFFS: ReadonlySet<unknown> = new Set(["exponential", "linear", "constant"]);
+
+function isBackoff(value: unknown): value is "exponential" | "linear" | "constant" {
+  return BACKOFFS.has(value);
+}
+
+/** A wait in ms. */
+export function isWait(value: unknown): value is number {
+  return typeof value === "number" && value >= 0 && value <= YEARS_MS;
+}
+
+/** Waits in ms, at least one. */
+export function isWaitTable(value: unknown): value is readonly number[] {
+  return Array.isArray(value) && value.length > 0 && value.every((each) => isWait(each));
+}
+
 /** A handler's options with their defaults. */
 export interface HandlerTerms extends Required<Omit<HandlerOptions, "ratePerSecond" | "timeoutMs">> {
   readonly ratePerSecond: number | undefined;
@@ -58,7 +75,11 @@ export const handlerRules: { readonly [Name in keyof HandlerTerms]: Rule<Handler
   retryForMs: integer(0, YEARS_MS, 86_400_000),
   retryBaseMs: integer(0, 3_600_000, 200),
   retryMaxMs: integer(0, 86_400_000, 60_000),
-  backoff: oneOf(["exponential", "linear", "constant"], "exponential"),
+  backoff: custom(
+    `"exponential", "linear", "constant", or a list of waits in ms`,
+    (value): value is HandlerTerms["backoff"] => isBackoff(value) || isWaitTable(value),
+    () => "exponential",
+  ),
   concurrencyMax: integer(1, 2 ** 31, 2 ** 31),
   ratePerSecond: optional(number(0.001, 1e9)),
   timeoutMs: optional(integer(1, 2 ** 31 - 1, 1)),
@@ -87,7 +108,7 @@ const NO_WISH: Wish = { retryAfterMs: undefined, isFinal: false, isSnooze: false
 function wishOf(error: unknown): Wish {
   if (typeof error !== "object" || error === null) return NO_WISH;
   const { name, retryAfterMs, isRetryable } = error as Record<string, unknown>;
-  const isTime = typeof retryAfterMs === "number" && retryAfterMs >= 0 && retryAfterMs <= YEARS_MS;
+  const isTime = isWait(retryAfterMs);
   return {
     retryAfterMs: isTime ? retryAfterMs : undefined,
     isFinal: name === "NonRetryable" || isRetryable === false,
@@ -129,6 +150,7 @@ export function decide(terms: HandlerTerms, failed: FailedAttempt): Decision {
 
 function backoffMs(terms: HandlerTerms, attempts: number, fraction: number): number {
   const { retryBaseMs, retryMaxMs, backoff } = terms;
+  if (typeof backoff === "object") return backoff[Math.min(attempts, backoff.length) - 1] as number;
   if (backoff === "constant") return Math.min(retryMaxMs, retryBaseMs);
   if (backoff === "linear") return Math.min(retryMaxMs, retryBaseMs * attempts);
   return fraction * Math.min(retryMaxMs, retryBaseMs * 2 ** Math.min(attempts - 1, 60));

@@ -2,9 +2,10 @@
  * What a machine loads to give handlers their records (`context.record`), and to send what they
  * leave to the delivery thread: the functions of `TaskHooks`.
  */
-import type { StageHost, TaskStage } from "@millrace/scheduler";
+import type { Handler, StageHost, TaskStage } from "@millrace/scheduler";
 import { packOutcome } from "../format/outcome.ts";
 import { TaskHeader } from "../format/task-header.ts";
+import { withRetry } from "./retry.ts";
 import { Stage } from "./stage.ts";
 
 export interface RecordSchedule {
@@ -63,6 +64,14 @@ export function readHeader(bytes: Uint8Array, runsBefore: number): DeliveredReco
 export function openStage(header: Uint8Array, host: StageHost): TaskStage {
   return new Stage(new TaskHeader(header).stageLimits, host);
 }
+
+/** What the delivery thread gets of an error: with what the handler's own policy says. */
+export function failureOf(header: Uint8Array, runsBefore: number, handler: Handler, thrown: unknown): unknown {
+  if ((handler as { retry?: unknown }).retry === undefined) return thrown;
+  return withRetry(handler, thrown, new TaskHeader(header).attempt + runsBefore);
+}
+
+export { checkRetry as checkHandler } from "./retry.ts";
 
 /** What the delivery thread gets; undefined when the handler has left nothing. */
 export function outcomeOf(_header: Uint8Array, stage: TaskStage | undefined): unknown {

@@ -6,6 +6,9 @@
  * what the handler returned. Without it nobody reads that, and it isn't encoded.
  */
 
+/** A function of the user's module. */
+type AnyHandler = (...parameters: never[]) => unknown;
+
 /** Reads the header that a submitter attached to a task. */
 export type HeaderReader = (header: Uint8Array, runsBefore: number) => unknown;
 
@@ -30,6 +33,10 @@ export interface TaskHooks {
    * the handler asked for nothing. Never throws.
    */
   outcomeOf(header: Uint8Array, stage: TaskStage | undefined, result: unknown): unknown;
+  /** The error for the submitter, once the handler has thrown `thrown`. Never throws. */
+  failureOf(header: Uint8Array, runsBefore: number, handler: AnyHandler, thrown: unknown): unknown;
+  /** At the start: throws for a handler that can't be used. */
+  checkHandler(name: string, handler: AnyHandler): void;
 }
 
 export const WANTS_RESULT = 1;

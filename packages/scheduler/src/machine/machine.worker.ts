@@ -71,9 +71,11 @@ let parcels: number = Math.floor(performance.timeOrigin) * 1024;
 
 try {
   const { handlers, initialize, teardown } = await loadHandlers(data.handlersUrl);
+  const hooks = await taskHooks();
+  for (const [name, call] of handlers) hooks?.checkHandler(name, call);
   await initialised(initialize);
   const entries = [...handlers].map(([name, call]) => handlerEntry(name, call));
-  const machine = new Machine(data.options, entries, await taskHooks(), {
+  const machine = new Machine(data.options, entries, hooks, {
     wantsMachine: () => report({ wants: "machine" }),
     wantsSweep: () => report({ wants: "sweep" }),
     fetchParcel: (ticket, slot) => report({ fetch: ticket, slot }),

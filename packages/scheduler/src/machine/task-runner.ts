@@ -16,7 +16,8 @@ import { EMPTY } from "@millrace/shared-memory";
 import type { TaskContext } from "../handler/context.ts";
 import type { TaskHooks, TaskStage } from "../handler/task-hooks.ts";
 import type { PausedHandlers } from "../shared/paused.ts";
-import { runOf } from "../shared/task-table.ts";
+import type { HandlerEntry } from "../handler/handlers.ts";
+import { attemptOf, runOf } from "../shared/task-table.ts";
 import { EXPIRED, PARCEL } from "../shared/values.ts";
 import { Attempt } from "./attribution.ts";
 import type { Cancellations } from "./cancellations.ts";
@@ -306,13 +307,18 @@ export class TaskRunner {
     }
     // Below another handler nothing waits: it may be blocked for long.
     const mayWait = !this.#load.isRunning && this.#load.joinDepth === 0;
-    const result = ok && table.headerBytes(slot) !== 0 ? this.#outcomeOf(slot, value, stage) : value;
+    const result = table.headerBytes(slot) === 0 ? value : this.#toSubmitter(slot, state, ok, value, stage);
     const written = this.#io.writeResult(slot, state, result, ok, mayWait);
     if (written !== "waits") this.#completions.complete(slot, state, written === "ok");
   }
 
-  /** What the submitter of a task with a header wants to know, beside that its handler returned. */
-  #outcomeOf(slot: number, value: unknown, stage: TaskStage | undefined): unknown {
+  /** What the submitter of a task with a header gets, beside whether its handler returned. */
+  #toSubmitter(slot: number, state: number, ok: boolean, value: unknown, stage: TaskStage | undefined): unknown {
+    if (!ok) {
+      const handler = this.#parts.handlers[this.#parts.table.handler(slot)] as HandlerEntry;
+      const header = this.#io.header(slot) as Uint8Array;
+      return this.#hooks === undefined ? value : this.#hooks.failureOf(header, attemptOf(state), handler.call, value);
+    }
     if (stage === undefined && !this.#io.wantsResult(slot)) return undefined;
     return this.#hooks?.outcomeOf(this.#io.header(slot) as Uint8Array, stage, value);
   }
