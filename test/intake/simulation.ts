@@ -1059,7 +1059,7 @@ export class Simulation implements DeliveryEvents {
   #checkHeld(): void {
     const { states } = this.#delivery;
     const needed = new Set<number>(states.windowChunks.keys());
-    for (const { place } of states.retries.values()) needed.add(place);
+    for (const [, { place }] of states.retries) needed.add(place);
     for (const [origin, { place }] of states.dead) needed.add(place).add(states.placeOf(origin));
     for (const { sequence, state } of this.known.values()) {
       if (state === "unfinished") needed.add(states.placeOf(sequence));

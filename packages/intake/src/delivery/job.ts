@@ -50,8 +50,11 @@ export function jobOf(record: LogRecord, handler: number): Job {
   };
 }
 
+/** What a job takes beside its bytes, about: four small buffers, terms, an entry. */
+const JOB_BYTES = 1024;
+
 function bytesOfJob(job: Job): number {
-  return job.history.length + recordBytesOf(job);
+  return JOB_BYTES + job.history.length + recordBytesOf(job);
 }
 
 /** Bytes of its record in the log, but for what every record has. */

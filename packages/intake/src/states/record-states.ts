@@ -35,19 +35,9 @@ import { newer } from "../format/version.ts";
 import { DeadTable } from "./dead-table.ts";
 import { DedupeWindow, lastOriginOf, type Verdict, WINDOW_DEFAULTS, type WindowLimits } from "./dedupe-window.ts";
 import { ALONE, type Group } from "./groups.ts";
+import { RetryTable } from "./retry-table.ts";
 import { ScheduleStates } from "./schedule-states.ts";
 import { ProducerState } from "./producer-state.ts";
-
-/** What a RETRY record says of a record that isn't finished. */
-export interface RetryState {
-  readonly attempts: number;
-  /** Ms since 1970. */
-  readonly dueMs: number;
-  /** When the first attempt failed, ms since 1970. */
-  readonly firstMs: number;
-  /** Place of the RETRY record. */
-  readonly place: number;
-}
 
 /** How the process before this one ended, and what it may have had in hand. */
 export interface Endings {
@@ -74,7 +64,7 @@ export class RecordStates {
   readonly places: Map<number, number> = new Map();
   readonly origins: Map<number, number> = new Map();
   readonly dead: DeadTable = new DeadTable();
-  readonly retries: Map<number, RetryState> = new Map();
+  readonly retries: RetryTable = new RetryTable();
   readonly window: DedupeWindow;
   readonly producers: Map<string, ProducerState> = new Map();
   readonly paused: Set<string> = new Set();
@@ -255,12 +245,9 @@ export class RecordStates {
     }
   }
 
-  /** What RETRY records said of finished records. By whichever is shorter. */
+  /** What RETRY records said of finished records. */
   #dropRetries(first: number, last: number): void {
-    if (this.retries.size === 0) return;
-    if (last - first < this.retries.size) {
-      for (let origin = first; origin <= last; origin += 1) this.#dropRetry(origin);
-    } else for (const origin of this.retries.keys()) if (origin >= first && origin <= last) this.#dropRetry(origin);
+    for (const origin of this.retries.originsIn(first, last)) this.#dropRetry(origin);
   }
 
   #dropRetry(origin: number): void {
