@@ -12,7 +12,11 @@ const REFERENCES = [
 ];
 const THREAD_ENTRIES = /\bworkerUrl\(\s*"(\.[^"]+)"/g;
 
-function referencesOf(file, text) {
+/** Examples in comments import files that only users have. */
+const withoutComments = (text) => text.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
+
+function referencesOf(file, commented) {
+  const text = withoutComments(commented);
   const found = REFERENCES.flatMap((pattern) => [...text.matchAll(pattern)].map(([, path]) => path));
   const entries = [...text.matchAll(THREAD_ENTRIES)].map(([, path]) => `${path}.js`);
   return [...found, ...entries].map((path) => join(dirname(file), path));
@@ -38,7 +42,9 @@ export const withoutMap = (text) => text.replace(/^\/\/# sourceMappingURL=.*\n?/
 
 /** The endings of relative imports: the compiler leaves `.ts` in declarations. */
 export const withEnding = (text, ending) =>
-  text.replace(/((?:from|import\()\s*"\.[^"]+?)\.(?:ts|js)"/g, `$1${ending}"`);
+  text.replace(/^(?!\s*(?:\/\*)?\*).*$/gm, (line) =>
+    line.replace(/((?:from|import\()\s*"\.[^"]+?)\.(?:ts|js)"/g, `$1${ending}"`),
+  );
 
 /** Typed arrays have had a type parameter since TypeScript 5.7; older compilers refuse one. */
 export const withoutBufferTypes = (text) =>

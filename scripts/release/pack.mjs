@@ -30,9 +30,12 @@ function write(path, text) {
 
 const inDist = (path) => path.replace(/^\.\/dist\//, "");
 
-/** Node's own loader, also where a test runner brings one that knows no ES modules. */
+/**
+ * Node's own loader, also under jest, whose modules have a loader and a `process` that know no ES
+ * modules. Code in the main context has the real ones.
+ */
 const commonJs = (module) => `"use strict";
-const { createRequire } = process.getBuiltinModule("node:module");
+const { createRequire } = require("node:vm").runInThisContext("process").getBuiltinModule("node:module");
 module.exports = createRequire(__filename)("./${module}");
 `;
 

@@ -73,7 +73,7 @@ export function messageOf(thrown: unknown): string {
   }
 }
 
-export type BaseErrorCode = "ERR_INVALID_OPTION" | "ERR_INVARIANT";
+export type BaseErrorCode = "ERR_INVALID_OPTION" | "ERR_INVARIANT" | "ERR_RUNTIME_UNSUPPORTED" | "ERR_THREAD_FILE";
 
 export const baseErrors: ErrorTable<BaseErrorCode> = {
   ERR_INVALID_OPTION: {
@@ -83,6 +83,16 @@ export const baseErrors: ErrorTable<BaseErrorCode> = {
   ERR_INVARIANT: {
     cause: "Something that must always hold did not: a bug in Millrace.",
     cure: "Report it with the message and the stack; nothing acknowledged is at risk.",
+  },
+  ERR_RUNTIME_UNSUPPORTED: {
+    cause:
+      "The program runs under Deno, whose worker threads lack what Millrace needs to close, and whose process a journal's native part would end.",
+    cure: "Run it with Node.js from 20.19 on, or with Bun. Locks and channels alone work under Deno.",
+  },
+  ERR_THREAD_FILE: {
+    cause:
+      "The file that a thread of Millrace starts from isn't beside the code that starts it. A bundler has put that code into another file.",
+    cure: "Leave `millrace` and `@millrace/*` out of the bundle and install them beside it; docs/bundlers.md has the line for each bundler.",
   },
 };
 

@@ -44,4 +44,5 @@ export {
 } from "./real-time.ts";
 export { withoutContext } from "./without-context.ts";
 export { inheritableFlags, startThread } from "./worker-thread.ts";
+export { checkRuntime } from "./check-runtime.ts";
 export { workerUrl } from "./worker-url.ts";

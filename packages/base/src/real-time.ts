@@ -16,7 +16,6 @@
  *
  * Rejected: importing node:timers. node:test and sinon replace its exports as well.
  */
-import { createRequire } from "node:module";
 import { performance as perfHooks } from "node:perf_hooks";
 import { MessageChannel } from "node:worker_threads";
 import { withoutContext } from "./without-context.ts";
@@ -73,7 +72,7 @@ function timer(run: Run, ms: number, parameters: readonly unknown[], repeats: bo
 }
 
 function classOfTimers(): TimeoutClass {
-  const { Socket } = createRequire(import.meta.url)("node:net") as { Socket: new () => SocketWithTimer };
+  const { Socket } = process.getBuiltinModule("node:net") as unknown as { Socket: new () => SocketWithTimer };
   const socket = new Socket();
   socket.setTimeout(1);
   for (const symbol of Object.getOwnPropertySymbols(socket)) {

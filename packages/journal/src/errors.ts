@@ -6,6 +6,7 @@ export type JournalErrorCode =
   | "ERR_JOURNAL_DAMAGED"
   | "ERR_JOURNAL_FULL"
   | "ERR_JOURNAL_LOCKED"
+  | "ERR_JOURNAL_NATIVE"
   | "ERR_JOURNAL_NO_KEY"
   | "ERR_JOURNAL_POISONED"
   | "ERR_JOURNAL_PRODUCERS"
@@ -39,6 +40,11 @@ export const journalErrors: ErrorTable<JournalErrorCode> = {
   ERR_JOURNAL_LOCKED: {
     cause: "Another process has the directory open, or this process has it open already.",
     cure: "Use another directory, or end the other process. The lock goes with the process; there is nothing to delete. Where one process takes over from another, set lockWaitMs.",
+  },
+  ERR_JOURNAL_NATIVE: {
+    cause:
+      "The native part that locks files (fs-native-extensions) can't be loaded: it has no build for this system, or a bundler has taken its JavaScript away from it.",
+    cure: "Leave `millrace` and `@millrace/*` out of a bundle (docs/bundlers.md). There are builds for Linux with glibc, macOS and Windows on x64 and arm64.",
   },
   ERR_JOURNAL_POISONED: {
     cause: "An earlier write or sync failed, and nothing is written after that.",

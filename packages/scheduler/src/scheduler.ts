@@ -2,7 +2,7 @@
  * The scheduler as a user of this package sees it. Open it with a module of handlers, call the
  * handlers from this thread, close it.
  */
-import { clearInterval, performance, setInterval, withoutContext } from "@millrace/base";
+import { checkRuntime, clearInterval, performance, setInterval, withoutContext } from "@millrace/base";
 import { availableParallelism } from "node:os";
 import { Reactor, ThreadTable } from "@millrace/atomics-sync";
 import { Histogram } from "@millrace/metrics";
@@ -137,13 +137,14 @@ export class Scheduler<Handlers = Record<string, Handler>> {
 
   /**
    * Starts the worker threads; resolves when each has loaded the handlers. Throws
-   * `ERR_INVALID_OPTION`, `ERR_HANDLER_MODULE`.
+   * `ERR_INVALID_OPTION`, `ERR_HANDLER_MODULE`, `ERR_THREAD_FILE`, `ERR_RUNTIME_UNSUPPORTED`.
    */
   static open<Handlers = Record<string, Handler>>(given: SchedulerOptions): Promise<Scheduler<Handlers>> {
     return withoutContext(() => Scheduler.#open<Handlers>(given));
   }
 
   static async #open<Handlers>(given: SchedulerOptions): Promise<Scheduler<Handlers>> {
+    checkRuntime();
     const options = schedulerOptions(given);
     const machines = options.machinesMax;
     const threads = ThreadTable.current();

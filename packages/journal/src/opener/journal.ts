@@ -2,7 +2,7 @@
  * The journal as its opener sees it. It opens a directory, appends records, and reads them back. An
  * append resolves when its record is durable.
  */
-import { baseError, messageOf, type MillraceError, performance } from "@millrace/base";
+import { baseError, checkRuntime, messageOf, type MillraceError, performance } from "@millrace/base";
 import { Reactor, ThreadTable, unpark, unparkAgain } from "@millrace/atomics-sync";
 import { Histogram } from "@millrace/metrics";
 import { allocate, stateRing } from "./allocate.ts";
@@ -127,6 +127,7 @@ export class Journal {
    * `ERR_JOURNAL_DAMAGED`, `ERR_JOURNAL_TORN`, `ERR_JOURNAL_VERSION`, `ERR_INVALID_OPTION`.
    */
   static async open(given: JournalOptions): Promise<Journal> {
+    checkRuntime();
     const options = resolveJournalOptions(given);
     const limits = limitsOf(options);
     const { directory, storage, allowUnsafeStorage, lockWaitMs, lockSignal } = options;

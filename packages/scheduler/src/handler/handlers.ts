@@ -90,7 +90,12 @@ async function importModule(url: string): Promise<Record<string, unknown>> {
   try {
     return (await import(url)) as Record<string, unknown>;
   } catch (cause) {
-    throw schedulerError("ERR_HANDLER_MODULE", `${url} could not be loaded: ${messageOf(cause)}`, {
+    const { code } = cause as { code?: unknown };
+    const hint =
+      code === "ERR_UNKNOWN_FILE_EXTENSION" && /\.[cm]?ts$/.test(url)
+        ? `; Node.js ${process.versions.node} loads no TypeScript in a thread by itself: see docs/test-runners.md`
+        : "";
+    throw schedulerError("ERR_HANDLER_MODULE", `${url} could not be loaded: ${messageOf(cause)}${hint}`, {
       cause,
       details: { url },
     });
