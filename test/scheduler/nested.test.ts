@@ -202,10 +202,13 @@ test("a join doesn't wait for what is pending on its own thread: ERR_ASYNC_PENDI
 test("handlers that run on and on are named once", async () => {
   const hints: string[] = [];
   await withScheduler({ processors: 1, onHint: (text) => hints.push(text) }, async ({ run }) => {
-    await run.hold(250);
-    await run.hold(250);
+    // On a loaded machine most of these 250 ms may go to others, and don't count.
+    while (hints.length === 0) {
+      await run.hold(250);
+      await run.double(1);
+    }
+    for (let times = 0; times < 2; times += 1) await run.hold(250);
     await run.double(1);
-    await until(() => hints.length > 0, "the watchdog looks again");
   });
   assert.is(hints.length, 1);
   assert.match(hints[0] as string, /^hold ran \d+ ms without a pause: call it through mill\.blocking\.hold/);

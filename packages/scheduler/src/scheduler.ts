@@ -129,7 +129,12 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     this.runMany = this.#bindRunMany() as RunMany<Handlers>;
     this.parallelMap = this.#bindMap() as ParallelMap<Handlers>;
     this.parallelReduce = this.#bindReduce() as ParallelReduce<Handlers>;
-    this.#watchdog = new Watchdog(supervisor.shared, supervisor.recovery, (handler, ms) => this.#hintLong(handler, ms));
+    this.#watchdog = new Watchdog(
+      supervisor.shared,
+      supervisor.recovery,
+      (handler, ms) => this.#hintLong(handler, ms),
+      (machine) => supervisor.waitedMs(machine),
+    );
     this.#sweeper = setInterval(() => this.#everySecond(), SWEEP_MS).unref();
     const traceMs = schedTraceMs(process.env);
     if (traceMs !== undefined) this.#schedTrace = setInterval(() => this.#printState(), traceMs).unref();

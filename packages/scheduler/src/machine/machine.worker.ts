@@ -8,6 +8,7 @@ import { schedulerError } from "../errors.ts";
 import { type LastWords, speakLastWords } from "./last-words.ts";
 import { handlerEntry, type Hook, loadHandlers } from "../handler/handlers.ts";
 import type { TaskHooks } from "../handler/task-hooks.ts";
+import { systemThread } from "../shared/system-thread.ts";
 import { Machine } from "./machine.ts";
 import type { MachineOptions } from "./machine-options.ts";
 import { arenasOf } from "../shared/arenas.ts";
@@ -30,7 +31,7 @@ export interface MachineWorkerData {
  * result.
  */
 export type MachineReport =
-  | { readonly names: readonly string[]; readonly hasTeardown: boolean }
+  | { readonly names: readonly string[]; readonly hasTeardown: boolean; readonly systemThread: number | undefined }
   | { readonly tornDown: Uint8Array | undefined }
   | { readonly error: Uint8Array }
   | { readonly lastWords: LastWords }
@@ -110,7 +111,7 @@ try {
   // Rejections that the module has left unhandled end the thread in this turn, not under the first
   // task.
   await nextTurn();
-  report({ names: [...handlers.keys()], hasTeardown: teardown !== undefined });
+  report({ names: [...handlers.keys()], hasTeardown: teardown !== undefined, systemThread: systemThread() });
   machine.start();
 } catch (thrown) {
   report({ error: encodeThrown(thrown) });

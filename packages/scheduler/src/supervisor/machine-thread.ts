@@ -37,6 +37,8 @@ export class MachineThread {
   isTornDown = false;
   /** What `teardown` has thrown, or what has ended the thread in it. */
   teardownError: unknown;
+  /** The system's number of the thread, where that tells. */
+  systemThread: number | undefined;
   /** When the last thread was started, ms. */
   startedAt = 0;
   exited: Promise<void> = Promise.resolve();
@@ -111,6 +113,7 @@ export class MachineThread {
           this.isStarting = false;
           this.hasTeardown = report.hasTeardown;
           worker.unref();
+          this.systemThread = report.systemThread;
           resolve(report.names);
         } else if ("tornDown" in report) {
           this.isTornDown = report.tornDown === undefined;
@@ -124,6 +127,7 @@ export class MachineThread {
           if (this.hasTeardown && !this.isTornDown) this.teardownError ??= error ?? new Error(describeDeath(death));
           const isUnstarted = this.isStarting;
           this.worker = undefined;
+          this.systemThread = undefined;
           this.isStarting = false;
           resolveExit();
           if (isUnstarted) startError ??= endedEarly(handlersUrl, death);

@@ -16,6 +16,7 @@ import { DeathNotes } from "../shared/death-notes.ts";
 import type { PausedHandlers } from "../shared/paused.ts";
 import { CLOSED_LIFECYCLE, LIFECYCLE, type SchedulerMemory } from "../shared/layout.ts";
 import { Shared } from "../shared/shared.ts";
+import { waitedMs } from "../shared/system-thread.ts";
 import type { TraceRings } from "../shared/trace-ring.ts";
 import { CrashLoops } from "./crash-loops.ts";
 import { type Death, describeDeath } from "./death.ts";
@@ -118,6 +119,11 @@ export class Supervisor {
 
   get restarts(): number {
     return this.#restarts;
+  }
+
+  /** For how long a machine's thread has been ready and had no processor of the system, ms. */
+  waitedMs(machine: number): number {
+    return waitedMs(this.#machines[machine]?.systemThread);
   }
 
   /** How many threads run now. */

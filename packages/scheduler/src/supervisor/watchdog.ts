@@ -9,6 +9,7 @@
 import { clearTimeout, performance, setTimeout } from "@millrace/base";
 import type { Shared } from "../shared/shared.ts";
 import type { Processors } from "../shared/processors.ts";
+import { LongRun } from "./long-run.ts";
 import type { Recovery } from "./recovery.ts";
 
 /** Go's forcePreemptNS. */
@@ -24,6 +25,7 @@ interface Watch {
   owner: number;
   /** When the tick was first seen, ms. */
   since: number;
+  readonly run: LongRun;
   /** The number of the handler that runs, -1 without. */
   handler: number;
   isRescued: boolean;
@@ -34,6 +36,7 @@ export class Watchdog {
   readonly #processors: Processors;
   readonly #recovery: Recovery;
   readonly #onLong: (handler: number, ms: number) => void;
+  readonly #waitedMs: (machine: number) => number;
   readonly #watches: Watch[];
   #timer: NodeJS.Timeout | undefined;
   #quiet = 0;
@@ -41,15 +44,25 @@ export class Watchdog {
   /** How often the tasks of a stuck processor were queued anew. */
   rescues = 0;
 
-  constructor(shared: Shared, recovery: Recovery, onLong: (handler: number, ms: number) => void) {
+  /**
+   * `waitedMs`: for how long a machine's thread has been ready and had no processor of the system.
+   */
+  constructor(
+    shared: Shared,
+    recovery: Recovery,
+    onLong: (handler: number, ms: number) => void,
+    waitedMs: (machine: number) => number,
+  ) {
     this.#shared = shared;
     this.#processors = shared.processors();
     this.#recovery = recovery;
     this.#onLong = onLong;
+    this.#waitedMs = waitedMs;
     this.#watches = Array.from({ length: this.#processors.count }, () => ({
       tick: 0,
       owner: -1,
       since: performance.now(),
+      run: new LongRun(),
       handler: -1,
       isRescued: false,
     }));
@@ -93,17 +106,19 @@ export class Watchdog {
     if (tick !== watch.tick || owner !== watch.owner) {
       this.#quiet = 0;
       // A machine that died, or gave its processor away to wait, was not running a long handler.
-      if (watch.handler >= 0 && owner === watch.owner && now - watch.since >= HINT_MS)
-        this.#onLong(watch.handler, now - watch.since);
+      if (watch.handler >= 0 && owner === watch.owner && watch.run.ms >= HINT_MS)
+        this.#onLong(watch.handler, watch.run.ms);
       watch.tick = tick;
       watch.owner = owner;
       watch.since = now;
+      watch.run.begin(now);
       watch.isRescued = false;
       watch.handler = (tick & 1) === 1 ? this.#processors.runningHandler(processor) : -1;
       return;
     }
     if ((tick & 1) === 0 || owner < 0) return;
     this.#quiet = 0;
+    watch.run.look(now, this.#waitedMs(owner));
     if (now - watch.since < LOOK_MS / 2 || watch.isRescued) return;
     watch.isRescued = true;
     this.#rescue(processor);
