@@ -97,7 +97,7 @@ export class ChannelCore extends Monitor implements Core {
   /** Of a cell that `make` or another thread's `make` has filled. */
   constructor(space: SyncSpace, cell: number) {
     super(space, cell);
-    this.#open = openState(this.kind);
+    this.#open = openState(this.generation);
     this.format = this.words[cell + FORMAT] as number;
     this.capacity = this.words[cell + CAPACITY] as number;
     this.width = this.format === FLOAT64 ? 2 : 1;

@@ -14,6 +14,7 @@ import { BARRIER, COND, MUTEX, PERMITS, WAIT_GROUP } from "@millrace/atomics-syn
 import { HELD, NODE_STATE } from "@millrace/atomics-sync/internal/objects/node";
 import { join, type Mutant, pause, scenario, type Scenario } from "../api.ts";
 import { bury, cellOf, setUpSpace, type Shared, spaceOf } from "../fixtures/spaces.ts";
+import { COUNT_LOOK } from "../fixtures/races.ts";
 
 /** Runs a use; "refused" where it finds the object closed. */
 function attempt(use: () => string): string {
@@ -144,6 +145,7 @@ function beside({ name, kind, close, use, setUp }: Kind): Scenario {
     },
     // A wait group's user waits for the decision, which it can't do here: it may be refused.
     bounds: { preemptions: kind === WAIT_GROUP ? 1 : 2 },
+    races: kind === WAIT_GROUP ? [COUNT_LOOK] : [],
   });
 }
 
@@ -151,6 +153,7 @@ export const scenarios: Scenario[] = [
   ...kinds.map(beside),
   scenario({
     name: "close: a mutex that stays in use turns nobody away",
+
     setUp: () => setUpSpace([MUTEX], 2),
     threads: {
       one: (shared) => attempt(() => useMutex(shared, 0)),
@@ -222,6 +225,7 @@ export const scenarios: Scenario[] = [
   }),
   scenario({
     name: "close: the one that closes dies anywhere, and the place is free or the mutex is whole",
+
     setUp: () => setUpSpace([MUTEX], 2),
     threads: {
       mortal: (shared) => closeMutex(shared, 0),

@@ -9,6 +9,7 @@ import { ASKS_FRONT, ASKS_KIND } from "@millrace/atomics-sync/internal/objects/n
 import { WaitGroupCore } from "@millrace/atomics-sync/internal/locks/wait-group";
 import { join, type Mutant, scenario, type Scenario } from "../api.ts";
 import { assertNodesFree, bury, cellOf, setUpSpace, type Shared, spaceOf } from "../fixtures/spaces.ts";
+import { COUNT_LOOK } from "../fixtures/races.ts";
 
 function groupOf(shared: Shared, thread: number): WaitGroupCore {
   return new WaitGroupCore(spaceOf(shared, thread), cellOf(shared));
@@ -52,6 +53,7 @@ function assertOver(shared: Shared): void {
 export const scenarios: Scenario[] = [
   scenario({
     name: "wait group: who waits sees the work of all",
+    races: [COUNT_LOOK],
     setUp: () => setUp(2),
     threads: {
       one(shared) {

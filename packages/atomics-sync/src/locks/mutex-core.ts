@@ -89,7 +89,7 @@ export class MutexCore extends Monitor {
 
   constructor(space: SyncSpace, cell: number) {
     super(space, cell);
-    this.#free = ownedTag(this.kind);
+    this.#free = ownedTag(this.generation);
     this.#own = this.#free | (space.thread + 1);
   }
 

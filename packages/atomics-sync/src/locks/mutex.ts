@@ -27,16 +27,14 @@ const rules = { onOwnerDeath: oneOf(["recover", "fail"], "recover") } satisfies 
 /** A lock that is held. `using` releases it. */
 export class Hold implements Disposable {
   readonly #core: MutexCore;
-  readonly #space: SyncSpace;
   #recovered = false;
   #isOver = true;
 
   /**
    * For Mutex: before the attempt, because nothing may fail between taking a lock and holding it.
    */
-  constructor(core: MutexCore, space: SyncSpace) {
+  constructor(core: MutexCore) {
     this.#core = core;
-    this.#space = space;
   }
 
   /** Whether the holder before died while it had the lock: what it protects may be half done. */
@@ -52,7 +50,7 @@ export class Hold implements Disposable {
 
   /** For Mutex and Cond: the lock was taken. Calls nothing, so it can't run out of stack. */
   resume(outcome: number): this {
-    this.#space.locksHeld += 1;
+    this.#core.space.locksHeld += 1;
     this.#recovered = outcome === OWNED_RECOVERED;
     this.#isOver = false;
     return this;
@@ -114,7 +112,7 @@ export class Mutex {
   lock(options?: BlockOptions): Hold {
     this.#assertOpen();
     const timeoutMs = timeLimit("Mutex.lock", options);
-    const hold = new Hold(this.#core, this.#space);
+    const hold = new Hold(this.#core);
     let outcome = this.#core.tryLock();
     if (outcome === TAKEN) {
       assertMayBlock(this.#space, "Mutex.lock", "lockAsync");
@@ -131,7 +129,7 @@ export class Mutex {
   async lockAsync(options?: WaitOptions): Promise<Hold> {
     this.#assertOpen();
     const given = waitOptions("Mutex.lockAsync", options);
-    const hold = new Hold(this.#core, this.#space);
+    const hold = new Hold(this.#core);
     const outcome = await lockInEventLoop(this.#space, this.#core, given);
     if (outcome !== OWNED && outcome !== OWNED_RECOVERED) throw failureOf(outcome, given.timeoutMs);
     return hold.resume(outcome);
@@ -140,7 +138,7 @@ export class Mutex {
   /** Takes the lock if it can be had at once; undefined otherwise. */
   tryLock(): Hold | undefined {
     this.#assertOpen();
-    const hold = new Hold(this.#core, this.#space);
+    const hold = new Hold(this.#core);
     const outcome = this.#core.tryLock();
     if (outcome === TAKEN) return undefined;
     if (outcome === ABANDONED) throw failureOf(outcome, 0);

@@ -81,7 +81,8 @@ export class WaitGroupCore extends Monitor {
    * Adds to the count; false, and nothing has happened, when it would be less than 0 or too large.
    */
   add(units: number): boolean {
-    const state = Atomics.load(this.words, this.cell + CELL_STATE);
+    // A plain read: a stale value only fails the compare-and-swap.
+    const state = this.words[this.cell + CELL_STATE] as number;
     const count = (state >>> COUNT_SHIFT) + units;
     if ((state & WAITERS) === 0 && count >= 0 && count <= COUNT_MAX) {
       const next = (count << COUNT_SHIFT) | (state & FLAGS);

@@ -93,7 +93,7 @@ import { WaitQueue } from "./wait-queue.ts";
 
 export class Monitor extends WaitQueue {
   /** KIND when this view was made, and the tag of LATCH and INBOX that belongs to it. */
-  readonly #generation: number;
+  protected readonly generation: number;
   readonly #tag: number;
   /** An exception has thrown a holder out of the latch: nobody knows what it owed. */
   #owesAll = false;
@@ -107,13 +107,16 @@ export class Monitor extends WaitQueue {
 
   constructor(space: SyncSpace, cell: number) {
     super(space, cell);
-    this.#generation = Atomics.load(this.words, cell + CELL_KIND);
-    this.#tag = tagOf(this.#generation);
+    this.generation = Atomics.load(this.words, cell + CELL_KIND);
+    this.#tag = tagOf(this.generation);
   }
 
-  /** KIND of the cell as it is now. */
+  /**
+   * KIND of the cell. A plain read, because it decides nothing: the object may be closed right
+   * after it, and then the tag in STATE refuses the step.
+   */
   get kind(): number {
-    return Atomics.load(this.words, this.cell + CELL_KIND);
+    return this.words[this.cell + CELL_KIND] as number;
   }
 
   // ── for the kinds ─────────────────────────────────────────────────────────────────────────────
@@ -263,7 +266,7 @@ export class Monitor extends WaitQueue {
       // The decision: no party has posted, and none can any more.
       const seen = Atomics.compareExchange(this.words, this.cell + INBOX, this.#tag, nextTag(this.#tag));
       if (seen === this.#tag) {
-        this.space.giveCell(this.cell, this.#generation);
+        this.space.giveCell(this.cell, this.generation);
         this.#wakeAll();
         return true;
       }
@@ -284,7 +287,7 @@ export class Monitor extends WaitQueue {
 
   /** Whether the object was closed. */
   isClosed(): boolean {
-    return Atomics.load(this.words, this.cell + CELL_KIND) !== this.#generation;
+    return Atomics.load(this.words, this.cell + CELL_KIND) !== this.generation;
   }
 
   // ── the latch ─────────────────────────────────────────────────────────────────────────────────
@@ -333,7 +336,7 @@ export class Monitor extends WaitQueue {
    */
   #takeOver(holder: number): boolean {
     if ((Atomics.load(this.words, this.cell + INBOX) & TAG_MASK) !== this.#tag) {
-      this.space.giveCell(this.cell, this.#generation);
+      this.space.giveCell(this.cell, this.generation);
       return false;
     }
     this.#rebuild();
@@ -648,7 +651,7 @@ export class Monitor extends WaitQueue {
   mourn(dead: number, isOwned: boolean): boolean {
     if (Atomics.load(this.words, this.cell + LATCH) === (nextTag(this.#tag) | (dead + 1))) {
       // It died in the last steps of closing.
-      this.space.giveCell(this.cell, this.#generation);
+      this.space.giveCell(this.cell, this.generation);
       return true;
     }
     if (!this.#takeLatch()) return false;

@@ -33,7 +33,7 @@ import type { SyncSpace } from "./space.ts";
 const CANCELLED_MAX = 16;
 
 export class WaitQueue {
-  protected readonly space: SyncSpace;
+  readonly space: SyncSpace;
   protected readonly words: Int32Array;
   /** Word index of the object's cell. */
   protected readonly cell: number;
