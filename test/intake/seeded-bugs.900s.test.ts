@@ -130,6 +130,12 @@ const BUGS: readonly SeededBug[] = [
     to: "",
   },
   {
+    name: "a producer that was dropped is remembered",
+    file: STATES,
+    from: "this.producers.delete(control.producer);",
+    to: "",
+  },
+  {
     name: "what a producer's record said isn't remembered",
     file: "states/producer-state.js",
     from: "this.content.add(sequence, payloadCrc);",

@@ -25,7 +25,7 @@ import type { Log, LogWalk, Runner } from "@millrace/intake/internal/delivery/po
 import type { LogRecord } from "@millrace/intake/internal/format/log-record";
 import { packOutcome, unpackOutcome } from "@millrace/intake/internal/format/outcome";
 import { handlerName, HeaderParser, type Terms, termsOf } from "@millrace/intake/internal/format/record-header";
-import { decodeFate, decodeRedrive } from "@millrace/intake/internal/format/state-records";
+import { decodeControl, decodeFate, decodeRedrive } from "@millrace/intake/internal/format/state-records";
 import { partsOfTaskHeader, TaskHeader } from "@millrace/intake/internal/format/task-header";
 import { ContentSums } from "@millrace/intake/internal/states/producer-state";
 import type { Verdict } from "@millrace/intake/internal/states/dedupe-window";
@@ -417,6 +417,8 @@ export class Simulation implements DeliveryEvents {
   readonly produced = new Produced((what) => this.broken(what));
   /** Sequences of producers that are durable, and records that repeat one. */
   readonly #produced = new Set<string>();
+  /** Places of durable records by which the producer was dropped. */
+  readonly #producerDrops: number[] = [];
   readonly #repeated = new Set<number>();
   #isSettling = false;
   #paused = new Set<string>();
@@ -587,9 +589,16 @@ export class Simulation implements DeliveryEvents {
   #contentBefore(place: number): ContentSums {
     const content = new ContentSums();
     const seen = new Set<number>();
+    const droppedAt = this.#producerDrops.findLast((drop) => drop < place) ?? 0;
     for (const { sequence, terms } of this.known.values()) {
       const { producer } = terms;
-      if (producer?.payloadCrc === undefined || sequence >= place || seen.has(producer.sequence)) continue;
+      if (
+        producer?.payloadCrc === undefined ||
+        sequence >= place ||
+        sequence < droppedAt ||
+        seen.has(producer.sequence)
+      )
+        continue;
       seen.add(producer.sequence);
       content.add(producer.sequence, producer.payloadCrc);
     }
@@ -665,6 +674,10 @@ export class Simulation implements DeliveryEvents {
       // It may have been written before the clock was set back.
       this.#schedules.stored(record, this.#latestWall);
       const { type, replaces, origin } = record;
+      if (isProducerDrop(record)) {
+        this.#produced.clear();
+        this.#producerDrops.push(this.disk.last);
+      }
       this.#trace(`own ${this.disk.last} type ${type}${replaces > 0 ? ` copy of ${origin} from ${replaces}` : ""}`);
     }
     this.counts.scheduled = this.#schedules.published;
@@ -775,7 +788,8 @@ export class Simulation implements DeliveryEvents {
   #commandLetters(): void {
     const dead = [...this.known.values()].filter(({ state, isDurable }) => state === "dead" && isDurable);
     const dice = this.#random.below(5);
-    if (dice === 0) {
+    if (dice === 0 && this.#random.below(4) === 0) this.#delivery.commands.dropProducer("src");
+    else if (dice === 0) {
       const handler = HANDLERS[this.#random.below(HANDLERS.length)] as string;
       const isPaused = this.#random.below(2) === 0;
       this.#delivery.commands.pause(handler, isPaused);
@@ -1072,4 +1086,8 @@ export class Simulation implements DeliveryEvents {
   broken(what: string): never {
     throw new Broken(`seed ${this.seed}, step ${this.counts.steps}: ${what}`);
   }
+}
+
+function isProducerDrop(record: SimRecord): boolean {
+  return record.type === RECORD_TYPE.control && decodeControl(record.payload()).kind === "producerDropped";
 }

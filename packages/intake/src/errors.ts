@@ -8,6 +8,7 @@ export type IntakeErrorCode =
   | "ERR_INTAKE_ABSENT"
   | "ERR_INTAKE_CLOSED"
   | "ERR_INTAKE_FULL"
+  | "ERR_PRODUCERS_FULL"
   | "ERR_RECORD_DEAD"
   | "ERR_STAGE_TOO_LARGE"
   | "ERR_RECORD_UNREADABLE"
@@ -31,6 +32,10 @@ export const intakeErrors: ErrorTable<IntakeErrorCode> = {
     cause:
       "A record of this handler has failed for the last time, and the dead letters take as many bytes as `dead.bytesMax` allows. The publish isn't stored.",
     cure: "Look at the letters with mill.dead or `millrace dlq`, and redrive or drop some. The records that wait then become dead letters, and publishes are taken again.",
+  },
+  ERR_PRODUCERS_FULL: {
+    cause: "A record names a producer that the intake doesn't know, and it knows producersMax. It isn't stored.",
+    cure: "Drop producers that won't come back (mill.producers.drop), or raise producersMax. None is forgotten by itself.",
   },
   ERR_RECORD_DEAD: {
     cause: "A record's handler failed at every one of attemptsMax attempts.",

@@ -20,6 +20,7 @@ export type { DeadLetter } from "./publisher/letter.ts";
 export type { RecordDeath } from "./delivery/messages.ts";
 export { type Drained, type DrainOptions, Intake, type IntakeStats, type Publish } from "./publisher/intake.ts";
 export type { ScheduleInfo, ScheduleOptions } from "./publisher/schedules.ts";
+export type { ProducerInfo, Producers } from "./publisher/producers.ts";
 export type { IntakeEvents } from "./publisher/events.ts";
 export type { CountMarks, DiskMarks, LevelOptions } from "./publisher/level-options.ts";
 export type { Gauge, Level, LevelCause, LevelReport } from "./publisher/water.ts";

@@ -26,6 +26,7 @@ import {
   type Level,
   type Producer,
   type ProducerOptions,
+  type Producers,
   type Publish,
   type PublishedName,
   type RecordToPublish,
@@ -133,6 +134,8 @@ export interface Millrace<Handlers = Record<string, Handler>> {
    * `Producer`. Its id names it across runs. Throws `ERR_HANDLER_UNKNOWN`, `ERR_INVALID_OPTION`.
    */
   producer(handler: PublishedName<Handlers>, id: string, options?: ProducerOptions): Promise<Producer>;
+  /** The producers of which records are stored: list them, drop those that won't come back. */
+  readonly producers: Producers;
   /** Records that failed for the last time: list them, hand them out again, drop them. */
   readonly dead: DeadLetters;
   /**
@@ -332,6 +335,10 @@ class Runtime<Handlers> implements Millrace<Handlers> {
 
   async producer(handler: PublishedName<Handlers>, id: string, options?: ProducerOptions): Promise<Producer> {
     return await this.#theIntake("producer").producer(handler, id, options);
+  }
+
+  get producers(): Producers {
+    return this.#theIntake("producers").producers;
   }
 
   get dead(): DeadLetters {

@@ -26,6 +26,12 @@ export class Commands {
     this.#stateLog.urge();
   }
 
+  /** What a producer has stored is forgotten, from here on in the order of the log. */
+  dropProducer(producer: string, onDurable?: () => void): void {
+    this.#stateLog.control({ kind: "producerDropped", producer }, onDurable);
+    this.#stateLog.urge();
+  }
+
   /**
    * Dead letters get another turn, from their handler or, unless it is empty, from another one.
    * Those that died later than `lastDeath` aren't meant; 0: all are.

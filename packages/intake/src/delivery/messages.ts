@@ -60,6 +60,8 @@ export type Command =
   | { readonly kind: "schedule"; readonly name: string; readonly definition: ScheduleDefinition }
   | { readonly kind: "unschedule"; readonly name: string }
   | { readonly kind: "schedules" }
+  | { readonly kind: "dropProducer"; readonly id: string }
+  | { readonly kind: "producers" }
   /** What is durable of a producer. */
   | { readonly kind: "producer"; readonly id: string };
 

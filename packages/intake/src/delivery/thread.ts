@@ -12,6 +12,7 @@ import type { Storage } from "@millrace/journal";
 import { findReserve, readCheckpoints, SegmentList } from "@millrace/journal/kernel";
 import { Submitter } from "@millrace/scheduler";
 import { unpackOutcome } from "../format/outcome.ts";
+import type { RangeSet } from "../format/range-set.ts";
 import { HeaderParser } from "../format/record-header.ts";
 import { reasonName } from "../format/state-records.ts";
 import type { Verdict, WindowLimits } from "../states/dedupe-window.ts";
@@ -267,6 +268,12 @@ export class DeliveryThread implements DeliveryEvents {
       case "findDead":
         answer(findDead(this.#delivery.states, command.sequence));
         break;
+      case "dropProducer":
+        this.#delivery.commands.dropProducer(command.id, done);
+        break;
+      case "producers":
+        answer(Array.from(this.#delivery.states.producers, ([id, { sequences }]) => sequencesOf(id, sequences)));
+        break;
       case "producer":
         answer(this.#delivery.states.producers.get(command.id)?.snapshot() ?? NOTHING_PRODUCED);
         break;
@@ -357,4 +364,9 @@ export class DeliveryThread implements DeliveryEvents {
     const untilMs = Math.min(this.#delivery.nextTurnAt(), this.#housekeeping.dueAt) - clock.now();
     this.#parker.wait(Math.min(PARK_MS, Math.max(untilMs, SLEEP_MS_MIN)));
   }
+}
+
+function sequencesOf(id: string, sequences: RangeSet): object {
+  const [, lastSequence] = sequences.range(sequences.ranges - 1);
+  return { id, records: sequences.size, lastSequence };
 }

@@ -164,6 +164,8 @@ export function shortText(bytesMax: number): ReturnType<typeof custom<string>> {
 export interface Prepared {
   readonly parts: RecordParts;
   readonly isJudged: boolean;
+  /** The producer that it names; undefined without. */
+  readonly producer: string | undefined;
   /** What its own options say of waiting; undefined without options. */
   readonly wait: Wait | undefined;
 }
@@ -191,7 +193,7 @@ export function prepare(
   const type = DATA;
   if (given === undefined) {
     const parts = { type, priority: PRIORITY.normal, timeMs, header: plain, key: NO_BYTES, payload };
-    return { parts, isJudged: false, wait: undefined };
+    return { parts, isJudged: false, producer: undefined, wait: undefined };
   }
   const owner = `publish.${handler}`;
   const options = isOwn ? resolveOptions(owner, recordRules, given) : resolveOptions(owner, publishRules, given);
@@ -202,7 +204,8 @@ export function prepare(
   const key = options.key === undefined ? NO_BYTES : Buffer.from(options.key);
   const parts = { type, priority: PRIORITY[options.priority], timeMs, header, key, payload: kept };
   const isJudged = options.idempotencyKey !== undefined || options.producer !== undefined;
-  return { parts, isJudged, wait: isOwn ? undefined : (options as Resolved<typeof publishRules>) };
+  const producer = options.producer?.id;
+  return { parts, isJudged, producer, wait: isOwn ? undefined : (options as Resolved<typeof publishRules>) };
 }
 
 function headerOf(

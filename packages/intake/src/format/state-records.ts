@@ -360,6 +360,8 @@ export type Control =
   /** Of the suspects these are tried now, and no others; those that were cleared have survived. */
   | { readonly kind: "trying"; readonly origins: readonly number[]; readonly cleared: readonly number[] }
   | { readonly kind: "paused" | "resumed"; readonly handler: string }
+  /** What a producer has stored is forgotten. */
+  | { readonly kind: "producerDropped"; readonly producer: string }
   | ({ readonly kind: "scheduled" } & DefinedSchedule)
   | { readonly kind: "unscheduled"; readonly name: string };
 
@@ -371,6 +373,7 @@ const CONTROL_KINDS: Readonly<Record<Control["kind"], true>> = {
   trying: true,
   paused: true,
   resumed: true,
+  producerDropped: true,
   scheduled: true,
   unscheduled: true,
 };

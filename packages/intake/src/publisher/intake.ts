@@ -36,6 +36,7 @@ import { intakeOptions, type IntakeOptions, type PublisherOptions } from "./opti
 import { DeadLetters } from "./dead-letters.ts";
 import { Events } from "./events.ts";
 import { Publisher } from "./publisher.ts";
+import { type ProducerInfo, Producers } from "./producers.ts";
 import { Producer, type ProducerHost, type ProducerOptions } from "./producer.ts";
 import type { ProducerSnapshot } from "../states/producer-state.ts";
 import { Questions } from "./questions.ts";
@@ -182,6 +183,7 @@ export class Intake<Handlers = Record<string, Handler>> {
   /** The same, but never waits: rejects at once with `ERR_INTAKE_FULL` when the intake is full. */
   readonly tryPublish: Publish<Handlers>;
   readonly events: Events = new Events();
+  readonly producers: Producers;
   readonly dead: DeadLetters;
 
   private constructor(
@@ -221,9 +223,17 @@ export class Intake<Handlers = Record<string, Handler>> {
         cells: this.#cells,
         mustBeOpen: () => this.#mustBeOpen(),
         headerOf: (name) => this.#headerOf(name),
+        admitProducer: (id) => this.producers.admit(id),
         levelChanged: (report) => this.events.emit("level", report),
       },
       forPublisher,
+    );
+    this.producers = new Producers(
+      {
+        list: () => this.#command({ kind: "producers" }) as Promise<readonly ProducerInfo[]>,
+        drop: (id) => this.#commandDone({ kind: "dropProducer", id }),
+      },
+      forPublisher.producersMax,
     );
     this.publish = this.#publishing(false);
     this.tryPublish = this.#publishing(true);
@@ -297,6 +307,7 @@ export class Intake<Handlers = Record<string, Handler>> {
       await journal.value.close().catch(() => {});
       throw thrown;
     }
+    await intake.producers.begin();
     intake.#publisher.begin();
     intake.events.begin();
     return intake;
@@ -372,12 +383,13 @@ export class Intake<Handlers = Record<string, Handler>> {
   /**
    * A source of many records for `handler`, as JSON text. `id` names the source; records with a
    * sequence of it that is durable are never delivered twice. Throws `ERR_HANDLER_UNKNOWN`,
-   * `ERR_INVALID_OPTION`.
+   * `ERR_INVALID_OPTION`, `ERR_PRODUCERS_FULL`.
    */
   async producer(handler: string, id: string, options: ProducerOptions = {}): Promise<Producer> {
     this.#mustBeOpen();
     this.#mustBeHandler(handler);
     const known = (await this.#command({ kind: "producer", id })) as ProducerSnapshot;
+    this.producers.admit(id);
     const host: ProducerHost = {
       recordBytesMax: this.#journal.partsBytesMax,
       append: (records, waiter) => this.#publisher.appendGroup(records, waiter),

@@ -13,6 +13,7 @@ export interface PublisherOptions {
   readonly marks: WaterMarks;
   /** Whether a publish waits when the intake is full. */
   readonly isWaiting: boolean;
+  readonly producersMax: number;
 }
 
 /** How long idempotency keys are remembered: the smaller of both limits. */
@@ -51,6 +52,11 @@ export interface IntakeOptions extends Omit<JournalOptions, "deliveryThread">, H
   /** What a publish does then, unless its own options say it. Default "wait". */
   readonly whenFull?: "wait" | "reject";
   /**
+   * Producers that may be known; a record of another one rejects with `ERR_PRODUCERS_FULL`. Each
+   * takes some 100 bytes of memory, or up to 4 KiB. Default 10,000.
+   */
+  readonly producersMax?: number;
+  /**
    * Records that each priority keeps in memory for its handlers; the rest is read back from the
    * disk. Default 4096.
    */
@@ -83,6 +89,7 @@ const rules = {
     ),
   ),
   whenFull: oneOf(["wait", "reject"], "wait"),
+  producersMax: integer(1, 1_000_000, 10_000),
   laneRecordsMax: integer(1, 2 ** 20, 4096),
   dead: optional(optionsObject<DeadOptions>()),
   retain: oneOf(["unfinished", "all"], "unfinished"),
@@ -132,5 +139,9 @@ export function intakeOptions(given: IntakeOptions): {
     laneRecordsMax: own.laneRecordsMax as number,
     measuresDisk: marks.disk !== undefined,
   };
-  return { forDelivery, forJournal, forPublisher: { marks, isWaiting: own.whenFull === "wait" } };
+  return {
+    forDelivery,
+    forJournal,
+    forPublisher: { marks, isWaiting: own.whenFull === "wait", producersMax: own.producersMax as number },
+  };
 }

@@ -34,6 +34,8 @@ export interface PublisherHost {
   mustBeOpen(): void;
   /** The encoded header of a handler without terms. Throws `ERR_HANDLER_UNKNOWN`. */
   headerOf(handler: string): Uint8Array;
+  /** Throws `ERR_PRODUCERS_FULL`. */
+  admitProducer(id: string): void;
   levelChanged(report: LevelReport): void;
 }
 
@@ -106,11 +108,12 @@ export class Publisher {
   }
 
   #admit(
-    { parts, isJudged }: Prepared,
+    { parts, isJudged, producer }: Prepared,
     patience: Patience,
     resolve: (acknowledgement: Acknowledgement) => void,
     reject: (error: unknown) => void,
   ): void {
+    if (producer !== undefined) this.#host.admitProducer(producer);
     const published = new Published(this.#host.questions, isJudged, this.#refused, resolve, reject);
     this.#room.admit(parts, published, reject, patience);
   }
@@ -140,6 +143,7 @@ export class Publisher {
         resolve([]);
         return;
       }
+      for (const { producer } of prepared) if (producer !== undefined) this.#host.admitProducer(producer);
       const waiters: Published[] = [];
       const acknowledged = prepared.map(
         ({ isJudged }, member) =>

@@ -376,6 +376,9 @@ export class RecordStates {
       case "resumed":
         this.paused.delete(control.handler);
         break;
+      case "producerDropped":
+        this.producers.delete(control.producer);
+        break;
       case "scheduled":
         this.schedules.defined(control);
         break;

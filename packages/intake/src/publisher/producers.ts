@@ -1,0 +1,63 @@
+/**
+ * The producers that the intake knows. What they have stored is never forgotten by itself, so their
+ * number is limited; a producer that is no longer needed is dropped by command.
+ */
+import { intakeError } from "../errors.ts";
+
+/** What is durable of a producer. */
+export interface ProducerInfo {
+  readonly id: string;
+  /** Sequences that are stored. */
+  readonly records: number;
+  /** The highest of them. */
+  readonly lastSequence: number;
+}
+
+/** What producers need of the delivery thread. */
+export interface ProducersHost {
+  list(): Promise<readonly ProducerInfo[]>;
+  drop(id: string): Promise<void>;
+}
+
+export class Producers {
+  readonly #host: ProducersHost;
+  readonly #max: number;
+  /** Those that are durable, and those that were published for since the opening. */
+  readonly #known = new Set<string>();
+
+  constructor(host: ProducersHost, max: number) {
+    this.#host = host;
+    this.#max = max;
+  }
+
+  /** @internal Learns which producers the journal has. */
+  async begin(): Promise<void> {
+    for (const { id } of await this.#host.list()) this.#known.add(id);
+  }
+
+  /** @internal A record of this producer is to be published. Throws `ERR_PRODUCERS_FULL`. */
+  admit(id: string): void {
+    if (this.#known.has(id)) return;
+    if (this.#known.size >= this.#max) {
+      throw intakeError("ERR_PRODUCERS_FULL", `${id} would be producer ${this.#known.size + 1} of ${this.#max}`, {
+        details: { producer: id, producersMax: this.#max },
+      });
+    }
+    this.#known.add(id);
+  }
+
+  /** Every producer of which a record is stored, sorted by id. */
+  async list(): Promise<ProducerInfo[]> {
+    const all = await this.#host.list();
+    return [...all].toSorted((left, right) => (left.id < right.id ? -1 : 1));
+  }
+
+  /**
+   * Forgets what a producer has stored; resolves when that is durable. Its records stay; a sequence
+   * that is published again afterwards is a first one. An unknown id does no harm.
+   */
+  async drop(id: string): Promise<void> {
+    await this.#host.drop(id);
+    this.#known.delete(id);
+  }
+}
