@@ -1,0 +1,91 @@
+// What handlers publish with the end of their records, while processes are killed.
+import { spawn } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { seededRandom } from "@millrace/base";
+import { temporaryDirectory } from "../support.ts";
+
+const KILLS = 12;
+const ORDERS = 400;
+const service = fileURLToPath(new URL("../fixtures/publishing-service.js", import.meta.url));
+
+interface Life {
+  readonly acked: readonly number[];
+  readonly isDrained: boolean;
+}
+
+/** Runs the service, and kills it `killAfterMs` after it is ready. */
+function live(args: readonly string[], killAfterMs: number): Promise<Life> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [service, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+    const acked: number[] = [];
+    let isDrained = false;
+    let timer: NodeJS.Timeout | undefined;
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      const [word, n] = line.split(" ");
+      if (word === "ack") acked.push(Number(n));
+      else if (word === "drained") isDrained = true;
+      else if (killAfterMs < Infinity) timer = setTimeout(() => child.kill("SIGKILL"), killAfterMs);
+    });
+    child.on("error", reject);
+    child.on("close", () => {
+      clearTimeout(timer);
+      resolve({ acked, isDrained });
+    });
+  });
+}
+
+/** By order: the sequences of the records that it has published. */
+function producedIn(file: string): Map<number, Set<number>> {
+  const produced = new Map<number, Set<number>>();
+  if (!existsSync(file)) return produced;
+  for (const line of readFileSync(file, "utf8").split("\n")) {
+    const [word, n, sequence] = line.split(" ");
+    if (word !== "ledger") continue;
+    const sequences = produced.get(Number(n)) ?? new Set();
+    produced.set(Number(n), sequences.add(Number(sequence)));
+  }
+  return produced;
+}
+
+test("each order has its ledger records exactly once, however often the process is killed", async () => {
+  const root = temporaryDirectory();
+  const file = join(root, "notes");
+  const random = seededRandom(Number(process.env["MILLRACE_SEED"] ?? 5));
+  const acked = new Set<number>();
+  let first = 0;
+  for (let kill = 0; kill < KILLS; kill += 1) {
+    const args = [join(root, "journal"), file, "order", String(first), String(ORDERS)];
+    for (const n of (await live(args, random.below(400))).acked) acked.add(n);
+    first += ORDERS;
+  }
+  const last = await live([join(root, "journal"), file, "order", String(first), "1"], Infinity);
+  assert.ok(last.isDrained, "in the end everything is done");
+  const produced = producedIn(file);
+  for (const n of acked) {
+    assert.is(produced.get(n)?.size, 1 + (n % 3), `order ${n} has published other records than its own`);
+  }
+  for (const [n, sequences] of produced)
+    assert.is(sequences.size, 1 + (n % 3), `order ${n}, which wasn't acknowledged`);
+  console.log(`# ${KILLS} kills, ${acked.size} orders acknowledged, ${produced.size} done`);
+  assert.ok(acked.size > KILLS, "the kills come after the first orders");
+});
+
+test("a record that only a process of its own survives publishes from there", async () => {
+  const root = temporaryDirectory();
+  const file = join(root, "notes");
+  const directory = join(root, "journal");
+  await live([directory, file, "fatal", "7", "1"], Infinity);
+  let starts = 1;
+  for (let isDrained = false; !isDrained && starts < 8; starts += 1) {
+    ({ isDrained } = await live([directory, file, "order", "100", "1"], Infinity));
+  }
+  assert.ok(starts < 8, "the service runs in the end");
+  assert.is(producedIn(file).get(7)?.size, 1);
+});
+
+test.run();
