@@ -7,7 +7,10 @@
  * whether it came with the ACK, and whether two runs have published for one record.
  */
 import { RECORD_TYPE } from "@millrace/journal";
-import type { StagedRecord } from "@millrace/intake/internal/format/outcome";
+import { encode } from "@millrace/codec";
+import type { Outcome, StagedRecord } from "@millrace/intake/internal/format/outcome";
+import { decodeResultHead, resultIn } from "@millrace/intake/internal/format/result-record";
+import type { KeptResult } from "@millrace/intake/internal/states/results";
 import type { LogRecord } from "@millrace/intake/internal/format/log-record";
 import { encodeHandler, encodeTerms, type Terms } from "@millrace/intake/internal/format/record-header";
 import { ackRanges } from "@millrace/intake/internal/format/state-records";
@@ -38,33 +41,46 @@ export class Produced {
   readonly #broken: (what: string) => never;
   #runs = 0;
   /** What the latest run that returned has published, by the record's origin. */
-  readonly #returned = new Map<number, { readonly run: number; readonly count: number }>();
+  readonly #returned = new Map<number, { readonly run: number; readonly count: number; readonly result?: string }>();
+  /** Results that are kept: what they say, and until when. */
+  readonly #kept = new Map<number, { readonly result: string; readonly untilMs: number }>();
   /** The records that have become durable with an ACK, by the origin of that record. */
   readonly #durable = new Map<number, readonly number[]>();
   readonly #described = new Map<string, Published>();
   groups = 0;
+  /** Results that were found where they must be. */
+  resultsFound = 0;
 
   constructor(broken: (what: string) => never) {
     this.#broken = broken;
   }
 
   /**
-   * A handler returns, and has published this many records; `counts`: its time wasn't over before.
-   * The function makes each of them.
+   * A handler returns, and has published this many records. `counts`: its time wasn't over before;
+   * `keeps`: its result is kept. Describes its records by `describe`.
    */
-  begin(
+  returns(
     origin: number,
     count: number,
-    counts: boolean,
-  ): (index: number, published: Published, timeMs: number) => StagedRecord {
+    { counts, keeps }: { readonly counts: boolean; readonly keeps: boolean },
+    describe: () => { readonly published: Published; readonly timeMs: number },
+  ): Outcome {
     this.#runs += 1;
     const run = this.#runs;
-    if (counts) this.#returned.set(origin, { run, count });
-    return (index, published, timeMs) => {
+    const text = `result of run ${run}`;
+    if (counts) this.#returned.set(origin, keeps ? { run, count, result: text } : { run, count });
+    const staged = Array.from({ length: count }, (_, index) => {
+      const { published, timeMs } = describe();
       const own = { ...published, payload: `of ${origin} run ${run} number ${index} of ${count}` };
       this.#described.set(own.payload, own);
       return partsOf(own, timeMs);
-    };
+    });
+    return { staged, result: keeps ? { isOk: true, bytes: Uint8Array.from(encode(text)) } : undefined };
+  }
+
+  /** A record of this time is durable. */
+  read(timeMs: number): void {
+    for (const [origin, { untilMs }] of this.#kept) if (untilMs <= timeMs) this.#kept.delete(origin);
   }
 
   /**
@@ -83,7 +99,23 @@ export class Produced {
     }
     if (sequences.length > 0) this.groups += 1;
     for (const origin of ackOf) this.#acknowledged(origin, sequences);
+    const results = group.filter(({ type, replaces }) => type === RECORD_TYPE.result && replaces === 0);
+    for (const result of results) this.#keeps(result.payload(), ackOf);
+    if (results.length === 0) for (const origin of ackOf) this.#keepsNothing(origin);
     return published;
+  }
+
+  #keeps(payload: Buffer, ackOf: readonly number[]): void {
+    const { origin, untilMs } = decodeResultHead(payload);
+    const result = resultIn(payload) as string;
+    if (ackOf.length !== 1 || ackOf[0] !== origin) this.#broken(`"${result}" is durable without the ACK of ${origin}`);
+    if (this.#returned.get(origin)?.result !== result) this.#broken(`"${result}" of ${origin} didn't count`);
+    this.#kept.set(origin, { result, untilMs });
+  }
+
+  #keepsNothing(origin: number): void {
+    const result = this.#returned.get(origin)?.result;
+    if (result !== undefined) this.#broken(`the ACK of ${origin} is durable without "${result}"`);
   }
 
   #check(record: LogRecord, inGroup: number, ackOf: readonly number[]): void {
@@ -105,8 +137,21 @@ export class Produced {
     this.#durable.set(origin, sequences);
   }
 
-  /** After a crash: a record has published exactly if it is finished, and once. */
-  compare(isSettled: (origin: number) => boolean): void {
+  /**
+   * All records were read: one has published exactly if it is finished, and each result that is
+   * kept is where the states say. `at` reads the log.
+   */
+  compare(
+    isSettled: (origin: number) => boolean,
+    results: ReadonlyMap<number, KeptResult>,
+    at: (place: number) => LogRecord | undefined,
+  ): void {
+    for (const [origin, { result }] of this.#kept) {
+      const record = at(results.get(origin)?.place ?? 0);
+      if (record?.type !== RECORD_TYPE.result) this.#broken(`"${result}" of ${origin} is lost before its time`);
+      if (resultIn(record.payload()) !== result) this.#broken(`record ${origin} has another result than "${result}"`);
+      this.resultsFound += 1;
+    }
     for (const [origin, sequences] of this.#durable) {
       if (sequences.length > 0 && !isSettled(origin))
         this.#broken(`record ${origin} has published, and isn't finished`);

@@ -52,7 +52,7 @@ function producedIn(file: string): Map<number, Set<number>> {
   return produced;
 }
 
-test("each order has its ledger records exactly once, however often the process is killed", async () => {
+test("an order has its ledger records exactly once, whatever is killed when", async () => {
   const root = temporaryDirectory();
   const file = join(root, "notes");
   const random = seededRandom(Number(process.env["MILLRACE_SEED"] ?? 5));

@@ -375,6 +375,36 @@ const BUGS: readonly SeededBug[] = [
     from: "void states.read(member, group)",
     to: "void states.read(member)",
   },
+  {
+    name: "a snapshot forgets the results",
+    file: "snapshot/results-section.js",
+    from: "results.keep(origin, { place, untilMs }, 0);",
+    to: "",
+  },
+  {
+    name: "a result that is kept is given up with its segment",
+    file: "states/results.js",
+    from: "this.#kept.set(origin, { place, untilMs });",
+    to: "this.#kept.set(origin, { place, untilMs }); this.#forgotten(place);",
+  },
+  {
+    name: "a result isn't found where it was copied to",
+    file: STATES,
+    from: "this.results.keep(origin, { place, untilMs }, replaces);",
+    to: "if (replaces === 0) this.results.keep(origin, { place, untilMs }, 0);",
+  },
+  {
+    name: "a result holds its segment after its time",
+    file: "states/results.js",
+    from: "this.#kept.delete(origin);\n        this.#forgotten(known.place);",
+    to: "this.#kept.delete(origin);",
+  },
+  {
+    name: "an ACK is written without the result that is kept",
+    file: "delivery/outcomes.js",
+    from: "if (outcome?.result !== undefined)",
+    to: "if (false)",
+  },
 ];
 
 const SCHEDULE_COUNT = 600;

@@ -43,6 +43,9 @@ const DEAD_BYTES_MAX = 1200;
 const CAPACITY = 8;
 const LOG_ID = Buffer.alloc(16, 7);
 
+/** One handler's results are kept, so long that some are needed when their segments go. */
+const KEPT = { result: "keep", resultKeepMs: 20_000 } as const;
+
 class SimRecord implements LogRecord {
   sequence = 0;
   readonly parts: RecordParts;
@@ -476,6 +479,7 @@ export class Simulation implements DeliveryEvents {
               attemptsMax: 4,
               failuresMax: 6,
               concurrencyMax: name === "mail" ? 2 : 100,
+              ...(name === "mail" ? KEPT : undefined),
               ...(name === "pay" ? { timeoutMs: 4000 } : undefined),
             },
           ),
@@ -514,7 +518,16 @@ export class Simulation implements DeliveryEvents {
       known.inHand = false;
       this.#believeTheDisk(known);
     }
-    this.produced.compare((origin) => this.#delivery.states.isSettled(origin));
+    this.#compareProduced();
+  }
+
+  #compareProduced(): void {
+    const { states } = this.#delivery;
+    this.produced.compare(
+      (origin) => states.isSettled(origin),
+      states.results.all,
+      (place) => this.disk.at(place),
+    );
   }
 
   /** The process ends in order. */
@@ -671,6 +684,7 @@ export class Simulation implements DeliveryEvents {
   #appendOwn(group: readonly SimRecord[]): void {
     for (const record of group) {
       this.disk.append(record);
+      this.produced.read(record.timeMs);
       // It may have been written before the clock was set back.
       this.#schedules.stored(record, this.#latestWall);
       const { type, replaces, origin } = record;
@@ -695,6 +709,7 @@ export class Simulation implements DeliveryEvents {
     for (const [index, published] of group.entries()) {
       const parts = { ...partsOf(published, this.#wall), type: RECORD_TYPE.data };
       this.disk.append(new SimRecord(parts, index < group.length - 1));
+      this.produced.read(parts.timeMs);
       const known = this.#know(published, this.disk.last);
       members.push(known);
       known.group = members;
@@ -707,7 +722,16 @@ export class Simulation implements DeliveryEvents {
     this.counts.records += 1;
     const state = "unfinished";
     const first = undefined;
-    const fresh = { state, isDurable: false, inHand: false, runs: 0, attempt: 0, first, group: [] } as const;
+    const fresh = {
+      state,
+      isDurable: false,
+      inHand: false,
+      runs: 0,
+
+      attempt: 0,
+      first,
+      group: [],
+    } as const;
     const known: Known = { ...published, ...fresh, sequence };
     this.known.set(sequence, known);
     if (terms.producer === undefined) return known;
@@ -758,9 +782,12 @@ export class Simulation implements DeliveryEvents {
   #outcomeOf(origin: number, counts = true): unknown {
     // At the end nothing new begins.
     const count = !this.#isSettling && this.#random.below(3) === 0 ? 1 + this.#random.below(2) : 0;
-    const run = this.produced.begin(origin, count, counts);
-    const staged = Array.from({ length: count }, (_, index) => run(index, this.#describe(), this.#wall));
-    return staged.length === 0 ? undefined : packOutcome({ staged });
+    const keeps = (this.known.get(origin) as Known).handler === "mail";
+    const outcome = this.produced.returns(origin, count, { counts, keeps }, () => ({
+      published: this.#describe(),
+      timeMs: this.#wall,
+    }));
+    return count === 0 && !keeps ? undefined : packOutcome(outcome);
   }
 
   #advance(ms: number): void {
@@ -1034,6 +1061,7 @@ export class Simulation implements DeliveryEvents {
     if (!this.#delivery.isDrained) this.broken("everything has ended, and delivery isn't drained");
     this.#checkDisk();
     this.#checkHeld();
+    this.#compareProduced();
   }
 
   /** What is due is published; then the schedules end. */
@@ -1074,6 +1102,7 @@ export class Simulation implements DeliveryEvents {
     const { states } = this.#delivery;
     const needed = new Set<number>(states.windowChunks.keys());
     for (const [, { place }] of states.retries) needed.add(place);
+    for (const { place } of states.results.all.values()) needed.add(place);
     for (const [origin, { place }] of states.dead) needed.add(place).add(states.placeOf(origin));
     for (const { sequence, state } of this.known.values()) {
       if (state === "unfinished") needed.add(states.placeOf(sequence));

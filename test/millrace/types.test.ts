@@ -60,10 +60,13 @@ test("calls take and promise what the handler does", () => {
   same<Mill["run"]["none"], (argument?: undefined, options?: RunOptions) => Promise<string>>();
   same<Mill["run"]["generic"], (argument: object, options?: RunOptions) => Promise<object>>();
   same<Mill["run"]["default"], (argument: string, options?: RunOptions) => Promise<string>>();
-  same<Mill["publish"]["settle"], (argument: Payment, options?: PublishOptions) => Promise<Acknowledgement>>();
-  same<Mill["publish"]["arrow"], (argument: Payment, options?: PublishOptions) => Promise<Acknowledgement>>();
-  same<Mill["publish"]["opt"], (argument?: number, options?: PublishOptions) => Promise<Acknowledgement>>();
-  same<Mill["publish"]["none"], (argument?: undefined, options?: PublishOptions) => Promise<Acknowledgement>>();
+  same<
+    Mill["publish"]["settle"],
+    (argument: Payment, options?: PublishOptions) => Promise<Acknowledgement<number | undefined>>
+  >();
+  same<Mill["publish"]["arrow"], (argument: Payment, options?: PublishOptions) => Promise<Acknowledgement<boolean>>>();
+  same<Mill["publish"]["opt"], (argument?: number, options?: PublishOptions) => Promise<Acknowledgement<number>>>();
+  same<Mill["publish"]["none"], (argument?: undefined, options?: PublishOptions) => Promise<Acknowledgement<string>>>();
 });
 
 test("the context of a handler has its record", () => {

@@ -10,6 +10,9 @@ export type IntakeErrorCode =
   | "ERR_INTAKE_FULL"
   | "ERR_PRODUCERS_FULL"
   | "ERR_RECORD_DEAD"
+  | "ERR_RESULT_EXPIRED"
+  | "ERR_RESULT_TOO_LARGE"
+  | "ERR_RESULT_UNSUPPORTED"
   | "ERR_STAGE_TOO_LARGE"
   | "ERR_RECORD_UNREADABLE"
   | "ERR_SCHEDULE_REFUSED";
@@ -40,6 +43,20 @@ export const intakeErrors: ErrorTable<IntakeErrorCode> = {
   ERR_RECORD_DEAD: {
     cause: "A record's handler failed at every one of attemptsMax attempts.",
     cure: "The cause holds the last error; the record is still in the journal, marked as dead.",
+  },
+  ERR_RESULT_EXPIRED: {
+    cause:
+      "A record is done, and no result of it is kept: its handler keeps none, its time (resultKeepMs) is over, or there were more than a million.",
+    cure: 'Give the handler the option `result: "keep"`, ask earlier, or let it keep results longer.',
+  },
+  ERR_RESULT_TOO_LARGE: {
+    cause: "The record is done, but what its handler returned is larger than resultBytesMax, so it wasn't kept.",
+    cure: "Return less, a reference for instance, or raise resultBytesMax.",
+  },
+  ERR_RESULT_UNSUPPORTED: {
+    cause:
+      "The record is done, but what its handler returned can't be stored, so it wasn't kept: a function, or a value with one.",
+    cure: "Return data. The message says which part it is.",
   },
   ERR_STAGE_TOO_LARGE: {
     cause:

@@ -136,6 +136,12 @@ export interface Millrace<Handlers = Record<string, Handler>> {
   producer(handler: PublishedName<Handlers>, id: string, options?: ProducerOptions): Promise<Producer>;
   /** The producers of which records are stored: list them, drop those that won't come back. */
   readonly producers: Producers;
+  /**
+   * What the handler returned for this record, of a handler with `result: "keep"`; waits until the
+   * record is done, also one of an earlier process. Rejects with `ERR_RESULT_EXPIRED`,
+   * `ERR_RESULT_TOO_LARGE`, `ERR_RESULT_UNSUPPORTED`, and as `Acknowledgement.done` does.
+   */
+  result(sequence: number): Promise<unknown>;
   /** Records that failed for the last time: list them, hand them out again, drop them. */
   readonly dead: DeadLetters;
   /**
@@ -339,6 +345,10 @@ class Runtime<Handlers> implements Millrace<Handlers> {
 
   get producers(): Producers {
     return this.#theIntake("producers").producers;
+  }
+
+  async result(sequence: number): Promise<unknown> {
+    return await this.#theIntake("result").result(sequence);
   }
 
   get dead(): DeadLetters {

@@ -77,7 +77,7 @@ export class HandOut {
 
   #submit(job: Job, gate: HandlerGate, now: number): boolean {
     const { runner, hands, window, counts, quarantined } = this.#parts;
-    const header = this.#headerOf(job);
+    const header = this.#headerOf(job, gate);
     if (quarantined.needs(job.origin)) {
       quarantined.give(job, gate.name, header);
       return true;
@@ -95,13 +95,13 @@ export class HandOut {
     return true;
   }
 
-  #headerOf({ origin, timeMs, attempts, terms, key, headers }: Job): Uint8Array {
+  #headerOf({ origin, timeMs, attempts, terms, key, headers }: Job, gate: HandlerGate): Uint8Array {
     return this.#parts.taskHeaders.write({
       sequence: origin,
       timeMs,
       attempt: attempts + this.#parts.suspects.endsOf(origin) + 1,
       redriven: this.#parts.states.redriven.get(origin) ?? 0,
-      resultBytesMax: 0,
+      resultBytesMax: gate.terms.result === "keep" ? gate.terms.resultBytesMax : 0,
       key: terms.isOrdered === true ? key : NO_BYTES,
       replayOf: terms.replayOf ?? 0,
       scheduled: terms.scheduled,

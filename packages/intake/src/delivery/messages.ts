@@ -56,6 +56,8 @@ export type Command =
   | { readonly kind: "findDead"; readonly sequence: number }
   | { readonly kind: "redrive"; readonly letters: Letters; readonly handler: string }
   | { readonly kind: "drop"; readonly letters: Letters }
+  /** Answered with a `KeptResult`, undefined without. */
+  | { readonly kind: "findResult"; readonly sequence: number }
   | { readonly kind: "waiting" }
   | { readonly kind: "schedule"; readonly name: string; readonly definition: ScheduleDefinition }
   | { readonly kind: "unschedule"; readonly name: string }

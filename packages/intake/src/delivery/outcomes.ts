@@ -2,7 +2,9 @@
 import { isMillraceError, type Random } from "@millrace/base";
 import { RECORD_TYPE } from "@millrace/journal";
 import type { OutcomeSink } from "@millrace/scheduler";
+import type { RecordParts } from "@millrace/journal/kernel";
 import { type Outcome, unpackOutcome } from "../format/outcome.ts";
+import { type EncodedResult, encodeResult } from "../format/result-record.ts";
 import {
   briefHistory,
   deadKeyHash,
@@ -22,7 +24,7 @@ import type { Hands } from "./hands.ts";
 import { type Job, recordBytesOf } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 import type { KeyLines } from "./key-lines.ts";
-import { decide } from "./policy.ts";
+import { decide, type HandlerTerms } from "./policy.ts";
 import type { Clock, Log, Runner } from "./ports.ts";
 import type { Quarantined } from "./quarantined.ts";
 import type { Returns } from "./returns.ts";
@@ -39,6 +41,7 @@ const QUARANTINE_ATTEMPTS = 3;
 const DEATHS_MAX = 64;
 /** When a record is due that has no attempt left. */
 const NEVER = Infinity;
+const NO_BYTES = new Uint8Array(0);
 
 export interface OutcomesParts {
   readonly log: Log;
@@ -122,13 +125,20 @@ export class Outcomes implements OutcomeSink {
   #succeeded(job: Job, outcome: Outcome | undefined): void {
     const { gates, counts, suspects, ends, keyLines } = this.#parts;
     const gate = gates.of(job.handler);
-    const records = (outcome?.staged ?? []).map((record) => ({ ...record, type: RECORD_TYPE.data }));
+    const records: RecordParts[] = (outcome?.staged ?? []).map((record) => ({ ...record, type: RECORD_TYPE.data }));
     gate.succeeded();
     if (records.length > 0) gate.publishes = true;
+    if (outcome?.result !== undefined) records.push(this.#resultOf(job.origin, gate.terms, outcome.result));
     counts.done += 1;
     suspects.survived(job.origin);
     // The next one of its key comes later: so do the records that it publishes.
     ends.finished(job.origin, records, () => keyLines.giveAway(job));
+  }
+
+  #resultOf(origin: number, { resultKeepMs }: HandlerTerms, result: EncodedResult): RecordParts {
+    const timeMs = this.#parts.clock.wall();
+    const payload = encodeResult({ origin, untilMs: timeMs + resultKeepMs }, result);
+    return { type: RECORD_TYPE.result, priority: 0, timeMs, header: NO_BYTES, key: NO_BYTES, payload };
   }
 
   #failed(job: Job, error: unknown, reason: number): void {

@@ -44,6 +44,15 @@ export interface HandlerOptions {
    * Whether a dead record holds those of its key until it is redriven or dropped. Default false.
    */
   readonly holdsKeyWhenDead?: boolean;
+  /**
+   * Whether what the handler returns is kept with the end of its record, for `ack.result` and
+   * `mill.result`. Default "none": nobody reads it, and it isn't encoded.
+   */
+  readonly result?: "keep" | "none";
+  /** How long it is kept, ms. Default one hour. */
+  readonly resultKeepMs?: number;
+  /** Longest result that is kept, encoded. Default 65,536, and as far as a record takes it. */
+  readonly resultBytesMax?: number;
 }
 
 const YEARS_MS: number = 10 * 365 * 86_400_000;
@@ -86,6 +95,9 @@ export const handlerRules: { readonly [Name in keyof HandlerTerms]: Rule<Handler
   order: oneOf(["strict", "skip"], "strict"),
   failuresMax: integer(0, 1_000_000, 20),
   holdsKeyWhenDead: boolean(false),
+  result: oneOf(["keep", "none"], "none"),
+  resultKeepMs: integer(1, YEARS_MS, 3_600_000),
+  resultBytesMax: integer(1, 2 ** 30, 65_536),
 };
 
 /** Throws `ERR_INVALID_OPTION`. */

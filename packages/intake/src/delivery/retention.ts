@@ -41,6 +41,7 @@ const KEPT_TYPES: ReadonlySet<number> = new Set([
   RECORD_TYPE.dead,
   RECORD_TYPE.retry,
   RECORD_TYPE.window,
+  RECORD_TYPE.result,
 ]);
 
 /** A record on its way forward. */

@@ -262,6 +262,9 @@ export class DeliveryThread implements DeliveryEvents {
       case "drop":
         this.#delivery.commands.drop(command.letters, done);
         break;
+      case "findResult":
+        answer(this.#delivery.states.results.all.get(command.sequence));
+        break;
       case "scanDead":
         answer(scanDead(this.#delivery.states, command.query, command.behind));
         break;

@@ -11,6 +11,7 @@
  */
 import { decode } from "@millrace/codec";
 import type { WANTS_RESULT } from "@millrace/scheduler";
+import { RESULT_HEAD_BYTES } from "./result-record.ts";
 import type { Scheduled } from "./schedule.ts";
 
 const KEEPS_RESULT = 1 satisfies typeof WANTS_RESULT;
@@ -30,6 +31,11 @@ export interface StageLimits {
 
 /** What a record takes in a group beside header, key and payload, at most. */
 export const STAGED_RECORD_BYTES = 64;
+
+/** Room for what stands instead of a result that can't be kept. */
+export const REFUSAL_BYTES_MAX = 1024;
+/** The head of a RESULT record, and what it takes in its group. */
+const RESULT_ROOM: number = RESULT_HEAD_BYTES + STAGED_RECORD_BYTES;
 
 export interface TaskFacts {
   readonly sequence: number;
@@ -78,11 +84,13 @@ export class TaskHeaderWriter {
     if (length > this.#bytes.length) this.#bytes = Buffer.alloc(length * 2);
     const bytes = this.#bytes;
     const { recordBytesMax, groupBytesMax } = this.#limits;
-    bytes[0] =
-      (resultBytesMax > 0 ? KEEPS_RESULT : 0) | (key.length > 0 ? HAS_KEY : 0) | (replayOf > 0 ? IS_REPLAY : 0);
+    // Half of the group is left for what the handler publishes.
+    const resultMax = Math.min(resultBytesMax, recordBytesMax - RESULT_HEAD_BYTES, groupBytesMax >> 1);
+    const resultRoom = resultMax === 0 ? 0 : Math.max(resultMax, REFUSAL_BYTES_MAX) + RESULT_ROOM;
+    bytes[0] = (resultMax > 0 ? KEEPS_RESULT : 0) | (key.length > 0 ? HAS_KEY : 0) | (replayOf > 0 ? IS_REPLAY : 0);
     bytes[1] = 0;
     bytes.writeUInt16LE(key.length, 2);
-    bytes.writeUInt32LE(resultBytesMax, 4);
+    bytes.writeUInt32LE(resultMax, 4);
     bytes.writeDoubleLE(sequence, 8);
     bytes.writeDoubleLE(timeMs, 16);
     bytes.writeDoubleLE(attempt, 24);
@@ -92,7 +100,7 @@ export class TaskHeaderWriter {
     bytes.writeUInt16LE(Math.min(redriven, 0xffff), 66);
     bytes.writeDoubleLE(replayOf, 48);
     bytes.writeUInt32LE(recordBytesMax, 56);
-    bytes.writeUInt32LE(groupBytesMax, 60);
+    bytes.writeUInt32LE(groupBytesMax - resultRoom, 60);
     bytes.set(key, FIXED_BYTES);
     if (scheduled !== undefined) {
       const start = FIXED_BYTES + key.length;

@@ -5,6 +5,7 @@
 import type { Handler, StageHost, TaskStage } from "@millrace/scheduler";
 import { packOutcome } from "../format/outcome.ts";
 import { TaskHeader } from "../format/task-header.ts";
+import { keptResult } from "./kept-result.ts";
 import { withRetry } from "./retry.ts";
 import { Stage } from "./stage.ts";
 
@@ -74,7 +75,9 @@ export function failureOf(header: Uint8Array, runsBefore: number, handler: Handl
 export { checkRetry as checkHandler } from "./retry.ts";
 
 /** What the delivery thread gets; undefined when the handler has left nothing. */
-export function outcomeOf(_header: Uint8Array, stage: TaskStage | undefined): unknown {
+export function outcomeOf(header: Uint8Array, stage: TaskStage | undefined, result: unknown): unknown {
   const staged = stage instanceof Stage ? stage.records : [];
-  return staged.length === 0 ? undefined : packOutcome({ staged });
+  const { resultBytesMax } = new TaskHeader(header);
+  const kept = resultBytesMax === 0 ? undefined : keptResult(result, resultBytesMax);
+  return staged.length === 0 && kept === undefined ? undefined : packOutcome({ staged, result: kept });
 }

@@ -8,7 +8,7 @@ import { intakeError } from "../errors.ts";
 import type { Questions, VerdictWaiter } from "./questions.ts";
 
 /** A record is durable. */
-export interface Acknowledgement {
+export interface Acknowledgement<Result = unknown> {
   /** The record's number in the journal: unique, growing. Of a duplicate, the first one's. */
   readonly sequence: number;
   /** Whether another record with the same key, or the same producer's sequence, came first. */
@@ -19,6 +19,12 @@ export interface Acknowledgement {
    * for only when it is read.
    */
   readonly done: Promise<void>;
+  /**
+   * What the handler returned, of a handler with `result: "keep"`; of a duplicate, what it returned
+   * for the first one. Rejects as `done` does, and with `ERR_RESULT_EXPIRED`,
+   * `ERR_RESULT_TOO_LARGE`, `ERR_RESULT_UNSUPPORTED`. Asked for only when it is read.
+   */
+  readonly result: Promise<Result>;
 }
 
 /** `member`: its number in a `publishMany`. */
@@ -49,6 +55,7 @@ export class Published implements AppendWaiter, Acknowledgement, VerdictWaiter {
   readonly #reject: Reject;
   readonly #member: number | undefined;
   #done: Promise<void> | undefined;
+  #result: Promise<unknown> | undefined;
 
   /** `member`: its number in a `publishMany`. */
   constructor(
@@ -70,6 +77,11 @@ export class Published implements AppendWaiter, Acknowledgement, VerdictWaiter {
   get done(): Promise<void> {
     this.#done ??= this.#questions.finished(this.sequence);
     return this.#done;
+  }
+
+  get result(): Promise<unknown> {
+    this.#result ??= this.#questions.readResult(this.sequence);
+    return this.#result;
   }
 
   durable(sequence: number): void {

@@ -18,6 +18,7 @@ import {
   type CallOf,
   type Handler,
   type HandlerOf,
+  type ResultOf,
   type SubmitterHandle,
   unknownHandler,
 } from "@millrace/scheduler";
@@ -31,6 +32,7 @@ import { intakeError } from "../errors.ts";
 import type { BackpressureOptions, PublishedName, PublishOptions, RecordToPublish } from "../format/publication.ts";
 import { encodeHandler } from "../format/record-header.ts";
 import { lastError } from "../format/state-records.ts";
+import type { KeptResult } from "../states/results.ts";
 import type { Acknowledgement } from "./acknowledgement.ts";
 import { intakeOptions, type IntakeOptions, type PublisherOptions } from "./options.ts";
 import { DeadLetters } from "./dead-letters.ts";
@@ -40,6 +42,7 @@ import { type ProducerInfo, Producers } from "./producers.ts";
 import { Producer, type ProducerHost, type ProducerOptions } from "./producer.ts";
 import type { ProducerSnapshot } from "../states/producer-state.ts";
 import { Questions } from "./questions.ts";
+import { readResult } from "./results.ts";
 import {
   checkScheduleName,
   scheduleDefinition,
@@ -51,7 +54,11 @@ import type { Level, LevelReport } from "./water.ts";
 
 /** The handlers of a module, as calls that publish. */
 export type Publish<Handlers> = {
-  readonly [Name in PublishedName<Handlers>]: CallOf<HandlerOf<Handlers, Name>, PublishOptions, Acknowledgement>;
+  readonly [Name in PublishedName<Handlers>]: CallOf<
+    HandlerOf<Handlers, Name>,
+    PublishOptions,
+    Acknowledgement<ResultOf<HandlerOf<Handlers, Name>>>
+  >;
 };
 
 export interface IntakeStats {
@@ -215,6 +222,7 @@ export class Intake<Handlers = Record<string, Handler>> {
       });
     });
     for (const name of this.#names) this.#headers.set(name, encodeHandler(name));
+    this.#questions.readResult = (sequence) => this.result(sequence);
     this.#publisher = new Publisher(
       {
         journal,
@@ -419,6 +427,24 @@ export class Intake<Handlers = Record<string, Handler>> {
     if (header === undefined) throw unknownHandler(name, this.#names);
     this.#mustHaveRoom(name);
     return header;
+  }
+
+  // ── results ───────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * What the handler returned for this record, of a handler with `result: "keep"`; waits until the
+   * record is done. Also after a restart. Rejects as `Acknowledgement.result` does, and with
+   * `ERR_INVALID_OPTION` for a sequence that isn't there.
+   */
+  result(sequence: number): Promise<unknown> {
+    return readResult(
+      {
+        journal: this.#journal,
+        finished: (each) => this.#questions.finished(each),
+        find: (each) => this.#command({ kind: "findResult", sequence: each }) as Promise<KeptResult | undefined>,
+      },
+      sequence,
+    );
   }
 
   // ── commands ──────────────────────────────────────────────────────────────────────────────────

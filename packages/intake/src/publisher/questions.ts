@@ -67,6 +67,9 @@ export class Questions implements Source {
     reactor.add(this);
   }
 
+  /** Reads the result of a record; set by the intake. */
+  readResult: (sequence: number) => Promise<unknown> = () => Promise.reject(new TypeError("nobody reads results"));
+
   /** Resolves when the record is finished and that is durable; rejects when it never will be. */
   finished(sequence: number): Promise<void> {
     if (this.#over !== undefined) return Promise.reject(this.#over);

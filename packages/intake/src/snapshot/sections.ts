@@ -7,6 +7,7 @@ import { placesSection } from "./places-section.ts";
 import { producersSection } from "./producers-section.ts";
 import { redirectedSection } from "./redirected-section.ts";
 import { redrivenSection } from "./redriven-section.ts";
+import { resultsSection } from "./results-section.ts";
 import { retriesSection } from "./retries-section.ts";
 import { schedulesSection } from "./schedules-section.ts";
 import type { Section } from "./section.ts";
@@ -26,4 +27,5 @@ export const SECTIONS: readonly Section[] = [
   redrivenSection,
   endingsSection,
   windowSection,
+  resultsSection,
 ];

@@ -32,9 +32,11 @@ import {
   type Lease,
 } from "../format/state-records.ts";
 import { newer } from "../format/version.ts";
+import { decodeResultHead } from "../format/result-record.ts";
 import { DeadTable } from "./dead-table.ts";
 import { DedupeWindow, lastOriginOf, type Verdict, WINDOW_DEFAULTS, type WindowLimits } from "./dedupe-window.ts";
 import { ALONE, type Group } from "./groups.ts";
+import { Results } from "./results.ts";
 import { RetryTable } from "./retry-table.ts";
 import { ScheduleStates } from "./schedule-states.ts";
 import { ProducerState } from "./producer-state.ts";
@@ -74,6 +76,8 @@ export class RecordStates {
   /** How often records that aren't over were redriven, by origin. */
   readonly redriven: Map<number, number> = new Map();
   readonly endings: Endings = { uncleanEnds: 0, isOpen: false, suspects: new Map(), trying: [], lease: [0, 0, 0] };
+  /** Results of handlers, while they are kept. */
+  readonly results: Results = new Results((place) => this.droppable.add(place));
   /** Places of WINDOW records, and the origin of their last entry. */
   readonly windowChunks: Map<number, number> = new Map();
   #duplicates = 0;
@@ -125,6 +129,7 @@ export class RecordStates {
    */
   read(record: LogRecord, group: Group = ALONE): Verdict {
     const { sequence, replaces } = record;
+    this.results.read(record.timeMs);
     switch (record.type) {
       case RECORD_TYPE.data:
         if (replaces === 0) return this.#judge(record, group);
@@ -139,6 +144,9 @@ export class RecordStates {
         return FIRST;
       case RECORD_TYPE.dead:
         this.#died(record);
+        return FIRST;
+      case RECORD_TYPE.result:
+        this.#resultKept(record);
         return FIRST;
       case RECORD_TYPE.window:
         this.#windowWritten(record);
@@ -227,6 +235,14 @@ export class RecordStates {
       known.add(producer.sequence, producer.payloadCrc);
     }
     return idempotency === undefined ? FIRST : this.window.judge(handler, idempotency, sequence, timeMs);
+  }
+
+  #resultKept(record: LogRecord): void {
+    const { sequence: place, replaces } = record;
+    const { origin, untilMs } = decodeResultHead(record.payload());
+    this.settled.add(place);
+    if (replaces !== 0) this.noted(replaces);
+    this.results.keep(origin, { place, untilMs }, replaces);
   }
 
   /** A record about records: needed by nobody once it was read. */

@@ -123,6 +123,8 @@ export const RECORD_TYPE = {
   lost: 9,
   /** Idempotency keys that were used lately. */
   window: 11,
+  /** What a handler returned, for those who ask later. */
+  result: 12,
 } as const;
 
 /** Where the valid batches of a segment end, or where they end before some batch of it. */

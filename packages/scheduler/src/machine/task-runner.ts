@@ -13,7 +13,7 @@
  * A task that this machine has submitted itself is run by OwnTasks instead, from its claim on.
  */
 import { EMPTY } from "@millrace/shared-memory";
-import type { TaskContext } from "../handler/context.ts";
+import { type TaskContext, Transferred } from "../handler/context.ts";
 import type { TaskHooks, TaskStage } from "../handler/task-hooks.ts";
 import type { PausedHandlers } from "../shared/paused.ts";
 import type { HandlerEntry } from "../handler/handlers.ts";
@@ -320,6 +320,7 @@ export class TaskRunner {
       return this.#hooks === undefined ? value : this.#hooks.failureOf(header, attemptOf(state), handler.call, value);
     }
     if (stage === undefined && !this.#io.wantsResult(slot)) return undefined;
-    return this.#hooks?.outcomeOf(this.#io.header(slot) as Uint8Array, stage, value);
+    const result = value instanceof Transferred ? value.value : value;
+    return this.#hooks?.outcomeOf(this.#io.header(slot) as Uint8Array, stage, result);
   }
 }
