@@ -19,8 +19,8 @@ export const layers = [
 // test/workspace/tidy.test.ts holds the imports to it.
 export const folders = {
   "atomics-sync": ["threads", "objects", "locks", "."],
-  cli: ["terminal", "ingest", "journal", "load", "trace", "."],
-  intake: ["format", "states", "snapshot", "delivery", "handler", "publisher", "."],
+  cli: ["terminal", "ingest", "journal", "dlq", "load", "trace", "."],
+  intake: ["format", "states", "snapshot", "delivery", "handler", "letters", "control", "publisher", "."],
   journal: ["storage", "files", "memory", "read", "repair", "keeper", "writer", "opener", "."],
   scheduler: ["shared", "calls", "handler", "machine", "trace", "supervisor", "."],
 };

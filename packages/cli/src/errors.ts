@@ -3,6 +3,7 @@ import { errorFactory, type ErrorFactory, type ErrorTable } from "@millrace/base
 export type CliErrorCode =
   | "ERR_CLI_OUTPUT"
   | "ERR_CLI_USAGE"
+  | "ERR_DEAD_LETTER_MISSING"
   | "ERR_INGEST_CHANGED"
   | "ERR_INGEST_INPUT"
   | "ERR_INGEST_MALFORMED"
@@ -20,6 +21,10 @@ export const cliErrors: ErrorTable<CliErrorCode> = {
   ERR_CLI_USAGE: {
     cause: "The command line has an unknown option, or a value outside its range.",
     cure: "See --help; the message names what is wrong.",
+  },
+  ERR_DEAD_LETTER_MISSING: {
+    cause: "The record isn't dead: it never was, or it was redriven or dropped.",
+    cure: "See `millrace dlq list` for those that are.",
   },
   ERR_INGEST_INPUT: {
     cause: "The input doesn't exist, can't be read, decompressed or decoded, or its format can't be told.",

@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { Command, Option } from "commander";
 import { TRACE_RECORDS_DEFAULT, TRACE_RECORDS_MAX } from "@millrace/runtime";
+import { addDlq, addIntake } from "./dlq/program.ts";
 import { ingest, type IngestOptions } from "./ingest/command.ts";
 import { FORMATS } from "./ingest/formats.ts";
 import { backup, type BackupOptions } from "./journal/backup.ts";
@@ -37,6 +38,8 @@ export function buildProgram(setExitCode: (code: number) => void): Command {
   addIngest(program, run);
   addLoad(program, run);
   addJournal(program, run);
+  addDlq(program, common, run);
+  addIntake(program, common, run);
   addTrace(program, run);
   return program;
 }

@@ -1,6 +1,8 @@
 import { errorFactory, type ErrorFactory, type ErrorTable } from "@millrace/base";
 
 export type IntakeErrorCode =
+  | "ERR_CONTROL_PROTOCOL"
+  | "ERR_CONTROL_SOCKET"
   | "ERR_DEAD_LETTERS_FULL"
   | "ERR_DELIVERY_DIED"
   | "ERR_IDEMPOTENCY_MISMATCH"
@@ -30,6 +32,15 @@ export const intakeErrors: ErrorTable<IntakeErrorCode> = {
     cause:
       "The intake's level is \"reject\" (details.cause: ring, unfinished or disk), and the publish doesn't wait, or has waited for timeoutMs. The record isn't stored.",
     cure: "Publish again after details.retryAfterMs, or more slowly: details.ratePerSecond is what drains now.",
+  },
+  ERR_CONTROL_PROTOCOL: {
+    cause: "What came through the control socket isn't a request: no JSON, of another version, or too long.",
+    cure: "Use the `millrace` command of the version that the service has.",
+  },
+  ERR_CONTROL_SOCKET: {
+    cause:
+      "The control socket can't be made or used: its path is too long for this system, the file system has no sockets, the user is another one, or its process has ended.",
+    cure: "Put the journal into a directory with a shorter path, or work as the user that runs the service. The service itself runs without the socket; `control: false` asks for none.",
   },
   ERR_DEAD_LETTERS_FULL: {
     cause:

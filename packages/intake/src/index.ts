@@ -15,8 +15,15 @@ export type {
   DeadLetters,
   DropOptions,
   RedriveOptions,
-} from "./publisher/dead-letters.ts";
-export type { DeadLetter } from "./publisher/letter.ts";
+} from "./letters/dead-letters.ts";
+export type { DeadLetter } from "./letters/letter.ts";
+export { ControlClient } from "./control/client.ts";
+export { type Asking, carryOut } from "./control/commands.ts";
+export { openStopped, type Stopped } from "./control/stopped.ts";
+export { type Redactor, storedRedactor } from "./letters/redact.ts";
+export { toPlain } from "./letters/plain.ts";
+export { stateFields } from "./letters/state-fields.ts";
+export type { Redact } from "./delivery/policy.ts";
 export type { RecordDeath } from "./delivery/messages.ts";
 export { type Drained, type DrainOptions, Intake, type IntakeStats, type Publish } from "./publisher/intake.ts";
 export type { ScheduleInfo, ScheduleOptions } from "./publisher/schedules.ts";

@@ -3,7 +3,7 @@ import { createWriteStream } from "node:fs";
 import { once } from "node:events";
 import type { Writable } from "node:stream";
 import { isMillraceError, messageOf } from "@millrace/base";
-import { handlerName, publisherHeaders } from "@millrace/intake";
+import { handlerName, publisherHeaders, type Redactor, stateFields, storedRedactor, toPlain } from "@millrace/intake";
 import { type JournalRecord, RECORD_TYPE, type Storage } from "@millrace/journal";
 import { LogReader, readMarks, recordAt, RecordCursor, scanLog, surveyLog } from "@millrace/journal/kernel";
 import { decode } from "@millrace/codec";
@@ -35,7 +35,7 @@ const LOOK_MS = 200;
  * A record as an object for a line of JSON: values where they can be decoded, otherwise text or
  * base64.
  */
-function lineOf(record: JournalRecord): object {
+function lineOf(record: JournalRecord, redactor: Redactor): object {
   const { sequence, origin, type, priority, timeMs, key } = record;
   return {
     sequence,
@@ -44,30 +44,40 @@ function lineOf(record: JournalRecord): object {
     time: new Date(timeMs).toISOString(),
     ...(priority === 0 ? {} : { priority }),
     ...(key.length === 0 ? {} : { key: textOr64(key) }),
-    ...headersOf(record),
-    ...payloadOf(record),
+    ...(stateOf(record) ?? { ...headersOf(record, redactor), ...payloadOf(record, redactor) }),
   };
 }
 
-function headersOf(record: JournalRecord): object {
+/** What an intake's record about records says; undefined for any other. */
+function stateOf(record: JournalRecord): object | undefined {
+  try {
+    return stateFields(record);
+  } catch {
+    // Not an intake's record.
+    return undefined;
+  }
+}
+
+function headersOf(record: JournalRecord, redactor: Redactor): object {
   if (record.header.length === 0) return {};
   if (record.type === RECORD_TYPE.data) {
     try {
       const headers = publisherHeaders(record.header);
-      return { handler: handlerName(record.header), ...(headers === undefined ? {} : { headers }) };
+      const handler = handlerName(record.header);
+      return { handler, ...(headers === undefined ? {} : { headers: redactor.redacted(handler, headers) }) };
     } catch {
       // Not an intake's record.
     }
   }
-  return { headers: Buffer.isBuffer(record.headers) ? textOr64(record.headers) : record.headers };
+  return { headers: Buffer.isBuffer(record.headers) ? textOr64(record.headers) : toPlain(record.headers) };
 }
 
-function payloadOf(record: JournalRecord): object {
+function payloadOf(record: JournalRecord, redactor: Redactor): object {
   const { value, payload } = record;
-  if (value !== payload) return { value };
-  if (record.type === RECORD_TYPE.data && record.header[0] === 1) {
+  if (value !== payload) return { value: toPlain(value) };
+  if (record.type === RECORD_TYPE.data && (record.header[0] === 1 || record.header[0] === 2)) {
     try {
-      return { value: decode(payload) };
+      return { value: redactor.redacted(handlerName(record.header), decode(payload)) };
     } catch {
       // Not an intake's record.
     }
@@ -148,7 +158,7 @@ export async function tail(options: TailOptions): Promise<number> {
   const { segments } = scanLog(storage, { everything: false });
   const last = segments.at(-1)?.end.lastSequence ?? 0;
   const first = segments[0]?.header.baseSequence ?? 1;
-  const printer = new RecordPrinter(reporter, process.stdout);
+  const printer = new RecordPrinter(reporter, process.stdout, storedRedactor(options.dir));
   const following = new Following(storage, Math.max(first, last - options.lines + 1), (from, to) =>
     printer.givenUp(from, to),
   );
@@ -188,14 +198,16 @@ function pause(ms: number, stop: AbortSignal): Promise<void> {
 class RecordPrinter {
   readonly #reporter: Reporter;
   readonly #out: Writable;
+  readonly #redactor: Redactor;
   readonly #isDocument: boolean;
   readonly #givenUp: { readonly firstSequence: number; readonly lastSequence: number }[] = [];
   #isBegun = false;
   records = 0;
 
   /** A file gets lines in any case: the document on stdout then only counts them. */
-  constructor(reporter: Reporter, out: Writable) {
+  constructor(reporter: Reporter, out: Writable, redactor: Redactor) {
     this.#reporter = reporter;
+    this.#redactor = redactor;
     this.#out = out;
     this.#isDocument = reporter.isJson && out === process.stdout;
   }
@@ -211,7 +223,7 @@ class RecordPrinter {
   }
 
   print(record: JournalRecord): void {
-    const line = JSON.stringify(lineOf(record));
+    const line = JSON.stringify(lineOf(record, this.#redactor));
     if (!this.#isDocument) this.#out.write(`${line}\n`);
     else {
       this.#begin();
@@ -259,7 +271,7 @@ export async function exportRecords(options: ExportOptions): Promise<number> {
   const reporter = new Reporter(options);
   const storage = storageOf(options.dir);
   const out = options.output === undefined ? process.stdout : await createFile(options.output);
-  const printer = new RecordPrinter(reporter, out);
+  const printer = new RecordPrinter(reporter, out, storedRedactor(options.dir));
   const stop = signals.takeOver();
   const { from = 1, to = Number.MAX_SAFE_INTEGER } = options;
   let missing: readonly MissingRecords[] = [];
@@ -324,7 +336,7 @@ function* upTo(last: number, records: Iterable<JournalRecord>): Generator<Journa
 
 /** Throws `ERR_CLI_OUTPUT`, also for a file that is there already. */
 async function createFile(path: string): Promise<Writable> {
-  const out = createWriteStream(path, { flags: "wx" });
+  const out = createWriteStream(path, { flags: "wx", mode: 0o600 });
   try {
     await once(out, "open");
     return out;

@@ -5,6 +5,12 @@
 import { boolean, custom, integer, number, oneOf, optional, resolveOptions, type Rule } from "@millrace/base";
 import { REASON } from "../format/state-records.ts";
 
+/**
+ * Paths such as `card.number` or `items[*].secret`, or a function that returns what may be seen. It
+ * is called on the opener's thread.
+ */
+export type Redact = readonly string[] | ((value: unknown) => unknown);
+
 /** How a handler's records are treated. Every member may be left out. */
 export interface HandlerOptions {
   /** Attempts at most; the record is dead after the last one. Default: no limit but time. */
@@ -53,6 +59,8 @@ export interface HandlerOptions {
   readonly resultKeepMs?: number;
   /** Longest result that is kept, encoded. Default 65,536, and as far as a record takes it. */
   readonly resultBytesMax?: number;
+  /** What is hidden wherever payloads and headers are shown. Default: nothing. */
+  readonly redact?: Redact;
 }
 
 const YEARS_MS: number = 10 * 365 * 86_400_000;
@@ -74,7 +82,7 @@ export function isWaitTable(value: unknown): value is readonly number[] {
 }
 
 /** A handler's options with their defaults. */
-export interface HandlerTerms extends Required<Omit<HandlerOptions, "ratePerSecond" | "timeoutMs">> {
+export interface HandlerTerms extends Required<Omit<HandlerOptions, "ratePerSecond" | "timeoutMs" | "redact">> {
   readonly ratePerSecond: number | undefined;
   readonly timeoutMs: number | undefined;
 }

@@ -35,7 +35,9 @@ import { lastError } from "../format/state-records.ts";
 import type { KeptResult } from "../states/results.ts";
 import type { Acknowledgement } from "./acknowledgement.ts";
 import { intakeOptions, type IntakeOptions, type PublisherOptions } from "./options.ts";
-import { DeadLetters } from "./dead-letters.ts";
+import { DeadLetters } from "../letters/dead-letters.ts";
+import { ControlServer } from "../control/server.ts";
+import { Redactor, storeRules } from "../letters/redact.ts";
 import { Events } from "./events.ts";
 import { Publisher } from "./publisher.ts";
 import { type ProducerInfo, Producers } from "./producers.ts";
@@ -175,6 +177,7 @@ export class Intake<Handlers = Record<string, Handler>> {
   #nextCommand = 1;
   /** Handlers with records that wait for room among the dead letters. */
   #fullHandlers: ReadonlySet<string> = new Set();
+  #control: ControlServer | undefined;
   #deliveryError: unknown;
   #isDeliveryOver = false;
   /** Until the delivery thread is ready, its end is reported by `open`. */
@@ -197,6 +200,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     parts: { readonly journal: Journal; readonly scheduler: SubmitterHandle; readonly delivery: Worker },
     options: DeliveryOptions,
     forPublisher: PublisherOptions,
+    redactor: Redactor,
     handlersUrl: string,
     onFailure: (error: MillraceError) => void,
   ) {
@@ -252,7 +256,7 @@ export class Intake<Handlers = Record<string, Handler>> {
       redrive: (letters, handler) => this.#commandDone({ kind: "redrive", letters, handler }),
       drop: (letters) => this.#commandDone({ kind: "drop", letters }),
       mustBeHandler: (name) => this.#mustBeHandler(name),
-      redacted: (_handler, value) => value,
+      redacted: (handler, value) => redactor.redacted(handler, value),
     });
     this.#delivery.postMessage({
       journal: journal.deliveryHandle(),
@@ -287,7 +291,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     handlersUrl: string,
     onFailure: (error: MillraceError) => void,
   ): Promise<Intake<Handlers>> {
-    const { forDelivery, forJournal, forPublisher } = intakeOptions(given);
+    const { forDelivery, forJournal, forPublisher, forControl } = intakeOptions(given);
     // Without handlers there is nothing to wait for another process for.
     const giveUp = new AbortController();
     scheduler.catch((reason: unknown) => giveUp.abort(reason));
@@ -307,8 +311,10 @@ export class Intake<Handlers = Record<string, Handler>> {
       throw (journal as PromiseRejectedResult).reason ?? (guest as PromiseRejectedResult).reason;
     }
     const parts = { journal: journal.value, scheduler: guest.value, delivery };
-    const intake = new Intake<Handlers>(parts, forDelivery, forPublisher, handlersUrl, onFailure);
+    const redactor = new Redactor(forControl.redact);
+    const intake = new Intake<Handlers>(parts, forDelivery, forPublisher, redactor, handlersUrl, onFailure);
     try {
+      if (forJournal.directory !== undefined) storeRules(forJournal.directory, forControl.redact);
       await intake.#deliveryReady();
     } catch (thrown) {
       await intake.#deliveryExited;
@@ -318,7 +324,26 @@ export class Intake<Handlers = Record<string, Handler>> {
     await intake.producers.begin();
     intake.#publisher.begin();
     intake.events.begin();
+    if (forControl.isListening && forJournal.directory !== undefined) await intake.#listen(forJournal.directory);
     return intake;
+  }
+
+  /** An intake without a control socket works all the same. */
+  async #listen(directory: string): Promise<void> {
+    const running = {
+      stats: () => this.stats(),
+      health: () => this.#journal.health(),
+      schedules: () => this.schedules(),
+      drain: (options: DrainOptions) => this.drain(options),
+    };
+    const { dead } = this;
+    const pause = (handler: string): Promise<void> => this.pause(handler);
+    const resume = (handler: string): Promise<void> => this.resume(handler);
+    try {
+      this.#control = await ControlServer.listen(directory, { dead, pause, resume, running });
+    } catch (thrown) {
+      process.emitWarning(thrown as Error);
+    }
   }
 
   get journal(): Journal {
@@ -698,6 +723,7 @@ export class Intake<Handlers = Record<string, Handler>> {
   }
 
   async #close(): Promise<void> {
+    await this.#control?.close();
     await this.stop();
     await this.#journal.close();
     this.#threads.release(this.#deliveryThread);

@@ -1,12 +1,30 @@
 /** The options of an intake: its own, and those of its journal, in one object. */
-import { custom, integer, oneOf, optional, optionsObject, resolveOptions, type Rule, type Rules } from "@millrace/base";
+import {
+  boolean,
+  custom,
+  integer,
+  oneOf,
+  optional,
+  optionsObject,
+  resolveOptions,
+  type Rule,
+  type Rules,
+} from "@millrace/base";
 import type { JournalOptions } from "@millrace/journal";
 import { resolveWithJournal } from "@millrace/journal/kernel";
 import type { DeliveryOptions } from "../delivery/messages.ts";
-import { handlerRules, handlerTerms, type HandlerOptions } from "../delivery/policy.ts";
+import { handlerRules, handlerTerms, type HandlerOptions, type Redact } from "../delivery/policy.ts";
+import { type RedactRules, Redactor } from "../letters/redact.ts";
 import { levelMarks, type LevelOptions } from "./level-options.ts";
 import { declaredSchedules, type ScheduleOptions } from "./schedules.ts";
 import type { WaterMarks } from "./water.ts";
+
+/** Who else may command the intake, and what is shown of records. */
+export interface ControlOptions {
+  /** Whether a socket in the directory takes commands. */
+  readonly isListening: boolean;
+  readonly redact: RedactRules;
+}
 
 /** What the publisher takes of the options. */
 export interface PublisherOptions {
@@ -45,6 +63,11 @@ export interface IntakeOptions extends Omit<JournalOptions, "deliveryThread">, H
   readonly dedupe?: DedupeOptions;
   readonly dead?: DeadOptions;
   /**
+   * Whether the intake listens on a Unix socket in its directory, `control.sock`, that its owner
+   * alone may use: for `millrace dlq` and `millrace intake`. Default true.
+   */
+  readonly control?: boolean;
+  /**
    * When publishes wait or are refused; "textbook": from 1000 records on, until 500 again, for ring
    * and unfinished records. Default: no limit but ring and disk.
    */
@@ -76,6 +99,12 @@ export interface IntakeOptions extends Omit<JournalOptions, "deliveryThread">, H
 const KEYS_MAX: number = 2 ** 26;
 const FOR_MS_MAX: number = 365 * 86_400_000;
 
+const redactRule = custom<Redact>(
+  "a list of paths, or a function",
+  (value): value is Redact =>
+    typeof value === "function" || (Array.isArray(value) && value.every((path) => typeof path === "string")),
+);
+
 const rules = {
   ...optionalRules(),
   maxDeliveries: optional(integer(1, 65_535, 1)),
@@ -92,6 +121,8 @@ const rules = {
   producersMax: integer(1, 1_000_000, 10_000),
   laneRecordsMax: integer(1, 2 ** 20, 4096),
   dead: optional(optionsObject<DeadOptions>()),
+  control: boolean(true),
+  redact: optional(redactRule),
   retain: oneOf(["unfinished", "all"], "unfinished"),
   schedules: optional(optionsObject<Readonly<Record<string, ScheduleOptions>>>()),
 } satisfies Rules;
@@ -114,6 +145,7 @@ export function intakeOptions(given: IntakeOptions): {
   readonly forDelivery: DeliveryOptions;
   readonly forJournal: Omit<JournalOptions, "deliveryThread">;
   readonly forPublisher: PublisherOptions;
+  readonly forControl: ControlOptions;
 } {
   const own = resolveWithJournal("open({ journal })", rules, given);
   const forJournal = Object.fromEntries(Object.entries(given).filter(([name]) => !Object.hasOwn(rules, name)));
@@ -123,7 +155,13 @@ export function intakeOptions(given: IntakeOptions): {
       ? { attemptsMax: given.maxDeliveries }
       : undefined),
   };
-  const handlers = (own.handlers ?? {}) as Readonly<Record<string, HandlerOptions>>;
+  const redacts: Record<string, Redact> = {};
+  const handlers: Record<string, HandlerOptions> = {};
+  for (const [name, { redact, ...options }] of Object.entries((own.handlers ?? {}) as Record<string, HandlerOptions>)) {
+    handlers[name] = options;
+    if (redact !== undefined)
+      redacts[name] = resolveOptions(`handlers.${name}`, { redact: redactRule }, { redact }).redact;
+  }
   for (const [name, options] of Object.entries(handlers)) handlerTerms(`handlers.${name}`, options, handlerDefaults);
   const dedupe = resolveOptions("dedupe", dedupeRules, (own.dedupe ?? {}) as DedupeOptions);
   const deadBytesMax = resolveOptions("dead", deadRules, (own.dead ?? {}) as DeadOptions).bytesMax;
@@ -139,9 +177,13 @@ export function intakeOptions(given: IntakeOptions): {
     laneRecordsMax: own.laneRecordsMax as number,
     measuresDisk: marks.disk !== undefined,
   };
+  const redact = { fallback: own.redact as Redact | undefined, handlers: redacts };
+  // Wrong paths are refused before anything is opened.
+  void new Redactor(redact);
   return {
     forDelivery,
     forJournal,
     forPublisher: { marks, isWaiting: own.whenFull === "wait", producersMax: own.producersMax as number },
+    forControl: { isListening: own.control as boolean, redact },
   };
 }

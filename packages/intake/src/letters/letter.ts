@@ -73,7 +73,7 @@ function payloadText(payload: unknown): string {
   return JSON.stringify(toPlain(payload));
 }
 
-/** A letter as a line of JSON has it; `redacted` makes payload and headers fit to be seen. */
+/** A letter as a line of JSON has it; `redacted` says what may be seen. */
 export function shownLetter(letter: DeadLetter, redacted: (handler: string, value: unknown) => unknown): object {
   const { sequence, handler, key, headers, publishedAtMs, diedAtMs, reason, attempts, failuresLeft } = letter;
   return {
@@ -85,8 +85,8 @@ export function shownLetter(letter: DeadLetter, redacted: (handler: string, valu
     publishedAt: timeOf(publishedAtMs),
     // An older build didn't write it down.
     ...(diedAtMs === 0 ? {} : { diedAt: timeOf(diedAtMs) }),
-    payload: toPlain(redacted(handler, letter.payload)),
-    ...(headers === undefined ? {} : { headers: toPlain(redacted(handler, headers)) }),
+    payload: redacted(handler, letter.payload),
+    ...(headers === undefined ? {} : { headers: redacted(handler, headers) }),
     failures: letter.failures.map(({ attempt, atMs, reason: why, error }) => {
       return { attempt, at: timeOf(atMs), reason: why, error: toPlain(error) };
     }),

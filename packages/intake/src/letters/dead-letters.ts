@@ -100,7 +100,7 @@ export interface DeadLettersHost {
   drop(letters: Letters): Promise<void>;
   /** Throws `ERR_HANDLER_UNKNOWN`. */
   mustBeHandler(name: string): void;
-  /** What may be shown of a payload, or of headers. */
+  /** What may be shown of a payload, or of headers, as JSON can have it. */
   redacted(handler: string, value: unknown): unknown;
 }
 
@@ -188,10 +188,18 @@ export class DeadLetters {
     return this.#show(resolveOptions("dead.show", allRules, filter));
   }
 
+  /** One letter as `show` gives it; undefined when the record isn't dead. */
+  async showOne(sequence: number): Promise<object | undefined> {
+    const letter = await this.get(sequence);
+    return letter === undefined ? undefined : this.#shown(letter);
+  }
+
+  #shown(letter: DeadLetter): object {
+    return shownLetter(letter, (handler, value) => this.#host.redacted(handler, value));
+  }
+
   async *#show(filter: Filter): AsyncGenerator<object, void> {
-    for await (const letter of this.#pick(filter)) {
-      yield shownLetter(letter, (handler, value) => this.#host.redacted(handler, value));
-    }
+    for await (const letter of this.#pick(filter)) yield this.#shown(letter);
   }
 
   // ── picking ───────────────────────────────────────────────────────────────────────────────────

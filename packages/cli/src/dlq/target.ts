@@ -1,0 +1,32 @@
+/** The intake that a command is about: one that runs, or a directory that nobody has open. */
+import { type Asking, carryOut, ControlClient, openStopped } from "@millrace/intake";
+import { storageOf } from "../journal/place.ts";
+
+export interface Target {
+  readonly isRunning: boolean;
+  ask(command: string, options: object, item?: Asking["item"]): Promise<unknown>;
+  close(): Promise<void>;
+}
+
+const ignore = (): Promise<void> => Promise.resolve();
+
+/** Throws `ERR_JOURNAL_MISSING`, `ERR_JOURNAL_LOCKED`, `ERR_CONTROL_SOCKET`. */
+export async function targetOf(directory: string, signal: AbortSignal): Promise<Target> {
+  storageOf(directory);
+  const client = await ControlClient.connect(directory);
+  if (client !== undefined) {
+    // The service ends what was asked for when whoever asked is gone.
+    signal.addEventListener("abort", () => client.close());
+    return {
+      isRunning: true,
+      ask: (command, options, item = ignore) => client.ask(command, options, item),
+      close: async () => client.close(),
+    };
+  }
+  const stopped = await openStopped(directory);
+  return {
+    isRunning: false,
+    ask: (command, options, item = ignore) => carryOut(stopped, command, options, { item, signal }),
+    close: () => stopped.close(),
+  };
+}

@@ -1,0 +1,75 @@
+/** Dead letters of a directory that nobody has open: it is opened without handlers. */
+import { Journal, NodeStorage, RECORD_TYPE } from "@millrace/journal";
+import { type AppendWaiter, scanLog } from "@millrace/journal/kernel";
+import { findDead, scanDead } from "../delivery/dead-scan.ts";
+import { DROPPED, encodeControl, encodeExpire, encodeRedrive, ORIGINS_MAX } from "../format/state-records.ts";
+import { DeadLetters } from "../letters/dead-letters.ts";
+import { storedRedactor } from "../letters/redact.ts";
+import { readLogStates } from "../snapshot/read-states.ts";
+import type { Controlled } from "./commands.ts";
+
+const NO_BYTES = new Uint8Array(0);
+/** As small as a journal's first segments are. */
+const SEGMENT_BYTES: number = 8 * 2 ** 20;
+
+export interface Stopped extends Controlled {
+  close(): Promise<void>;
+}
+
+/**
+ * Throws `ERR_JOURNAL_LOCKED` when a process has it open without a control socket, and what opening
+ * a journal throws.
+ */
+export async function openStopped(directory: string): Promise<Stopped> {
+  const journal = await Journal.open({ directory, allowUnsafeStorage: true, segmentBytesMax: SEGMENT_BYTES });
+  try {
+    return controlled(directory, journal);
+  } catch (thrown) {
+    await journal.close();
+    throw thrown;
+  }
+}
+
+function controlled(directory: string, journal: Journal): Stopped {
+  const storage = new NodeStorage(directory);
+  const { logId } = (scanLog(storage, { everything: false }).segments.at(-1) as { header: { logId: Buffer } }).header;
+  const states = readLogStates(storage, logId, journal.durableSequence);
+  const redactor = storedRedactor(directory);
+  const write = (type: number, payload: Buffer): Promise<number> => append(journal, type, payload);
+  const dead = new DeadLetters({
+    get: (place) => journal.get(place),
+    scan: async (query, behind) => scanDead(states, query, behind),
+    find: async (sequence) => findDead(states, sequence),
+    redrive: async ({ origins, lastDeath }, handler) => {
+      for (const part of partsOf(origins)) {
+        await write(RECORD_TYPE.redrive, encodeRedrive({ handler, origins: part, lastDeath }));
+      }
+    },
+    drop: async ({ origins, lastDeath }) => {
+      for (const part of partsOf(origins)) {
+        await write(RECORD_TYPE.expire, encodeExpire({ kind: DROPPED, origins: part, lastDeath }));
+      }
+    },
+    // Nobody knows which handlers the next service has.
+    mustBeHandler: () => {},
+    redacted: (handler, value) => redactor.redacted(handler, value),
+  });
+  return {
+    dead,
+    pause: async (handler) => void (await write(RECORD_TYPE.control, encodeControl({ kind: "paused", handler }))),
+    resume: async (handler) => void (await write(RECORD_TYPE.control, encodeControl({ kind: "resumed", handler }))),
+    close: () => journal.close(),
+  };
+}
+
+function append(journal: Journal, type: number, payload: Buffer): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const waiter: AppendWaiter = { durable: resolve, failed: reject };
+    const parts = { type, priority: 0, timeMs: Date.now(), header: NO_BYTES, key: NO_BYTES, payload };
+    journal.appendParts(parts, waiter);
+  });
+}
+
+function* partsOf(origins: readonly number[]): Generator<readonly number[], void> {
+  for (let from = 0; from < origins.length; from += ORIGINS_MAX) yield origins.slice(from, from + ORIGINS_MAX);
+}
