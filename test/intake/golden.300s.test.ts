@@ -1,15 +1,16 @@
 // Intakes that an earlier build has left: the present one must deliver what isn't finished, and
 // know every dead letter, also when it is killed on its way.
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { seededRandom } from "@millrace/base";
-import { Journal } from "@millrace/journal";
+import { Journal, NodeStorage } from "@millrace/journal";
+import { repairLog, surveyLog } from "@millrace/journal/kernel";
 import { type DeadLetter, type Millrace, open } from "millrace";
-import { temporaryDirectory } from "../support.ts";
+import { rejectsWith, temporaryDirectory } from "../support.ts";
 import { golden, type Golden, type GoldenRecord, goldens, unpack } from "./golden.ts";
 
 interface Handlers {
@@ -152,5 +153,45 @@ test("retries, keys, pauses and producers of format 2 are carried over", async (
   checkDelivered(seenIn(file), inState(terms, "unfinished", "paused"), true);
   await mill.close();
 });
+
+/** Alters a byte of the snapshot in every checkpoint of the directory. */
+function spoilSnapshots(directory: string): void {
+  for (const name of readdirSync(directory).filter((each) => each.startsWith("checkpoint-"))) {
+    const path = join(directory, name);
+    const bytes = readFileSync(path);
+    bytes[bytes.length - 1] = (bytes.at(-1) as number) ^ 1;
+    writeFileSync(path, bytes);
+  }
+}
+
+for (const name of ["v1/copied", "v2/copied"]) {
+  test(`a snapshot that can't be read is refused once the log before it is gone: ${name}`, async () => {
+    const directory = unpack(golden(name));
+    spoilSnapshots(directory);
+    const file = join(dirname(directory), "seen");
+    const thrown = await rejectsWith(openIn(directory, file), "ERR_JOURNAL_DAMAGED");
+    assert.ok((thrown.details["lastSequence"] as number) > 0);
+    // Only when that is accepted the log alone tells; then nothing of it is lost.
+    const [gap] = surveyLog(new NodeStorage(directory)).gaps;
+    assert.equal([gap?.firstSequence, gap?.lastSequence], [1, thrown.details["lastSequence"]]);
+    repairLog(new NodeStorage(directory), Date.now());
+    const mill = await openIn(directory, file);
+    await mill.drain();
+    const delivered = new Set(sequencesOf(seenIn(file)));
+    for (const { sequence } of inState(golden(name), "unfinished")) assert.ok(delivered.has(sequence));
+    await mill.close();
+  });
+}
+
+for (const name of ["v1/dead", "v2/dead"]) {
+  test(`while the log is whole it tells without a snapshot: ${name}`, async () => {
+    const each = golden(name);
+    const directory = unpack(each);
+    for (const file of ["checkpoint-a", "checkpoint-b", "marks"]) rmSync(join(directory, file), { force: true });
+    const mill = await openIn(directory, join(dirname(directory), "seen"));
+    await checkDead(mill, inState(each, "dead"));
+    await mill.close();
+  });
+}
 
 test.run();

@@ -13,6 +13,7 @@ test("the intake keeps its promises in every schedule, whatever crashes when", (
     records: 0,
     checkpoints: 0,
     truncations: 0,
+    checkpointsLost: 0,
     redriven: 0,
     quarantined: 0,
     scheduled: 0,
@@ -32,9 +33,12 @@ test("the intake keeps its promises in every schedule, whatever crashes when", (
     `# ${total.records} records, ${total.runs} runs, ${total.redriven} redriven, ${total.quarantined} in quarantine, ` +
       `${total.scheduled} of schedules`,
   );
-  console.log(`# ${total.checkpoints} checkpoints, ${total.truncations} truncations`);
+  console.log(
+    `# ${total.checkpoints} checkpoints, ${total.truncations} truncations, ${total.checkpointsLost} checkpoints lost`,
+  );
   console.log(`# ${groups} groups of records published with an ACK, ${results} looks at kept results`);
   assert.ok(total.crashes > SCHEDULES && total.truncations > 0 && total.redriven > 0 && total.quarantined > 0);
+  assert.ok(total.checkpointsLost > 0);
   assert.ok(total.scheduled > SCHEDULES);
   assert.ok(groups > SCHEDULES && results > SCHEDULES);
 });

@@ -381,6 +381,7 @@ export interface SimulationCounts {
   records: number;
   checkpoints: number;
   truncations: number;
+  checkpointsLost: number;
   redriven: number;
   closes: number;
   quarantined: number;
@@ -399,6 +400,7 @@ export class Simulation implements DeliveryEvents {
     records: 0,
     checkpoints: 0,
     truncations: 0,
+    checkpointsLost: 0,
     redriven: 0,
     closes: 0,
     quarantined: 0,
@@ -426,6 +428,8 @@ export class Simulation implements DeliveryEvents {
   #isSettling = false;
   #paused = new Set<string>();
   #quarantined: number[] = [];
+  /** The process dies at the next step, and the checkpoint that gave up a segment is lost. */
+  #losesCheckpoint = false;
   /** What the paused ones will be when the commands are durable. */
   #pausedSoon: { handler: string; isPaused: boolean }[] = [];
 
@@ -506,6 +510,12 @@ export class Simulation implements DeliveryEvents {
     this.#trace("crash");
     // Some of what was committed may have reached the disk.
     if (this.#random.below(2) === 0) this.#sync();
+    // The newest checkpoint may be lost: the log is kept from where the older one reads on.
+    if ((this.#losesCheckpoint || this.#random.below(6) === 0) && this.disk.checkpoints.length > 1) {
+      this.disk.checkpoints.pop();
+      this.counts.checkpointsLost += 1;
+    }
+    this.#losesCheckpoint = false;
     this.#published = [];
     this.#quarantined = [];
     this.#pausedSoon = [];
@@ -565,8 +575,29 @@ export class Simulation implements DeliveryEvents {
     else if (!states.isSettled(sequence)) {
       if (known.isDurable && known.state === "finished") this.broken(`record ${sequence} was finished, and isn't`);
       known.state = "unfinished";
-    } else if (known.state !== "finished") known.state = "expired";
+    } else if (known.state !== "finished") {
+      if (known.state === "unfinished" && !this.#mayHaveEnded(known))
+        this.broken(`record ${sequence} wasn't finished, and is settled`);
+      known.state = "expired";
+    }
     known.isDurable = known.state !== "unfinished";
+  }
+
+  /** Whether a record may be over although no handler has finished it. */
+  #mayHaveEnded(known: Known): boolean {
+    const { expiresAtMs } = known.terms;
+    if (expiresAtMs !== undefined && this.#latestWall >= expiresAtMs) return true;
+    // A member of a group is refused with the others.
+    return this.#repeated.has(known.sequence) || [known, ...known.group].some((each) => this.#repeatsKey(each));
+  }
+
+  #repeatsKey({ sequence, handler, terms: { idempotency } }: Known): boolean {
+    if (idempotency === undefined) return false;
+    return [...this.known.values()].some((other) => {
+      const key = other.terms.idempotency?.key;
+      const isBefore = other.sequence < sequence && other.handler === handler;
+      return isBefore && key !== undefined && Buffer.compare(key, idempotency.key) === 0;
+    });
   }
 
   #checkpoint(checkpoint: Checkpoint): void {
@@ -577,7 +608,10 @@ export class Simulation implements DeliveryEvents {
     if (checkpoint.before > 0) {
       const before = this.disk.firstSequence;
       this.disk.truncate(checkpoint.before);
-      if (this.disk.firstSequence > before) this.counts.truncations += 1;
+      if (this.disk.firstSequence > before) {
+        this.counts.truncations += 1;
+        this.#losesCheckpoint = this.#random.below(4) === 0;
+      }
     }
     this.#housekeeping.checkpointDone(true);
   }
@@ -623,7 +657,8 @@ export class Simulation implements DeliveryEvents {
   step(): void {
     this.counts.steps += 1;
     const dice = this.#random.below(100);
-    if (dice < 22) this.#publish();
+    if (this.#losesCheckpoint) this.crash();
+    else if (dice < 22) this.#publish();
     else if (dice < 40) this.#sync();
     else if (dice < 64) this.#turn();
     else if (dice < 66) this.#commandLetters();

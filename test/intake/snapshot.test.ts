@@ -1,10 +1,14 @@
 // Internal to the package; only its own tests reach for them.
 import { isMillraceError } from "@millrace/base";
+import type { LogRecord } from "@millrace/intake/internal/format/log-record";
+import { readStates, type StatesSource } from "@millrace/intake/internal/snapshot/read-states";
 import { decodeStates, encodeStates } from "@millrace/intake/internal/snapshot/snapshot";
 import { SECTIONS } from "@millrace/intake/internal/snapshot/sections";
 import { WINDOW_DEFAULTS } from "@millrace/intake/internal/states/dedupe-window";
+import type { LogWalk } from "@millrace/intake/internal/states/log-walk";
 import { ProducerState } from "@millrace/intake/internal/states/producer-state";
 import { RecordStates } from "@millrace/intake/internal/states/record-states";
+import { RECORD_TYPE } from "@millrace/journal";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import fc from "../property.ts";
@@ -157,6 +161,71 @@ test("bytes that aren't a section's give an error with a code, and nothing else"
       }
     }),
   );
+});
+
+/** A log of these records, of which those before `firstSequence` were given up. */
+function logOf(firstSequence: number, records: readonly Partial<LogRecord>[]): StatesSource {
+  const all = records.map((record) => {
+    const payload = record.payload ?? (() => Buffer.alloc(0));
+    return {
+      header: () => ENTRIES,
+      replaces: 0,
+      priority: 0,
+      timeMs: 0,
+      origin: record.sequence,
+      ...record,
+      payload,
+    } as LogRecord;
+  });
+  const walk = (): LogWalk => {
+    let from = 0;
+    return {
+      seek: (place) => (from = place),
+      skipTo: (place) => (from = place),
+      next: () => {
+        const found = all.find(({ sequence }) => sequence >= from);
+        from = (found?.sequence ?? from) + 1;
+        return found;
+      },
+      close: () => {},
+    };
+  };
+  return { firstSequence, walk };
+}
+
+const stored = (states: RecordStates, from: number): { bytes: Buffer; from: number } => {
+  return { bytes: encodeStates(states), from };
+};
+
+test("an older checkpoint finds what was copied forward after it", () => {
+  const key = (n: number): Buffer => Buffer.from(`key ${n}`);
+  const older = new RecordStates();
+  const idempotency = { key: key(1), payloadCrc: 1, payloadBytes: 1 };
+  older.window.judge("pay", idempotency, 2, 1000);
+  const entries = older.window.encode(0, 10);
+  older.windowChunks.set(5, 2);
+  older.window.judge("pay", { ...idempotency, key: key(2) }, 6, 1000);
+  // The record 3 and the WINDOW record at 5 were copied; then the log before 9 was given up.
+  const log = logOf(9, [
+    { sequence: 10, type: RECORD_TYPE.data, origin: 3, replaces: 3 },
+    { sequence: 11, type: RECORD_TYPE.window, replaces: 5, payload: () => entries },
+  ]);
+  const states = readStates(log, stored(older, 9), WINDOW_DEFAULTS);
+  assert.is(states.placeOf(3), 10);
+  assert.is(states.isSettled(3), false, "it is delivered from its copy");
+  assert.equal(states.window.recall("pay", idempotency, 20), { kind: "duplicate", first: 2 });
+  assert.equal([...states.windowChunks], [[11, 2]]);
+});
+
+test("without a checkpoint whose log goes on, nothing is guessed", () => {
+  const records = [{ sequence: 10, type: RECORD_TYPE.data, origin: 3, replaces: 3 }];
+  throwsWith(() => readStates(logOf(9, records), undefined, WINDOW_DEFAULTS), "ERR_JOURNAL_DAMAGED");
+  const states = new RecordStates();
+  throwsWith(() => readStates(logOf(9, records), stored(states, 8), WINDOW_DEFAULTS), "ERR_JOURNAL_DAMAGED");
+  assert.is(readStates(logOf(9, records), stored(states, 9), WINDOW_DEFAULTS).placeOf(3), 10);
+  // An empty one says that the log alone tells.
+  const told = { bytes: Buffer.alloc(0), from: 9 };
+  assert.is(readStates(logOf(9, records), told, WINDOW_DEFAULTS).isSettled(3), false);
 });
 
 test.run();

@@ -1,5 +1,5 @@
 /** What the log says about its records: from the newest checkpoint on, if there is one. */
-import type { Checkpoint, Storage } from "@millrace/journal";
+import { type Checkpoint, RECORD_TYPE, type Storage } from "@millrace/journal";
 import { journalError, readCheckpoints, SegmentList } from "@millrace/journal/kernel";
 import { WINDOW_DEFAULTS, type WindowLimits } from "../states/dedupe-window.ts";
 import { GroupReader } from "../states/groups.ts";
@@ -21,13 +21,12 @@ export function readStates(
   limits: WindowLimits,
 ): RecordStates {
   const walk = log.walk();
+  mustReadOn(log.firstSequence, checkpoint);
   // An empty checkpoint says that the log alone tells.
   const isTold = checkpoint !== undefined && checkpoint.bytes.length > 0;
   const states = isTold
-    ? decodeStates(checkpoint.bytes, limits, (place) => payloadAt(walk, place))
-    : new RecordStates(limits);
-  states.settled.addRange(1, log.firstSequence - 1);
-  states.droppable.addRange(1, log.firstSequence - 1);
+    ? decodeStates(checkpoint.bytes, limits, (place) => entriesAt(walk, place, log.firstSequence, checkpoint.from))
+    : new RecordStates(limits, log.firstSequence);
   const from = Math.max(log.firstSequence, isTold ? checkpoint.from : 1);
   walk.seek(from);
   const groups = new GroupReader(states.window);
@@ -35,18 +34,42 @@ export function readStates(
     if (record.sequence >= from) groups.take(record, (member, group) => void states.read(member, group));
   }
   walk.close();
+  // Not before: a copy whose first place was given up is no copy of a finished record.
+  states.givenUp(log.firstSequence);
   return states;
 }
 
-function payloadAt(walk: LogWalk, place: number): Buffer {
-  walk.seek(place);
-  const record = walk.next();
-  if (record?.sequence !== place) {
-    throw journalError("ERR_JOURNAL_DAMAGED", `the checkpoint names record ${place}, which isn't in the log`, {
-      details: { sequence: place },
-    });
+/**
+ * Where the front of the log is gone, what it said stands in the checkpoint alone. The journal
+ * checks that too, but only where marks name a checkpoint: those of format 1 don't.
+ */
+function mustReadOn(firstSequence: number, checkpoint: Pick<Checkpoint, "from"> | undefined): void {
+  if (firstSequence === 1 || (checkpoint?.from ?? 0) >= firstSequence) return;
+  const found = checkpoint === undefined ? "none" : `one from which reading goes on at ${checkpoint.from}`;
+  throw journalError(
+    "ERR_JOURNAL_DAMAGED",
+    `the log begins with sequence ${firstSequence}, and of checkpoints that say what stood before, ${found} can be read`,
+    { details: { firstSequence: 1, lastSequence: firstSequence - 1 } },
+  );
+}
+
+/**
+ * The entries of the WINDOW record at `place`. One that a newer checkpoint saw copied forward may
+ * be gone there: its copy lies behind `from`. Without any, all of its entries have left the window.
+ */
+function entriesAt(walk: LogWalk, place: number, firstPlace: number, from: number): Buffer {
+  const isGone = place < firstPlace;
+  walk.seek(isGone ? from : place);
+  // Ends: at the record, or behind the last one.
+  for (let record = walk.next(); record !== undefined; record = walk.next()) {
+    const isIt = isGone ? record.type === RECORD_TYPE.window && record.replaces === place : record.sequence === place;
+    if (isIt) return Buffer.from(record.payload());
+    if (!isGone && record.sequence > place) break;
   }
-  return Buffer.from(record.payload());
+  if (isGone) return Buffer.alloc(0);
+  throw journalError("ERR_JOURNAL_DAMAGED", `the checkpoint names record ${place}, which isn't in the log`, {
+    details: { sequence: place },
+  });
 }
 
 /** The states of a log that nobody writes to, up to `lastSequence`. Throws as `readStates` does. */

@@ -80,10 +80,16 @@ export class RecordStates {
   readonly results: Results = new Results((place) => this.droppable.add(place));
   /** Places of WINDOW records, and the origin of their last entry. */
   readonly windowChunks: Map<number, number> = new Map();
+  readonly #firstPlace: number;
   #duplicates = 0;
 
-  constructor(limits: WindowLimits = WINDOW_DEFAULTS) {
+  /**
+   * `firstPlace`: of the log, where no snapshot says what stood before it. Then a letter whose copy
+   * is read was dead before.
+   */
+  constructor(limits: WindowLimits = WINDOW_DEFAULTS, firstPlace = 1) {
     this.window = new DedupeWindow(limits);
+    this.#firstPlace = firstPlace;
   }
 
   placeOf(origin: number): number {
@@ -294,6 +300,13 @@ export class RecordStates {
     this.endings.suspects.delete(origin);
   }
 
+  /** What lies before this place, and wasn't copied, is no longer in the log: nobody needs it. */
+  givenUp(firstPlace: number): void {
+    this.settled.addRange(1, firstPlace - 1);
+    this.droppable.addRange(1, firstPlace - 1);
+    for (const origin of this.retries.keys()) if (this.placeOf(origin) < firstPlace) this.#dropRetry(origin);
+  }
+
   // ── attempts ──────────────────────────────────────────────────────────────────────────────────
 
   #retried(record: LogRecord): void {
@@ -318,7 +331,8 @@ export class RecordStates {
     this.settled.add(place);
     if (replaces !== 0) this.noted(replaces);
     const known = this.dead.get(origin);
-    if (replaces !== 0 && known?.place !== replaces) {
+    const isUnseen = known === undefined && replaces < this.#firstPlace;
+    if (replaces !== 0 && known?.place !== replaces && !isUnseen) {
       this.droppable.add(place);
       return;
     }

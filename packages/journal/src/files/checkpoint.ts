@@ -51,10 +51,15 @@ export interface CheckpointPage {
   readonly crc: number;
 }
 
+/** The files of checkpoints that are there, whatever is in them. */
+export function checkpointFiles(storage: Storage): string[] {
+  const names = storage.list();
+  return NAMES.filter((name) => names.includes(name));
+}
+
 /** The valid first pages, newest first. Throws `ERR_JOURNAL_VERSION` for one of a newer format. */
 export function readCheckpointPages(storage: Storage): CheckpointPage[] {
-  const names = storage.list();
-  return NAMES.filter((name) => names.includes(name))
+  return checkpointFiles(storage)
     .map((name) => withFile(storage, name, (file) => readPage(file, name)))
     .filter((page) => page !== undefined)
     .toSorted((left, right) => right.generation - left.generation);

@@ -69,7 +69,11 @@ export function checkCheckpoints(storage: Storage, witnesses: Witnesses, firstSe
  * Whether marks name a checkpoint, and none is left from which a log that begins with
  * `firstSequence` can be read on. An older one than they name will do: the log is kept from there.
  */
-export function lacksCheckpoint(storage: Storage, { marks, checkpoints }: Witnesses, firstSequence: number): boolean {
-  if ((marks?.checkpoint ?? 0) === 0) return false;
-  return !checkpoints.some((page) => page.from >= firstSequence && isWhole(storage, page));
+function lacksCheckpoint(storage: Storage, witnesses: Witnesses, firstSequence: number): boolean {
+  return (witnesses.marks?.checkpoint ?? 0) > 0 && !hasCheckpoint(storage, witnesses, firstSequence);
+}
+
+/** Whether a whole checkpoint is there from which a log that begins so can be read on. */
+export function hasCheckpoint(storage: Storage, { checkpoints }: Witnesses, firstSequence: number): boolean {
+  return checkpoints.some((page) => page.from >= firstSequence && isWhole(storage, page));
 }

@@ -18,11 +18,12 @@ import {
   type SegmentHeader,
   segmentName,
 } from "../files/format.ts";
+import { checkpointFiles } from "../files/checkpoint.ts";
 import type { Marks } from "../files/marks.ts";
 import { readHeader, segmentIds, withFile } from "../files/segments.ts";
 import { firstBatch, type PlacedBatch } from "../read/behind-end.ts";
 import { SegmentReader } from "../read/segment-reader.ts";
-import { lacksCheckpoint, readWitnesses, type Witnesses } from "../read/witnesses.ts";
+import { hasCheckpoint, readWitnesses, type Witnesses } from "../read/witnesses.ts";
 import { readFully, type Storage, type StorageFile } from "../storage/storage.ts";
 
 /** Limits of a segment without any neighbour: the largest that the options of a journal allow. */
@@ -96,10 +97,13 @@ export class LogParts {
   }
 
   /**
-   * Whether marks name a checkpoint, and none is left for a log that begins with `firstSequence`.
+   * Whether a log that begins with `firstSequence` has lost its checkpoint: none is whole, and
+   * marks name one; or where the front of the log is gone, a file of one is there.
    */
   lacksCheckpoint(firstSequence: number): boolean {
-    return lacksCheckpoint(this.#storage, this.#witnesses, firstSequence);
+    const isNamed = (this.marks?.checkpoint ?? 0) > 0;
+    const isLeft = firstSequence > 1 && checkpointFiles(this.#storage).length > 0;
+    return (isNamed || isLeft) && !hasCheckpoint(this.#storage, this.#witnesses, firstSequence);
   }
 
   /** The header of a segment; undefined when it is invalid, missing, or another log's. */

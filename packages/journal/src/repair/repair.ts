@@ -29,6 +29,7 @@ import {
   type SegmentHeader,
   segmentName,
 } from "../files/format.ts";
+import { checkpointFiles, readCheckpointPages, readCheckpoints, writeCheckpoint } from "../files/checkpoint.ts";
 import { MARKS_NAME, writeMarks } from "../files/marks.ts";
 import { readHeader, segmentIds } from "../files/segments.ts";
 import { readFully, replaceFile, type Storage } from "../storage/storage.ts";
@@ -109,8 +110,26 @@ class Repair {
       this.#fill(gap);
     }
     this.#writeBefore(Number.POSITIVE_INFINITY);
-    if (inSegments.length < gaps.length) renewMarks(this.#storage);
+    if (inSegments.length < gaps.length) renewMarks(this.#storage, this.#renewCheckpoint());
     return this.#quarantined;
+  }
+
+  /**
+   * Where the front of the log is gone and no checkpoint is left that says what it said, an empty
+   * one takes its place: from here on the log alone tells. Returns its generation; 0 when it isn't
+   * needed.
+   */
+  #renewCheckpoint(): number {
+    const storage = this.#storage;
+    const { logId, baseSequence } = firstHeader(storage);
+    if (baseSequence === 1 || readCheckpoints(storage, logId).some(({ from }) => from >= baseSequence)) return 0;
+    for (const name of checkpointFiles(storage)) this.#keepFile(name, readWhole(storage, name));
+    const newest = Math.max(this.#parts.marks?.checkpoint ?? 0, readCheckpointPages(storage)[0]?.generation ?? 0);
+    const told = { from: baseSequence, timeMs: this.#nowMs, bytes: Buffer.alloc(0) };
+    // In both files: what is left of an older one isn't taken for it.
+    writeCheckpoint(storage, logId, { ...told, generation: newest + 1 });
+    writeCheckpoint(storage, logId, { ...told, generation: newest + 2 });
+    return newest + 2;
   }
 
   #fill(gap: Gap): void {
@@ -284,7 +303,11 @@ class Repair {
 
   /** Copies a segment as it was to quarantine, once. */
   #keep(segment: number, bytes: Buffer): void {
-    const copy = `${QUARANTINE}/${segmentName(segment)}-before-repair-${this.#nowMs}`;
+    this.#keepFile(segmentName(segment), bytes);
+  }
+
+  #keepFile(name: string, bytes: Buffer): void {
+    const copy = `${QUARANTINE}/${name}-before-repair-${this.#nowMs}`;
     if (this.#quarantined.includes(copy)) return;
     replaceFile(this.#storage, copy, bytes);
     this.#storage.syncDirectory(QUARANTINE);
@@ -321,14 +344,18 @@ function repeatedBatch(
  * Marks for a log that begins with the first segment that is there; on both pages, as when segments
  * are given up.
  */
-function renewMarks(storage: Storage): void {
+function renewMarks(storage: Storage, checkpoint: number): void {
+  const { logId, segment, baseSequence } = firstHeader(storage);
+  const marks = { logId, durableSequence: baseSequence - 1, firstSegment: segment, firstSequence: baseSequence };
+  writeMarks(storage, { ...marks, checkpoint, generation: 1 });
+  writeMarks(storage, { ...marks, checkpoint, generation: 2 });
+}
+
+function firstHeader(storage: Storage): SegmentHeader {
   const [first] = segmentIds(storage);
   const header = first === undefined ? undefined : readHeader(storage, segmentName(first));
   if (header === undefined) throw unrepairable(MARKS_NAME, "there is no segment with a valid header");
-  const { logId, segment, baseSequence } = header;
-  const marks = { logId, durableSequence: baseSequence - 1, firstSegment: segment, firstSequence: baseSequence };
-  writeMarks(storage, { ...marks, generation: 1 });
-  writeMarks(storage, { ...marks, generation: 2 });
+  return header;
 }
 
 function readWhole(storage: Storage, name: string): Buffer {

@@ -337,7 +337,7 @@ class Surveyor {
     if (this.#parts.ids.length === 0) return [];
     if (hasForeignMarks) reason = "it belongs to another log";
     else if (this.#parts.lacksCheckpoint(firstSequence)) {
-      reason = "it names a checkpoint that is lost, and with that what it said of the records before the log";
+      reason = "the checkpoint is lost, and with that what it said of the records before the log";
       lastSequence = firstSequence - 1;
     } else if (marks === undefined && !isFirst)
       reason = `the segments before ${segmentName(first)} are missing, and marks, which would say whether they were given up, is lost`;
