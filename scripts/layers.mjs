@@ -19,7 +19,7 @@ export const layers = [
 // test/workspace/tidy.test.ts holds the imports to it.
 export const folders = {
   "atomics-sync": ["threads", "objects", "locks", "."],
-  cli: ["terminal", "ingest", "journal", "dlq", "load", "trace", "."],
+  cli: ["terminal", "completion", "ingest", "journal", "dlq", "load", "trace", "."],
   intake: ["format", "states", "snapshot", "delivery", "handler", "letters", "control", "publisher", "."],
   journal: ["storage", "files", "memory", "read", "repair", "keeper", "writer", "opener", "."],
   scheduler: ["shared", "calls", "handler", "machine", "trace", "supervisor", "."],

@@ -3,8 +3,9 @@
  */
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { Command, Option } from "commander";
+import { Argument, Command, Option } from "commander";
 import { TRACE_RECORDS_DEFAULT, TRACE_RECORDS_MAX } from "@millrace/runtime";
+import { completionScript, type Shell, SHELLS } from "./completion/scripts.ts";
 import { addDlq, addIntake } from "./dlq/program.ts";
 import { ingest, type IngestOptions } from "./ingest/command.ts";
 import { FORMATS } from "./ingest/formats.ts";
@@ -41,7 +42,18 @@ export function buildProgram(setExitCode: (code: number) => void): Command {
   addDlq(program, common, run);
   addIntake(program, common, run);
   addTrace(program, run);
+  addCompletion(program);
   return program;
+}
+
+function addCompletion(program: Command): void {
+  program
+    .command("completion")
+    .description("print a script that completes commands and options in a shell")
+    .addArgument(new Argument("<shell>", "the shell").choices(SHELLS))
+    .addHelpText("after", "\nIn ~/.bashrc: source <(millrace completion bash)")
+    .exitOverride()
+    .action((shell: Shell) => void process.stdout.write(completionScript(program, shell)));
 }
 
 /** The largest record of a journal. */
