@@ -170,6 +170,30 @@ test("only the handler of a record can publish with its end, and only until then
   });
 });
 
+test("what is published at once is stored whatever becomes of the attempt", async () => {
+  await withMill({ attemptsMax: 2 }, async (mill, file) => {
+    await (
+      await mill.publish.atOnce({ file, n: 1 })
+    ).done;
+    await (
+      await mill.publish.atOnce({ file, n: 2, options: { idempotencyKey: "2" } })
+    ).done;
+    await mill.drain();
+    assert.equal(
+      numbersOf(file).toSorted((left, right) => left - right),
+      [1, 1, 2],
+    );
+    const [, , first, again] = linesOf(file, "atOnce");
+    assert.equal([first?.[3], again?.[3]], ["false", "true"]);
+    assert.is(first?.[2], again?.[2]);
+    const refused = await rejectsWith(
+      (await mill.publish.atOnce({ file, n: 3, options: { delayMs: -1 } })).done,
+      "ERR_RECORD_DEAD",
+    );
+    assert.is((refused.cause as { code?: string }).code, "ERR_INVALID_OPTION");
+  });
+});
+
 test("a result that nobody keeps isn't read", async () => {
   await withMill({}, async (mill, file) => {
     await (

@@ -34,6 +34,8 @@ export type { Gauge, Level, LevelCause, LevelReport } from "./publisher/water.ts
 export type {
   BackpressureOptions,
   PublishedName,
+  PublishedNowAnswer,
+  PublishNow,
   PublishOptions,
   PublishWithEnd,
   RecordOptions,

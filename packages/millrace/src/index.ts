@@ -88,6 +88,8 @@ export type {
   Publish,
   PublishedName,
   PublishOptions,
+  PublishedNowAnswer,
+  PublishNow,
   PublishWithEnd,
   ReasonName,
   RecordOptions,

@@ -39,6 +39,11 @@ function hostOf(deadlineMs: number | undefined, delivered: Delivered | undefined
   };
 }
 
+/** For the child process of a quarantine, which has no way to the opening thread. */
+export function askNobody(): Promise<never> {
+  return Promise.reject(noMachine("publishNow"));
+}
+
 function noMachine(what: string): Error {
   return poolError(
     "ERR_BLOCKING_CONTEXT",

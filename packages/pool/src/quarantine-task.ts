@@ -4,7 +4,7 @@
  */
 import { decode, encode, encodeThrown } from "@millrace/codec";
 import { bindHandlers, type Handler, type LoadedHandlers, loadHandlers, type TaskHooks } from "@millrace/scheduler";
-import { blockingContext, NO_MACHINE } from "./blocking-context.ts";
+import { askNobody, blockingContext, NO_MACHINE } from "./blocking-context.ts";
 
 export interface QuarantineRequest {
   /** The module with the handlers. */
@@ -38,7 +38,7 @@ export default async function quarantineTask(request: QuarantineRequest): Promis
     const bind = (one: (name: string) => unknown): object => bindHandlers([...handlers.keys()], one);
     const context = blockingContext(undefined, {
       record: hooks.readHeader(header, 0),
-      openStage: (_slot, mustRun) => hooks.openStage(header, { mustRun, bind }),
+      openStage: (_slot, mustRun) => hooks.openStage(header, { mustRun, bind, ask: askNobody }),
     });
     const result = await handler(decode(Buffer.from(request.argument, "base64")), context);
     context.end();

@@ -1,4 +1,4 @@
-import type { DeliveredRecord, PublishWithEnd } from "@millrace/intake";
+import type { DeliveredRecord, PublishNow, PublishWithEnd } from "@millrace/intake";
 import type { Handler, TaskContext as AnyTaskContext } from "@millrace/scheduler";
 
 /**
@@ -18,6 +18,12 @@ interface Publishing<Handlers> {
    * `ERR_HANDLER_UNKNOWN`, and `ERR_RECORD_ABSENT` in a task that delivers no record.
    */
   readonly publish: PublishWithEnd<Handlers>;
+  /**
+   * Publishes a record at once: resolves when it is on disk, whatever becomes of this attempt. So
+   * another attempt publishes it again, unless it has an `idempotencyKey`. Rejects as a publish
+   * does, and with `ERR_BLOCKING_CONTEXT` in quarantine.
+   */
+  readonly publishNow: PublishNow<Handlers>;
 }
 
 /** Another name of `Context`. */

@@ -57,7 +57,7 @@ import {
 } from "@millrace/scheduler";
 import { TraceFile, traceRequest } from "./trace-file.ts";
 
-export interface MillraceOptions extends Omit<SchedulerOptions, "guests" | "headerReader"> {
+export interface MillraceOptions extends Omit<SchedulerOptions, "guests" | "headerReader" | "onAsk"> {
   /**
    * Where records are kept, and how. Leave it out for parallel calls only: nothing touches the disk
    * then.
@@ -240,10 +240,18 @@ async function openRuntime<Handlers>(given: MillraceOptions): Promise<Millrace<H
     );
   if (journal === undefined) return runtime(await Scheduler.open<Handlers>(forScheduler), undefined);
   const thread = Intake.reserveThread();
-  const opening = Scheduler.open<Handlers>({ ...forScheduler, guests: [thread], headerReader: Intake.headerReader });
+  const opening = Scheduler.open<Handlers>({
+    ...forScheduler,
+    guests: [thread],
+    headerReader: Intake.headerReader,
+    // Records are delivered before it is open.
+    onAsk: async (value): Promise<unknown> => (await intakeOpening).asked(value),
+  });
   const guest = opening.then((scheduler) => scheduler.submitterHandle(0));
+  const url = moduleUrl(schedulerOptions.handlers);
+  const intakeOpening: Promise<Intake<Handlers>> = Intake.open<Handlers>(journal, thread, guest, url, onFailure);
   try {
-    const intake = await Intake.open<Handlers>(journal, thread, guest, moduleUrl(schedulerOptions.handlers), onFailure);
+    const intake = await intakeOpening;
     return runtime(await opening, intake);
   } catch (thrown) {
     await opening.then(

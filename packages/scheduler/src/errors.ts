@@ -76,7 +76,7 @@ export const schedulerErrors: ErrorTable<SchedulerErrorCode> = {
   },
   ERR_RECORD_ABSENT: {
     cause:
-      "context.publish was used in a task that delivers no record: a call by run, spawn or blocking, also from within a handler of a record. What it publishes is stored with the end of that record.",
+      "context.publish or publishNow was used in a task that delivers no record: a call by run, spawn or blocking, also from within a handler of a record. What publish publishes is stored with the end of that record.",
     cure: "Publish from the handler that gets the record, or return what is to be published to it.",
   },
   ERR_TASK_OVER: {

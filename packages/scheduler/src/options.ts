@@ -95,6 +95,8 @@ export interface SchedulerOptions {
   readonly guests?: readonly number[];
   /** A module that exports `TaskHooks`, for the headers that guests attach to tasks. */
   readonly headerReader?: URL;
+  /** Answers what handlers of tasks with headers ask: `StageHost.ask`. */
+  readonly onAsk?: (value: unknown) => Promise<unknown>;
   /** Called when a worker thread has died. The runtime replaces the thread. */
   readonly onMachineDeath?: (death: MachineDeath) => void;
   /**
@@ -140,6 +142,7 @@ const rules = {
     () => [],
   ),
   headerReader: optional(custom("a URL", isUrl)),
+  onAsk: optional(callback<(value: unknown) => Promise<unknown>>()),
   onMachineDeath: optional(callback<(death: MachineDeath) => void>()),
   onHint: optional(callback<(text: string) => void>()),
 } satisfies Rules;
@@ -153,7 +156,7 @@ function isUrl(value: unknown): value is URL {
   return Object.prototype.toString.call(value) === "[object URL]";
 }
 
-const { guests: _guests, headerReader: _headerReader, ...userRules } = rules;
+const { guests: _guests, headerReader: _headerReader, onAsk: _onAsk, ...userRules } = rules;
 
 /**
  * For an owner whose user gives a scheduler's options together with `others`: checks them all, but
@@ -198,6 +201,7 @@ export type ResolvedSchedulerOptions = {
   readonly [Name in keyof SchedulerOptions]-?: Name extends
     | "resourceLimits"
     | "headerReader"
+    | "onAsk"
     | "onMachineDeath"
     | "onHint"
     ? SchedulerOptions[Name] | undefined

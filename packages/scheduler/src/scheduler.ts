@@ -187,6 +187,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
         machineDied: options.onMachineDeath ?? warnOfDeath,
         parcelFor: (ticket) => mail.parcelFor(ticket),
         parcelFrom: (machine, ticket, value) => mail.arrived(machine, ticket, value),
+        asked: async (value) => await options.onAsk?.(value),
       },
     );
     // Before any machine: it gets every region that one makes.

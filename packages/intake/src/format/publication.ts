@@ -98,6 +98,20 @@ type WithEnd<Call> = Call extends (...parameters: infer Parameters) => unknown
   ? (...parameters: Parameters) => void
   : never;
 
+/** What `context.publishNow` sends to the opening thread: handler, encoded payload, options. */
+export type PublishedNow = readonly [handler: string, payload: Uint8Array, options: RecordOptions | undefined];
+
+/** What it resolves with. */
+export interface PublishedNowAnswer {
+  readonly sequence: number;
+  readonly duplicate: boolean;
+}
+
+/** `context.publishNow`: calls that resolve when the record is durable. */
+export type PublishNow<Handlers> = {
+  readonly [Name in PublishedName<Handlers>]: CallOf<HandlerOf<Handlers, Name>, RecordOptions, PublishedNowAnswer>;
+};
+
 const DATA = 1 satisfies (typeof RECORD_TYPE)["data"];
 /** As the scheduler numbers them. */
 const PRIORITY: Readonly<Record<Priority, number>> = { high: 0, normal: 1, low: 2 };

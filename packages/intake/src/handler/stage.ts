@@ -5,13 +5,15 @@
  * outcome of the task carries them to the delivery thread, which writes them and the ACK as one
  * atomic group. When the attempt fails, or its thread ends, they are gone with it. A call that
  * waited until its record is durable would wait for the end of the handler that waits.
+ * `context.publishNow` can be awaited: the opening thread publishes at once, by its own ring.
  *
  * What a group takes is known here, so that too much of it is refused by the call that stages it.
  */
+import { encodeCopy } from "@millrace/codec";
 import type { StageHost, TaskStage } from "@millrace/scheduler";
 import { intakeError } from "../errors.ts";
 import type { StagedRecord } from "../format/outcome.ts";
-import { prepare, type RecordOptions } from "../format/publication.ts";
+import { prepare, type PublishedNow, type RecordOptions } from "../format/publication.ts";
 import { encodeHandler } from "../format/record-header.ts";
 import { STAGED_RECORD_BYTES, type StageLimits } from "../format/task-header.ts";
 
@@ -25,6 +27,7 @@ export class Stage implements TaskStage {
   readonly #records: StagedRecord[] = [];
   #bytes = 0;
   readonly publish: object;
+  readonly publishNow: object;
 
   constructor(limits: StageLimits, host: StageHost) {
     this.#limits = limits;
@@ -34,6 +37,10 @@ export class Stage implements TaskStage {
         host.mustRun("publish");
         this.#add(name, prepare(name, header, value, options, true).parts);
       };
+    });
+    this.publishNow = host.bind((name) => async (value: unknown, options?: RecordOptions) => {
+      host.mustRun("publishNow");
+      return await host.ask([name, encodeCopy(value), options] satisfies PublishedNow);
     });
   }
 

@@ -29,7 +29,14 @@ import { scheduleRefused, type ScheduleRefusal, type ScheduleReport } from "../d
 import type { Command, DeliveryData, DeliveryOptions, DeliveryOrder, DeliveryReport } from "../delivery/messages.ts";
 import { ABANDONING, DRAINING, StateWord, STOPPED } from "../delivery/state-word.ts";
 import { intakeError } from "../errors.ts";
-import type { BackpressureOptions, PublishedName, PublishOptions, RecordToPublish } from "../format/publication.ts";
+import type {
+  BackpressureOptions,
+  PublishedName,
+  PublishedNow,
+  PublishedNowAnswer,
+  PublishOptions,
+  RecordToPublish,
+} from "../format/publication.ts";
 import { encodeHandler } from "../format/record-header.ts";
 import { lastError } from "../format/state-records.ts";
 import type { KeptResult } from "../states/results.ts";
@@ -452,6 +459,13 @@ export class Intake<Handlers = Record<string, Handler>> {
     if (header === undefined) throw unknownHandler(name, this.#names);
     this.#mustHaveRoom(name);
     return header;
+  }
+
+  /** What a handler asks: to publish at once. */
+  async asked(value: unknown): Promise<PublishedNowAnswer> {
+    const [handler, payload, options] = value as PublishedNow;
+    const { sequence, duplicate } = await this.#publisher.publishNow(handler, decode(payload), options);
+    return { sequence, duplicate };
   }
 
   // ── results ───────────────────────────────────────────────────────────────────────────────────

@@ -9,6 +9,7 @@ import {
   prepare,
   type Prepared,
   type PublishOptions,
+  type RecordOptions,
   type RecordToPublish,
   type Wait,
   waitOptions,
@@ -104,6 +105,21 @@ export class Publisher {
       this.#host.mustBeOpen();
       const prepared = prepare(handler, this.#host.headerOf(handler), value, given);
       this.#admit(prepared, this.#impatience, resolve, reject);
+    });
+  }
+
+  /**
+   * From a handler: waits for no level. Its own record is unfinished, and would keep the level up
+   * that it waits for.
+   */
+  publishNow(handler: string, value: unknown, given: RecordOptions | undefined): Promise<Acknowledgement> {
+    return new Promise((resolve, reject) => {
+      this.#host.mustBeOpen();
+      const { parts, isJudged, producer } = prepare(handler, this.#host.headerOf(handler), value, given, true);
+      if (producer !== undefined) this.#host.admitProducer(producer);
+      const published = new Published(this.#host.questions, isJudged, this.#refused, resolve, reject);
+      this.#host.journal.appendParts(parts, published);
+      this.#water.offered(1);
     });
   }
 

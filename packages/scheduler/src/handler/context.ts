@@ -115,12 +115,19 @@ export class TaskContext<Handlers = Record<string, Handler>, Delivered = unknown
    * millrace says how. Throws `ERR_RECORD_ABSENT` in a task that delivers none.
    */
   get publish(): unknown {
-    this.#mustRun("publish");
-    this.#stage ??= this.#host.openStage(this.#slot, (what) => this.#mustRun(what));
-    if (this.#stage === undefined) {
-      throw schedulerError("ERR_RECORD_ABSENT", "context.publish was used in a task that delivers no record");
-    }
-    return this.#stage.publish;
+    return this.#theStage("publish").publish;
+  }
+
+  /** Publishes a record at once, whatever becomes of this task. Throws `ERR_RECORD_ABSENT`. */
+  get publishNow(): unknown {
+    return this.#theStage("publishNow").publishNow;
+  }
+
+  #theStage(what: string): TaskStage {
+    this.#mustRun(what);
+    this.#stage ??= this.#host.openStage(this.#slot, (used) => this.#mustRun(used));
+    if (this.#stage !== undefined) return this.#stage;
+    throw schedulerError("ERR_RECORD_ABSENT", `context.${what} was used in a task that delivers no record`);
   }
 
   /** When the call is out of time, Unix time in ms; undefined without `timeoutMs`. */

@@ -16,6 +16,8 @@ export type HeaderReader = (header: Uint8Array, runsBefore: number) => unknown;
 export interface TaskStage {
   /** `context.publish` of the handler. */
   readonly publish: object;
+  /** `context.publishNow`. */
+  readonly publishNow: object;
 }
 
 export interface StageHost {
@@ -23,6 +25,8 @@ export interface StageHost {
   mustRun(what: string): void;
   /** An object with a member for each handler; other names throw `ERR_HANDLER_UNKNOWN`. */
   bind(one: (name: string) => unknown): object;
+  /** What the opening thread answers to a value that can be cloned: `SchedulerOptions.onAsk`. */
+  ask(value: unknown): Promise<unknown>;
 }
 
 export interface TaskHooks {

@@ -23,5 +23,7 @@ export interface MachineOutbox {
   sendParcel(value: unknown, transferList: readonly object[]): number;
   /** Asks for an argument that is sent by message; `Machine.parcelArrived` gets it. */
   fetchParcel(ticket: number, slot: number): void;
+  /** Sends a value to the opening thread; resolves with its answer. */
+  ask(value: unknown): Promise<unknown>;
   closed(): void;
 }

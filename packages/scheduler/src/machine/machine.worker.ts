@@ -40,7 +40,8 @@ export type MachineReport =
 export type RunningReport =
   | { readonly wants: "machine" | "sweep" }
   | { readonly fetch: number; readonly slot: number }
-  | { readonly parcel: number; readonly value: unknown };
+  | { readonly parcel: number; readonly value: unknown }
+  | { readonly ask: number; readonly value: unknown };
 
 /**
  * The answer to a fetch: a port with the argument, undefined when that is gone; or an encoded
@@ -53,7 +54,14 @@ export interface ParcelMail {
 }
 
 /** What it gets by message. "tick": once a second, while there is memory to give back. */
-export type MachineMail = ParcelMail | "tick";
+export type MachineMail = ParcelMail | Answer | "tick";
+
+/** The answer to a value that was sent, or the encoded error. */
+export interface Answer {
+  readonly answered: number;
+  readonly value: unknown;
+  readonly error: Uint8Array | undefined;
+}
 
 const port = parentPort;
 invariant(port !== null, "machine.worker runs in a worker thread");
@@ -69,6 +77,8 @@ const report = (message: MachineReport, transferList: readonly object[] = []): v
 speakLastWords((lastWords) => report({ lastWords }));
 /** Tickets of a machine that was replaced are not used again. */
 let parcels: number = Math.floor(performance.timeOrigin) * 1024;
+/** Who waits for an answer; numbered as parcels are. */
+const asked = new Map<number, { resolve(value: unknown): void; reject(error: unknown): void }>();
 
 try {
   const { handlers, initialize, teardown } = await loadHandlers(data.handlersUrl);
@@ -85,6 +95,12 @@ try {
       report({ parcel: parcels, value }, list);
       return parcels;
     },
+    ask: (value) =>
+      new Promise((resolve, reject) => {
+        parcels += 1;
+        report({ ask: parcels, value });
+        asked.set(parcels, { resolve, reject });
+      }),
     closed: () => void tearDown(teardown),
   });
   setBlockingHook({ enter: () => machine.enterBlocking(), leave: () => machine.leaveBlocking() });
@@ -93,6 +109,13 @@ try {
   port.on("message", (mail: MachineMail) => {
     if (mail === "tick") {
       machine.tick();
+      return;
+    }
+    if ("answered" in mail) {
+      const asker = asked.get(mail.answered);
+      asked.delete(mail.answered);
+      if (mail.error === undefined) asker?.resolve(mail.value);
+      else asker?.reject(decode(mail.error));
       return;
     }
     const { slot, port: parcel, error } = mail;

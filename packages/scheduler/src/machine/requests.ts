@@ -70,7 +70,8 @@ export class Requests implements ContextHost, ItemsHost {
     const header = this.#headerOf(slot);
     const names = [...this.#numbers.keys()];
     const bind = (one: (name: string) => unknown): object => bindHandlers(names, one);
-    return header === undefined ? undefined : this.#given.hooks?.openStage(header, { mustRun, bind });
+    const ask = (value: unknown): Promise<unknown> => this.#parts.outbox.ask(value);
+    return header === undefined ? undefined : this.#given.hooks?.openStage(header, { mustRun, bind, ask });
   }
 
   #headerOf(slot: number): Uint8Array | undefined {

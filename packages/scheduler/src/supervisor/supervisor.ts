@@ -59,6 +59,8 @@ export interface SupervisorHost {
   /** The port that holds the argument with this ticket. */
   parcelFor(ticket: number): Transferable | undefined;
   parcelFrom(machine: number, ticket: number, value: unknown): void;
+  /** Answers what a handler asks of the opening thread. */
+  asked(value: unknown): Promise<unknown>;
 }
 
 export class Supervisor {
@@ -241,8 +243,20 @@ export class Supervisor {
   #handle(machine: number, report: RunningReport): void {
     if ("fetch" in report) this.#answerFetch(machine, report.fetch, report.slot);
     else if ("parcel" in report) this.#host.parcelFrom(machine, report.parcel, report.value);
+    else if ("ask" in report) void this.#answer(machine, report.ask, report.value);
     else if (report.wants === "sweep") this.sweep();
     else this.#staffProcessors();
+  }
+
+  async #answer(machine: number, ask: number, value: unknown): Promise<void> {
+    let answer: unknown;
+    let error: Uint8Array | undefined;
+    try {
+      answer = await this.#host.asked(value);
+    } catch (thrown) {
+      error = encodeThrown(thrown);
+    }
+    (this.#machines[machine] as MachineThread).post({ answered: ask, value: answer, error });
   }
 
   #answerFetch(machine: number, ticket: number, slot: number): void {
