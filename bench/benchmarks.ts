@@ -3,6 +3,7 @@ import { channels } from "./channels.bench.ts";
 import { codec } from "./codec.bench.ts";
 import { durableAck } from "./durable-ack.bench.ts";
 import type { Benchmark } from "./harness.ts";
+import { ingestFiles } from "./ingest.bench.ts";
 import { journalRead } from "./journal-read.bench.ts";
 import { latency } from "./latency.bench.ts";
 import { pools } from "./pools.bench.ts";
@@ -16,6 +17,7 @@ export const benchmarks: readonly Benchmark[] = [
   durableAck,
   recovery,
   journalRead,
+  ingestFiles,
   channels,
   codec,
   sync,
