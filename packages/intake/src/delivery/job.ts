@@ -1,6 +1,6 @@
 /** A record on its way to a handler: what is needed to run it, wherever its bytes come from. */
 import type { LogRecord } from "../format/log-record.ts";
-import { encodedHeaders, hasTerms, NO_TERMS, type Terms, termsOf } from "../format/record-header.ts";
+import { deliveryTerms, encodedHeaders, type Terms } from "../format/record-header.ts";
 import { keyName } from "../states/keys.ts";
 
 const NO_BYTES = new Uint8Array(0);
@@ -31,7 +31,7 @@ export interface Job {
 /** `handler` is the one that gets it, which a redrive may have chosen. */
 export function jobOf(record: LogRecord, handler: number): Job {
   const header = record.header();
-  const terms = hasTerms(header) ? termsOf(header) : NO_TERMS;
+  const terms = deliveryTerms(header);
   const key = record.key();
   return {
     origin: record.origin,

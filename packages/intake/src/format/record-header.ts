@@ -74,7 +74,7 @@ export interface ProducerTerm {
   readonly payloadCrc?: number | undefined;
 }
 
-export const NO_TERMS: Terms = Object.freeze({});
+const NO_TERMS: Terms = Object.freeze({});
 
 /** The header for records to `handler` without terms; the same bytes serve for every record. */
 export function encodeHandler(handler: string): Uint8Array {
@@ -219,15 +219,56 @@ export function isJudged(header: Buffer): boolean {
   return hasTerms(header) && (header.readUInt16LE(nameEnd(header)) & (IDEMPOTENT | PRODUCED)) !== 0;
 }
 
+/** Whether a record with this header has an idempotency key. */
+export function isIdempotent(header: Buffer): boolean {
+  return hasTerms(header) && (header.readUInt16LE(nameEnd(header)) & IDEMPOTENT) !== 0;
+}
+
+/** As `termsOf`, for a record that was judged: without what only its judgement needs. */
+export function deliveryTerms(header: Buffer): Terms {
+  if (!hasTerms(header)) return NO_TERMS;
+  const isJudgedOnly = (header.readUInt16LE(nameEnd(header)) & ~(IDEMPOTENT | PRODUCED | FINGERPRINT)) === 0;
+  return isJudgedOnly ? NO_TERMS : termsOf(header);
+}
+
+function maskIn(header: Buffer, at: number): number {
+  const mask = header.readUInt16LE(at);
+  if ((mask & ~KNOWN_MASK) !== 0) throw newer(`a record's header has unknown terms: ${mask}`, { mask });
+  return mask;
+}
+
+/** Where the publisher's headers begin, behind the terms. */
+function termsEnd(header: Buffer): number {
+  let at = nameEnd(header);
+  if (!hasTerms(header)) return at;
+  const mask = maskIn(header, at);
+  at += 2;
+  if ((mask & IDEMPOTENT) !== 0) at += 1 + (header[at] as number) + 8;
+  if ((mask & PRODUCED) !== 0) at += 1 + (header[at] as number) + 8;
+  if ((mask & NOT_BEFORE) !== 0) at += 8;
+  if ((mask & EXPIRES) !== 0) at += 8;
+  if ((mask & TRACED) !== 0) at += 1 + (header[at] as number);
+  if ((mask & REPLAYED) !== 0) at += 8;
+  if ((mask & SCHEDULED) !== 0) at += 1 + (header[at] as number) + 16;
+  if ((mask & FINGERPRINT) !== 0) at += 4;
+  return at;
+}
+
+/** What every record of a source has that resumes, and nothing else. */
+function producerTerms(header: Buffer, at: number): ParsedTerms {
+  const idEnd = at + 1 + (header[at] as number);
+  const id = header.toString("utf8", at + 1, idEnd);
+  const producer = { id, sequence: header.readDoubleLE(idEnd), payloadCrc: header.readUInt32LE(idEnd + 8) };
+  return { isOrdered: false, producer, end: idEnd + 12 };
+}
+
 /** The terms in a journal header. Throws `ERR_RECORD_UNREADABLE` and `ERR_JOURNAL_VERSION`. */
 export function termsOf(header: Buffer): ParsedTerms {
   let at = nameEnd(header);
   if (!hasTerms(header)) return { end: at };
-  const mask = header.readUInt16LE(at);
-  if ((mask & ~KNOWN_MASK) !== 0) {
-    throw newer(`a record's header has unknown terms: ${mask}`, { mask });
-  }
+  const mask = maskIn(header, at);
   at += 2;
+  if (mask === (PRODUCED | FINGERPRINT)) return producerTerms(header, at);
   const bytes = (): Buffer => {
     const start = at + 1;
     at = start + (header[at] as number);
@@ -271,7 +312,7 @@ export function termsOf(header: Buffer): ParsedTerms {
 
 /** The publisher's headers in a journal header, still encoded; empty without. */
 export function encodedHeaders(header: Buffer): Buffer {
-  return header.subarray(hasTerms(header) ? termsOf(header).end : nameEnd(header));
+  return header.subarray(termsEnd(header));
 }
 
 /** The publisher's headers in a journal header; undefined without. */

@@ -12,7 +12,7 @@
  */
 import { RECORD_TYPE } from "@millrace/journal";
 import { KeptRecord, type LogRecord } from "../format/log-record.ts";
-import { handlerName, hasTerms, termsOf } from "../format/record-header.ts";
+import { handlerName, isIdempotent, termsOf } from "../format/record-header.ts";
 import type { DedupeWindow } from "./dedupe-window.ts";
 
 /** What a record's group says about it. */
@@ -56,7 +56,7 @@ export class GroupReader {
 
   #isMismatch(record: LogRecord): boolean {
     const header = record.header();
-    if (record.type !== RECORD_TYPE.data || record.replaces !== 0 || !hasTerms(header)) return false;
+    if (record.type !== RECORD_TYPE.data || record.replaces !== 0 || !isIdempotent(header)) return false;
     const { idempotency } = termsOf(header);
     if (idempotency === undefined) return false;
     return this.#window.recall(handlerName(header), idempotency, record.sequence).kind === "mismatch";

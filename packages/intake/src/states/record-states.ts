@@ -213,7 +213,7 @@ export class RecordStates {
   #judge(record: LogRecord, { isRefused }: Group): Verdict {
     const header = record.header();
     if (!isRefused && !hasTerms(header)) return FIRST;
-    const verdict = isRefused ? this.#refused(record) : this.#judgeTerms(handlerName(header), termsOf(header), record);
+    const verdict = isRefused ? this.#refused(record) : this.#judgeTerms(termsOf(header), record);
     if (verdict.kind !== "first") {
       // Decided from the log alone, so no record need say it: reading the log again decides it
       // again.
@@ -232,15 +232,19 @@ export class RecordStates {
     return verdict.kind === "mismatch" ? verdict : REFUSED;
   }
 
-  #judgeTerms(handler: string, { idempotency, producer, scheduled }: Terms, { sequence, timeMs }: LogRecord): Verdict {
+  #judgeTerms({ idempotency, producer, scheduled }: Terms, record: LogRecord): Verdict {
     if (scheduled !== undefined && !this.schedules.judge(scheduled)) return { kind: "duplicate", first: 0 };
     if (producer !== undefined) {
-      const known = this.producers.get(producer.id) ?? new ProducerState();
-      this.producers.set(producer.id, known);
+      let known = this.producers.get(producer.id);
+      if (known === undefined) {
+        known = new ProducerState();
+        this.producers.set(producer.id, known);
+      }
       if (known.sequences.has(producer.sequence)) return { kind: "duplicate", first: 0 };
       known.add(producer.sequence, producer.payloadCrc);
     }
-    return idempotency === undefined ? FIRST : this.window.judge(handler, idempotency, sequence, timeMs);
+    if (idempotency === undefined) return FIRST;
+    return this.window.judge(handlerName(record.header()), idempotency, record.sequence, record.timeMs);
   }
 
   #resultKept(record: LogRecord): void {

@@ -1,0 +1,68 @@
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import {
+  deliveryTerms,
+  encodedHeaders,
+  encodeTerms,
+  isIdempotent,
+  publisherHeaders,
+  termsOf,
+} from "@millrace/intake/internal/format/record-header";
+import fc from "../property.ts";
+
+const text = fc.string({ minLength: 1, maxLength: 20 });
+const time = fc.nat(2 ** 31 - 1);
+const terms = fc.record(
+  {
+    isOrdered: fc.constant(true),
+    idempotency: fc.record({ key: text.map((key) => Buffer.from(key)), payloadCrc: time, payloadBytes: time }),
+    producer: fc.record(
+      { id: text, sequence: time, payloadCrc: time },
+      { requiredKeys: ["id", "sequence"], noNullPrototype: true },
+    ),
+    notBeforeMs: time,
+    expiresAtMs: time,
+    keepsResult: fc.constant(true),
+    trace: fc.string({ unit: "grapheme-ascii", maxLength: 20 }),
+    replayOf: time,
+    scheduled: fc.record({ name: text, dueMs: time, missed: time }),
+  },
+  { requiredKeys: [], noNullPrototype: true },
+);
+
+test("whatever terms a header has, they and the headers behind them are read back", () => {
+  fc.assert(
+    fc.property(
+      terms,
+      fc.option(
+        time.map((line) => ({ line })),
+        { nil: undefined },
+      ),
+      (given, headers) => {
+        const header = Buffer.from(encodeTerms("pay", given, headers));
+        const read = termsOf(header);
+        for (const [name, value] of Object.entries(given)) {
+          assert.equal(read[name as keyof typeof read], value, name);
+        }
+        assert.is(encodedHeaders(header).byteOffset - header.byteOffset, read.end);
+        assert.equal(publisherHeaders(header), headers);
+        assert.is(isIdempotent(header), given.idempotency !== undefined);
+        // What a delivery looks at is there, with or without the terms of the judgement.
+        const { keepsResult = false, isOrdered = false, notBeforeMs, expiresAtMs, replayOf } = deliveryTerms(header);
+        assert.equal(
+          { keepsResult, isOrdered, notBeforeMs, expiresAtMs, replayOf },
+          {
+            keepsResult: given.keepsResult ?? false,
+            isOrdered: given.isOrdered ?? false,
+            notBeforeMs: given.notBeforeMs,
+            expiresAtMs: given.expiresAtMs,
+            replayOf: given.replayOf,
+          },
+        );
+      },
+    ),
+    { numRuns: 1000 },
+  );
+});
+
+test.run();
