@@ -12,10 +12,12 @@ import fc from "../property.ts";
 
 const text = fc.string({ minLength: 1, maxLength: 20 });
 const time = fc.nat(2 ** 31 - 1);
+const plain = <T>(model: { [K in keyof T]: fc.Arbitrary<T[K]> }): fc.Arbitrary<T> =>
+  fc.record(model, { noNullPrototype: true });
 const terms = fc.record(
   {
     isOrdered: fc.constant(true),
-    idempotency: fc.record({ key: text.map((key) => Buffer.from(key)), payloadCrc: time, payloadBytes: time }),
+    idempotency: plain({ key: text.map((key) => Buffer.from(key)), payloadCrc: time, payloadBytes: time }),
     producer: fc.record(
       { id: text, sequence: time, payloadCrc: time },
       { requiredKeys: ["id", "sequence"], noNullPrototype: true },
@@ -25,7 +27,7 @@ const terms = fc.record(
     keepsResult: fc.constant(true),
     trace: fc.string({ unit: "grapheme-ascii", maxLength: 20 }),
     replayOf: time,
-    scheduled: fc.record({ name: text, dueMs: time, missed: time }),
+    scheduled: plain({ name: text, dueMs: time, missed: time }),
   },
   { requiredKeys: [], noNullPrototype: true },
 );
