@@ -405,6 +405,24 @@ const BUGS: readonly SeededBug[] = [
     from: "if (outcome?.result !== undefined)",
     to: "if (false)",
   },
+  {
+    name: "the last wait of a run on the disk is forgotten",
+    file: "states/wait-runs.js",
+    from: "if (run.next === run.count)",
+    to: "if (run.next >= run.count - 1)",
+  },
+  {
+    name: "the earlier half of what waits goes to the disk twice, and the later one nowhere",
+    file: "states/waits.js",
+    from: "runs.write(pairsOf(due, origins, kept));",
+    to: "runs.write(pairsOf(due, origins, 0).subarray(0, 2 * (due.length - kept)));",
+  },
+  {
+    name: "what waits is let go of although the disk took nothing",
+    file: "states/waits.js",
+    from: "this.#limit = this.#size * 2;\n            return;",
+    to: "",
+  },
 ];
 
 const SCHEDULE_COUNT = 600;

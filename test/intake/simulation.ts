@@ -32,6 +32,7 @@ import type { Verdict } from "@millrace/intake/internal/states/dedupe-window";
 import { readStates } from "@millrace/intake/internal/snapshot/read-states";
 import { encodeStates } from "@millrace/intake/internal/snapshot/snapshot";
 import { partsOf, Produced, type Published } from "./produced.ts";
+import { SimScratch } from "./simulation-scratch.ts";
 import { SimSchedules } from "./simulation-schedules.ts";
 
 const HANDLERS = ["pay", "mail", "skip"];
@@ -409,6 +410,7 @@ export class Simulation implements DeliveryEvents {
   };
   wantsFinished = true;
   readonly #schedules: SimSchedules;
+  readonly #scratch: SimScratch;
   #now = 1000;
   #wall = 1_700_000_000_000;
   #latestWall = 0;
@@ -441,6 +443,7 @@ export class Simulation implements DeliveryEvents {
     this.seed = seed;
     this.#deadBytesMax = seed % 2 === 0 ? DEAD_BYTES_MAX : Infinity;
     this.#random = seededRandom(seed);
+    this.#scratch = new SimScratch(() => this.#random.below(10) === 0);
     this.#schedules = new SimSchedules(this.#random, (what) => this.broken(what));
     this.#open();
   }
@@ -464,13 +467,20 @@ export class Simulation implements DeliveryEvents {
     );
     const clock = { now: () => this.#now, wall: () => this.#wall };
     this.#delivery = new Delivery(
-      { log: this.#log, runner: this.#runner, clock, random: seededRandom(this.#random.below(2 ** 31)) },
+      {
+        log: this.#log,
+        runner: this.#runner,
+        clock,
+        random: seededRandom(this.#random.below(2 ** 31)),
+        scratch: this.#scratch,
+      },
       states,
       new HeaderParser(HANDLERS),
       HANDLERS.length,
       {
         logId: LOG_ID,
         laneRecordsMax: LANE_RECORDS_MAX,
+        waitsMemoryMax: 3,
         schedules: this.#schedules.declared(),
         // So little that most groups wait for room.
         reserveBytes: () => 512,

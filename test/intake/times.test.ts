@@ -138,20 +138,27 @@ test("a wait of years ends when it is over, and no earlier", () => {
   assert.equal(woken(), [2, 1]);
 });
 
+function newJob(): { attempts: number; firstMs: number } {
+  const none = new Uint8Array(0);
+  const bytes = { history: none, key: none, headers: none, payload: none };
+  return { origin: 1, handler: 0, attempts: 0, firstMs: 0, ...bytes } as { attempts: number; firstMs: number };
+}
+
 /** An outage: the same record fails each time that it is tried. Returns how it ends. */
 function outage(clock: TestClock, between: (attempt: number) => void): { died: boolean; firstMs: number } {
-  const job = { origin: 1, handler: 0, attempts: 0, firstMs: 0, history: new Uint8Array(0) };
+  const job = newJob();
   const written: { type: number; payload: Buffer }[] = [];
   const nothing = (): void => {};
   const outcomes = new Outcomes({
     clock,
     steady: new Steady(clock),
     suspects: { survived: nothing },
-    gates: { of: () => ({ terms: handlerTerms("h", {}, {}), failed: nothing, succeeded: nothing }) },
+    gates: { of: () => ({ name: "h", terms: handlerTerms("h", {}, {}), failed: nothing }) },
     random: { fraction: () => 0.5 },
     log: { payloadBytesMax: 100_000, isDiskFull: () => false },
     stateLog: { write: (type: number, payload: Buffer) => written.push({ type, payload }), urge: nothing },
     ends: { began: nothing },
+    deaths: { hasRoom: () => true, began: nothing },
     returns: { in: nothing },
     jobs: { keep: nothing },
     counts: { retried: 0 },
@@ -188,7 +195,7 @@ test("setting the clock by days neither ends a record's retries nor extends them
 test("a wait that an error asks for is a time, or is ignored", () => {
   const clock = new TestClock();
   for (const retryAfterMs of [Number.NaN, Infinity, -1, 1e300, 2 ** 53, "5"]) {
-    const job = { origin: 1, handler: 0, attempts: 0, firstMs: 0, history: new Uint8Array(0) };
+    const job = newJob();
     const waits: number[] = [];
     const nothing = (): void => {};
     new Outcomes({

@@ -110,6 +110,8 @@ export const CELLS = {
   /** Bytes of dead letters in the log, and records that wait for room among them. */
   deadBytes: 26,
   deadWaiting: 27,
+  /** Records that wait for a time, and of which the disk keeps count. */
+  waitingOnDisk: 28,
 } as const;
 
 export const STATS_BYTES: number = Object.keys(CELLS).length * Float64Array.BYTES_PER_ELEMENT;

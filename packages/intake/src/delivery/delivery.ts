@@ -38,6 +38,7 @@
  *   opening       what is rebuilt
  */
 import { invariant, type Random } from "@millrace/base";
+import type { Storage } from "@millrace/journal";
 import type { LogRecord } from "../format/log-record.ts";
 import type { Outcome } from "../format/outcome.ts";
 import type { HeaderParser } from "../format/record-header.ts";
@@ -78,6 +79,8 @@ export interface DeliveryWorld {
   readonly runner: Runner;
   readonly clock: Clock;
   readonly random: Random;
+  /** Where what waits for a time lies beyond `waitsMemoryMax`; nothing there has to be durable. */
+  readonly scratch?: Storage | undefined;
 }
 
 export interface DeliveryTerms {
@@ -87,6 +90,8 @@ export interface DeliveryTerms {
   readonly logId: Uint8Array;
   /** Records that a lane keeps in memory before it falls behind. Default 4096. */
   readonly laneRecordsMax?: number;
+  /** Delays, and pauses between attempts, that are in memory. Default 65,536 of each. */
+  readonly waitsMemoryMax?: number | undefined;
   /** What `open` declares; undefined: what was declared before stays as it is. */
   readonly schedules?: readonly DeclaredSchedule[] | undefined;
   /** Bytes of the reserve for a full disk. */
@@ -128,7 +133,7 @@ export class Delivery {
     terms: DeliveryTerms,
     events: DeliveryEvents,
   ) {
-    const { log, runner, clock } = world;
+    const { log, runner, clock, scratch } = world;
     const { counts } = this;
     this.#log = log;
     this.#runner = runner;
@@ -148,7 +153,7 @@ export class Delivery {
     const ends = new Ends(states, stateLog);
     const deaths = new Deaths(states, terms.deadBytesMax ?? Infinity);
     const keyLines = new KeyLines(gates, turns);
-    const returns = new Returns({ clock, states, jobs, turns });
+    const returns = new Returns({ clock, states, jobs, turns, scratch, waitsMemoryMax: terms.waitsMemoryMax });
     const quarantined = new Quarantined(suspects, events, counts);
     const life = new Life({ runner, clock, states, stateLog, suspects, turns, ends, returns });
     const known = { ...world, states, counts, stateLog, gates, hands, window, jobs, suspects };
@@ -266,6 +271,16 @@ export class Delivery {
   /** How often a handler kept failing and was given a rest. */
   get breakersOpened(): number {
     return this.#gates.breakersOpened;
+  }
+
+  /** Of those, how many wait on the disk. */
+  get spilled(): number {
+    return this.#returns.spilled;
+  }
+
+  /** The last turn is over: removes what only this process needs. */
+  close(): void {
+    this.#returns.close();
   }
 
   /** Records that wait behind others of their key. */

@@ -1,5 +1,7 @@
 /** Records whose turn comes again: at a time, or at once. */
+import type { Storage } from "@millrace/journal";
 import type { RecordStates } from "../states/record-states.ts";
+import { WaitRuns } from "../states/wait-runs.ts";
 import { Waits } from "../states/waits.ts";
 import type { Jobs } from "./jobs.ts";
 import type { Lane } from "./lane.ts";
@@ -14,17 +16,26 @@ export interface ReturnsParts {
   readonly states: RecordStates;
   readonly jobs: Jobs;
   readonly turns: Turns;
+  /** Where waits lie that the memory has no room for; without it they all stay in memory. */
+  readonly scratch: Storage | undefined;
+  /** How many of each kind the memory has room for. */
+  readonly waitsMemoryMax: number | undefined;
 }
 
 export class Returns {
   readonly #parts: ReturnsParts;
   /** Until an instant of the wall clock: they follow it when it is set. */
-  readonly #delays = new Waits();
+  readonly #delays: Waits;
   /** For a while, by the clock that only grows: setting the other one changes nothing. */
-  readonly #pauses = new Waits();
+  readonly #pauses: Waits;
 
   constructor(parts: ReturnsParts) {
     this.#parts = parts;
+    const { scratch, waitsMemoryMax } = parts;
+    const waitsOf = (kind: string): Waits =>
+      new Waits(scratch === undefined ? undefined : new WaitRuns(scratch, kind), waitsMemoryMax);
+    this.#delays = waitsOf("delays");
+    this.#pauses = waitsOf("pauses");
   }
 
   /** Records that wait for a time. */
@@ -37,6 +48,17 @@ export class Returns {
     const { clock } = this.#parts;
     const delayedMs = this.#delays.nextDueMs;
     return Math.min(this.#pauses.nextDueMs, delayedMs === Infinity ? Infinity : clock.now() + delayedMs - clock.wall());
+  }
+
+  /** Of those, how many lie on the disk. */
+  get spilled(): number {
+    return this.#delays.spilled + this.#pauses.spilled;
+  }
+
+  /** Removes what lies on the disk: the next opening finds it in the log. */
+  close(): void {
+    this.#delays.close();
+    this.#pauses.close();
   }
 
   /** The record's turn comes again in so many ms. */

@@ -99,7 +99,7 @@ export class DeliveryThread implements DeliveryEvents {
     // What the reserve has, or must have had if it is in use already.
     const reserveBytes = (): number => Math.max(findReserve(storage)?.bytes ?? 0, this.#log.batchBytesMax);
     this.#delivery = new Delivery(
-      { log: this.#log, runner: this.#runner, clock, random },
+      { log: this.#log, runner: this.#runner, clock, random, scratch: storage },
       states,
       new HeaderParser(scheduler.handlerNames),
       scheduler.handlerNames.length,
@@ -139,7 +139,10 @@ export class DeliveryThread implements DeliveryEvents {
     this.#state.raise(RUNNING);
     while (this.#turn());
     // The next opening begins here.
-    if (!this.#log.isPoisoned()) this.#housekeeping.checkpoint(0);
+    if (!this.#log.isPoisoned()) {
+      this.#housekeeping.checkpoint(0);
+      this.#delivery.close();
+    }
     this.#state.raise(STOPPED);
     unpark(this.#threads, this.#openerThread);
   }
@@ -335,6 +338,7 @@ export class DeliveryThread implements DeliveryEvents {
     cells[CELLS.breakersOpened] = this.#delivery.breakersOpened;
     cells[CELLS.windowEvicted] = states.window.evictedEarly;
     cells[CELLS.suspects] = this.#delivery.suspects;
+    cells[CELLS.waitingOnDisk] = this.#delivery.spilled;
     cells[CELLS.scheduled] = this.#delivery.schedules.published;
     let held = deaths.waiting;
     let unroutable = 0;

@@ -87,6 +87,8 @@ export interface IntakeStats {
   readonly running: number;
   /** Records that wait for a time now: their next attempt, or their first. */
   readonly waitingRetries: number;
+  /** Of those, how many wait on the disk, since the memory keeps 65,536 of each kind. */
+  readonly waitingOnDisk: number;
   /** Records that wait behind others of their key. */
   readonly keyWaiting: number;
   /** Records in memory whose handler is paused, at a limit or resting. */
@@ -371,6 +373,7 @@ export class Intake<Handlers = Record<string, Handler>> {
       duplicates: cell("duplicates"),
       running: cell("running"),
       waitingRetries: cell("waiting"),
+      waitingOnDisk: cell("waitingOnDisk"),
       keyWaiting: cell("keyWaiting"),
       held: cell("held"),
       parked: cell("unroutable"),
