@@ -111,6 +111,25 @@ test("a directory that nobody has open carries them out, and the next start sees
   await mill.close();
 });
 
+test("a reader that leaves early ends a list quietly", async () => {
+  const directory = directoryOf();
+  const mill = await openMill(directory, { failuresMax: 0 });
+  const record = { note: "y".repeat(300), fails: true };
+  const sent = await Promise.all(Array.from({ length: 2000 }, () => mill.publish.settle(record)));
+  for (const { done } of sent) await done.catch(() => {});
+  await mill.close();
+  for (const json of ["", "--json"]) {
+    const list = `"${process.execPath}" "${bin}" dlq list "${directory}" --limit 2000 ${json}`;
+    const { stdout, stderr } = await new Promise<Omit<Ended, "code">>((resolve) => {
+      execFile("sh", ["-c", `{ ${list}; echo "code $?" >&2; } | head -1`], (_, out, err) => {
+        resolve({ stdout: out, stderr: err });
+      });
+    });
+    assert.is(stdout.split("\n").length, 2);
+    assert.is(stderr, "code 0\n");
+  }
+});
+
 test("without a socket a service that runs is in use, and says so", async () => {
   const directory = directoryOf();
   const mill = await openMill(directory, { control: false });

@@ -96,6 +96,7 @@ export type {
   RecordSchedule,
   RecordToPublish,
   Retry,
+  Redact,
   RedriveOptions,
   ScheduleInfo,
   ScheduleOptions,

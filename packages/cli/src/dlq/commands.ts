@@ -1,8 +1,7 @@
 /** `millrace dlq`: the dead letters of an intake, running or not. */
-import { once } from "node:events";
 import { resolve } from "node:path";
 import { cliError } from "../errors.ts";
-import { isOutputClosed } from "../terminal/closed-pipes.ts";
+import { drained, isOutputClosed } from "../terminal/closed-pipes.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
@@ -83,7 +82,7 @@ export function list(directory: string, options: FilterOptions): Promise<number>
 /** Where nobody reads any more nothing is printed. */
 async function print(text: string): Promise<void> {
   if (isOutputClosed() || process.stdout.write(text)) return;
-  await Promise.race([once(process.stdout, "drain"), once(process.stdout, "close")]);
+  await drained(process.stdout);
 }
 
 function lineOf({ sequence, handler, key, reason, attempts, diedAt, failures }: Shown): string {

@@ -9,7 +9,7 @@ import { LogReader, readMarks, recordAt, RecordCursor, scanLog, surveyLog } from
 import { decode } from "@millrace/codec";
 import { cliError } from "../errors.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
-import { isOutputAbandoned, isOutputClosed } from "../terminal/closed-pipes.ts";
+import { drained, isOutputAbandoned, isOutputClosed } from "../terminal/closed-pipes.ts";
 import { errorDocument, Reporter } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
 import { grouped } from "../terminal/units.ts";
@@ -217,7 +217,7 @@ class RecordPrinter {
     for (const record of records) {
       if (stop.aborted || isOutputClosed()) return;
       this.print(record);
-      if (this.#out.writableNeedDrain) await Promise.race([once(this.#out, "drain"), once(this.#out, "close")]);
+      if (this.#out.writableNeedDrain) await drained(this.#out);
       else if (this.records % RECORDS_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve));
     }
   }

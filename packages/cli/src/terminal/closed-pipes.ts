@@ -1,5 +1,7 @@
 /** Readers of our output that leave early, such as `| head -1`. */
+import { once } from "node:events";
 import { closeSync, constants, fstatSync, openSync } from "node:fs";
+import type { Writable } from "node:stream";
 
 const STDOUT = 1;
 
@@ -18,6 +20,11 @@ export function bearClosedPipes(): void {
  */
 export function isOutputClosed(): boolean {
   return process.stdout.destroyed || !process.stdout.writable;
+}
+
+/** Resolves when a stream takes more, or takes nothing ever again: its error is heard elsewhere. */
+export async function drained(stream: Writable): Promise<void> {
+  await Promise.race([once(stream, "drain"), once(stream, "close")]).catch(() => {});
 }
 
 /**
