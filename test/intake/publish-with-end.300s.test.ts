@@ -1,16 +1,23 @@
 // What handlers publish with the end of their records, while processes are killed.
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { seededRandom } from "@millrace/base";
-import { temporaryDirectory } from "../support.ts";
+import { isMillraceError, seededRandom } from "@millrace/base";
+import { open } from "millrace";
+import { Faults } from "../fixtures/fault-storage.ts";
+import type * as handlers from "../fixtures/publishing-handlers.ts";
+import { temporaryDirectory, until } from "../support.ts";
 
+const ENOSPC = 28;
+/** Their groups take more than a quarter of the reserve. */
+const LARGE_ORDERS = 200;
 const KILLS = 12;
 const ORDERS = 400;
+const faultStorage = new URL("../fixtures/fault-storage.js", import.meta.url).href;
 const service = fileURLToPath(new URL("../fixtures/publishing-service.js", import.meta.url));
 
 interface Life {
@@ -86,6 +93,58 @@ test("a record that only a process of its own survives publishes from there", as
   }
   assert.ok(starts < 8, "the service runs in the end");
   assert.is(producedIn(file).get(7)?.size, 1);
+});
+
+test("on a full disk groups wait, and no other handler does", async () => {
+  const root = temporaryDirectory();
+  const file = join(root, "notes");
+  const directory = join(root, "journal");
+  mkdirSync(directory);
+  const faults = new Faults();
+  const mill = await open<typeof handlers>({
+    handlers: new URL("../fixtures/publishing-handlers.js", import.meta.url),
+    processors: 1,
+    journal: {
+      directory,
+      recordBytesMax: 8192,
+      batchBytesMax: 16_384,
+      segmentBytesMax: 2 ** 20,
+      ringBytes: 2 ** 20,
+      storage: { url: faultStorage, data: { directory, faults: faults.buffer } },
+    },
+  });
+  await mill.pause("order");
+  const orders = await Promise.all(
+    Array.from({ length: LARGE_ORDERS }, (_, n) => mill.publish.order({ file, n, count: 2, bytes: 3000 })),
+  );
+  const other = await mill.publish.result({ file, n: 1 });
+  faults.arm("spareWrite", ENOSPC);
+  let refused: unknown;
+  for (let round = 0; round < 2000 && refused === undefined; round += 1) {
+    await mill.publish
+      .ledger({ file, n: -1, filling: "x".repeat(7000) })
+      .catch((thrown: unknown) => (refused = thrown));
+  }
+  assert.ok(isMillraceError(refused, "ERR_JOURNAL_FULL"), String(refused));
+  await mill.resume("order");
+  const wrote = (): number =>
+    readFileSync(file, "utf8")
+      .split("\n")
+      .filter((line) => line.startsWith("order")).length;
+  await until(() => existsSync(file) && wrote() === LARGE_ORDERS, "all handlers have returned", 60_000);
+  await other.done;
+  // A quarter of the reserve takes a part of them.
+  const isDone = await Promise.race([
+    Promise.all(orders.map(({ done }) => done)).then(() => true),
+    new Promise((resolve) => setTimeout(resolve, 1000, false)),
+  ]);
+  assert.is(isDone, false, "some wait for room");
+  faults.disarm("spareWrite");
+  await Promise.all(orders.map(({ done }) => done));
+  await mill.drain();
+  await mill.close();
+  const produced = producedIn(file);
+  for (let n = 0; n < LARGE_ORDERS; n += 1) assert.is(produced.get(n)?.size, 2, `order ${n}`);
 });
 
 test.run();

@@ -11,7 +11,9 @@ import {
   type Millrace,
   open,
   type PublishedName,
+  type PublishedNowAnswer,
   type PublishOptions,
+  type RecordOptions,
   type RunOptions,
   type TaskContext,
 } from "millrace";
@@ -73,6 +75,14 @@ test("the context of a handler has its record", () => {
   same<Context["record"], DeliveredRecord | undefined>();
   same<TaskContext["record"], DeliveredRecord | undefined>();
   same<Context<typeof handlers>["record"], DeliveredRecord | undefined>();
+});
+
+test("a handler publishes as the module's handlers take it", () => {
+  type Own = Context<typeof handlers>;
+  same<keyof Own["publish"], Names>();
+  same<Own["publish"]["settle"], (argument: Payment, options?: RecordOptions) => void>();
+  same<Own["publish"]["opt"], (argument?: number, options?: RecordOptions) => void>();
+  same<Own["publishNow"]["arrow"], (argument: Payment, options?: RecordOptions) => Promise<PublishedNowAnswer>>();
 });
 
 test("a module without types, or with handlers in its default export, has them too", () => {
