@@ -12,6 +12,7 @@ import { FORMATS } from "./ingest/formats.ts";
 import { backup, type BackupOptions } from "./journal/backup.ts";
 import { gaps, repair, type RepairOptions } from "./journal/care.ts";
 import { compact } from "./journal/compact.ts";
+import { upgrade, type UpgradeOptions } from "./journal/upgrade.ts";
 import { inspect, verify } from "./journal/commands.ts";
 import type { JournalCommandOptions } from "./journal/place.ts";
 import { exportRecords, type ExportOptions, tail, type TailOptions } from "./journal/records.ts";
@@ -280,6 +281,11 @@ function addJournal(program: Command, run: Runner): void {
     .description("delete the finished records of an intake's journal that is not in use")
     .addHelpText("after", `\nExample:\n  millrace journal compact --dir ./data\n${EXIT_HELP}`)
     .action(run((given: JournalCommandOptions) => compact(given)));
+  options(journal.command("upgrade"))
+    .description("write what an older version has left in an intake's journal that is not in use as this one does")
+    .option("--dry-run", "only say which versions there are, and what would be written")
+    .addHelpText("after", `\nExample:\n  millrace journal upgrade --dir ./data --dry-run\n${EXIT_HELP}`)
+    .action(run(blocking((given: UpgradeOptions) => upgrade(given))));
 }
 
 function addTrace(program: Command, run: Runner): void {

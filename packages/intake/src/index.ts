@@ -46,4 +46,5 @@ export { ContentSums } from "./states/producer-state.ts";
 export { RecordStates } from "./states/record-states.ts";
 export { foreignRecord } from "./states/foreign.ts";
 export { readLogStates } from "./snapshot/read-states.ts";
+export { snapshotParts, upgradeSnapshots } from "./snapshot/upgrade.ts";
 export { encodeStates, foreignSnapshot } from "./snapshot/snapshot.ts";

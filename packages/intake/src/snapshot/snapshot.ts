@@ -18,7 +18,7 @@ import type { Section } from "./section.ts";
 import { SECTIONS } from "./sections.ts";
 
 /** The version that is written. */
-const SNAPSHOT_VERSION = 2;
+export const SNAPSHOT_VERSION = 2;
 const VERSION_BYTES = 4;
 const HEAD_BYTES = 8;
 const TAG_BYTES = 4;
@@ -41,7 +41,7 @@ export function encodeStates(states: RecordStates): Buffer {
 }
 
 /** The version that a snapshot says it has. */
-function snapshotVersion(bytes: Buffer): number {
+export function snapshotVersion(bytes: Buffer): number {
   return bytes.length < VERSION_BYTES ? 0 : bytes.readUInt32LE(0);
 }
 
