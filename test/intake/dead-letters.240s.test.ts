@@ -189,15 +189,15 @@ test("without room for letters records wait, publishes are refused, and both go 
   await (
     await mill.publish.audit({ ok: true })
   ).done;
-  const { held } = await mill.drain();
-  assert.ok(held >= 1);
+  const { paused } = await mill.drain();
+  assert.ok(paused >= 1);
   const waiting = stats().deadKept;
   await mill.close();
   mill = await openMill(directory, { dead: { bytesMax: 4000 } });
-  await until(() => stats().deadWaiting === held && stats().deadKept === waiting, "they wait still");
+  await until(() => stats().deadWaiting === paused && stats().deadKept === waiting, "they wait still");
   assert.is(mill.stats().intake?.delivered, 0);
   await mill.dead.drop({});
-  await until(() => stats().deadWaiting === 0 && stats().deadKept === held, "room");
+  await until(() => stats().deadWaiting === 0 && stats().deadKept === paused, "room");
   const [last] = await mill.dead.list();
   assert.equal([last?.attempts, last?.reason, last?.failures.length], [1, "refused", 1]);
   await (

@@ -80,7 +80,7 @@ test("records for a missing handler wait, are spoken of once, and go on later", 
 
   const again = await start(directory, {});
   try {
-    assert.equal([(await again.drain()).held, again.stats().intake?.done], [20, 0], "paused across both openings");
+    assert.equal([(await again.drain()).paused, again.stats().intake?.done], [20, 0], "paused across both openings");
     await again.resume("note");
     assert.is((await again.drain()).unroutable, 0);
     assert.is(again.stats().intake?.done, 20);

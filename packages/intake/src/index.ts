@@ -25,7 +25,14 @@ export { toPlain } from "./letters/plain.ts";
 export { stateFields } from "./letters/state-fields.ts";
 export type { Redact } from "./delivery/policy.ts";
 export type { RecordDeath } from "./delivery/messages.ts";
-export { type Drained, type DrainOptions, Intake, type IntakeStats, type Publish } from "./publisher/intake.ts";
+export {
+  type Drained,
+  type DrainOptions,
+  Intake,
+  type IntakeStats,
+  type IntakeVitals,
+  type Publish,
+} from "./publisher/intake.ts";
 export type { ScheduleInfo, ScheduleOptions } from "./publisher/schedules.ts";
 export type { ProducerInfo, Producers } from "./publisher/producers.ts";
 export type { IntakeEvents } from "./publisher/events.ts";
@@ -48,3 +55,4 @@ export { foreignRecord } from "./states/foreign.ts";
 export { readLogStates } from "./snapshot/read-states.ts";
 export { snapshotParts, upgradeSnapshots } from "./snapshot/upgrade.ts";
 export { encodeStates, foreignSnapshot } from "./snapshot/snapshot.ts";
+export type { JournalView, StoredRecord } from "./publisher/journal-view.ts";

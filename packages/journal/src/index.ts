@@ -8,6 +8,7 @@ export { JournalAppender, type ProducerHandle } from "./opener/appender.ts";
 export type { AppendOptions, JournalOptions } from "./opener/options.ts";
 export type { JournalRecord } from "./read/record.ts";
 export type { JournalStats } from "./opener/stats.ts";
+export type { JournalVitals } from "./opener/vitals.ts";
 export { memoryStorage, type MemorySource } from "./storage/memory-storage.ts";
 export { NodeStorage } from "./storage/node-storage.ts";
 export type { ReadOptions } from "./opener/readings.ts";

@@ -53,6 +53,8 @@ export {
 export { NonRetryable, Snooze } from "@millrace/intake";
 export type {
   Acknowledgement,
+  ContentSums,
+  RangeSet,
   BackpressureOptions,
   BreakerEvent,
   CatchUp,
@@ -76,6 +78,8 @@ export type {
   IntakeOptions,
   IntakeEvents,
   IntakeStats,
+  JournalView,
+  StoredRecord,
   KeysEvictedEvent,
   Level,
   LevelCause,
@@ -105,7 +109,6 @@ export {
   type BackupSummary,
   type DamageReport,
   type JournalOptions,
-  type JournalRecord,
   type JournalStats,
   memoryStorage,
   type MemorySource,
@@ -153,7 +156,11 @@ export type {
 export {
   type Context,
   errors,
+  type HealthCode,
+  type HealthReason,
   type Millrace,
+  type Publishing,
+  type MillraceHealth,
   type MillraceOptions,
   type MillraceStats,
   open,

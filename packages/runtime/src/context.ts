@@ -9,7 +9,8 @@ import type { Handler, TaskContext as AnyTaskContext } from "@millrace/scheduler
 export type Context<Handlers = Record<string, Handler>> = AnyTaskContext<Handlers, DeliveredRecord> &
   Publishing<Handlers>;
 
-interface Publishing<Handlers> {
+/** What the handler of a record may publish together with its end. */
+export interface Publishing<Handlers> {
   /**
    * Publishes records together with the end of the one that this task delivers:
    * `context.publish.mail(letter, options)` puts a record aside and returns at once. All of them,

@@ -23,6 +23,7 @@ import {
   type IntakeOptions,
   type IntakeEvents,
   type IntakeStats,
+  type JournalView,
   type Level,
   type Producer,
   type ProducerOptions,
@@ -55,6 +56,7 @@ import {
   type SchedulerStats,
   type TasksAlive,
 } from "@millrace/scheduler";
+import { Health, type MillraceHealth } from "./health.ts";
 import { TraceFile, traceRequest } from "./trace-file.ts";
 
 export interface MillraceOptions extends Omit<SchedulerOptions, "guests" | "headerReader" | "onAsk"> {
@@ -165,6 +167,13 @@ export interface Millrace<Handlers = Record<string, Handler>> {
   schedules(): Promise<ScheduleInfo[]>;
   readonly handlerNames: readonly string[];
   stats(): MillraceStats;
+  /**
+   * Whether records are taken and handled, and every reason for doubt, with codes. Costs some loads
+   * from shared memory, and never throws; also while the disk hangs, and after the end.
+   */
+  health(): MillraceHealth;
+  /** The journal, to be read. Throws `ERR_INTAKE_ABSENT` without one. */
+  readonly journal: JournalView;
   /**
    * The records of the option `trace` so far, as a document for ui.perfetto.dev; undefined without
    * the option.
@@ -283,6 +292,7 @@ class Runtime<Handlers> implements Millrace<Handlers> {
   readonly parallelReduce: ParallelReduce<Handlers>;
   /** Records wait to be delivered: the process stays until it is told to close. */
   readonly #keepAlive: NodeJS.Timeout | undefined;
+  readonly #health: Health;
   #closing: Promise<void> | undefined;
   #terminating: Promise<void> | undefined;
 
@@ -301,6 +311,12 @@ class Runtime<Handlers> implements Millrace<Handlers> {
     this.runMany = scheduler.runMany;
     this.parallelMap = scheduler.parallelMap;
     this.parallelReduce = scheduler.parallelReduce;
+    this.#health = new Health({
+      threads: () => scheduler.threads,
+      isClosing: () => this.#closing !== undefined || this.#terminating !== undefined,
+      directory: intake?.journal.directory,
+      vitals: () => intake?.vitals(),
+    });
     if (intake !== undefined) this.#keepAlive = setInterval(() => {}, 2 ** 30);
   }
 
@@ -318,6 +334,14 @@ class Runtime<Handlers> implements Millrace<Handlers> {
       blocking: this.#blocking.stats(),
       intake: this.#intake?.stats(),
     };
+  }
+
+  health(): MillraceHealth {
+    return this.#health.now();
+  }
+
+  get journal(): JournalView {
+    return this.#theIntake("journal").journal;
   }
 
   trace(): ChromeTrace | undefined {
@@ -454,6 +478,7 @@ class Runtime<Handlers> implements Millrace<Handlers> {
 
   #ended(): void {
     this.#traceFile?.write();
+    this.#health.stop();
     clearInterval(this.#keepAlive);
   }
 

@@ -223,6 +223,11 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     return { memory: this.#memory, submitter, thread, handlerNames: this.#handlerNames };
   }
 
+  /** How many worker threads run now. */
+  get threads(): number {
+    return this.#supervisor.running;
+  }
+
   stats(): SchedulerStats {
     const waiting = new Histogram();
     const running = new Histogram();

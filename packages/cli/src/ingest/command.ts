@@ -229,7 +229,7 @@ class IngestRun {
         await new Promise((next) => setTimeout(next, LOOK_MS));
         left = await this.#mill.drain({ signal });
       }
-      this.#left = { waiting: left.waitingRetry, unhandled: left.held + left.unroutable };
+      this.#left = { waiting: left.waitingRetry, unhandled: left.scheduled + left.paused + left.unroutable };
     } finally {
       clearInterval(timer);
     }

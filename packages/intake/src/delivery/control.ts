@@ -95,12 +95,17 @@ export const CELLS = {
   /** Suspects that weren't tried yet. */
   suspects: 19,
   /**
-   * `waiting`, `held` and `unroutable` when nothing could run: for the answer to ALL, since what
-   * waits may be in hand when that is read.
+   * `waiting`, `held`, `unroutable` and `delayed` when nothing could run: for the answer to ALL,
+   * since what waits may be in hand when that is read.
    */
   leftWaiting: 20,
   leftHeld: 21,
   leftUnroutable: 22,
+  leftScheduled: 26,
+  /** Records that wait for their first time. */
+  delayed: 27,
+  /** When the oldest record was published that waits for its turn, ms since 1970; 0 for none. */
+  oldestMs: 28,
   /** Records that schedules have published since the opening. */
   scheduled: 23,
   /** Free bytes of the disk, once a second, when the options have marks for it. */

@@ -268,6 +268,17 @@ export class Delivery {
     return this.#returns.waiting;
   }
 
+  /** Of those, the ones that wait for their first time. */
+  get delayed(): number {
+    return this.#returns.delayed;
+  }
+
+  /** When the oldest record was published that waits for its turn, ms since 1970; 0 for none. */
+  get oldestMs(): number {
+    const oldestMs = this.#turns.oldestMs;
+    return oldestMs === Infinity ? 0 : oldestMs;
+  }
+
   /** How often a handler kept failing and was given a rest. */
   get breakersOpened(): number {
     return this.#gates.breakersOpened;

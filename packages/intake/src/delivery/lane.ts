@@ -121,6 +121,11 @@ export class Lane {
     return this.#queue.peek()?.sequence ?? Math.min(this.#behindFrom, this.#host.known() + 1);
   }
 
+  /** When the next record was published, ms since 1970; Infinity where none is known. */
+  get oldestMs(): number {
+    return (this.#queue.peek() ?? this.#found)?.timeMs ?? Infinity;
+  }
+
   /** For `Delivery.describe`. */
   describe(): string {
     const name = this.handler === undefined ? `${this.priority}` : `${this.priority}/${this.handler}`;

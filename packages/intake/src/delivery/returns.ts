@@ -43,6 +43,11 @@ export class Returns {
     return this.#delays.size + this.#pauses.size;
   }
 
+  /** Of those, the ones that wait for their first time. */
+  get delayed(): number {
+    return this.#delays.size;
+  }
+
   /** When the next one is due, by the clock that only grows; Infinity when none waits. */
   get nextDueMs(): number {
     const { clock } = this.#parts;

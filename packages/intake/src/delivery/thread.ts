@@ -173,7 +173,8 @@ export class DeliveryThread implements DeliveryEvents {
 
   #tellDrained(): void {
     const cells = this.#cells;
-    cells[CELLS.leftWaiting] = cells[CELLS.waiting] as number;
+    cells[CELLS.leftScheduled] = cells[CELLS.delayed] as number;
+    cells[CELLS.leftWaiting] = (cells[CELLS.waiting] as number) - (cells[CELLS.delayed] as number);
     cells[CELLS.leftHeld] = cells[CELLS.held] as number;
     cells[CELLS.leftUnroutable] = cells[CELLS.unroutable] as number;
     this.#answers.allDone();
@@ -319,6 +320,8 @@ export class DeliveryThread implements DeliveryEvents {
     cells[CELLS.known] = this.#log.known;
     cells[CELLS.isReading] = this.#delivery.isReading ? 1 : 0;
     cells[CELLS.waiting] = this.#delivery.waiting;
+    cells[CELLS.delayed] = this.#delivery.delayed;
+    cells[CELLS.oldestMs] = this.#delivery.oldestMs;
     cells[CELLS.copied] = this.#housekeeping.copied;
     cells[CELLS.deadKept] = states.deadCount;
     cells[CELLS.deadBytes] = states.dead.bytes;

@@ -161,6 +161,13 @@ export class Turns implements LaneHost {
     return this.#lanes.map((lane) => lane.position);
   }
 
+  /** When the oldest record was published that is next in a lane; Infinity without. */
+  get oldestMs(): number {
+    let oldestMs = Infinity;
+    for (const lane of this.#lanes) oldestMs = Math.min(oldestMs, lane.oldestMs);
+    return oldestMs;
+  }
+
   get isReading(): boolean {
     return this.#lanes.some((lane) => lane.isReading);
   }

@@ -8,10 +8,15 @@ import {
   setTimeout,
   startThread,
   workerUrl,
+  abortSignal,
+  boolean,
+  optional,
+  resolveOptions,
+  type Rules,
 } from "@millrace/base";
 import { Reactor, ThreadTable, unpark } from "@millrace/atomics-sync";
 import { decode, encodeThrown } from "@millrace/codec";
-import { type BackupSummary, Journal, type JournalStats } from "@millrace/journal";
+import { type BackupSummary, Journal, type JournalStats, type JournalVitals } from "@millrace/journal";
 import { Quarantine } from "@millrace/pool";
 import {
   bindHandlers,
@@ -42,6 +47,7 @@ import { lastError } from "../format/state-records.ts";
 import type { KeptResult } from "../states/results.ts";
 import type { Acknowledgement } from "./acknowledgement.ts";
 import { intakeOptions, type IntakeOptions, type PublisherOptions } from "./options.ts";
+import { type JournalView, journalView } from "./journal-view.ts";
 import { DeadLetters } from "../letters/dead-letters.ts";
 import { ControlServer } from "../control/server.ts";
 import { Redactor, storeRules } from "../letters/redact.ts";
@@ -145,6 +151,19 @@ export interface DrainOptions {
   readonly all?: boolean;
 }
 
+const drainRules = { signal: optional(abortSignal()), all: boolean(false) } satisfies Rules;
+
+/** What health checks look at. */
+export interface IntakeVitals {
+  readonly journal: JournalVitals;
+  readonly isDeliveryRunning: boolean;
+  readonly level: Level;
+  /** When the oldest record was published that waits for its turn, ms since 1970; 0 for none. */
+  readonly oldestMs: number;
+  readonly deadLetters: number;
+  readonly unroutable: number;
+}
+
 /** How long an end at once waits for the delivery thread's last records, and for the journal. */
 const STOP_MS = 1000;
 const DISK_MS = 3000;
@@ -159,10 +178,12 @@ interface Asked {
 
 /** What is left when `drain` resolves. */
 export interface Drained {
-  /** Records that wait for a time. */
+  /** Records that wait for their next attempt. */
   readonly waitingRetry: number;
+  /** Records that wait for their first time. */
+  readonly scheduled: number;
   /** Records whose handler is paused, at a limit or resting. */
-  readonly held: number;
+  readonly paused: number;
   /** Records for handlers that aren't there. */
   readonly unroutable: number;
 }
@@ -217,6 +238,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     const words = new SharedArrayBuffer(controlBytes());
     const stats = new SharedArrayBuffer(STATS_BYTES);
     this.#journal = journal;
+    this.journal = journalView(journal);
     this.#words = new Int32Array(words);
     this.#state = new StateWord(this.#words);
     this.#cells = new Float64Array(stats);
@@ -355,8 +377,20 @@ export class Intake<Handlers = Record<string, Handler>> {
     }
   }
 
-  get journal(): Journal {
-    return this.#journal;
+  /** The journal, to be read. */
+  readonly journal: JournalView;
+
+  /** The part of `stats` that is for health checks: some loads from shared memory. */
+  vitals(): IntakeVitals {
+    const cell = (name: keyof typeof CELLS): number => this.#cells[CELLS[name]] as number;
+    return {
+      journal: this.#journal.vitals(),
+      isDeliveryRunning: !this.#isDeliveryOver,
+      level: this.level,
+      oldestMs: cell("oldestMs"),
+      deadLetters: cell("deadKept"),
+      unroutable: cell("unroutable"),
+    };
   }
 
   stats(): IntakeStats {
@@ -666,21 +700,26 @@ export class Intake<Handlers = Record<string, Handler>> {
    * until none does.
    */
   async drain(options: DrainOptions = {}): Promise<Drained> {
-    const { signal, all = false } = options;
+    const { signal, all } = resolveOptions("drain", drainRules, options);
     // Ends: when nothing is left, or at the first look unless all of it is wanted.
     for (;;) {
       signal?.throwIfAborted();
       if (this.#isDeliveryOver) throw this.#endError();
       await orAborted(this.#questions.all(), signal);
       const left = this.#left();
-      if (!all || left.waitingRetry + left.held + left.unroutable === 0) return left;
+      if (!all || left.waitingRetry + left.scheduled + left.paused + left.unroutable === 0) return left;
       await new Promise((next) => setTimeout(next, LOOK_MS));
     }
   }
 
   #left(): Drained {
     const cell = (name: keyof typeof CELLS): number => this.#cells[CELLS[name]] as number;
-    return { waitingRetry: cell("leftWaiting"), held: cell("leftHeld"), unroutable: cell("leftUnroutable") };
+    return {
+      waitingRetry: cell("leftWaiting"),
+      scheduled: cell("leftScheduled"),
+      paused: cell("leftHeld"),
+      unroutable: cell("leftUnroutable"),
+    };
   }
 
   /**

@@ -49,6 +49,7 @@ import type { StorageSource } from "../storage/storage.ts";
 import { guardStorage, MEMORY_KIND, type StorageKind, storageKind } from "../storage/storage-guard.ts";
 import type { JournalStats } from "./stats.ts";
 import { WriterStats } from "../memory/stats.ts";
+import type { JournalVitals } from "./vitals.ts";
 import { type OpenedLog, WriterClient } from "./writer-client.ts";
 
 /** What the delivery thread needs: a plain value for `workerData`. */
@@ -388,6 +389,24 @@ export class Journal {
     this.#followers.wakeAll();
   }
 
+  /** As `stats`, the part that is for health checks: some loads from shared memory. */
+  vitals(): JournalVitals {
+    const state = this.#state();
+    return {
+      state,
+      failure: state === "poisoned" ? this.#writer?.failure() : undefined,
+      syncRunningMs: this.#syncRunningMs(),
+      isDiskFull: Atomics.load(this.#control, SPACE) === SPACE_FULL,
+      isKeeperRunning: this.#keeper?.isRunning === true,
+      damaged: this.#damage.length,
+    };
+  }
+
+  #syncRunningMs(): number {
+    const startedMs = this.#writerStats.get("syncStartedMs");
+    return startedMs === 0 ? 0 : performance.timeOrigin + performance.now() - startedMs;
+  }
+
   /** Why the journal takes no more records, after `poison`. */
   stoppedError(): MillraceError {
     return this.#poisonedError();
@@ -395,7 +414,6 @@ export class Journal {
 
   stats(): JournalStats {
     const stats = this.#writerStats;
-    const syncStartedMs = stats.get("syncStartedMs");
     return {
       state: this.#state(),
       durableSequence: stats.get("durableSequence"),
@@ -404,7 +422,7 @@ export class Journal {
       bytes: stats.get("bytes"),
       segment: stats.get("segment"),
       syncMicroseconds: this.#syncHistogram.summary(),
-      syncRunningMs: syncStartedMs === 0 ? 0 : performance.timeOrigin + performance.now() - syncStartedMs,
+      syncRunningMs: this.#syncRunningMs(),
       outstanding: this.#appends.outstanding + this.#stateAppends.outstanding,
       isDiskFull: Atomics.load(this.#control, SPACE) === SPACE_FULL,
       refused: stats.get("refused"),

@@ -66,6 +66,10 @@ export class KeeperClient {
     this.#run();
   }
 
+  get isRunning(): boolean {
+    return this.#isRunning;
+  }
+
   get restarts(): number {
     return this.#restarts;
   }

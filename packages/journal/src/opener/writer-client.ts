@@ -45,11 +45,16 @@ export class WriterClient {
     });
   }
 
-  /** Why the journal takes no more records. */
-  poisonedError(): MillraceError {
+  /** What has stopped the writer: the step, and the system's error if there was one. */
+  failure(): { readonly step: string; readonly errno: string | undefined } {
     const errno = Atomics.load(this.#control, ERRNO);
     const step = STEPS[Atomics.load(this.#control, STEP)] ?? "the writer thread";
-    const name = errno === 0 ? undefined : errnoName(errno);
+    return { step, errno: errno === 0 ? undefined : errnoName(errno) };
+  }
+
+  /** Why the journal takes no more records. */
+  poisonedError(): MillraceError {
+    const { step, errno: name } = this.failure();
     const reason = name ?? (this.#error === undefined ? "a thread ended" : messageOf(this.#error));
     return journalError("ERR_JOURNAL_POISONED", `the journal in ${this.#directory} has stopped: ${step}: ${reason}`, {
       cause: this.#error,

@@ -196,6 +196,14 @@ export class Writer {
    */
   #hasRoom(bytes: number): boolean {
     if (this.#log.fits(bytes)) return true;
+    // A disk that is stuck shows here as well: the keeper and this thread sync.
+    this.#stats.set("syncStartedMs", performance.timeOrigin + performance.now());
+    const hasRoom = this.#beginSegment(bytes);
+    this.#stats.set("syncStartedMs", 0);
+    return hasRoom;
+  }
+
+  #beginSegment(bytes: number): boolean {
     this.#step = "beginning a segment";
     const spare = this.#isStarved
       ? (this.#log.findReserve(bytes) ?? this.#log.findSmallerSpare(bytes))

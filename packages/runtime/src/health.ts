@@ -1,0 +1,186 @@
+/**
+ * Whether a runtime works, and every reason for doubt.
+ *
+ * A look costs some loads from shared memory. What takes time is measured beforehand: free space,
+ * by a call of the system that may hang with the disk and that nobody waits for; and the delay of
+ * this thread's event loop.
+ */
+import { statfs } from "node:fs/promises";
+import { type IntervalHistogram, monitorEventLoopDelay } from "node:perf_hooks";
+import { clearInterval, performance, setInterval } from "@millrace/base";
+import type { IntakeVitals } from "@millrace/intake";
+
+export type HealthCode =
+  | "CLOSING"
+  | "THREADS_DEAD"
+  | "DELIVERY_DEAD"
+  | "JOURNAL_POISONED"
+  | "DIRECTORY_GONE"
+  | "DISK_STUCK"
+  | "DISK_SLOW"
+  | "DISK_FULL"
+  | "DISK_ROOM_LOW"
+  | "KEEPER_DEAD"
+  | "JOURNAL_DAMAGED"
+  | "LEVEL_REJECT"
+  | "LEVEL_SLOW"
+  | "BACKLOG_OLD"
+  | "DEAD_LETTERS"
+  | "HANDLER_MISSING"
+  | "EVENT_LOOP_DELAY";
+
+export interface HealthReason {
+  readonly code: HealthCode;
+  /** "down": no record is taken, or none is handled. */
+  readonly status: "degraded" | "down";
+  /** For people. */
+  readonly text: string;
+  /** The figures in it. */
+  readonly details: Readonly<Record<string, number | string>>;
+}
+
+export interface MillraceHealth {
+  /** The worst of the reasons; "ok" without any. */
+  readonly status: "ok" | "degraded" | "down";
+  readonly reasons: readonly HealthReason[];
+}
+
+/** A sync that runs for longer is a stuck disk; for longer than the shorter time, a slow one. */
+const SYNC_STUCK_MS = 10_000;
+const SYNC_SLOW_MS = 1000;
+/** Two segments of the largest default size: what the journal needs next. */
+const FREE_BYTES_MIN: number = 128 * 2 ** 20;
+/** Records wait so long for their turn, although their handlers can run. */
+const BACKLOG_MS_MAX = 60_000;
+/** Timers come so much too late. */
+const DELAY_MS_MAX = 1000;
+const SAMPLE_MS = 1000;
+/** Delays are forgotten after so many samples. */
+const DELAY_SAMPLES = 10;
+/** Of the histogram of delays: fine enough for `DELAY_MS_MAX`, and no load. */
+const DELAY_RESOLUTION_MS = 50;
+
+export interface HealthSources {
+  /** How many worker threads run. */
+  threads(): number;
+  isClosing(): boolean;
+  /** Undefined without a journal. */
+  readonly directory: string | undefined;
+  vitals(): IntakeVitals | undefined;
+}
+
+export class Health {
+  readonly #sources: HealthSources;
+  readonly #delay: IntervalHistogram = monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS });
+  readonly #timer: NodeJS.Timeout;
+  #samples = 0;
+  #freeBytes = Infinity;
+  #isAsking = false;
+
+  constructor(sources: HealthSources) {
+    this.#sources = sources;
+    this.#delay.enable();
+    this.#timer = setInterval(() => this.#sample(), SAMPLE_MS).unref();
+    this.#sample();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#delay.disable();
+  }
+
+  /** Never throws. */
+  now(): MillraceHealth {
+    const reasons: HealthReason[] = [];
+    const add: Add = (status, code, text, details = {}) => reasons.push({ code, status, text, details });
+    if (this.#sources.isClosing()) add("down", "CLOSING", "the runtime closes, or is closed");
+    else {
+      if (this.#sources.threads() === 0) add("down", "THREADS_DEAD", "no worker thread runs");
+      const vitals = this.#sources.vitals();
+      if (vitals !== undefined) {
+        journalReasons(vitals, add);
+        this.#roomReason(vitals, add);
+        intakeReasons(vitals, add);
+      }
+      this.#delayReason(add);
+    }
+    const isDown = reasons.some(({ status }) => status === "down");
+    return { status: isDown ? "down" : reasons.length > 0 ? "degraded" : "ok", reasons };
+  }
+
+  #sample(): void {
+    this.#samples += 1;
+    if (this.#samples % DELAY_SAMPLES === 0) this.#delay.reset();
+    const { directory } = this.#sources;
+    if (directory !== undefined && !this.#isAsking) void this.#ask(directory);
+  }
+
+  /** One question at a time: with a disk that hangs, the next one would hang as well. */
+  async #ask(directory: string): Promise<void> {
+    this.#isAsking = true;
+    try {
+      const { bavail, bsize } = await statfs(directory);
+      this.#freeBytes = bavail * bsize;
+    } catch {
+      // A directory that is gone, or in memory: the journal itself says so.
+      this.#freeBytes = Infinity;
+    }
+    this.#isAsking = false;
+  }
+
+  #roomReason({ journal }: IntakeVitals, add: Add): void {
+    const freeBytes = this.#freeBytes;
+    if (freeBytes >= FREE_BYTES_MIN || journal.isDiskFull) return;
+    add("degraded", "DISK_ROOM_LOW", `the disk has ${freeBytes} bytes left`, {
+      freeBytes,
+      freeBytesMin: FREE_BYTES_MIN,
+    });
+  }
+
+  #delayReason(add: Add): void {
+    const delayMs = Math.round(this.#delay.max / 1e6);
+    if (delayMs >= DELAY_MS_MAX) {
+      add("degraded", "EVENT_LOOP_DELAY", `a timer of this thread came ${delayMs} ms too late`, { delayMs });
+    }
+  }
+}
+
+type Add = (
+  status: HealthReason["status"],
+  code: HealthCode,
+  text: string,
+  details?: Readonly<Record<string, number | string>>,
+) => void;
+
+function journalReasons({ journal }: IntakeVitals, add: Add): void {
+  const { state, failure, syncRunningMs, damaged } = journal;
+  const ms = Math.round(syncRunningMs);
+  if (state === "poisoned" && failure !== undefined) {
+    const { step, errno = "" } = failure;
+    const isGone = errno === "ENOENT" && step === "looking for the segment";
+    const text = isGone ? "the journal's directory was removed, moved or replaced" : "the journal has stopped";
+    add("down", isGone ? "DIRECTORY_GONE" : "JOURNAL_POISONED", `${text}: ${step} ${errno}`.trim(), { step, errno });
+  }
+  if (ms >= SYNC_STUCK_MS) add("down", "DISK_STUCK", `a write to the disk has not returned for ${ms} ms`, { ms });
+  else if (ms >= SYNC_SLOW_MS) add("degraded", "DISK_SLOW", `a write to the disk has taken ${ms} ms so far`, { ms });
+  if (journal.isDiskFull) add("down", "DISK_FULL", "the disk has no room for the next segment");
+  if (state === "open" && !journal.isKeeperRunning) {
+    add("degraded", "KEEPER_DEAD", "the thread that prepares segments has ended, and is started again");
+  }
+  if (damaged > 0) add("degraded", "JOURNAL_DAMAGED", `${damaged} places of the log can't be read`, { damaged });
+}
+
+function intakeReasons(vitals: IntakeVitals, add: Add): void {
+  const { isDeliveryRunning, level, oldestMs, deadLetters, unroutable } = vitals;
+  if (!isDeliveryRunning) add("down", "DELIVERY_DEAD", "the delivery thread has ended");
+  if (level === "reject") add("down", "LEVEL_REJECT", "the intake is full: publishes wait or are refused");
+  if (level === "slow") add("degraded", "LEVEL_SLOW", "the intake fills");
+  const ageMs = oldestMs === 0 ? 0 : Math.round(performance.timeOrigin + performance.now() - oldestMs);
+  if (ageMs >= BACKLOG_MS_MAX) {
+    add("degraded", "BACKLOG_OLD", `the oldest record has waited ${ageMs} ms for its turn`, { ageMs });
+  }
+  if (deadLetters > 0) add("degraded", "DEAD_LETTERS", `${deadLetters} records are dead`, { deadLetters });
+  if (unroutable > 0) {
+    add("degraded", "HANDLER_MISSING", `${unroutable} records wait for handlers that aren't there`, { unroutable });
+  }
+}
