@@ -94,7 +94,7 @@ test("a running service carries out the commands, and goes on", async () => {
   assert.is((status.stats as { deadKept: number }).deadKept, 2);
   assert.is((await millrace("intake", "pause", directory, "settle")).code, 0);
   const ack = await mill.publish.settle({ fails: false });
-  assert.is((await mill.drain()).held, 1);
+  assert.is((await mill.drain()).paused, 1);
   assert.is((await millrace("intake", "resume", directory, "settle")).code, 0);
   await ack.done;
   await mill.close();

@@ -59,7 +59,7 @@ export const journalErrors: ErrorTable<JournalErrorCode> = {
     cure: "Raise the option `producers`.",
   },
   ERR_JOURNAL_RECORD_TOO_LARGE: {
-    cause: "A record is larger than recordBytesMax.",
+    cause: "A record is larger than recordBytesMax, or its headers or its key are over 65,535 bytes.",
     cure: "Split the record, store its bulk elsewhere, or raise recordBytesMax. It was certainly not stored.",
   },
   ERR_JOURNAL_STORAGE: {

@@ -10,7 +10,7 @@ import {
   type Handler,
   type LastWords,
   type LoadedHandlers,
-  loadHandlers,
+  loadWithin,
   type Printed,
   printTo,
   speakLastWords,
@@ -21,8 +21,9 @@ import { buffersOf, pack, type Packed, packThrown, unpack } from "./packed.ts";
 export interface BlockingRequest {
   /** Which call it is, for the last words of its thread. */
   readonly id: number;
-  /** The module with the handlers. */
+  /** The module with the handlers, and how long it may take to load. */
   readonly url: string;
+  readonly startTimeoutMs: number;
   readonly handler: string;
   readonly argument: Packed;
   /** Unix time in ms at which the call is given up. */
@@ -82,7 +83,7 @@ export async function blockingTask(request: BlockingRequest): Promise<BlockingAn
 async function answerTo(request: BlockingRequest): Promise<BlockingAnswer> {
   const context = blockingContext(request.deadlineMs);
   try {
-    loading ??= load(request.url);
+    loading ??= loadWithin(request.url, NO_MACHINE, request.startTimeoutMs);
     const handler = (await loading).handlers.get(request.handler) as Handler;
     const result: unknown = await handler(unpack(request.argument), context);
     return { ok: true, outcome: pack(result) };
@@ -91,10 +92,4 @@ async function answerTo(request: BlockingRequest): Promise<BlockingAnswer> {
   } finally {
     context.end();
   }
-}
-
-async function load(url: string): Promise<LoadedHandlers> {
-  const loaded = await loadHandlers(url);
-  await loaded.initialize?.({ machine: NO_MACHINE });
-  return loaded;
 }

@@ -113,6 +113,9 @@ const callRules = {
 
 const schedulerError = errorFactory(schedulerErrors);
 
+/** How long the module may take to load, unless the runtime says otherwise. */
+const START_MS = 30_000;
+
 /** What piscina says of a thread that ended without an error. */
 const EXITED = /exited with code: (\d+)/;
 
@@ -123,6 +126,7 @@ export class Blocking<Handlers = Record<string, Handler>> {
   /** Calls by handler name: `await blocking.run.settle(payment)`. */
   readonly run: BlockingRun<Handlers>;
   readonly #url: string;
+  readonly #startTimeoutMs: number;
   readonly #options: Resolved<typeof rules>;
   /** In the order of the calls; a set, because a cancelled call leaves from the middle. */
   readonly #waiting = new Set<BlockingCall>();
@@ -139,8 +143,9 @@ export class Blocking<Handlers = Record<string, Handler>> {
   #whenIdle: (() => void) | undefined;
 
   /** `url` names the module, `names` its handlers. Starts nothing. Throws `ERR_INVALID_OPTION`. */
-  constructor(url: string, names: readonly string[], given?: BlockingOptions) {
+  constructor(url: string, names: readonly string[], given?: BlockingOptions, startTimeoutMs: number = START_MS) {
     this.#url = url;
+    this.#startTimeoutMs = startTimeoutMs;
     this.#options = resolveBlocking(given);
     this.run = bindHandlers(
       names,
@@ -212,7 +217,14 @@ export class Blocking<Handlers = Record<string, Handler>> {
       const sent = send(argument, transferList);
       const deadlineMs = timeoutMs === undefined ? undefined : Date.now() + timeoutMs;
       this.#calls += 1;
-      const request = { id: this.#calls, url: this.#url, handler: name, argument: sent.packed, deadlineMs };
+      const request = {
+        id: this.#calls,
+        url: this.#url,
+        startTimeoutMs: this.#startTimeoutMs,
+        handler: name,
+        argument: sent.packed,
+        deadlineMs,
+      };
       const call = new BlockingCall(request, sent.transferList, signal, timeoutMs, resolve, reject);
       call.onCancel = () => this.#leave(call);
       this.#waiting.add(call);

@@ -3,12 +3,13 @@
  * export. Bytes go as text, because they travel in messages between processes.
  */
 import { decode, encode, encodeThrown } from "@millrace/codec";
-import { bindHandlers, type Handler, type LoadedHandlers, loadHandlers, type TaskHooks } from "@millrace/scheduler";
+import { bindHandlers, type Handler, type LoadedHandlers, loadWithin, type TaskHooks } from "@millrace/scheduler";
 import { askNobody, blockingContext, NO_MACHINE } from "./blocking-context.ts";
 
 export interface QuarantineRequest {
-  /** The module with the handlers. */
+  /** The module with the handlers, and how long it may take to load. */
   readonly url: string;
+  readonly startTimeoutMs: number;
   readonly handler: string;
   /** The encoded argument, in base64. */
   readonly argument: string;
@@ -30,7 +31,7 @@ export default async function quarantineTask(request: QuarantineRequest): Promis
   const header = Buffer.from(request.header, "base64");
   let failureOf = (thrown: unknown): unknown => thrown;
   try {
-    loading ??= load(request.url);
+    loading ??= loadWithin(request.url, NO_MACHINE, request.startTimeoutMs);
     const { handlers } = await loading;
     const handler = handlers.get(request.handler) as Handler;
     const hooks = (await import(request.headerReader)) as TaskHooks;
@@ -51,10 +52,4 @@ export default async function quarantineTask(request: QuarantineRequest): Promis
 
 function textOf(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("base64");
-}
-
-async function load(url: string): Promise<LoadedHandlers> {
-  const loaded = await loadHandlers(url);
-  await loaded.initialize?.({ machine: NO_MACHINE });
-  return loaded;
 }

@@ -22,15 +22,18 @@ export interface QuarantinedCall {
 
 export class Quarantine {
   readonly #url: string;
+  readonly #startTimeoutMs: number;
   readonly #headerReader: string;
   #pool: Tinypool | undefined;
 
   /**
-   * `url`: the module with the handlers. `headerReader`: the module whose `readHeader` makes
+   * `url`: the module with the handlers, which may take `startTimeoutMs` to load; a call rejects
+   * with `ERR_HANDLER_MODULE` then. `headerReader`: the module whose `readHeader` makes
    * `context.record`.
    */
-  constructor(url: string, headerReader: URL) {
+  constructor(url: string, headerReader: URL, startTimeoutMs: number) {
     this.#url = url;
+    this.#startTimeoutMs = startTimeoutMs;
     this.#headerReader = headerReader.href;
   }
 
@@ -48,6 +51,7 @@ export class Quarantine {
     });
     const request: QuarantineRequest = {
       url: this.#url,
+      startTimeoutMs: this.#startTimeoutMs,
       headerReader: this.#headerReader,
       handler,
       argument: Buffer.from(argument).toString("base64"),

@@ -234,6 +234,7 @@ async function openRuntime<Handlers>(given: MillraceOptions): Promise<Millrace<H
   const { journal, blocking, onFailure = warn, ...schedulerOptions } = resolveWithScheduler("open", rules, given);
   Blocking.checkOptions(blocking);
   if (journal !== undefined) intakeOptions(journal);
+  const startTimeoutMs = schedulerOptions.startTimeoutMs as number;
   const request = traceRequest(process.env);
   const forScheduler =
     request === undefined
@@ -242,7 +243,7 @@ async function openRuntime<Handlers>(given: MillraceOptions): Promise<Millrace<H
   const runtime = (scheduler: Scheduler<Handlers>, intake: Intake<Handlers> | undefined): Runtime<Handlers> =>
     new Runtime(
       scheduler,
-      new Blocking(moduleUrl(schedulerOptions.handlers), scheduler.handlerNames, blocking),
+      new Blocking(moduleUrl(schedulerOptions.handlers), scheduler.handlerNames, blocking, startTimeoutMs),
       intake,
       // A request sets the option.
       request === undefined ? undefined : new TraceFile(request, () => traceOf(scheduler) as ChromeTrace),
@@ -257,8 +258,8 @@ async function openRuntime<Handlers>(given: MillraceOptions): Promise<Millrace<H
     onAsk: async (value): Promise<unknown> => (await intakeOpening).asked(value),
   });
   const guest = opening.then((scheduler) => scheduler.submitterHandle(0));
-  const url = moduleUrl(schedulerOptions.handlers);
-  const intakeOpening: Promise<Intake<Handlers>> = Intake.open<Handlers>(journal, thread, guest, url, onFailure);
+  const module = { url: moduleUrl(schedulerOptions.handlers), startTimeoutMs };
+  const intakeOpening: Promise<Intake<Handlers>> = Intake.open<Handlers>(journal, thread, guest, module, onFailure);
   try {
     const intake = await intakeOpening;
     return runtime(await opening, intake);

@@ -11,7 +11,14 @@ export {
 export { closeAborted, type CloseOptions, closeLimits, isOverdue, type TasksAlive } from "./closing.ts";
 export { schedulerErrors } from "./errors.ts";
 export { checkedTransferList, cloneRefusal } from "./calls/transfer-list.ts";
-export { bindHandlers, type LoadedHandlers, loadHandlers, moduleUrl, unknownHandler } from "./handler/handlers.ts";
+export {
+  bindHandlers,
+  type LoadedHandlers,
+  loadHandlers,
+  loadWithin,
+  moduleUrl,
+  unknownHandler,
+} from "./handler/handlers.ts";
 export { Output } from "./supervisor/output.ts";
 export { type Printed, printTo } from "./machine/print.ts";
 export { Scheduler, type SchedulerStats, type SubmitterHandle } from "./scheduler.ts";

@@ -27,7 +27,7 @@ import type { DeliveryEvent, DeliveryEvents } from "./events.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { JournalLog } from "./journal-log.ts";
 import type { Command, DeliveryData, DeliveryOrder, DeliveryReport, RecordDeath } from "./messages.ts";
-import { handlerTerms } from "./policy.ts";
+import { type HandlerOptions, handlerTerms } from "./policy.ts";
 import type { Clock } from "./ports.ts";
 import { SchedulerRunner } from "./scheduler-runner.ts";
 import { ABANDONING, DRAINING, RUNNING, StateWord, STOPPED } from "./state-word.ts";
@@ -109,7 +109,8 @@ export class DeliveryThread implements DeliveryEvents {
         laneRecordsMax: options.laneRecordsMax,
         reserveBytes,
         deadBytesMax: options.deadBytesMax,
-        handlerTerms: (name) => handlerTerms(`handlers.${name}`, options.handlers[name] ?? {}, options.handlerDefaults),
+        handlerTerms: (name) =>
+          handlerTerms(`handlers.${name}`, ownOf(options.handlers, name), options.handlerDefaults),
       },
       this,
     );
@@ -379,4 +380,9 @@ export class DeliveryThread implements DeliveryEvents {
 function sequencesOf(id: string, sequences: RangeSet): object {
   const [, lastSequence] = sequences.range(sequences.ranges - 1);
   return { id, records: sequences.size, lastSequence };
+}
+
+/** A handler may have a name that every object has. */
+function ownOf(handlers: Readonly<Record<string, HandlerOptions>>, name: string): HandlerOptions {
+  return Object.hasOwn(handlers, name) ? (handlers[name] as HandlerOptions) : {};
 }

@@ -170,6 +170,12 @@ const DISK_MS = 3000;
 /** How often `drain({ all: true })` looks again. */
 const LOOK_MS = 20;
 
+/** A module with handlers, and how long it may take to load. */
+interface HandlersModule {
+  readonly url: string;
+  readonly startTimeoutMs: number;
+}
+
 /** Who has given the delivery thread a command. */
 interface Asked {
   readonly resolve: (result: unknown) => void;
@@ -214,6 +220,7 @@ export class Intake<Handlers = Record<string, Handler>> {
   #isOpen = false;
   #stopping: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
+  #view: JournalView | undefined;
   #isTerminated = false;
   #checkpointing: Promise<void> | undefined;
   #checkpointError: unknown;
@@ -231,14 +238,13 @@ export class Intake<Handlers = Record<string, Handler>> {
     options: DeliveryOptions,
     forPublisher: PublisherOptions,
     redactor: Redactor,
-    handlersUrl: string,
+    handlers: HandlersModule,
     onFailure: (error: MillraceError) => void,
   ) {
     const { journal, scheduler, delivery } = parts;
     const words = new SharedArrayBuffer(controlBytes());
     const stats = new SharedArrayBuffer(STATS_BYTES);
     this.#journal = journal;
-    this.journal = journalView(journal);
     this.#words = new Int32Array(words);
     this.#state = new StateWord(this.#words);
     this.#cells = new Float64Array(stats);
@@ -247,7 +253,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     this.#names = scheduler.handlerNames;
     this.#onFailure = onFailure;
     this.#questions = new Questions(words, this.#threads.words, scheduler.thread, Reactor.current());
-    this.#quarantine = new Quarantine(handlersUrl, Intake.headerReader);
+    this.#quarantine = new Quarantine(handlers.url, Intake.headerReader, handlers.startTimeoutMs);
     this.#delivery = delivery;
     this.#delivery.on("error", (thrown) => (this.#deliveryError = thrown));
     this.#deliveryExited = new Promise((resolve) => {
@@ -311,7 +317,7 @@ export class Intake<Handlers = Record<string, Handler>> {
   /**
    * Opens the journal, reads which records are unfinished, and begins to deliver them. `thread` is
    * from `reserveThread`, `scheduler` the handle for that guest; the journal opens while the
-   * scheduler starts. `handlersUrl`: the module with the handlers, for records in quarantine.
+   * scheduler starts. `handlers`: the module with the handlers, for records in quarantine.
    * `onFailure` is told when intake and delivery have stopped for good. Throws the journal's errors
    * and `ERR_INVALID_OPTION`.
    */
@@ -319,7 +325,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     given: IntakeOptions,
     thread: number,
     scheduler: Promise<SubmitterHandle>,
-    handlersUrl: string,
+    handlers: HandlersModule,
     onFailure: (error: MillraceError) => void,
   ): Promise<Intake<Handlers>> {
     const { forDelivery, forJournal, forPublisher, forControl } = intakeOptions(given);
@@ -343,7 +349,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     }
     const parts = { journal: journal.value, scheduler: guest.value, delivery };
     const redactor = new Redactor(forControl.redact);
-    const intake = new Intake<Handlers>(parts, forDelivery, forPublisher, redactor, handlersUrl, onFailure);
+    const intake = new Intake<Handlers>(parts, forDelivery, forPublisher, redactor, handlers, onFailure);
     try {
       if (forJournal.directory !== undefined) storeRules(forJournal.directory, forControl.redact);
       await intake.#deliveryReady();
@@ -378,7 +384,10 @@ export class Intake<Handlers = Record<string, Handler>> {
   }
 
   /** The journal, to be read. */
-  readonly journal: JournalView;
+  get journal(): JournalView {
+    this.#view ??= journalView(this.#journal);
+    return this.#view;
+  }
 
   /** The part of `stats` that is for health checks: some loads from shared memory. */
   vitals(): IntakeVitals {
@@ -749,6 +758,8 @@ export class Intake<Handlers = Record<string, Handler>> {
 
   async #stop(): Promise<void> {
     this.#publisher.end(intakeError("ERR_INTAKE_CLOSED", "the intake closed while a publish waited: it isn't stored"));
+    // A client that keeps its end open holds nothing up.
+    if (this.#control !== undefined) await isOverWithin(this.#control.close(), STOP_MS / 2);
     await this.#journal.settle();
     this.#state.tell(DRAINING, this.#threads.words, this.#deliveryThread);
     await this.#deliveryExited;
@@ -779,7 +790,6 @@ export class Intake<Handlers = Record<string, Handler>> {
   }
 
   async #close(): Promise<void> {
-    await this.#control?.close();
     await this.stop();
     await this.#journal.close();
     this.#threads.release(this.#deliveryThread);

@@ -140,7 +140,9 @@ export class JournalProducer {
   checkSize(header: number, key: number, payload: number): void {
     // Every record has to fit when it is copied forward, too.
     const bytes = RECORD_FIXED_BYTES + RECORD_MOVED_BYTES + header + key + payload;
-    if (bytes <= this.#memory.recordBytesMax && header <= HEADER_BYTES_MAX && key <= KEY_BYTES_MAX) return;
+    if (header > HEADER_BYTES_MAX) throw partTooLarge("headers", header, HEADER_BYTES_MAX);
+    if (key > KEY_BYTES_MAX) throw partTooLarge("key", key, KEY_BYTES_MAX);
+    if (bytes <= this.#memory.recordBytesMax) return;
     throw journalError(
       "ERR_JOURNAL_RECORD_TOO_LARGE",
       `a record of ${bytes} bytes (header ${header}, key ${key}, payload ${payload}) is over the limit of ${this.#memory.recordBytesMax}`,
@@ -285,4 +287,12 @@ export class JournalProducer {
   isPoisoned(): boolean {
     return Atomics.load(this.#control, STATE) === POISONED;
   }
+}
+
+function partTooLarge(part: string, bytes: number, bytesMax: number): Error {
+  return journalError(
+    "ERR_JOURNAL_RECORD_TOO_LARGE",
+    `a record has ${part} of ${bytes} bytes, which is over the limit of ${bytesMax}`,
+    { details: { part, bytes, bytesMax } },
+  );
 }

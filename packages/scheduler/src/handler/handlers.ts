@@ -5,7 +5,7 @@
  * task names its handler.
  */
 import { pathToFileURL } from "node:url";
-import { messageOf, nearest } from "@millrace/base";
+import { clearTimeout, messageOf, type MillraceError, nearest, setTimeout } from "@millrace/base";
 import type { Handler } from "./context.ts";
 import { schedulerError } from "../errors.ts";
 import { HANDLERS_MAX } from "../shared/task-table.ts";
@@ -86,6 +86,34 @@ export interface LoadedHandlers {
   readonly teardown: Hook | undefined;
 }
 
+/**
+ * As `loadHandlers`, with the module's `initialize`, and within a time; for threads and processes
+ * that nobody watches while they start. `machine`: what `initialize` is told.
+ */
+export async function loadWithin(url: string, machine: number, startTimeoutMs: number): Promise<LoadedHandlers> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(tooLate(url, startTimeoutMs)), startTimeoutMs);
+  });
+  const loading = async (): Promise<LoadedHandlers> => {
+    const loaded = await loadHandlers(url);
+    await loaded.initialize?.({ machine });
+    return loaded;
+  };
+  try {
+    return await Promise.race([loading(), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** The module has not loaded, or its `initialize` has not returned. */
+export function tooLate(url: string, startTimeoutMs: number): MillraceError {
+  return schedulerError("ERR_HANDLER_MODULE", `${url} was not loaded within ${startTimeoutMs} ms`, {
+    details: { url, startTimeoutMs },
+  });
+}
+
 async function importModule(url: string): Promise<Record<string, unknown>> {
   try {
     return (await import(url)) as Record<string, unknown>;
@@ -117,8 +145,9 @@ export function bindHandlers(names: readonly string[], bind: (name: string, numb
       throw unknownHandler(name, names);
     },
   });
-  const bound = Object.create(unknown) as Record<string, unknown>;
-  names.forEach((name, number) => (bound[name] = bind(name, number)));
+  const bound = Object.create(unknown) as object;
+  // Defined, not assigned: a handler may be called `__proto__`.
+  names.forEach((name, number) => Object.defineProperty(bound, name, { value: bind(name, number), enumerable: true }));
   return Object.freeze(bound);
 }
 

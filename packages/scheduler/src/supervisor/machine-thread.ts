@@ -3,6 +3,7 @@ import type { ResourceLimits, Transferable, Worker } from "node:worker_threads";
 import { decode } from "@millrace/codec";
 import { type MillraceError, startThread, workerUrl, clearTimeout, performance, setTimeout } from "@millrace/base";
 import { schedulerError } from "../errors.ts";
+import { tooLate } from "../handler/handlers.ts";
 import type { LastWords } from "../machine/last-words.ts";
 import type { MachineMail, MachineReport, MachineWorkerData, RunningReport } from "../machine/machine.worker.ts";
 import { MACHINE_STATS_BYTES, MachineStats } from "../machine/stats.ts";
@@ -138,12 +139,6 @@ export class MachineThread {
       });
     });
   }
-}
-
-function tooLate(url: string, startTimeoutMs: number): MillraceError {
-  return schedulerError("ERR_HANDLER_MODULE", `${url} was not loaded within ${startTimeoutMs} ms`, {
-    details: { url, startTimeoutMs },
-  });
 }
 
 function endedEarly(url: string, death: Death): MillraceError {
