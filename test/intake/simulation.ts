@@ -302,6 +302,12 @@ class SimRunner implements Runner {
     return cancelled;
   }
 
+  machineOf(): number {
+    return 0;
+  }
+
+  endMachine(): void {}
+
   askToStop(slot: number): void {
     const task = this.tasks.get(slot) as SimTask;
     task.isAbandoned = true;

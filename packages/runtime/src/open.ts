@@ -262,7 +262,9 @@ async function openRuntime<Handlers>(given: MillraceOptions): Promise<Millrace<H
   const intakeOpening: Promise<Intake<Handlers>> = Intake.open<Handlers>(journal, thread, guest, module, onFailure);
   try {
     const intake = await intakeOpening;
-    return runtime(await opening, intake);
+    const scheduler = await opening;
+    intake.onEndMachine = (machine, ifBlocked) => scheduler.endMachine(machine, ifBlocked);
+    return runtime(scheduler, intake);
   } catch (thrown) {
     await opening.then(
       (scheduler) => scheduler.terminate(),

@@ -228,6 +228,11 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     return this.#supervisor.running;
   }
 
+  /** Ends a machine's thread; with `ifBlocked` only if its event loop doesn't turn. */
+  endMachine(machine: number, ifBlocked: boolean): void {
+    this.#supervisor.endMachine(machine, ifBlocked);
+  }
+
   stats(): SchedulerStats {
     const waiting = new Histogram();
     const running = new Histogram();

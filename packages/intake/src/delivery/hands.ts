@@ -4,9 +4,12 @@ import type { Runner } from "./ports.ts";
 
 const NO_BYTES = new Uint8Array(0);
 
+/** What an attempt that was given up gets to end by itself, before its thread is looked at. */
+const GRACE_MS = 1000;
+
 interface Hand {
   job: Job | undefined;
-  /** When the attempt's time is over; Infinity without a limit. */
+  /** When its time is over, or the grace of an attempt that was given up; Infinity: never. */
   until: number;
   /** The attempt was ended without waiting for it; what it returns is ignored. */
   isAbandoned: boolean;
@@ -68,7 +71,17 @@ export class Hands {
       const { job, until, isAbandoned } = hand;
       if (job === undefined || isAbandoned || until > now) continue;
       this.#abandon(hand);
+      hand.until = now + GRACE_MS;
       yield [index + this.#runner.first, job];
+    }
+  }
+
+  /** Slots of attempts that were given up some time ago and still run; again after a while. */
+  *lasting(now: number): Generator<number, void> {
+    for (const [index, hand] of this.#hands.entries()) {
+      if (!hand.isAbandoned || hand.until > now) continue;
+      hand.until = now + GRACE_MS;
+      yield index + this.#runner.first;
     }
   }
 

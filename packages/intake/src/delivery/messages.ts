@@ -99,6 +99,8 @@ export type DeliveryReport =
       readonly header: Uint8Array;
       readonly payload: Uint8Array;
     }
+  /** A thread is to end: attempts that were given up hold it. */
+  | { readonly endMachine: number; readonly ifBlocked: boolean }
   /** For those who listen to events. */
   | { readonly event: DeliveryEvent }
   | { readonly id: number; readonly result: unknown };

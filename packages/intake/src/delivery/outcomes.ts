@@ -63,6 +63,9 @@ export interface OutcomesParts {
   readonly returns: Returns;
 }
 
+/** Attempts that were given up and still run on one thread, at most. */
+const ABANDONED_MAX = 256;
+
 export class Outcomes implements OutcomeSink {
   readonly #parts: OutcomesParts;
 
@@ -111,6 +114,7 @@ export class Outcomes implements OutcomeSink {
   endOverdue(): number {
     const { gates, hands, clock, runner } = this.#parts;
     // Looking for them costs a walk.
+    if (hands.abandoned > 0) this.#endThreads(clock.now());
     if (gates.timed === 0) return 0;
     let ended = 0;
     for (const [slot, job] of hands.overdue(clock.now())) {
@@ -120,6 +124,17 @@ export class Outcomes implements OutcomeSink {
       ended += 1;
     }
     return ended;
+  }
+
+  /** Threads that attempts which were given up still block, or of which they have too many. */
+  #endThreads(now: number): void {
+    const { hands, runner } = this.#parts;
+    const lasting = [...hands.lasting(now)];
+    const machines = lasting.map((slot) => runner.machineOf(slot));
+    for (const machine of new Set(machines)) {
+      const count = machines.filter((each) => each === machine).length;
+      runner.endMachine(machine, count < ABANDONED_MAX);
+    }
   }
 
   #succeeded(job: Job, outcome: Outcome | undefined): void {

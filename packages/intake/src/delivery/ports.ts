@@ -64,6 +64,10 @@ export interface Runner {
   /** Takes back what no machine has, and tells the slots; how many. */
   cancelQueued(cancelled: (slot: number) => void): number;
   askToStop(slot: number): void;
+  /** The machine that runs a task. */
+  machineOf(slot: number): number;
+  /** Ends a machine's thread; `ifBlocked`: only if its event loop doesn't turn. */
+  endMachine(machine: number, ifBlocked: boolean): void;
   /** Of a task that is over or abandoned, until `settled` returns. */
   isOk(slot: number): boolean;
   /** What a handler has left; see format/outcome.ts. Or what it threw. */

@@ -5,9 +5,11 @@ import type { Runner } from "./ports.ts";
 
 export class SchedulerRunner implements Runner {
   readonly #submitter: Submitter;
+  readonly #endMachine: (machine: number, ifBlocked: boolean) => void;
 
-  constructor(submitter: Submitter) {
+  constructor(submitter: Submitter, endMachine: (machine: number, ifBlocked: boolean) => void) {
     this.#submitter = submitter;
+    this.#endMachine = endMachine;
   }
 
   get capacity(): number {
@@ -58,6 +60,14 @@ export class SchedulerRunner implements Runner {
 
   askToStop(slot: number): void {
     this.#submitter.askToStop(slot);
+  }
+
+  machineOf(slot: number): number {
+    return this.#submitter.machineOf(slot);
+  }
+
+  endMachine(machine: number, ifBlocked: boolean): void {
+    this.#endMachine(machine, ifBlocked);
   }
 
   isOk(slot: number): boolean {

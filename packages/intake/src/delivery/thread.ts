@@ -77,7 +77,9 @@ export class DeliveryThread implements DeliveryEvents {
     this.#port = port;
     this.#measured = options.measuresDisk ? storage : undefined;
     this.#log = new JournalLog(journal, storage);
-    this.#runner = new SchedulerRunner(new Submitter(scheduler.memory, scheduler.submitter));
+    this.#runner = new SchedulerRunner(new Submitter(scheduler.memory, scheduler.submitter), (machine, ifBlocked) =>
+      this.#report({ endMachine: machine, ifBlocked }),
+    );
     const [checkpoint] = readCheckpoints(storage, Buffer.from(journal.logId));
     const states = readStates(this.#log, checkpoint, options.dedupe);
     this.#answers = new Answers(

@@ -230,6 +230,8 @@ export class Intake<Handlers = Record<string, Handler>> {
   /** The same, but never waits: rejects at once with `ERR_INTAKE_FULL` when the intake is full. */
   readonly tryPublish: Publish<Handlers>;
   readonly events: Events = new Events();
+  /** Called when a thread is to end, because attempts that were given up hold it. */
+  onEndMachine: (machine: number, ifBlocked: boolean) => void = () => {};
   readonly producers: Producers;
   readonly dead: DeadLetters;
 
@@ -628,7 +630,8 @@ export class Intake<Handlers = Record<string, Handler>> {
         sequence,
         intakeError("ERR_RECORD_EXPIRED", `record ${sequence} expired, or was dropped`, { details: { sequence } }),
       );
-    } else if ("event" in report) this.events.told(report.event);
+    } else if ("endMachine" in report) this.onEndMachine(report.endMachine, report.ifBlocked);
+    else if ("event" in report) this.events.told(report.event);
     else if ("quarantine" in report) void this.#quarantined(report);
     else if ("checkpoint" in report) void this.#checkpoint(report.checkpoint);
     else {

@@ -157,6 +157,11 @@ export class Submitter {
     return true;
   }
 
+  /** The machine that runs a task. */
+  machineOf(slot: number): number {
+    return this.#table.machine(slot);
+  }
+
   /** Asks the handler that runs the task to stop; see `TaskContext.isCancelled`. */
   askToStop(slot: number): void {
     this.#table.askToStop(slot);

@@ -35,6 +35,8 @@ export type MachineReport =
   | { readonly tornDown: Uint8Array | undefined }
   | { readonly error: Uint8Array }
   | { readonly lastWords: LastWords }
+  /** The answer to a ping. */
+  | { readonly turns: true }
   | RunningReport;
 
 export type RunningReport =
@@ -53,8 +55,11 @@ export interface ParcelMail {
   readonly error: Uint8Array | undefined;
 }
 
-/** What it gets by message. "tick": once a second, while there is memory to give back. */
-export type MachineMail = ParcelMail | Answer | "tick";
+/**
+ * What it gets by message. "tick": once a second, while there is memory to give back. "ping": asks
+ * whether its event loop turns.
+ */
+export type MachineMail = ParcelMail | Answer | "tick" | "ping";
 
 /** The answer to a value that was sent, or the encoded error. */
 export interface Answer {
@@ -107,6 +112,10 @@ try {
   // The port keeps the thread alive while it sleeps in its event loop.
   port.ref();
   port.on("message", (mail: MachineMail) => {
+    if (mail === "ping") {
+      report({ turns: true });
+      return;
+    }
     if (mail === "tick") {
       machine.tick();
       return;

@@ -24,6 +24,9 @@ export interface ThreadListener {
   ended(death: Death, startError: MillraceError | undefined): void;
 }
 
+/** An event loop that doesn't turn for so long is blocked. */
+const BLOCKED_MS = 500;
+
 export class MachineThread {
   readonly stats: MachineStats;
   readonly statsBuffer: SharedArrayBuffer = new SharedArrayBuffer(MACHINE_STATS_BYTES);
@@ -44,6 +47,8 @@ export class MachineThread {
   startedAt = 0;
   exited: Promise<void> = Promise.resolve();
   #settledAtStart = 0;
+  /** Ends the thread, unless it answers before. */
+  #ending: NodeJS.Timeout | undefined;
 
   constructor() {
     this.stats = new MachineStats(this.statsBuffer);
@@ -65,6 +70,28 @@ export class MachineThread {
 
   post(mail: MachineMail, transferList: readonly Transferable[] = []): void {
     this.worker?.postMessage(mail, transferList as Transferable[]);
+  }
+
+  /** As `Supervisor.endMachine`. */
+  end(ifBlocked: boolean): void {
+    const { worker } = this;
+    if (worker === undefined || this.#ending !== undefined) return;
+    if (!ifBlocked) {
+      void worker.terminate();
+      return;
+    }
+    this.#ending = setTimeout(() => {
+      this.#ending = undefined;
+      if (this.worker === worker) void worker.terminate();
+    }, BLOCKED_MS);
+    this.#ending.unref();
+    this.post("ping");
+  }
+
+  /** Its event loop turns. */
+  #turns(): void {
+    clearTimeout(this.#ending);
+    this.#ending = undefined;
   }
 
   /**
@@ -119,11 +146,13 @@ export class MachineThread {
         } else if ("tornDown" in report) {
           this.isTornDown = report.tornDown === undefined;
           if (report.tornDown !== undefined) this.teardownError = decode(report.tornDown);
-        } else listener.reported(report);
+        } else if ("turns" in report) this.#turns();
+        else listener.reported(report);
       });
       this.exited = new Promise((resolveExit) => {
         worker.once("exit", (exitCode) => {
           clearTimeout(timer);
+          this.#turns();
           const death = deathOf({ exitCode, lastWords, error, limits });
           if (this.hasTeardown && !this.isTornDown) this.teardownError ??= error ?? new Error(describeDeath(death));
           const isUnstarted = this.isStarting;

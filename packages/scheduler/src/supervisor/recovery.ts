@@ -262,7 +262,8 @@ export class Recovery {
     if (state === RUNNING) {
       if (ranAlone) this.#table.blame(slot, machine);
       const crashes = this.#table.crashedMachines(slot).length;
-      if (this.#table.mayRetryAfterCrash(slot, this.#table.stateWord(slot)) && crashes < CRASHES_MAX) {
+      const isWanted = !this.#table.isAskedToStop(slot) && crashes < CRASHES_MAX;
+      if (isWanted && this.#table.mayRetryAfterCrash(slot, this.#table.stateWord(slot))) {
         if (!ranAlone) this.#table.isolate(slot);
         this.#table.requeue(slot);
         report.requeued += 1;

@@ -190,6 +190,14 @@ export class Supervisor {
     this.output.close();
   }
 
+  /**
+   * Ends a machine's thread, which another replaces; `ifBlocked`: only if its event loop doesn't
+   * turn for half a second.
+   */
+  endMachine(machine: number, ifBlocked: boolean): void {
+    this.#machines[machine]?.end(ifBlocked);
+  }
+
   async #endMachines(): Promise<void> {
     const workers = this.#machines.map((machine) => machine.worker).filter((worker) => worker !== undefined);
     await Promise.all(workers.map((worker) => worker.terminate()));
