@@ -57,66 +57,71 @@ export function answersPlace(words: Int32Array): SpscRingPlace {
 }
 
 /** What the delivery thread counts, as 64-bit floats with one writer. */
-export const CELLS = {
+const COUNTED = [
   /** Attempts that were started. */
-  delivered: 0,
+  "delivered",
   /** Records finished with success. */
-  done: 1,
+  "done",
   /** Attempts that failed and will be followed by another. */
-  retried: 2,
-  dead: 3,
-  expired: 4,
-  duplicates: 5,
+  "retried",
+  "dead",
+  "expired",
+  "duplicates",
   /** Everything up to this sequence is finished, or needs no delivery. */
-  floor: 6,
+  "floor",
   /** The highest sequence that delivery knows to be durable. */
-  known: 7,
+  "known",
   /** Records that waited in the journal when it was opened. */
-  recovered: 8,
+  "recovered",
   /** 1 while a lane reads from the segments. */
-  isReading: 9,
+  "isReading",
   /** Records that wait for a time. */
-  waiting: 10,
+  "waiting",
   /** Records that were copied forward. */
-  copied: 11,
+  "copied",
   /** Dead records that are kept. */
-  deadKept: 12,
+  "deadKept",
   /** Known records whose handler is paused, at a limit or resting. */
-  held: 13,
+  "held",
   /** Known records for handlers that aren't there. */
-  unroutable: 14,
+  "unroutable",
   /** Records in hand. */
-  running: 15,
+  "running",
   /** Records that wait behind others of their key. */
-  keyWaiting: 16,
+  "keyWaiting",
   /** Entries of the dedupe window, and those that left it before their time. */
-  windowKeys: 17,
-  windowEvicted: 18,
+  "windowKeys",
+  "windowEvicted",
   /** Suspects that weren't tried yet. */
-  suspects: 19,
+  "suspects",
   /**
    * `waiting`, `held`, `unroutable` and `delayed` when nothing could run: for the answer to ALL,
    * since what waits may be in hand when that is read.
    */
-  leftWaiting: 20,
-  leftHeld: 21,
-  leftUnroutable: 22,
-  leftScheduled: 26,
+  "leftWaiting",
+  "leftHeld",
+  "leftUnroutable",
+  "leftScheduled",
   /** Records that wait for their first time. */
-  delayed: 27,
+  "delayed",
   /** When the oldest record was published that waits for its turn, ms since 1970; 0 for none. */
-  oldestMs: 28,
+  "oldestMs",
   /** Records that schedules have published since the opening. */
-  scheduled: 23,
+  "scheduled",
   /** Free bytes of the disk, once a second, when the options have marks for it. */
-  freeBytes: 24,
+  "freeBytes",
   /** How often a handler kept failing and was given a rest. */
-  breakersOpened: 25,
+  "breakersOpened",
   /** Bytes of dead letters in the log, and records that wait for room among them. */
-  deadBytes: 26,
-  deadWaiting: 27,
+  "deadBytes",
+  "deadWaiting",
   /** Records that wait for a time, and of which the disk keeps count. */
-  waitingOnDisk: 28,
-} as const;
+  "waitingOnDisk",
+] as const;
 
-export const STATS_BYTES: number = Object.keys(CELLS).length * Float64Array.BYTES_PER_ELEMENT;
+/** The place of each; from the list, so that no two have the same one. */
+export const CELLS: Readonly<Record<(typeof COUNTED)[number], number>> = Object.fromEntries(
+  COUNTED.map((name, index) => [name, index]),
+) as Record<(typeof COUNTED)[number], number>;
+
+export const STATS_BYTES: number = COUNTED.length * Float64Array.BYTES_PER_ELEMENT;
