@@ -8,11 +8,12 @@ import { WINDOW_DEFAULTS } from "@millrace/intake/internal/states/dedupe-window"
 import type { LogWalk } from "@millrace/intake/internal/states/log-walk";
 import { ProducerState } from "@millrace/intake/internal/states/producer-state";
 import { RecordStates } from "@millrace/intake/internal/states/record-states";
-import { RECORD_TYPE } from "@millrace/journal";
+import { Journal, RECORD_TYPE } from "@millrace/journal";
+import { open } from "millrace";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import fc from "../property.ts";
-import { throwsWith } from "../support.ts";
+import { handlersUrl, temporaryDirectory, throwsWith } from "../support.ts";
 
 const HEAD_BYTES = 8;
 const ENTRIES = Buffer.alloc(0);
@@ -226,6 +227,31 @@ test("without a checkpoint whose log goes on, nothing is guessed", () => {
   // An empty one says that the log alone tells.
   const told = { bytes: Buffer.alloc(0), from: 9 };
   assert.is(readStates(logOf(9, records), told, WINDOW_DEFAULTS).isSettled(3), false);
+});
+
+test("a snapshot goes to the keeper in shared memory, and is whole on the disk", async () => {
+  const seen: Uint8Array[] = [];
+  const own = Object.getOwnPropertyDescriptor(Journal.prototype, "checkpoint") as PropertyDescriptor;
+  const checkpoint = own.value as (this: Journal, bytes: Uint8Array, from: number) => Promise<void>;
+  Journal.prototype.checkpoint = function (bytes, from) {
+    seen.push(bytes);
+    return checkpoint.call(this, bytes, from);
+  };
+  const directory = temporaryDirectory();
+  try {
+    const mill = await open<{ echo(value: number): unknown }>({ handlers: handlersUrl, journal: { directory } });
+    await (
+      await mill.publish.echo(1)
+    ).done;
+    await mill.close();
+  } finally {
+    Object.defineProperty(Journal.prototype, "checkpoint", own);
+  }
+  assert.is(seen.length, 1);
+  assert.instance(seen[0]?.buffer, SharedArrayBuffer);
+  const journal = await Journal.open({ directory });
+  assert.equal((await journal.lastCheckpoint())?.bytes, Buffer.from(seen[0] as Uint8Array));
+  await journal.close();
 });
 
 test.run();

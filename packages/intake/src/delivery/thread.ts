@@ -122,7 +122,7 @@ export class DeliveryThread implements DeliveryEvents {
         segments: () => segments.read(),
         walk: () => this.#log.walk(),
         reserveBytes,
-        checkpoint: (each) => this.#report({ checkpoint: each }),
+        checkpoint: (each) => this.#report({ checkpoint: { ...each, bytes: shared(each.bytes) } }),
       },
       this.#log,
       clock,
@@ -387,4 +387,11 @@ function sequencesOf(id: string, sequences: RangeSet): object {
 /** A handler may have a name that every object has. */
 function ownOf(handlers: Readonly<Record<string, HandlerOptions>>, name: string): HandlerOptions {
   return Object.hasOwn(handlers, name) ? (handlers[name] as HandlerOptions) : {};
+}
+
+/** A snapshot goes to the keeper past the main thread, which hands on the memory alone. */
+function shared(bytes: Uint8Array): Uint8Array {
+  const copy = new Uint8Array(new SharedArrayBuffer(bytes.length));
+  copy.set(bytes);
+  return copy;
 }
