@@ -511,6 +511,8 @@ export class Simulation implements DeliveryEvents {
         segments: () => this.disk.segments(),
         walk: () => this.#log.walk(),
         reserveBytes: () => 4096,
+        // So few that most checkpoints want WINDOW records.
+        windowRestMax: 3,
         checkpoint: (each) => this.#checkpoint(each),
       },
       this.#log,

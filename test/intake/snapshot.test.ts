@@ -4,6 +4,7 @@ import type { LogRecord } from "@millrace/intake/internal/format/log-record";
 import { readStates, type StatesSource } from "@millrace/intake/internal/snapshot/read-states";
 import { decodeStates, encodeStates } from "@millrace/intake/internal/snapshot/snapshot";
 import { SECTIONS } from "@millrace/intake/internal/snapshot/sections";
+import type { Idempotency } from "@millrace/intake/internal/format/record-header";
 import { WINDOW_DEFAULTS } from "@millrace/intake/internal/states/dedupe-window";
 import type { LogWalk } from "@millrace/intake/internal/states/log-walk";
 import { ProducerState } from "@millrace/intake/internal/states/producer-state";
@@ -216,6 +217,28 @@ test("an older checkpoint finds what was copied forward after it", () => {
   assert.is(states.isSettled(3), false, "it is delivered from its copy");
   assert.equal(states.window.recall("pay", idempotency, 20), { kind: "duplicate", first: 2 });
   assert.equal([...states.windowChunks], [[11, 2]]);
+});
+
+test("keys outlive a WINDOW record that was copied behind a later one", () => {
+  const states = new RecordStates();
+  const idempotency = (n: number): Idempotency => ({ key: Buffer.from(`key ${n}`), payloadCrc: n, payloadBytes: 1 });
+  const entries = new Map<number, Buffer>();
+  const write = (place: number, origin: number): void => {
+    states.window.judge("pay", idempotency(origin), origin, 1000);
+    entries.set(place, states.window.encode(origin - 1, 10));
+    states.windowChunks.set(place, origin);
+  };
+  write(10, 1);
+  write(11, 2);
+  // As `RecordStates` does for a copy.
+  states.windowChunks.delete(10);
+  states.windowChunks.set(12, 1);
+  entries.set(12, entries.get(10) as Buffer);
+  const again = decodeStates(encodeStates(states), WINDOW_DEFAULTS, (place) => entries.get(place) as Buffer);
+  for (const origin of [1, 2]) {
+    assert.equal(again.window.recall("pay", idempotency(origin), 9), { kind: "duplicate", first: origin });
+  }
+  assert.is(again.window.size, 2);
 });
 
 test("without a checkpoint whose log goes on, nothing is guessed", () => {

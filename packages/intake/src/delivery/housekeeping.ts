@@ -22,7 +22,7 @@ const COPIES_PER_TURN = 64;
 const FULL_DISK_PART = 2;
 /** Entries of one WINDOW record: some 64 KiB. */
 const WINDOW_ENTRIES = 1600;
-/** Entries that a checkpoint may carry itself. */
+/** Entries that a checkpoint may carry itself, before any are written for it. */
 const WINDOW_REST_MAX = 4096;
 
 /** What is to be kept, and the place before which nothing is needed (0: keep all). */
@@ -34,6 +34,8 @@ export interface Checkpoint {
 }
 
 export interface HousekeepingWorld extends RetentionWorld {
+  /** Entries that a checkpoint may carry itself. Default 4096. */
+  readonly windowRestMax?: number;
   /** Bytes of the reserve for a full disk. */
   reserveBytes(): number;
   /** Writes a checkpoint; `checkpointDone` is called when it is durable or has failed. */
@@ -52,6 +54,8 @@ export class Housekeeping {
   #checkpointFrom = 0;
   #checkpointBefore = 0;
   #isRepeated = false;
+  /** WINDOW records were written for the next checkpoint. */
+  #isWindowWritten = false;
   /** Bytes that may be copied before the disk has room again. */
   #copyRoom = Infinity;
   copied = 0;
@@ -93,7 +97,7 @@ export class Housekeeping {
     this.checkpoint(before);
   }
 
-  /** Asks for a checkpoint, unless keys have to be written first. */
+  /** Asks for a checkpoint, unless keys have to be written first: then the next call asks. */
   checkpoint(before: number): void {
     if (this.#writeWindow()) return;
     this.#isCheckpointing = true;
@@ -112,11 +116,17 @@ export class Housekeeping {
     return this.#isCheckpointing;
   }
 
-  /** Whether WINDOW records had to be written; the checkpoint waits until they are durable. */
+  /**
+   * Whether WINDOW records had to be written; the checkpoint waits, so that they are durable. Not
+   * twice in a row: where keys come fast there are too many each time, and the next checkpoint
+   * carries what came since.
+   */
   #writeWindow(): boolean {
     const { window } = this.#states;
     let from = this.#states.windowWrittenUpTo;
-    if (window.countBehind(from) <= WINDOW_REST_MAX) return false;
+    const isFew = window.countBehind(from) <= (this.#world.windowRestMax ?? WINDOW_REST_MAX);
+    this.#isWindowWritten = !isFew && !this.#isWindowWritten;
+    if (!this.#isWindowWritten) return false;
     while (window.countBehind(from) > 0) {
       const entries = window.encode(
         from,
