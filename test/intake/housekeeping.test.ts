@@ -1,6 +1,7 @@
 // Internal to the package; only its own tests reach for it.
 import type { Delivery } from "@millrace/intake/internal/delivery/delivery";
 import { type Checkpoint, Housekeeping } from "@millrace/intake/internal/delivery/housekeeping";
+import { NOTHING_KEPT } from "@millrace/intake/internal/delivery/kept-segments";
 import type { Log } from "@millrace/intake/internal/delivery/ports";
 import { ENTRY_BYTES } from "@millrace/intake/internal/states/dedupe-window";
 import { RecordStates } from "@millrace/intake/internal/states/record-states";
@@ -28,7 +29,7 @@ test("keys that come faster than they are written hold up no checkpoint for good
   const log = { known: 1, payloadBytesMax: 65_536 } as Log;
   const clock = { now: () => 0, wall: () => 0 };
   const delivery = { states, stateLog, visits: {} } as unknown as Delivery;
-  const housekeeping = new Housekeeping(world as never, log, clock, delivery, true);
+  const housekeeping = new Housekeeping(world as never, log, clock, delivery, NOTHING_KEPT);
   const publish = (keys: number): void => {
     for (let index = 0; index < keys; index += 1) {
       origin += 1;

@@ -22,6 +22,24 @@ const SUSPECTS = "delivery/suspects.js";
 
 const BUGS: readonly SeededBug[] = [
   {
+    name: "a segment that is to be kept for a while is given up",
+    file: "delivery/kept-segments.js",
+    from: "> oldest)",
+    to: "> Infinity)",
+  },
+  {
+    name: "the bytes that may be kept are counted from the front",
+    file: "delivery/kept-segments.js",
+    from: "return Math.min(index + 1, segments.length - 1);",
+    to: "return segments.length - 1;",
+  },
+  {
+    name: "what isn't kept any more is given up, although it is needed",
+    file: "delivery/retention.js",
+    from: "isNeededFirst ? needed : segments[kept].baseSequence",
+    to: "segments[kept].baseSequence",
+  },
+  {
     name: "a process that has abandoned its handlers never says that it has ended",
     file: "delivery/hands.js",
     from: "hand.until = Infinity;\n        this.#abandoned += 1;",

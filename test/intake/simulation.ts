@@ -19,6 +19,7 @@ import { FULL } from "@millrace/shared-memory";
 import { Delivery } from "@millrace/intake/internal/delivery/delivery";
 import type { DeliveryEvents } from "@millrace/intake/internal/delivery/events";
 import type { Letters } from "@millrace/intake/internal/delivery/commands";
+import { NOTHING_KEPT, type RetainTerms, type SegmentFacts } from "@millrace/intake/internal/delivery/kept-segments";
 import { type Checkpoint, Housekeeping } from "@millrace/intake/internal/delivery/housekeeping";
 import { handlerTerms } from "@millrace/intake/internal/delivery/policy";
 import type { Log, LogWalk, Runner } from "@millrace/intake/internal/delivery/ports";
@@ -38,6 +39,15 @@ import { SimSchedules } from "./simulation-schedules.ts";
 const HANDLERS = ["pay", "mail", "skip"];
 const LIMITS = { keysMax: 40, forMs: 60_000 };
 const SEGMENT_RECORDS = 8;
+const SEGMENT_BYTES = 1000;
+/** By seeds. */
+const RETAINED: readonly RetainTerms[] = [
+  NOTHING_KEPT,
+  { forMs: 3000, bytesMax: Infinity },
+  { forMs: Infinity, bytesMax: 4 * SEGMENT_BYTES },
+  { forMs: 9000, bytesMax: 1 },
+  { forMs: 6000, bytesMax: 6 * SEGMENT_BYTES },
+];
 const LANE_RECORDS_MAX = 3;
 /** Of dead letters, in every other schedule: a few. */
 const DEAD_BYTES_MAX = 1200;
@@ -97,6 +107,14 @@ class SimDisk {
   firstSequence = 1;
   /** The two newest checkpoints, the newest last. */
   readonly checkpoints: Checkpoint[] = [];
+  /** By the first place of a segment, when it was begun: by the wall clock, and in truth. */
+  readonly begun = new Map<number, { readonly wallMs: number; readonly atMs: number }>();
+  readonly #times: () => { readonly wallMs: number; readonly atMs: number };
+
+  constructor(times: () => { readonly wallMs: number; readonly atMs: number }) {
+    this.#times = times;
+    this.begun.set(1, times());
+  }
 
   get last(): number {
     return this.records.length;
@@ -105,6 +123,7 @@ class SimDisk {
   append(record: SimRecord): void {
     record.sequence = this.records.length + 1;
     this.records.push(record);
+    if (this.last % SEGMENT_RECORDS === 0) this.begun.set(this.last + 1, this.#times());
   }
 
   at(place: number): SimRecord | undefined {
@@ -119,11 +138,13 @@ class SimDisk {
     this.firstSequence = Math.max(this.firstSequence, first);
   }
 
-  segments(): { baseSequence: number }[] {
-    const bases: { baseSequence: number }[] = [];
-    for (let base = this.firstSequence; base <= this.last + 1; base += SEGMENT_RECORDS)
-      bases.push({ baseSequence: base });
-    return bases;
+  segments(): SegmentFacts[] {
+    const segments: SegmentFacts[] = [];
+    for (let base = this.firstSequence; base <= this.last + 1; base += SEGMENT_RECORDS) {
+      const createdMs = this.begun.get(base)?.wallMs as number;
+      segments.push({ baseSequence: base, segmentBytes: SEGMENT_BYTES, createdMs });
+    }
+    return segments;
   }
 }
 
@@ -399,7 +420,6 @@ export interface SimulationCounts {
 export class Simulation implements DeliveryEvents {
   readonly #random: Random;
   readonly seed: number;
-  readonly disk = new SimDisk();
   readonly known = new Map<number, Known>();
   readonly counts: SimulationCounts = {
     crashes: 0,
@@ -419,6 +439,7 @@ export class Simulation implements DeliveryEvents {
   readonly #scratch: SimScratch;
   #now = 1000;
   #wall = 1_700_000_000_000;
+  readonly disk = new SimDisk(() => ({ wallMs: this.#wall, atMs: this.#now }));
   #latestWall = 0;
   #wasSetBack = false;
   #log!: SimLog;
@@ -445,8 +466,11 @@ export class Simulation implements DeliveryEvents {
   /** Commands that were given before, and may be given again when the letter is another. */
   readonly #letters: Letters[] = [];
 
+  readonly #retain: RetainTerms;
+
   constructor(seed: number) {
     this.seed = seed;
+    this.#retain = RETAINED[seed % RETAINED.length] as RetainTerms;
     this.#deadBytesMax = seed % 2 === 0 ? DEAD_BYTES_MAX : Infinity;
     this.#random = seededRandom(seed);
     this.#scratch = new SimScratch(() => this.#random.below(10) === 0);
@@ -518,7 +542,7 @@ export class Simulation implements DeliveryEvents {
       this.#log,
       clock,
       this.#delivery,
-      true,
+      this.#retain,
     );
   }
 
@@ -627,11 +651,26 @@ export class Simulation implements DeliveryEvents {
       const before = this.disk.firstSequence;
       this.disk.truncate(checkpoint.before);
       if (this.disk.firstSequence > before) {
+        this.#checkRetained(before);
         this.counts.truncations += 1;
         this.#losesCheckpoint = this.#random.below(4) === 0;
       }
     }
     this.#housekeeping.checkpointDone(true);
+  }
+
+  /** What was given up, from `first` on, was old enough, or beyond the bytes. */
+  #checkRetained(first: number): void {
+    const { forMs, bytesMax } = this.#retain;
+    for (let base = first; base < this.disk.firstSequence; base += SEGMENT_RECORDS) {
+      const end = this.disk.begun.get(base + SEGMENT_RECORDS);
+      // A clock that is set between two processes may make it older than it is.
+      const isYoung = this.seed % 4 !== 0 && this.#now - (end?.atMs ?? Infinity) < forMs;
+      const segments = Math.floor((this.disk.last - base + 1) / SEGMENT_RECORDS) + 1;
+      if (isYoung && segments * SEGMENT_BYTES <= bytesMax) {
+        this.broken(`the segment from ${base} on was given up, and was to be kept`);
+      }
+    }
   }
 
   /** A snapshot says what the log says: from the checkpoint before it, or from the beginning. */

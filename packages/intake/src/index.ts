@@ -7,7 +7,13 @@ export { RangeSet } from "./format/range-set.ts";
 export { handlerName, publisherHeaders } from "./format/record-header.ts";
 export { ackRanges, deadError, deadSequence, type Failure, type ReasonName } from "./format/state-records.ts";
 export type { DeliveredRecord, RecordSchedule } from "./handler/record-hooks.ts";
-export { type DeadOptions, type DedupeOptions, intakeOptions, type IntakeOptions } from "./publisher/options.ts";
+export {
+  type DeadOptions,
+  type DedupeOptions,
+  intakeOptions,
+  type IntakeOptions,
+  type RetainOptions,
+} from "./publisher/options.ts";
 export type { Acknowledgement } from "./publisher/acknowledgement.ts";
 export type {
   DeadExportOptions,
@@ -55,4 +61,5 @@ export { foreignRecord } from "./states/foreign.ts";
 export { readLogStates } from "./snapshot/read-states.ts";
 export { snapshotParts, upgradeSnapshots } from "./snapshot/upgrade.ts";
 export { encodeStates, foreignSnapshot } from "./snapshot/snapshot.ts";
+export type { Retained } from "./publisher/retained.ts";
 export type { JournalView, StoredRecord } from "./publisher/journal-view.ts";

@@ -100,6 +100,8 @@ export type {
   RecordOptions,
   RecordSchedule,
   RecordToPublish,
+  Retained,
+  RetainOptions,
   Retry,
   RedriveOptions,
   ScheduleInfo,

@@ -31,6 +31,7 @@ import {
   type Publish,
   type PublishedName,
   type RecordToPublish,
+  type Retained,
   type ScheduleInfo,
   type ScheduleOptions,
   type BackpressureOptions,
@@ -172,6 +173,11 @@ export interface Millrace<Handlers = Record<string, Handler>> {
    * from shared memory, and never throws; also while the disk hangs, and after the end.
    */
   health(): MillraceHealth;
+  /**
+   * Which records are still in the journal, finished ones as well: see `retain`. Throws
+   * `ERR_JOURNAL_DAMAGED`.
+   */
+  retained(): Promise<Retained>;
   /** The journal, to be read. Throws `ERR_INTAKE_ABSENT` without one. */
   readonly journal: JournalView;
   /**
@@ -345,6 +351,10 @@ class Runtime<Handlers> implements Millrace<Handlers> {
 
   get journal(): JournalView {
     return this.#theIntake("journal").journal;
+  }
+
+  async retained(): Promise<Retained> {
+    return await this.#theIntake("retained").retained();
   }
 
   trace(): ChromeTrace | undefined {

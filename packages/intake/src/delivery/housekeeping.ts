@@ -11,6 +11,7 @@ import { encodeStates } from "../snapshot/snapshot.ts";
 import type { RecordStates } from "../states/record-states.ts";
 import type { Delivery } from "./delivery.ts";
 import type { Clock, Log } from "./ports.ts";
+import { NOTHING_KEPT, type RetainTerms } from "./kept-segments.ts";
 import { Retention, type RetentionWorld } from "./retention.ts";
 
 /** Copied forward before the other duties get their turn. */
@@ -60,14 +61,15 @@ export class Housekeeping {
   #copyRoom = Infinity;
   copied = 0;
 
-  constructor(world: HousekeepingWorld, log: Log, clock: Clock, delivery: Delivery, isDeleting: boolean) {
+  /** `retain`: undefined when everything stays. */
+  constructor(world: HousekeepingWorld, log: Log, clock: Clock, delivery: Delivery, retain: RetainTerms | undefined) {
     this.#world = world;
     this.#log = log;
     this.#clock = clock;
     this.#delivery = delivery;
     this.#states = delivery.states;
-    this.#retention = new Retention(world, delivery.states);
-    this.#isDeleting = isDeleting;
+    this.#retention = new Retention(world, delivery.states, retain ?? NOTHING_KEPT, clock);
+    this.#isDeleting = retain !== undefined;
     delivery.visits.onCopied = () => {
       this.copied += 1;
       this.#retention.arrived();
@@ -87,12 +89,12 @@ export class Housekeeping {
   }
 
   #look(now: number): void {
-    const before = this.#retention.look(now, this.#log.known);
+    const { before, isLong } = this.#retention.look(now, this.#log.known, this.#checkpointFrom);
     const isNews = this.#log.known + 1 > this.#checkpointFrom || before > this.#checkpointBefore;
     // The log is given up to where the older of both checkpoints reads on: without news, once more
     // brings both to the same place.
     this.#isRepeated &&= !isNews;
-    if (before === 0 || (!isNews && this.#isRepeated) || this.#isCheckpointing) return;
+    if ((before === 0 && !isLong) || (!isNews && this.#isRepeated) || this.#isCheckpointing) return;
     this.#isRepeated = !isNews;
     this.checkpoint(before);
   }

@@ -11,6 +11,7 @@ import type { Letters } from "./commands.ts";
 import type { DeliveryEvent } from "./events.ts";
 import type { Checkpoint } from "./housekeeping.ts";
 import type { DeadQuery } from "../states/dead-table.ts";
+import type { RetainTerms } from "./kept-segments.ts";
 import type { HandlerOptions } from "./policy.ts";
 import type { DeclaredSchedule } from "./schedules.ts";
 
@@ -21,8 +22,8 @@ export interface DeliveryOptions {
   readonly dedupe: WindowLimits;
   /** Bytes that dead letters may take in the log. */
   readonly deadBytesMax: number;
-  /** Whether finished records are deleted. */
-  readonly isDeleting: boolean;
+  /** What finished records are kept; undefined: all of them. */
+  readonly retain: RetainTerms | undefined;
   /** Undefined: what earlier processes have declared stays. */
   readonly schedules: readonly DeclaredSchedule[] | undefined;
   /** Records that each lane keeps in memory. */

@@ -4,7 +4,8 @@
  * Segments in which nobody needs anything any more are given up, from the front. A few records that
  * stay (they wait for a time or a handler, or are dead) would hold everything behind them. So when
  * the first segment is mostly finished, what is left of it is copied to the end of the log, and
- * keeps its identity.
+ * keeps its identity. Segments that are kept for a while, although nobody needs them, stay as they
+ * are: to copy out of them would shorten nothing.
  */
 import { invariant } from "@millrace/base";
 import { RECORD_TYPE } from "@millrace/journal";
@@ -12,7 +13,8 @@ import type { RecordParts } from "@millrace/journal/kernel";
 import type { LogRecord } from "../format/log-record.ts";
 import { deadSequence } from "../format/state-records.ts";
 import type { RecordStates } from "../states/record-states.ts";
-import type { LogWalk } from "./ports.ts";
+import { KeptSegments, type RetainTerms, type SegmentFacts } from "./kept-segments.ts";
+import type { Clock, LogWalk } from "./ports.ts";
 
 /** Time between two looks. */
 const LOOK_MS = 1000;
@@ -29,6 +31,8 @@ const GROWTH = 2;
 const SEGMENTS_MIN = 2;
 /** Copied at one look. */
 const COPIES_MAX = 4096;
+/** Segments that an opening reads at most, before a checkpoint lets it read less. */
+const UNREAD_MAX = 2;
 /**
  * Segments that one record may hold before it is copied: its own and the one being written don't
  * count.
@@ -56,14 +60,23 @@ export interface Copy {
 }
 
 export interface RetentionWorld {
-  /** The first sequences of the segments, in order. */
-  segments(): readonly { readonly baseSequence: number }[];
+  /** The segments, in order. */
+  segments(): readonly SegmentFacts[];
   walk(): LogWalk;
+}
+
+/** What a look at the log has found. */
+export interface Look {
+  /** The place before which nothing is kept, when that gives up a segment, otherwise 0. */
+  readonly before: number;
+  /** An opening would read many segments. */
+  readonly isLong: boolean;
 }
 
 export class Retention {
   readonly #world: RetentionWorld;
   readonly #states: RecordStates;
+  readonly #kept: KeptSegments;
   #walk: LogWalk | undefined;
   #copy: Copy | undefined;
   #lookAt = 0;
@@ -76,9 +89,10 @@ export class Retention {
   /** Segments that were left by the last time. */
   #segmentsLeft = SEGMENTS_MIN;
 
-  constructor(world: RetentionWorld, states: RecordStates) {
+  constructor(world: RetentionWorld, states: RecordStates, terms: RetainTerms, clock: Clock) {
     this.#world = world;
     this.#states = states;
+    this.#kept = new KeptSegments(terms, clock, world.segments());
   }
 
   /** Whether it is time to look. */
@@ -92,20 +106,27 @@ export class Retention {
   }
 
   /**
-   * Looks at the log. Returns the place before which nothing is needed, when that gives up a
-   * segment, otherwise 0. `known` is the last place that was visited.
+   * Looks at the log. `known` is the last place that was visited, and an opening reads on at
+   * `readFrom`.
    */
-  look(nowMs: number, known: number): number {
+  look(nowMs: number, known: number, readFrom: number): Look {
     this.#lookAt = nowMs + LOOK_MS;
     const segments = this.#world.segments();
     const needed = this.#states.droppable.endOf(1) + 1;
     const index = segments.findLastIndex(({ baseSequence }) => baseSequence <= needed);
+    const kept = this.#kept.first(segments);
     // What a copy that is under way replaces still looks as if it was needed.
-    if (this.#toCopy.length === 0 && this.#underWay === 0) this.#planCopies(segments, index, known + 1);
-    return index > 0 ? needed : 0;
+    if (this.#toCopy.length === 0 && this.#underWay === 0) {
+      this.#planCopies(segments.slice(0, kept + 1), index, segments[kept + 1]?.baseSequence ?? known + 1);
+    }
+    const isLong = segments.filter(({ baseSequence }) => baseSequence > readFrom).length > UNREAD_MAX;
+    const isNeededFirst = index <= kept;
+    if (Math.min(index, kept) <= 0) return { before: 0, isLong };
+    return { before: isNeededFirst ? needed : (segments[kept] as SegmentFacts).baseSequence, isLong };
   }
 
-  #planCopies(segments: readonly { readonly baseSequence: number }[], index: number, next: number): void {
+  /** `next`: behind the last place in these segments. */
+  #planCopies(segments: readonly SegmentFacts[], index: number, next: number): void {
     const held = segments.length - index;
     this.#segmentsLeft = Math.max(Math.min(this.#segmentsLeft, held), SEGMENTS_MIN);
     const first = segments[index];

@@ -127,7 +127,7 @@ export class DeliveryThread implements DeliveryEvents {
       this.#log,
       clock,
       this.#delivery,
-      options.isDeleting,
+      options.retain,
     );
     this.#tick();
     this.#publishStats();

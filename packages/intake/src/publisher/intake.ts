@@ -58,6 +58,7 @@ import { Producer, type ProducerHost, type ProducerOptions } from "./producer.ts
 import type { ProducerSnapshot } from "../states/producer-state.ts";
 import { Questions } from "./questions.ts";
 import { readResult } from "./results.ts";
+import { retained, type Retained } from "./retained.ts";
 import {
   checkScheduleName,
   scheduleDefinition,
@@ -389,6 +390,11 @@ export class Intake<Handlers = Record<string, Handler>> {
   get journal(): JournalView {
     this.#view ??= journalView(this.#journal);
     return this.#view;
+  }
+
+  /** Which records are still in the journal: see the option `retain`. */
+  retained(): Promise<Retained> {
+    return retained(this.#journal);
   }
 
   /** The part of `stats` that is for health checks: some loads from shared memory. */

@@ -1,5 +1,6 @@
 /** The options of an intake: its own, and those of its journal, in one object. */
 import {
+  baseError,
   boolean,
   custom,
   integer,
@@ -12,6 +13,7 @@ import {
 } from "@millrace/base";
 import type { JournalOptions } from "@millrace/journal";
 import { resolveWithJournal } from "@millrace/journal/kernel";
+import { NOTHING_KEPT, type RetainTerms } from "../delivery/kept-segments.ts";
 import type { DeliveryOptions } from "../delivery/messages.ts";
 import { handlerRules, handlerTerms, type HandlerOptions, type Redact } from "../delivery/policy.ts";
 import { type RedactRules, Redactor } from "../letters/redact.ts";
@@ -53,6 +55,17 @@ export interface DeadOptions {
 }
 
 /**
+ * How long finished records stay, by whole segments: until either limit is passed. At least one of
+ * both is given.
+ */
+export interface RetainOptions {
+  /** At least so long after a segment was full, ms. Default: no limit. */
+  readonly forMs?: number;
+  /** Bytes of all segments, beyond which the oldest go. Default: no limit. */
+  readonly bytesMax?: number;
+}
+
+/**
  * The members of `HandlerOptions` here are for handlers without options of their own in `handlers`.
  */
 export interface IntakeOptions extends Omit<JournalOptions, "deliveryThread">, HandlerOptions {
@@ -85,10 +98,10 @@ export interface IntakeOptions extends Omit<JournalOptions, "deliveryThread">, H
    */
   readonly laneRecordsMax?: number;
   /**
-   * What stays in the journal: "unfinished" records (and dead ones), or "all". Default
-   * "unfinished".
+   * What stays in the journal: "unfinished" records (and dead ones), "all", or finished ones as
+   * well for a while. Default "unfinished".
    */
-  readonly retain?: "unfinished" | "all";
+  readonly retain?: "unfinished" | "all" | RetainOptions;
   /**
    * Schedules by their names. A declared one that isn't here any more is removed, a different one
    * replaced, at the opening. Left out: those that were declared before stay as they are.
@@ -123,7 +136,13 @@ const rules = {
   dead: optional(optionsObject<DeadOptions>()),
   control: boolean(true),
   redact: optional(redactRule),
-  retain: oneOf(["unfinished", "all"], "unfinished"),
+  retain: optional(
+    custom<NonNullable<IntakeOptions["retain"]>>(
+      `"unfinished", "all", or an object with options`,
+      (value): value is NonNullable<IntakeOptions["retain"]> =>
+        value === "unfinished" || value === "all" || (typeof value === "object" && value !== null),
+    ),
+  ),
   schedules: optional(optionsObject<Readonly<Record<string, ScheduleOptions>>>()),
 } satisfies Rules;
 
@@ -133,6 +152,24 @@ const dedupeRules = {
 } satisfies Rules;
 
 const deadRules = { bytesMax: integer(1, Number.MAX_SAFE_INTEGER, 2 ** 30) } satisfies Rules;
+
+const retainRules = {
+  forMs: optional(integer(0, 10 * FOR_MS_MAX, 0)),
+  bytesMax: optional(integer(0, Number.MAX_SAFE_INTEGER, 0)),
+} satisfies Rules;
+
+/** Undefined: everything stays. Throws `ERR_INVALID_OPTION`. */
+function retainTerms(given: IntakeOptions["retain"] = "unfinished"): RetainTerms | undefined {
+  if (given === "all") return undefined;
+  if (given === "unfinished") return NOTHING_KEPT;
+  const { forMs, bytesMax } = resolveOptions("retain", retainRules, given);
+  if (forMs === undefined && bytesMax === undefined) {
+    throw baseError("ERR_INVALID_OPTION", `open({ journal }): retain needs forMs or bytesMax; "all" keeps everything`, {
+      details: { owner: "open({ journal })", name: "retain", value: given },
+    });
+  }
+  return { forMs: forMs ?? Infinity, bytesMax: bytesMax ?? Infinity };
+}
 
 /** The rules of a handler's options, all of which may be left out here. */
 function optionalRules(): Rules {
@@ -172,7 +209,7 @@ export function intakeOptions(given: IntakeOptions): {
     handlers,
     dedupe,
     deadBytesMax,
-    isDeleting: own.retain === "unfinished",
+    retain: retainTerms(own.retain as IntakeOptions["retain"]),
     schedules,
     laneRecordsMax: own.laneRecordsMax as number,
     measuresDisk: marks.disk !== undefined,

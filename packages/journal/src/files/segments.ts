@@ -53,6 +53,10 @@ export function withFile<T>(storage: Storage, name: string, use: (file: StorageF
 export interface SegmentPlace {
   readonly segment: number;
   readonly baseSequence: number;
+  /** Bytes of its file. */
+  readonly segmentBytes: number;
+  /** When it was begun, ms since 1970. */
+  readonly createdMs: number;
 }
 
 /** Where each segment begins; every header is read once. */
@@ -77,7 +81,8 @@ export class SegmentList {
   #readOne(segment: number): SegmentPlace | undefined {
     const header = readHeaderIfThere(this.#storage, segmentName(segment));
     if (header === undefined || header === "gone") return undefined;
-    const place = { segment, baseSequence: header.baseSequence };
+    const { baseSequence, segmentBytes, createdMs } = header;
+    const place = { segment, baseSequence, segmentBytes, createdMs };
     this.#known.set(segment, place);
     return place;
   }
