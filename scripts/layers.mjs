@@ -21,6 +21,7 @@ export const folders = {
   "atomics-sync": ["threads", "objects", "locks", "."],
   cli: ["terminal", "completion", "ingest", "journal", "dlq", "load", "trace", "."],
   intake: ["format", "states", "snapshot", "delivery", "handler", "letters", "control", "publisher", "."],
+  runtime: ["health", "metrics", "."],
   journal: ["storage", "files", "memory", "read", "repair", "keeper", "writer", "opener", "."],
   scheduler: ["shared", "calls", "handler", "machine", "trace", "supervisor", "."],
 };

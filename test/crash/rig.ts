@@ -397,6 +397,7 @@ export function allocate(engine: Engine, rings: number): JournalMemory {
     control,
     stats: new SharedArrayBuffer(engine.stats.WRITER_STATS_BYTES),
     syncHistogram: new SharedArrayBuffer(HISTOGRAM_BYTES),
+    batchHistogram: new SharedArrayBuffer(HISTOGRAM_BYTES),
     threads: threads.buffer,
     writerThread: thread,
     keeperThread: thread,

@@ -27,6 +27,7 @@ function lazyMemory(): JournalMemory {
     control: new SharedArrayBuffer(controlBytes(1)),
     stats: new SharedArrayBuffer(WRITER_STATS_BYTES),
     syncHistogram: new SharedArrayBuffer(HISTOGRAM_BYTES),
+    batchHistogram: new SharedArrayBuffer(HISTOGRAM_BYTES),
     threads: threads.buffer,
     writerThread: thread,
     keeperThread: thread,

@@ -68,7 +68,7 @@ for (const [what, act] of [
       ).done;
       act(directory);
       await until(() => mill.health().status === "down", "it is noticed");
-      assert.ok(codesOf(mill.health()).includes("DIRECTORY_GONE"));
+      assert.ok(codesOf(mill.health()).includes("DIRECTORY_GONE"), JSON.stringify(mill.health().reasons));
       const error = await mill.publish.quick({ notes }).then(
         () => undefined,
         (thrown: unknown) => thrown as { readonly code: string },

@@ -22,13 +22,15 @@ test("an unknown option is refused with the nearest one of the user's own", asyn
     [{ handlers, onfailure: () => {} }, /^open: unknown option "onfailure"; did you mean "onFailure"\?$/],
     [
       { handlers, zzzzzzzz: 1 },
-      /^open: unknown option "zzzzzzzz"; known are handlers, .*journal, blocking, onFailure$/,
+      /^open: unknown option "zzzzzzzz"; known are handlers, .*journal, blocking, health, onFailure$/,
     ],
     [{ handlers, journal: { dir: "d" } }, /^open\({ journal }\): unknown option "dir"; did you mean "directory"\?$/],
     [
       { handlers, journal: { directory: "d", retries: 3 } },
       /^open\({ journal }\): unknown option "retries"; known are /,
     ],
+    [{ handlers, health: { backlog: 3 } }, /^open\({ health }\): .*did you mean "backlogMs"\?$/],
+    [{ handlers, health: { diskSlowMs: 20_000 } }, /diskSlowMs \(20000\) is above diskStuckMs \(10000\)$/],
     [{ handlers, blocking: { threadMax: 3 } }, /^open\({ blocking }\): .*did you mean "threadsMax"\?$/],
     [{ handlers, resourceLimits: { maxOldGenerationSize: 64 } }, /did you mean "maxOldGenerationSizeMb"\?$/],
     [{ handlers, blocking: { resourceLimits: { stackSize: 4 } } }, /did you mean "stackSizeMb"\?$/],

@@ -82,6 +82,25 @@ export class Histogram {
     return this.#cells[MAX] as number;
   }
 
+  /** Of all values that were counted. */
+  get sum(): number {
+    return this.#cells[SUM] as number;
+  }
+
+  /**
+   * How many values are at most each of `bounds`, which ascend. A value less than 1/32 below a
+   * bound may count as above it.
+   */
+  cumulative(bounds: readonly number[]): number[] {
+    let bucket = 0;
+    let count = 0;
+    return bounds.map((bound) => {
+      // A bucket holds what is less than its upper bound plus one: fractions were cut off.
+      for (; bucket < BUCKETS && upperBound(bucket) + 1 <= bound; bucket += 1) count += this.#cells[bucket] as number;
+      return count;
+    });
+  }
+
   /**
    * The value that `percent` of all values don't exceed, to within 1/32; 0 when nothing was
    * counted.

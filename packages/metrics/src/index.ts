@@ -1,2 +1,3 @@
 export { Counters } from "./counters.ts";
+export { histogramSamples, type MetricFamily, type MetricSample, prometheusText } from "./exposition.ts";
 export { Histogram, HISTOGRAM_BYTES, type HistogramSummary } from "./histogram.ts";

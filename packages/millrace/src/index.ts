@@ -124,7 +124,7 @@ export {
   type StorageModule,
   type StorageSource,
 } from "@millrace/journal";
-export type { HistogramSummary } from "@millrace/metrics";
+export type { HistogramSummary, MetricFamily, MetricSample } from "@millrace/metrics";
 export type { BlockingCallOptions, BlockingOptions, BlockingRun, BlockingStats } from "@millrace/pool";
 export type {
   ArgumentOf,
@@ -158,14 +158,31 @@ export type {
 export {
   type Context,
   errors,
+  HEALTH_GROUPS,
+  healthAnswer,
+  type HealthAnswer,
+  type HealthAnswerOptions,
+  type HealthBody,
   type HealthCode,
+  type HealthGroup,
+  type HealthOptions,
   type HealthReason,
+  type Measured,
+  METRICS,
+  metricsText,
+  type MetricDefinition,
+  type MetricRegistry,
   type Millrace,
   type Publishing,
   type MillraceHealth,
   type MillraceOptions,
   type MillraceStats,
   open,
+  type Probe,
+  type ProbeResult,
+  Probes,
+  registerMetrics,
+  type RegisterMetricsOptions,
   type TaskContext,
   TRACE_ENVIRONMENT,
   TRACE_RECORDS_DEFAULT,

@@ -8,6 +8,7 @@ import {
   optionsObject,
   type Rules,
   clearInterval,
+  performance,
   setInterval,
   withoutContext,
 } from "@millrace/base";
@@ -57,7 +58,11 @@ import {
   type SchedulerStats,
   type TasksAlive,
 } from "@millrace/scheduler";
-import { Health, type MillraceHealth } from "./health.ts";
+import type { MetricFamily } from "@millrace/metrics";
+import { isUp } from "./health/groups.ts";
+import { Health, type HealthLimits, healthOptions, type HealthOptions, type MillraceHealth } from "./health/health.ts";
+import { familiesOf } from "./metrics/metrics.ts";
+import { version } from "./health/version.ts";
 import { TraceFile, traceRequest } from "./trace-file.ts";
 
 export interface MillraceOptions extends Omit<SchedulerOptions, "guests" | "headerReader" | "onAsk"> {
@@ -68,6 +73,8 @@ export interface MillraceOptions extends Omit<SchedulerOptions, "guests" | "head
   readonly journal?: IntakeOptions;
   /** The threads of `mill.blocking`; none is started before its first call. */
   readonly blocking?: BlockingOptions;
+  /** From when on `health()` tells of something. */
+  readonly health?: HealthOptions;
   /**
    * Called when the journal or its delivery has stopped for good, on a failed disk for instance:
    * restart the process.
@@ -178,6 +185,11 @@ export interface Millrace<Handlers = Record<string, Handler>> {
    * `ERR_JOURNAL_DAMAGED`.
    */
   retained(): Promise<Retained>;
+  /**
+   * All metrics as plain values, read from what the threads count anyway: for `metricsText`,
+   * `registerMetrics` and exporters of other kinds. Takes about a millisecond.
+   */
+  metrics(): readonly MetricFamily[];
   /** The journal, to be read. Throws `ERR_INTAKE_ABSENT` without one. */
   readonly journal: JournalView;
   /**
@@ -225,6 +237,7 @@ const HANDLERS_MS = 10_000;
 const rules = {
   journal: optional(optionsObject<IntakeOptions>()),
   blocking: optional(optionsObject<BlockingOptions>()),
+  health: optional(optionsObject<HealthOptions>()),
   onFailure: optional(callback<(error: MillraceError) => void>()),
 } satisfies Rules;
 
@@ -237,9 +250,16 @@ export function open<Handlers = Record<string, Handler>>(given: MillraceOptions)
 }
 
 async function openRuntime<Handlers>(given: MillraceOptions): Promise<Millrace<Handlers>> {
-  const { journal, blocking, onFailure = warn, ...schedulerOptions } = resolveWithScheduler("open", rules, given);
+  const {
+    journal,
+    blocking,
+    health,
+    onFailure = warn,
+    ...schedulerOptions
+  } = resolveWithScheduler("open", rules, given);
   Blocking.checkOptions(blocking);
   if (journal !== undefined) intakeOptions(journal);
+  const healthLimits = healthOptions(health);
   const startTimeoutMs = schedulerOptions.startTimeoutMs as number;
   const request = traceRequest(process.env);
   const forScheduler =
@@ -253,6 +273,7 @@ async function openRuntime<Handlers>(given: MillraceOptions): Promise<Millrace<H
       intake,
       // A request sets the option.
       request === undefined ? undefined : new TraceFile(request, () => traceOf(scheduler) as ChromeTrace),
+      healthLimits,
     );
   if (journal === undefined) return runtime(await Scheduler.open<Handlers>(forScheduler), undefined);
   const thread = Intake.reserveThread();
@@ -310,6 +331,7 @@ class Runtime<Handlers> implements Millrace<Handlers> {
     blocking: Blocking<Handlers>,
     intake: Intake<Handlers> | undefined,
     traceFile: TraceFile | undefined,
+    healthLimits: HealthLimits,
   ) {
     this.#scheduler = scheduler;
     this.#blocking = blocking;
@@ -320,12 +342,15 @@ class Runtime<Handlers> implements Millrace<Handlers> {
     this.runMany = scheduler.runMany;
     this.parallelMap = scheduler.parallelMap;
     this.parallelReduce = scheduler.parallelReduce;
-    this.#health = new Health({
-      threads: () => scheduler.threads,
-      isClosing: () => this.#closing !== undefined || this.#terminating !== undefined,
-      directory: intake?.journal.directory,
-      vitals: () => intake?.vitals(),
-    });
+    this.#health = new Health(
+      {
+        threads: () => scheduler.threads,
+        isClosing: () => this.#closing !== undefined || this.#terminating !== undefined,
+        directory: intake?.journal.directory,
+        vitals: () => intake?.vitals(),
+      },
+      healthLimits,
+    );
     if (intake !== undefined) this.#keepAlive = setInterval(() => {}, 2 ** 30);
   }
 
@@ -347,6 +372,22 @@ class Runtime<Handlers> implements Millrace<Handlers> {
 
   health(): MillraceHealth {
     return this.#health.now();
+  }
+
+  metrics(): readonly MetricFamily[] {
+    const startedMs = performance.now();
+    const health = this.health();
+    return familiesOf({
+      version: version(),
+      startedMs,
+      ...this.stats(),
+      health,
+      isUp: (group) => isUp(group, health),
+      oldestMs: this.#intake?.vitals().oldestMs ?? 0,
+      freeBytes: this.#health.freeBytes,
+      eventLoopDelayMs: this.#health.eventLoopDelayMs,
+      histograms: { ...this.#scheduler.histograms(), ...this.#intake?.histograms() },
+    });
   }
 
   get journal(): JournalView {

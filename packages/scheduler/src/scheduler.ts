@@ -6,6 +6,7 @@ import { checkRuntime, clearInterval, performance, setInterval, withoutContext }
 import { availableParallelism } from "node:os";
 import { Reactor, ThreadTable } from "@millrace/atomics-sync";
 import { Histogram } from "@millrace/metrics";
+import { countBits, maskWords } from "@millrace/shared-memory";
 import { type CallOptions, PLAIN_CALL } from "./calls/call-options.ts";
 import { Calls } from "./calls/calls.ts";
 import { closeAborted, type CloseOptions, closeLimits, isOverdue, type TasksAlive } from "./closing.ts";
@@ -28,7 +29,7 @@ import { schedTraceLine, schedTraceMs } from "./trace/sched-trace.ts";
 import type { HistogramSummary, MachineCounts } from "./machine/stats.ts";
 import { Submitter } from "./calls/submitter.ts";
 import { valuesOf } from "./calls/values-of.ts";
-import { describeDeath } from "./supervisor/death.ts";
+import { type DeathReason, describeDeath } from "./supervisor/death.ts";
 import { type MachineDeath, Supervisor } from "./supervisor/supervisor.ts";
 import { QUEUED, RUNNING } from "./shared/task-table.ts";
 import { bindHandlers, moduleUrl, unknownHandler } from "./handler/handlers.ts";
@@ -48,8 +49,13 @@ export interface SchedulerStats {
   readonly processors: number;
   /** Worker threads that run now. */
   readonly threads: number;
+  /** Of those, how many sleep with a processor, and how many without. */
+  readonly idle: number;
+  readonly spare: number;
   readonly outstanding: number;
   readonly restarts: number;
+  /** How many threads ended before their time, by the reason. */
+  readonly deaths: Readonly<Partial<Record<DeathReason, number>>>;
   /**
    * Bytes of shared memory that hold arguments and results, or have held some in the last seconds.
    */
@@ -233,27 +239,37 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     this.#supervisor.endMachine(machine, ifBlocked);
   }
 
-  stats(): SchedulerStats {
-    const waiting = new Histogram();
-    const running = new Histogram();
-    const machines = this.#supervisor.stats();
-    for (const machine of machines) {
-      waiting.add(machine.waiting);
-      running.add(machine.running);
+  /** Those of all machines: see `SchedulerStats`; for exporters. */
+  histograms(): { readonly waitingMicroseconds: Histogram; readonly runningMicroseconds: Histogram } {
+    const waitingMicroseconds = new Histogram();
+    const runningMicroseconds = new Histogram();
+    for (const machine of this.#supervisor.stats()) {
+      waitingMicroseconds.add(machine.waiting);
+      runningMicroseconds.add(machine.running);
     }
+    return { waitingMicroseconds, runningMicroseconds };
+  }
+
+  stats(): SchedulerStats {
+    const { waitingMicroseconds, runningMicroseconds } = this.histograms();
+    const machines = this.#supervisor.stats();
+    const { shared } = this.#supervisor;
     const counts = machines.map((machine) => machine.read());
     return {
       processors: this.#memory.processors,
       threads: this.#supervisor.running,
       outstanding: this.#calls.outstanding,
+      idle: shared.idleSet().countSleepers(),
+      spare: countBits(shared.words, shared.layout.spares, maskWords(this.#memory.machines)),
       restarts: this.#supervisor.restarts,
+      deaths: this.#supervisor.deaths,
       mappedBytes: this.#supervisor.shared.arenas.mappedBytes(),
       sweptTasks: this.#sweptTasks,
       wakeupsMissed: counts.reduce((sum, { wakeupsMissed }) => sum + wakeupsMissed, this.#reactor.wakeupsMissed),
       rescues: this.#watchdog.rescues,
       machines: counts,
-      waitingMicroseconds: waiting.summary(),
-      runningMicroseconds: running.summary(),
+      waitingMicroseconds: waitingMicroseconds.summary(),
+      runningMicroseconds: runningMicroseconds.summary(),
     };
   }
 

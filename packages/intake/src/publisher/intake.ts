@@ -17,6 +17,7 @@ import {
 import { Reactor, ThreadTable, unpark } from "@millrace/atomics-sync";
 import { decode, encodeThrown } from "@millrace/codec";
 import { type BackupSummary, Journal, type JournalStats, type JournalVitals } from "@millrace/journal";
+import type { Histogram } from "@millrace/metrics";
 import { Quarantine } from "@millrace/pool";
 import {
   bindHandlers,
@@ -79,6 +80,12 @@ export type Publish<Handlers> = {
 
 export interface IntakeStats {
   readonly state: "running" | "draining" | "stopped";
+  /**
+   * Records that publishing has stored, duplicates among them, and those that were refused because
+   * the intake was full; since the opening.
+   */
+  readonly stored: number;
+  readonly refused: number;
   /**
    * Attempts started, records done, attempts that failed and are repeated, records dead; since the
    * opening.
@@ -410,12 +417,21 @@ export class Intake<Handlers = Record<string, Handler>> {
     };
   }
 
+  /**
+   * From the call of a publish to its acknowledgement in µs, of one in 64; and the journal's. For
+   * exporters.
+   */
+  histograms(): ReturnType<Journal["histograms"]> & { readonly acknowledgeMicroseconds: Histogram } {
+    return { ...this.#journal.histograms(), acknowledgeMicroseconds: this.#publisher.acknowledgeMicroseconds };
+  }
+
   stats(): IntakeStats {
     const cells = this.#cells;
     const cell = (name: keyof typeof CELLS): number => cells[CELLS[name]] as number;
     const state = this.#state.value;
     return {
       state: this.#isDeliveryOver || state === STOPPED ? "stopped" : state >= DRAINING ? "draining" : "running",
+      ...this.#publisher.counts(),
       delivered: cell("delivered"),
       done: cell("done"),
       retried: cell("retried"),

@@ -1,8 +1,9 @@
 /** Publishing: records on their way into the journal, as far as the water level lets them. */
 import { Reactor } from "@millrace/atomics-sync";
-import { clearInterval, type MillraceError, setInterval } from "@millrace/base";
+import { clearInterval, type MillraceError, performance, setInterval } from "@millrace/base";
 import type { Journal } from "@millrace/journal";
 import type { AppendWaiter, RecordParts } from "@millrace/journal/kernel";
+import { Histogram } from "@millrace/metrics";
 import { BALANCE, CELLS } from "../delivery/control.ts";
 import {
   type BackpressureOptions,
@@ -23,6 +24,9 @@ import { type Level, type LevelReport, Water } from "./water.ts";
 
 /** The level is looked at so often although nothing is published. */
 const LOOK_MS = 250;
+
+/** One publish in so many is timed. */
+const TIMED_EACH = 64;
 
 /** What publishing needs of the intake. */
 export interface PublisherHost {
@@ -48,6 +52,9 @@ export class Publisher {
   readonly #patience: Patience;
   readonly #impatience: Patience = { isWaiting: false, timeoutMs: undefined, signal: undefined };
   #timer: NodeJS.Timeout | undefined;
+  #untimed = 0;
+  /** From the call of a publish to its acknowledgement, in µs, of one in 64. */
+  readonly acknowledgeMicroseconds: Histogram = new Histogram();
   readonly #refused = (count: number): void => this.#water.refused(count);
 
   constructor(host: PublisherHost, { marks, isWaiting }: PublisherOptions) {
@@ -84,6 +91,15 @@ export class Publisher {
 
   get unfinished(): number {
     return this.#water.unfinished;
+  }
+
+  /**
+   * Records that publishing has stored, duplicates among them, and those refused because the intake
+   * was full; since the opening.
+   */
+  counts(): { readonly stored: number; readonly refused: number } {
+    this.#water.look();
+    return { stored: this.#water.stored, refused: this.#room.refused };
   }
 
   /** Publishes that wait because the intake is full. */
@@ -130,8 +146,20 @@ export class Publisher {
     reject: (error: unknown) => void,
   ): void {
     if (producer !== undefined) this.#host.admitProducer(producer);
-    const published = new Published(this.#host.questions, isJudged, this.#refused, resolve, reject);
+    const published = new Published(this.#host.questions, isJudged, this.#refused, this.#timed(resolve), reject);
     this.#room.admit(parts, published, reject, patience);
+  }
+
+  /** One in 64 tells how long it took. */
+  #timed(resolve: (acknowledgement: Acknowledgement) => void): (acknowledgement: Acknowledgement) => void {
+    this.#untimed -= 1;
+    if (this.#untimed >= 0) return resolve;
+    this.#untimed = TIMED_EACH - 1;
+    const startedMs = performance.now();
+    return (acknowledgement) => {
+      this.acknowledgeMicroseconds.record((performance.now() - startedMs) * 1000);
+      resolve(acknowledgement);
+    };
   }
 
   /** A group of a producer: waits as a publish without options does. */

@@ -52,6 +52,7 @@ export class WaitingRoom implements Source {
   readonly #waiting = new Set<Waiting>();
   #bytes = 0;
   #awaited: number | undefined;
+  #refused = 0;
 
   constructor(water: Water, ring: Ring, reactor: Reactor, awaitBalance: (balance: number) => void) {
     this.#water = water;
@@ -64,6 +65,11 @@ export class WaitingRoom implements Source {
   /** Publishes that wait. */
   get size(): number {
     return this.#waiting.size;
+  }
+
+  /** Records that were refused because the intake was full. */
+  get refused(): number {
+    return this.#refused;
   }
 
   /**
@@ -128,12 +134,13 @@ export class WaitingRoom implements Source {
     failed: (error: unknown) => void,
     { isWaiting, timeoutMs, signal }: Patience,
   ): void {
-    if (!isWaiting) throw this.#fullError(undefined);
+    if (!isWaiting) throw this.#fullError(given.length, undefined);
     signal?.throwIfAborted();
     const records = given.map((record) => ownBytes(record));
     const bytes = records.reduce((sum, record) => sum + bytesOf(record), 0);
     const bytesMax = this.#ring.pendingBytesMax;
     if (this.#bytes + bytes > bytesMax) {
+      this.#refused += records.length;
       throw journalError("ERR_JOURNAL_BUSY", `${this.#bytes} bytes wait to be published; the limit is ${bytesMax}`, {
         details: { pendingBytes: this.#bytes, pendingBytesMax: bytesMax },
       });
@@ -148,7 +155,7 @@ export class WaitingRoom implements Source {
 
   #watch(waiting: Waiting, timeoutMs: number | undefined, signal: AbortSignal | undefined): void {
     if (timeoutMs === undefined && signal === undefined) return;
-    const expired = (): void => this.#giveUp(waiting, this.#fullError(waiting));
+    const expired = (): void => this.#giveUp(waiting, this.#fullError(waiting.records.length, waiting));
     const timer = timeoutMs === undefined ? undefined : setTimeout(expired, timeoutMs);
     const forget = signal && onAbort(signal, () => this.#giveUp(waiting, signal.reason as unknown));
     waiting.stop = () => {
@@ -207,7 +214,8 @@ export class WaitingRoom implements Source {
     this.#awaitBalance(balance);
   }
 
-  #fullError(waiting: Waiting | undefined): MillraceError {
+  #fullError(records: number, waiting: Waiting | undefined): MillraceError {
+    this.#refused += records;
     const { level, cause, ratePerSecond, retryAfterMs } = this.#water.report();
     const after = waiting === undefined ? "" : ` after ${Math.round(performance.now() - waiting.sinceMs)} ms`;
     return intakeError("ERR_INTAKE_FULL", `the intake takes no records now${after}: ${CAUSES[cause]}`, {

@@ -83,6 +83,9 @@ export class Water {
   readonly #storing = new Rate();
   /** Records that were put into the ring and weren't refused. */
   #offered = 0;
+  /** Records that were stored, without the modulo; as of the last look. */
+  #storedTotal = 0;
+  #storedAtLook = 0;
   level: Level = "ok";
 
   constructor(marks: WaterMarks, measures: Measures, onChange: (report: LevelReport) => void) {
@@ -141,12 +144,20 @@ export class Water {
     this.#settle();
   }
 
+  /** Records that publishing has stored, duplicates among them; as of the last look. */
+  get stored(): number {
+    return this.#storedTotal;
+  }
+
   /** Measures everything. */
   look(): void {
     this.#lookAt(this.#all);
     const now = performance.now();
     this.#finishing.sample(now, this.#finished());
-    this.#storing.sample(now, this.#stored());
+    const stored = this.#stored();
+    this.#storing.sample(now, stored);
+    this.#storedTotal += (stored - this.#storedAtLook) | 0;
+    this.#storedAtLook = stored;
   }
 
   report(): LevelReport {

@@ -144,6 +144,8 @@ export interface JournalMemory {
   readonly control: SharedArrayBuffer;
   readonly stats: SharedArrayBuffer;
   readonly syncHistogram: SharedArrayBuffer;
+  /** Records of a batch. */
+  readonly batchHistogram: SharedArrayBuffer;
   readonly threads: SharedArrayBuffer;
   readonly writerThread: number;
   readonly keeperThread: number;

@@ -80,6 +80,7 @@ export class Journal {
   readonly #followers: Followers;
   readonly #writerStats: WriterStats;
   readonly #syncHistogram: Histogram;
+  readonly #batchHistogram: Histogram;
   readonly #damage: DamageReport[] = [];
   readonly #readings: Readings;
   #logId: Buffer = Buffer.alloc(16);
@@ -102,6 +103,7 @@ export class Journal {
     this.#control = new Int32Array(this.#memory.control);
     this.#writerStats = new WriterStats(this.#memory.stats);
     this.#syncHistogram = new Histogram(this.#memory.syncHistogram);
+    this.#batchHistogram = new Histogram(this.#memory.batchHistogram);
     const { pendingBytesMax, pollMicroseconds } = options;
     const limits = { pendingBytesMax, pollMs: pollMicroseconds / 1000 };
     const appendsOf = (ring: number): Appends =>
@@ -410,6 +412,11 @@ export class Journal {
   /** Why the journal takes no more records, after `poison`. */
   stoppedError(): MillraceError {
     return this.#poisonedError();
+  }
+
+  /** Write and sync of a batch in µs, and how many records it has; for exporters. */
+  histograms(): { readonly syncMicroseconds: Histogram; readonly batchRecords: Histogram } {
+    return { syncMicroseconds: this.#syncHistogram, batchRecords: this.#batchHistogram };
   }
 
   stats(): JournalStats {

@@ -66,6 +66,7 @@ export class Writer {
   readonly #rings: Rings;
   readonly #stats: WriterStats;
   readonly #syncHistogram: Histogram;
+  readonly #batchHistogram: Histogram;
   readonly #lookAround = new LookAround(LOOK_AROUND_MS, 0);
   /** The disk is full: only state records are written. */
   #isStarved = false;
@@ -93,6 +94,7 @@ export class Writer {
     });
     this.#stats = new WriterStats(memory.stats);
     this.#syncHistogram = new Histogram(memory.syncHistogram);
+    this.#batchHistogram = new Histogram(memory.batchHistogram);
     this.#stats.set("durableSequence", log.nextSequence - 1);
     this.#stats.set("segment", log.segment);
     Atomics.store(this.#control, STATE, OPEN);
@@ -145,6 +147,7 @@ export class Writer {
     if (!isWritten) return false;
     this.#lookAtPlace();
     this.#syncHistogram.record((performance.now() - startedMs) * 1000);
+    this.#batchHistogram.record(frames);
     this.#stats.add("batches", 1);
     this.#stats.add("records", frames);
     this.#stats.add("bytes", bytes);

@@ -19,7 +19,7 @@ import { Shared } from "../shared/shared.ts";
 import { waitedMs } from "../shared/system-thread.ts";
 import type { TraceRings } from "../shared/trace-ring.ts";
 import { CrashLoops } from "./crash-loops.ts";
-import { type Death, describeDeath } from "./death.ts";
+import { type Death, type DeathReason, describeDeath } from "./death.ts";
 import { MachineThread } from "./machine-thread.ts";
 import { Output } from "./output.ts";
 import { Recovery, type RecoveryReport } from "./recovery.ts";
@@ -83,6 +83,7 @@ export class Supervisor {
   #isTerminated = false;
   #ticksLeft = 0;
   #restarts = 0;
+  readonly #deaths: Partial<Record<DeathReason, number>> = {};
   /** Deaths without a new thread in their place. */
   #unreplaced = 0;
   /** While no thread is started because others were of no use. */
@@ -121,6 +122,11 @@ export class Supervisor {
 
   get restarts(): number {
     return this.#restarts;
+  }
+
+  /** How many threads ended before their time, by the reason. */
+  get deaths(): Readonly<Partial<Record<DeathReason, number>>> {
+    return { ...this.#deaths };
   }
 
   /** For how long a machine's thread has been ready and had no processor of the system, ms. */
@@ -302,6 +308,7 @@ export class Supervisor {
     void this.#becomeFit(machine);
     this.#staffProcessors();
     // Last: it is the program's, and may throw.
+    this.#deaths[death.reason] = (this.#deaths[death.reason] ?? 0) + 1;
     this.#host.machineDied({ machine, ...death, ...report });
   }
 

@@ -7,27 +7,30 @@
  */
 import { statfs } from "node:fs/promises";
 import { type IntervalHistogram, monitorEventLoopDelay } from "node:perf_hooks";
-import { clearInterval, performance, setInterval } from "@millrace/base";
+import { baseError, clearInterval, integer, performance, resolveOptions, type Rule, setInterval } from "@millrace/base";
 import type { IntakeVitals } from "@millrace/intake";
 
-export type HealthCode =
-  | "CLOSING"
-  | "THREADS_DEAD"
-  | "DELIVERY_DEAD"
-  | "JOURNAL_POISONED"
-  | "DIRECTORY_GONE"
-  | "DISK_STUCK"
-  | "DISK_SLOW"
-  | "DISK_FULL"
-  | "DISK_ROOM_LOW"
-  | "KEEPER_DEAD"
-  | "JOURNAL_DAMAGED"
-  | "LEVEL_REJECT"
-  | "LEVEL_SLOW"
-  | "BACKLOG_OLD"
-  | "DEAD_LETTERS"
-  | "HANDLER_MISSING"
-  | "EVENT_LOOP_DELAY";
+export const HEALTH_CODES = [
+  "CLOSING",
+  "THREADS_DEAD",
+  "DELIVERY_DEAD",
+  "JOURNAL_POISONED",
+  "DIRECTORY_GONE",
+  "DISK_STUCK",
+  "DISK_SLOW",
+  "DISK_FULL",
+  "DISK_ROOM_LOW",
+  "KEEPER_DEAD",
+  "JOURNAL_DAMAGED",
+  "LEVEL_REJECT",
+  "LEVEL_SLOW",
+  "BACKLOG_OLD",
+  "DEAD_LETTERS",
+  "HANDLER_MISSING",
+  "EVENT_LOOP_DELAY",
+] as const;
+
+export type HealthCode = (typeof HEALTH_CODES)[number];
 
 export interface HealthReason {
   readonly code: HealthCode;
@@ -45,21 +48,56 @@ export interface MillraceHealth {
   readonly reasons: readonly HealthReason[];
 }
 
-/** A sync that runs for longer is a stuck disk; for longer than the shorter time, a slow one. */
-const SYNC_STUCK_MS = 10_000;
-const SYNC_SLOW_MS = 1000;
-/** Two segments of the largest default size: what the journal needs next. */
-const FREE_BYTES_MIN: number = 128 * 2 ** 20;
-/** Records wait so long for their turn, although their handlers can run. */
-const BACKLOG_MS_MAX = 60_000;
-/** Timers come so much too late. */
-const DELAY_MS_MAX = 1000;
+/** From when on something counts. */
+export interface HealthOptions {
+  /**
+   * `DISK_SLOW` and `DISK_STUCK`: a write to the disk has not returned for so long. Default 1 s and
+   * 10 s.
+   */
+  readonly diskSlowMs?: number;
+  readonly diskStuckMs?: number;
+  /**
+   * `DISK_ROOM_LOW`: the disk has less room. Default 128 MiB, two segments of the largest default
+   * size: what the journal needs next.
+   */
+  readonly freeBytesMin?: number;
+  /**
+   * `BACKLOG_OLD`: a record has waited so long for its turn, although its handler can run. Default
+   * 60 s.
+   */
+  readonly backlogMs?: number;
+  /** `EVENT_LOOP_DELAY`: a timer of the opening thread came so much too late. Default 1 s. */
+  readonly eventLoopDelayMs?: number;
+}
+
+const OWNER = "open({ health })";
+const DAY_MS = 86_400_000;
+/** Of the histogram of delays: fine enough for the least limit, and no load. */
+const DELAY_RESOLUTION_MS = 50;
+
+const rules: { readonly [Name in keyof HealthOptions]-?: Rule<number> } = {
+  diskSlowMs: integer(1, DAY_MS, 1000),
+  diskStuckMs: integer(1, DAY_MS, 10_000),
+  freeBytesMin: integer(0, Number.MAX_SAFE_INTEGER, 128 * 2 ** 20),
+  backlogMs: integer(1, 366 * DAY_MS, 60_000),
+  eventLoopDelayMs: integer(2 * DELAY_RESOLUTION_MS, DAY_MS, 1000),
+};
+
+export type HealthLimits = Required<HealthOptions>;
+
+/** Throws `ERR_INVALID_OPTION`. */
+export function healthOptions(given: HealthOptions | undefined): HealthLimits {
+  const limits = resolveOptions(OWNER, rules, given);
+  if (limits.diskSlowMs <= limits.diskStuckMs) return limits;
+  const { diskSlowMs: value, diskStuckMs } = limits;
+  throw baseError("ERR_INVALID_OPTION", `${OWNER}: diskSlowMs (${value}) is above diskStuckMs (${diskStuckMs})`, {
+    details: { owner: OWNER, name: "diskSlowMs", value, allowed: `at most ${diskStuckMs}` },
+  });
+}
+
 const SAMPLE_MS = 1000;
 /** Delays are forgotten after so many samples. */
 const DELAY_SAMPLES = 10;
-/** Of the histogram of delays: fine enough for `DELAY_MS_MAX`, and no load. */
-const DELAY_RESOLUTION_MS = 50;
-
 export interface HealthSources {
   /** How many worker threads run. */
   threads(): number;
@@ -71,14 +109,16 @@ export interface HealthSources {
 
 export class Health {
   readonly #sources: HealthSources;
+  readonly #limits: HealthLimits;
   readonly #delay: IntervalHistogram = monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS });
   readonly #timer: NodeJS.Timeout;
   #samples = 0;
   #freeBytes = Infinity;
   #isAsking = false;
 
-  constructor(sources: HealthSources) {
+  constructor(sources: HealthSources, limits: HealthLimits) {
     this.#sources = sources;
+    this.#limits = limits;
     this.#delay.enable();
     this.#timer = setInterval(() => this.#sample(), SAMPLE_MS).unref();
     this.#sample();
@@ -87,6 +127,16 @@ export class Health {
   stop(): void {
     clearInterval(this.#timer);
     this.#delay.disable();
+  }
+
+  /** Of the journal's disk; Infinity when nobody knows. */
+  get freeBytes(): number {
+    return this.#freeBytes;
+  }
+
+  /** The longest of the last ten seconds. */
+  get eventLoopDelayMs(): number {
+    return this.#delay.max / 1e6;
   }
 
   /** Never throws. */
@@ -98,9 +148,9 @@ export class Health {
       if (this.#sources.threads() === 0) add("down", "THREADS_DEAD", "no worker thread runs");
       const vitals = this.#sources.vitals();
       if (vitals !== undefined) {
-        journalReasons(vitals, add);
+        journalReasons(vitals, this.#limits, add);
         this.#roomReason(vitals, add);
-        intakeReasons(vitals, add);
+        intakeReasons(vitals, this.#limits, add);
       }
       this.#delayReason(add);
     }
@@ -130,16 +180,14 @@ export class Health {
 
   #roomReason({ journal }: IntakeVitals, add: Add): void {
     const freeBytes = this.#freeBytes;
-    if (freeBytes >= FREE_BYTES_MIN || journal.isDiskFull) return;
-    add("degraded", "DISK_ROOM_LOW", `the disk has ${freeBytes} bytes left`, {
-      freeBytes,
-      freeBytesMin: FREE_BYTES_MIN,
-    });
+    const { freeBytesMin } = this.#limits;
+    if (freeBytes >= freeBytesMin || journal.isDiskFull) return;
+    add("degraded", "DISK_ROOM_LOW", `the disk has ${freeBytes} bytes left`, { freeBytes, freeBytesMin });
   }
 
   #delayReason(add: Add): void {
-    const delayMs = Math.round(this.#delay.max / 1e6);
-    if (delayMs >= DELAY_MS_MAX) {
+    const delayMs = Math.round(this.eventLoopDelayMs);
+    if (delayMs >= this.#limits.eventLoopDelayMs) {
       add("degraded", "EVENT_LOOP_DELAY", `a timer of this thread came ${delayMs} ms too late`, { delayMs });
     }
   }
@@ -152,7 +200,7 @@ type Add = (
   details?: Readonly<Record<string, number | string>>,
 ) => void;
 
-function journalReasons({ journal }: IntakeVitals, add: Add): void {
+function journalReasons({ journal }: IntakeVitals, { diskSlowMs, diskStuckMs }: HealthLimits, add: Add): void {
   const { state, failure, syncRunningMs, damaged } = journal;
   const ms = Math.round(syncRunningMs);
   if (state === "poisoned" && failure !== undefined) {
@@ -161,8 +209,8 @@ function journalReasons({ journal }: IntakeVitals, add: Add): void {
     const text = isGone ? "the journal's directory was removed, moved or replaced" : "the journal has stopped";
     add("down", isGone ? "DIRECTORY_GONE" : "JOURNAL_POISONED", `${text}: ${step} ${errno}`.trim(), { step, errno });
   }
-  if (ms >= SYNC_STUCK_MS) add("down", "DISK_STUCK", `a write to the disk has not returned for ${ms} ms`, { ms });
-  else if (ms >= SYNC_SLOW_MS) add("degraded", "DISK_SLOW", `a write to the disk has taken ${ms} ms so far`, { ms });
+  if (ms >= diskStuckMs) add("down", "DISK_STUCK", `a write to the disk has not returned for ${ms} ms`, { ms });
+  else if (ms >= diskSlowMs) add("degraded", "DISK_SLOW", `a write to the disk has taken ${ms} ms so far`, { ms });
   if (journal.isDiskFull) add("down", "DISK_FULL", "the disk has no room for the next segment");
   if (state === "open" && !journal.isKeeperRunning) {
     add("degraded", "KEEPER_DEAD", "the thread that prepares segments has ended, and is started again");
@@ -170,13 +218,13 @@ function journalReasons({ journal }: IntakeVitals, add: Add): void {
   if (damaged > 0) add("degraded", "JOURNAL_DAMAGED", `${damaged} places of the log can't be read`, { damaged });
 }
 
-function intakeReasons(vitals: IntakeVitals, add: Add): void {
+function intakeReasons(vitals: IntakeVitals, { backlogMs }: HealthLimits, add: Add): void {
   const { isDeliveryRunning, level, oldestMs, deadLetters, unroutable } = vitals;
   if (!isDeliveryRunning) add("down", "DELIVERY_DEAD", "the delivery thread has ended");
   if (level === "reject") add("down", "LEVEL_REJECT", "the intake is full: publishes wait or are refused");
   if (level === "slow") add("degraded", "LEVEL_SLOW", "the intake fills");
   const ageMs = oldestMs === 0 ? 0 : Math.round(performance.timeOrigin + performance.now() - oldestMs);
-  if (ageMs >= BACKLOG_MS_MAX) {
+  if (ageMs >= backlogMs) {
     add("degraded", "BACKLOG_OLD", `the oldest record has waited ${ageMs} ms for its turn`, { ageMs });
   }
   if (deadLetters > 0) add("degraded", "DEAD_LETTERS", `${deadLetters} records are dead`, { deadLetters });
