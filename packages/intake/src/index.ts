@@ -31,16 +31,12 @@ export { toPlain } from "./letters/plain.ts";
 export { stateFields } from "./letters/state-fields.ts";
 export type { Redact } from "./delivery/policy.ts";
 export type { RecordDeath } from "./delivery/messages.ts";
-export {
-  type Drained,
-  type DrainOptions,
-  Intake,
-  type IntakeStats,
-  type IntakeVitals,
-  type Publish,
-} from "./publisher/intake.ts";
+export { Intake, type Publish } from "./publisher/intake.ts";
+export type { DrainOptions } from "./publisher/ending.ts";
+export type { Drained, IntakeStats, IntakeVitals } from "./publisher/stats.ts";
 export type { ScheduleInfo, ScheduleOptions } from "./publisher/schedules.ts";
-export type { ProducerInfo, Producers } from "./publisher/producers.ts";
+export type { Producers } from "./publisher/producers.ts";
+export type { ProducerInfo } from "./states/producer-state.ts";
 export type { IntakeEvents } from "./publisher/events.ts";
 export type { CountMarks, DiskMarks, LevelOptions } from "./publisher/level-options.ts";
 export type { Gauge, Level, LevelCause, LevelReport } from "./publisher/water.ts";

@@ -285,12 +285,17 @@ async function openRuntime<Handlers>(given: MillraceOptions): Promise<Millrace<H
     onAsk: async (value): Promise<unknown> => (await intakeOpening).asked(value),
   });
   const guest = opening.then((scheduler) => scheduler.submitterHandle(0));
-  const module = { url: moduleUrl(schedulerOptions.handlers), startTimeoutMs };
-  const intakeOpening: Promise<Intake<Handlers>> = Intake.open<Handlers>(journal, thread, guest, module, onFailure);
+  const intakeOpening: Promise<Intake<Handlers>> = Intake.open<Handlers>(journal, {
+    thread,
+    scheduler: guest,
+    handlers: { url: moduleUrl(schedulerOptions.handlers), startTimeoutMs },
+    onFailure,
+    // Attempts are given up only while the scheduler runs them.
+    endMachine: (machine, ifBlocked) => void opening.then((scheduler) => scheduler.endMachine(machine, ifBlocked)),
+  });
   try {
     const intake = await intakeOpening;
     const scheduler = await opening;
-    intake.onEndMachine = (machine, ifBlocked) => scheduler.endMachine(machine, ifBlocked);
     return runtime(scheduler, intake);
   } catch (thrown) {
     await opening.then(

@@ -12,8 +12,11 @@ import type { DeliveryEvent } from "./events.ts";
 import type { Checkpoint } from "./housekeeping.ts";
 import type { DeadQuery } from "../states/dead-table.ts";
 import type { RetainTerms } from "./kept-segments.ts";
+import type { ProducerInfo, ProducerSnapshot } from "../states/producer-state.ts";
+import type { KeptResult } from "../states/results.ts";
+import type { DeadPiece } from "./dead-scan.ts";
 import type { HandlerOptions } from "./policy.ts";
-import type { DeclaredSchedule } from "./schedules.ts";
+import type { DeclaredSchedule, ScheduleRefusal, ScheduleReport } from "./schedules.ts";
 
 export interface DeliveryOptions {
   /** For handlers without options of their own. */
@@ -50,16 +53,14 @@ export interface DeliveryData {
   readonly stats: SharedArrayBuffer;
 }
 
-/** What the opener asks for by message; each is answered by `done` or `failed` with its id. */
+/** What the opener asks for by message; each is answered by a report with its id. */
 export type Command =
   | { readonly kind: "pause" | "resume"; readonly handler: string }
   | { readonly kind: "scanDead"; readonly query: DeadQuery; readonly behind: number }
   | { readonly kind: "findDead"; readonly sequence: number }
   | { readonly kind: "redrive"; readonly letters: Letters; readonly handler: string }
   | { readonly kind: "drop"; readonly letters: Letters }
-  /** Answered with a `KeptResult`, undefined without. */
   | { readonly kind: "findResult"; readonly sequence: number }
-  | { readonly kind: "waiting" }
   | { readonly kind: "schedule"; readonly name: string; readonly definition: ScheduleDefinition }
   | { readonly kind: "unschedule"; readonly name: string }
   | { readonly kind: "schedules" }
@@ -67,6 +68,25 @@ export type Command =
   | { readonly kind: "producers" }
   /** What is durable of a producer. */
   | { readonly kind: "producer"; readonly id: string };
+
+/** How each is answered. One that writes is answered when that is durable. */
+export interface Answers {
+  readonly pause: undefined;
+  readonly resume: undefined;
+  readonly scanDead: DeadPiece;
+  readonly findDead: DeadPiece;
+  readonly redrive: undefined;
+  readonly drop: undefined;
+  readonly findResult: KeptResult | undefined;
+  /** Undefined when it is defined. */
+  readonly schedule: ScheduleRefusal | undefined;
+  /** Whether there was one. */
+  readonly unschedule: boolean;
+  readonly schedules: readonly ScheduleReport[];
+  readonly dropProducer: undefined;
+  readonly producers: readonly ProducerInfo[];
+  readonly producer: ProducerSnapshot;
+}
 
 /** To the delivery thread. */
 export type DeliveryOrder =

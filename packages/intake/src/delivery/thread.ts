@@ -287,9 +287,6 @@ export class DeliveryThread implements DeliveryEvents {
       case "producer":
         answer(this.#delivery.states.producers.get(command.id)?.snapshot() ?? NOTHING_PRODUCED);
         break;
-      case "waiting":
-        answer([...this.#delivery.stopped()]);
-        break;
       case "schedule": {
         const { name, definition } = command;
         const refusal = this.#delivery.schedules.define(

@@ -3,15 +3,7 @@
  * number is limited; a producer that is no longer needed is dropped by command.
  */
 import { intakeError } from "../errors.ts";
-
-/** What is durable of a producer. */
-export interface ProducerInfo {
-  readonly id: string;
-  /** Sequences that are stored. */
-  readonly records: number;
-  /** The highest of them. */
-  readonly lastSequence: number;
-}
+import type { ProducerInfo } from "../states/producer-state.ts";
 
 /** What producers need of the delivery thread. */
 export interface ProducersHost {

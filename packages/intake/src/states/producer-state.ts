@@ -12,6 +12,15 @@ import { RangeSet } from "../format/range-set.ts";
 /** 4 KiB per producer at most; a source of up to 1024 records has a sum for each. */
 const BLOCKS_MAX = 1024;
 
+/** What is durable of a producer. */
+export interface ProducerInfo {
+  readonly id: string;
+  /** Sequences that are stored. */
+  readonly records: number;
+  /** The highest of them. */
+  readonly lastSequence: number;
+}
+
 /** Sums over blocks of `2 ** shift` sequences. */
 export class ContentSums {
   #shift: number;

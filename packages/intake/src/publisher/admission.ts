@@ -1,0 +1,66 @@
+/**
+ * Whether a record may be published at all: the intake is open, the module has the handler, and
+ * the handler's dead letters have room.
+ */
+import { unknownHandler } from "@millrace/scheduler";
+import { intakeError } from "../errors.ts";
+import { encodeHandler } from "../format/record-header.ts";
+import type { Cells } from "./stats.ts";
+
+export class Admission {
+  readonly handlerNames: readonly string[];
+  readonly #cells: Cells;
+  /** By handler: the encoded header of a record without terms. */
+  readonly #headers: ReadonlyMap<string, Uint8Array>;
+  /** Handlers whose records wait for room among the dead letters. */
+  #fullHandlers: ReadonlySet<string> = new Set();
+  #isClosed = false;
+
+  constructor(handlerNames: readonly string[], cells: Cells) {
+    this.handlerNames = handlerNames;
+    this.#cells = cells;
+    this.#headers = new Map(handlerNames.map((name) => [name, encodeHandler(name)]));
+  }
+
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  full(handlers: ReadonlySet<string>): void {
+    this.#fullHandlers = handlers;
+  }
+
+  /** Throws `ERR_INTAKE_CLOSED`. */
+  mustBeOpen(): void {
+    if (this.#isClosed) throw intakeError("ERR_INTAKE_CLOSED", "the intake is closed");
+  }
+
+  /** Throws `ERR_HANDLER_UNKNOWN`. */
+  mustBeHandler(name: string): void {
+    mustBeOne(this.handlerNames, name);
+  }
+
+  /**
+   * Throws `ERR_HANDLER_UNKNOWN`, and `ERR_DEAD_LETTERS_FULL`: a record that can't die isn't
+   * taken.
+   */
+  headerOf(name: string): Uint8Array {
+    const header = this.#headers.get(name);
+    if (header === undefined) throw unknownHandler(name, this.handlerNames);
+    if (this.#fullHandlers.size > 0 && this.#fullHandlers.has(name)) throw this.#fullError(name);
+    return header;
+  }
+
+  #fullError(handler: string): Error {
+    const deadBytes = this.#cells.get("deadBytes");
+    const deadWaiting = this.#cells.get("deadWaiting");
+    return intakeError("ERR_DEAD_LETTERS_FULL", `${handler} takes no record: there is no room for its dead letters`, {
+      details: { handler, deadBytes, deadWaiting },
+    });
+  }
+}
+
+/** Throws `ERR_HANDLER_UNKNOWN`. */
+export function mustBeOne(names: readonly string[], name: string): void {
+  if (!names.includes(name)) throw unknownHandler(name, names);
+}

@@ -1,0 +1,145 @@
+/**
+ * Opening an intake: journal, scheduler and delivery thread start side by side, then the parts of
+ * the opener are made, each from those above it.
+ */
+import { type MillraceError, workerUrl } from "@millrace/base";
+import { Reactor, ThreadTable } from "@millrace/atomics-sync";
+import { Journal } from "@millrace/journal";
+import { Quarantine } from "@millrace/pool";
+import type { SubmitterHandle } from "@millrace/scheduler";
+import { Redactor, storeRules } from "../letters/redact.ts";
+import { Admission, mustBeOne } from "./admission.ts";
+import { Checkpoints } from "./checkpoints.ts";
+import { DeliveryClient } from "./delivery-client.ts";
+import type { Endable } from "./ending.ts";
+import { Events } from "./events.ts";
+import type { intakeOptions } from "./options.ts";
+import { Producers } from "./producers.ts";
+import { Publisher } from "./publisher.ts";
+import { Questions } from "./questions.ts";
+import { type EndMachine, handOn } from "./reports.ts";
+import { readResult } from "./results.ts";
+import { Cells } from "./stats.ts";
+
+/** The module that makes `context.record` of a record's header. */
+export const HEADER_READER: URL = workerUrl("../handler/record-hooks", import.meta.url);
+
+/** Where an intake works: what its process has opened beside it. */
+export interface IntakeSeat {
+  /** From `Intake.reserveThread`. */
+  readonly thread: number;
+  /** The handle of that guest. The journal opens while the scheduler starts. */
+  readonly scheduler: Promise<SubmitterHandle>;
+  /** The module with the handlers, for records in quarantine, and how long it may take to load. */
+  readonly handlers: { readonly url: string; readonly startTimeoutMs: number };
+  /** Called when delivery has ended by itself. The intake takes no records any more. */
+  readonly onFailure: (error: MillraceError) => void;
+  readonly endMachine: EndMachine;
+}
+
+export interface IntakeParts extends Endable {
+  readonly events: Events;
+  readonly producers: Producers;
+  readonly redactor: Redactor;
+}
+
+type ResolvedOptions = ReturnType<typeof intakeOptions>;
+
+/** Resolves when records are delivered. Throws as `Intake.open`. */
+export async function openParts(options: ResolvedOptions, seat: IntakeSeat): Promise<IntakeParts> {
+  const { forJournal, forDelivery, forControl } = options;
+  // Without handlers there is nothing to wait for another process for.
+  const giveUp = new AbortController();
+  seat.scheduler.catch((reason: unknown) => giveUp.abort(reason));
+  const signals = [giveUp.signal, ...(forJournal.lockSignal === undefined ? [] : [forJournal.lockSignal])];
+  const opening = Journal.open({ ...forJournal, deliveryThread: seat.thread, lockSignal: AbortSignal.any(signals) });
+  const delivery = new DeliveryClient(seat.thread);
+  const ready = seat.scheduler.then((handle) => {
+    for (const { definition } of forDelivery.schedules ?? []) mustBeOne(handle.handlerNames, definition.handler);
+    return handle;
+  });
+  const [journal, scheduler] = await Promise.allSettled([opening, ready]);
+  if (journal.status === "rejected" || scheduler.status === "rejected") {
+    await delivery.terminate();
+    if (journal.status === "fulfilled") await journal.value.close();
+    throw (journal as PromiseRejectedResult).reason ?? (scheduler as PromiseRejectedResult).reason;
+  }
+  const parts = connect(journal.value, scheduler.value.handlerNames, delivery, options, seat);
+  try {
+    if (forJournal.directory !== undefined) storeRules(forJournal.directory, forControl.redact);
+    await delivery.begin({
+      journal: journal.value.deliveryHandle(),
+      scheduler: scheduler.value,
+      options: forDelivery,
+    });
+  } catch (thrown) {
+    await delivery.terminate();
+    await journal.value.close().catch(() => {});
+    throw thrown;
+  }
+  return parts;
+}
+
+/** Makes the parts. None knows one that is made after it. */
+function connect(
+  journal: Journal,
+  handlerNames: readonly string[],
+  delivery: DeliveryClient,
+  { forPublisher, forControl }: ResolvedOptions,
+  { handlers, onFailure, endMachine }: IntakeSeat,
+): IntakeParts {
+  const cells = new Cells(delivery.cells);
+  const admission = new Admission(handlerNames, cells);
+  const questions = new Questions(delivery.words, ThreadTable.current().words, delivery.thread, Reactor.current());
+  const results = {
+    journal,
+    finished: (sequence: number) => questions.finished(sequence),
+    find: (sequence: number) => delivery.command({ kind: "findResult", sequence }),
+  };
+  questions.readResult = (sequence) => readResult(results, sequence);
+  const quarantine = new Quarantine(handlers.url, HEADER_READER, handlers.startTimeoutMs);
+  const checkpoints = new Checkpoints(journal, delivery);
+  const events = new Events();
+  const producers = new Producers(
+    {
+      list: () => delivery.command({ kind: "producers" }),
+      drop: (id) => delivery.command({ kind: "dropProducer", id }),
+    },
+    forPublisher.producersMax,
+  );
+  const publisher = new Publisher(
+    {
+      journal,
+      questions,
+      words: new Int32Array(delivery.words),
+      cells: new Float64Array(delivery.cells),
+      mustBeOpen: () => admission.mustBeOpen(),
+      headerOf: (name) => admission.headerOf(name),
+      admitProducer: (id) => producers.admit(id),
+      levelChanged: (report) => events.emit("level", report),
+    },
+    forPublisher,
+  );
+  delivery.onReport = (report) =>
+    handOn(report, { questions, events, admission, checkpoints, quarantine, delivery, endMachine });
+  delivery.onDeath = (error, wasReady) => {
+    journal.poison();
+    publisher.end(error);
+    questions.abandon(error);
+    if (wasReady) onFailure(error);
+  };
+  const redactor = new Redactor(forControl.redact);
+  return {
+    journal,
+    cells,
+    delivery,
+    publisher,
+    questions,
+    admission,
+    checkpoints,
+    quarantine,
+    events,
+    producers,
+    redactor,
+  };
+}
