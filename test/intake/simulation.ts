@@ -683,6 +683,11 @@ export class Simulation implements DeliveryEvents {
     if (!left.equals(Buffer.from(checkpoint.bytes))) {
       this.broken(`the states of a checkpoint from ${checkpoint.from} aren't what the log says`);
     }
+    // Most keys stand in WINDOW records, and not in the checkpoint.
+    const keys = this.#delivery.states.window.encode(0, Infinity);
+    if (!keys.equals(again.window.encode(0, Infinity))) {
+      this.broken(`keys of records before ${checkpoint.from} are forgotten`);
+    }
     const sums = again.producers.get("src")?.content.sums ?? new Uint32Array(0);
     if (!isDeepStrictEqual(sums, this.#contentBefore(checkpoint.from).sums)) {
       this.broken(`what the producer has said before ${checkpoint.from} isn't remembered`);
