@@ -927,8 +927,9 @@ export class Simulation implements DeliveryEvents {
       this.#letters.push(letters);
       if (dice === 1) this.#delivery.commands.drop(letters);
       else {
-        // Twice at once: it happens once.
-        this.#delivery.commands.redrive(letters, "");
+        // Twice at once: it happens once. Naming its own handler changes nothing.
+        const own = this.#random.below(2) === 0 ? "" : (this.known.get(sequence) as Known).handler;
+        this.#delivery.commands.redrive(letters, own);
         if (dice === 2) this.#delivery.commands.redrive(letters, "");
         this.counts.redriven += 1;
       }
@@ -1206,6 +1207,10 @@ export class Simulation implements DeliveryEvents {
     }
     for (let place = this.disk.firstSequence; place <= this.#log.known; place += 1) {
       if (!states.droppable.has(place) && !needed.has(place)) this.broken(`place ${place} is kept for nothing`);
+    }
+    for (const origin of [...states.redriven.keys(), ...states.redirected.keys()]) {
+      const isOver = states.isSettled(origin) && !states.isDead(origin);
+      if (isOver) this.broken(`record ${origin} is over, and is remembered as redriven`);
     }
   }
 

@@ -268,6 +268,25 @@ export class RecordStates {
       this.droppable.addRange(first, last);
       for (const origin of this.copiesIn(first, last)) this.#forget(origin);
       this.#dropRetries(first, last);
+      this.#forgetRedriven(first, last);
+    }
+  }
+
+  /** What is known of redriven records that are finished where they were published. */
+  #forgetRedriven(first: number, last: number): void {
+    const { redriven, redirected } = this;
+    if (redriven.size === 0 && redirected.size === 0) return;
+    const forget = (origin: number): void => {
+      redriven.delete(origin);
+      redirected.delete(origin);
+    };
+    // By whichever is shorter.
+    if (last - first < redriven.size + redirected.size) {
+      for (let origin = first; origin <= last; origin += 1) if (this.placeOf(origin) === origin) forget(origin);
+      return;
+    }
+    for (const origin of [...redriven.keys(), ...redirected.keys()]) {
+      if (origin >= first && origin <= last && this.placeOf(origin) === origin) forget(origin);
     }
   }
 
