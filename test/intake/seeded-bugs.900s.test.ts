@@ -388,6 +388,12 @@ const BUGS: readonly SeededBug[] = [
     to: "return job;",
   },
   {
+    name: "an attempt that no machine has begun is given up when its time would be over",
+    file: "delivery/hands.js",
+    from: "if (leftMs > 0) {",
+    to: "if (false) {",
+  },
+  {
     name: "a record whose group waits gets another turn",
     file: STATE_LOG,
     from: "this.#toAck.has(place) || this.#grouped.has(place) ||",

@@ -242,6 +242,7 @@ interface SimTask {
   readonly payload: Uint8Array;
   readonly header: Uint8Array;
   isBegun: boolean;
+  begunAtMs: number;
   /** Its time was over: another attempt may begin. */
   isAbandoned: boolean;
   isOver: boolean;
@@ -256,6 +257,12 @@ class SimRunner implements Runner {
   readonly valueBytesMax = 2 ** 20;
   readonly first = 100;
   readonly tasks = new Map<number, SimTask>();
+  readonly #now: () => number;
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
   /** Told of every task that is begun. */
   onBegin: (task: SimTask) => void = () => {};
   /** Told of every task whose time is over. */
@@ -278,6 +285,7 @@ class SimRunner implements Runner {
         handler,
         ...own,
         isBegun: false,
+        begunAtMs: 0,
         isAbandoned: false,
         isOver: false,
         isOk: false,
@@ -292,6 +300,7 @@ class SimRunner implements Runner {
 
   begin(task: SimTask): void {
     task.isBegun = true;
+    task.begunAtMs = this.#now();
     this.onBegin(task);
   }
 
@@ -328,6 +337,11 @@ class SimRunner implements Runner {
   }
 
   endMachine(): void {}
+
+  runningMs(slot: number): number | undefined {
+    const { isBegun, isOver, begunAtMs } = this.tasks.get(slot) as SimTask;
+    return isBegun && !isOver ? this.#now() - begunAtMs : undefined;
+  }
 
   askToStop(slot: number): void {
     const task = this.tasks.get(slot) as SimTask;
@@ -482,12 +496,13 @@ export class Simulation implements DeliveryEvents {
 
   #open(): void {
     this.#log = new SimLog(this.disk, this.#random);
-    this.#runner = new SimRunner();
+    this.#runner = new SimRunner(() => this.#now);
     this.#runner.onBegin = (task) => this.#begun(task);
     this.#runner.onAbandon = (task) => {
       const { sequence } = new TaskHeader(task.header);
       this.#trace(`time over ${sequence}`);
-      if (task.isBegun) (this.known.get(sequence) as Known).inHand = false;
+      if (!task.isBegun) this.broken(`the time of record ${sequence} is over before a handler has it`);
+      (this.known.get(sequence) as Known).inHand = false;
     };
     const checkpoint = this.disk.checkpoints.at(-1);
     const states = readStates(

@@ -9,6 +9,7 @@ interface Handlers {
   spins(record: object): unknown;
   awaitsAndSpins(record: object): unknown;
   hangs(record: object): unknown;
+  works(record: object): unknown;
   quick(record: object): unknown;
 }
 
@@ -55,6 +56,16 @@ test("handlers that only hang keep their thread while they are few", async () =>
     await (
       await mill.publish.quick({})
     ).done;
+  });
+});
+
+test("an attempt that waits for its thread has all of its time", async () => {
+  await withMill({ handlers: { quick: { timeoutMs: 300, attemptsMax: 1 } } }, async (mill) => {
+    // It has the only thread for longer than the others may run.
+    await mill.publish.works({ ms: 1500 });
+    const sent = await Promise.all(Array.from({ length: 20 }, () => mill.publish.quick({})));
+    await Promise.all(sent.map(({ done }) => done));
+    assert.is(mill.stats().intake?.dead, 0);
   });
 });
 

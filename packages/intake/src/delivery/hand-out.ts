@@ -82,15 +82,15 @@ export class HandOut {
       quarantined.give(job, gate.name, header);
       return true;
     }
-    const slot = runner.submit(job.handler, job.priority, job.payload, header);
+    const { timeoutMs } = gate.terms;
+    const slot = runner.submit(job.handler, job.priority, job.payload, header, timeoutMs !== undefined);
     if (slot === FULL) {
       window.left = 0;
       return false;
     }
     this.#hasUnpublished = true;
     window.left -= 1;
-    const { timeoutMs } = gate.terms;
-    hands.give(slot, job, timeoutMs === undefined ? Infinity : now + timeoutMs);
+    hands.give(slot, job, now, timeoutMs);
     counts.delivered += 1;
     return true;
   }

@@ -9,7 +9,11 @@ const GRACE_MS = 1000;
 
 interface Hand {
   job: Job | undefined;
-  /** When its time is over, or the grace of an attempt that was given up; Infinity: never. */
+  /** Its time limit, ms, from the instant at which a machine begins it. */
+  timeoutMs: number | undefined;
+  /**
+   * When its time may be over, or the grace of an attempt that was given up; Infinity: never.
+   */
   until: number;
   /** The attempt was ended without waiting for it; what it returns is ignored. */
   isAbandoned: boolean;
@@ -24,6 +28,7 @@ export class Hands {
     this.#runner = runner;
     this.#hands = Array.from({ length: runner.capacity }, () => ({
       job: undefined,
+      timeoutMs: undefined,
       until: Infinity,
       isAbandoned: false,
     }));
@@ -35,13 +40,14 @@ export class Hands {
   }
 
   /** A machine has the job; its bytes lie in the slot. */
-  give(slot: number, job: Job, until: number): void {
+  give(slot: number, job: Job, now: number, timeoutMs: number | undefined): void {
     job.key = NO_BYTES;
     job.headers = NO_BYTES;
     job.payload = NO_BYTES;
     const hand = this.#of(slot);
     hand.job = job;
-    hand.until = until;
+    hand.timeoutMs = timeoutMs;
+    hand.until = timeoutMs === undefined ? Infinity : now + timeoutMs;
     hand.isAbandoned = false;
   }
 
@@ -65,11 +71,19 @@ export class Hands {
     job.payload = Uint8Array.from(payload);
   }
 
-  /** Gives up the attempts whose time is over; their slots and jobs. */
+  /**
+   * Gives up the attempts whose time is over; their slots and jobs. Others are looked at again when
+   * it may be: one that no machine has begun has all of its time.
+   */
   *overdue(now: number): Generator<readonly [slot: number, job: Job], void> {
     for (const [index, hand] of this.#hands.entries()) {
-      const { job, until, isAbandoned } = hand;
+      const { job, timeoutMs = Infinity, until, isAbandoned } = hand;
       if (job === undefined || isAbandoned || until > now) continue;
+      const leftMs = timeoutMs - (this.#runner.runningMs(index + this.#runner.first) ?? 0);
+      if (leftMs > 0) {
+        hand.until = now + leftMs;
+        continue;
+      }
       this.#abandon(hand);
       hand.until = now + GRACE_MS;
       yield [index + this.#runner.first, job];

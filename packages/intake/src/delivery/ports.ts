@@ -54,8 +54,8 @@ export interface Runner {
   readonly valueBytesMax: number;
   /** Tasks that no machine has begun. Stale at once. */
   waiting(): number;
-  /** The slot, or `FULL`. */
-  submit(handler: number, priority: number, payload: Uint8Array, header: Uint8Array): number;
+  /** The slot, or `FULL`. `isTimed`: `runningMs` is asked about it. */
+  submit(handler: number, priority: number, payload: Uint8Array, header: Uint8Array, isTimed: boolean): number;
   publish(): void;
   drain(sink: OutcomeSink, limit: number): number;
   hasOutcomes(): boolean;
@@ -63,6 +63,8 @@ export interface Runner {
   tick(): void;
   /** Takes back what no machine has, and tells the slots; how many. */
   cancelQueued(cancelled: (slot: number) => void): number;
+  /** How long a timed task runs by now, ms; undefined while no machine runs it. */
+  runningMs(slot: number): number | undefined;
   askToStop(slot: number): void;
   /** The machine that runs a task. */
   machineOf(slot: number): number;

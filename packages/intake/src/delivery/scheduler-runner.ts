@@ -32,10 +32,10 @@ export class SchedulerRunner implements Runner {
     return this.#submitter.waiting();
   }
 
-  submit(handler: number, priority: number, payload: Uint8Array, header: Uint8Array): number {
+  submit(handler: number, priority: number, payload: Uint8Array, header: Uint8Array, isTimed: boolean): number {
     // A death of the thread is the scheduler's matter as long as others ran there too: it runs the
     // innocent again, each alone, and tells only of a task that killed several threads by itself.
-    return this.#submitter.submitBytes(handler, priority, true, payload, header);
+    return this.#submitter.submitBytes(handler, priority, payload, header, isTimed);
   }
 
   publish(): void {
@@ -56,6 +56,10 @@ export class SchedulerRunner implements Runner {
 
   cancelQueued(cancelled: (slot: number) => void): number {
     return this.#submitter.cancelQueued(cancelled);
+  }
+
+  runningMs(slot: number): number | undefined {
+    return this.#submitter.runningMs(slot);
   }
 
   askToStop(slot: number): void {

@@ -13,10 +13,11 @@ import type { SchedulerMemory } from "../shared/layout.ts";
 import { PRIORITIES, PRIORITY } from "../shared/priorities.ts";
 import { Shared } from "../shared/shared.ts";
 import { TaskSlots } from "../shared/slots.ts";
-import { ATTEMPTS_MAX, NO_RETRY, taskPolicy, type TaskTable } from "../shared/task-table.ts";
+import { ATTEMPTS_MAX, RUNNING, taskPolicy, type TaskTable } from "../shared/task-table.ts";
 import { BYTES } from "../shared/values.ts";
 
 const AFTER_CRASH: number = taskPolicy(true, false, ATTEMPTS_MAX, false);
+const AFTER_CRASH_TIMED: number = taskPolicy(true, false, ATTEMPTS_MAX, true);
 
 export interface OutcomeSink {
   /** The task in `slot` is over. Its slot can be read until this returns. Must not submit. */
@@ -103,15 +104,12 @@ export class Submitter {
     return this.#enqueue(this.slots.fill(handler, priority, policy, deadline, value), priority);
   }
 
-  /** As `submit`, for a value that is encoded already and a header for the handler's context. */
-  submitBytes(
-    handler: number,
-    priority: number,
-    retryAfterCrash: boolean,
-    value: Uint8Array,
-    header: Uint8Array,
-  ): number {
-    const policy = retryAfterCrash ? AFTER_CRASH : NO_RETRY;
+  /**
+   * As `submit`, for a value that is encoded already and a header for the handler's context. The
+   * task may run again when its thread dies. `isTimed`: `runningMs` is asked about it.
+   */
+  submitBytes(handler: number, priority: number, value: Uint8Array, header: Uint8Array, isTimed: boolean): number {
+    const policy = isTimed ? AFTER_CRASH_TIMED : AFTER_CRASH;
     return this.#enqueue(
       this.slots.fillBytes({ handler, priority, policy, deadline: 0 }, { kind: BYTES, value, header }),
       priority,
@@ -160,6 +158,12 @@ export class Submitter {
   /** The machine that runs a task. */
   machineOf(slot: number): number {
     return this.#table.machine(slot);
+  }
+
+  /** How long a timed task runs by now, ms; undefined while none of the machines runs it. */
+  runningMs(slot: number): number | undefined {
+    const started = this.#table.state(slot) === RUNNING ? this.#table.started(slot) : 0;
+    return started === 0 ? undefined : -this.#shared.msUntil(started);
   }
 
   /** Asks the handler that runs the task to stop; see `TaskContext.isCancelled`. */
