@@ -30,6 +30,14 @@ function begun(gate: HandlerGate, now: number, most = 1000): number {
   return count;
 }
 
+test("a handler that leaves more than an ACK gets nothing while that waits for room", () => {
+  const noRoom = { isFull: true };
+  const handler = (options: HandlerOptions): HandlerGate =>
+    new HandlerGate("h", handlerTerms("h", options, {}), true, () => {}, noRoom);
+  assert.is(handler({ result: "keep" }).obstacle(0), "unwritten");
+  assert.is(handler({}).obstacle(0), undefined);
+});
+
 test("half a record a second begins one every two seconds, the first at once", () => {
   for (const start of [0, 1, 123_456]) {
     const { gate } = gateOf({ ratePerSecond: 0.5 });

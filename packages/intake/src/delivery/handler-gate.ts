@@ -26,8 +26,8 @@ export class HandlerGate {
   /** Whether a module exports it now. */
   readonly isThere: boolean;
   isPaused = false;
-  /** Whether it has published records together with the end of its own. */
-  publishes = false;
+  /** Whether it leaves more than an ACK: records, or results that are kept. */
+  publishes: boolean;
   /** Records that it has in hand. */
   running = 0;
   readonly #told: (event: BreakerEvent) => void;
@@ -51,6 +51,7 @@ export class HandlerGate {
     this.#stateLog = stateLog;
     this.name = name;
     this.terms = terms;
+    this.publishes = terms.result === "keep";
     this.isThere = isThere;
     this.#told = told;
   }
