@@ -2,7 +2,7 @@
 import { parse as parseCsv } from "csv-parse/sync";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { DEPTH_MAX, isExact, JsonText, MISTAKE } from "@millrace/cli/internal/ingest/json-text";
+import { DEPTH_MAX, isExact, JsonText, MISTAKE } from "@millrace/codec";
 import { type Format, splitterOf } from "@millrace/cli/internal/ingest/formats";
 import type { BigNumbers, Malformed } from "@millrace/cli/internal/ingest/splitter";
 import fc from "../property.ts";

@@ -13,4 +13,5 @@ export {
 } from "./codec.ts";
 export { isDetached } from "./views.ts";
 export { crc32 } from "./crc.ts";
+export { DEPTH_MAX, INCOMPLETE, isExact, JsonText, MISTAKE, shown, spaceEnd, textOf } from "./json-text.ts";
 export { codecErrors } from "./errors.ts";

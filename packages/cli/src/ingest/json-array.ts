@@ -10,7 +10,7 @@ import { cliError } from "../errors.ts";
 import { Carry } from "./carry.ts";
 import { JsonRecords, type Mistake } from "./json-records.ts";
 import { INSIDE, JsonSkip } from "./json-skip.ts";
-import { INCOMPLETE, shown, spaceEnd } from "./json-text.ts";
+import { INCOMPLETE, shown, spaceEnd } from "@millrace/codec";
 import type { LongPart, RecordSink, Splitter, SplitterOptions } from "./splitter.ts";
 
 const COMMA = 0x2c;

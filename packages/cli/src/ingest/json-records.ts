@@ -1,7 +1,7 @@
 /** One JSON value as a record: checked, and with its large numbers as they were asked for. */
 import { randomBytes } from "node:crypto";
 import type { Carry } from "./carry.ts";
-import { JsonText, MISTAKE, textOf } from "./json-text.ts";
+import { JsonText, MISTAKE, textOf } from "@millrace/codec";
 import type { BigNumbers, RecordSink } from "./splitter.ts";
 
 const ENCODING_HINT = "; --encoding names another encoding";

@@ -1,7 +1,7 @@
 /** NDJSON: one JSON value a line. A record's number is its line; empty lines have none. */
 import { Carry } from "./carry.ts";
 import { JsonRecords, type Mistake } from "./json-records.ts";
-import { spaceEnd } from "./json-text.ts";
+import { spaceEnd } from "@millrace/codec";
 import type { RecordSink, Splitter, SplitterOptions } from "./splitter.ts";
 
 const NEWLINE = 0x0a;
