@@ -52,7 +52,7 @@ export type {
 } from "./format/publication.ts";
 export type { Producer, ProducerOptions } from "./publisher/producer.ts";
 export { ContentSums } from "./states/producer-state.ts";
-export { RecordStates } from "./states/record-states.ts";
+export { type RecordState, RecordStates } from "./states/record-states.ts";
 export { foreignRecord } from "./states/foreign.ts";
 export { readLogStates } from "./snapshot/read-states.ts";
 export { snapshotParts, upgradeSnapshots } from "./snapshot/upgrade.ts";

@@ -99,6 +99,7 @@ export type {
   Redact,
   RecordOptions,
   RecordSchedule,
+  RecordState,
   RecordToPublish,
   Retained,
   RetainOptions,

@@ -31,6 +31,7 @@ import {
   type Producers,
   type Publish,
   type PublishedName,
+  type RecordState,
   type RecordToPublish,
   type Retained,
   type ScheduleInfo,
@@ -152,6 +153,11 @@ export interface Millrace<Handlers = Record<string, Handler>> {
    * `ERR_RESULT_TOO_LARGE`, `ERR_RESULT_UNSUPPORTED`, and as `Acknowledgement.done` does.
    */
   result(sequence: number): Promise<unknown>;
+  /**
+   * What has become of the record that a publish resolved with; undefined when no record has this
+   * sequence, or had it as far as that is known.
+   */
+  recordState(sequence: number): Promise<RecordState | undefined>;
   /** Records that failed for the last time: list them, hand them out again, drop them. */
   readonly dead: DeadLetters;
   /**
@@ -440,6 +446,10 @@ class Runtime<Handlers> implements Millrace<Handlers> {
 
   async result(sequence: number): Promise<unknown> {
     return await this.#theIntake("result").result(sequence);
+  }
+
+  async recordState(sequence: number): Promise<RecordState | undefined> {
+    return await this.#theIntake("recordState").recordState(sequence);
   }
 
   get dead(): DeadLetters {

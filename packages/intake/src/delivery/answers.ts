@@ -113,6 +113,11 @@ export class Answers {
     if (this.#awaited.delete(origin)) this.#report({ expired: origin });
   }
 
+  /** Whether the record has expired, or was dropped, since the opening. */
+  hasExpired(origin: number): boolean {
+    return this.#expired.has(origin);
+  }
+
   /** A record with a key isn't the first. */
   judged(place: number, verdict: Verdict): void {
     if (this.#judging.delete(place)) this.#answerVerdict(place, verdict);

@@ -43,7 +43,7 @@ import type { LogRecord } from "../format/log-record.ts";
 import type { Outcome } from "../format/outcome.ts";
 import type { HeaderParser } from "../format/record-header.ts";
 import { STAGED_RECORD_BYTES, TaskHeaderWriter } from "../format/task-header.ts";
-import type { RecordStates } from "../states/record-states.ts";
+import type { RecordState, RecordStates } from "../states/record-states.ts";
 import { Commands } from "./commands.ts";
 import { Deaths } from "./deaths.ts";
 import { Ends } from "./ends.ts";
@@ -234,6 +234,13 @@ export class Delivery {
    */
   quarantined(origin: number, error: unknown, outcome?: Outcome): void {
     this.#outcomes.leftQuarantine(origin, error, outcome);
+  }
+
+  /** What has become of an acknowledged record; what expired or was dropped is "done" as well. */
+  stateOf(origin: number): Exclude<RecordState, "expired"> {
+    if (this.states.isDead(origin)) return "dead";
+    if (this.states.isSettled(origin)) return "done";
+    return this.#hands.has(origin) || this.#quarantined.has(origin) ? "running" : "waiting";
   }
 
   // ── what is left ──────────────────────────────────────────────────────────────────────────────

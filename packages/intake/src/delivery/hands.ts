@@ -39,6 +39,11 @@ export class Hands {
     return this.#abandoned;
   }
 
+  /** Whether a machine has the record, in an attempt that counts. */
+  has(origin: number): boolean {
+    return this.#hands.some(({ job, isAbandoned }) => job?.origin === origin && !isAbandoned);
+  }
+
   /** A machine has the job; its bytes lie in the slot. */
   give(slot: number, job: Job, now: number, timeoutMs: number | undefined): void {
     job.key = NO_BYTES;

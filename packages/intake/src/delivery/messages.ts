@@ -13,6 +13,7 @@ import type { Checkpoint } from "./housekeeping.ts";
 import type { DeadQuery } from "../states/dead-table.ts";
 import type { RetainTerms } from "./kept-segments.ts";
 import type { ProducerInfo, ProducerSnapshot } from "../states/producer-state.ts";
+import type { RecordState } from "../states/record-states.ts";
 import type { KeptResult } from "../states/results.ts";
 import type { DeadPiece } from "./dead-scan.ts";
 import type { HandlerOptions } from "./policy.ts";
@@ -61,6 +62,7 @@ export type Command =
   | { readonly kind: "redrive"; readonly letters: Letters; readonly handler: string }
   | { readonly kind: "drop"; readonly letters: Letters }
   | { readonly kind: "findResult"; readonly sequence: number }
+  | { readonly kind: "recordState"; readonly sequence: number }
   | { readonly kind: "schedule"; readonly name: string; readonly definition: ScheduleDefinition }
   | { readonly kind: "unschedule"; readonly name: string }
   | { readonly kind: "schedules" }
@@ -78,6 +80,7 @@ export interface Answers {
   readonly redrive: undefined;
   readonly drop: undefined;
   readonly findResult: KeptResult | undefined;
+  readonly recordState: RecordState;
   /** Undefined when it is defined. */
   readonly schedule: ScheduleRefusal | undefined;
   /** Whether there was one. */

@@ -19,6 +19,10 @@ export class Quarantined {
     return this.#jobs.size === 0;
   }
 
+  has(origin: number): boolean {
+    return this.#jobs.has(origin);
+  }
+
   /** Whether a record must not run in this process. */
   needs(origin: number): boolean {
     return this.#suspects.endsOf(origin) >= QUARANTINE_ENDS;

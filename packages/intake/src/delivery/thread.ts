@@ -272,6 +272,9 @@ export class DeliveryThread implements DeliveryEvents {
       case "findResult":
         answer(this.#delivery.states.results.all.get(command.sequence));
         break;
+      case "recordState":
+        answer(this.#answers.hasExpired(command.sequence) ? "expired" : this.#delivery.stateOf(command.sequence));
+        break;
       case "scanDead":
         answer(scanDead(this.#delivery.states, command.query, command.behind));
         break;

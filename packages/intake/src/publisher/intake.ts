@@ -1,6 +1,6 @@
 /** The intake as its user sees it: publish records, learn what became of them, command, end it. */
 import { decode } from "@millrace/codec";
-import type { BackupSummary, Journal } from "@millrace/journal";
+import { type BackupSummary, type Journal, RECORD_TYPE } from "@millrace/journal";
 import type { Histogram } from "@millrace/metrics";
 import { bindHandlers, type CallOf, type Handler, type HandlerOf, type ResultOf } from "@millrace/scheduler";
 import { ThreadTable } from "@millrace/atomics-sync";
@@ -15,6 +15,7 @@ import type {
   RecordToPublish,
 } from "../format/publication.ts";
 import { DeadLetters } from "../letters/dead-letters.ts";
+import type { RecordState } from "../states/record-states.ts";
 import type { Acknowledgement } from "./acknowledgement.ts";
 import { type DrainOptions, Ending } from "./ending.ts";
 import type { Events } from "./events.ts";
@@ -204,6 +205,18 @@ export class Intake<Handlers = Record<string, Handler>> {
    */
   result(sequence: number): Promise<unknown> {
     return this.#parts.questions.readResult(sequence);
+  }
+
+  /**
+   * What has become of the record with this sequence; undefined for one that no record of a handler
+   * has or, as far as that is known, had.
+   */
+  async recordState(sequence: number): Promise<RecordState | undefined> {
+    const { journal, delivery } = this.#parts;
+    if (!Number.isSafeInteger(sequence) || sequence < 1 || sequence > journal.durableSequence) return undefined;
+    const record = sequence < journal.firstSequence ? undefined : await journal.get(sequence);
+    if (record !== undefined && record.type !== RECORD_TYPE.data) return undefined;
+    return delivery.command({ kind: "recordState", sequence });
   }
 
   // ── commands ──────────────────────────────────────────────────────────────────────────────────

@@ -41,6 +41,12 @@ import { RetryTable } from "./retry-table.ts";
 import { ScheduleStates } from "./schedule-states.ts";
 import { ProducerState } from "./producer-state.ts";
 
+/**
+ * What has become of an acknowledged record. "waiting": for its turn, a time, a handler or another
+ * attempt. "expired": nobody will handle it. That is told until the process ends, "done" after it.
+ */
+export type RecordState = "waiting" | "running" | "done" | "dead" | "expired";
+
 /** How the process before this one ended, and what it may have had in hand. */
 export interface Endings {
   /** Processes in a row that ended without saying so. */
