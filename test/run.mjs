@@ -33,7 +33,7 @@ const LIMIT_IN_NAME = /\.(\d+)s\.test\.js$/;
 
 const all = readdirSync(root, { recursive: true })
   .filter((file) => file.endsWith(".test.js"))
-  .toSorted();
+  .toSorted((left, right) => (left < right ? -1 : 1));
 const files = all.filter((file) => patterns.length === 0 || patterns.some((pattern) => pattern.test(file)));
 
 const total = { passed: 0, failed: 0, skipped: 0 };
