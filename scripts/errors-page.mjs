@@ -11,6 +11,7 @@ import { intakeErrors } from "@millrace/intake";
 import { journalErrors } from "@millrace/journal";
 import { poolErrors } from "@millrace/pool";
 import { schedulerErrors } from "@millrace/scheduler";
+import { serverErrors } from "@millrace/server";
 import { syncErrors } from "@millrace/atomics-sync";
 
 const tables = [
@@ -23,6 +24,7 @@ const tables = [
   ["Blocking calls and pools", poolErrors],
   ["Journal", journalErrors],
   ["Records", intakeErrors],
+  ["Server", serverErrors],
   ["Command", cliErrors],
 ];
 

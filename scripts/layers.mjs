@@ -10,6 +10,7 @@ export const layers = [
   ["pool"],
   ["intake"],
   ["runtime"],
+  ["server"],
   ["cli"],
   ["millrace"],
 ];
@@ -19,9 +20,10 @@ export const layers = [
 // test/workspace/tidy.test.ts holds the imports to it.
 export const folders = {
   "atomics-sync": ["threads", "objects", "locks", "."],
-  cli: ["terminal", "completion", "ingest", "journal", "dlq", "load", "trace", "."],
+  cli: ["terminal", "completion", "ingest", "journal", "dlq", "load", "serve", "trace", "."],
   intake: ["format", "states", "snapshot", "delivery", "handler", "letters", "control", "publisher", "."],
   runtime: ["health", "metrics", "."],
   journal: ["storage", "files", "memory", "read", "repair", "keeper", "writer", "opener", "."],
   scheduler: ["shared", "calls", "handler", "machine", "trace", "supervisor", "."],
+  server: ["access", "records", "http", "socket", "admin", "."],
 };

@@ -4,7 +4,7 @@ export const LIMITS = {
   "@millrace/atomics-sync": { tarball: 130_000, files: 495_000 },
   "@millrace/base": { tarball: 17_000, files: 60_000 },
   "@millrace/channels": { tarball: 39_000, files: 155_000 },
-  "@millrace/cli": { tarball: 96_000, files: 330_000 },
+  "@millrace/cli": { tarball: 110_000, files: 375_000 },
   "@millrace/codec": { tarball: 30_000, files: 110_000 },
   "@millrace/context": { tarball: 14_000, files: 55_000 },
   "@millrace/intake": { tarball: 290_000, files: 1_050_000 },
@@ -14,6 +14,7 @@ export const LIMITS = {
   "@millrace/pool": { tarball: 26_000, files: 90_000 },
   "@millrace/runtime": { tarball: 17_000, files: 55_000 },
   "@millrace/scheduler": { tarball: 181_000, files: 665_000 },
+  "@millrace/server": { tarball: 45_000, files: 160_000 },
   "@millrace/shared-memory": { tarball: 40_000, files: 145_000 },
 };
 

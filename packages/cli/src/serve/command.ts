@@ -1,0 +1,139 @@
+/** `millrace serve`: a runtime with its sources, until a signal ends it in order. */
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { onAbort } from "@millrace/base";
+import { type Millrace, open } from "@millrace/runtime";
+import { createServer, type RecordServer, type ServerOptions } from "@millrace/server";
+import { cliError } from "../errors.ts";
+import { EXIT } from "../terminal/exit-codes.ts";
+import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
+import { signals } from "../terminal/signals.ts";
+import type { RuntimeSettings } from "./config.ts";
+
+/** As the command line, the environment and the file together say it. */
+export interface ServeOptions extends ReporterOptions {
+  readonly handlers?: string;
+  readonly dir?: string;
+  readonly host: string;
+  readonly port: number;
+  readonly adminHost: string;
+  readonly adminPort: number;
+  readonly framePort?: number;
+  readonly framePath?: string;
+  readonly tokenFile?: string;
+  readonly insecureNoAuth?: boolean;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  readonly tlsCa?: string;
+  readonly readinessDelayMs: number;
+  readonly drainMs: number;
+}
+
+/** Handlers have this share of `drainMs` at least, however long requests took. */
+const HANDLERS_SHARE = 0.25;
+
+export async function serve(options: ServeOptions, settings: RuntimeSettings): Promise<number> {
+  const reporter = new Reporter(options);
+  const handlers = moduleOf(options.handlers);
+  const directory = mustHave(options.dir, "--dir");
+  const forServer = serverOptionsOf(options, (error) => reporter.message(`millrace: warning: ${error.message}`));
+  // From here on a signal ends the service in order, also one that comes before it is ready.
+  const stop = signals.takeOver();
+  const failed = new AbortController();
+  const mill = await open({
+    ...settings.runtime,
+    handlers,
+    journal: { ...settings.journal, directory, lockSignal: stop },
+    onFailure: (error) => failed.abort(error),
+  });
+  const server = await serverOf(mill, forServer);
+  announce(reporter, server, options);
+  await until(AbortSignal.any([stop, failed.signal]));
+  if (failed.signal.aborted) {
+    reporter.error(failed.signal.reason);
+    await end(server, mill, { readinessDelayMs: 0, drainMs: options.drainMs }).catch(() => {});
+    return EXIT.failure;
+  }
+  reporter.message(`millrace: ${signals.received}: ending in order; a second signal ends at once`);
+  await end(server, mill, options);
+  reporter.message("millrace: ended; what is unfinished waits in the journal for the next start");
+  return EXIT.ok;
+}
+
+async function serverOf(mill: Millrace, options: ServerOptions): Promise<RecordServer> {
+  try {
+    return await createServer(mill, options);
+  } catch (thrown) {
+    await mill.close();
+    throw thrown;
+  }
+}
+
+/** First every request gets its answer, then handlers may finish. */
+async function end(
+  server: RecordServer,
+  mill: Millrace,
+  { readinessDelayMs, drainMs }: Pick<ServeOptions, "readinessDelayMs" | "drainMs">,
+): Promise<void> {
+  const endsAt = performance.now() + readinessDelayMs + drainMs;
+  await server.close({ readinessDelayMs, drainMs });
+  const leftMs = Math.max(endsAt - performance.now(), drainMs * HANDLERS_SHARE);
+  // Handlers that take longer are called again at the next start: that is no failure of the end.
+  await mill.close({ timeoutMs: Math.round(leftMs) }).catch((thrown: { code?: string }) => {
+    if (thrown.code !== "ERR_CLOSE_ABORTED") throw thrown;
+  });
+}
+
+function until(signal: AbortSignal): Promise<void> {
+  return new Promise((resolvePromise) => {
+    if (signal.aborted) resolvePromise();
+    else onAbort(signal, () => resolvePromise());
+  });
+}
+
+function announce(reporter: Reporter, server: RecordServer, options: ServeOptions): void {
+  const scheme = options.tlsCert === undefined ? "http" : "https";
+  const document = {
+    url: `${scheme}://${options.host}:${server.port}`,
+    adminUrl: `http://${options.adminHost}:${server.adminPort}`,
+    framePort: server.framePort,
+    framePath: options.framePath,
+    pid: process.pid,
+  };
+  reporter.result(document, () => `records ${document.url}/v1/records  health ${document.adminUrl}/health/ready`);
+}
+
+function mustHave(value: string | undefined, option: string): string {
+  if (value !== undefined) return value;
+  throw cliError("ERR_CLI_USAGE", `${option} is required: on the command line, in the environment or in the file`);
+}
+
+function moduleOf(given: string | undefined): URL {
+  const path = mustHave(given, "--handlers");
+  if (path.includes("://")) return new URL(path);
+  if (existsSync(path)) return pathToFileURL(resolve(path));
+  throw cliError("ERR_CLI_USAGE", `--handlers: there is no file ${resolve(path)}`, { details: { path } });
+}
+
+function serverOptionsOf(options: ServeOptions, onWarning: (error: Error) => void): ServerOptions {
+  const { host, port, adminHost, adminPort, framePort, framePath, tokenFile, insecureNoAuth } = options;
+  const { tlsCert: cert, tlsKey: key, tlsCa: ca } = options;
+  if ((cert === undefined) !== (key === undefined) || (ca !== undefined && cert === undefined)) {
+    throw cliError("ERR_CLI_USAGE", "--tls-cert and --tls-key belong together, and --tls-ca needs both");
+  }
+  return {
+    host,
+    port,
+    adminHost,
+    adminPort,
+    onWarning,
+    ...(framePort === undefined ? undefined : { framePort }),
+    ...(framePath === undefined ? undefined : { framePath }),
+    ...(tokenFile === undefined ? undefined : { tokenFile }),
+    ...(insecureNoAuth === undefined ? undefined : { insecureNoAuth }),
+    ...(cert === undefined || key === undefined
+      ? undefined
+      : { tls: { cert, key, ...(ca === undefined ? undefined : { ca }) } }),
+  };
+}

@@ -1,0 +1,103 @@
+/**
+ * Settings of `millrace serve` out of a file: below the environment, which is below the command
+ * line.
+ *
+ * The file is JSON, or a module whose default export is such an object. Its members are the
+ * command's options in camel case, and `journal` and `processors` as `open()` has them.
+ */
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import type { Command, Option } from "commander";
+import { messageOf, nearest } from "@millrace/base";
+import type { MillraceOptions } from "@millrace/runtime";
+import { cliError } from "../errors.ts";
+
+/** What `open()` takes besides what the command's options say. */
+export interface RuntimeSettings {
+  readonly runtime: Pick<MillraceOptions, "processors">;
+  readonly journal: Partial<NonNullable<MillraceOptions["journal"]>>;
+}
+
+/** Where a value comes from. */
+export type Origin = "command line" | "environment" | "file" | "default";
+
+const FOR_OPEN = ["journal", "processors"] as const;
+const ORIGINS: Readonly<Record<string, Origin>> = { cli: "command line", env: "environment", config: "file" };
+
+function wrong(path: string, problem: string, cause?: unknown): Error {
+  return cliError("ERR_CLI_USAGE", `--config ${path}: ${problem}`, { cause, details: { path } });
+}
+
+async function contentOf(path: string): Promise<unknown> {
+  try {
+    if (!/\.[cm]?js$/.test(path)) return JSON.parse(readFileSync(path, "utf8")) as unknown;
+    const module = (await import(pathToFileURL(resolve(path)).href)) as { default?: unknown };
+    return module.default;
+  } catch (thrown) {
+    throw wrong(path, `it can't be read: ${messageOf(thrown)}`, thrown);
+  }
+}
+
+/** The options that a file may set: those of the command but its own path and how it prints. */
+function fileOptions(command: Command): readonly Option[] {
+  const own = new Set(["config", "printConfig", "json", "quiet", "verbose"]);
+  return command.options.filter((option) => !own.has(option.attributeName()));
+}
+
+/** A value of the file, as the command line would have it. */
+function valueOf(path: string, option: Option, value: unknown): unknown {
+  const isFlag = option.isBoolean();
+  if (isFlag ? typeof value !== "boolean" : typeof value !== "string" && typeof value !== "number") {
+    throw wrong(path, `${option.attributeName()} must be ${isFlag ? "true or false" : "a text or a number"}`);
+  }
+  return option.parseArg === undefined || isFlag ? value : option.parseArg(String(value), undefined);
+}
+
+/**
+ * Fills in what neither the command line nor the environment has set. Throws `ERR_CLI_USAGE` for a
+ * file that can't be read, an unknown member and a wrong value.
+ */
+export async function applyConfig(command: Command): Promise<RuntimeSettings> {
+  const { config: path } = command.opts<{ config?: string }>();
+  if (path === undefined) return { runtime: {}, journal: {} };
+  const content = await contentOf(path);
+  if (typeof content !== "object" || content === null || Array.isArray(content))
+    throw wrong(path, "it isn't an object");
+  const options = new Map(fileOptions(command).map((option) => [option.attributeName(), option]));
+  for (const [name, value] of Object.entries(content)) {
+    const option = options.get(name);
+    if (option === undefined && !(FOR_OPEN as readonly string[]).includes(name)) {
+      const known = [...options.keys(), ...FOR_OPEN];
+      const near = nearest(name, known);
+      throw wrong(
+        path,
+        `unknown "${name}"; ${near === undefined ? `known are ${known.join(", ")}` : `did you mean "${near}"?`}`,
+      );
+    }
+    if (option === undefined) continue;
+    const source = command.getOptionValueSource(name);
+    const parsed = valueOf(path, option, value);
+    if (source === undefined || source === "default") command.setOptionValueWithSource(name, parsed, "config");
+  }
+  const { processors, journal = {} } = content as Pick<MillraceOptions, "processors"> & {
+    journal?: RuntimeSettings["journal"];
+  };
+  if ("directory" in journal) throw wrong(path, `"dir" says where the journal is, not journal.directory`);
+  return { runtime: processors === undefined ? {} : { processors }, journal };
+}
+
+/** Each option with its value and where that comes from. */
+export function originsOf(
+  command: Command,
+): { name: string; value: string | number | boolean | undefined; origin: Origin }[] {
+  return fileOptions(command).map((option) => {
+    const name = option.attributeName();
+    const source = command.getOptionValueSource(name) ?? "default";
+    return {
+      name,
+      value: command.getOptionValue(name) as string | number | boolean | undefined,
+      origin: ORIGINS[source] ?? "default",
+    };
+  });
+}

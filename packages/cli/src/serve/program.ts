@@ -1,0 +1,71 @@
+/** `millrace serve`, as --help shows it. */
+import { type Command, Option } from "commander";
+import { EXIT, EXIT_HELP } from "../terminal/exit-codes.ts";
+import { Reporter } from "../terminal/reporter.ts";
+import { table, wholeNumber } from "../terminal/units.ts";
+import { serve, type ServeOptions } from "./command.ts";
+import { applyConfig, originsOf } from "./config.ts";
+
+type Runner = <Parameters extends unknown[]>(
+  command: (...parameters: Parameters) => number | Promise<number>,
+) => (...parameters: Parameters) => Promise<void>;
+
+const PORT_MAX = 65_535;
+const MS_MAX = 86_400_000;
+
+const HELP = `
+Examples:
+  millrace serve --handlers ./handlers.js --dir ./data
+  millrace serve --config serve.json --token-file tokens --host 0.0.0.0
+  millrace serve --config serve.json --print-config
+
+Each option with a value can also be in the environment (MILLRACE_ADMIN_PORT for --admin-port), and
+each in the file ("adminPort"). The command line goes first, then the environment, then the file.
+SIGTERM and SIGINT end the service in order, with exit code 0; a second one ends it at once.`;
+
+/** An option with its name in the environment. */
+function settable(flags: string, description: string): Option {
+  const option = new Option(flags, description);
+  return option.env(`MILLRACE_${option.name().replaceAll("-", "_").toUpperCase()}`);
+}
+
+function whole(flags: string, description: string, max: number): Option {
+  const option = settable(flags, description);
+  return option.argParser(wholeNumber(`--${option.name()}`, 0, max));
+}
+
+export function addServe(program: Command, common: (command: Command) => Command, run: Runner): void {
+  const command = common(program.command("serve"))
+    .description("take records over HTTP, TCP and a Unix socket, and hand each to its handler")
+    .addOption(settable("--handlers <module>", "the module whose exports are the handlers (required)"))
+    .addOption(settable("--dir <dir>", "directory of the journal, created if needed (required)"))
+    .addOption(settable("--host <host>", "where HTTP and frames are served").default("127.0.0.1"))
+    .addOption(whole("--port <n>", "port for HTTP; 0: any free one", PORT_MAX).default(8080))
+    .addOption(settable("--admin-host <host>", "where health is served").default("127.0.0.1"))
+    .addOption(whole("--admin-port <n>", "port for health; 0: any free one", PORT_MAX).default(9090))
+    .addOption(whole("--frame-port <n>", "TCP port for frames (default: none)", PORT_MAX))
+    .addOption(settable("--frame-path <path>", "Unix socket for frames (default: none)"))
+    .addOption(settable("--token-file <file>", "who may publish and read: lines of sha256:HEX SCOPES"))
+    // Not by the environment: there "0" and "false" would switch it on as well.
+    .option("--insecure-no-auth", "listen beyond this machine although nobody needs a token")
+    .addOption(settable("--tls-cert <file>", "certificate of the server, PEM"))
+    .addOption(settable("--tls-key <file>", "its key, PEM"))
+    .addOption(settable("--tls-ca <file>", "clients need a certificate of this authority, PEM"))
+    .addOption(whole("--readiness-delay-ms <ms>", "at the end: not ready, and still taking records", MS_MAX).default(0))
+    .addOption(whole("--drain-ms <ms>", "then: time for requests and handlers under way", MS_MAX).default(20_000))
+    .addOption(settable("--config <file>", "JSON, or a module with a default export"))
+    .option("--print-config", "print every setting with where it comes from, and end")
+    .addHelpText("after", `${HELP}\n${EXIT_HELP}`);
+  command.action(
+    run(async () => {
+      const settings = await applyConfig(command);
+      const options = command.opts<ServeOptions & { readonly printConfig?: boolean }>();
+      if (options.printConfig !== true) return serve(options, settings);
+      const origins = originsOf(command);
+      new Reporter(options).result({ settings: origins }, () =>
+        table(origins.map(({ name, value, origin }) => [name, `${value ?? "none"}  (${origin})`])),
+      );
+      return EXIT.ok;
+    }),
+  );
+}

@@ -1,0 +1,32 @@
+/** TLS from files, and client certificates. */
+import { readFileSync } from "node:fs";
+import type { TlsOptions } from "node:tls";
+import { messageOf } from "@millrace/base";
+import { serverError } from "../errors.ts";
+
+export interface TlsFiles {
+  /** Paths of PEM files. */
+  readonly cert: string;
+  readonly key: string;
+  /** Whose certificates clients need to have: without one of them there is no connection. */
+  readonly ca?: string | undefined;
+}
+
+function read(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    throw serverError("ERR_SERVER_LISTEN", `${path} can't be read: ${messageOf(cause)}`, { cause, details: { path } });
+  }
+}
+
+/** A handshake has to be over in `handshakeMs`. Throws `ERR_SERVER_LISTEN`. */
+export function tlsOptions({ cert, key, ca }: TlsFiles, handshakeMs: number): TlsOptions {
+  return {
+    cert: read(cert),
+    key: read(key),
+    handshakeTimeout: handshakeMs,
+    minVersion: "TLSv1.2",
+    ...(ca === undefined ? undefined : { ca: read(ca), requestCert: true, rejectUnauthorized: true }),
+  };
+}

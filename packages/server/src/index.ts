@@ -1,0 +1,4 @@
+export { serverErrors } from "./errors.ts";
+export type { RequestHandler } from "./http/app.ts";
+export type { EndOptions, RequestOptions, ServerOptions, TlsFilesOptions } from "./options.ts";
+export { createRequestHandler, createServer, type RecordServer, type ServerState } from "./server.ts";

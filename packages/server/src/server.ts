@@ -1,0 +1,203 @@
+/** Sources of records for a runtime: HTTP, frames over TCP and a Unix socket; and its health. */
+import { isIP } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Millrace } from "@millrace/runtime";
+import { type Access, OPEN_ACCESS, TokenFile } from "./access/tokens.ts";
+import { addHealthRoutes } from "./admin/health.ts";
+import { serverError } from "./errors.ts";
+import { buildApp, handlerOf, type RequestHandler } from "./http/app.ts";
+import { HttpListener } from "./http/listener.ts";
+import { addRecordRoutes, NDJSON } from "./http/record-routes.ts";
+import {
+  endOptions,
+  type EndOptions,
+  requestOptions,
+  type RequestOptions,
+  serverOptions,
+  type ServerOptions,
+  type ServerSettings,
+} from "./options.ts";
+import { Publications } from "./records/publication.ts";
+import { SocketListener } from "./socket/listener.ts";
+
+/** Idle connections stay open so long after the server has stopped to accept. */
+const LINGER_MS = 500;
+
+export type ServerState = "running" | "ending" | "closed";
+
+/** A server that takes records for a runtime. */
+export interface RecordServer {
+  readonly state: ServerState;
+  /** The ports that are served; undefined where none was asked for. */
+  readonly port: number;
+  readonly adminPort: number | undefined;
+  readonly framePort: number | undefined;
+  /**
+   * Ends in order: readiness is down at once, and answers come with `Connection: close`. After
+   * `readinessDelayMs` no request is taken. Resolves when every request under way has its answer,
+   * or `drainMs` are over: what is cut off then has no answer, and may be stored. The runtime stays
+   * open. Idempotent.
+   */
+  close(options?: EndOptions): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** Whether the server ends. */
+interface Phase {
+  isEnding: boolean;
+  isRefusing: boolean;
+}
+
+/**
+ * Serves a runtime that has a journal. Throws `ERR_INVALID_OPTION`, `ERR_INTAKE_ABSENT`,
+ * `ERR_SERVER_EXPOSED`, `ERR_SERVER_LISTEN`, `ERR_TOKEN_FILE`.
+ */
+export async function createServer(mill: Millrace, given: ServerOptions = {}): Promise<RecordServer> {
+  const options = serverOptions(given);
+  mustBeSafe(options);
+  const server = new Server(mill, options);
+  try {
+    await server.listen();
+  } catch (thrown) {
+    await server.close({ drainMs: 0 });
+    throw thrown;
+  }
+  return server;
+}
+
+/**
+ * A handler of requests to mount in `node:http`, express or hono, before any parser of bodies. Its
+ * host listens, ends and limits connections. Throws `ERR_INVALID_OPTION`, `ERR_TOKEN_FILE`.
+ */
+export async function createRequestHandler(mill: Millrace, given: RequestOptions = {}): Promise<RequestHandler> {
+  const { handlers, tokenFile, bodyBytesMax, linesMax, onWarning } = requestOptions(given);
+  const access = tokenFile === undefined ? OPEN_ACCESS : new TokenFile(tokenFile, onWarning);
+  const phase = { isEnding: false, isRefusing: false };
+  return recordHandler(mill, access, new Publications(mill, handlers), { bodyBytesMax, linesMax }, phase);
+}
+
+async function recordHandler(
+  mill: Millrace,
+  access: Access,
+  publications: Publications,
+  { bodyBytesMax, linesMax }: { readonly bodyBytesMax: number; readonly linesMax: number },
+  phase: Phase,
+): Promise<RequestHandler> {
+  const app = buildApp({
+    access,
+    bodyBytesMax,
+    contentTypes: ["application/json", NDJSON],
+    isEnding: () => phase.isEnding,
+    isRefusing: () => phase.isRefusing,
+  });
+  addRecordRoutes(app, { mill, publications, linesMax });
+  return handlerOf(app);
+}
+
+/** Throws `ERR_SERVER_EXPOSED` when somebody on the network could publish without being asked. */
+function mustBeSafe({ host, port, tls, tokenFile, insecureNoAuth }: ServerSettings): void {
+  if (insecureNoAuth || tokenFile !== undefined || tls?.ca !== undefined || isLoopback(host)) return;
+  throw serverError("ERR_SERVER_EXPOSED", `${host}:${port} can be reached from other machines, without a token`, {
+    details: { host, port },
+  });
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
+}
+
+class Server implements RecordServer {
+  readonly #mill: Millrace;
+  readonly #options: ServerSettings;
+  readonly #access: Access;
+  readonly #phase: Phase = { isEnding: false, isRefusing: false };
+  readonly #sockets: SocketListener[] = [];
+  #http: HttpListener | undefined;
+  #admin: HttpListener | undefined;
+  #frames: SocketListener | undefined;
+  #closing: Promise<void> | undefined;
+  #port = 0;
+  state: ServerState = "running";
+
+  constructor(mill: Millrace, options: ServerSettings) {
+    this.#mill = mill;
+    this.#options = options;
+    const { tokenFile, onWarning } = options;
+    this.#access = tokenFile === undefined ? OPEN_ACCESS : new TokenFile(tokenFile, onWarning);
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  get adminPort(): number | undefined {
+    return this.#admin?.port;
+  }
+
+  get framePort(): number | undefined {
+    return this.#frames?.port;
+  }
+
+  async listen(): Promise<void> {
+    const options = this.#options;
+    const { host, port, adminHost, adminPort, framePort, framePath, tls, connectionsMax } = options;
+    // Throws without a journal.
+    void this.#mill.level;
+    const publications = new Publications(this.#mill, options.handlers);
+    const handler = await recordHandler(this.#mill, this.#access, publications, options, this.#phase);
+    if (adminPort !== undefined) {
+      const place = { host: adminHost, port: adminPort };
+      this.#admin = await HttpListener.listen(await this.#adminHandler(), place, options, undefined);
+    }
+    const frames = { publications, frameBytesMax: options.frameBytesMax, idleTimeoutMs: options.idleTimeoutMs };
+    const connections = { ...frames, frameTimeoutMs: options.requestTimeoutMs, access: this.#access };
+    if (framePort !== undefined) {
+      this.#frames = await SocketListener.listen({ host, port: framePort }, connections, connectionsMax, tls);
+      this.#sockets.push(this.#frames);
+    }
+    if (framePath !== undefined) {
+      // Whoever may connect is the owner of everything that a token could protect.
+      const owner = { ...connections, access: OPEN_ACCESS };
+      this.#sockets.push(await SocketListener.listen({ path: framePath }, owner, connectionsMax, undefined));
+    }
+    this.#http = await HttpListener.listen(handler, { host, port }, options, tls);
+    this.#port = this.#http.port;
+  }
+
+  async #adminHandler(): Promise<RequestHandler> {
+    const app = buildApp({
+      access: this.#access,
+      bodyBytesMax: 1,
+      contentTypes: [],
+      // A supervisor asks until the end.
+      isEnding: () => false,
+      isRefusing: () => false,
+    });
+    addHealthRoutes(app, { mill: this.#mill, isEnding: () => this.#phase.isEnding });
+    return handlerOf(app);
+  }
+
+  close(given: EndOptions = {}): Promise<void> {
+    const options = endOptions(given);
+    this.#closing ??= this.#close(options);
+    return this.#closing;
+  }
+
+  async #close({ readinessDelayMs, drainMs }: Required<EndOptions>): Promise<void> {
+    this.state = "ending";
+    this.#phase.isEnding = true;
+    if (readinessDelayMs > 0) await sleep(readinessDelayMs);
+    this.#phase.isRefusing = true;
+    const limit = AbortSignal.timeout(drainMs);
+    const lingerMs = Math.min(LINGER_MS, drainMs / 2);
+    await Promise.all([this.#http?.end(lingerMs, limit), ...this.#sockets.map((each) => each.end(limit))]);
+    this.#access.close();
+    // Last: until now supervisors could see why nothing is taken.
+    await this.#admin?.end(0, AbortSignal.timeout(LINGER_MS));
+    this.state = "closed";
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}

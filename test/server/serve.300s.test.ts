@@ -1,0 +1,163 @@
+// The command that serves: its settings, and its end, with real clients in the midst of requests.
+import { writeFileSync } from "node:fs";
+import { Agent, request } from "node:http";
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { Journal } from "@millrace/journal";
+import { documentOf, millrace } from "../cli/support.ts";
+import { temporaryDirectory } from "../support.ts";
+import { startService } from "./service.ts";
+import { get, post } from "./support.ts";
+
+/** One request over a connection that is kept; its status, or undefined without an answer. */
+function ask(agent: Agent, url: string, text: string, pauseMs: number): Promise<number | undefined> {
+  return new Promise((resolve) => {
+    const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(text) };
+    const sent = request(url, { method: "POST", agent, headers }, (response) => {
+      response.resume();
+      response.once("end", () => resolve(response.statusCode));
+      response.once("error", () => resolve(undefined));
+    });
+    sent.once("error", () => resolve(undefined));
+    // In two parts, so that signals come between them as well.
+    sent.write(text.slice(0, 5));
+    setTimeout(() => sent.end(text.slice(5)), pauseMs);
+  });
+}
+
+async function storedIn(directory: string): Promise<Set<string>> {
+  const journal = await Journal.open({ directory });
+  const stored = new Set<string>();
+  for await (const record of journal.read()) {
+    const text = Buffer.from(record.payload).toString("latin1");
+    const name = /r-\d+-\d+/.exec(text)?.[0];
+    if (name !== undefined) stored.add(name);
+  }
+  await journal.close();
+  return stored;
+}
+
+test("at SIGTERM each request under way has its answer, or was never stored", async () => {
+  const place = temporaryDirectory();
+  const directory = join(place, "journal");
+  writeFileSync(join(place, "config.json"), JSON.stringify({ journal: { retain: "all" } }));
+  const service = await startService(directory, join(place, "ledger"), ["--config", join(place, "config.json")]);
+  const answered = new Map<string, number | undefined>();
+  const agents: Agent[] = [];
+  let isOver = false;
+  const clients = Array.from({ length: 20 }, async (_, client) => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    agents.push(agent);
+    for (let n = 0; !isOver; n += 1) {
+      const name = `r-${client}-${n}`;
+      const status = await ask(
+        agent,
+        `${service.url}/v1/records/settle`,
+        JSON.stringify({ client, n, name }),
+        client % 7,
+      );
+      answered.set(name, status);
+      // Without a server there is nothing more to learn.
+      if (status === undefined) return;
+    }
+  });
+  const enough = async (): Promise<void> => {
+    while ([...answered.values()].filter((status) => status === 202).length < 200) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  };
+  await enough();
+  service.child.kill("SIGTERM");
+  assert.equal(await service.ended, { code: 0, signal: null });
+  isOver = true;
+  await Promise.all(clients);
+  for (const agent of agents) agent.destroy();
+  const stored = await storedIn(directory);
+  const counts = { stored: stored.size, refused: 0, cut: 0 };
+  for (const [name, status] of answered) {
+    if (status === 202) assert.ok(stored.has(name), `${name} was acknowledged`);
+    else {
+      assert.not.ok(stored.has(name), `${name} was answered with ${status}`);
+      if (status === undefined) counts.cut += 1;
+      else {
+        assert.is(status, 503);
+        counts.refused += 1;
+      }
+    }
+  }
+  for (const name of stored) assert.is(answered.get(name), 202, name);
+  assert.ok(counts.stored >= 200, JSON.stringify(counts));
+});
+
+test("readiness tells of the end at once, and a second signal doesn't wait", async () => {
+  const place = temporaryDirectory();
+  const service = await startService(join(place, "journal"), join(place, "ledger"), ["--readiness-delay-ms", "60000"]);
+  assert.is((await get(`${service.adminUrl}/health/ready`)).status, 200);
+  assert.is((await post(`${service.url}/v1/records/linger`, 1)).status, 202);
+  service.child.kill("SIGTERM");
+  let ready = 200;
+  while (ready === 200) ready = (await get(`${service.adminUrl}/health/ready`)).status;
+  assert.is(ready, 503);
+  service.child.kill("SIGTERM");
+  assert.equal(await service.ended, { code: 143, signal: null });
+});
+
+test("the command line goes before the environment, and that before the file", async () => {
+  const place = temporaryDirectory();
+  const config = join(place, "config.json");
+  writeFileSync(config, JSON.stringify({ port: 1001, adminPort: 1002, drainMs: 5, host: "::1", insecureNoAuth: true }));
+  const env = { MILLRACE_PORT: "2001", MILLRACE_ADMIN_PORT: "2002" };
+  const printed = await millrace(["serve", "--config", config, "--port", "3001", "--print-config", "--json"], { env });
+  assert.is(printed.code, 0, printed.stderr);
+  const { settings } = documentOf<{ settings: { name: string; value: unknown; origin: string }[] }>(printed);
+  const of = (name: string): unknown[] =>
+    settings.filter((each) => each.name === name).map(({ value, origin }) => [value, origin])[0]!;
+  assert.equal(of("port"), [3001, "command line"]);
+  assert.equal(of("adminPort"), [2002, "environment"]);
+  assert.equal(of("drainMs"), [5, "file"]);
+  assert.equal(of("insecureNoAuth"), [true, "file"]);
+  assert.equal(of("adminHost"), ["127.0.0.1", "default"]);
+});
+
+test("wrong settings end the command with code 2 before anything is opened", async () => {
+  const place = temporaryDirectory();
+  let files = 0;
+  const handlers = join(place, "handlers.mjs");
+  writeFileSync(handlers, "export function settle() {}\n");
+  const fileWith = (content: unknown): string[] => {
+    files += 1;
+    const config = join(place, `config-${files}.json`);
+    writeFileSync(config, typeof content === "string" ? content : JSON.stringify(content));
+    return ["--handlers", handlers, "--dir", join(place, "journal"), "--config", config];
+  };
+  const wrong: [args: string[], text: string][] = [
+    [[], "--handlers is required"],
+    [["--handlers", "nowhere.mjs", "--dir", "d"], "there is no file"],
+    [["--port", "70000"], "whole number from 0 to 65535"],
+    [fileWith("{"), "can't be read"],
+    [fileWith({ prot: 1 }), 'did you mean "port"'],
+    [fileWith({ port: "x" }), "whole number"],
+    [fileWith({ insecureNoAuth: "no" }), "true or false"],
+    [fileWith({ journal: { directory: "d" } }), "dir"],
+    [["--handlers", handlers, "--dir", "d", "--tls-key", "k"], "belong together"],
+  ];
+  for (const [args, text] of wrong) {
+    const { code, stderr } = await millrace(["serve", ...args]);
+    assert.is(code, 2, `${args.join(" ")}: ${stderr}`);
+    assert.match(stderr, text);
+  }
+  const exposed = await millrace([
+    "serve",
+    "--handlers",
+    handlers,
+    "--dir",
+    join(place, "journal"),
+    "--host",
+    "0.0.0.0",
+  ]);
+  assert.is(exposed.code, 1);
+  assert.match(exposed.stderr, "ERR_SERVER_EXPOSED");
+});
+
+test.run();
