@@ -96,7 +96,8 @@ function tests(workshop: Workshop): void {
         cwd: project,
         env: { YARN_ENABLE_TELEMETRY: "0", YARN_ENABLE_IMMUTABLE_INSTALLS: "0" },
       });
-    const settings = `npmRegistryServer: "${url}"\nunsafeHttpWhitelist: ["127.0.0.1"]\nnpmMinimalAgeGate: 0\n`;
+    // A folder of its own: the global one knows tarballs by name and version alone.
+    const settings = `globalFolder: "./.yarn-global"\nnpmRegistryServer: "${url}"\nunsafeHttpWhitelist: ["127.0.0.1"]\nnpmMinimalAgeGate: 0\n`;
     const project = workshop.project("yarn4", {
       ...files,
       ".yarnrc.yml": `${settings}nodeLinker: node-modules\n`,
