@@ -6,8 +6,9 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { createRequestHandler, createServer } from "@millrace/server";
+import { open as openRuntime } from "millrace";
 import { rejectsWith, temporaryDirectory, until } from "../support.ts";
-import { get, openMill, post, recordsIn, withServer } from "./support.ts";
+import { get, handlersFile, openMill, post, recordsIn, withServer } from "./support.ts";
 
 const NDJSON = { "content-type": "application/x-ndjson" };
 
@@ -259,16 +260,36 @@ test("tokens have scopes, and are read again when their file changes", async () 
   });
 });
 
+test("metrics and figures of an exposed admin port need a token", async () => {
+  const tokenFile = join(temporaryDirectory(), "tokens");
+  writeFileSync(tokenFile, `${hashed("p")} publish\n${hashed("a")} admin\n`);
+  await withServer({ tokenFile, adminHost: "0.0.0.0", adminPort: 0 }, async ({ server }) => {
+    const status = async (path: string, token?: string): Promise<number> => {
+      const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+      return (await fetch(`http://127.0.0.1:${server.adminPort}${path}`, { headers })).status;
+    };
+    assert.equal([await status("/health/ready"), await status("/health/ready?verbose=1")], [200, 401]);
+    assert.equal(
+      [await status("/metrics"), await status("/metrics", "p"), await status("/metrics", "a")],
+      [401, 403, 200],
+    );
+  });
+});
+
 test("nobody listens beyond the machine without a token, unless told so", async () => {
   const mill = await openMill();
   for (const host of ["0.0.0.0", "::", "example.org"])
     await rejectsWith(createServer(mill, { host }), "ERR_SERVER_EXPOSED");
+  await rejectsWith(createServer(mill, { adminHost: "0.0.0.0", adminPort: 0 }), "ERR_SERVER_EXPOSED");
   const open = await createServer(mill, { host: "0.0.0.0", insecureNoAuth: true });
   await rejectsWith(createServer(mill, { port: open.port }), "ERR_SERVER_LISTEN");
   await rejectsWith(createServer(mill, { ports: 1 } as never), "ERR_INVALID_OPTION");
   await rejectsWith(createServer(mill, { tokenFile: "/nowhere" }), "ERR_TOKEN_FILE");
   await open.close();
   await mill.close();
+  const without = await openRuntime({ handlers: handlersFile, processors: 1 });
+  await rejectsWith(createServer(without), "ERR_INTAKE_ABSENT");
+  await without.close();
 });
 
 /** Sends bytes as they are, and returns everything that comes back until the end. */
@@ -310,6 +331,9 @@ test("health has a port of its own", () =>
       assert.is((await get(`${admin}/health/${path}`)).status, 200, path);
     }
     assert.is((await post(`${admin}/v1/records/settle`, 1)).status, 404);
+    assert.is((await get(`${admin}/health/ready?verbose=1`)).body.status, "UP");
+    const metrics = await (await fetch(`${admin}/metrics`)).text();
+    assert.match(metrics, /^millrace_intake_records_total\b/m);
     const ending = server.close({ readinessDelayMs: 300, drainMs: 1000 });
     const ready = await get(`${admin}/health/ready`);
     assert.equal([ready.status, ready.body.reasons[0].code], [503, "DRAINING"]);

@@ -10,6 +10,7 @@ import {
   type Rules,
   text,
 } from "@millrace/base";
+import { Probes } from "@millrace/runtime";
 import { FRAME_BYTES_LIMIT } from "./socket/frames.ts";
 
 export interface TlsFilesOptions {
@@ -41,9 +42,11 @@ export interface ServerOptions extends RequestOptions {
   /** Where HTTP is served. Default 127.0.0.1; port 0 is any free one. */
   readonly host?: string;
   readonly port?: number;
-  /** Where health is served; none without it. Default host 127.0.0.1. */
+  /** Where health and metrics are served; nowhere without a port. Default host 127.0.0.1. */
   readonly adminHost?: string;
   readonly adminPort?: number;
+  /** What readiness asks as well: a database, for instance. */
+  readonly probes?: Probes;
   /** TCP port for frames, on `host`; none without it. */
   readonly framePort?: number;
   /** Path of a Unix socket for frames; its owner alone may connect, without a token. */
@@ -86,6 +89,7 @@ const rules = {
   port: integer(0, PORT_MAX, 0),
   adminHost: text("127.0.0.1"),
   adminPort: optional(integer(0, PORT_MAX)),
+  probes: optional(custom<Probes>("probes, of `new Probes(…)`", (value): value is Probes => value instanceof Probes)),
   framePort: optional(integer(0, PORT_MAX)),
   framePath: optional(text()),
   tls: optional(optionsObject<TlsFilesOptions>()),
@@ -112,7 +116,7 @@ const endRules = {
 } satisfies Rules;
 
 /** What may be absent. */
-type Absent = "handlers" | "tokenFile" | "adminPort" | "framePort" | "framePath" | "tls";
+type Absent = "probes" | "handlers" | "tokenFile" | "adminPort" | "framePort" | "framePath" | "tls";
 
 /** Options with their defaults. */
 type Settings<Options> = {

@@ -3,7 +3,7 @@ import { isIP } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Millrace } from "@millrace/runtime";
 import { type Access, OPEN_ACCESS, TokenFile } from "./access/tokens.ts";
-import { addHealthRoutes } from "./admin/health.ts";
+import { addAdminRoutes } from "./admin/routes.ts";
 import { serverError } from "./errors.ts";
 import { buildApp, handlerOf, type RequestHandler } from "./http/app.ts";
 import { HttpListener } from "./http/listener.ts";
@@ -94,9 +94,17 @@ async function recordHandler(
   return handlerOf(app);
 }
 
-/** Throws `ERR_SERVER_EXPOSED` when somebody on the network could publish without being asked. */
-function mustBeSafe({ host, port, tls, tokenFile, insecureNoAuth }: ServerSettings): void {
-  if (insecureNoAuth || tokenFile !== undefined || tls?.ca !== undefined || isLoopback(host)) return;
+/** Throws `ERR_SERVER_EXPOSED` when somebody on the network would be asked for nothing. */
+function mustBeSafe(options: ServerSettings): void {
+  const { host, port, adminHost, adminPort, tls, tokenFile, insecureNoAuth } = options;
+  if (insecureNoAuth || tokenFile !== undefined) return;
+  if (tls?.ca === undefined) mustBeLoopback(host, port);
+  // The admin port has no TLS.
+  if (adminPort !== undefined) mustBeLoopback(adminHost, adminPort);
+}
+
+function mustBeLoopback(host: string, port: number): void {
+  if (isLoopback(host)) return;
   throw serverError("ERR_SERVER_EXPOSED", `${host}:${port} can be reached from other machines, without a token`, {
     details: { host, port },
   });
@@ -173,7 +181,10 @@ class Server implements RecordServer {
       isEnding: () => false,
       isRefusing: () => false,
     });
-    addHealthRoutes(app, { mill: this.#mill, isEnding: () => this.#phase.isEnding });
+    const { adminHost, probes } = this.#options;
+    // On this machine it shows nothing that a look into the directory wouldn't.
+    const access = isLoopback(adminHost) ? OPEN_ACCESS : this.#access;
+    addAdminRoutes(app, { mill: this.#mill, probes, access, isEnding: () => this.#phase.isEnding });
     return handlerOf(app);
   }
 
