@@ -159,7 +159,7 @@ test("every kind of wrong value is described in the message", () => {
     ["4", 'not "4"'],
     [null, "not null"],
     [NaN, "not NaN"],
-    [4n, "not 4"],
+    [4n, "not 4n"],
     [Symbol("four"), "not Symbol(four)"],
     [[4], "not an object (Array)"],
     [new Clock(), "not an object (Clock)"],

@@ -77,6 +77,14 @@ export function text(fallback?: string): Rule<string> {
   };
 }
 
+/** The path of a file or a directory. Required. */
+export function path(): Rule<string> {
+  return custom(
+    "a path that is not empty and has no NUL",
+    (value): value is string => typeof value === "string" && value.length > 0 && !value.includes("\0"),
+  );
+}
+
 export function callback<T extends (...parameters: never[]) => unknown>(): Rule<T> {
   return custom("a function", (value): value is T => typeof value === "function");
 }
@@ -155,6 +163,16 @@ function checked(owner: string, name: string, rule: Rule<unknown>, value: unknow
   });
 }
 
+/**
+ * One argument that is no option. Throws `ERR_INVALID_OPTION`: `${owner}: ${name} must be …`.
+ */
+export function checkArgument<T>(owner: string, name: string, rule: Rule<T>, value: unknown): T {
+  if (rule.accepts(value)) return value as T;
+  throw baseError("ERR_INVALID_OPTION", `${owner}: ${name} must be ${rule.allowed}, not ${describe(value)}`, {
+    details: { owner, name, value, allowed: rule.allowed },
+  });
+}
+
 function unknownName(owner: string, name: string, given: object, known: readonly string[]): Error {
   const near = nearest(name, known);
   const hint = near === undefined ? `known are ${known.join(", ")}` : `did you mean "${near}"?`;
@@ -202,5 +220,5 @@ function describe(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value);
   if (typeof value === "function") return "a function";
   if (typeof value === "object" && value !== null) return `an object (${value.constructor?.name ?? "no prototype"})`;
-  return String(value);
+  return typeof value === "bigint" ? `${value}n` : String(value);
 }

@@ -2,6 +2,7 @@
 import {
   abortSignal,
   boolean,
+  checkArgument,
   integer,
   number,
   oneOf,
@@ -59,6 +60,8 @@ export interface DeadExportOptions extends DeadFilter {
   /** A file that isn't there yet; only its owner may read it (0600). */
   readonly file: string;
 }
+
+const sequenceRule = integer(1, Number.MAX_SAFE_INTEGER);
 
 const filterRules = {
   handler: optional(text()),
@@ -127,8 +130,9 @@ export class DeadLetters {
     return (await this.#letters({ ...resolved, limit: Infinity })).origins.length;
   }
 
-  /** One letter; undefined when the record isn't dead. */
+  /** One letter; undefined when the record isn't dead. Throws `ERR_INVALID_OPTION`. */
   async get(sequence: number): Promise<DeadLetter | undefined> {
+    checkArgument("dead.get", "the sequence", sequenceRule, sequence);
     return (await this.#read(new DeadRows([await this.#host.find(sequence)]).rows(0, 1)))[0];
   }
 

@@ -1,6 +1,6 @@
 /** What an intake tells of by itself: events with names and types. */
 import { EventEmitter } from "node:events";
-import { setImmediate } from "@millrace/base";
+import { callback, checkArgument, oneOf, setImmediate } from "@millrace/base";
 import type { BreakerEvent, DeliveryEvent, HandlerMissingEvent, KeysEvictedEvent } from "../delivery/events.ts";
 import type { RecordDeath } from "../delivery/messages.ts";
 import type { LevelReport } from "./water.ts";
@@ -19,6 +19,8 @@ export interface IntakeEvents {
   readonly dead: RecordDeath;
 }
 
+const NAMES: readonly (keyof IntakeEvents)[] = ["level", "breaker", "handlerMissing", "keysEvicted", "dead"];
+
 type Listener<Name extends keyof IntakeEvents> = (event: IntakeEvents[Name]) => void;
 
 export class Events {
@@ -27,10 +29,12 @@ export class Events {
   #early: (() => void)[] | undefined = [];
 
   on<Name extends keyof IntakeEvents>(name: Name, listener: Listener<Name>): void {
+    checkListener("on", name, listener);
     this.#emitter.on(name, listener);
   }
 
   off<Name extends keyof IntakeEvents>(name: Name, listener: Listener<Name>): void {
+    checkListener("off", name, listener);
     this.#emitter.off(name, listener);
   }
 
@@ -63,6 +67,12 @@ export class Events {
     this.#early = undefined;
     for (const tell of early) setImmediate(tell);
   }
+}
+
+/** A misspelt event would never be told. */
+function checkListener(owner: string, name: unknown, listener: unknown): void {
+  checkArgument(owner, "the event", oneOf(NAMES, "dead"), name);
+  checkArgument(owner, "the listener", callback(), listener);
 }
 
 function warn(code: string, text: string): void {

@@ -1,5 +1,5 @@
 /** The records of one `publishMany`, checked and encoded before any of them is stored. */
-import { baseError } from "@millrace/base";
+import { baseError, nearest } from "@millrace/base";
 import type { GroupSize } from "@millrace/journal/kernel";
 import { intakeError } from "../errors.ts";
 import { prepare, type Prepared, type RecordToPublish } from "../format/publication.ts";
@@ -21,6 +21,7 @@ export function prepareGroup(
   for (const record of membersOf(records)) {
     if (typeof record !== "object" || record === null) throw notARecord(group.length, record);
     const { handler, payload, ...given } = record;
+    if (handler === undefined) throw noHandler(group.length, given);
     const prepared = prepare(handler, headerOf(handler), payload, given, true);
     size.add(prepared.parts);
     if (prepared.isJudged) checkKey(keys, group.length, prepared);
@@ -39,6 +40,15 @@ function membersOf(records: Iterable<RecordToPublish>): Iterable<RecordToPublish
 function notARecord(member: number, value: unknown): Error {
   return baseError("ERR_INVALID_OPTION", `publishMany: record ${member} must be an object { handler, payload, … }`, {
     details: { name: "records", member, value, allowed: "{ handler, payload, … }" },
+  });
+}
+
+/** The name may stand under a misspelt member. */
+function noHandler(member: number, given: object): Error {
+  const near = nearest("handler", Object.keys(given));
+  const hint = near === undefined ? "" : `; did "${near}" mean it?`;
+  return baseError("ERR_INVALID_OPTION", `publishMany: record ${member} names no "handler"${hint}`, {
+    details: { name: "handler", member, value: undefined, allowed: "the name of a handler" },
   });
 }
 

@@ -1,3 +1,4 @@
+import { checkArgument, integer, text } from "@millrace/base";
 import { decode } from "@millrace/codec";
 import { type BackupSummary, type Journal, type JournalRecord, type ReadOptions, RECORD_TYPE } from "@millrace/journal";
 import { encodedHeaders, handlerName } from "../format/record-header.ts";
@@ -56,8 +57,14 @@ export function journalView(journal: Journal): JournalView {
         if (stored !== undefined) yield stored;
       }
     },
-    get: async (place) => storedRecord(await journal.get(place)),
-    find: async (key) => storedRecord(await journal.find(key)),
+    get: async (place) => {
+      checkArgument("journal.get", "the place", integer(0, Number.MAX_SAFE_INTEGER), place);
+      return storedRecord(await journal.get(place));
+    },
+    find: async (key) => {
+      checkArgument("journal.find", "the key", text(), key);
+      return storedRecord(await journal.find(key));
+    },
     backup: (directory) => journal.backup(directory),
   };
 }

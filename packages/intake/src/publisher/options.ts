@@ -2,6 +2,7 @@
 import {
   baseError,
   boolean,
+  checkArgument,
   custom,
   integer,
   oneOf,
@@ -194,7 +195,9 @@ export function intakeOptions(given: IntakeOptions): {
   };
   const redacts: Record<string, Redact> = {};
   const handlers: Record<string, HandlerOptions> = {};
-  for (const [name, { redact, ...options }] of Object.entries((own.handlers ?? {}) as Record<string, HandlerOptions>)) {
+  for (const [name, all] of Object.entries((own.handlers ?? {}) as Record<string, HandlerOptions>)) {
+    checkArgument("open({ journal })", `handlers.${name}`, optionsObject<HandlerOptions>(), all);
+    const { redact, ...options } = all;
     handlers[name] = options;
     if (redact !== undefined)
       redacts[name] = resolveOptions(`handlers.${name}`, { redact: redactRule }, { redact }).redact;

@@ -2,6 +2,7 @@
  * The producers that the intake knows. What they have stored is never forgotten by itself, so their
  * number is limited; a producer that is no longer needed is dropped by command.
  */
+import { checkArgument, text } from "@millrace/base";
 import { intakeError } from "../errors.ts";
 import type { ProducerInfo } from "../states/producer-state.ts";
 
@@ -46,9 +47,11 @@ export class Producers {
 
   /**
    * Forgets what a producer has stored; resolves when that is durable. Its records stay; a sequence
-   * that is published again afterwards is a first one. An unknown id does no harm.
+   * that is published again afterwards is a first one. An unknown id does no harm. Throws
+   * `ERR_INVALID_OPTION`.
    */
   async drop(id: string): Promise<void> {
+    checkArgument("producers.drop", "the id", text(), id);
     await this.#host.drop(id);
     this.#known.delete(id);
   }

@@ -2,7 +2,15 @@
  * The journal as its opener sees it. It opens a directory, appends records, and reads them back. An
  * append resolves when its record is durable.
  */
-import { baseError, checkRuntime, messageOf, type MillraceError, performance } from "@millrace/base";
+import {
+  baseError,
+  checkArgument,
+  checkRuntime,
+  messageOf,
+  type MillraceError,
+  path,
+  performance,
+} from "@millrace/base";
 import { Reactor, ThreadTable, unpark, unparkAgain } from "@millrace/atomics-sync";
 import { Histogram } from "@millrace/metrics";
 import { allocate, stateRing } from "./allocate.ts";
@@ -353,10 +361,11 @@ export class Journal {
 
   /**
    * Checks and copies everything that is durable now into an empty or absent directory. Meanwhile
-   * the journal gives up nothing.
+   * the journal gives up nothing. Throws `ERR_INVALID_OPTION`.
    */
-  backup(directory: string): Promise<BackupSummary> {
-    return this.#readings.holding(
+  async backup(directory: string): Promise<BackupSummary> {
+    checkArgument("backup", "the directory", path(), directory);
+    return await this.#readings.holding(
       async () => (await this.#keeperNow().send({ kind: "backup", directory })) as BackupSummary,
     );
   }

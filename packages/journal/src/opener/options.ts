@@ -7,11 +7,11 @@ import {
   integer,
   oneOf,
   optional,
+  path,
   powerOfTwo,
   type Resolved,
   resolveOptions,
   type Rules,
-  text,
 } from "@millrace/base";
 import { isMemory } from "../storage/memory-storage.ts";
 import { RECORD_TYPE } from "../files/format.ts";
@@ -107,7 +107,7 @@ const isStorageSource = (value: unknown): value is StorageSource =>
   typeof value === "object" && value !== null && ("directory" in value || "memory" in value || "url" in value);
 
 const rules = {
-  directory: text(),
+  directory: path(),
   recordBytesMax: integer(1024, 2 ** 27, MIB),
   batchBytesMax: integer(4096, 2 ** 28, 4 * MIB),
   segmentBytesMax: integer(2 ** 16, 2 ** 31, 64 * MIB),

@@ -2,7 +2,7 @@
  * Reading on the opener's thread: in order, by sequence, by key. Readers pin the part of the log
  * that they still need.
  */
-import type { MillraceError } from "@millrace/base";
+import { abortSignal, boolean, custom, type MillraceError, optional, resolveOptions, type Rules } from "@millrace/base";
 import { type Checkpoint, readCheckpoints } from "../files/checkpoint.ts";
 import { journalError } from "../errors.ts";
 import { Lookup } from "../read/lookup.ts";
@@ -28,6 +28,25 @@ export interface ReadOptions {
   readonly follow?: boolean;
   readonly signal?: AbortSignal;
 }
+
+const isSequence = (value: unknown): value is number => typeof value === "number" && value >= 0;
+const isTime = (value: unknown): value is Date => value instanceof Date && !Number.isNaN(value.getTime());
+const isText = (value: unknown): value is string => typeof value === "string" && value.length > 0;
+
+const readRules = {
+  from: optional(
+    custom(
+      `a sequence, a valid Date, a key, or "checkpoint"`,
+      (value): value is number | Date | Uint8Array | string =>
+        isSequence(value) || isTime(value) || isText(value) || value instanceof Uint8Array,
+    ),
+  ),
+  to: optional(
+    custom("a sequence or a valid Date", (value): value is number | Date => isSequence(value) || isTime(value)),
+  ),
+  follow: boolean(false),
+  signal: optional(abortSignal()),
+} satisfies Rules;
 
 /** What readings need to know of the log that is open. */
 export interface OpenLog {
@@ -79,7 +98,7 @@ export class Readings {
     const reader = {};
     const log = this.#log;
     const begin = async (): Promise<ReadStart> => {
-      const { from, to, follow = false, signal } = options;
+      const { from, to, follow, signal } = resolveOptions("read", readRules, options);
       signal?.throwIfAborted();
       // Until it is known where to begin, nothing more is given up.
       this.#pins.set(reader, 0);

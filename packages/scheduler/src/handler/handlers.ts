@@ -5,7 +5,15 @@
  * task names its handler.
  */
 import { pathToFileURL } from "node:url";
-import { clearTimeout, messageOf, type MillraceError, nearest, setTimeout } from "@millrace/base";
+import {
+  checkArgument,
+  clearTimeout,
+  custom,
+  messageOf,
+  type MillraceError,
+  nearest,
+  setTimeout,
+} from "@millrace/base";
 import type { Handler } from "./context.ts";
 import { schedulerError } from "../errors.ts";
 import { HANDLERS_MAX } from "../shared/task-table.ts";
@@ -151,7 +159,11 @@ export function bindHandlers(names: readonly string[], bind: (name: string, numb
   return Object.freeze(bound);
 }
 
-export function unknownHandler(name: string, names: readonly string[]): Error {
+const anyText = custom("a text", (value): value is string => typeof value === "string");
+
+/** `ERR_HANDLER_UNKNOWN`; `ERR_INVALID_OPTION` for a name that is no text. */
+export function unknownHandler(given: unknown, names: readonly string[]): Error {
+  const name = checkArgument("handlers", "a name", anyText, given);
   const near = nearest(name, names);
   const hint = near === undefined ? `there are ${names.join(", ")}` : `did you mean "${near}"?`;
   return schedulerError("ERR_HANDLER_UNKNOWN", `no handler is called "${name}"; ${hint}`, { details: { name, names } });
