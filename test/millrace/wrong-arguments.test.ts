@@ -52,6 +52,17 @@ test("a record of publishMany whose handler stands under a misspelt member is re
     await rejectsWith(mill.publishMany([{ payload: 1 }] as never), "ERR_INVALID_OPTION");
   }));
 
+test("what changes dead letters takes no filter whose value is missing", () =>
+  withMill(async ({ dead }) => {
+    const filters = [undefined, null, "echo", { key: undefined }, { handler: "echo", to: undefined }] as never[];
+    for (const filter of filters) {
+      await rejectsWith(dead.drop(filter), "ERR_INVALID_OPTION");
+      await rejectsWith(dead.redrive(filter), "ERR_INVALID_OPTION");
+    }
+    assert.is(await dead.drop({}), 0);
+    assert.is(await dead.redrive({}), 0);
+  }));
+
 test("options of a handler that are no object, and a path with a NUL, are refused", async () => {
   for (const wrong of [null, 5, [], "strict"]) {
     const journal = { directory: "d", handlers: { echo: wrong as never } };

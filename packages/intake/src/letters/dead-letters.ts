@@ -1,12 +1,14 @@
 /** Dead letters: what is asked of them, and what is done to them by filter. */
 import {
   abortSignal,
+  baseError,
   boolean,
   checkArgument,
   integer,
   number,
   oneOf,
   optional,
+  optionsObject,
   type Resolved,
   resolveOptions,
   type Rules,
@@ -144,6 +146,7 @@ export class DeadLetters {
    * Throws `ERR_INVALID_OPTION`, `ERR_HANDLER_UNKNOWN`.
    */
   async redrive(options: RedriveOptions): Promise<number> {
+    mustBeMeant("dead.redrive", options);
     const resolved = resolveOptions("dead.redrive", redriveRules, options);
     const { toHandler, dryRun, ratePerSecond, signal, ...filter } = resolved;
     if (toHandler !== undefined) this.#host.mustBeHandler(toHandler);
@@ -168,6 +171,7 @@ export class DeadLetters {
    * journal compact`, and from copies and backups not at all.
    */
   async drop(options: DropOptions): Promise<number> {
+    mustBeMeant("dead.drop", options);
     const { dryRun, ...filter } = resolveOptions("dead.drop", dropRules, options);
     const letters = await this.#letters(filter);
     if (!dryRun && letters.origins.length > 0) await this.#host.drop(letters);
@@ -294,4 +298,22 @@ async function passed(ms: number, signal: AbortSignal | undefined): Promise<void
   });
   signal?.removeEventListener("abort", end as () => void);
   signal?.throwIfAborted();
+}
+
+/**
+ * A filter whose value is missing by mistake picks every letter: what changes letters takes none,
+ * and `{}` for all of them.
+ */
+function mustBeMeant(owner: string, options: unknown): void {
+  checkArgument(owner, "the filter", optionsObject(), options);
+  for (const [name, value] of Object.entries(options as object)) {
+    if (value !== undefined || !Object.hasOwn(filterRules, name)) continue;
+    throw baseError(
+      "ERR_INVALID_OPTION",
+      `${owner}: option "${name}" is undefined; leave it out to mean every letter`,
+      {
+        details: { owner, name, value, allowed: "a value, or no such member" },
+      },
+    );
+  }
 }
