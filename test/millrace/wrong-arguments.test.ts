@@ -63,6 +63,23 @@ test("what changes dead letters takes no filter whose value is missing", () =>
     assert.is(await dead.redrive({}), 0);
   }));
 
+test("options for a handler that the module doesn't export are a warning", async () => {
+  const directory = join(temporaryDirectory(), "journal");
+  const warnings: string[] = [];
+  const listener = (warning: Error & { code?: string }): void => {
+    if (warning.code === "MILLRACE_HANDLER_UNKNOWN") warnings.push(warning.message);
+  };
+  process.on("warning", listener);
+  try {
+    const handlers = { ehco: { timeoutMs: 5 }, echo: { timeoutMs: 5 } } as never;
+    await (await open({ handlers: handlersUrl, processors: 1, journal: { directory, handlers } })).close();
+    assert.is(warnings.length, 1);
+    assert.match(warnings[0] as string, /"ehco".*did you mean "echo"\?/);
+  } finally {
+    process.off("warning", listener);
+  }
+});
+
 test("options of a handler that are no object, and a path with a NUL, are refused", async () => {
   for (const wrong of [null, 5, [], "strict"]) {
     const journal = { directory: "d", handlers: { echo: wrong as never } };

@@ -2,6 +2,7 @@
  * Whether a record may be published at all: the intake is open, the module has the handler, and
  * the handler's dead letters have room.
  */
+import { nearest } from "@millrace/base";
 import { unknownHandler } from "@millrace/scheduler";
 import { intakeError } from "../errors.ts";
 import { encodeHandler } from "../format/record-header.ts";
@@ -58,6 +59,17 @@ export class Admission {
       details: { handler, deadBytes, deadWaiting },
     });
   }
+}
+
+/** No refusal: records of a handler that was removed may be there, and wait for its return. */
+export function warnUnlessHandler(names: readonly string[], name: string): void {
+  if (names.includes(name)) return;
+  const near = nearest(name, names);
+  const hint = near === undefined ? "" : `; did you mean "${near}"?`;
+  process.emitWarning(`options for the handler "${name}", which the module doesn't export${hint}`, {
+    type: "MillraceWarning",
+    code: "MILLRACE_HANDLER_UNKNOWN",
+  });
 }
 
 /** Throws `ERR_HANDLER_UNKNOWN`. */

@@ -8,7 +8,7 @@ import { Journal } from "@millrace/journal";
 import { Quarantine } from "@millrace/pool";
 import type { SubmitterHandle } from "@millrace/scheduler";
 import { Redactor, storeRules } from "../letters/redact.ts";
-import { Admission, mustBeOne } from "./admission.ts";
+import { Admission, mustBeOne, warnUnlessHandler } from "./admission.ts";
 import { Checkpoints } from "./checkpoints.ts";
 import { DeliveryClient } from "./delivery-client.ts";
 import type { Endable } from "./ending.ts";
@@ -56,6 +56,7 @@ export async function openParts(options: ResolvedOptions, seat: IntakeSeat): Pro
   const delivery = new DeliveryClient(seat.thread);
   const ready = seat.scheduler.then((handle) => {
     for (const { definition } of forDelivery.schedules ?? []) mustBeOne(handle.handlerNames, definition.handler);
+    for (const name of Object.keys(forDelivery.handlers)) warnUnlessHandler(handle.handlerNames, name);
     return handle;
   });
   const [journal, scheduler] = await Promise.allSettled([opening, ready]);
