@@ -1,5 +1,6 @@
 /** `millrace dlq`: the dead letters of an intake, running or not. */
 import { resolve } from "node:path";
+import { messageOf } from "@millrace/base";
 import { cliError } from "../errors.ts";
 import { drained, isOutputClosed } from "../terminal/closed-pipes.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
@@ -150,7 +151,14 @@ export function exportLetters(directory: string, options: ExportCommandOptions):
   return withTarget(directory, async (target) => {
     // The service may stand in another directory.
     const file = resolve(options.output);
-    const count = (await target.ask("dead.export", { ...filterOf(options), file })) as number;
+    const count = (await target.ask("dead.export", { ...filterOf(options), file }).catch((cause: unknown) => {
+      // The system's own codes (ENOENT, EACCES, ENOSPC), also from a running service.
+      if (!/^E[A-Z0-9]+$/.test(String((cause as { code?: unknown }).code))) throw cause;
+      throw cliError("ERR_CLI_OUTPUT", `${file} can't be written: ${messageOf(cause)}`, {
+        cause,
+        details: { path: file },
+      });
+    })) as number;
     reporter.result({ directory, file, count }, () => `${grouped(count)} letters in ${file}`);
     return EXIT.ok;
   });
