@@ -1,6 +1,6 @@
 // The scripts of `millrace completion` in the shells themselves.
 import { execFileSync, spawnSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -73,6 +73,14 @@ test("another shell is refused with those that are known", async () => {
   const { code, stderr } = await millrace(["completion", "tcsh"]);
   assert.is(code, 2);
   assert.match(stderr, /bash, zsh, fish/);
+});
+
+test("the README names every command", async () => {
+  const readme = readFileSync(new URL("../../../README.md", import.meta.url), "utf8");
+  const help = (await millrace(["--help"])).stdout;
+  const names = [...help.matchAll(/^ {2}([a-z]+) .*$/gm)].map(([, name]) => name as string);
+  assert.ok(names.includes("ingest") && names.includes("dlq"), names.join(" "));
+  for (const name of names) if (name !== "help") assert.match(readme, `| \`${name} `);
 });
 
 test.run();
