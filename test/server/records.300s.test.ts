@@ -5,6 +5,7 @@ import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { type Random, seededRandom } from "@millrace/base";
 import { createRequestHandler, createServer } from "@millrace/server";
 import { open as openRuntime } from "millrace";
 import { rejectsWith, temporaryDirectory, until } from "../support.ts";
@@ -178,6 +179,20 @@ test("a full intake is told with the time to wait, and nothing overtakes", () =>
     { levels: { unfinished: { high: 2, low: 1 } } },
   ));
 
+test("a batch that is larger than the ring to the disk is taken whole", () =>
+  withServer(
+    {},
+    async ({ url }) => {
+      const line = JSON.stringify({ text: "x".repeat(1000) });
+      const { status, body } = await post(`${url}/v1/records/settle`, `${line}\n`.repeat(3000), NDJSON);
+      assert.equal([status, body.stored, body.refused], [207, 3000, 0]);
+      // The same from many clients, a record each.
+      const answers = await Promise.all(Array.from({ length: 300 }, () => post(`${url}/v1/records/settle`, line)));
+      assert.equal(new Set(answers.map((answer) => answer.status)), new Set([202]));
+    },
+    { ringBytes: 2 ** 17, recordBytesMax: 10_000, batchBytesMax: 2 ** 16 },
+  ));
+
 test("the state of a record and its kept result can be asked for", () =>
   withServer({}, async ({ url, mill }) => {
     const { body } = await post(`${url}/v1/records/quote`, { amount: 250 });
@@ -260,6 +275,20 @@ test("tokens have scopes, and are read again when their file changes", async () 
   });
 });
 
+test("the end waits for no connection on which nothing was ever sent", async () => {
+  const mill = await openMill();
+  const server = await createServer(mill, { headersTimeoutMs: 60_000, requestTimeoutMs: 60_000 });
+  const socket = createConnection(server.port, "127.0.0.1");
+  await new Promise((resolve) => socket.once("connect", resolve));
+  const closed = new Promise((resolve) => socket.once("close", resolve));
+  const startedMs = performance.now();
+  // The limit for headers would end it as well.
+  await server.close({ drainMs: 120_000 });
+  await closed;
+  assert.ok(performance.now() - startedMs < 50_000);
+  await mill.close();
+});
+
 test("metrics and figures of an exposed admin port need a token", async () => {
   const tokenFile = join(temporaryDirectory(), "tokens");
   writeFileSync(tokenFile, `${hashed("p")} publish\n${hashed("a")} admin\n`);
@@ -293,7 +322,7 @@ test("nobody listens beyond the machine without a token, unless told so", async 
 });
 
 /** Sends bytes as they are, and returns everything that comes back until the end. */
-function raw(port: number, bytes: string, isKeptOpen = false): Promise<string> {
+function raw(port: number, bytes: string | Buffer, isKeptOpen = false): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = createConnection(port, "127.0.0.1");
     let text = "";
@@ -304,6 +333,12 @@ function raw(port: number, bytes: string, isKeptOpen = false): Promise<string> {
     else socket.end(bytes);
   });
 }
+
+test("a client that has ended its side gets its answer", () =>
+  withServer({}, async ({ server }) => {
+    const head = "POST /v1/records/settle HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+    assert.match(await raw(server.port, `${head}Content-Length: 1\r\n\r\n1`), /^HTTP\/1\.1 202 /);
+  }));
 
 test("clients that are slow, silent or don't speak HTTP are answered and let go", () =>
   withServer({ headersTimeoutMs: 300, requestTimeoutMs: 700, idleTimeoutMs: 500 }, async ({ server, mill }) => {
@@ -322,6 +357,51 @@ test("clients that are slow, silent or don't speak HTTP are answered and let go"
     assert.match(other as string, /^HTTP\/1\.1 400 .*"ERR_REQUEST_MALFORMED"/s);
     assert.match(long as string, /^HTTP\/1\.1 431 .*"ERR_REQUEST_TOO_LARGE"/s);
     assert.is(await recordsIn(mill), before);
+  }));
+
+const HTTP_CASES = 10_000;
+const PER_CONNECTION = 100;
+
+/** A request, changed or not. */
+function fuzzedRequest({ below }: Random, n: number): Buffer {
+  const body = JSON.stringify({ n, text: "äöü €" });
+  const type = below(2) === 0 ? "application/json" : "application/x-ndjson";
+  const head =
+    `POST /v1/records/settle HTTP/1.1\r\nHost: a\r\nContent-Type: ${type}\r\n` +
+    `X-Millrace-Key: k\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n`;
+  const bytes = Buffer.from(head + body);
+  const choice = below(8);
+  if (choice === 0) return bytes.subarray(0, below(bytes.length));
+  if (choice === 1) bytes[below(bytes.length)] = below(256);
+  else if (choice === 2) for (let count = below(10); count >= 0; count -= 1) bytes[below(bytes.length)] = below(256);
+  else if (choice === 3) return Buffer.concat([bytes, Buffer.from([below(256)])]);
+  else if (choice === 4) bytes.copyWithin(below(bytes.length), below(bytes.length), below(bytes.length));
+  return bytes;
+}
+
+test("of fuzzed requests none crashes the server, and none is stored in part", () =>
+  withServer({}, async ({ server, mill, url }) => {
+    const seed = Number(process.env["MILLRACE_PROPERTY_SEED"] ?? 20260713);
+    console.log(`seed ${seed}`);
+    const random = seededRandom(seed);
+    let answered = 0;
+    for (let first = 0; first < HTTP_CASES; first += PER_CONNECTION) {
+      const requests = Array.from({ length: PER_CONNECTION }, (_, index) => fuzzedRequest(random, first + index));
+      const sockets = requests.map((bytes) => raw(server.port, bytes).catch(() => ""));
+      const answers = await Promise.all(sockets);
+      for (const answer of answers) {
+        if (answer.startsWith("HTTP/1.1 202") || answer.startsWith("HTTP/1.1 207")) answered += 1;
+        assert.not.match(answer, "ERR_UNEXPECTED");
+      }
+    }
+    let stored = 0;
+    for await (const { payload } of mill.journal.read()) {
+      stored += 1;
+      // Changed or not, it is a whole JSON value.
+      assert.is.not(payload, undefined);
+    }
+    assert.ok(answered > HTTP_CASES / 4 && stored >= answered / 2, `${stored} stored, ${answered} answered`);
+    assert.is((await post(`${url}/v1/records/settle`, 1)).status, 202);
   }));
 
 test("health has a port of its own", () =>

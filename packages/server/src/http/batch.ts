@@ -1,4 +1,6 @@
 /** Lines of JSON, a record each. */
+import { setMaxListeners } from "node:events";
+import { clearTimeout, setTimeout } from "@millrace/base";
 import { serverError } from "../errors.ts";
 import { readJson } from "../records/json.ts";
 import {
@@ -68,6 +70,11 @@ function readLine(bytes: Buffer, { number, start, end }: Line, terms: RecordTerm
   return { handler: undefined, payload, terms: { ...common, ...own } };
 }
 
+/**
+ * A batch may be larger than the ring to the disk, so its lines wait for room, this long in all.
+ */
+const BATCH_WAIT_MS = 10_000;
+
 /** Each line for itself; the results are in the order of the lines. */
 export async function publishLines(
   publications: Publications,
@@ -76,20 +83,27 @@ export async function publishLines(
   terms: RecordTerms,
   { linesMax, isEnvelope }: BatchOptions,
 ): Promise<LineResult[]> {
-  let isRefusing = false;
-  const results = linesOf(bytes, linesMax).map(async (line): Promise<LineResult> => {
+  const lines = linesOf(bytes, linesMax);
+  // One signal for all lines: what waits is refused together, so that nothing overtakes.
+  const over = new AbortController();
+  setMaxListeners(0, over.signal);
+  const timer = setTimeout(() => over.abort(publications.fullError()), BATCH_WAIT_MS);
+  let refusal: Error | undefined;
+  const results = lines.map(async (line): Promise<LineResult> => {
     const { number } = line;
     try {
       const record = readLine(bytes, line, terms, isEnvelope);
       // From the first refused line on all are: a later record of a key mustn't overtake it.
-      isRefusing ||= publications.isFull;
-      if (isRefusing) throw publications.fullError();
-      return { line: number, ...(await publications.try(handler, record.payload, record.terms)) };
+      refusal ??= publications.refusal();
+      if (refusal !== undefined) throw refusal;
+      return { line: number, ...(await publications.wait(handler, record.payload, record.terms, over.signal)) };
     } catch (thrown) {
       return { line: number, error: errorDocument(thrown) };
     }
   });
-  return Promise.all(results);
+  const settled = await Promise.all(results);
+  clearTimeout(timer);
+  return settled;
 }
 
 /** All lines or none. An error of one line names it. */

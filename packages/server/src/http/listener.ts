@@ -8,7 +8,7 @@
  */
 import { createServer, type Server } from "node:http";
 import { createServer as createTlsServer } from "node:https";
-import { type AddressInfo, Server as NetServer } from "node:net";
+import { type AddressInfo, Server as NetServer, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf, performance } from "@millrace/base";
 import { type TlsFiles, tlsOptions } from "../access/tls.ts";
@@ -34,7 +34,8 @@ const HEADER_BYTES_MAX: number = 16 * 1024;
 
 export class HttpListener {
   readonly #server: Server;
-  #requests = 0;
+  /** Connections without a request so far: Node doesn't count them as idle. */
+  readonly #silent = new Set<Socket>();
 
   private constructor(server: Server) {
     this.#server = server;
@@ -61,9 +62,14 @@ export class HttpListener {
         : createTlsServer({ ...options, ...tlsOptions(tls, limits.headersTimeoutMs) });
     const listener = new HttpListener(server);
     server.maxConnections = limits.connectionsMax;
+    // A client that has ended its side still waits for its answer. Node would hang up.
+    (server as Server & { httpAllowHalfOpen: boolean }).httpAllowHalfOpen = true;
+    server.on(tls === undefined ? "connection" : "secureConnection", (socket: Socket) => {
+      listener.#silent.add(socket);
+      socket.once("close", () => listener.#silent.delete(socket));
+    });
     server.on("request", (request, response) => {
-      listener.#requests += 1;
-      response.once("close", () => (listener.#requests -= 1));
+      listener.#silent.delete(request.socket);
       handler(request, response);
     });
     answerClientErrors(server);
@@ -80,11 +86,6 @@ export class HttpListener {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** Requests without an answer. */
-  get requests(): number {
-    return this.#requests;
-  }
-
   /** Accepts no connection any more; those that are open stay. */
   stopAccepting(): void {
     if (this.#server.listening) NetServer.prototype.close.call(this.#server);
@@ -98,7 +99,10 @@ export class HttpListener {
     this.stopAccepting();
     const lingersUntil = performance.now() + lingerMs;
     while (!signal.aborted && (await this.#connections()) > 0) {
-      if (performance.now() >= lingersUntil) this.#server.closeIdleConnections();
+      if (performance.now() >= lingersUntil) {
+        this.#server.closeIdleConnections();
+        for (const socket of this.#silent) if (socket.bytesRead === 0) socket.destroy();
+      }
       // oxlint-disable-next-line no-await-in-loop
       await sleep(LOOK_MS);
     }

@@ -50,7 +50,7 @@ async function publish(
   const body = (request.body as Buffer | undefined) ?? Buffer.alloc(0);
   if (request.mediaType !== NDJSON) {
     switchesIn(request.query, []);
-    const stored = await publications.try(handler, readJson(body), terms);
+    const stored = await publications.publish(handler, readJson(body), terms);
     reply.code(202).header("location", `/v1/records/${stored.sequence}`);
     return stored;
   }

@@ -1,6 +1,6 @@
 /** From a request to a publish: what may be asked for, and what is answered. */
 import { nearest } from "@millrace/base";
-import { intakeError, type IntakeStats, type PublishOptions } from "@millrace/intake";
+import { intakeError, type IntakeStats, type LevelReport, type PublishOptions } from "@millrace/intake";
 import type { Millrace } from "@millrace/runtime";
 import { unknownHandler } from "@millrace/scheduler";
 import { serverError } from "../errors.ts";
@@ -21,6 +21,8 @@ export interface Envelope {
   readonly terms: RecordTerms;
 }
 
+/** A request waits so long for room in the ring to the disk: many syncs, and no client's limit. */
+const RING_WAIT_MS = 2000;
 /** Of a name in a message. */
 const NAME_SHOWN_MAX = 100;
 const TERMS = ["key", "idempotencyKey", "priority", "delayMs", "ttlMs", "headers"] as const;
@@ -42,42 +44,59 @@ export class Publications {
     if (!this.#names.has(name)) throw unknownHandler(name.slice(0, NAME_SHOWN_MAX), [...this.#names]);
   }
 
-  /** Resolves when the record is durable; when the intake is full it rejects at once. */
-  async try(handler: string, payload: unknown, terms: RecordTerms): Promise<Stored> {
-    const { sequence, duplicate } = await this.#call("tryPublish", handler, payload, terms);
-    return { sequence, duplicate };
+  /**
+   * Resolves when the record is durable. When the intake is full it rejects: at once, unless only
+   * the ring to the disk is full, which passes with the next sync.
+   */
+  async publish(handler: string, payload: unknown, terms: RecordTerms): Promise<Stored> {
+    if (this.refusal() !== undefined) return stored(await this.#call("tryPublish", handler, payload, terms));
+    return stored(
+      await this.#call("publish", handler, payload, { ...terms, whenFull: "wait", timeoutMs: RING_WAIT_MS }),
+    );
   }
 
-  /** As `try`, but waits while the intake is full. */
-  async wait(handler: string, payload: unknown, terms: RecordTerms): Promise<Stored> {
-    const { sequence, duplicate } = await this.#call("publish", handler, payload, terms);
-    return { sequence, duplicate };
+  /** As `publish`, but waits while the intake is full, until `signal` aborts. */
+  async wait(handler: string, payload: unknown, terms: RecordTerms, signal?: AbortSignal): Promise<Stored> {
+    const options: PublishOptions = { ...terms, whenFull: "wait", ...(signal === undefined ? undefined : { signal }) };
+    return stored(await this.#call("publish", handler, payload, options));
   }
 
   /** All or none. */
   async together(handler: string, records: readonly Envelope[]): Promise<Stored[]> {
     const group = records.map(({ payload, terms }) => ({ handler, payload, ...terms }));
-    const acknowledged = await this.#mill.publishMany(group, { whenFull: "reject" });
-    return acknowledged.map(({ sequence, duplicate }) => ({ sequence, duplicate }));
+    const isRefused = this.refusal() !== undefined;
+    const acknowledged = await this.#mill.publishMany(
+      group,
+      isRefused ? { whenFull: "reject" } : { whenFull: "wait", timeoutMs: RING_WAIT_MS },
+    );
+    return acknowledged.map(stored);
   }
 
-  /** Whether a publish would be refused now. */
-  get isFull(): boolean {
-    return this.#mill.level === "reject";
+  /** Why the intake takes nothing, if that lasts longer than the next sync; undefined otherwise. */
+  refusal(): Error | undefined {
+    if (this.#mill.level !== "reject") return undefined;
+    const { cause } = this.#level();
+    return cause === "ring" ? undefined : this.fullError();
   }
 
-  /** How a publish would be refused now. */
+  /** That the intake is full, as a publish would say it. */
   fullError(): Error {
-    const { cause, retryAfterMs } = (this.#mill.stats().intake as IntakeStats).level;
-    return intakeError("ERR_INTAKE_FULL", `the intake is full (${cause ?? "until now"})`, {
-      details: { cause, retryAfterMs },
-    });
+    const { cause, retryAfterMs } = this.#level();
+    return intakeError("ERR_INTAKE_FULL", `the intake is full (${cause})`, { details: { cause, retryAfterMs } });
   }
 
-  #call(how: "publish" | "tryPublish", handler: string, payload: unknown, terms: RecordTerms): Promise<Stored> {
-    const call = this.#mill[how][handler] as (payload: unknown, terms: RecordTerms) => Promise<Stored>;
-    return call(payload, terms);
+  #level(): LevelReport {
+    return (this.#mill.stats().intake as IntakeStats).level;
   }
+
+  #call(how: "publish" | "tryPublish", handler: string, payload: unknown, options: PublishOptions): Promise<Stored> {
+    const call = this.#mill[how][handler] as (payload: unknown, options: PublishOptions) => Promise<Stored>;
+    return call(payload, options);
+  }
+}
+
+function stored({ sequence, duplicate }: Stored): Stored {
+  return { sequence, duplicate };
 }
 
 /** Throws `ERR_REQUEST_INVALID` for what isn't an object with known members. */
