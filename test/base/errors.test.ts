@@ -88,7 +88,12 @@ test("a broken invariant throws ERR_INVARIANT with the fact", () => {
 });
 
 test("every entry of the table says cause and cure", () => {
-  assert.equal(Object.keys(baseErrors).toSorted(), ["ERR_INVALID_OPTION", "ERR_INVARIANT"]);
+  assert.equal(Object.keys(baseErrors).toSorted(), [
+    "ERR_INVALID_OPTION",
+    "ERR_INVARIANT",
+    "ERR_RUNTIME_UNSUPPORTED",
+    "ERR_THREAD_FILE",
+  ]);
   for (const { cause, cure } of Object.values(baseErrors)) {
     assert.match(cause, /\.$/);
     assert.match(cure, /\.$/);

@@ -71,8 +71,11 @@ test("what an attempt publishes after its time was over is gone", async () => {
     ).done;
     await new Promise((resolve) => setTimeout(resolve, 400));
     await mill.drain();
-    assert.equal(numbersOf(file), [2]);
-    assert.is(linesOf(file, "slow").length, 2, "the attempt that was given up has gone on");
+    // On a loaded machine more attempts than the first may be given up.
+    const [attempt, ...others] = numbersOf(file) as [number, ...number[]];
+    assert.ok(attempt >= 2);
+    assert.equal(others, [], "only the attempt that counts has published");
+    assert.ok(linesOf(file, "slow").length >= 2, "an attempt that was given up has gone on");
   });
 });
 
