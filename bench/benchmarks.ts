@@ -4,6 +4,7 @@ import { codec } from "./codec.bench.ts";
 import { durableAck } from "./durable-ack.bench.ts";
 import type { Benchmark } from "./harness.ts";
 import { ingestFiles } from "./ingest.bench.ts";
+import { intake } from "./intake.bench.ts";
 import { journalRead } from "./journal-read.bench.ts";
 import { latency } from "./latency.bench.ts";
 import { pools } from "./pools.bench.ts";
@@ -18,6 +19,7 @@ export const benchmarks: readonly Benchmark[] = [
   recovery,
   journalRead,
   ingestFiles,
+  intake,
   channels,
   codec,
   sync,

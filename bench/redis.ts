@@ -2,16 +2,14 @@
  * A Redis server of the benchmark's own, which syncs its append-only file before it replies, and as
  * much of a client as that takes.
  */
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
+import { startServer, whenListening } from "./server.ts";
 
-/** How long a server may take to listen. */
-const START_MS = 10_000;
 const OK_BYTES = "+OK\r\n".length;
 
 export interface Redis {
@@ -25,18 +23,31 @@ export function redisUnavailable(): string | undefined {
   return error === undefined ? undefined : "there is no redis-server on this computer";
 }
 
-export async function openRedis(directory: string): Promise<Redis> {
+export interface RedisServer {
+  /** The Unix socket on which it listens. */
+  readonly path: string;
+  readonly close: () => Promise<void>;
+}
+
+/** Resolves when the server listens. */
+export async function startRedis(directory: string): Promise<RedisServer> {
   // The path of a socket has at most 107 bytes: it lies elsewhere than the data.
   const socketDirectory = mkdtempSync(join(tmpdir(), "bench-redis-"));
   const path = join(socketDirectory, "socket");
   const options = { port: 0, unixsocket: path, dir: directory, appendonly: "yes", appendfsync: "always", save: "" };
-  const server = spawn(
-    "redis-server",
-    Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]),
-    { stdio: ["ignore", "ignore", "inherit"] },
-  );
-  process.once("exit", () => server.kill("SIGKILL"));
-  const socket = await connected(path, () => server.exitCode);
+  const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
+  const server = startServer("redis-server", args, { signal: "TERM" });
+  const close = async (): Promise<void> => {
+    await server.close();
+    rmSync(socketDirectory, { recursive: true, force: true });
+  };
+  (await whenListening(server, () => connected(path))).destroy();
+  return { path, close };
+}
+
+export async function openRedis(directory: string): Promise<Redis> {
+  const server = await startRedis(directory);
+  const socket = await connected(server.path);
   const waiting: (() => void)[] = [];
   let replied = 0;
   let bytes = 0;
@@ -68,23 +79,13 @@ export async function openRedis(directory: string): Promise<Redis> {
       }),
     close: async () => {
       socket.destroy();
-      server.kill();
-      if (server.exitCode === null) await once(server, "exit");
-      rmSync(socketDirectory, { recursive: true, force: true });
+      await server.close();
     },
   };
 }
 
-async function connected(path: string, exitCode: () => number | null): Promise<Socket> {
-  const until = performance.now() + START_MS;
-  for (;;) {
-    const socket = connect(path);
-    try {
-      await once(socket, "connect");
-      return socket;
-    } catch (thrown) {
-      if (exitCode() !== null || performance.now() > until) throw thrown;
-      await sleep(10);
-    }
-  }
+async function connected(path: string): Promise<Socket> {
+  const socket = connect(path);
+  await once(socket, "connect");
+  return socket;
 }
