@@ -19,6 +19,8 @@ import {
   FIRST,
   MISMATCH,
   QUESTION,
+  QUESTIONS_MAX,
+  QUESTIONS_TAKEN_MAX,
   questionsPlace,
   REFUSED,
   VERDICT,
@@ -147,15 +149,19 @@ export class Answers {
 
   // ── questions ─────────────────────────────────────────────────────────────────────────────────
 
-  /** Reads all questions; how many there were. */
+  /**
+   * Reads all questions, up to as many as have a place; how many there were. An opener that gets an
+   * answer asks again at once: it must find the place of the question before.
+   */
   read(): number {
     let asked = 0;
-    for (let word = this.#questions.peek(); word !== EMPTY; word = this.#questions.peek()) {
+    for (let word = this.#questions.peek(); word !== EMPTY && asked < QUESTIONS_MAX; word = this.#questions.peek()) {
       const kind = this.#words[word + QUESTION.kind] as number;
       const low = this.#words[word + QUESTION.sequenceLow] as number;
       const sequence = sequenceOf(low, this.#words[word + QUESTION.sequenceHigh] as number);
       this.#questions.advance();
       asked += 1;
+      if (asked % QUESTIONS_TAKEN_MAX === 0) this.#questions.release();
       if (kind === ALL) this.isAllAwaited = true;
       else if (kind === BELOW) {
         this.#below = low;

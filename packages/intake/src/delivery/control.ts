@@ -39,8 +39,18 @@ export const BELOW = 8;
 
 export const QUESTION = { kind: 0, sequenceLow: 1, sequenceHigh: 2, firstLow: 3, firstHigh: 4 } as const;
 
-/** Questions that may be open at once; the opener keeps more on its heap. */
+/** Places for questions, and for answers. */
 export const QUESTIONS_MAX = 16384;
+/**
+ * Questions that the delivery thread takes, and may have answered, before it gives their places
+ * back.
+ */
+export const QUESTIONS_TAKEN_MAX = 64;
+/**
+ * Questions that may be open at once; the opener keeps more on its heap. Those that are answered
+ * and whose places aren't given back come on top.
+ */
+export const QUESTIONS_OPEN_MAX: number = QUESTIONS_MAX - QUESTIONS_TAKEN_MAX;
 const WIDTH = 8;
 const RING_WORDS: number = spscRingWords(QUESTIONS_MAX, WIDTH);
 

@@ -13,7 +13,7 @@ import {
   FINISHED,
   MISMATCH,
   QUESTION,
-  QUESTIONS_MAX,
+  QUESTIONS_OPEN_MAX,
   questionsPlace,
   REFUSED,
   VERDICT,
@@ -186,13 +186,13 @@ export class Questions implements Source {
   }
 
   #ask(kind: number, sequence: number): void {
-    if (this.#open >= QUESTIONS_MAX - 1) this.#waiting.push([kind, sequence]);
+    if (this.#open >= QUESTIONS_OPEN_MAX) this.#waiting.push([kind, sequence]);
     else this.#post(kind, sequence);
     this.#reactor.expect();
   }
 
   #askWaiting(): void {
-    const ready = this.#waiting.splice(0, Math.max(0, QUESTIONS_MAX - 1 - this.#open));
+    const ready = this.#waiting.splice(0, Math.max(0, QUESTIONS_OPEN_MAX - this.#open));
     for (const [kind, sequence] of ready) this.#post(kind, sequence);
   }
 
