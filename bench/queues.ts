@@ -150,12 +150,13 @@ const pgBoss: QueueKind = {
   unavailable: postgresUnavailable,
   open: async (directory, onDone) => {
     const server = await startPostgres(directory);
+    let isOpen = true;
     const boss = new PgBoss({ ...server.connection, max: 8 });
-    boss.on("error", fail);
+    // At its end it leaves connections to the server, which closes them.
+    boss.on("error", (error) => isOpen && fail(error));
     await boss.start();
     await boss.createQueue("payments");
     const count = new Count(onDone);
-    let isOpen = true;
     const work = async (): Promise<void> => {
       while (isOpen) {
         const jobs = await boss.fetch<Payment>("payments", { batchSize: BOSS_BATCH, priority: true });
