@@ -107,7 +107,7 @@ export async function startPostgres(directory: string): Promise<Postgres> {
     log_min_messages: "panic",
   });
   const args = ["-D", data, ...settings.flatMap(([name, value]) => ["-c", `${name}=${value}`])];
-  const server = startServer(join(bin, "postgres"), args, { signal: "INT", owner: user });
+  const server = startServer(join(bin, "postgres"), args, { signal: "TERM", owner: user });
   const connection = { host, port: PORT, user: "bench", database: "postgres" };
   await whenListening(server, () => isReady(bin, host));
   return {

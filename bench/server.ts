@@ -17,7 +17,7 @@ export interface ServerProcess {
 
 export interface ServerOptions {
   /** Which signal asks it to end. */
-  readonly signal: "INT" | "TERM";
+  readonly signal: "TERM";
   /** Whose process it is; without it the benchmark's own user. */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined;
 }
