@@ -33,7 +33,7 @@ for (const ending of ["natural", "process.exit", "throws", "process.exit in a ha
     const worker = start({ role: "locks-at-exit", ending, mutex: mutex.handle, semaphore: semaphore.handle });
     await new Promise((resolve) => worker.once("exit", resolve));
     const hold = await mutex.lockAsync({ timeoutMs: 20_000 });
-    assert.ok(hold.recovered, "it died with the lock");
+    assert.ok(hold.isRecovered, "it died with the lock");
     hold.unlock();
     (await semaphore.acquireAsync(1, { timeoutMs: 20_000 })).release();
     await until(() => threadsInUse() === before, "its entry is free");
@@ -53,7 +53,7 @@ for (const depth of [1, 2, 3]) {
     assert.is(mutex.tryLock(), undefined);
     await worker.terminate();
     const hold = await mutex.lockAsync({ timeoutMs: 20_000 });
-    assert.ok(hold.recovered);
+    assert.ok(hold.isRecovered);
     hold.unlock();
     (await semaphore.acquireAsync(1, { timeoutMs: 20_000 })).release();
     await until(() => threadsInUse() === before, "all entries are free");

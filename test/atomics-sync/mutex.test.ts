@@ -18,7 +18,7 @@ function fourWords(): Int32Array {
 test("a lock is held by one, and free again when it was released", () => {
   const mutex = new Mutex();
   const hold = mutex.lock();
-  assert.not(hold.recovered);
+  assert.not(hold.isRecovered);
   assert.ok(mutex.isLocked);
   assert.is(mutex.tryLock(), undefined);
   hold.unlock();
@@ -146,10 +146,10 @@ for (const role of ["dies-holding", "holds"] as const) {
     if (role === "holds") await worker.terminate();
     else await once(worker, "exit");
     const hold = await waiting;
-    assert.ok(hold.recovered);
+    assert.ok(hold.isRecovered);
     hold.unlock();
     const next = await mutex.lockAsync();
-    assert.not(next.recovered, "it was told once");
+    assert.not(next.isRecovered, "it was told once");
     next.unlock();
     mutex.close();
   });

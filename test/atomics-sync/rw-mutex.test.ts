@@ -14,7 +14,7 @@ test("many read, or one writes", () => {
   assert.is(lock.tryLock(), undefined);
   two?.unlock();
   const write = lock.lock();
-  assert.not(write.recovered);
+  assert.not(write.isRecovered);
   assert.is(lock.tryReadLock(), undefined);
   assert.is(lock.tryLock(), undefined);
   write[Symbol.dispose]();
@@ -155,14 +155,14 @@ test("when a writer has died, all who get the lock are told until a writer has h
   const after = lock.readLockAsync();
   await worker.terminate();
   for (const read of await Promise.all(reading)) {
-    assert.ok(read.recovered);
+    assert.ok(read.isRecovered);
     read.unlock();
   }
   const write = await writing;
-  assert.ok(write.recovered);
+  assert.ok(write.isRecovered);
   write.unlock();
   const last = await after;
-  assert.not(last.recovered);
+  assert.not(last.isRecovered);
   last.unlock();
   lock.close();
 });
@@ -173,7 +173,7 @@ test("a reader's death frees the lock and says nothing", async () => {
   const writing = lock.lockAsync();
   await worker.terminate();
   const write = await writing;
-  assert.not(write.recovered);
+  assert.not(write.isRecovered);
   write.unlock();
   lock.close();
 });

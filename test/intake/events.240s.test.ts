@@ -71,7 +71,7 @@ test("records for a missing handler wait, are spoken of once, and go on later", 
       assert.is(left.unroutable, 20);
       await until(() => missing.length > 0, "the event");
       assert.equal(missing, ["note"]);
-      assert.is(without.stats().intake?.parked, 20);
+      assert.is(without.stats().intake?.unroutable, 20);
     } finally {
       await without.close();
     }

@@ -67,7 +67,7 @@ const cases: Readonly<Record<string, Case>> = {
   },
   MillraceDeadLetters: { bad: { millrace_dlq_added_total: "0+1x60" }, good: { millrace_dlq_added_total: "5+0x60" } },
   MillraceDeadLettersFull: constant("millrace_dlq_waiting_records", 1, 0),
-  MillraceHandlerMissing: constant('millrace_delivery_waiting_records{state="parked"}', 3, 0),
+  MillraceHandlerMissing: constant('millrace_delivery_waiting_records{state="unroutable"}', 3, 0),
   MillraceHandlerFails: {
     bad: {
       'millrace_delivery_records_total{result="retried"}': "0+60x60",

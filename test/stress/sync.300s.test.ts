@@ -23,7 +23,7 @@ test("threads die at random, and no lock is lost, held by two, or slept for in v
     await crew.killOne();
     // This thread takes part as well, and clears away what the dead one may have left.
     const hold = await mutex.lockAsync();
-    if (hold.recovered) Atomics.store(words, MUTEX_OWNER, 0);
+    if (hold.isRecovered) Atomics.store(words, MUTEX_OWNER, 0);
     hold.unlock();
     (await lock.readLockAsync()).unlock();
     (await semaphore.acquireAsync(4)).release();

@@ -142,7 +142,7 @@ export const scenarios: Scenario[] = [
       for (const seen of [...(logs["reader"] as number[]), ...(logs["trier"] as number[])]) assert.ok(seen <= 1);
       const mutex = rwMutexOf(shared, 0);
       const hold = mutex.tryLock();
-      assert.ok(hold !== undefined && !hold.recovered);
+      assert.ok(hold !== undefined && !hold.isRecovered);
       hold?.unlock();
       mutex.close();
     },
@@ -162,7 +162,7 @@ export const scenarios: Scenario[] = [
       next(shared, log) {
         const mutex = rwMutexOf(shared, 1);
         const hold = mutex.lock();
-        log.push(hold.recovered);
+        log.push(hold.isRecovered);
         hold.unlock();
       },
       supervisor(shared) {

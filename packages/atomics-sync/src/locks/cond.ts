@@ -181,7 +181,7 @@ export class Cond {
 
   /**
    * Releases the mutex that `hold` stands for, blocks the thread until it is signalled, and takes
-   * the mutex again; `hold.recovered` is then what the last taking found. Not on the main thread
+   * the mutex again; `hold.isRecovered` is then what the last taking found. Not on the main thread
    * (`ERR_BLOCKING_MAIN`). After `timeoutMs` it takes the mutex again as well and throws
    * `ERR_SYNC_TIMEOUT`. Throws `ERR_LOCK_NOT_HELD` when `hold` is over or of another mutex. Where
    * the mutex can't be had again (`ERR_LOCK_ABANDONED`), the hold is over.

@@ -16,8 +16,8 @@ const TYPE = "Mutex";
 export interface MutexOptions {
   /**
    * What happens when the thread that holds the lock dies. "recover" (default): the next party gets
-   * it, with `recovered` true, and should look after the data that the lock protects. "fail": every
-   * attempt throws `ERR_LOCK_ABANDONED` until `reset()` is called.
+   * it, with `isRecovered` true, and should look after the data that the lock protects. "fail":
+   * every attempt throws `ERR_LOCK_ABANDONED` until `reset()` is called.
    */
   readonly onOwnerDeath?: "recover" | "fail";
 }
@@ -27,7 +27,7 @@ const rules = { onOwnerDeath: oneOf(["recover", "fail"], "recover") } satisfies 
 /** A lock that is held. `using` releases it. */
 export class Hold implements Disposable {
   readonly #core: MutexCore;
-  #recovered = false;
+  #isRecovered = false;
   #isOver = true;
 
   /**
@@ -38,8 +38,8 @@ export class Hold implements Disposable {
   }
 
   /** Whether the holder before died while it had the lock: what it protects may be half done. */
-  get recovered(): boolean {
-    return this.#recovered;
+  get isRecovered(): boolean {
+    return this.#isRecovered;
   }
 
   /** For Cond: releases the lock of `core` for the length of a wait. Throws `ERR_LOCK_NOT_HELD`. */
@@ -51,7 +51,7 @@ export class Hold implements Disposable {
   /** For Mutex and Cond: the lock was taken. Calls nothing, so it can't run out of stack. */
   resume(outcome: number): this {
     this.#core.space.locksHeld += 1;
-    this.#recovered = outcome === OWNED_RECOVERED;
+    this.#isRecovered = outcome === OWNED_RECOVERED;
     this.#isOver = false;
     return this;
   }

@@ -30,7 +30,7 @@ export class RWHold implements Disposable {
   readonly #space: SyncSpace;
   readonly #core: PermitsCore;
   #node = 0;
-  #recovered = false;
+  #isRecovered = false;
   #isOver = true;
 
   /** For RWMutex: before the attempt, because nothing may fail between taking and holding. */
@@ -44,7 +44,7 @@ export class RWHold implements Disposable {
     this.#node = node;
     this.#isOver = false;
     this.#space.locksHeld += 1;
-    this.#recovered = this.#core.isRecovered(node);
+    this.#isRecovered = this.#core.isRecovered(node);
     return this;
   }
 
@@ -52,8 +52,8 @@ export class RWHold implements Disposable {
    * Whether a writer has died while it had the lock, and no other writer has had it between: the
    * data that the lock protects may be half done.
    */
-  get recovered(): boolean {
-    return this.#recovered;
+  get isRecovered(): boolean {
+    return this.#isRecovered;
   }
 
   /** Releases the lock, in the thread that took it. Throws `ERR_LOCK_NOT_HELD` the second time. */
@@ -75,7 +75,7 @@ export class RWHold implements Disposable {
  * those before it: a stream of readers doesn't keep a writer off, nor writers a reader. It isn't
  * reentrant: a thread that reads must not ask again, a writer may be in line between.
  *
- * When a writer dies, the lock is free, and `recovered` tells every party that gets it, until a
+ * When a writer dies, the lock is free, and `isRecovered` tells every party that gets it, until a
  * writer has had it. A reader's death says nothing. Each method that takes the lock throws
  * `ERR_SYNC_CLOSED` after `close()`.
  */

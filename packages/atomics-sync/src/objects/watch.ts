@@ -19,10 +19,10 @@ const watched = new WeakSet<Worker>();
 const burials = new Map<number, Promise<void>>();
 
 /**
- * Buries thread `id` of `ThreadTable.current()`, which has ended: locks that it held go to the next
- * one with `recovered`, permits are given back, its waits are over. Resolves when nothing refers to
- * it any more; its entry is then as if it had just been reserved. For the thread that has reserved
- * the entry.
+ * Buries thread `id` of `ThreadTable.current()`, which has ended: locks that it held go to the
+ * next party with `isRecovered`, permits are given back, its waits are over. Resolves when
+ * nothing refers to it any more; its entry is then as if it had just been reserved. For the
+ * thread that has reserved the entry.
  */
 export async function buryThread(id: number): Promise<void> {
   const { threads } = currentSpace();

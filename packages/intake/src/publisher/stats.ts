@@ -36,7 +36,7 @@ export interface IntakeStats {
   /** Records in memory whose handler is paused, at a limit or resting. */
   readonly held: number;
   /** Records in memory for handlers that aren't there. */
-  readonly parked: number;
+  readonly unroutable: number;
   /** Records that may have ended an earlier process, and weren't tried yet. */
   readonly suspects: number;
   /** Records that schedules have published; since the opening. */
@@ -141,7 +141,7 @@ export function intakeStats({ cells, delivery, publisher, checkpoints, journal }
     waitingOnDisk: cells.get("waitingOnDisk"),
     keyWaiting: cells.get("keyWaiting"),
     held: cells.get("held"),
-    parked: cells.get("unroutable"),
+    unroutable: cells.get("unroutable"),
     suspects: cells.get("suspects"),
     scheduled: cells.get("scheduled"),
     finishedUpTo: cells.get("floor"),

@@ -173,9 +173,9 @@ const deliveryCounts: readonly MetricDefinition[] = [
   ),
   gauge(
     "millrace_delivery_waiting_records",
-    "Records in hand (running), that wait for a time (retry), behind others of their key (key), whose handler is paused, at a limit or resting (held), or isn't there (parked).",
-    ofIntake(({ running, waitingRetries, keyWaiting, held, parked }) =>
-      by("state", { running, retry: waitingRetries, key: keyWaiting, held, parked }),
+    "Records in hand (running), that wait for a time (retry), behind others of their key (key), whose handler is paused, at a limit or resting (held), or isn't there (unroutable).",
+    ofIntake(({ running, waitingRetries, keyWaiting, held, unroutable }) =>
+      by("state", { running, retry: waitingRetries, key: keyWaiting, held, unroutable }),
     ),
     ["state"],
   ),
