@@ -10,6 +10,7 @@ export type CliErrorCode =
   | "ERR_JOURNAL_FOREIGN"
   | "ERR_JOURNAL_MISSING"
   | "ERR_LOAD_VICTIM"
+  | "ERR_SERVICE_STOPPED"
   | "ERR_TRACE_FILE"
   | "ERR_TRACE_NONE";
 
@@ -51,6 +52,10 @@ export const cliErrors: ErrorTable<CliErrorCode> = {
   ERR_LOAD_VICTIM: {
     cause: "The process under test couldn't start, or ended although nobody killed it.",
     cure: "Run again with --verbose to see what it printed.",
+  },
+  ERR_SERVICE_STOPPED: {
+    cause: "The command is about a service that runs, and none has this directory open with a control socket.",
+    cure: "Start the service, without `control: false`; `millrace journal inspect` reads the directory of a stopped one.",
   },
   ERR_TRACE_FILE: {
     cause: "The file can't be read, is no JSON, or is no trace that Millrace has written.",

@@ -23,6 +23,7 @@ import { EXIT_HELP } from "./terminal/exit-codes.ts";
 import type { ReporterOptions } from "./terminal/reporter.ts";
 import { signals } from "./terminal/signals.ts";
 import { parseDurationMs, powerOfTwo, positiveNumber, wholeNumber } from "./terminal/units.ts";
+import { addOperate } from "./top/program.ts";
 import { record, stats, type TraceRecordOptions } from "./trace/commands.ts";
 
 /** `setExitCode` is called when a command has run. */
@@ -45,6 +46,7 @@ export function buildProgram(setExitCode: (code: number) => void): Command {
   addIntake(program, common, run);
   addServe(program, common, run);
   addTrace(program, run);
+  addOperate(program, common, run);
   addCompletion(program);
   return program;
 }

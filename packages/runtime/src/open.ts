@@ -362,7 +362,9 @@ class Runtime<Handlers> implements Millrace<Handlers> {
       },
       healthLimits,
     );
-    if (intake !== undefined) this.#keepAlive = setInterval(() => {}, 2 ** 30);
+    if (intake === undefined) return;
+    intake.metrics = () => this.metrics();
+    this.#keepAlive = setInterval(() => {}, 2 ** 30);
   }
 
   get publish(): Publish<Handlers> {

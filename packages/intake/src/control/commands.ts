@@ -19,6 +19,8 @@ export interface Controlled {
   /** Only of an intake that runs. */
   readonly running?: {
     stats(): object;
+    /** Of the whole runtime: families of metrics. */
+    metrics(): readonly object[];
     health(): object;
     schedules(): Promise<readonly object[]>;
     drain(options: { readonly all?: boolean; readonly signal: AbortSignal }): Promise<object>;
@@ -38,6 +40,7 @@ type Command = (controlled: Controlled, options: Options, asking: Asking) => Pro
 const COMMANDS: Readonly<Record<string, Command>> = {
   stats: async (controlled) => running(controlled).stats(),
   health: async (controlled) => running(controlled).health(),
+  metrics: async (controlled, _, { item }) => each(running(controlled).metrics(), item),
   drain: (controlled, { all }, { signal }) =>
     running(controlled).drain({ signal, ...(all === undefined ? {} : { all: all as boolean }) }),
   "schedules.list": async (controlled, _, { item }) => each(await running(controlled).schedules(), item),

@@ -53,6 +53,8 @@ export class Intake<Handlers = Record<string, Handler>> {
   /** The same, but never waits: rejects at once with `ERR_INTAKE_FULL` when the intake is full. */
   readonly tryPublish: Publish<Handlers>;
   readonly events: Events;
+  /** What the control socket tells of the whole runtime, which sets it once it is there. */
+  metrics: () => readonly object[] = () => [];
   readonly producers: Producers;
   readonly dead: DeadLetters;
   /** The journal, to be read. */
@@ -112,6 +114,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     const running = {
       stats: () => this.stats(),
       health: () => this.#parts.journal.health(),
+      metrics: () => this.metrics(),
       schedules: () => this.schedules(),
       drain: (options: DrainOptions) => this.drain(options),
     };
