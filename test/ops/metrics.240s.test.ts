@@ -1,11 +1,13 @@
 // Metrics of a real runtime: as text, judged by Prometheus' own tool, and in prom-client.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { Counter, Registry } from "prom-client";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { METRICS, type MetricFamily, metricsText, type Millrace, open, registerMetrics } from "millrace";
 import { prometheusText } from "@millrace/metrics";
 import { rejectsWith, temporaryDirectory, throwsWith, until } from "../support.ts";
-import { promtool, withPromtool } from "./support.ts";
+import { promtool, root, withPromtool } from "./support.ts";
 
 interface Handlers {
   echo(value: unknown): unknown;
@@ -192,6 +194,13 @@ test("each metric has a help, a type, a base unit in its name, and few labels", 
       }
     }
   });
+});
+
+test("the table of metrics in docs/operate.md is what the code says", async () => {
+  const { operatePage } = (await import(join(root, "scripts/metrics-table.mjs"))) as { operatePage: () => string };
+  const page = readFileSync(join(root, "docs/operate.md"), "utf8");
+  assert.is(page, operatePage());
+  for (const { name } of METRICS) assert.ok(page.includes(`| \`${name}\` |`), name);
 });
 
 test("prom-client scrapes the same numbers, as text, OpenMetrics and JSON", async () => {
