@@ -103,6 +103,21 @@ test("a program that leaves no trace is an error that says how it ended", async 
   }
 });
 
+test("a signal that ends record and its program is the exit code", async () => {
+  for (const [signal, code] of [
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+  ] as const) {
+    const text = "console.log('it runs'); setInterval(() => {}, 1000)";
+    const outcome = await millrace(["trace", "record", "--json", "--", process.execPath, "-e", text], {
+      // What the program prints goes to stderr with --json.
+      onStart: (child) => child.stderr?.once("data", () => child.kill(signal)),
+    });
+    assert.is(outcome.code, code, outcome.stderr);
+    assert.is(documentOf<{ error: { code: string } }>(outcome).error.code, "ERR_TRACE_NONE");
+  }
+});
+
 const program = fileURLToPath(new URL("../fixtures/traced-program.js", import.meta.url));
 
 interface Recorded {

@@ -45,15 +45,18 @@ export async function record(command: readonly string[], options: TraceRecordOpt
     const ended = await runTraced(command, directory, options);
     const traces = collect(directory, options.out);
     if (traces.length === 0) {
-      throw cliError("ERR_TRACE_NONE", `${command.join(" ")} wrote no trace (${describe(ended)})`, {
+      const failure = cliError("ERR_TRACE_NONE", `${command.join(" ")} wrote no trace (${describe(ended)})`, {
         details: { ...ended },
       });
+      if (signals.exitCode === undefined) throw failure;
+      reporter.error(failure);
+      return signals.exitCode;
     }
     const document = { command, ...ended, traces: traces.map(({ file, trace }) => ({ file, ...traceStats(trace) })) };
     reporter.result(document, () =>
       document.traces.map((trace) => `${trace.file}: open it at ui.perfetto.dev\n${textOf(trace)}`).join("\n\n"),
     );
-    return ended.exitCode === 0 || ended.wasEnded ? EXIT.ok : EXIT.failure;
+    return signals.exitCode ?? (ended.exitCode === 0 || ended.wasEnded ? EXIT.ok : EXIT.failure);
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
