@@ -226,6 +226,12 @@ const BUGS: readonly SeededBug[] = [
     to: "of SECTIONS.slice(0, -1)) {\n        const bytes",
   },
   {
+    name: "a clock that is set makes every key older",
+    file: "states/dedupe-window.js",
+    from: "idempotency.steadyMs ?? timeMs",
+    to: "timeMs",
+  },
+  {
     name: "the newest key leaves the window first",
     file: "states/dedupe-window.js",
     from: "this.#unlink(at);\n            this.#start += 1;",

@@ -25,7 +25,13 @@ import { handlerTerms } from "@millrace/intake/internal/delivery/policy";
 import type { Log, LogWalk, Runner } from "@millrace/intake/internal/delivery/ports";
 import type { LogRecord } from "@millrace/intake/internal/format/log-record";
 import { packOutcome, unpackOutcome } from "@millrace/intake/internal/format/outcome";
-import { handlerName, HeaderParser, type Terms, termsOf } from "@millrace/intake/internal/format/record-header";
+import {
+  handlerName,
+  HeaderParser,
+  type Idempotency,
+  type Terms,
+  termsOf,
+} from "@millrace/intake/internal/format/record-header";
 import { decodeControl, decodeFate, decodeRedrive } from "@millrace/intake/internal/format/state-records";
 import { partsOfTaskHeader, TaskHeader } from "@millrace/intake/internal/format/task-header";
 import { ContentSums } from "@millrace/intake/internal/states/producer-state";
@@ -37,8 +43,9 @@ import { SimScratch } from "./simulation-scratch.ts";
 import { SimSchedules } from "./simulation-schedules.ts";
 
 const HANDLERS = ["pay", "mail", "skip"];
-const LIMITS = { keysMax: 40, forMs: 60_000 };
+const LIMITS = { keysMax: 40, forMs: 15_000 };
 const SEGMENT_RECORDS = 8;
+const START_MS = 1_700_000_000_000;
 const SEGMENT_BYTES = 1000;
 /** By seeds. */
 const RETAINED: readonly RetainTerms[] = [
@@ -381,6 +388,7 @@ interface Known {
   inHand: boolean;
   runs: number;
   attempt: number;
+  readonly steadyMs: number;
 }
 
 export class Broken extends Error {}
@@ -452,7 +460,7 @@ export class Simulation implements DeliveryEvents {
   readonly #schedules: SimSchedules;
   readonly #scratch: SimScratch;
   #now = 1000;
-  #wall = 1_700_000_000_000;
+  #wall = START_MS + 1000;
   readonly disk = new SimDisk(() => ({ wallMs: this.#wall, atMs: this.#now }));
   #latestWall = 0;
   #wasSetBack = false;
@@ -769,7 +777,12 @@ export class Simulation implements DeliveryEvents {
       idempotency:
         idempotencyKey === undefined
           ? undefined
-          : { key: Buffer.from(idempotencyKey), payloadCrc: payload.charCodeAt(1), payloadBytes: payload.length },
+          : {
+              key: Buffer.from(idempotencyKey),
+              payloadCrc: payload.charCodeAt(1),
+              payloadBytes: payload.length,
+              steadyMs: this.#steadyUnlessWall(),
+            },
       producer:
         this.#random.below(8) === 0
           ? { id: "src", sequence: this.#random.below(40), payloadCrc: payload.charCodeAt(1) }
@@ -778,6 +791,12 @@ export class Simulation implements DeliveryEvents {
       expiresAtMs: this.#random.below(10) === 0 ? this.#wall + 8000 + this.#random.below(8000) : undefined,
     };
     return { handler, priority, key, terms, payload };
+  }
+
+  /** As a publisher tells it, where somebody has set the clock. */
+  #steadyUnlessWall(): number | undefined {
+    const steadyMs = START_MS + this.#now;
+    return Math.abs(steadyMs - this.#wall) <= 1000 ? undefined : steadyMs;
   }
 
   /** One batch becomes durable: whole groups of each ring, in any order between them. */
@@ -844,13 +863,18 @@ export class Simulation implements DeliveryEvents {
       first,
       group: [],
     } as const;
-    const known: Known = { ...published, ...fresh, sequence };
+    const known: Known = { ...published, ...fresh, sequence, steadyMs: this.#steadyOf(terms, sequence) };
     this.known.set(sequence, known);
     if (terms.producer === undefined) return known;
     const name = `${terms.producer.id}/${terms.producer.sequence}`;
     if (this.#produced.has(name)) this.#repeated.add(sequence);
     this.#produced.add(name);
     return known;
+  }
+
+  /** When a record with an idempotency key was published. */
+  #steadyOf({ idempotency }: Terms, sequence: number): number {
+    return idempotency?.steadyMs ?? (this.disk.records[sequence - 1] as SimRecord).timeMs;
   }
 
   #turn(): void {
@@ -992,10 +1016,27 @@ export class Simulation implements DeliveryEvents {
       this.broken(`record ${sequence} is handled although ${known.handler} is paused`);
     }
     this.#checkOrder(known);
+    this.#checkKey(known);
     this.#checkDeaths(header);
     if (header.attempt < 1) this.broken(`record ${sequence} has attempt ${header.attempt}`);
     known.inHand = true;
     known.isDurable = false;
+  }
+
+  /** A key is remembered for its time, by a clock that nobody sets, unless there are too many. */
+  #checkKey({ sequence, handler, terms: { idempotency } }: Known): void {
+    if (idempotency === undefined) return;
+    const before = [...this.known.values()].filter(
+      (other) => other.sequence < sequence && other.terms.idempotency !== undefined,
+    );
+    let newestMs = 0;
+    for (const each of before.slice(-LIMITS.keysMax + 1).toReversed()) {
+      newestMs = Math.max(newestMs, each.steadyMs);
+      const { key } = each.terms.idempotency as Idempotency;
+      const isSame = each.handler === handler && Buffer.compare(key, idempotency.key) === 0;
+      if (!isSame || each.runs === 0 || newestMs - each.steadyMs > LIMITS.forMs - 1000) continue;
+      this.broken(`record ${sequence} is handled, and so was ${each.sequence} of the same idempotency key`);
+    }
   }
 
   /** A death is redriven once, by a command that knew of it; the end of attempts is an end. */

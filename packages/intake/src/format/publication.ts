@@ -11,6 +11,7 @@ import {
   oneOf,
   optional,
   optionsObject,
+  performance,
   type Resolved,
   resolveOptions,
   type Rules,
@@ -119,6 +120,8 @@ export const KEY_BYTES_MAX = 1024;
 const TEN_YEARS_MS: number = 10 * 365 * 86_400_000;
 const TIME_MAX = 8.64e15;
 const NO_BYTES = new Uint8Array(0);
+/** The wall clock was set when it is further from the clock that nobody sets. */
+const SET_MS = 1000;
 /** What timers take. */
 const TIMER_MS_MAX: number = 2 ** 31 - 1;
 
@@ -246,10 +249,24 @@ function termsOf(handler: string, options: Given, payload: Uint8Array, nowMs: nu
   const idempotency =
     idempotencyKey === undefined
       ? undefined
-      : { key: Buffer.from(idempotencyKey), payloadCrc: crc32(payload), payloadBytes: payload.length };
+      : {
+          key: Buffer.from(idempotencyKey),
+          payloadCrc: crc32(payload),
+          payloadBytes: payload.length,
+          steadyMs: steadyUnless(nowMs),
+        };
   const produced = producer === undefined ? undefined : { ...producer, payloadCrc: crc32(payload) };
   if ([key, idempotency, produced, notBeforeMs, expiresAtMs].every((term) => term === undefined)) return undefined;
   return { isOrdered: key !== undefined, idempotency, producer: produced, notBeforeMs, expiresAtMs };
+}
+
+/**
+ * The time by the clock that has run since the process began, which is one for all of its threads;
+ * undefined where the wall clock says the same.
+ */
+function steadyUnless(wallMs: number): number | undefined {
+  const steadyMs = performance.timeOrigin + performance.now();
+  return Math.abs(steadyMs - wallMs) <= SET_MS ? undefined : steadyMs;
 }
 
 function oneTime(

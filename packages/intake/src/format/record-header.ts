@@ -20,6 +20,8 @@
  *     128 replay             f64 the sequence that is replayed
  *     256 scheduled          u8 length, the schedule's name in UTF-8; f64 the due time; f64 missed
  *     512 fingerprint        u32 CRC of the payload, of a record with a producer
+ *     1024 steady            f64 ms since 1970 by a clock that nobody sets: when a record with an
+ *                            idempotency key was published, where its own time says otherwise
  *
  * A task header never reaches the disk; `TaskHeaderWriter` is its definition.
  */
@@ -44,7 +46,8 @@ const TRACED = 64;
 const REPLAYED = 128;
 const SCHEDULED = 256;
 const FINGERPRINT = 512;
-const KNOWN_MASK = 1023;
+const STEADY = 1024;
+const KNOWN_MASK = 2047;
 
 /** What a publisher asked for, beyond handler, priority, payload and headers. */
 export interface Terms {
@@ -66,6 +69,11 @@ export interface Idempotency {
   /** CRC-32 and length of the encoded payload: what the key was first used for. */
   readonly payloadCrc: number;
   readonly payloadBytes: number;
+  /**
+   * When it was published, ms since 1970, by a clock that nobody sets; undefined where the record's
+   * time says the same.
+   */
+  readonly steadyMs?: number | undefined;
 }
 
 export interface ProducerTerm {
@@ -117,6 +125,7 @@ export function encodeTerms(handler: string, terms: Terms, headers?: object): Ui
     at = scratch.writeDoubleLE(scheduled.missed, at);
   }
   if (producer?.payloadCrc !== undefined) at = scratch.writeUInt32LE(producer.payloadCrc >>> 0, at);
+  if (idempotency?.steadyMs !== undefined) at = scratch.writeDoubleLE(idempotency.steadyMs, at);
   const written = scratch.subarray(0, at);
   return headers === undefined ? Buffer.from(written) : Buffer.concat([written, encode(headers)]);
 }
@@ -140,7 +149,8 @@ function maskOf(terms: Terms): number {
     (terms.trace === undefined ? 0 : TRACED) |
     (terms.replayOf === undefined ? 0 : REPLAYED) |
     (terms.scheduled === undefined ? 0 : SCHEDULED) |
-    (terms.producer?.payloadCrc === undefined ? 0 : FINGERPRINT)
+    (terms.producer?.payloadCrc === undefined ? 0 : FINGERPRINT) |
+    (terms.idempotency?.steadyMs === undefined ? 0 : STEADY)
   );
 }
 
@@ -219,7 +229,7 @@ export function isIdempotent(header: Buffer): boolean {
 /** As `termsOf`, for a record that was judged: without what only its judgement needs. */
 export function deliveryTerms(header: Buffer): Terms {
   if (!hasTerms(header)) return NO_TERMS;
-  const isJudgedOnly = (header.readUInt16LE(nameEnd(header)) & ~(IDEMPOTENT | PRODUCED | FINGERPRINT)) === 0;
+  const isJudgedOnly = (header.readUInt16LE(nameEnd(header)) & ~(IDEMPOTENT | PRODUCED | FINGERPRINT | STEADY)) === 0;
   return isJudgedOnly ? NO_TERMS : termsOf(header);
 }
 
@@ -243,6 +253,7 @@ function termsEnd(header: Buffer): number {
   if ((mask & REPLAYED) !== 0) at += 8;
   if ((mask & SCHEDULED) !== 0) at += 1 + (header[at] as number) + 16;
   if ((mask & FINGERPRINT) !== 0) at += 4;
+  if ((mask & STEADY) !== 0) at += 8;
   return at;
 }
 
@@ -287,6 +298,10 @@ export function termsOf(header: Buffer): ParsedTerms {
   if ((mask & FINGERPRINT) !== 0) {
     if (producer !== undefined) producer = { ...producer, payloadCrc: header.readUInt32LE(at) };
     at += 4;
+  }
+  if ((mask & STEADY) !== 0) {
+    const steadyMs = number();
+    if (idempotency !== undefined) idempotency = { ...idempotency, steadyMs };
   }
   return {
     isOrdered: (mask & ORDERED) !== 0,

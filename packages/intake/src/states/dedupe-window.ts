@@ -4,7 +4,10 @@
  * Entries stand in a ring in the order of their records, because the oldest leaves first: when
  * there are more than `keysMax`, or when it is older than `forMs`. Age is measured against the
  * newest record, not against a clock, so that reading the log again decides every record as it was
- * decided at first. A hash table of ring positions finds an entry; it is half empty at least.
+ * decided at first. Where somebody has set the wall clock, records say the time of a clock that
+ * nobody sets, so that a jump of a day doesn't make all keys a day older. A record that is earlier
+ * than one before it (a process has begun by a clock that was set back) is as old as that one. A
+ * hash table of ring positions finds an entry; it is half empty at least.
  *
  * A key is kept as 96 bits of hash over handler and key: among 10^7 keys two are alike with a
  * probability below 10^-14. An entry takes 32 bytes, and 8 to 16 in the table.
@@ -89,7 +92,7 @@ export class DedupeWindow {
     this.#hashOf(handler, idempotency.key);
     const found = this.#find();
     if (found !== NO_ENTRY) return this.#compare(found, idempotency, origin);
-    this.#add(idempotency.payloadCrc, idempotency.payloadBytes, origin, timeMs);
+    this.#add(idempotency.payloadCrc, idempotency.payloadBytes, origin, idempotency.steadyMs ?? timeMs);
     return FIRST;
   }
 
@@ -118,7 +121,7 @@ export class DedupeWindow {
     payloads[at * 2] = payloadCrc;
     payloads[at * 2 + 1] = payloadBytes;
     origins[at] = origin;
-    times[at] = timeMs;
+    times[at] = this.#newestMs;
     this.#link(at);
     this.#end += 1;
   }
