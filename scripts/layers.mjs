@@ -20,8 +20,8 @@ export const layers = [
 // test/workspace/tidy.test.ts holds the imports to it.
 export const folders = {
   "atomics-sync": ["threads", "objects", "locks", "."],
-  cli: ["terminal", "completion", "ingest", "journal", "dlq", "load", "serve", "trace", "doctor", "top", "."],
-  intake: ["format", "states", "snapshot", "delivery", "handler", "letters", "control", "publisher", "."],
+  cli: ["terminal", "completion", "ingest", "journal", "dlq", "replay", "load", "serve", "trace", "doctor", "top", "."],
+  intake: ["format", "states", "snapshot", "delivery", "handler", "letters", "replay", "control", "publisher", "."],
   runtime: ["health", "metrics", "."],
   journal: ["storage", "files", "memory", "read", "repair", "keeper", "writer", "opener", "."],
   scheduler: ["shared", "calls", "handler", "machine", "trace", "supervisor", "."],

@@ -18,6 +18,7 @@ import type { JournalCommandOptions } from "./journal/place.ts";
 import { exportRecords, type ExportOptions, tail, type TailOptions } from "./journal/records.ts";
 import { type CrashOptions, loadCrash } from "./load/crash.ts";
 import { loadRun, type RunOptions } from "./load/run.ts";
+import { addReplay } from "./replay/program.ts";
 import { addServe } from "./serve/program.ts";
 import { EXIT_HELP } from "./terminal/exit-codes.ts";
 import type { ReporterOptions } from "./terminal/reporter.ts";
@@ -44,6 +45,7 @@ export function buildProgram(setExitCode: (code: number) => void): Command {
   addJournal(program, run);
   addDlq(program, common, run);
   addIntake(program, common, run);
+  addReplay(program, common, run);
   addServe(program, common, run);
   addTrace(program, run);
   addOperate(program, common, run);

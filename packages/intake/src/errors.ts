@@ -12,6 +12,7 @@ export type IntakeErrorCode =
   | "ERR_INTAKE_FULL"
   | "ERR_PRODUCERS_FULL"
   | "ERR_RECORD_DEAD"
+  | "ERR_REPLAY_RANGE"
   | "ERR_RESULT_EXPIRED"
   | "ERR_RESULT_TOO_LARGE"
   | "ERR_RESULT_UNSUPPORTED"
@@ -54,6 +55,10 @@ export const intakeErrors: ErrorTable<IntakeErrorCode> = {
   ERR_RECORD_DEAD: {
     cause: "A record's handler failed at every one of attemptsMax attempts.",
     cure: "The cause holds the last error; the record is still in the journal, marked as dead.",
+  },
+  ERR_REPLAY_RANGE: {
+    cause: "A replay names records that were given up already, or that aren't durable yet. Nothing of it is published.",
+    cure: "details says which are there: ask for those. To have more the next time, let `retain` keep finished records for longer.",
   },
   ERR_RESULT_EXPIRED: {
     cause:

@@ -57,5 +57,6 @@ export { foreignRecord } from "./states/foreign.ts";
 export { readLogStates } from "./snapshot/read-states.ts";
 export { snapshotParts, upgradeSnapshots } from "./snapshot/upgrade.ts";
 export { encodeStates, foreignSnapshot } from "./snapshot/snapshot.ts";
+export type { RecordedFilter, Replayed, ReplayOptions } from "./replay/replay.ts";
 export type { Retained } from "./publisher/retained.ts";
 export type { JournalView, StoredRecord } from "./publisher/journal-view.ts";

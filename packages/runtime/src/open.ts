@@ -33,6 +33,8 @@ import {
   type PublishedName,
   type RecordState,
   type RecordToPublish,
+  type Replayed,
+  type ReplayOptions,
   type Retained,
   type ScheduleInfo,
   type ScheduleOptions,
@@ -186,6 +188,14 @@ export interface Millrace<Handlers = Record<string, Handler>> {
    * from shared memory, and never throws; also while the disk hangs, and after the end.
    */
   health(): MillraceHealth;
+  /**
+   * Publishes recorded payloads again, as new records: `context.record.replay` names the one that
+   * each replays. Resolves when they are stored, with counts. A record that came as a duplicate
+   * isn't replayed, nor one that is a replay itself. Throws `ERR_INVALID_OPTION`,
+   * `ERR_REPLAY_RANGE`, `ERR_HANDLER_UNKNOWN`, `ERR_PRODUCERS_FULL`, what a publish throws, and the
+   * signal's reason.
+   */
+  replay(options?: ReplayOptions): Promise<Replayed>;
   /**
    * Which records are still in the journal, finished ones as well: see `retain`. Throws
    * `ERR_JOURNAL_DAMAGED`.
@@ -405,6 +415,10 @@ class Runtime<Handlers> implements Millrace<Handlers> {
 
   get journal(): JournalView {
     return this.#theIntake("journal").journal;
+  }
+
+  async replay(options: ReplayOptions = {}): Promise<Replayed> {
+    return await this.#theIntake("replay").replay(options);
   }
 
   async retained(): Promise<Retained> {

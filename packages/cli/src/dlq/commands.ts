@@ -5,9 +5,8 @@ import { cliError } from "../errors.ts";
 import { drained, isOutputClosed } from "../terminal/closed-pipes.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
-import { signals } from "../terminal/signals.ts";
 import { grouped } from "../terminal/units.ts";
-import { type Target, targetOf } from "./target.ts";
+import { withTarget } from "./target.ts";
 
 export interface FilterOptions extends ReporterOptions {
   readonly handler?: string;
@@ -50,20 +49,6 @@ const FILTERS = ["handler", "reason", "from", "to", "key", "text", "limit", "aft
 function filterOf(options: FilterOptions): Record<string, unknown> {
   const given = FILTERS.filter((name) => options[name] !== undefined);
   return Object.fromEntries(given.map((name) => [name, options[name]]));
-}
-
-async function withTarget(directory: string, body: (target: Target) => Promise<number>): Promise<number> {
-  const signal = signals.takeOver();
-  const target = await targetOf(directory, signal);
-  try {
-    return await body(target);
-  } catch (thrown) {
-    // Whoever has pressed Ctrl-C knows why it ended.
-    if (signals.exitCode === undefined) throw thrown;
-    return signals.exitCode;
-  } finally {
-    await target.close();
-  }
 }
 
 /** A line of text for each letter; with --json one document. Exit code 0, also for none. */

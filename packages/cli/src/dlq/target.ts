@@ -1,6 +1,7 @@
 /** The intake that a command is about: one that runs, or a directory that nobody has open. */
 import { type Asking, carryOut, ControlClient, openStopped } from "@millrace/intake";
 import { storageOf } from "../journal/place.ts";
+import { signals } from "../terminal/signals.ts";
 
 export interface Target {
   readonly isRunning: boolean;
@@ -11,7 +12,7 @@ export interface Target {
 const ignore = (): Promise<void> => Promise.resolve();
 
 /** Throws `ERR_JOURNAL_MISSING`, `ERR_JOURNAL_LOCKED`, `ERR_CONTROL_SOCKET`. */
-export async function targetOf(directory: string, signal: AbortSignal): Promise<Target> {
+async function targetOf(directory: string, signal: AbortSignal): Promise<Target> {
   storageOf(directory);
   const client = await ControlClient.connect(directory);
   if (client !== undefined) {
@@ -29,4 +30,19 @@ export async function targetOf(directory: string, signal: AbortSignal): Promise<
     ask: (command, options, item = ignore) => carryOut(stopped, command, options, { item, signal }),
     close: () => stopped.close(),
   };
+}
+
+/** Throws as `targetOf` does. */
+export async function withTarget(directory: string, body: (target: Target) => Promise<number>): Promise<number> {
+  const signal = signals.takeOver();
+  const target = await targetOf(directory, signal);
+  try {
+    return await body(target);
+  } catch (thrown) {
+    // Whoever has pressed Ctrl-C knows why it ended.
+    if (signals.exitCode === undefined) throw thrown;
+    return signals.exitCode;
+  } finally {
+    await target.close();
+  }
 }

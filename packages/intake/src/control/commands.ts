@@ -11,11 +11,13 @@ import type {
   RedriveOptions,
 } from "../letters/dead-letters.ts";
 import { intakeError } from "../errors.ts";
+import type { Replayed, ReplayOptions } from "../replay/replay.ts";
 
 export interface Controlled {
   readonly dead: DeadLetters;
   pause(handler: string): Promise<void>;
   resume(handler: string): Promise<void>;
+  replay(options: ReplayOptions): Promise<Replayed>;
   /** Only of an intake that runs. */
   readonly running?: {
     stats(): object;
@@ -46,6 +48,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   "schedules.list": async (controlled, _, { item }) => each(await running(controlled).schedules(), item),
   pause: (controlled, { handler }) => controlled.pause(handler as string),
   resume: (controlled, { handler }) => controlled.resume(handler as string),
+  replay: (controlled, options, { signal }) => controlled.replay({ ...replayOptions(options), signal }),
   "dead.list": ({ dead }, filter, { item }) => each(dead.show({ limit: LIST_MAX, ...(filter as DeadFilter) }), item),
   "dead.count": ({ dead }, filter) => dead.count(filter as DeadFilter),
   "dead.show": ({ dead }, { sequence }) => dead.showOne(sequence as number),
@@ -53,6 +56,15 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   "dead.drop": ({ dead }, options) => dead.drop(options as DropOptions),
   "dead.export": ({ dead }, options) => dead.export(options as unknown as DeadExportOptions),
 };
+
+/** JSON has no dates: `fromMs` and `toMs` stand for them. */
+function replayOptions({ fromMs, toMs, ...options }: Options): ReplayOptions {
+  return {
+    ...options,
+    ...(fromMs === undefined ? {} : { from: new Date(fromMs as number) }),
+    ...(toMs === undefined ? {} : { to: new Date(toMs as number) }),
+  };
+}
 
 /** Letters of one list, unless the filter says otherwise. */
 const LIST_MAX = 1000;

@@ -5,7 +5,10 @@ import { findDead, scanDead } from "../delivery/dead-scan.ts";
 import { DROPPED, encodeControl, encodeExpire, encodeRedrive, ORIGINS_MAX } from "../format/state-records.ts";
 import { DeadLetters } from "../letters/dead-letters.ts";
 import { storedRedactor } from "../letters/redact.ts";
+import { replay, type ReplayHost } from "../replay/replay.ts";
 import { readLogStates } from "../snapshot/read-states.ts";
+import { WINDOW_DEFAULTS } from "../states/dedupe-window.ts";
+import { ProducerState } from "../states/producer-state.ts";
 import type { Controlled } from "./commands.ts";
 
 const NO_BYTES = new Uint8Array(0);
@@ -54,8 +57,21 @@ function controlled(directory: string, journal: Journal): Stopped {
     mustBeHandler: () => {},
     redacted: (handler, value) => redactor.redacted(handler, value),
   });
+  const replayHost: ReplayHost = {
+    journal,
+    dedupe: WINDOW_DEFAULTS,
+    producer: async (id) => (states.producers.get(id) ?? new ProducerState()).snapshot(),
+    // The service that comes next knows how many it admits.
+    admit: () => {},
+    dropProducer: async (producer) => {
+      await write(RECORD_TYPE.control, encodeControl({ kind: "producerDropped", producer }));
+    },
+    append: (records, waiter) => journal.appendGroupParts(records, waiter),
+    mustBeHandler: () => {},
+  };
   return {
     dead,
+    replay: (options) => replay(replayHost, options),
     pause: async (handler) => void (await write(RECORD_TYPE.control, encodeControl({ kind: "paused", handler }))),
     resume: async (handler) => void (await write(RECORD_TYPE.control, encodeControl({ kind: "resumed", handler }))),
     close: () => journal.close(),

@@ -34,7 +34,7 @@ export interface DeliveredRecord {
   /** The order key; undefined without. */
   readonly key: string | undefined;
   /** The sequence of the record that this one replays; undefined for a record of its own. */
-  readonly replayOf: number | undefined;
+  readonly replay: { readonly of: number } | undefined;
   /** Which schedule has published the record, and for which due time; undefined without one. */
   readonly schedule: RecordSchedule | undefined;
   /** What the publisher passed as `headers`. */
@@ -47,7 +47,7 @@ export interface DeliveredRecord {
  */
 export function readHeader(bytes: Uint8Array, runsBefore: number): DeliveredRecord {
   const header = new TaskHeader(bytes);
-  const { scheduled } = header;
+  const { scheduled, replayOf } = header;
   return {
     id: header.id,
     sequence: header.sequence,
@@ -55,7 +55,7 @@ export function readHeader(bytes: Uint8Array, runsBefore: number): DeliveredReco
     attempt: header.attempt + runsBefore,
     redriven: header.redriven,
     key: header.key,
-    replayOf: header.replayOf,
+    replay: replayOf === undefined ? undefined : { of: replayOf },
     schedule: scheduled && { name: scheduled.name, dueAtMs: scheduled.dueMs, missed: scheduled.missed },
     headers: header.headers,
   };

@@ -12,7 +12,6 @@ import {
   type Resolved,
   resolveOptions,
   type Rules,
-  setTimeout,
   text,
 } from "@millrace/base";
 import type { JournalRecord } from "@millrace/journal";
@@ -23,6 +22,7 @@ import type { DeadQuery } from "../states/dead-table.ts";
 import { type DeadRow, DeadRows } from "./dead-rows.ts";
 import { type DeadLetter, letterOf, matches, shownLetter } from "./letter.ts";
 import { writeLines } from "./lines-file.ts";
+import { passed } from "./passed.ts";
 
 /** Which letters; every member that is given must hold. */
 export interface DeadFilter {
@@ -286,18 +286,6 @@ export class DeadLetters {
     }
     return places.map((place) => found.get(place));
   }
-}
-
-/** Throws the signal's reason when it aborts first. */
-async function passed(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  let end: (() => void) | undefined;
-  await new Promise<void>((resolve) => {
-    end = resolve;
-    setTimeout(resolve, ms);
-    signal?.addEventListener("abort", resolve as () => void, { once: true });
-  });
-  signal?.removeEventListener("abort", end as () => void);
-  signal?.throwIfAborted();
 }
 
 /**

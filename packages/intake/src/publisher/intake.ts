@@ -15,6 +15,8 @@ import type {
   RecordToPublish,
 } from "../format/publication.ts";
 import { DeadLetters } from "../letters/dead-letters.ts";
+import { replay, type Replayed, type ReplayHost, type ReplayOptions } from "../replay/replay.ts";
+import type { WindowLimits } from "../states/dedupe-window.ts";
 import type { RecordState } from "../states/record-states.ts";
 import type { Acknowledgement } from "./acknowledgement.ts";
 import { type DrainOptions, Ending } from "./ending.ts";
@@ -47,6 +49,7 @@ export type Publish<Handlers> = {
 export class Intake<Handlers = Record<string, Handler>> {
   readonly #parts: IntakeParts;
   readonly #ending: Ending;
+  readonly #dedupe: WindowLimits;
 
   /** Publishing by handler name: `await intake.publish.settle(payment)`. */
   readonly publish: Publish<Handlers>;
@@ -60,9 +63,10 @@ export class Intake<Handlers = Record<string, Handler>> {
   /** The journal, to be read. */
   readonly journal: JournalView;
 
-  private constructor(parts: IntakeParts) {
+  private constructor(parts: IntakeParts, dedupe: WindowLimits) {
     const { journal, delivery, admission, redactor } = parts;
     this.#parts = parts;
+    this.#dedupe = dedupe;
     this.#ending = new Ending(parts);
     this.publish = this.#publishing("publish");
     this.tryPublish = this.#publishing("tryPublish");
@@ -101,7 +105,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     const options = intakeOptions(given);
     const { directory } = options.forJournal;
     const parts = await openParts(options, seat);
-    const intake = new Intake<Handlers>(parts);
+    const intake = new Intake<Handlers>(parts, options.forDelivery.dedupe);
     await parts.producers.begin();
     parts.publisher.begin();
     parts.events.begin();
@@ -121,8 +125,9 @@ export class Intake<Handlers = Record<string, Handler>> {
     const { dead } = this;
     const pause = (handler: string): Promise<void> => this.pause(handler);
     const resume = (handler: string): Promise<void> => this.resume(handler);
+    const again = (options: ReplayOptions): Promise<Replayed> => this.replay(options);
     try {
-      this.#ending.control = await ControlServer.listen(directory, { dead, pause, resume, running });
+      this.#ending.control = await ControlServer.listen(directory, { dead, pause, resume, replay: again, running });
     } catch (thrown) {
       process.emitWarning(thrown as Error);
     }
@@ -208,6 +213,23 @@ export class Intake<Handlers = Record<string, Handler>> {
    */
   result(sequence: number): Promise<unknown> {
     return this.#parts.questions.readResult(sequence);
+  }
+
+  /** Publishes recorded payloads again, as new records. See `Millrace.replay`. */
+  async replay(options: ReplayOptions): Promise<Replayed> {
+    const { admission, delivery, journal, producers, publisher } = this.#parts;
+    admission.mustBeOpen();
+    const host: ReplayHost = {
+      journal,
+      dedupe: this.#dedupe,
+      producer: (id) => delivery.command({ kind: "producer", id }),
+      admit: (id) => producers.admit(id),
+      dropProducer: (id) => producers.drop(id),
+      append: (records, waiter, signal) => publisher.appendPatiently(records, waiter, signal),
+      // It has to have room for its dead letters as well.
+      mustBeHandler: (name) => void admission.headerOf(name),
+    };
+    return await replay(host, options);
   }
 
   /**

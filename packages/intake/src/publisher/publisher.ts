@@ -162,8 +162,13 @@ export class Publisher {
     };
   }
 
+  /** As `appendGroup`, and always waits. */
+  appendPatiently(records: readonly RecordParts[], waiter: AppendWaiter, signal: AbortSignal | undefined): void {
+    this.appendGroup(records, waiter, { isWaiting: true, timeoutMs: undefined, signal });
+  }
+
   /** A group of a producer: waits as a publish without options does. */
-  appendGroup(records: readonly RecordParts[], waiter: AppendWaiter): void {
+  appendGroup(records: readonly RecordParts[], waiter: AppendWaiter, patience: Patience = this.#patience): void {
     this.#host.mustBeOpen();
     const failed = (error: unknown): void => waiter.failed(error as MillraceError);
     const counted: AppendWaiter = {
@@ -173,7 +178,7 @@ export class Publisher {
         failed(error);
       },
     };
-    this.#room.admitGroup(records, counted, failed, this.#patience);
+    this.#room.admitGroup(records, counted, failed, patience);
   }
 
   /** As `Intake.publishMany`. */

@@ -1,4 +1,5 @@
-import { type Journal, RECORD_TYPE } from "@millrace/journal";
+import type { Journal } from "@millrace/journal";
+import { firstTimeMs } from "../replay/recorded.ts";
 
 /** Which records are still in the journal, whatever has become of them. */
 export interface Retained {
@@ -12,11 +13,7 @@ export interface Retained {
 
 /** What finished records there are: see the option `retain`. Throws `ERR_JOURNAL_DAMAGED`. */
 export async function retained(journal: Journal): Promise<Retained> {
-  // Nothing is given up before the reading has left.
-  for await (const record of journal.read()) {
-    if (record.type !== RECORD_TYPE.data || record.origin !== record.sequence) continue;
-    return { fromSequence: journal.firstSequence, fromMs: record.timeMs, toSequence: journal.durableSequence };
-  }
+  const fromMs = await firstTimeMs(journal);
   const { firstSequence: fromSequence, durableSequence: toSequence } = journal;
-  return { fromSequence, fromMs: undefined, toSequence };
+  return { fromSequence, fromMs, toSequence };
 }

@@ -1,0 +1,56 @@
+/** `millrace replay`: publishes recorded payloads again, of an intake that runs or doesn't. */
+import { withTarget } from "../dlq/target.ts";
+import { EXIT } from "../terminal/exit-codes.ts";
+import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
+import { grouped } from "../terminal/units.ts";
+import { type End, endMembers } from "./ends.ts";
+
+export interface ReplayCommandOptions extends ReporterOptions {
+  readonly name?: string;
+  readonly from?: End;
+  readonly to?: End;
+  readonly handler?: readonly string[];
+  readonly key?: string;
+  readonly priority?: string;
+  readonly toHandler?: string;
+  readonly rate?: number;
+  readonly dryRun?: boolean;
+}
+
+interface Replayed {
+  readonly name: string;
+  readonly matched: number;
+  readonly published: number;
+  readonly publishedBefore: number;
+  readonly handlers: Readonly<Record<string, number>>;
+}
+
+export function replay(directory: string, options: ReplayCommandOptions): Promise<number> {
+  const { name, handler, key, priority, toHandler, rate, dryRun = false } = options;
+  const filter = given({ handler, key, priority });
+  const asked = given({
+    name,
+    ...endMembers(options),
+    filter: Object.keys(filter).length === 0 ? undefined : filter,
+    handler: toHandler,
+    ratePerSecond: rate,
+  });
+  const reporter = new Reporter(options);
+  return withTarget(directory, async (target) => {
+    const replayed = (await target.ask("replay", { ...asked, dryRun })) as Replayed;
+    reporter.result({ directory, isRunning: target.isRunning, dryRun, ...replayed }, () => textOf(replayed, dryRun));
+    return EXIT.ok;
+  });
+}
+
+function textOf({ matched, published, publishedBefore, handlers }: Replayed, dryRun: boolean): string {
+  const each = Object.entries(handlers).map(([name, count]) => `${name} ${grouped(count)}`);
+  const of = each.length === 0 ? "" : ` (${each.join(", ")})`;
+  const before = publishedBefore === 0 ? "" : `; ${grouped(publishedBefore)} were published before`;
+  if (dryRun) return `${grouped(matched - publishedBefore)} records would be published again${of}${before}`;
+  return `${grouped(published)} records published again${of}${before}`;
+}
+
+function given(members: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined));
+}

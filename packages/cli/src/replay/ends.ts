@@ -1,0 +1,32 @@
+/** Ends of a range of records, as people type them. */
+import { cliError } from "../errors.ts";
+
+/** A sequence, a time in ms since 1970, or the word. */
+export type End = { readonly sequence: number } | { readonly ms: number } | "checkpoint";
+
+/** Throws `ERR_CLI_USAGE`. */
+export function endOf(option: string, takesCheckpoint: boolean): (text: string) => End {
+  return (text) => {
+    if (takesCheckpoint && text === "checkpoint") return "checkpoint";
+    if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return { sequence: Number(text) };
+    // A lone number of another form would be a year, or worse.
+    const ms = /^\d{4}-/.test(text) ? Date.parse(text) : Number.NaN;
+    if (!Number.isNaN(ms)) return { ms };
+    const word = takesCheckpoint ? ", checkpoint" : "";
+    throw cliError(
+      "ERR_CLI_USAGE",
+      `${option} must be a sequence${word}, or a time such as 2026-01-31T12:00:00Z, not "${text}"`,
+    );
+  };
+}
+
+/** The options of a replay that stand for two ends; those of time without dates, for JSON. */
+export function endMembers({ from, to }: { readonly from?: End; readonly to?: End }): Record<string, unknown> {
+  return { ...endMember("from", from), ...endMember("to", to) };
+}
+
+function endMember(name: string, end: End | undefined): Record<string, unknown> {
+  if (end === undefined) return {};
+  if (end === "checkpoint") return { [name]: end };
+  return "ms" in end ? { [`${name}Ms`]: end.ms } : { [name]: end.sequence };
+}

@@ -1,0 +1,38 @@
+/** `millrace replay`, as --help shows it. */
+import { type Command, Option } from "commander";
+import { EXIT_HELP } from "../terminal/exit-codes.ts";
+import { positiveNumber } from "../terminal/units.ts";
+import { replay, type ReplayCommandOptions } from "./command.ts";
+import { endOf } from "./ends.ts";
+
+type Runner = <Parameters extends unknown[]>(
+  command: (...parameters: Parameters) => number | Promise<number>,
+) => (...parameters: Parameters) => Promise<void>;
+
+export function addReplay(program: Command, common: (command: Command) => Command, run: Runner): void {
+  common(program.command("replay"))
+    .description("publish recorded payloads again, as new records: of a running service, or of a stopped one")
+    .argument("<dir>", "directory of the journal; a service may have it open")
+    .option(
+      "--from <end>",
+      "a sequence, a time, or checkpoint (default: the first that is there)",
+      endOf("--from", true),
+    )
+    .option("--to <end>", "a sequence, or a time (default: the last that is there)", endOf("--to", false))
+    .option("--handler <name...>", "published to these handlers (default: to any)")
+    .option("--key <key>", "with this order key")
+    .addOption(new Option("--priority <priority>", "with this priority").choices(["high", "normal", "low"]))
+    .option("--to-handler <name>", "give them to another handler")
+    .option("--rate <n>", "at most so many a second", positiveNumber("--rate", 1e9))
+    .option("--name <name>", "under one name each record is replayed once, and the same command goes on")
+    .option("--dry-run", "only count them")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  millrace replay ./data --from 2026-01-31T12:00:00Z --to 2026-01-31T13:00:00Z --handler settle --dry-run
+  millrace replay ./data --from 1000 --to 2000 --to-handler audit --rate 100 --name audit-january
+${EXIT_HELP}`,
+    )
+    .action(run((dir: string, options: ReplayCommandOptions) => replay(dir, options)));
+}
