@@ -96,7 +96,7 @@ function picture(directory: string, figures: Figures): string {
     ],
     [
       "unfinished",
-      `${grouped(records.unfinished)}: running ${grouped(records.running)}, retry ${grouped(records.waitingRetry)}, key ${grouped(records.waitingKey)}, held ${grouped(records.held)}, no handler ${grouped(records.parked)}`,
+      `${grouped(records.unfinished)}: running ${grouped(records.running)}, retry ${grouped(records.waitingRetry)}, key ${grouped(records.waitingKey)}, held ${grouped(records.held)}, no handler ${grouped(records.unroutable)}`,
     ],
     ["waiting", `the oldest for ${duration(records.oldestMs)}; level ${figures.level}`],
     ["dead letters", grouped(records.dead)],

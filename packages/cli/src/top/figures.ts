@@ -29,7 +29,7 @@ export interface Figures {
     readonly waitingRetry: number;
     readonly waitingKey: number;
     readonly held: number;
-    readonly parked: number;
+    readonly unroutable: number;
     readonly dead: number;
     /** How long the oldest has waited for its turn; 0 for none. */
     readonly oldestMs: number;
@@ -111,7 +111,7 @@ export function figuresOf(before: Reading, now: Reading): Figures {
       waitingRetry: state("retry"),
       waitingKey: state("key"),
       held: state("held"),
-      parked: state("parked"),
+      unroutable: state("unroutable"),
       dead: is("millrace_dlq_records"),
       oldestMs: oldest === 0 ? 0 : Math.max(0, now.atMs - oldest * 1000),
     },
