@@ -184,6 +184,8 @@ test("under one name each record is replayed once, whatever is asked for in betw
   mill = await openMill(directory);
   const { published, publishedBefore } = await mill.replay({ name: "march" });
   assert.ok(publishedBefore > 0 && published + publishedBefore === 700, `${publishedBefore} and ${published}`);
+  // Delivery learns a moment later what is durable; what comes again before is a duplicate.
+  await mill.drain();
   assert.is((await mill.replay({ name: "march" })).published, 0);
   const [one, other] = await Promise.all([mill.replay({ name: "april" }), mill.replay({ name: "april" })]);
   assert.ok(one.published + other.published >= 700);
