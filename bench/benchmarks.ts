@@ -3,6 +3,7 @@ import { channels } from "./channels.bench.ts";
 import { codec } from "./codec.bench.ts";
 import { durableAck } from "./durable-ack.bench.ts";
 import type { Benchmark } from "./harness.ts";
+import { http } from "./http.bench.ts";
 import { ingestFiles } from "./ingest.bench.ts";
 import { intake } from "./intake.bench.ts";
 import { journalRead } from "./journal-read.bench.ts";
@@ -20,6 +21,7 @@ export const benchmarks: readonly Benchmark[] = [
   journalRead,
   ingestFiles,
   intake,
+  http,
   channels,
   codec,
   sync,
