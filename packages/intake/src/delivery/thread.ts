@@ -119,7 +119,7 @@ export class DeliveryThread implements DeliveryEvents {
     const segments = new SegmentList(storage);
     this.#housekeeping = new Housekeeping(
       {
-        segments: () => segments.read(),
+        segments: () => readUnlessGone(segments),
         walk: () => this.#log.walk(),
         reserveBytes,
         checkpoint: (each) => this.#report({ checkpoint: { ...each, bytes: shared(each.bytes) } }),
@@ -394,4 +394,17 @@ function shared(bytes: Uint8Array): Uint8Array {
   const copy = new Uint8Array(new SharedArrayBuffer(bytes.length));
   copy.set(bytes);
   return copy;
+}
+
+/**
+ * None when the directory itself is gone. The writer thread finds that out as well, and stops the
+ * journal with an error that says so.
+ */
+function readUnlessGone(segments: SegmentList): ReturnType<SegmentList["read"]> {
+  try {
+    return segments.read();
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw thrown;
+  }
 }
