@@ -63,6 +63,16 @@ test("a publish waits while too many records are unfinished, in order", async ()
   });
 });
 
+test("tryPublish refuses options about waiting", async () => {
+  await withMill({}, async (mill, file) => {
+    for (const options of [{ whenFull: "wait" }, { timeoutMs: 5 }, { signal: AbortSignal.timeout(5) }]) {
+      // Their type refuses them as well.
+      await rejectsWith(mill.tryPublish.note({ file, text: "refused" }, options as {}), "ERR_INVALID_OPTION");
+    }
+    assert.is(mill.stats().intake?.unfinished, 0);
+  });
+});
+
 test("a publish that doesn't wait is refused at once, and isn't stored", async () => {
   await withMill({ levels: { unfinished: SMALLEST }, whenFull: "reject" }, async (mill, file) => {
     await mill.pause("note");
@@ -70,7 +80,7 @@ test("a publish that doesn't wait is refused at once, and isn't stored", async (
     for (const publish of [
       () => mill.publish.note({ file, text: "refused" }),
       () => mill.tryPublish.note({ file, text: "refused" }),
-      () => mill.tryPublish.note({ file, text: "refused" }, { whenFull: "wait" }),
+      () => mill.tryPublish.note({ file, text: "refused" }, { key: "k" }),
       () => mill.publish.note({ file, text: "refused" }, { whenFull: "wait", timeoutMs: 20 }),
       () => mill.publish.note({ file, text: "refused" }, { timeoutMs: 0 }),
       () => mill.publishMany([{ handler: "note", payload: { file, text: "refused" } }]),

@@ -1,10 +1,16 @@
 export type { Context, Publishing, TaskContext } from "./context.ts";
-export { healthAnswer, type HealthAnswer, type HealthAnswerOptions, type HealthBody } from "./health/answer.ts";
+export {
+  healthAnswer,
+  type HealthAnswer,
+  type HealthAnswerOptions,
+  type HealthBody,
+  type HealthNote,
+} from "./health/answer.ts";
 export { HEALTH_GROUPS, type HealthGroup } from "./health/groups.ts";
 export { type HealthCode, type HealthOptions, type HealthReason, type MillraceHealth } from "./health/health.ts";
 export { type Probe, type ProbeResult, Probes } from "./health/probes.ts";
 export { type Measured, METRICS, metricsText } from "./metrics/metrics.ts";
-export type { MetricDefinition } from "./metrics/definition.ts";
+export type { MetricDescription } from "./metrics/definition.ts";
 export { type MetricRegistry, registerMetrics, type RegisterMetricsOptions } from "./metrics/register.ts";
 export { errors } from "./errors.ts";
 export { type Millrace, type MillraceOptions, type MillraceStats, open } from "./open.ts";

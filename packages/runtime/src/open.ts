@@ -31,6 +31,7 @@ import {
   type Producers,
   type Publish,
   type PublishedName,
+  type RecordOptions,
   type RecordState,
   type RecordToPublish,
   type Replayed,
@@ -125,7 +126,7 @@ export interface Millrace<Handlers = Record<string, Handler>> {
    * As `publish`, but never waits: rejects at once with `ERR_INTAKE_FULL`, whose details have a
    * `retryAfterMs`, when the level is "reject". Nothing is stored then.
    */
-  readonly tryPublish: Publish<Handlers>;
+  readonly tryPublish: Publish<Handlers, RecordOptions>;
   /**
    * Publishes records that are stored together or not at all; resolves with an acknowledgement
    * each.
@@ -429,7 +430,7 @@ class Runtime<Handlers> implements Millrace<Handlers> {
     return traceOf(this.#scheduler);
   }
 
-  get tryPublish(): Publish<Handlers> {
+  get tryPublish(): Publish<Handlers, RecordOptions> {
     return this.#theIntake("tryPublish").tryPublish;
   }
 

@@ -153,6 +153,15 @@ const recordRules = {
 
 const publishRules = { ...recordRules, ...waitRules } satisfies Rules;
 
+/**
+ * For a publish that never waits: an option about waiting would have no effect. Throws
+ * `ERR_INVALID_OPTION`.
+ */
+export function mustNotWait(owner: string, given: object | undefined): void {
+  if (given === undefined || !Object.keys(waitRules).some((name) => name in given)) return;
+  resolveOptions(owner, recordRules, given);
+}
+
 type Given = Resolved<typeof recordRules>;
 /** What a publish's own options say of waiting. */
 export interface Wait {

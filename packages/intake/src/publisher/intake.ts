@@ -12,6 +12,7 @@ import type {
   PublishedNow,
   PublishedNowAnswer,
   PublishOptions,
+  RecordOptions,
   RecordToPublish,
 } from "../format/publication.ts";
 import { DeadLetters } from "../letters/dead-letters.ts";
@@ -38,10 +39,10 @@ import { type Drained, type IntakeStats, intakeStats, type IntakeVitals, intakeV
 import type { Level } from "./water.ts";
 
 /** The handlers of a module, as calls that publish. */
-export type Publish<Handlers> = {
+export type Publish<Handlers, Options = PublishOptions> = {
   readonly [Name in PublishedName<Handlers>]: CallOf<
     HandlerOf<Handlers, Name>,
-    PublishOptions,
+    Options,
     Acknowledgement<ResultOf<HandlerOf<Handlers, Name>>>
   >;
 };
@@ -54,7 +55,7 @@ export class Intake<Handlers = Record<string, Handler>> {
   /** Publishing by handler name: `await intake.publish.settle(payment)`. */
   readonly publish: Publish<Handlers>;
   /** The same, but never waits: rejects at once with `ERR_INTAKE_FULL` when the intake is full. */
-  readonly tryPublish: Publish<Handlers>;
+  readonly tryPublish: Publish<Handlers, RecordOptions>;
   readonly events: Events;
   /** What the control socket tells of the whole runtime, which sets it once it is there. */
   metrics: () => readonly object[] = () => [];

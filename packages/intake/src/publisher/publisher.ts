@@ -6,6 +6,7 @@ import type { AppendWaiter, RecordParts } from "@millrace/journal/kernel";
 import { Histogram } from "@millrace/metrics";
 import { BALANCE, CELLS } from "../delivery/control.ts";
 import {
+  mustNotWait,
   type BackpressureOptions,
   prepare,
   type Prepared,
@@ -115,10 +116,11 @@ export class Publisher {
     });
   }
 
-  /** As `publish`, and never waits. */
-  tryPublish(handler: string, value: unknown, given: PublishOptions | undefined): Promise<Acknowledgement> {
+  /** As `publish`, and never waits: options about waiting are refused. */
+  tryPublish(handler: string, value: unknown, given: RecordOptions | undefined): Promise<Acknowledgement> {
     return new Promise((resolve, reject) => {
       this.#host.mustBeOpen();
+      mustNotWait(`tryPublish.${handler}`, given);
       const prepared = prepare(handler, this.#host.headerOf(handler), value, given);
       this.#admit(prepared, this.#impatience, resolve, reject);
     });

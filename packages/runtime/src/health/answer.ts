@@ -12,7 +12,7 @@ export interface HealthAnswer {
 }
 
 /** A reason, or a probe that is down; text and figures only if they were asked for. */
-interface Told {
+export interface HealthNote {
   readonly code: string;
   readonly text?: string;
   readonly details?: HealthReason["details"];
@@ -23,9 +23,9 @@ export interface HealthBody {
   readonly group: HealthGroup;
   readonly version: string;
   /** Why it is down. */
-  readonly reasons: readonly Told[];
+  readonly reasons: readonly HealthNote[];
   /** What should be known, and doesn't make it down. */
-  readonly warnings: readonly Told[];
+  readonly warnings: readonly HealthNote[];
 }
 
 export interface HealthAnswerOptions {
@@ -59,7 +59,7 @@ export async function healthAnswer(
     ...reasons.filter((reason) => !isAgainst(group, reason)),
     ...downs.filter(({ isRequired }) => !isRequired).map(probeReason),
   ];
-  const tell = (told: readonly Told[]): Told[] =>
+  const tell = (told: readonly HealthNote[]): HealthNote[] =>
     told.map(({ code, text, details }) => (isVerbose ? { code, text: text ?? "", details: details ?? {} } : { code }));
   const isDown = against.length > 0;
   return {
@@ -79,8 +79,8 @@ export async function healthAnswer(
   };
 }
 
-const STARTING: Told = { code: "STARTING", text: "the runtime is being opened" };
+const STARTING: HealthNote = { code: "STARTING", text: "the runtime is being opened" };
 
-function probeReason({ name, reason = "", tookMs }: ProbeResult): Told {
+function probeReason({ name, reason = "", tookMs }: ProbeResult): HealthNote {
   return { code: `PROBE:${name}`, text: reason, details: { tookMs } };
 }

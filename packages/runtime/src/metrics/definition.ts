@@ -1,17 +1,20 @@
 /** What a metric is, and how its numbers are read. */
 import { type Histogram, histogramSamples, type MetricFamily, type MetricSample } from "@millrace/metrics";
-import type { Snapshot } from "./snapshot.ts";
+import type { MetricsSnapshot } from "./snapshot.ts";
 
 /** The numbers of one metric: one without labels, several, or none when nothing is known. */
-type Read = (snapshot: Snapshot) => number | undefined | Iterable<MetricSample>;
+type MetricReader = (snapshot: MetricsSnapshot) => number | undefined | Iterable<MetricSample>;
 
-export interface MetricDefinition {
+export interface MetricDescription {
   readonly name: string;
   readonly type: MetricFamily["type"];
   /** For people; `docs/operate.md` shows it too. */
   readonly help: string;
   readonly labels: readonly string[];
-  readonly read: Read;
+}
+
+export interface MetricDefinition extends MetricDescription {
+  readonly read: MetricReader;
 }
 
 /** 50 µs to 10 s in steps of 1, 2.5, 5. */
@@ -23,11 +26,11 @@ const MICROSECONDS = 1e6;
 
 type Labels = readonly string[];
 
-export function counter(name: string, help: string, read: Read, labels: Labels = []): MetricDefinition {
+export function counter(name: string, help: string, read: MetricReader, labels: Labels = []): MetricDefinition {
   return { name, type: "counter", help, labels, read };
 }
 
-export function gauge(name: string, help: string, read: Read, labels: Labels = []): MetricDefinition {
+export function gauge(name: string, help: string, read: MetricReader, labels: Labels = []): MetricDefinition {
   return { name, type: "gauge", help, labels, read };
 }
 
@@ -35,7 +38,7 @@ export function gauge(name: string, help: string, read: Read, labels: Labels = [
 export function seconds(
   name: string,
   help: string,
-  read: (snapshot: Snapshot) => Histogram | undefined,
+  read: (snapshot: MetricsSnapshot) => Histogram | undefined,
 ): MetricDefinition {
   return histogram(name, help, read, SECONDS, MICROSECONDS);
 }
@@ -43,7 +46,7 @@ export function seconds(
 export function records(
   name: string,
   help: string,
-  read: (snapshot: Snapshot) => Histogram | undefined,
+  read: (snapshot: MetricsSnapshot) => Histogram | undefined,
 ): MetricDefinition {
   return histogram(name, help, read, RECORDS, 1);
 }
@@ -51,11 +54,11 @@ export function records(
 function histogram(
   name: string,
   help: string,
-  read: (snapshot: Snapshot) => Histogram | undefined,
+  read: (snapshot: MetricsSnapshot) => Histogram | undefined,
   bounds: readonly number[],
   scale: number,
 ): MetricDefinition {
-  const samples: Read = (snapshot) => {
+  const samples: MetricReader = (snapshot) => {
     const native = read(snapshot);
     return native && histogramSamples(native, bounds, scale);
   };
@@ -73,7 +76,7 @@ export function stateSet(label: string, states: readonly string[], value: string
 }
 
 /** Undefined where nothing is known: the metric is left out. */
-export function familyOf(definition: MetricDefinition, snapshot: Snapshot): MetricFamily | undefined {
+export function familyOf(definition: MetricDefinition, snapshot: MetricsSnapshot): MetricFamily | undefined {
   const { name, type, help, read } = definition;
   const numbers = read(snapshot);
   if (numbers === undefined) return undefined;

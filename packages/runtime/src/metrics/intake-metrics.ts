@@ -2,12 +2,12 @@
 import type { IntakeStats } from "@millrace/intake";
 import type { MetricSample } from "@millrace/metrics";
 import { by, counter, gauge, type MetricDefinition, records, seconds, stateSet } from "./definition.ts";
-import type { Snapshot } from "./snapshot.ts";
+import type { MetricsSnapshot } from "./snapshot.ts";
 
 type Numbers = number | MetricSample[];
 
 /** Left out without a journal. */
-function ofIntake(read: (intake: IntakeStats) => Numbers): (snapshot: Snapshot) => Numbers | undefined {
+function ofIntake(read: (intake: IntakeStats) => Numbers): (snapshot: MetricsSnapshot) => Numbers | undefined {
   return ({ intake }) => intake && read(intake);
 }
 

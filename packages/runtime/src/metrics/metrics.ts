@@ -3,10 +3,10 @@ import { performance } from "@millrace/base";
 import { type MetricFamily, prometheusText } from "@millrace/metrics";
 import { HEALTH_GROUPS } from "../health/groups.ts";
 import { HEALTH_CODES } from "../health/health.ts";
-import { by, familyOf, gauge, type MetricDefinition } from "./definition.ts";
+import { by, familyOf, gauge, type MetricDefinition, type MetricDescription } from "./definition.ts";
 import { intakeMetrics } from "./intake-metrics.ts";
 import { schedulerMetrics } from "./scheduler-metrics.ts";
-import type { Snapshot } from "./snapshot.ts";
+import type { MetricsSnapshot } from "./snapshot.ts";
 
 const generalMetrics: readonly MetricDefinition[] = [
   gauge(
@@ -44,10 +44,13 @@ const scrape: MetricDefinition = gauge(
   ({ startedMs }) => (performance.now() - startedMs) / 1000,
 );
 
-export const METRICS: readonly MetricDefinition[] = [...generalMetrics, ...schedulerMetrics, ...intakeMetrics, scrape];
+const definitions: readonly MetricDefinition[] = [...generalMetrics, ...schedulerMetrics, ...intakeMetrics, scrape];
 
-export function familiesOf(snapshot: Snapshot): MetricFamily[] {
-  return METRICS.map((definition) => familyOf(definition, snapshot)).filter((family) => family !== undefined);
+/** Every metric that there is. */
+export const METRICS: readonly MetricDescription[] = definitions;
+
+export function familiesOf(snapshot: MetricsSnapshot): MetricFamily[] {
+  return definitions.map((definition) => familyOf(definition, snapshot)).filter((family) => family !== undefined);
 }
 
 /** What has metrics: a runtime. */

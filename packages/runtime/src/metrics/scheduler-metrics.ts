@@ -2,15 +2,15 @@
 import type { MetricSample } from "@millrace/metrics";
 import type { MachineCounts } from "@millrace/scheduler";
 import { by, counter, gauge, type MetricDefinition, seconds } from "./definition.ts";
-import type { Snapshot } from "./snapshot.ts";
+import type { MetricsSnapshot } from "./snapshot.ts";
 
 /** A sample for each worker thread that there was. */
-function perWorker(count: (counts: MachineCounts) => number): (snapshot: Snapshot) => MetricSample[] {
+function perWorker(count: (counts: MachineCounts) => number): (snapshot: MetricsSnapshot) => MetricSample[] {
   return ({ scheduler }) =>
     scheduler.machines.map((counts, machine) => ({ labels: { worker: String(machine) }, value: count(counts) }));
 }
 
-function total({ scheduler }: Snapshot, count: (counts: MachineCounts) => number): number {
+function total({ scheduler }: MetricsSnapshot, count: (counts: MachineCounts) => number): number {
   return scheduler.machines.reduce((sum, counts) => sum + count(counts), 0);
 }
 

@@ -6,7 +6,7 @@ import type { SchedulerStats } from "@millrace/scheduler";
 import type { HealthGroup } from "../health/groups.ts";
 import type { MillraceHealth } from "../health/health.ts";
 
-export interface Snapshot {
+export interface MetricsSnapshot {
   readonly version: string;
   /** `performance.now()` when the look began. */
   readonly startedMs: number;
