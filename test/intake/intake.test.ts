@@ -1,9 +1,10 @@
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { ThreadTable } from "@millrace/atomics-sync";
 import { Journal, RECORD_TYPE } from "@millrace/journal";
 import { type Millrace, type MillraceOptions, open } from "millrace";
 import type * as recorder from "../fixtures/recorder.ts";
@@ -339,6 +340,23 @@ test("a process with nothing left to do exits by itself after close", async () =
   const code = await new Promise((resolve) => child.once("close", resolve));
   assert.is(code, 0);
   assert.is(output, "closed\n");
+});
+
+test("openings that fail leave no entry in the table of threads", async () => {
+  const threads = ThreadTable.current();
+  const missing = new URL("nowhere.js", import.meta.url);
+  const first = threads.reserve();
+  threads.release(first);
+  for (let round = 0; round < 3; round += 1) {
+    const directory = temporaryDirectory();
+    await rejectsWith(open({ handlers: missing, processors: 1, journal: { directory } }), "ERR_HANDLER_MODULE");
+    writeFileSync(join(directory, "not-a-directory"), "");
+    const journal = { directory: join(directory, "not-a-directory") };
+    await rejectsWith(open({ handlers: recorderUrl, processors: 1, journal }), "ERR_JOURNAL_STORAGE");
+  }
+  const next = threads.reserve();
+  threads.release(next);
+  assert.is(next, first);
 });
 
 test("a log with a record of an unknown type isn't opened", async () => {

@@ -319,6 +319,7 @@ async function openRuntime<Handlers>(given: MillraceOptions): Promise<Millrace<H
       (scheduler) => scheduler.terminate(),
       () => {},
     );
+    Intake.releaseThread(thread);
     throw thrown;
   }
 }

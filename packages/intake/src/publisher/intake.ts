@@ -90,6 +90,11 @@ export class Intake<Handlers = Record<string, Handler>> {
     return ThreadTable.current().reserve();
   }
 
+  /** Gives that number back, of an opening that failed: once the scheduler has ended. */
+  static releaseThread(thread: number): void {
+    ThreadTable.current().release(thread);
+  }
+
   /** The module that gives handlers their records, for the scheduler's option `headerReader`. */
   static get headerReader(): URL {
     return HEADER_READER;
