@@ -23,7 +23,7 @@ import type { Acknowledgement } from "./acknowledgement.ts";
 import { type DrainOptions, Ending } from "./ending.ts";
 import type { Events } from "./events.ts";
 import { type JournalView, journalView } from "./journal-view.ts";
-import { HEADER_READER, type IntakeParts, type IntakeSeat, openParts } from "./opening.ts";
+import { headerReader, type IntakeParts, type IntakeSeat, openParts } from "./opening.ts";
 import { type IntakeOptions, intakeOptions } from "./options.ts";
 import { Producer, type ProducerHost, type ProducerOptions } from "./producer.ts";
 import type { Producers } from "./producers.ts";
@@ -97,7 +97,7 @@ export class Intake<Handlers = Record<string, Handler>> {
 
   /** The module that gives handlers their records, for the scheduler's option `headerReader`. */
   static get headerReader(): URL {
-    return HEADER_READER;
+    return headerReader();
   }
 
   /**

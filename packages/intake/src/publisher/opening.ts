@@ -22,7 +22,10 @@ import { readResult } from "./results.ts";
 import { Cells } from "./stats.ts";
 
 /** The module that makes `context.record` of a record's header. */
-export const HEADER_READER: URL = workerUrl("../handler/record-hooks", import.meta.url);
+export function headerReader(): URL {
+  // Not while the module loads: a bundle without the file must get the error from a call.
+  return workerUrl("../handler/record-hooks", import.meta.url);
+}
 
 /** Where an intake works: what its process has opened beside it. */
 export interface IntakeSeat {
@@ -98,7 +101,7 @@ function connect(
     find: (sequence: number) => delivery.command({ kind: "findResult", sequence }),
   };
   questions.readResult = (sequence) => readResult(results, sequence);
-  const quarantine = new Quarantine(handlers.url, HEADER_READER, handlers.startTimeoutMs);
+  const quarantine = new Quarantine(handlers.url, headerReader(), handlers.startTimeoutMs);
   const checkpoints = new Checkpoints(journal, delivery);
   const events = new Events();
   const producers = new Producers(
