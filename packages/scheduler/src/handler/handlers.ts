@@ -126,7 +126,7 @@ async function importModule(url: string): Promise<Record<string, unknown>> {
   try {
     return (await import(url)) as Record<string, unknown>;
   } catch (cause) {
-    const { code } = cause as { code?: unknown };
+    const code = (cause as { code?: unknown } | null | undefined)?.code;
     const hint =
       code === "ERR_UNKNOWN_FILE_EXTENSION" && /\.[cm]?ts$/.test(url)
         ? `; Node.js ${process.versions.node} loads no TypeScript in a thread by itself: see docs/test-runners.md`
