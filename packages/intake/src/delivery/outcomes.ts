@@ -158,7 +158,8 @@ export class Outcomes implements OutcomeSink {
 
   #failed(job: Job, error: unknown, reason: number): void {
     const { suspects, clock, steady, gates, random, log } = this.#parts;
-    suspects.survived(job.origin);
+    if (reason === REASON.quarantine) suspects.endedAlone(job.origin);
+    else suspects.survived(job.origin);
     const wallMs = clock.wall();
     const nowMs = steady.nowMs();
     const attempts = job.attempts + 1;

@@ -95,12 +95,19 @@ export class Suspects {
 
   /** A suspect has come back: it ended nothing. */
   survived(origin: number): void {
-    if (this.#group.length === 0) return;
-    const index = this.#group.indexOf(origin);
-    if (index < 0) return;
-    this.#group.splice(index, 1);
-    this.#ends.delete(origin);
+    if (this.#ends.size === 0 || !this.#ends.delete(origin)) return;
+    this.#leaveGroup(origin);
     this.#cleared.push(origin);
+  }
+
+  /** It has ended a process of its own, and comes there again at its next attempt. */
+  endedAlone(origin: number): void {
+    this.#leaveGroup(origin);
+  }
+
+  #leaveGroup(origin: number): void {
+    const index = this.#group.indexOf(origin);
+    if (index >= 0) this.#group.splice(index, 1);
   }
 }
 
