@@ -16,6 +16,7 @@ import { PipeCore } from "@millrace/channels/internal/pipe-core";
 import { Selection } from "@millrace/channels/internal/selection";
 import { createSharedHeap, SharedHeap } from "@millrace/shared-memory";
 import { join, type Mutant, NEAR_WRAP, pause, scenario, type Scenario } from "../api.ts";
+import { COUNT_LOOK } from "../fixtures/races.ts";
 
 const THREADS = 3;
 /** And as many again for the event loops. */
@@ -396,6 +397,7 @@ export const scenarios: Scenario[] = [
   }),
   scenario({
     name: "flows: a wait group is over for an event loop as for a thread",
+    races: [COUNT_LOOK],
     setUp: () =>
       setUpObjects((space) => {
         const group = new WaitGroup(space);
