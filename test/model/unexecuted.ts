@@ -70,8 +70,8 @@ export const UNEXECUTED: readonly Exception[] = [
       "Delivery reads and writes files. Its rings and its state have scenarios (journal, questions, intake-state); this word only counts, and every turn of its loop reads it again.",
   },
   {
-    module: "intake/intake",
-    lines: ["Atomics.add(this.#words, COMMANDS, 1);"],
+    module: "intake/delivery-client",
+    lines: ["Atomics.add(this.#commandCount, COMMANDS, 1);"],
     reason: "The opener's side of the same word; needs a journal and worker threads.",
   },
   {

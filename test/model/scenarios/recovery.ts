@@ -481,6 +481,24 @@ export const scenarios: Scenario[] = [
     },
   }),
   scenario<Submitted>({
+    name: "scheduler: a task that was asked to stop isn't tried again on another machine",
+    setUp() {
+      const shared = submitted(1, 1, RETRY)();
+      const table = new Shared(shared.memory).table();
+      table.claim(0, 0);
+      table.askToStop(0);
+      return shared;
+    },
+    threads: {
+      submitter: runSubmitter,
+      supervisor: ({ memory }) => void new Recovery(new Shared(memory)).recover(0),
+    },
+    check(shared, { logs }) {
+      assertSettledOnce(shared, logs);
+      assert.is(countCrashed(logs), 1);
+    },
+  }),
+  scenario<Submitted>({
     name: "scheduler: a machine dies with tasks that it has submitted",
     setUp: submitted(2, 1, NO_RETRY),
     threads: {
@@ -645,15 +663,22 @@ export const mutants: Mutant[] = [
     breaks: "a task runs again although it must not",
     by: "while it reports",
     file: RECOVERY,
-    from: "if (this.#table.mayRetryAfterCrash(slot, this.#table.stateWord(slot)) && crashes < CRASHES_MAX)",
-    to: "if (crashes < CRASHES_MAX)",
+    from: "if (isWanted && this.#table.mayRetryAfterCrash(slot, this.#table.stateWord(slot)))",
+    to: "if (isWanted)",
   },
   {
     breaks: "a task kills one machine after the other",
     by: "as many machines as it may",
     file: RECOVERY,
-    from: " && crashes < CRASHES_MAX)",
-    to: ")",
+    from: " && crashes < CRASHES_MAX;",
+    to: ";",
+  },
+  {
+    breaks: "a task that blocks its thread beyond its time blocks the next one",
+    by: "asked to stop",
+    file: RECOVERY,
+    from: "!this.#table.isAskedToStop(slot) && ",
+    to: "",
   },
   {
     breaks: "a death is held against all that ran side by side",

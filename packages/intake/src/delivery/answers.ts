@@ -13,6 +13,7 @@ import type { Verdict } from "../states/dedupe-window.ts";
 import {
   ALL,
   answersPlace,
+  BALANCE,
   BELOW,
   DUPLICATE,
   FINISHED,
@@ -141,8 +142,9 @@ export class Answers {
     this.#answer(ALL, 0, 0);
   }
 
-  /** The balance has changed. */
+  /** The balance has changed: for the opener to read, before it is told. */
   tellBalance(balance: number): void {
+    Atomics.store(this.#words, BALANCE, balance);
     if (this.#belowAsked === 0 || ((balance - this.#below) | 0) > 0) return;
     for (; this.#belowAsked > 0; this.#belowAsked -= 1) this.#answer(BELOW, 0, 0);
   }

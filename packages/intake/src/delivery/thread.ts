@@ -20,7 +20,7 @@ import { readStates } from "../snapshot/read-states.ts";
 import type { DeadState } from "../states/dead-table.ts";
 import { type ProducerSnapshot, ProducerState } from "../states/producer-state.ts";
 import { Answers } from "./answers.ts";
-import { BALANCE, CELLS, COMMANDS } from "./control.ts";
+import { CELLS, COMMANDS } from "./control.ts";
 import { findDead, scanDead } from "./dead-scan.ts";
 import { Delivery } from "./delivery.ts";
 import type { DeliveryEvent, DeliveryEvents } from "./events.ts";
@@ -355,9 +355,7 @@ export class DeliveryThread implements DeliveryEvents {
     cells[CELLS.held] = held;
     cells[CELLS.unroutable] = unroutable;
     const unfinished = this.#log.known - states.settled.size;
-    const balance = (unfinished - this.#log.takenFromOpener) | 0;
-    Atomics.store(this.#words, BALANCE, balance);
-    this.#answers.tellBalance(balance);
+    this.#answers.tellBalance((unfinished - this.#log.takenFromOpener) | 0);
   }
 
   /** `seen`: the state that the turn went by. */

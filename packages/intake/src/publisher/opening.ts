@@ -115,7 +115,6 @@ function connect(
     {
       journal,
       questions,
-      words: new Int32Array(delivery.words),
       cells: new Float64Array(delivery.cells),
       mustBeOpen: () => admission.mustBeOpen(),
       headerOf: (name) => admission.headerOf(name),

@@ -4,7 +4,7 @@ import { clearInterval, type MillraceError, performance, setInterval } from "@mi
 import type { Journal } from "@millrace/journal";
 import type { AppendWaiter, RecordParts } from "@millrace/journal/kernel";
 import { Histogram } from "@millrace/metrics";
-import { BALANCE, CELLS } from "../delivery/control.ts";
+import { CELLS } from "../delivery/control.ts";
 import {
   mustNotWait,
   type BackpressureOptions,
@@ -33,8 +33,7 @@ const TIMED_EACH = 64;
 export interface PublisherHost {
   readonly journal: Journal;
   readonly questions: Questions;
-  /** Shared with the delivery thread: see control.ts. */
-  readonly words: Int32Array;
+  /** Counts of the delivery thread: see control.ts. */
   readonly cells: Float64Array;
   /** Throws `ERR_INTAKE_CLOSED`. */
   mustBeOpen(): void;
@@ -59,14 +58,14 @@ export class Publisher {
   readonly #refused = (count: number): void => this.#water.refused(count);
 
   constructor(host: PublisherHost, { marks, isWaiting }: PublisherOptions) {
-    const { journal, questions, words, cells } = host;
+    const { journal, questions, cells } = host;
     this.#host = host;
     this.#patience = { isWaiting, timeoutMs: undefined, signal: undefined };
     const measures = {
       underWay: () => journal.ringUse().records,
       ringBytes: () => journal.ringUse().bytes,
       ringBytesMax: journal.ringUse().bytesMax,
-      balance: () => Atomics.load(words, BALANCE),
+      balance: () => questions.balance,
       freeBytes: () => cells[CELLS.freeBytes] as number,
     };
     this.#water = new Water(marks, measures, (report) => host.levelChanged(report));

@@ -17,6 +17,7 @@ import {
   questionsPlace,
   REFUSED,
   VERDICT,
+  BALANCE,
 } from "../delivery/control.ts";
 
 interface Asker {
@@ -101,6 +102,11 @@ export class Questions implements Source {
       this.#allAskers.push({ resolve, reject });
       if (this.#allAskers.length === 1) this.#ask(ALL, 0);
     });
+  }
+
+  /** Unfinished records less those taken out of the opener's data ring; modulo 2^32. */
+  get balance(): number {
+    return Atomics.load(this.#words, BALANCE);
   }
 
   /** Asks to be told when the balance of unfinished records is at most this; see `onBelow`. */

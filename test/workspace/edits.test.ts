@@ -1,0 +1,60 @@
+/**
+ * The edits by which the checker's mutants and the seeded bugs are made name a place in a compiled
+ * module. Whoever changes such a line carries the edit over: this says so at once, and not after
+ * the half hour that running them takes.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import type { Mutant } from "../model/api.ts";
+import { scenarioFiles } from "../model/files.ts";
+import { SEEDED_BUGS } from "../crash/seeded-bugs.ts";
+
+const packages = fileURLToPath(new URL("../../../packages/", import.meta.url));
+
+/** What is wrong with the place of an edit; undefined when it is there, once. */
+function fault(path: string, from: string): string | undefined {
+  if (!existsSync(path)) return `${path} isn't there`;
+  const found = readFileSync(path, "utf8").split(from).length - 1;
+  return found === 1 ? undefined : `${JSON.stringify(from)} occurs ${found} times in ${path.slice(packages.length)}`;
+}
+
+test("each mutant of a scenario names one place", async () => {
+  const faults: string[] = [];
+  let count = 0;
+  for (const { name, url } of scenarioFiles()) {
+    const { mutants } = (await import(url)) as { readonly mutants: readonly Mutant[] };
+    for (const { breaks, file, from } of mutants) {
+      const [owner = "", ...path] = file.split("/");
+      // Mutants of the checker's own fixtures are not in a package.
+      const compiled = join(packages, owner, "dist", `${path.join("/")}.js`);
+      const own = fileURLToPath(new URL(`../model/${file}.js`, import.meta.url));
+      const wrong = fault(existsSync(own) ? own : compiled, from);
+      if (wrong !== undefined) faults.push(`${name}: ${breaks}: ${wrong}`);
+      count += 1;
+    }
+  }
+  assert.ok(count >= 378, `${count} mutants`);
+  assert.equal(faults, []);
+});
+
+test("each seeded bug of the journal names one place", () => {
+  const places = SEEDED_BUGS.map(({ name, file, from }) => [name, fault(join(packages, "journal/dist", file), from)]);
+  assert.ok(places.length >= 62);
+  assert.equal(
+    places.filter(([, wrong]) => wrong !== undefined),
+    [],
+  );
+});
+
+test("an edit without a place, and one with two, are noticed", () => {
+  const path = join(packages, "base/dist/invariant.js");
+  assert.is(fault(path, "export function invariant("), undefined);
+  assert.match(fault(path, "no such text") as string, "occurs 0 times");
+  assert.match(fault(path, "i") as string, /occurs \d\d+ times/);
+  assert.match(fault(`${path}.gone`, "i") as string, "isn't there");
+});
+
+test.run();
