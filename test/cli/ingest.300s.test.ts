@@ -5,7 +5,7 @@ import * as assert from "uvu/assert";
 import { Journal } from "@millrace/journal";
 import { until } from "../support.ts";
 import { type Document, handlers, Place } from "./ingest-place.ts";
-import { documentOf, millrace } from "./support.ts";
+import { documentOf, millrace, type Outcome } from "./support.ts";
 
 test("NDJSON: a record a line, known by its number; empty lines are skipped", async () => {
   const place = new Place();
@@ -123,20 +123,27 @@ test("a record over the limit is a malformed line", async () => {
   );
 });
 
-test("killed half-way and run again: all are handled, none is stored twice", async () => {
-  const place = new Place();
-  const total = 30_000;
-  const file = place.file("in.ndjson", Array.from({ length: total }, (_, n) => `{"n":${n}}`).join("\n"));
-  // Few at once, so that the kill finds some that aren't published yet.
-  const killed = await place.ingest(file, ["--in-flight", "100"], {
+/** Ends a run by `signal` when it has handled some of `lines`, while more of them could come. */
+async function endHalfWay(place: Place, lines: readonly string[], signal: "SIGKILL" | "SIGINT"): Promise<Outcome> {
+  return place.ingest("-", ["--source", "in", "--in-flight", "100"], {
+    input: `${lines.join("\n")}\n`,
+    keepsInputOpen: true,
     onStart: (child) => {
       void until(() => existsSync(place.notes) && statSync(place.notes).size > 2000, "some are handled").then(() =>
-        child.kill("SIGKILL"),
+        child.kill(signal),
       );
     },
   });
+}
+
+test("killed half-way and run again: all are handled, none is stored twice", async () => {
+  const place = new Place();
+  const lines = Array.from({ length: 30_000 }, (_, n) => `{"n":${n}}`);
+  const total = lines.length;
+  const killed = await endHalfWay(place, lines.slice(0, 15_000), "SIGKILL");
   assert.is(killed.signal, "SIGKILL");
-  const outcome = await place.ingest(file);
+  const file = place.file("in.ndjson", lines.join("\n"));
+  const outcome = await place.ingest(file, ["--source", "in"]);
   assert.is(outcome.code, 0, outcome.stderr);
   const document = documentOf<Document>(outcome);
   assert.is(document.records, total);
@@ -145,7 +152,7 @@ test("killed half-way and run again: all are handled, none is stored twice", asy
   assert.is(document.acknowledged, document.published);
   assert.is(new Set(place.handled().map(([line]) => line)).size, total);
 
-  const third = documentOf<Document>(await place.ingest(file));
+  const third = documentOf<Document>(await place.ingest(file, ["--source", "in"]));
   assert.is(third.alreadyStored, total);
   assert.is(third.published, 0);
   assert.is(third.handled, 0);
@@ -167,21 +174,15 @@ test("a changed file is refused under its old name, and taken under a new one", 
 
 test("Ctrl-C stops in good order with 130, and the next run goes on", async () => {
   const place = new Place();
-  const total = 100_000;
-  const file = place.file("in.ndjson", Array.from({ length: total }, (_, n) => `{"n":${n}}`).join("\n"));
-  const stopped = await place.ingest(file, ["--in-flight", "100"], {
-    onStart: (child) => {
-      void until(() => existsSync(place.notes) && statSync(place.notes).size > 2000, "some are handled").then(() =>
-        child.kill("SIGINT"),
-      );
-    },
-  });
+  const lines = Array.from({ length: 100_000 }, (_, n) => `{"n":${n}}`);
+  const total = lines.length;
+  const stopped = await endHalfWay(place, lines.slice(0, 50_000), "SIGINT");
   assert.is(stopped.code, 130, stopped.stderr);
   const document = documentOf<Document>(stopped);
   assert.ok(document.interrupted);
   assert.ok(document.published < total);
   assert.is(document.acknowledged, document.published);
-  const rest = documentOf<Document>(await place.ingest(file));
+  const rest = documentOf<Document>(await place.ingest(place.file("in.ndjson", lines.join("\n")), ["--source", "in"]));
   assert.is(rest.alreadyStored, document.acknowledged);
   assert.is(rest.published, total - document.acknowledged);
   assert.is(new Set(place.handled().map(([line]) => line)).size, total);

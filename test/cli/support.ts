@@ -14,6 +14,8 @@ export interface Outcome {
 export interface RunOptions {
   readonly cwd?: string;
   readonly input?: string | Buffer;
+  /** More input could come: the command's end isn't the end of its input. */
+  readonly keepsInputOpen?: boolean;
   readonly env?: Record<string, string>;
   readonly onStart?: (child: ChildProcess) => void;
 }
@@ -32,7 +34,8 @@ export function millrace(args: readonly string[], options: RunOptions = {}): Pro
     child.stderr.on("data", (chunk) => (stderr += String(chunk)));
     // A command that doesn't read its input may be gone before we have written it.
     child.stdin.on("error", () => {});
-    child.stdin.end(options.input ?? "");
+    if (options.keepsInputOpen === true) child.stdin.write(options.input ?? "");
+    else child.stdin.end(options.input ?? "");
     child.on("close", (code, signal) => resolve({ code, signal, stdout, stderr }));
     options.onStart?.(child);
   });

@@ -25,6 +25,8 @@ export class Quarantine {
   readonly #startTimeoutMs: number;
   readonly #headerReader: string;
   #pool: Tinypool | undefined;
+  /** The newest call, when it is over. */
+  #newest: Promise<void> = Promise.resolve();
 
   /**
    * `url`: the module with the handlers, which may take `startTimeoutMs` to load; a call rejects
@@ -41,7 +43,17 @@ export class Quarantine {
    * Resolves when the handler has returned, with what `TaskHooks.outcomeOf` says. Rejects with its
    * error, or with `ERR_QUARANTINE_DIED` when it has ended its process.
    */
-  async call({ handler, argument, header }: QuarantinedCall): Promise<unknown> {
+  call(call: QuarantinedCall): Promise<unknown> {
+    // Not by the pool's own queue: a call that waits there while the process dies never runs.
+    const answer = this.#newest.then(() => this.#run(call));
+    this.#newest = answer.then(
+      () => {},
+      () => {},
+    );
+    return answer;
+  }
+
+  async #run({ handler, argument, header }: QuarantinedCall): Promise<unknown> {
     this.#pool ??= new Tinypool({
       filename: fileURLToPath(workerUrl("./quarantine-task", import.meta.url)),
       runtime: "child_process",
