@@ -5,7 +5,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { Finding } from "@millrace/cli/internal/doctor/finding";
 import { coresAllowed, memoryAllowed, nodeFinding, openFilesMax } from "@millrace/cli/internal/doctor/system";
-import type { Figures } from "@millrace/cli/internal/top/figures";
+import type { Figures } from "@millrace/runtime";
 import { open } from "millrace";
 import { temporaryDirectory } from "../support.ts";
 import { documentOf, millrace } from "./support.ts";

@@ -1,6 +1,7 @@
 export { intakeError, intakeErrors } from "./errors.ts";
 export type { BreakerEvent, HandlerMissingEvent, KeysEvictedEvent } from "./delivery/events.ts";
 export { NonRetryable, type Retry, Snooze } from "./handler/retry.ts";
+export type { HandlerReport, LaneReport } from "./delivery/reports.ts";
 export type { HandlerOptions } from "./delivery/policy.ts";
 export type { CatchUp } from "./format/schedule.ts";
 export { RangeSet } from "./format/range-set.ts";
@@ -23,6 +24,8 @@ export type {
   RedriveOptions,
 } from "./letters/dead-letters.ts";
 export type { DeadLetter } from "./letters/letter.ts";
+export type { ShownRecord } from "./letters/shown-record.ts";
+export type { Timeline, TimelineEvent, TimelineOptions } from "./letters/timeline.ts";
 export { ControlClient } from "./control/client.ts";
 export { type Asking, carryOut } from "./control/commands.ts";
 export { openStopped, type Stopped } from "./control/stopped.ts";

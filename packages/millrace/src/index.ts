@@ -75,6 +75,7 @@ export type {
   Gauge,
   HandlerMissingEvent,
   HandlerOptions,
+  HandlerReport,
   IntakeOptions,
   IntakeEvents,
   IntakeStats,
@@ -85,6 +86,7 @@ export type {
   LevelCause,
   LevelOptions,
   LevelReport,
+  LaneReport,
   Producer,
   ProducerInfo,
   ProducerOptions,
@@ -110,6 +112,10 @@ export type {
   RedriveOptions,
   ScheduleInfo,
   ScheduleOptions,
+  ShownRecord,
+  Timeline,
+  TimelineEvent,
+  TimelineOptions,
 } from "@millrace/intake";
 export {
   type BackupSummary,

@@ -10,6 +10,7 @@ export { HEALTH_GROUPS, type HealthGroup } from "./health/groups.ts";
 export { type HealthCode, type HealthOptions, type HealthReason, type MillraceHealth } from "./health/health.ts";
 export { type Probe, type ProbeResult, Probes } from "./health/probes.ts";
 export { type Measured, METRICS, metricsText } from "./metrics/metrics.ts";
+export { type Figures, figuresOf, quantileMs, type Reading, type WorkerFigures } from "./metrics/figures.ts";
 export type { MetricDescription } from "./metrics/definition.ts";
 export { type MetricRegistry, registerMetrics, type RegisterMetricsOptions } from "./metrics/register.ts";
 export { errors } from "./errors.ts";

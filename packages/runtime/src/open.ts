@@ -18,6 +18,7 @@ import {
   type DeadLetters,
   type Drained,
   type DrainOptions,
+  type HandlerReport,
   Intake,
   intakeError,
   intakeOptions,
@@ -25,6 +26,7 @@ import {
   type IntakeEvents,
   type IntakeStats,
   type JournalView,
+  type LaneReport,
   type Level,
   type Producer,
   type ProducerOptions,
@@ -182,6 +184,10 @@ export interface Millrace<Handlers = Record<string, Handler>> {
   unschedule(name: string): Promise<boolean>;
   /** All schedules, by name. */
   schedules(): Promise<ScheduleInfo[]>;
+  /** Each handler of records: whether they are begun now, how many ended how. */
+  handlers(): Promise<readonly HandlerReport[]>;
+  /** Where records wait for their turn, by priority. */
+  lanes(): Promise<readonly LaneReport[]>;
   readonly handlerNames: readonly string[];
   stats(): MillraceStats;
   /**
@@ -492,6 +498,14 @@ class Runtime<Handlers> implements Millrace<Handlers> {
 
   async schedules(): Promise<ScheduleInfo[]> {
     return this.#theIntake("schedules").schedules();
+  }
+
+  async handlers(): Promise<readonly HandlerReport[]> {
+    return this.#theIntake("handlers").handlers();
+  }
+
+  async lanes(): Promise<readonly LaneReport[]> {
+    return this.#theIntake("lanes").lanes();
   }
 
   async drain(options?: DrainOptions): Promise<Drained> {

@@ -1,6 +1,7 @@
 /** `millrace top DIR`: a running service at a glance, through its control socket. */
 import { ControlClient } from "@millrace/intake";
 import type { MetricFamily } from "@millrace/metrics";
+import { type Figures, figuresOf, type Reading } from "@millrace/runtime";
 import { cliError } from "../errors.ts";
 import { storageOf } from "../journal/place.ts";
 import { isOutputClosed } from "../terminal/closed-pipes.ts";
@@ -8,7 +9,6 @@ import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
 import { duration, grouped, table } from "../terminal/units.ts";
-import { type Figures, figuresOf, type Reading } from "./figures.ts";
 
 export interface TopOptions extends ReporterOptions {
   readonly once?: boolean;

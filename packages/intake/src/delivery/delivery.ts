@@ -60,6 +60,7 @@ import type { HandlerTerms } from "./policy.ts";
 import type { Clock, Log, Runner } from "./ports.ts";
 import { Pump } from "./pump.ts";
 import { Quarantined } from "./quarantined.ts";
+import type { HandlerReport, LaneReport } from "./reports.ts";
 import { Returns } from "./returns.ts";
 import { type DeclaredSchedule, Schedules } from "./schedules.ts";
 import { StateLog } from "./state-log.ts";
@@ -260,6 +261,17 @@ export class Delivery {
   /** Nothing is in hand but what was abandoned, and the last record is durable. */
   get isOver(): boolean {
     return this.isQuiet && this.#life.isClosed();
+  }
+
+  /** For people who look: each handler, and whether its records are begun now. */
+  handlerReports(): HandlerReport[] {
+    const held = new Map<string, number>();
+    for (const { handler, waiting } of this.stopped()) held.set(handler, (held.get(handler) ?? 0) + waiting);
+    return this.#gates.reports(held);
+  }
+
+  laneReports(): LaneReport[] {
+    return this.#turns.reports();
   }
 
   /** Where records wait, in a line: for whoever looks for one. */

@@ -4,6 +4,7 @@ import type { BreakerEvent, DeliveryEvent } from "./events.ts";
 import { HandlerGate } from "./handler-gate.ts";
 import type { HandlerTerms } from "./policy.ts";
 import type { Clock } from "./ports.ts";
+import { handlerReport, type HandlerReport } from "./reports.ts";
 
 export class Gates {
   readonly #gates = new Map<number, HandlerGate>();
@@ -64,6 +65,13 @@ export class Gates {
 
   isRunnable(handler: number): boolean {
     return this.of(handler).obstacle(this.#clock.now()) === undefined;
+  }
+
+  /** Of all handlers that a module exports, and of those that records or commands have named. */
+  reports(heldBy: ReadonlyMap<string, number>): HandlerReport[] {
+    for (let handler = 0; handler < this.#handlers; handler += 1) this.of(handler);
+    const now = this.#clock.now();
+    return Array.from(this.#gates.values(), (gate) => handlerReport(gate, now, heldBy.get(gate.name) ?? 0));
   }
 
   /** Records in hand whose handler has a time limit. */

@@ -30,6 +30,9 @@ export class HandlerGate {
   publishes: boolean;
   /** Records that it has in hand. */
   running = 0;
+  /** Attempts that succeeded, and that failed, since the opening. */
+  doneCount = 0;
+  failedCount = 0;
   readonly #told: (event: BreakerEvent) => void;
   #tokens = 0;
   #filledAt = -Infinity;
@@ -91,6 +94,7 @@ export class HandlerGate {
 
   succeeded(): void {
     this.running -= 1;
+    this.doneCount += 1;
     const wasOpen = this.#restMs > 0;
     this.#failures = 0;
     this.#restMs = 0;
@@ -101,6 +105,7 @@ export class HandlerGate {
   /** `isFirst`: the record's first attempt, and no snooze. */
   failed(now: number, isFirst: boolean): void {
     this.running -= 1;
+    this.failedCount += 1;
     const isProbe = this.#isProbing;
     this.#isProbing = false;
     if (!isFirst) {

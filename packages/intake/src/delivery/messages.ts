@@ -17,6 +17,7 @@ import type { RecordState } from "../states/record-states.ts";
 import type { KeptResult } from "../states/results.ts";
 import type { DeadPiece } from "./dead-scan.ts";
 import type { HandlerOptions } from "./policy.ts";
+import type { HandlerReport, LaneReport } from "./reports.ts";
 import type { DeclaredSchedule, ScheduleRefusal, ScheduleReport } from "./schedules.ts";
 
 export interface DeliveryOptions {
@@ -66,6 +67,8 @@ export type Command =
   | { readonly kind: "schedule"; readonly name: string; readonly definition: ScheduleDefinition }
   | { readonly kind: "unschedule"; readonly name: string }
   | { readonly kind: "schedules" }
+  | { readonly kind: "handlers" }
+  | { readonly kind: "lanes" }
   | { readonly kind: "dropProducer"; readonly id: string }
   | { readonly kind: "producers" }
   /** What is durable of a producer. */
@@ -86,6 +89,8 @@ export interface Answers {
   /** Whether there was one. */
   readonly unschedule: boolean;
   readonly schedules: readonly ScheduleReport[];
+  readonly handlers: readonly HandlerReport[];
+  readonly lanes: readonly LaneReport[];
   readonly dropProducer: undefined;
   readonly producers: readonly ProducerInfo[];
   readonly producer: ProducerSnapshot;

@@ -302,6 +302,12 @@ export class DeliveryThread implements DeliveryEvents {
       case "unschedule":
         this.#delivery.schedules.remove(command.name, answer);
         break;
+      case "handlers":
+        answer(this.#delivery.handlerReports());
+        break;
+      case "lanes":
+        answer(this.#delivery.laneReports());
+        break;
       case "schedules":
         this.#delivery.schedules.list(answer);
         break;

@@ -9,6 +9,7 @@ import type { RecordStates } from "../states/record-states.ts";
 import type { Gates } from "./gates.ts";
 import { Lane, type LaneHost } from "./lane.ts";
 import type { Clock, Log } from "./ports.ts";
+import { laneReport, type LaneReport } from "./reports.ts";
 import type { Suspects } from "./suspects.ts";
 
 /**
@@ -201,6 +202,14 @@ export class Turns implements LaneHost {
       const why = gate.obstacle(this.#parts.clock.now());
       if (why !== undefined && !lane.isEmpty) yield { handler: gate.name, why, waiting: lane.size };
     }
+  }
+
+  /** The lanes of the priorities, and those of handlers that were set apart. */
+  reports(): LaneReport[] {
+    const apart = Array.from(this.#apart.values(), (lane) => {
+      return laneReport(lane, this.#parts.gates.of(lane.handler as number).name);
+    });
+    return [...this.#lanes.map((lane) => laneReport(lane, undefined)), ...apart];
   }
 
   /** Where records wait, in a line: for whoever looks for one. */

@@ -5,6 +5,7 @@ import type { Histogram } from "@millrace/metrics";
 import { bindHandlers, type CallOf, type Handler, type HandlerOf, type ResultOf } from "@millrace/scheduler";
 import { ThreadTable } from "@millrace/atomics-sync";
 import { ControlServer } from "../control/server.ts";
+import type { HandlerReport, LaneReport } from "../delivery/reports.ts";
 import { scheduleRefused } from "../delivery/schedules.ts";
 import type {
   BackpressureOptions,
@@ -73,7 +74,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     this.tryPublish = this.#publishing("tryPublish");
     this.events = parts.events;
     this.producers = parts.producers;
-    this.journal = journalView(journal);
+    this.journal = journalView(journal, redactor);
     this.dead = new DeadLetters({
       get: (place) => journal.get(place),
       scan: (query, behind) => delivery.command({ kind: "scanDead", query, behind }),
@@ -294,6 +295,18 @@ export class Intake<Handlers = Record<string, Handler>> {
   async schedules(): Promise<ScheduleInfo[]> {
     const reports = await this.#parts.delivery.command({ kind: "schedules" });
     return reports.map((report) => scheduleInfo(report)).toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  // ── looking ───────────────────────────────────────────────────────────────────────────────────
+
+  /** Each handler, and whether its records are begun now. */
+  handlers(): Promise<readonly HandlerReport[]> {
+    return this.#parts.delivery.command({ kind: "handlers" });
+  }
+
+  /** Where records wait for their turn. */
+  lanes(): Promise<readonly LaneReport[]> {
+    return this.#parts.delivery.command({ kind: "lanes" });
   }
 
   // ── the end ───────────────────────────────────────────────────────────────────────────────────

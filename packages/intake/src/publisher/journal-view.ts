@@ -2,6 +2,9 @@ import { checkArgument, integer, text } from "@millrace/base";
 import { decode } from "@millrace/codec";
 import { type BackupSummary, type Journal, type JournalRecord, type ReadOptions, RECORD_TYPE } from "@millrace/journal";
 import { encodedHeaders, handlerName } from "../format/record-header.ts";
+import type { Redactor } from "../letters/redact.ts";
+import { shownRecord, type ShownRecord } from "../letters/shown-record.ts";
+import { type Timeline, timelineOf, type TimelineOptions } from "../letters/timeline.ts";
 
 /** A record of a handler as it lies in the journal, whatever has become of it. */
 export interface StoredRecord {
@@ -37,12 +40,29 @@ export interface JournalView {
   get(place: number): Promise<StoredRecord | undefined>;
   /** The newest record with this order key, or undefined. Throws `ERR_JOURNAL_DAMAGED`. */
   find(key: string): Promise<StoredRecord | undefined>;
+  /**
+   * The record with this sequence as it may be shown: redacted as the handler's option `redact`
+   * says. Undefined when it isn't there any more, or is none of a handler.
+   */
+  show(sequence: number): Promise<ShownRecord | undefined>;
+  /** The newest record with this order key, in the same way. */
+  showByKey(key: string): Promise<ShownRecord | undefined>;
+  /**
+   * What became of a record: each failed attempt with its error, each wait, its end. Reads the
+   * journal from the record on. Undefined as of `show`. Throws `ERR_INVALID_OPTION`,
+   * `ERR_JOURNAL_DAMAGED`.
+   */
+  timeline(sequence: number, options?: TimelineOptions): Promise<Timeline | undefined>;
   /** As `mill.backup`. */
   backup(directory: string): Promise<BackupSummary>;
 }
 
 /** Appends stay out of reach: a state record by another hand would be a wrong one. */
-export function journalView(journal: Journal): JournalView {
+export function journalView(journal: Journal, redactor: Redactor): JournalView {
+  const shown = (record: JournalRecord | undefined): ShownRecord | undefined => {
+    if (record === undefined || record.type !== RECORD_TYPE.data) return undefined;
+    return shownRecord(record, (handler, value) => redactor.redacted(handler, value));
+  };
   return {
     directory: journal.directory,
     get durableSequence() {
@@ -65,6 +85,17 @@ export function journalView(journal: Journal): JournalView {
       checkArgument("journal.find", "the key", text(), key);
       return storedRecord(await journal.find(key));
     },
+    show: async (sequence) => {
+      checkArgument("journal.show", "the sequence", integer(1, Number.MAX_SAFE_INTEGER), sequence);
+      const record = await journal.get(sequence);
+      // A copy has a place of its own, and the sequence of its original.
+      return record?.origin === sequence ? shown(record) : undefined;
+    },
+    showByKey: async (key) => {
+      checkArgument("journal.showByKey", "the key", text(), key);
+      return shown(await journal.find(key));
+    },
+    timeline: (sequence, options) => timelineOf(journal, sequence, options),
     backup: (directory) => journal.backup(directory),
   };
 }

@@ -1,9 +1,20 @@
-/** What `millrace top` shows, from two readings of a service's metrics. */
+/** What people look at, from two readings of a runtime's metrics: rates, and how it stands now. */
 import type { MetricFamily } from "@millrace/metrics";
 
 export interface Reading {
   readonly atMs: number;
   readonly families: ReadonlyMap<string, MetricFamily>;
+}
+
+/** One worker thread, by its number; rates are per second. */
+export interface WorkerFigures {
+  /** Share of the time, 0 to 1. */
+  readonly busy: number;
+  readonly parks: number;
+  readonly noopWakeups: number;
+  readonly steals: number;
+  readonly stolenTasks: number;
+  readonly queueDepth: number;
 }
 
 export interface Figures {
@@ -52,6 +63,7 @@ export interface Figures {
     readonly restarts: number;
     /** Shares of the time, 0 to 1, by worker. */
     readonly busy: readonly number[];
+    readonly each: readonly WorkerFigures[];
   };
   readonly eventLoopDelayMs: number;
 }
@@ -82,9 +94,14 @@ export function figuresOf(before: Reading, now: Reading): Figures {
   const { version = "", node = "" } = samples("millrace_build_info")[0]?.labels ?? {};
   const syncs = grown("millrace_log_fsync_seconds", {}, "_count");
   const oldest = is("millrace_log_oldest_unprocessed_timestamp_seconds");
-  const busy = samples("millrace_worker_busy_seconds_total").map(({ labels }) =>
-    Math.min(1, per("millrace_worker_busy_seconds_total", labels)),
-  );
+  const each = samples("millrace_worker_busy_seconds_total").map(({ labels }) => ({
+    busy: Math.min(1, per("millrace_worker_busy_seconds_total", labels)),
+    parks: per("millrace_worker_parks_total", labels),
+    noopWakeups: per("millrace_worker_noop_wakeups_total", labels),
+    steals: per("millrace_steals_total", labels),
+    stolenTasks: per("millrace_stolen_tasks_total", labels),
+    queueDepth: is("millrace_queue_depth", labels),
+  }));
   return {
     version,
     node,
@@ -129,8 +146,27 @@ export function figuresOf(before: Reading, now: Reading): Figures {
       parked: is("millrace_workers", { state: "parked" }),
       spare: is("millrace_workers", { state: "spare" }),
       restarts: is("millrace_worker_restarts_total"),
-      busy,
+      busy: each.map(({ busy }) => busy),
+      each,
     },
     eventLoopDelayMs: is("millrace_event_loop_delay_seconds") * 1000,
   };
+}
+
+/**
+ * The value in ms that a share of what was counted between two readings doesn't exceed, guessed
+ * within a bucket as Prometheus' `histogram_quantile` does; undefined when nothing was counted.
+ */
+export function quantileMs(before: Reading, now: Reading, name: string, share: number): number | undefined {
+  const buckets = (now.families.get(name)?.samples ?? []).filter(({ suffix }) => suffix === "_bucket");
+  const counts = buckets.map(({ labels, value: count }) => count - (value(before, name, labels, "_bucket") ?? 0));
+  const wanted = (counts.at(-1) ?? 0) * share;
+  if (wanted <= 0) return undefined;
+  const index = counts.findIndex((count) => count >= wanted);
+  const bound = (at: number): number => (at < 0 ? 0 : Number(buckets[at]?.labels.le));
+  const from = bound(index - 1);
+  // Beyond the last bound nothing is known but that bound.
+  if (bound(index) === Infinity || Number.isNaN(bound(index))) return from * 1000;
+  const below = index === 0 ? 0 : (counts[index - 1] as number);
+  return (from + ((bound(index) - from) * (wanted - below)) / ((counts[index] as number) - below)) * 1000;
 }
