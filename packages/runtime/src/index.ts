@@ -14,5 +14,6 @@ export { type Figures, figuresOf, quantileMs, type Reading, type WorkerFigures }
 export type { MetricDescription } from "./metrics/definition.ts";
 export { type MetricRegistry, registerMetrics, type RegisterMetricsOptions } from "./metrics/register.ts";
 export { errors } from "./errors.ts";
-export { type Millrace, type MillraceOptions, type MillraceStats, open } from "./open.ts";
+export type { Millrace, MillraceOptions, MillraceStats } from "./millrace.ts";
+export { open } from "./open.ts";
 export { TRACE_ENVIRONMENT, TRACE_RECORDS_DEFAULT, TRACE_RECORDS_MAX } from "./trace-file.ts";

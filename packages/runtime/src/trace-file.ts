@@ -9,7 +9,7 @@
 import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { custom, optional, powerOfTwo, resolveOptions, type Rules, clearTimeout, setTimeout } from "@millrace/base";
-import type { ChromeTrace } from "@millrace/scheduler";
+import { type ChromeTrace, chromeTrace, readTrace, type Scheduler } from "@millrace/scheduler";
 
 /** Names of the variables. */
 export const TRACE_ENVIRONMENT = {
@@ -91,4 +91,10 @@ export class TraceFile {
     writeFileSync(`${file}.part`, JSON.stringify(this.#read()));
     renameSync(`${file}.part`, file);
   }
+}
+
+/** What the scheduler has recorded; undefined without its option `trace`. */
+export function traceOf<Handlers>(scheduler: Scheduler<Handlers>): ChromeTrace | undefined {
+  const rings = scheduler.traceRings;
+  return rings === undefined ? undefined : chromeTrace(rings, readTrace(rings), scheduler.handlerNames);
 }

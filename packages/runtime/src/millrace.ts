@@ -1,0 +1,227 @@
+/**
+ * What `open()` takes, and the runtime that it returns, as its user sees it. The class behind it is
+ * in runtime.ts.
+ */
+import type { MillraceError } from "@millrace/base";
+import type { BackupSummary } from "@millrace/journal";
+import type {
+  Acknowledgement,
+  BackpressureOptions,
+  DeadLetters,
+  Drained,
+  DrainOptions,
+  HandlerReport,
+  IntakeEvents,
+  IntakeOptions,
+  IntakeStats,
+  JournalView,
+  LaneReport,
+  Level,
+  Producer,
+  ProducerOptions,
+  Producers,
+  Publish,
+  PublishedName,
+  RecordOptions,
+  RecordState,
+  RecordToPublish,
+  Replayed,
+  ReplayOptions,
+  Retained,
+  ScheduleInfo,
+  ScheduleOptions,
+} from "@millrace/intake";
+import type { MetricFamily } from "@millrace/metrics";
+import type { BlockingOptions, BlockingRun, BlockingStats } from "@millrace/pool";
+import type {
+  ChromeTrace,
+  CloseOptions,
+  Handler,
+  ParallelMap,
+  ParallelReduce,
+  Run,
+  RunMany,
+  SchedulerOptions,
+  SchedulerStats,
+} from "@millrace/scheduler";
+import type { HealthOptions, MillraceHealth } from "./health/health.ts";
+
+export interface MillraceOptions extends Omit<SchedulerOptions, "guests" | "headerReader" | "onAsk"> {
+  /**
+   * Where records are kept, and how. Leave it out for parallel calls only: nothing touches the disk
+   * then.
+   */
+  readonly journal?: IntakeOptions;
+  /** The threads of `mill.blocking`; none is started before its first call. */
+  readonly blocking?: BlockingOptions;
+  /** From when on `health()` tells of something. */
+  readonly health?: HealthOptions;
+  /**
+   * Called when the journal or its delivery has stopped for good, on a failed disk for instance:
+   * restart the process.
+   */
+  readonly onFailure?: (error: MillraceError) => void;
+}
+
+export interface MillraceStats {
+  readonly scheduler: SchedulerStats;
+  readonly blocking: BlockingStats;
+  /** Undefined without a journal. */
+  readonly intake: IntakeStats | undefined;
+}
+
+/** A running runtime. */
+export interface Millrace<Handlers = Record<string, Handler>> {
+  /** Calls a handler on a worker thread: `await mill.run.settle(payment)`. */
+  readonly run: Run<Handlers>;
+  /**
+   * Many calls of one handler at once: `await mill.runMany.settle(payments)`; the results in order.
+   */
+  readonly runMany: RunMany<Handlers>;
+  /**
+   * A handler applied to each of a list, many values to a task: `await
+   * mill.parallelMap.parse(lines)`.
+   */
+  readonly parallelMap: ParallelMap<Handlers>;
+  /**
+   * A list joined into one value by a handler that takes pairs: `await
+   * mill.parallelReduce.sum(numbers)`.
+   */
+  readonly parallelReduce: ParallelReduce<Handlers>;
+  /**
+   * Calls a handler on a thread of an elastic pool instead: for long synchronous work, native
+   * addons, blocking I/O. A call that is cancelled ends its thread. `context.machine` is -1 there.
+   */
+  readonly blocking: BlockingRun<Handlers>;
+  /**
+   * Publishes a record: resolves when it is on disk; the handler gets it afterwards, again after a
+   * crash, at least once. Rejects with `ERR_JOURNAL_UNCERTAIN` when it may or may not be stored,
+   * with any other code when it certainly isn't.
+   */
+  readonly publish: Publish<Handlers>;
+  /**
+   * As `publish`, but never waits: rejects at once with `ERR_INTAKE_FULL`, whose details have a
+   * `retryAfterMs`, when the level is "reject". Nothing is stored then.
+   */
+  readonly tryPublish: Publish<Handlers, RecordOptions>;
+  /**
+   * Publishes records that are stored together or not at all; resolves with an acknowledgement
+   * each.
+   */
+  publishMany(
+    records: Iterable<RecordToPublish<PublishedName<Handlers>>>,
+    options?: BackpressureOptions,
+  ): Promise<Acknowledgement[]>;
+  /**
+   * How full the intake is. "ok" and "slow": a publish is taken at once. "reject": it waits, or is
+   * refused, as `whenFull` says. `stats().intake.level` says why, and how fast it drains.
+   */
+  readonly level: Level;
+  /** Calls `listener` for each event of this name from now on; see `IntakeEvents`. */
+  on<Name extends keyof IntakeEvents>(name: Name, listener: (event: IntakeEvents[Name]) => void): void;
+  off<Name extends keyof IntakeEvents>(name: Name, listener: (event: IntakeEvents[Name]) => void): void;
+  /**
+   * A source of many records for one handler, as JSON text, that resumes where it stopped: see
+   * `Producer`. Its id names it across runs. Throws `ERR_HANDLER_UNKNOWN`, `ERR_INVALID_OPTION`.
+   */
+  producer(handler: PublishedName<Handlers>, id: string, options?: ProducerOptions): Promise<Producer>;
+  /** The producers of which records are stored: list them, drop those that won't come back. */
+  readonly producers: Producers;
+  /**
+   * What the handler returned for this record, of a handler with `result: "keep"`; waits until the
+   * record is done, also one of an earlier process. Rejects with `ERR_RESULT_EXPIRED`,
+   * `ERR_RESULT_TOO_LARGE`, `ERR_RESULT_UNSUPPORTED`, and as `Acknowledgement.done` does.
+   */
+  result(sequence: number): Promise<unknown>;
+  /**
+   * What has become of the record that a publish resolved with; undefined when no record has this
+   * sequence, or had it as far as that is known.
+   */
+  recordState(sequence: number): Promise<RecordState | undefined>;
+  /** Records that failed for the last time: list them, hand them out again, drop them. */
+  readonly dead: DeadLetters;
+  /**
+   * Hands out nothing of this handler until `resume`, across restarts. Resolves when that is
+   * durable. Throws `ERR_HANDLER_UNKNOWN`.
+   */
+  pause(handler: PublishedName<Handlers>): Promise<void>;
+  resume(handler: PublishedName<Handlers>): Promise<void>;
+  /**
+   * Publishes a record whenever it is due, one for each due time across restarts and crashes, until
+   * `unschedule`. The same definition again changes nothing; another one replaces it. Resolves when
+   * that is durable. Throws `ERR_INVALID_OPTION`, `ERR_HANDLER_UNKNOWN`, `ERR_SCHEDULE_REFUSED`.
+   */
+  schedule(name: string, options: ScheduleOptions<PublishedName<Handlers>>): Promise<void>;
+  /**
+   * Ends a schedule; resolves with whether there was one, when that is durable. What it has
+   * published stays.
+   */
+  unschedule(name: string): Promise<boolean>;
+  /** All schedules, by name. */
+  schedules(): Promise<ScheduleInfo[]>;
+  /** Each handler of records: whether they are begun now, how many ended how. */
+  handlers(): Promise<readonly HandlerReport[]>;
+  /** Where records wait for their turn, by priority. */
+  lanes(): Promise<readonly LaneReport[]>;
+  readonly handlerNames: readonly string[];
+  stats(): MillraceStats;
+  /**
+   * Whether records are taken and handled, and every reason for doubt, with codes. Costs some loads
+   * from shared memory, and never throws; also while the disk hangs, and after the end.
+   */
+  health(): MillraceHealth;
+  /**
+   * Publishes recorded payloads again, as new records: `context.record.replay` names the one that
+   * each replays. Resolves when they are stored, with counts. A record that came as a duplicate
+   * isn't replayed, nor one that is a replay itself. Throws `ERR_INVALID_OPTION`,
+   * `ERR_REPLAY_RANGE`, `ERR_HANDLER_UNKNOWN`, `ERR_PRODUCERS_FULL`, what a publish throws, and the
+   * signal's reason.
+   */
+  replay(options?: ReplayOptions): Promise<Replayed>;
+  /**
+   * Which records are still in the journal, finished ones as well: see `retain`. Throws
+   * `ERR_JOURNAL_DAMAGED`.
+   */
+  retained(): Promise<Retained>;
+  /**
+   * All metrics as plain values, read from what the threads count anyway: for `metricsText`,
+   * `registerMetrics` and exporters of other kinds. Takes about a millisecond.
+   */
+  metrics(): readonly MetricFamily[];
+  /** The journal, to be read. Throws `ERR_INTAKE_ABSENT` without one. */
+  readonly journal: JournalView;
+  /**
+   * The records of the option `trace` so far, as a document for ui.perfetto.dev; undefined without
+   * the option.
+   */
+  trace(): ChromeTrace | undefined;
+  /**
+   * Resolves when no record can run: all that were acknowledged are finished or dead, or wait for a
+   * time, a handler or a command; says how many do. With `all` it waits until none does.
+   */
+  drain(options?: DrainOptions): Promise<Drained>;
+  /**
+   * Copies the journal, as far as it is durable now, into an empty or absent directory, while it is
+   * in use. The copy opens like the journal after a crash at this moment. Throws
+   * `ERR_JOURNAL_STORAGE`, `ERR_JOURNAL_DAMAGED`.
+   */
+  backup(directory: string): Promise<BackupSummary>;
+  /**
+   * Takes nothing more, finishes what runs, calls the module's `teardown` in each worker thread,
+   * ends the threads. Records that were not delivered stay for the next opening. Idempotent.
+   *
+   * When `signal` aborts first, or `timeoutMs` are over, `terminate()` ends the rest, and the
+   * promise rejects with `ERR_CLOSE_ABORTED`, whose `details.tasks` names the handlers that were
+   * alive. Without either, calls are waited for as long as they take, and handlers of records for
+   * 10 s: then it rejects so as well, and the records are delivered again. Rejects with
+   * `ERR_TEARDOWN_FAILED` when a `teardown` failed, and with `ERR_JOURNAL_POISONED`.
+   */
+  close(options?: CloseOptions): Promise<void>;
+  /**
+   * Ends the threads at once. Calls under way reject with `ERR_SCHEDULER_CLOSED`; records whose
+   * handlers run are delivered again at the next opening. `teardown` isn't called. Idempotent.
+   * Rejects with `ERR_JOURNAL_POISONED` when a write to the disk hangs: that thread stays.
+   */
+  terminate(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
