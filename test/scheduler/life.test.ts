@@ -111,7 +111,7 @@ test("the trace holds what happened to each task, in order, and drops the oldest
   const { records } = readTrace(scheduler.traceRings as TraceRings);
   const kinds = (name: string): string[] =>
     records
-      .filter((record) => record.handler === scheduler.handlerNumber(name))
+      .filter((record) => record.handler === scheduler.handlerNames.indexOf(name))
       .toSorted((left, right) => left.timeMs - right.timeMs)
       .map(({ kind }) => Object.entries(TRACE).find(([, value]) => value === kind)?.[0] ?? "unknown");
   assert.equal(kinds("double"), ["submit", "start", "end", "outcome"]);

@@ -21,7 +21,8 @@ export {
 } from "./handler/handlers.ts";
 export { Output } from "./supervisor/output.ts";
 export { type Printed, printTo } from "./machine/print.ts";
-export { Scheduler, type SchedulerStats, type SubmitterHandle } from "./scheduler.ts";
+export { Scheduler, type SubmitterHandle } from "./scheduler.ts";
+export type { SchedulerStats } from "./scheduler-stats.ts";
 export type { MachineCounts } from "./machine/stats.ts";
 export { type OutcomeSink, Submitter } from "./calls/submitter.ts";
 export { PRIORITY, type Priority } from "./shared/priorities.ts";

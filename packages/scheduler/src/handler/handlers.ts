@@ -159,6 +159,13 @@ export function bindHandlers(names: readonly string[], bind: (name: string, numb
   return Object.freeze(bound);
 }
 
+/** The number of a handler. Throws `ERR_HANDLER_UNKNOWN`. */
+export function handlerNumber(name: string, names: readonly string[]): number {
+  const number = names.indexOf(name);
+  if (number >= 0) return number;
+  throw unknownHandler(name, names);
+}
+
 const anyText = custom("a text", (value): value is string => typeof value === "string");
 
 /** `ERR_HANDLER_UNKNOWN`; `ERR_INVALID_OPTION` for a name that is no text. */

@@ -5,19 +5,18 @@
  * There are as many machines as processors at first. When a machine waits in a handler and no spare
  * machine can take its processor, the supervisor starts one more, up to `machinesMax`.
  */
-import type { ResourceLimits, Transferable } from "node:worker_threads";
+import type { ResourceLimits } from "node:worker_threads";
 import { buryThread } from "@millrace/atomics-sync";
-import { encodeThrown } from "@millrace/codec";
-import { isMillraceError, messageOf, type MillraceError, clearTimeout, performance, setTimeout } from "@millrace/base";
+import { messageOf, type MillraceError, clearTimeout, performance, setTimeout } from "@millrace/base";
 import { schedulerError } from "../errors.ts";
-import type { ParcelMail, RunningReport } from "../machine/machine.worker.ts";
+import type { RunningReport } from "../machine/machine.worker.ts";
 import type { MachineStats } from "../machine/stats.ts";
 import { DeathNotes } from "../shared/death-notes.ts";
-import type { PausedHandlers } from "../shared/paused.ts";
 import { CLOSED_LIFECYCLE, LIFECYCLE, type SchedulerMemory } from "../shared/layout.ts";
 import { Shared } from "../shared/shared.ts";
 import { waitedMs } from "../shared/system-thread.ts";
 import type { TraceRings } from "../shared/trace-ring.ts";
+import { answerAsk, answerFetch, type AnswersHost } from "./answers.ts";
 import { CrashLoops } from "./crash-loops.ts";
 import { type Death, type DeathReason, describeDeath } from "./death.ts";
 import { MachineThread } from "./machine-thread.ts";
@@ -31,11 +30,6 @@ const DRAIN_CHECK_MS = 2;
 const LOOK_AROUND_MS = 0.05;
 /** Ticks of machines after the last arena has become small: they still let go of its regions. */
 const TICKS_AFTERWARDS = 5;
-/**
- * How long the tasks of other handlers have a new thread to themselves before those that have ended
- * the last one.
- */
-const AHEAD_MS = 20;
 
 export interface SupervisorOptions {
   readonly handlersUrl: string;
@@ -54,13 +48,9 @@ export interface MachineDeath extends RecoveryReport, Death {
 }
 
 /** The opener's part: it learns of deaths, and holds values that go by message. */
-export interface SupervisorHost {
+export interface SupervisorHost extends AnswersHost {
   machineDied(death: MachineDeath): void;
-  /** The port that holds the argument with this ticket. */
-  parcelFor(ticket: number): Transferable | undefined;
   parcelFrom(machine: number, ticket: number, value: unknown): void;
-  /** Answers what a handler asks of the opening thread. */
-  asked(value: unknown): Promise<unknown>;
 }
 
 export class Supervisor {
@@ -74,10 +64,7 @@ export class Supervisor {
   readonly #machines: MachineThread[];
   readonly #notes: DeathNotes;
   readonly #starts: StartPolicy;
-  readonly #loops = new CrashLoops();
-  readonly #paused: PausedHandlers;
-  /** By paused handler: what ends the pause; undefined where that waits for a thread. */
-  readonly #pauses = new Map<number, NodeJS.Timeout | undefined>();
+  readonly #loops: CrashLoops;
   #names: readonly string[] | undefined;
   #isClosing = false;
   #isTerminated = false;
@@ -98,7 +85,10 @@ export class Supervisor {
     this.#machines = Array.from({ length: memory.machines }, () => new MachineThread());
     this.#notes = new DeathNotes(memory.deathNotes);
     this.#starts = new StartPolicy(options.startTimeoutMs);
-    this.#paused = this.#shared.paused();
+    this.#loops = new CrashLoops(this.#shared.paused(), {
+      isThreadReady: () => this.#machines.some((thread) => thread.isReady),
+      pauseEnded: () => this.sweep(),
+    });
   }
 
   /**
@@ -164,6 +154,7 @@ export class Supervisor {
    */
   async close(): Promise<void> {
     this.#isClosing = true;
+    this.#loops.stop();
     Atomics.store(this.#shared.words, LIFECYCLE, CLOSED_LIFECYCLE);
     const idle = this.#shared.idleSet();
     for (let machine = 0; machine < this.#machines.length; machine += 1) idle.wake(machine);
@@ -191,7 +182,7 @@ export class Supervisor {
     this.#isClosing = true;
     this.#isTerminated = true;
     clearTimeout(this.#pause);
-    for (const timer of this.#pauses.values()) clearTimeout(timer);
+    this.#loops.stop();
     await this.#endMachines();
     this.output.close();
   }
@@ -240,8 +231,7 @@ export class Supervisor {
       },
     );
     this.#checkNames(names);
-    // Tasks of other handlers first.
-    for (const [handler, timer] of this.#pauses) if (timer === undefined) this.#endPauseIn(handler, AHEAD_MS);
+    this.#loops.threadReady();
   }
 
   #checkNames(names: readonly string[]): void {
@@ -255,34 +245,12 @@ export class Supervisor {
   }
 
   #handle(machine: number, report: RunningReport): void {
-    if ("fetch" in report) this.#answerFetch(machine, report.fetch, report.slot);
+    const thread = this.#machines[machine] as MachineThread;
+    if ("fetch" in report) answerFetch(this.#host, thread, report.fetch, report.slot);
     else if ("parcel" in report) this.#host.parcelFrom(machine, report.parcel, report.value);
-    else if ("ask" in report) void this.#answer(machine, report.ask, report.value);
+    else if ("ask" in report) void answerAsk(this.#host, thread, report.ask, report.value);
     else if (report.wants === "sweep") this.sweep();
     else this.#staffProcessors();
-  }
-
-  async #answer(machine: number, ask: number, value: unknown): Promise<void> {
-    let answer: unknown;
-    let error: Uint8Array | undefined;
-    try {
-      answer = await this.#host.asked(value);
-    } catch (thrown) {
-      error = encodeThrown(thrown);
-    }
-    (this.#machines[machine] as MachineThread).post({ answered: ask, value: answer, error });
-  }
-
-  #answerFetch(machine: number, ticket: number, slot: number): void {
-    let port: ParcelMail["port"];
-    let error: Uint8Array | undefined;
-    try {
-      port = this.#host.parcelFor(ticket) as ParcelMail["port"];
-    } catch (thrown) {
-      // Each attempt clones the value anew, and meanwhile it has become one that can't be cloned.
-      error = encodeThrown(isMillraceError(thrown) ? thrown : cloneError(thrown));
-    }
-    (this.#machines[machine] as MachineThread).post({ slot, port, error }, port === undefined ? [] : [port]);
   }
 
   // ── deaths ─────────────────────────────────────────────────────────────────────────────────
@@ -298,7 +266,7 @@ export class Supervisor {
       this.#starts.succeeded();
     } else this.#starts.failed(thread.startedAt, now);
     const culprit = startError === undefined ? this.recovery.culprit(machine) : -1;
-    if (culprit >= 0) this.#pauseHandler(culprit, now);
+    if (culprit >= 0) this.#loops.pause(culprit, now);
     // First: a submitter reads it as soon as it sees that a task has failed.
     this.#notes.write(machine, startError ?? machineDied(death));
     const report = this.recovery.recover(machine);
@@ -310,32 +278,6 @@ export class Supervisor {
     // Last: it is the program's, and may throw.
     this.#deaths[death.reason] = (this.#deaths[death.reason] ?? 0) + 1;
     this.#host.machineDied({ machine, ...death, ...report });
-  }
-
-  /**
-   * A handler that ends its threads waits, so that others don't have to wait for one thread after
-   * the other.
-   */
-  #pauseHandler(handler: number, nowMs: number): void {
-    this.#paused.begin(handler);
-    clearTimeout(this.#pauses.get(handler));
-    this.#endPauseIn(handler, this.#loops.pauseMsOf(handler, nowMs));
-  }
-
-  /** The timer doesn't keep the process alive: calls that wait do. */
-  #endPauseIn(handler: number, ms: number): void {
-    this.#pauses.set(handler, setTimeout(() => this.#endPause(handler), ms).unref());
-  }
-
-  #endPause(handler: number): void {
-    if (this.#isClosing) return;
-    if (!this.#machines.some((thread) => thread.isReady)) {
-      this.#pauses.set(handler, undefined);
-      return;
-    }
-    this.#pauses.delete(handler);
-    this.#paused.end(handler);
-    this.sweep();
   }
 
   /**
@@ -402,14 +344,4 @@ function machineDied(death: Death): MillraceError {
 function teardownFailed(url: string, machines: readonly number[], error: unknown): MillraceError {
   const text = `teardown() of ${url} failed on ${machines.length} of the worker threads: ${messageOf(error)}`;
   return schedulerError("ERR_TEARDOWN_FAILED", text, { cause: error, details: { url, machines } });
-}
-
-/** The error of a clone, fit to be sent: a getter may have thrown anything. */
-function cloneError(thrown: unknown): Error {
-  const error = new Error("the argument can't be sent any more");
-  if (!(thrown instanceof Error)) return error;
-  const { name, message } = thrown as { readonly name: unknown; readonly message: unknown };
-  error.message += `: ${String(message)}`;
-  error.name = String(name);
-  return error;
 }
