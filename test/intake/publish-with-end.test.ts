@@ -4,7 +4,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type IntakeOptions, type Millrace, open } from "millrace";
 import type * as handlers from "../fixtures/publishing-handlers.ts";
-import { rejectsWith, temporaryDirectory } from "../support.ts";
+import { rejectsWith, temporaryDirectory, until } from "../support.ts";
 
 type Mill = Millrace<typeof handlers>;
 
@@ -151,6 +151,66 @@ test("large groups from many records hold up no other record", async () => {
     await Promise.all(acks.map(({ done }) => done));
     await mill.drain();
     assert.is(numbersOf(file).length, 480);
+  });
+});
+
+test("what handlers publish counts towards producersMax, and one too many fails the attempt", async () => {
+  await withMill({ producersMax: 3, attemptsMax: 2 }, async (mill, file) => {
+    const pass = async (n: number, ...ids: readonly string[]): Promise<void> => {
+      const records = ids.map((id) => ({ handler: "ledger", n, options: { producer: { id, sequence: n } } }) as const);
+      await (
+        await mill.publish.passes({ file, records })
+      ).done;
+    };
+    const isFull = async (n: number, ...ids: readonly string[]): Promise<void> => {
+      const { cause } = await rejectsWith(pass(n, ...ids), "ERR_RECORD_DEAD");
+      assert.is((cause as { code?: string }).code, "ERR_PRODUCERS_FULL");
+    };
+    await pass(1, "a", "b", "a");
+    await isFull(2, "c", "d");
+    await isFull(3, "a", "c", "b", "d");
+    await pass(4, "b", "c");
+    await isFull(5, "d");
+    // Those that handlers have brought count for everybody.
+    const producer = { id: "d", sequence: 6 };
+    await rejectsWith(mill.publish.ledger({ file, n: 6 }, { producer }), "ERR_PRODUCERS_FULL");
+    await mill.drain();
+    // Nothing of an attempt that failed is stored, and a sequence is a duplicate the second time.
+    assert.equal(numbersOf(file), [1, 1, 4, 4]);
+    assert.equal(
+      (await mill.producers.list()).map(({ id, records }) => [id, records]),
+      [
+        ["a", 1],
+        ["b", 2],
+        ["c", 1],
+      ],
+    );
+    await mill.producers.drop("a");
+    await pass(7, "d");
+    await isFull(8, "a");
+    await rejectsWith(
+      mill.publish.ledger({ file, n: 9 }, { producer: { id: "e", sequence: 1 } }),
+      "ERR_PRODUCERS_FULL",
+    );
+  });
+});
+
+test("a handler can't publish for one whose dead letters have no room", async () => {
+  const options = { dead: { bytesMax: 1 }, attemptsMax: 2, failuresMax: 0 };
+  await withMill(options, async (mill, file) => {
+    const bad = { file, n: 1, failBelow: 1e9 };
+    await rejectsWith((await mill.publish.order(bad)).done, "ERR_RECORD_DEAD");
+    await mill.publish.order(bad);
+    await until(() => (mill.stats().intake?.deadWaiting ?? 0) > 0, "a record waits for room");
+    const passed = await mill.publish.passes({ file, records: [{ handler: "order", n: 2 }] });
+    await until(() => (mill.stats().intake?.deadWaiting ?? 0) > 1, "the one that published waits as well");
+    assert.not.ok(linesOf(file, "order").some(([, n]) => n === "2"));
+    await mill.dead.drop({});
+    await until(() => mill.stats().intake?.deadWaiting === 1, "one of them is dead");
+    await mill.dead.drop({});
+    const { cause } = await rejectsWith(passed.done, "ERR_RECORD_DEAD");
+    assert.is((cause as { code?: string }).code, "ERR_DEAD_LETTERS_FULL");
+    await mill.dead.drop({});
   });
 });
 

@@ -1,4 +1,4 @@
-import { errorFactory, type ErrorFactory, type ErrorTable } from "@millrace/base";
+import { errorFactory, type ErrorFactory, type ErrorTable, type MillraceError } from "@millrace/base";
 
 export type IntakeErrorCode =
   | "ERR_CONTROL_PROTOCOL"
@@ -102,3 +102,17 @@ export const intakeErrors: ErrorTable<IntakeErrorCode> = {
 };
 
 export const intakeError: ErrorFactory<IntakeErrorCode> = errorFactory(intakeErrors);
+
+/** A record of this producer isn't taken. */
+export function producersFull(producer: string, producersMax: number): MillraceError {
+  return intakeError("ERR_PRODUCERS_FULL", `${producer} would be one producer more than ${producersMax}`, {
+    details: { producer, producersMax },
+  });
+}
+
+/** A record for this handler isn't taken: one that can't die must not be. */
+export function deadLettersFull(handler: string, deadBytes: number, deadWaiting: number): MillraceError {
+  return intakeError("ERR_DEAD_LETTERS_FULL", `${handler} takes no record: there is no room for its dead letters`, {
+    details: { handler, deadBytes, deadWaiting },
+  });
+}

@@ -2,6 +2,7 @@
 import { RECORD_TYPE } from "@millrace/journal";
 import { DROPPED, encodeExpire, encodeRedrive } from "../format/state-records.ts";
 import type { Gates } from "./gates.ts";
+import type { StagedAdmission } from "./staged-admission.ts";
 import type { StateLog } from "./state-log.ts";
 
 /** Dead letters that a command is about, and the last death that was known when it was given. */
@@ -14,7 +15,10 @@ export class Commands {
   readonly #gates: Gates;
   readonly #stateLog: StateLog;
 
-  constructor(gates: Gates, stateLog: StateLog) {
+  readonly #stagedAdmission: StagedAdmission;
+
+  constructor(gates: Gates, stateLog: StateLog, stagedAdmission: StagedAdmission) {
+    this.#stagedAdmission = stagedAdmission;
     this.#gates = gates;
     this.#stateLog = stateLog;
   }
@@ -28,6 +32,7 @@ export class Commands {
 
   /** What a producer has stored is forgotten, from here on in the order of the log. */
   dropProducer(producer: string, onDurable?: () => void): void {
+    this.#stagedAdmission.dropped(producer);
     this.#stateLog.control({ kind: "producerDropped", producer }, onDurable);
     this.#stateLog.urge();
   }

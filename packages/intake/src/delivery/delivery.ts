@@ -29,6 +29,7 @@
  *   returns       what waits for a time
  *   quarantined   what runs in a process of its own
  *   life          what the log says about this process
+ *   staged-admission   whether what a handler has published may be stored
  *   outcomes      what became of a record that was handed out
  *   hand-out      one record to its handler
  *   pump          records out of their lanes
@@ -64,6 +65,7 @@ import type { HandlerReport, LaneReport } from "./reports.ts";
 import { Returns } from "./returns.ts";
 import { type DeclaredSchedule, Schedules } from "./schedules.ts";
 import { StateLog } from "./state-log.ts";
+import { StagedAdmission } from "./staged-admission.ts";
 import { Steady } from "./steady.ts";
 import { findSuspects, Suspects } from "./suspects.ts";
 import { Turns } from "./turns.ts";
@@ -99,6 +101,10 @@ export interface DeliveryTerms {
   readonly reserveBytes: () => number;
   /** Bytes that dead letters may take in the log. Default: no limit. */
   readonly deadBytesMax?: number;
+  /** Producers that the intake may know. Default: no limit. */
+  readonly producersMax?: number;
+  /** A handler has published a record of a producer that nobody knew. */
+  readonly onProducer?: (id: string) => void;
 }
 
 export class Delivery {
@@ -161,7 +167,9 @@ export class Delivery {
     const isThere = (name: string): boolean => gates.named(name).isThere;
     const schedules = new Schedules({ states: states.schedules, stateLog, log, clock, isThere }, terms.schedules);
     const rules = { quarantined, ends, deaths, keyLines, returns, life, schedules };
-    const outcomes = new Outcomes({ ...known, ...rules, steady });
+    const { producersMax, onProducer } = terms;
+    const stagedAdmission = new StagedAdmission({ states, deaths, producersMax, onProducer });
+    const outcomes = new Outcomes({ ...known, ...rules, steady, stagedAdmission });
     const handOut = new HandOut({ ...known, ...rules, outcomes, taskHeaders: taskHeadersOf(world, terms) });
     const pump = new Pump({ ...known, ...rules, turns, handOut, handlerOf });
 
@@ -169,7 +177,7 @@ export class Delivery {
     this.ends = ends;
     this.deaths = deaths;
     this.visits = new Visits({ ...known, ...rules, events, turns, pump, handlerOf });
-    this.commands = new Commands(gates, stateLog);
+    this.commands = new Commands(gates, stateLog, stagedAdmission);
     this.schedules = schedules;
     this.#suspects = suspects;
     this.#turns = turns;

@@ -27,6 +27,7 @@ export interface DeliveryOptions {
   readonly dedupe: WindowLimits;
   /** Bytes that dead letters may take in the log. */
   readonly deadBytesMax: number;
+  readonly producersMax: number;
   /** What finished records are kept; undefined: all of them. */
   readonly retain: RetainTerms | undefined;
   /** Undefined: what earlier processes have declared stays. */
@@ -128,6 +129,8 @@ export type DeliveryReport =
       readonly header: Uint8Array;
       readonly payload: Uint8Array;
     }
+  /** A handler has published a record of a producer that nobody knew. */
+  | { readonly producer: string }
   /** A thread is to end: attempts that were given up hold it. */
   | { readonly endMachine: number; readonly ifBlocked: boolean }
   /** For those who listen to events. */

@@ -28,6 +28,7 @@ import { decide, type HandlerTerms } from "./policy.ts";
 import type { Clock, Log, Runner } from "./ports.ts";
 import type { Quarantined } from "./quarantined.ts";
 import type { Returns } from "./returns.ts";
+import type { StagedAdmission } from "./staged-admission.ts";
 import type { StateLog } from "./state-log.ts";
 import type { Steady } from "./steady.ts";
 import type { Suspects } from "./suspects.ts";
@@ -61,6 +62,7 @@ export interface OutcomesParts {
   readonly deaths: Deaths;
   readonly keyLines: KeyLines;
   readonly returns: Returns;
+  readonly stagedAdmission: StagedAdmission;
 }
 
 /** Attempts that were given up and still run on one thread, at most. */
@@ -75,7 +77,7 @@ export class Outcomes implements OutcomeSink {
 
   /** From `Runner.drain`: a handler is done with a record. */
   settled(slot: number): void {
-    const { window, hands, runner } = this.#parts;
+    const { window, hands, runner, stagedAdmission } = this.#parts;
     window.finished();
     const job = hands.takeBack(slot);
     if (job === undefined) return;
@@ -83,10 +85,13 @@ export class Outcomes implements OutcomeSink {
     try {
       const value = runner.value(slot);
       if (runner.isOk(slot)) {
-        this.#succeeded(job, unpackOutcome(value));
-        return;
-      }
-      error = value;
+        const outcome = unpackOutcome(value);
+        error = stagedAdmission.refusalOf(outcome);
+        if (error === undefined) {
+          this.#succeeded(job, outcome);
+          return;
+        }
+      } else error = value;
     } catch (thrown) {
       // There is no memory to read it.
       error = thrown;
@@ -102,12 +107,13 @@ export class Outcomes implements OutcomeSink {
   leftQuarantine(origin: number, error: unknown, outcome: Outcome | undefined): void {
     const job = this.#parts.quarantined.takeBack(origin);
     if (job === undefined) return;
-    if (error === undefined) {
+    const failure = error ?? this.#parts.stagedAdmission.refusalOf(outcome);
+    if (failure === undefined) {
       this.#succeeded(job, outcome);
       return;
     }
-    const hasDied = isMillraceError(error, "ERR_QUARANTINE_DIED");
-    this.#failed(job, error, hasDied ? REASON.quarantine : REASON.error);
+    const hasDied = isMillraceError(failure, "ERR_QUARANTINE_DIED");
+    this.#failed(job, failure, hasDied ? REASON.quarantine : REASON.error);
   }
 
   /** Attempts whose time is over are ended; what they return later is ignored. How many. */

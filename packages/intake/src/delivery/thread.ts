@@ -111,6 +111,8 @@ export class DeliveryThread implements DeliveryEvents {
         laneRecordsMax: options.laneRecordsMax,
         reserveBytes,
         deadBytesMax: options.deadBytesMax,
+        producersMax: options.producersMax,
+        onProducer: (producer) => this.#report({ producer }),
         handlerTerms: (name) =>
           handlerTerms(`handlers.${name}`, ownOf(options.handlers, name), options.handlerDefaults),
       },

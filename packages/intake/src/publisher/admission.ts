@@ -4,7 +4,7 @@
  */
 import { nearest } from "@millrace/base";
 import { unknownHandler } from "@millrace/scheduler";
-import { intakeError } from "../errors.ts";
+import { deadLettersFull, intakeError } from "../errors.ts";
 import { encodeHandler } from "../format/record-header.ts";
 import type { Cells } from "./stats.ts";
 
@@ -55,9 +55,7 @@ export class Admission {
   #fullError(handler: string): Error {
     const deadBytes = this.#cells.get("deadBytes");
     const deadWaiting = this.#cells.get("deadWaiting");
-    return intakeError("ERR_DEAD_LETTERS_FULL", `${handler} takes no record: there is no room for its dead letters`, {
-      details: { handler, deadBytes, deadWaiting },
-    });
+    return deadLettersFull(handler, deadBytes, deadWaiting);
   }
 }
 

@@ -124,7 +124,7 @@ function connect(
     forPublisher,
   );
   delivery.onReport = (report) =>
-    handOn(report, { questions, events, admission, checkpoints, quarantine, delivery, endMachine });
+    handOn(report, { questions, events, admission, checkpoints, producers, quarantine, delivery, endMachine });
   delivery.onDeath = (error, wasReady) => {
     journal.poison();
     publisher.end(error);

@@ -212,6 +212,7 @@ export function intakeOptions(given: IntakeOptions): {
     handlers,
     dedupe,
     deadBytesMax,
+    producersMax: own.producersMax as number,
     retain: retainTerms(own.retain as IntakeOptions["retain"]),
     schedules,
     laneRecordsMax: own.laneRecordsMax as number,

@@ -3,7 +3,7 @@
  * number is limited; a producer that is no longer needed is dropped by command.
  */
 import { checkArgument, text } from "@millrace/base";
-import { intakeError } from "../errors.ts";
+import { producersFull } from "../errors.ts";
 import type { ProducerInfo } from "../states/producer-state.ts";
 
 /** What producers need of the delivery thread. */
@@ -15,7 +15,7 @@ export interface ProducersHost {
 export class Producers {
   readonly #host: ProducersHost;
   readonly #max: number;
-  /** Those that are durable, and those that were published for since the opening. */
+  /** Those that are durable, and those that somebody has published for since the opening. */
   readonly #known = new Set<string>();
 
   constructor(host: ProducersHost, max: number) {
@@ -31,11 +31,12 @@ export class Producers {
   /** @internal A record of this producer is to be published. Throws `ERR_PRODUCERS_FULL`. */
   admit(id: string): void {
     if (this.#known.has(id)) return;
-    if (this.#known.size >= this.#max) {
-      throw intakeError("ERR_PRODUCERS_FULL", `${id} would be producer ${this.#known.size + 1} of ${this.#max}`, {
-        details: { producer: id, producersMax: this.#max },
-      });
-    }
+    if (this.#known.size >= this.#max) throw producersFull(id, this.#max);
+    this.#known.add(id);
+  }
+
+  /** @internal A handler has published a record of this producer with the end of its own. */
+  admitted(id: string): void {
     this.#known.add(id);
   }
 
