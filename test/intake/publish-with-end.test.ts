@@ -154,7 +154,7 @@ test("large groups from many records hold up no other record", async () => {
   });
 });
 
-test("what handlers publish counts towards producersMax, and one too many fails the attempt", async () => {
+test("a producer beyond producersMax that a handler brings fails its attempt", async () => {
   await withMill({ producersMax: 3, attemptsMax: 2 }, async (mill, file) => {
     const pass = async (n: number, ...ids: readonly string[]): Promise<void> => {
       const records = ids.map((id) => ({ handler: "ledger", n, options: { producer: { id, sequence: n } } }) as const);

@@ -95,6 +95,24 @@ test("a record that ends its process is dead after a few starts, and the service
   for (const name of ["a", "b", "c"]) assert.ok(linesOf(file).some((line) => line.startsWith(`${name} `)));
 });
 
+test("a record that sticks in quarantine holds up no other there, and ends as one does", async () => {
+  const directory = temporaryDirectory();
+  const file = join(directory, "notes");
+  const script = fileURLToPath(new URL("sticking-service.mjs", fixtures));
+  let stdout = "";
+  let starts = 0;
+  for (; stdout === "" && starts < 8; starts += 1) {
+    const args = [script, join(directory, "journal"), file, String(starts)];
+    const running = promisify(execFile)(process.execPath, args, { timeout: 120_000 });
+    ({ stdout } = await running.catch(() => ({ stdout: "" })));
+  }
+  assert.ok(starts < 8, linesOf(file).join("; "));
+  assert.equal(JSON.parse(stdout), ["blocks timeout 2", "hangs timeout 2"]);
+  // Their last attempts were alone as well.
+  const alone = (name: string): number => linesOf(file).filter((line) => line.startsWith(`${name} alone`)).length;
+  assert.equal(["hangs", "blocks", "returns"].map(alone), [2, 2, 1]);
+});
+
 test("a high record is next, however many low ones wait", async () => {
   await withMill({}, async (mill, file) => {
     const low = Array.from({ length: 5000 }, (_, n) =>

@@ -1,6 +1,7 @@
 /** Calls in a child process, and what is left when they end it. */
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { encode } from "@millrace/codec";
@@ -18,14 +19,17 @@ function headerOf(sequence: number): Uint8Array {
   return Uint8Array.from(writer.write({ ...header, scheduled: undefined, headers: none }));
 }
 
-async function withQuarantine(body: (call: (name: string, text: string) => Promise<unknown>) => Promise<void>) {
+type Call = (name: string, text: string, timeoutMs?: number) => Promise<unknown>;
+
+async function withQuarantine(body: (call: Call) => Promise<void>) {
   const file = join(temporaryDirectory(), "called");
   const quarantine = new Quarantine(handlers, headerReader(), 30_000);
   let calls = 0;
   try {
-    await body((handler, text) => {
+    await body((handler, text, timeoutMs = 60_000) => {
       calls += 1;
-      return quarantine.call({ handler, argument: Uint8Array.from(encode({ file, text })), header: headerOf(calls) });
+      const argument = Uint8Array.from(encode({ file, text }));
+      return quarantine.call({ handler, argument, header: headerOf(calls), timeoutMs });
     });
     assert.is(readFileSync(file, "utf8").split("\n").length - 1, calls, "each handler was called once");
   } finally {
@@ -45,6 +49,41 @@ for (const end of ["kills", "exits", "throwsLater"]) {
     });
   });
 }
+
+for (const handler of ["hangs", "blocks", "obeys", "ignores", "late"]) {
+  test(`the time limit ends a call that ${handler}, and the next one is handled`, async () => {
+    await withQuarantine(async (call) => {
+      const late = call(handler, "first", 100);
+      const next = call("echo", "second");
+      const { details } = await rejectsWith(late, "ERR_QUARANTINE_TIMEOUT");
+      assert.equal(details, { handler, timeoutMs: 100 });
+      await next;
+      await rejectsWith(call(handler, "third", 1), "ERR_QUARANTINE_TIMEOUT");
+    });
+  });
+}
+
+test("the time limit counts from the call of the handler, not from the start", async () => {
+  await withQuarantine(async (call) => {
+    // A process takes longer than this to start.
+    const slow = call("hangs", "first", 1500);
+    // It waits for the one before it.
+    await call("echo", "second", 1000);
+    await rejectsWith(slow, "ERR_QUARANTINE_TIMEOUT");
+  });
+});
+
+test("a module that blocks its process while it loads is given up", async () => {
+  const directory = temporaryDirectory();
+  writeFileSync(join(directory, "blocks.mjs"), "for (;;);");
+  const call = { handler: "echo", argument: Uint8Array.from(encode(1)), header: headerOf(1), timeoutMs: 60_000 };
+  const blocked = new Quarantine(pathToFileURL(join(directory, "blocks.mjs")).href, headerReader(), 200);
+  try {
+    await rejectsWith(blocked.call(call), "ERR_QUARANTINE_TIMEOUT");
+  } finally {
+    await blocked.close();
+  }
+});
 
 test("a process that was idle for its time, or just is, takes the next call", async () => {
   await withQuarantine(async (call) => {

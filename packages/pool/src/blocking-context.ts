@@ -1,7 +1,8 @@
 /**
  * The context of a handler outside of any machine: on a thread of the blocking pool, or in the
- * child process of a quarantine. The handler can submit no tasks; it may block as it likes; and a
- * call that is cancelled loses its thread or process, so there is no cancellation to look for.
+ * child process of a quarantine. The handler can submit no tasks, and may block as it likes. A call
+ * of the pool that is cancelled loses its thread; one in quarantine may look for the end of its
+ * time, and loses its process soon after.
  */
 import { type ContextHost, TaskContext } from "@millrace/scheduler";
 import { poolError } from "./errors.ts";
@@ -15,6 +16,8 @@ export interface Delivered {
   readonly record: unknown;
   /** Makes `context.publish`. */
   readonly openStage: ContextHost["openStage"];
+  /** Whether its time is over; where it has a limit. */
+  readonly isLate: () => boolean;
 }
 
 export function blockingContext(deadlineMs: number | undefined, delivered?: Delivered): TaskContext {
@@ -26,7 +29,7 @@ function hostOf(deadlineMs: number | undefined, delivered: Delivered | undefined
     machine: NO_MACHINE,
     attempt: () => 0,
     deadlineMs: () => deadlineMs,
-    isCancelled: () => false,
+    isCancelled: () => delivered?.isLate() ?? false,
     watch: () => {},
     record: () => delivered?.record,
     openStage: (slot, mustRun) => delivered?.openStage(slot, mustRun),

@@ -6,7 +6,8 @@ export type PoolErrorCode =
   | "ERR_POOL_FULL"
   | "ERR_POOL_TASK"
   | "ERR_POOL_UNSUPPORTED"
-  | "ERR_QUARANTINE_DIED";
+  | "ERR_QUARANTINE_DIED"
+  | "ERR_QUARANTINE_TIMEOUT";
 
 export const poolErrors: ErrorTable<PoolErrorCode> = {
   ERR_BLOCKING_FULL: {
@@ -21,6 +22,11 @@ export const poolErrors: ErrorTable<PoolErrorCode> = {
   ERR_QUARANTINE_DIED: {
     cause: "A record's handler ended the child process that it was put into, because it may have ended others before.",
     cure: "Mend the handler for this record; the error is one of the record's failures.",
+  },
+  ERR_QUARANTINE_TIMEOUT: {
+    cause:
+      "A record's handler took longer than its time limit in the child process that it was put into, or the handlers' module never loaded there. The process was ended.",
+    cure: "Give the handler the time that it needs (`timeoutMs`; without one it has ten minutes there), and let it heed context.signal.",
   },
   ERR_POOL_FULL: {
     cause: "More tasks of a Pool wait than maxQueue allows.",

@@ -2,6 +2,7 @@
  * The task of a quarantine's child process: tinypool loads this module and calls its default
  * export. Bytes go as text, because they travel in messages between processes.
  */
+import { clearTimeout, performance, setTimeout } from "@millrace/base";
 import { decode, encode, encodeThrown } from "@millrace/codec";
 import { bindHandlers, type Handler, type LoadedHandlers, loadWithin, type TaskHooks } from "@millrace/scheduler";
 import { askNobody, blockingContext, NO_MACHINE } from "./blocking-context.ts";
@@ -16,6 +17,13 @@ export interface QuarantineRequest {
   /** The task's header, in base64, and the module that reads it. */
   readonly header: string;
   readonly headerReader: string;
+  /** The handler's time limit, ms. */
+  readonly timeoutMs: number;
+}
+
+/** What the process tells when it is about to call the handler: from then on its time counts. */
+export interface Begun {
+  readonly millraceBegun: true;
 }
 
 export interface QuarantineAnswer {
@@ -23,6 +31,8 @@ export interface QuarantineAnswer {
   readonly error: string | undefined;
   /** What `TaskHooks.outcomeOf` says of a handler that returned, encoded, in base64. */
   readonly outcome: string | undefined;
+  /** It came back when its time was over: what it has left doesn't count. */
+  readonly isLate?: boolean;
 }
 
 let loading: Promise<LoadedHandlers> | undefined;
@@ -37,17 +47,30 @@ export default async function quarantineTask(request: QuarantineRequest): Promis
     const hooks = (await import(request.headerReader)) as TaskHooks;
     failureOf = (thrown) => hooks.failureOf(header, 0, handler, thrown);
     const bind = (one: (name: string) => unknown): object => bindHandlers([...handlers.keys()], one);
+    const endsAt = await begin(request.timeoutMs);
+    const isLate = (): boolean => performance.now() >= endsAt;
     const context = blockingContext(undefined, {
+      isLate,
       record: hooks.readHeader(header, 0),
       openStage: (_slot, mustRun) => hooks.openStage(header, { mustRun, bind, ask: askNobody }),
     });
+    const timer = setTimeout(() => context.abort(), request.timeoutMs);
     const result = await handler(decode(Buffer.from(request.argument, "base64")), context);
+    clearTimeout(timer);
     context.end();
+    if (isLate()) return { error: undefined, outcome: undefined, isLate: true };
     const outcome = hooks.outcomeOf(header, context.stage, result);
     return { error: undefined, outcome: outcome === undefined ? undefined : textOf(encode(outcome)) };
   } catch (thrown) {
     return { error: textOf(encodeThrown(failureOf(thrown))), outcome: undefined };
   }
+}
+
+/** Tells the quarantine that the handler is called; when its time is over. */
+async function begin(timeoutMs: number): Promise<number> {
+  // A handler that blocks its thread would keep the message from leaving it.
+  await new Promise((resolve) => process.send?.({ millraceBegun: true } satisfies Begun, resolve));
+  return performance.now() + timeoutMs;
 }
 
 function textOf(bytes: Uint8Array): string {

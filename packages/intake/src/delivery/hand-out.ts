@@ -78,11 +78,11 @@ export class HandOut {
   #submit(job: Job, gate: HandlerGate, now: number): boolean {
     const { runner, hands, window, counts, quarantined } = this.#parts;
     const header = this.#headerOf(job, gate);
+    const { timeoutMs } = gate.terms;
     if (quarantined.needs(job.origin)) {
-      quarantined.give(job, gate.name, header);
+      quarantined.give(job, gate.name, header, timeoutMs);
       return true;
     }
-    const { timeoutMs } = gate.terms;
     const slot = runner.submit(job.handler, job.priority, job.payload, header, timeoutMs !== undefined);
     if (slot === FULL) {
       window.left = 0;

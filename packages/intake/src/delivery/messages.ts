@@ -128,6 +128,7 @@ export type DeliveryReport =
       readonly handler: string;
       readonly header: Uint8Array;
       readonly payload: Uint8Array;
+      readonly timeoutMs: number;
     }
   /** A handler has published a record of a producer that nobody knew. */
   | { readonly producer: string }

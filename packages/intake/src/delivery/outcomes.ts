@@ -107,13 +107,9 @@ export class Outcomes implements OutcomeSink {
   leftQuarantine(origin: number, error: unknown, outcome: Outcome | undefined): void {
     const job = this.#parts.quarantined.takeBack(origin);
     if (job === undefined) return;
-    const failure = error ?? this.#parts.stagedAdmission.refusalOf(outcome);
-    if (failure === undefined) {
-      this.#succeeded(job, outcome);
-      return;
-    }
-    const hasDied = isMillraceError(failure, "ERR_QUARANTINE_DIED");
-    this.#failed(job, failure, hasDied ? REASON.quarantine : REASON.error);
+    const failure = error === undefined ? this.#parts.stagedAdmission.refusalOf(outcome) : error;
+    if (failure === undefined) this.#succeeded(job, outcome);
+    else this.#failed(job, failure, quarantineReason(failure));
   }
 
   /** Attempts whose time is over are ended; what they return later is ignored. How many. */
@@ -163,8 +159,10 @@ export class Outcomes implements OutcomeSink {
   }
 
   #failed(job: Job, error: unknown, reason: number): void {
-    const { suspects, clock, steady, gates, random, log } = this.#parts;
-    if (reason === REASON.quarantine) suspects.endedAlone(job.origin);
+    const { suspects, quarantined, clock, steady, gates, random, log } = this.#parts;
+    const isLate = reason === REASON.timeout && quarantined.needs(job.origin);
+    // One that was ended there hasn't shown that it ends nothing else.
+    if (reason === REASON.quarantine || isLate) suspects.endedAlone(job.origin);
     else suspects.survived(job.origin);
     const wallMs = clock.wall();
     const nowMs = steady.nowMs();
@@ -261,4 +259,9 @@ export class Outcomes implements OutcomeSink {
     stateLog.write(RECORD_TYPE.expire, encodeExpire({ kind: EXPIRED, origins: [job.origin], lastDeath: 0 }));
     keyLines.giveAway(job);
   }
+}
+
+function quarantineReason(error: unknown): number {
+  if (isMillraceError(error, "ERR_QUARANTINE_DIED")) return REASON.quarantine;
+  return isMillraceError(error, "ERR_QUARANTINE_TIMEOUT") ? REASON.timeout : REASON.error;
 }

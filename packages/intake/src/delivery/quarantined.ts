@@ -3,6 +3,12 @@ import type { DeliveryCounts, DeliveryEvents } from "./events.ts";
 import type { Job } from "./job.ts";
 import { QUARANTINE_ENDS, type Suspects } from "./suspects.ts";
 
+/**
+ * Of a handler without a time limit: one record at a time is in quarantine, and one that never ends
+ * would hold all others.
+ */
+const TIMEOUT_MS = 600_000;
+
 export class Quarantined {
   readonly #suspects: Suspects;
   readonly #events: DeliveryEvents;
@@ -28,9 +34,11 @@ export class Quarantined {
     return this.#suspects.endsOf(origin) >= QUARANTINE_ENDS;
   }
 
-  give(job: Job, handler: string, header: Uint8Array): void {
-    this.#jobs.set(job.origin, job);
-    this.#events.quarantine(job.origin, handler, Uint8Array.from(header), Uint8Array.from(job.payload));
+  /** `timeoutMs`: the handler's own time limit. */
+  give(job: Job, handler: string, header: Uint8Array, timeoutMs: number = TIMEOUT_MS): void {
+    const { origin, payload } = job;
+    this.#jobs.set(origin, job);
+    this.#events.quarantine(origin, handler, Uint8Array.from(header), Uint8Array.from(payload), timeoutMs);
     this.#counts.delivered += 1;
   }
 

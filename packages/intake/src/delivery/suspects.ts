@@ -100,7 +100,7 @@ export class Suspects {
     this.#cleared.push(origin);
   }
 
-  /** It has ended a process of its own, and comes there again at its next attempt. */
+  /** It has ended a process of its own, or had to be ended there: it comes there again. */
   endedAlone(origin: number): void {
     this.#leaveGroup(origin);
   }

@@ -230,8 +230,8 @@ export class DeliveryThread implements DeliveryEvents {
     if (isAsked) this.#answers.judged(place, verdict);
   }
 
-  quarantine(origin: number, handler: string, header: Uint8Array, payload: Uint8Array): void {
-    this.#report({ quarantine: origin, handler, header, payload });
+  quarantine(origin: number, handler: string, header: Uint8Array, payload: Uint8Array, timeoutMs: number): void {
+    this.#report({ quarantine: origin, handler, header, payload, timeoutMs });
   }
 
   told(event: DeliveryEvent): void {
@@ -249,7 +249,7 @@ export class DeliveryThread implements DeliveryEvents {
       const order = got.message as DeliveryOrder;
       taken += 1;
       if ("quarantined" in order) {
-        const error = order.error === undefined ? undefined : decode(Buffer.from(order.error));
+        const error = order.error === undefined ? undefined : thrownIn(order.error);
         this.#delivery.quarantined(order.quarantined, error, unpackOutcome(order.outcome));
       } else if ("checkpointDone" in order) this.#housekeeping.checkpointDone(order.checkpointDone);
       else this.#carryOut(order.command, (result) => this.#report({ id: order.id, result }));
@@ -383,6 +383,11 @@ export class DeliveryThread implements DeliveryEvents {
     const untilMs = Math.min(this.#delivery.nextTurnAt(), this.#housekeeping.dueAt) - clock.now();
     this.#parker.wait(Math.min(PARK_MS, Math.max(untilMs, SLEEP_MS_MIN)));
   }
+}
+
+/** A handler may throw undefined, which isn't to have returned. */
+function thrownIn(error: Uint8Array): unknown {
+  return decode(Buffer.from(error)) ?? new Error("the handler threw nothing");
 }
 
 function sequencesOf(id: string, sequences: RangeSet): object {

@@ -48,11 +48,11 @@ async function handleInQuarantine(
   report: Extract<OpenReport, { readonly quarantine: number }>,
   { quarantine, delivery }: ReportReaders,
 ): Promise<void> {
-  const { quarantine: quarantined, handler, header, payload } = report;
+  const { quarantine: quarantined, handler, header, payload, timeoutMs } = report;
   let error: Uint8Array | undefined;
   let outcome: unknown;
   try {
-    outcome = await quarantine.call({ handler, header, argument: payload });
+    outcome = await quarantine.call({ handler, header, argument: payload, timeoutMs });
   } catch (thrown) {
     error = encodeThrown(thrown);
   }
