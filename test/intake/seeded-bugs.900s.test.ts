@@ -438,8 +438,8 @@ const BUGS: readonly SeededBug[] = [
   {
     name: "an ACK is written without the result that is kept",
     file: "delivery/outcomes.js",
-    from: "if (outcome?.result !== undefined)",
-    to: "if (false)",
+    from: "if (outcome?.result !== undefined &&",
+    to: "if (false &&",
   },
   {
     name: "the last wait of a run on the disk is forgotten",

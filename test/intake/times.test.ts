@@ -166,6 +166,7 @@ function outage(clock: TestClock, between: (attempt: number) => void): { died: b
     hands: { takeBack: () => job, readBack: nothing },
     runner: { isOk: () => false, value: () => new Error("down") },
     window: { finished: nothing },
+    recorder: { failed: nothing },
   } as unknown as OutcomesParts);
   for (let attempt = 1; attempt <= 10; attempt += 1) {
     outcomes.settled(0);
@@ -212,6 +213,7 @@ test("a wait that an error asks for is a time, or is ignored", () => {
       hands: { takeBack: () => job, readBack: nothing },
       runner: { isOk: () => false, value: () => Object.assign(new Error("x"), { name: "Snooze", retryAfterMs }) },
       window: { finished: nothing },
+      recorder: { failed: nothing },
     } as unknown as OutcomesParts).settled(0);
     assert.equal(waits, [100], String(retryAfterMs));
     assert.is(job.attempts, 1, "it counts as a failure");

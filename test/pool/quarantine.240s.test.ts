@@ -15,8 +15,9 @@ const handlers = new URL("../fixtures/quarantine-handlers.js", import.meta.url).
 function headerOf(sequence: number): Uint8Array {
   const writer = new TaskHeaderWriter(new Uint8Array(16), { recordBytesMax: 1024, groupBytesMax: 1024 });
   const none = new Uint8Array(0);
-  const header = { sequence, timeMs: 1, attempt: 1, redriven: 0, resultBytesMax: 0, key: none, replayOf: 0 };
-  return Uint8Array.from(writer.write({ ...header, scheduled: undefined, headers: none }));
+  const facts = { sequence, timeMs: 1, attempt: 1, redriven: 0, resultBytesMax: 0, isRecorded: false };
+  const header = { ...facts, key: none, replayOf: 0, scheduled: undefined, headers: none };
+  return Uint8Array.from(writer.write(header));
 }
 
 type Call = (name: string, text: string, timeoutMs?: number) => Promise<unknown>;

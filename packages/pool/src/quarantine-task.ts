@@ -45,7 +45,9 @@ export default async function quarantineTask(request: QuarantineRequest): Promis
     const { handlers } = await loading;
     const handler = handlers.get(request.handler) as Handler;
     const hooks = (await import(request.headerReader)) as TaskHooks;
-    failureOf = (thrown) => hooks.failureOf(header, 0, handler, thrown);
+    let begunAt = performance.now();
+    failureOf = (thrown) =>
+      hooks.failureOf(header, { handler, thrown, runsBefore: 0, ranMs: performance.now() - begunAt });
     const bind = (one: (name: string) => unknown): object => bindHandlers([...handlers.keys()], one);
     const endsAt = await begin(request.timeoutMs);
     const isLate = (): boolean => performance.now() >= endsAt;
@@ -55,11 +57,12 @@ export default async function quarantineTask(request: QuarantineRequest): Promis
       openStage: (_slot, mustRun) => hooks.openStage(header, { mustRun, bind, ask: askNobody }),
     });
     const timer = setTimeout(() => context.abort(), request.timeoutMs);
+    begunAt = performance.now();
     const result = await handler(decode(Buffer.from(request.argument, "base64")), context);
     clearTimeout(timer);
     context.end();
     if (isLate()) return { error: undefined, outcome: undefined, isLate: true };
-    const outcome = hooks.outcomeOf(header, context.stage, result);
+    const outcome = hooks.outcomeOf(header, context.stage, result, performance.now() - begunAt);
     return { error: undefined, outcome: outcome === undefined ? undefined : textOf(encode(outcome)) };
   } catch (thrown) {
     return { error: textOf(encodeThrown(failureOf(thrown))), outcome: undefined };

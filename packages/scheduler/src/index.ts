@@ -6,7 +6,9 @@ export {
   type StageHost,
   type TaskHooks,
   type TaskStage,
+  type ThrownByHandler,
   WANTS_RESULT,
+  WANTS_TIME,
 } from "./handler/task-hooks.ts";
 export { closeAborted, type CloseOptions, closeLimits, isOverdue, type TasksAlive } from "./closing.ts";
 export { schedulerErrors } from "./errors.ts";

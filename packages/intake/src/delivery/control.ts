@@ -77,6 +77,8 @@ const COUNTED = [
   "dead",
   "expired",
   "duplicates",
+  /** Attempts whose end wasn't recorded, because the disk was full. */
+  "unrecorded",
   /** Everything up to this sequence is finished, or needs no delivery. */
   "floor",
   /** The highest sequence that delivery knows to be durable. */

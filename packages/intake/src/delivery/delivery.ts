@@ -30,6 +30,7 @@
  *   quarantined   what runs in a process of its own
  *   life          what the log says about this process
  *   staged-admission   whether what a handler has published may be stored
+ *   recorder      writes down how attempts end, where that is asked for
  *   outcomes      what became of a record that was handed out
  *   hand-out      one record to its handler
  *   pump          records out of their lanes
@@ -61,6 +62,7 @@ import type { HandlerTerms } from "./policy.ts";
 import type { Clock, Log, Runner } from "./ports.ts";
 import { Pump } from "./pump.ts";
 import { Quarantined } from "./quarantined.ts";
+import { Recorder } from "./recorder.ts";
 import type { HandlerReport, LaneReport } from "./reports.ts";
 import { Returns } from "./returns.ts";
 import { type DeclaredSchedule, Schedules } from "./schedules.ts";
@@ -166,7 +168,8 @@ export class Delivery {
     const known = { ...world, states, counts, stateLog, gates, hands, window, jobs, suspects };
     const isThere = (name: string): boolean => gates.named(name).isThere;
     const schedules = new Schedules({ states: states.schedules, stateLog, log, clock, isThere }, terms.schedules);
-    const rules = { quarantined, ends, deaths, keyLines, returns, life, schedules };
+    const recorder = new Recorder({ log, states, stateLog });
+    const rules = { quarantined, ends, deaths, keyLines, returns, life, schedules, recorder };
     const { producersMax, onProducer } = terms;
     const stagedAdmission = new StagedAdmission({ states, deaths, producersMax, onProducer });
     const outcomes = new Outcomes({ ...known, ...rules, steady, stagedAdmission });

@@ -18,6 +18,10 @@ import type { Window } from "./window.ts";
 
 const NO_BYTES = new Uint8Array(0);
 
+function wantsResult({ terms }: HandlerGate): boolean {
+  return terms.result === "keep" || terms.record === "outcomes";
+}
+
 /**
  * What came of a record's turn: a handler has it; it waits for a time or a key, or is over; there
  * is no room now; its handler can't run now.
@@ -101,7 +105,8 @@ export class HandOut {
       timeMs,
       attempt: attempts + this.#parts.suspects.endsOf(origin) + 1,
       redriven: this.#parts.states.redriven.get(origin) ?? 0,
-      resultBytesMax: gate.terms.result === "keep" ? gate.terms.resultBytesMax : 0,
+      resultBytesMax: wantsResult(gate) ? gate.terms.resultBytesMax : 0,
+      isRecorded: gate.terms.record === "outcomes",
       key: terms.isOrdered === true ? key : NO_BYTES,
       replayOf: terms.replayOf ?? 0,
       scheduled: terms.scheduled,

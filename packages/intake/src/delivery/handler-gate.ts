@@ -26,7 +26,7 @@ export class HandlerGate {
   /** Whether a module exports it now. */
   readonly isThere: boolean;
   isPaused = false;
-  /** Whether it leaves more than an ACK: records, or results that are kept. */
+  /** Whether it leaves more than an ACK: records, results that are kept, ends that are recorded. */
   publishes: boolean;
   /** Records that it has in hand. */
   running = 0;
@@ -54,7 +54,7 @@ export class HandlerGate {
     this.#stateLog = stateLog;
     this.name = name;
     this.terms = terms;
-    this.publishes = terms.result === "keep";
+    this.publishes = terms.result === "keep" || terms.record === "outcomes";
     this.isThere = isThere;
     this.#told = told;
   }

@@ -3,7 +3,7 @@ import { isMillraceError, type Random } from "@millrace/base";
 import { RECORD_TYPE } from "@millrace/journal";
 import type { OutcomeSink } from "@millrace/scheduler";
 import type { RecordParts } from "@millrace/journal/kernel";
-import { type Outcome, unpackOutcome } from "../format/outcome.ts";
+import { type Outcome, unpackFailure, unpackOutcome } from "../format/outcome.ts";
 import { type EncodedResult, encodeResult } from "../format/result-record.ts";
 import {
   briefHistory,
@@ -27,6 +27,7 @@ import type { KeyLines } from "./key-lines.ts";
 import { decide, type HandlerTerms } from "./policy.ts";
 import type { Clock, Log, Runner } from "./ports.ts";
 import type { Quarantined } from "./quarantined.ts";
+import type { Recorder } from "./recorder.ts";
 import type { Returns } from "./returns.ts";
 import type { StagedAdmission } from "./staged-admission.ts";
 import type { StateLog } from "./state-log.ts";
@@ -63,6 +64,15 @@ export interface OutcomesParts {
   readonly keyLines: KeyLines;
   readonly returns: Returns;
   readonly stagedAdmission: StagedAdmission;
+  readonly recorder: Recorder;
+}
+
+/** How an attempt failed. */
+interface Failed {
+  readonly error: unknown;
+  /** One of REASON. */
+  readonly reason: number;
+  readonly ranMs?: number | undefined;
 }
 
 /** Attempts that were given up and still run on one thread, at most. */
@@ -97,7 +107,15 @@ export class Outcomes implements OutcomeSink {
       error = thrown;
     }
     hands.readBack(slot, job);
-    this.#failed(job, error, isMillraceError(error, "ERR_MACHINE_DIED") ? REASON.death : REASON.error);
+    const failure = this.#failureOf(job, error);
+    const hasDied = isMillraceError(failure.error, "ERR_MACHINE_DIED");
+    this.#failed(job, { ...failure, reason: hasDied ? REASON.death : REASON.error });
+  }
+
+  /** Machines pack what a handler throws whose attempts are recorded. */
+  #failureOf({ handler }: Job, error: unknown): ReturnType<typeof unpackFailure> {
+    const isRecorded = this.#parts.gates.of(handler).terms.record === "outcomes";
+    return isRecorded ? unpackFailure(error) : { error, ranMs: undefined };
   }
 
   /**
@@ -107,9 +125,13 @@ export class Outcomes implements OutcomeSink {
   leftQuarantine(origin: number, error: unknown, outcome: Outcome | undefined): void {
     const job = this.#parts.quarantined.takeBack(origin);
     if (job === undefined) return;
-    const failure = error === undefined ? this.#parts.stagedAdmission.refusalOf(outcome) : error;
-    if (failure === undefined) this.#succeeded(job, outcome);
-    else this.#failed(job, failure, quarantineReason(failure));
+    const refusal = error === undefined ? this.#parts.stagedAdmission.refusalOf(outcome) : error;
+    if (refusal === undefined) {
+      this.#succeeded(job, outcome);
+      return;
+    }
+    const failure = this.#failureOf(job, refusal);
+    this.#failed(job, { ...failure, reason: quarantineReason(failure.error) });
   }
 
   /** Attempts whose time is over are ended; what they return later is ignored. How many. */
@@ -122,7 +144,9 @@ export class Outcomes implements OutcomeSink {
     for (const [slot, job] of hands.overdue(clock.now())) {
       runner.askToStop(slot);
       hands.readBack(slot, job);
-      this.#failed(job, new Error("the handler took longer than its time limit"), REASON.timeout);
+      const { timeoutMs } = gates.of(job.handler).terms;
+      const error = new Error("the handler took longer than its time limit");
+      this.#failed(job, { error, reason: REASON.timeout, ranMs: timeoutMs });
       ended += 1;
     }
     return ended;
@@ -140,12 +164,15 @@ export class Outcomes implements OutcomeSink {
   }
 
   #succeeded(job: Job, outcome: Outcome | undefined): void {
-    const { gates, counts, suspects, ends, keyLines } = this.#parts;
+    const { gates, counts, suspects, ends, keyLines, recorder } = this.#parts;
     const gate = gates.of(job.handler);
     const records: RecordParts[] = (outcome?.staged ?? []).map((record) => ({ ...record, type: RECORD_TYPE.data }));
     gate.succeeded();
     if (records.length > 0) gate.publishes = true;
-    if (outcome?.result !== undefined) records.push(this.#resultOf(job.origin, gate.terms, outcome.result));
+    recorder.returned(job, gate, outcome?.result, outcome?.ranMs);
+    if (outcome?.result !== undefined && gate.terms.result === "keep") {
+      records.push(this.#resultOf(job.origin, gate.terms, outcome.result));
+    }
     counts.done += 1;
     suspects.survived(job.origin);
     // The next one of its key comes later: so do the records that it publishes.
@@ -158,8 +185,8 @@ export class Outcomes implements OutcomeSink {
     return { type: RECORD_TYPE.result, priority: 0, timeMs, header: NO_BYTES, key: NO_BYTES, payload };
   }
 
-  #failed(job: Job, error: unknown, reason: number): void {
-    const { suspects, quarantined, clock, steady, gates, random, log } = this.#parts;
+  #failed(job: Job, { error, reason, ranMs }: Failed): void {
+    const { suspects, quarantined, clock, steady, gates, random, log, recorder } = this.#parts;
     const isLate = reason === REASON.timeout && quarantined.needs(job.origin);
     // One that was ended there hasn't shown that it ends nothing else.
     if (reason === REASON.quarantine || isLate) suspects.endedAlone(job.origin);
@@ -175,6 +202,8 @@ export class Outcomes implements OutcomeSink {
         ? ({ kind: "dead", reason } as const)
         : decide(gate.terms, { attempts, firstFailedMs: firstMs, nowMs, error, reason, fraction });
     const counts = decision.kind === "dead" || decision.counts;
+    const why = decision.kind === "retry" && !decision.counts ? decision.reason : reason;
+    recorder.failed(job, gate, { error, reason: why, ranMs, isLast: decision.kind === "dead" });
     gate.failed(clock.now(), counts && attempts === 1);
     if (counts) {
       job.attempts = attempts;

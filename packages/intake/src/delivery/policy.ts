@@ -57,7 +57,15 @@ export interface HandlerOptions {
   readonly result?: "keep" | "none";
   /** How long it is kept, ms. Default one hour. */
   readonly resultKeepMs?: number;
-  /** Longest result that is kept, encoded. Default 65,536, and as far as a record takes it. */
+  /**
+   * "outcomes": the journal says how each attempt ended, with which result or error, and after how
+   * long. That stays as long as its segment, see `retain`. Default "none".
+   */
+  readonly record?: "outcomes" | "none";
+  /**
+   * Longest result that is kept or recorded, encoded. Default 65,536, and as far as a record takes
+   * it.
+   */
   readonly resultBytesMax?: number;
   /** What is hidden wherever payloads and headers are shown. Default: nothing. */
   readonly redact?: Redact;
@@ -105,6 +113,7 @@ export const handlerRules: { readonly [Name in keyof HandlerTerms]: Rule<Handler
   holdsKeyWhenDead: boolean(false),
   result: oneOf(["keep", "none"], "none"),
   resultKeepMs: integer(1, YEARS_MS, 3_600_000),
+  record: oneOf(["outcomes", "none"], "none"),
   resultBytesMax: integer(1, 2 ** 30, 65_536),
 };
 

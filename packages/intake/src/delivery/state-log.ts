@@ -31,6 +31,10 @@ interface Waiting {
   readonly onDurable: (() => void) | undefined;
 }
 
+function isAttempt({ type }: Waiting): boolean {
+  return type === RECORD_TYPE.attempt;
+}
+
 /** Records that become durable together with the ACK of the record at `place`. */
 interface Group {
   readonly place: number;
@@ -42,7 +46,11 @@ export class StateLog {
   readonly #log: Log;
   readonly #clock: Clock;
   readonly #reserveBytes: () => number;
-  readonly #waiting: Waiting[] = [];
+  #waiting: Waiting[] = [];
+  /** Bytes of ATTEMPT records that wait. */
+  #attemptBytes = 0;
+  /** ATTEMPT records that weren't written, because the disk was full. */
+  unrecorded = 0;
   readonly #groups: Group[] = [];
   #groupsBytes = 0;
   /** Bytes of groups that may be written before the disk has room again. */
@@ -84,7 +92,7 @@ export class StateLog {
 
   /** Whether so much waits to be written that nothing should add to it. */
   get isFull(): boolean {
-    return this.#groupsBytes > GROUPS_BYTES_MAX;
+    return this.#groupsBytes + this.#attemptBytes > GROUPS_BYTES_MAX;
   }
 
   /** Whether the record at `place` is finished, and its ACK isn't durable yet. */
@@ -95,6 +103,21 @@ export class StateLog {
   /** `onDurable` is called when the record is visited. */
   write(type: number, payload: Buffer, onDurable?: () => void, header: Uint8Array = NO_BYTES): void {
     this.#waiting.push({ type, header, payload, onDurable });
+  }
+
+  /** An ATTEMPT record: nothing of it is kept while the disk is full. */
+  record(payload: Buffer): void {
+    this.#attemptBytes += payload.length;
+    this.write(RECORD_TYPE.attempt, payload);
+  }
+
+  /** The room is for what ends records. */
+  #giveAttemptsUp(): void {
+    if (this.#attemptBytes === 0) return;
+    const left = this.#waiting.filter((each) => !isAttempt(each));
+    this.unrecorded += this.#waiting.length - left.length;
+    this.#waiting = left;
+    this.#attemptBytes = 0;
   }
 
   /** A rare event that must outlive a crash. */
@@ -174,6 +197,7 @@ export class StateLog {
       return;
     }
     if (this.#log.isDiskFull()) {
+      this.#giveAttemptsUp();
       const now = this.#clock.now();
       this.#isPaused = now < this.#fullDiskAt;
       if (this.#isPaused) return;
@@ -184,6 +208,7 @@ export class StateLog {
       const { type, header, payload, onDurable } = this.#waiting[0] as Waiting;
       if (!this.#stage(type, header, payload)) break;
       this.#waiting.shift();
+      if (type === RECORD_TYPE.attempt) this.#attemptBytes -= payload.length;
       const unvisited = this.#unvisited.get(type) ?? [];
       unvisited.push(onDurable);
       this.#unvisited.set(type, unvisited);

@@ -327,6 +327,7 @@ export class DeliveryThread implements DeliveryEvents {
     cells[CELLS.dead] = counts.dead;
     cells[CELLS.expired] = counts.expired;
     cells[CELLS.duplicates] = counts.duplicates;
+    cells[CELLS.unrecorded] = this.#delivery.stateLog.unrecorded;
     cells[CELLS.floor] = states.settled.endOf(1);
     cells[CELLS.known] = this.#log.known;
     cells[CELLS.isReading] = this.#delivery.isReading ? 1 : 0;

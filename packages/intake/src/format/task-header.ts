@@ -1,8 +1,9 @@
 /**
  * What the delivery thread tells a handler about its record, in the header of the task:
  *
- *   0   u8 flags: 1 the submitter wants the result (`TaskHooks`), 2 a key follows, 4 it is a replay
- *   1   u8 zero       2   u16 bytes of the key       4   u32 bytes that a kept result may take
+ *   0   u8 flags: 1 the submitter wants the result (`TaskHooks`), 2 a key follows, 4 it is a replay,
+ *       8 the submitter wants the time that the handler runs
+ *   1   u8 zero       2   u16 bytes of the key       4   u32 bytes that its result may take
  *   8   f64 sequence  16  f64 time of publishing, ms since 1970   24  f64 attempt, from 1
  *   32  16 bytes id of the log        48  f64 the replayed sequence
  *   56  u32 bytes that a record may take      60  u32 bytes of a group
@@ -10,13 +11,15 @@
  *   72  the key; of a schedule f64 due time, f64 missed and its name; the publisher's headers, encoded
  */
 import { decode } from "@millrace/codec";
-import type { WANTS_RESULT } from "@millrace/scheduler";
+import type { WANTS_RESULT, WANTS_TIME } from "@millrace/scheduler";
+import { ATTEMPT_HEAD_BYTES_MAX } from "./attempt-record.ts";
 import { RESULT_HEAD_BYTES } from "./result-record.ts";
 import type { Scheduled } from "./schedule.ts";
 
 const KEEPS_RESULT = 1 satisfies typeof WANTS_RESULT;
 const HAS_KEY = 2;
 const IS_REPLAY = 4;
+const RECORDS = 8 satisfies typeof WANTS_TIME;
 const FIXED_BYTES = 72;
 const SCHEDULE_BYTES = 16;
 const NO_BYTES = new Uint8Array(0);
@@ -43,8 +46,10 @@ export interface TaskFacts {
   readonly attempt: number;
   /** How often it was redriven. */
   readonly redriven: number;
-  /** Bytes of a result that is kept; 0 when none is. */
+  /** Bytes of a result that is kept or recorded; 0 when none is. */
   readonly resultBytesMax: number;
+  /** How the attempt ends is recorded. */
+  readonly isRecorded: boolean;
   /** The order key; empty without. */
   readonly key: Uint8Array;
   /** 0 when it is no replay. */
@@ -72,6 +77,7 @@ export class TaskHeaderWriter {
     attempt,
     redriven,
     resultBytesMax,
+    isRecorded,
     key,
     replayOf,
     scheduled,
@@ -85,9 +91,14 @@ export class TaskHeaderWriter {
     const bytes = this.#bytes;
     const { recordBytesMax, groupBytesMax } = this.#limits;
     // Half of the group is left for what the handler publishes.
-    const resultMax = Math.min(resultBytesMax, recordBytesMax - RESULT_HEAD_BYTES, groupBytesMax >> 1);
+    const headBytes = isRecorded ? ATTEMPT_HEAD_BYTES_MAX : RESULT_HEAD_BYTES;
+    const resultMax = Math.min(resultBytesMax, recordBytesMax - headBytes, groupBytesMax >> 1);
     const resultRoom = resultMax === 0 ? 0 : Math.max(resultMax, REFUSAL_BYTES_MAX) + RESULT_ROOM;
-    bytes[0] = (resultMax > 0 ? KEEPS_RESULT : 0) | (key.length > 0 ? HAS_KEY : 0) | (replayOf > 0 ? IS_REPLAY : 0);
+    bytes[0] =
+      (resultMax > 0 ? KEEPS_RESULT : 0) |
+      (key.length > 0 ? HAS_KEY : 0) |
+      (replayOf > 0 ? IS_REPLAY : 0) |
+      (isRecorded ? RECORDS : 0);
     bytes[1] = 0;
     bytes.writeUInt16LE(key.length, 2);
     bytes.writeUInt32LE(resultMax, 4);
@@ -142,7 +153,12 @@ export class TaskHeader {
     return `${this.#bytes.toString("hex", 32, 48)}-${this.sequence}`;
   }
 
-  /** 0 when no result is kept. */
+  /** Whether it is recorded how the attempt ends. */
+  get isRecorded(): boolean {
+    return ((this.#bytes[0] as number) & RECORDS) !== 0;
+  }
+
+  /** 0 when no result is kept or recorded. */
   get resultBytesMax(): number {
     return this.#bytes.readUInt32LE(4);
   }

@@ -2,8 +2,8 @@
  * What a machine loads to give handlers their records (`context.record`), and to send what they
  * leave to the delivery thread: the functions of `TaskHooks`.
  */
-import type { Handler, StageHost, TaskStage } from "@millrace/scheduler";
-import { packOutcome } from "../format/outcome.ts";
+import type { Handler, StageHost, TaskStage, ThrownByHandler } from "@millrace/scheduler";
+import { packFailure, packOutcome } from "../format/outcome.ts";
 import { TaskHeader } from "../format/task-header.ts";
 import { keptResult } from "./kept-result.ts";
 import { withRetry } from "./retry.ts";
@@ -67,17 +67,24 @@ export function openStage(header: Uint8Array, host: StageHost): TaskStage {
 }
 
 /** What the delivery thread gets of an error: with what the handler's own policy says. */
-export function failureOf(header: Uint8Array, runsBefore: number, handler: Handler, thrown: unknown): unknown {
-  if ((handler as { retry?: unknown }).retry === undefined) return thrown;
-  return withRetry(handler, thrown, new TaskHeader(header).attempt + runsBefore);
+export function failureOf(header: Uint8Array, { handler, thrown, runsBefore, ranMs }: ThrownByHandler): unknown {
+  const { attempt, isRecorded } = new TaskHeader(header);
+  const hasPolicy = (handler as { retry?: unknown }).retry !== undefined;
+  const error = hasPolicy ? withRetry(handler as Handler, thrown, attempt + runsBefore) : thrown;
+  return isRecorded ? packFailure({ error, ranMs }) : error;
 }
 
 export { checkRetry as checkHandler } from "./retry.ts";
 
 /** What the delivery thread gets; undefined when the handler has left nothing. */
-export function outcomeOf(header: Uint8Array, stage: TaskStage | undefined, result: unknown): unknown {
+export function outcomeOf(
+  header: Uint8Array,
+  stage: TaskStage | undefined,
+  result: unknown,
+  ranMs: number | undefined,
+): unknown {
   const staged = stage instanceof Stage ? stage.records : [];
   const { resultBytesMax } = new TaskHeader(header);
   const kept = resultBytesMax === 0 ? undefined : keptResult(result, resultBytesMax);
-  return staged.length === 0 && kept === undefined ? undefined : packOutcome({ staged, result: kept });
+  return staged.length === 0 && kept === undefined ? undefined : packOutcome({ staged, result: kept, ranMs });
 }

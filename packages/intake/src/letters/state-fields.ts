@@ -13,6 +13,7 @@ import {
   DROPPED,
   reasonName,
 } from "../format/state-records.ts";
+import { type AttemptEnd, decodeAttempt, valueOf } from "../format/attempt-record.ts";
 import { ENTRY_BYTES } from "../states/dedupe-window.ts";
 import { toPlain } from "./plain.ts";
 
@@ -52,12 +53,27 @@ export function stateFields({ type, header, payload }: RawRecord): object | unde
       return { control: controlFields(decodeControl(payload)) };
     case RECORD_TYPE.window:
       return { keys: payload.length / ENTRY_BYTES };
+    case RECORD_TYPE.attempt:
+      return attemptFields(decodeAttempt(payload));
     case RECORD_TYPE.result:
       // Nothing says what of a result may be seen.
       return { bytes: payload.length };
     default:
       return undefined;
   }
+}
+
+/** Nothing says what of a result may be seen. */
+function attemptFields(end: AttemptEnd): object {
+  const { origin, handler, reason, attempt, isLast, isRefused, ranMs, bytes } = end;
+  return {
+    record: origin,
+    handler,
+    attempt,
+    ...(ranMs === undefined ? {} : { ranMs }),
+    ...(reason === undefined ? {} : { reason, isLast }),
+    ...(reason === undefined && !isRefused ? { resultBytes: bytes.length } : { error: toPlain(valueOf(end)) }),
+  };
 }
 
 /** What a schedule publishes is shown when it is published, by the rules of its handler. */

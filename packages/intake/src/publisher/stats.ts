@@ -25,6 +25,11 @@ export interface IntakeStats {
   /** Records that expired or were dropped, and records whose key came before; since the opening. */
   readonly expired: number;
   readonly duplicates: number;
+  /**
+   * Attempts of handlers with `record: "outcomes"` whose ends weren't written down, since the disk
+   * was full; since the opening.
+   */
+  readonly unrecorded: number;
   /** Records in hand now. */
   readonly running: number;
   /** Records that wait for a time now: their next attempt, or their first. */
@@ -136,6 +141,7 @@ export function intakeStats({ cells, delivery, publisher, checkpoints, journal }
     dead: cells.get("dead"),
     expired: cells.get("expired"),
     duplicates: cells.get("duplicates"),
+    unrecorded: cells.get("unrecorded"),
     running: cells.get("running"),
     waitingRetries: cells.get("waiting"),
     waitingOnDisk: cells.get("waitingOnDisk"),

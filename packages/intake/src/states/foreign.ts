@@ -6,6 +6,7 @@ import { messageOf } from "@millrace/base";
 import { RECORD_TYPE } from "@millrace/journal";
 import type { LogRecord } from "../format/log-record.ts";
 import { encodedHeaders, handlerName, hasTerms } from "../format/record-header.ts";
+import { decodeAttempt } from "../format/attempt-record.ts";
 import { decodeResultHead } from "../format/result-record.ts";
 import {
   ackRanges,
@@ -40,6 +41,8 @@ export function foreignRecord(record: LogRecord): string | undefined {
       return unreadable(() => decodeExpire(payload));
     case RECORD_TYPE.control:
       return unreadable(() => decodeControl(payload));
+    case RECORD_TYPE.attempt:
+      return unreadable(() => decodeAttempt(payload));
     case RECORD_TYPE.result:
       return unreadable(() => decodeResultHead(payload));
     case RECORD_TYPE.window:

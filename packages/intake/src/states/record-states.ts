@@ -31,6 +31,7 @@ import {
   DROPPED,
   type Lease,
 } from "../format/state-records.ts";
+import { decodeAttempt } from "../format/attempt-record.ts";
 import { newer } from "../format/version.ts";
 import { decodeResultHead } from "../format/result-record.ts";
 import { DeadTable } from "./dead-table.ts";
@@ -183,6 +184,10 @@ export class RecordStates {
         break;
       case RECORD_TYPE.control:
         this.#controlled(decodeControl(record.payload()));
+        break;
+      case RECORD_TYPE.attempt:
+        // It says nothing about the record that another one doesn't say.
+        decodeAttempt(record.payload());
         break;
       case RECORD_TYPE.lost:
         break;

@@ -125,6 +125,8 @@ export const RECORD_TYPE = {
   window: 11,
   /** What a handler returned, for those who ask later. */
   result: 12,
+  /** How one attempt to handle a record ended. */
+  attempt: 13,
 } as const;
 
 /** Where the valid batches of a segment end, or where they end before some batch of it. */

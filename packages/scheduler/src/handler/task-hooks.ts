@@ -2,8 +2,9 @@
  * What a package above knows of tasks with headers: the module that
  * `SchedulerOptions.headerReader` names exports these functions, and every machine loads it.
  *
- * The first byte of a header belongs to both: with its lowest bit set, the submitter wants to know
- * what the handler returned. Without it nobody reads that, and it isn't encoded.
+ * The first byte of a header belongs to both. With its lowest bit set, the submitter wants to know
+ * what the handler returned; without it nobody reads that, and it isn't encoded. With bit 8 the
+ * time is taken that the handler runs.
  */
 
 /** A function of the user's module. */
@@ -29,18 +30,27 @@ export interface StageHost {
   ask(value: unknown): Promise<unknown>;
 }
 
+export interface ThrownByHandler {
+  readonly handler: AnyHandler;
+  readonly thrown: unknown;
+  readonly runsBefore: number;
+  /** Undefined unless the header wants it. */
+  readonly ranMs: number | undefined;
+}
+
 export interface TaskHooks {
   readonly readHeader: HeaderReader;
   openStage(header: Uint8Array, host: StageHost): TaskStage;
   /**
    * The value for the submitter, once the handler has returned `result`. `stage` is undefined when
-   * the handler asked for nothing. Never throws.
+   * the handler asked for nothing; `ranMs` is undefined unless the header wants it. Never throws.
    */
-  outcomeOf(header: Uint8Array, stage: TaskStage | undefined, result: unknown): unknown;
-  /** The error for the submitter, once the handler has thrown `thrown`. Never throws. */
-  failureOf(header: Uint8Array, runsBefore: number, handler: AnyHandler, thrown: unknown): unknown;
+  outcomeOf(header: Uint8Array, stage: TaskStage | undefined, result: unknown, ranMs: number | undefined): unknown;
+  /** The error for the submitter, once the handler has thrown. Never throws. */
+  failureOf(header: Uint8Array, thrown: ThrownByHandler): unknown;
   /** At the start: throws for a handler that can't be used. */
   checkHandler(name: string, handler: AnyHandler): void;
 }
 
 export const WANTS_RESULT = 1;
+export const WANTS_TIME = 8;

@@ -2,7 +2,7 @@
 import { decode, type EncodedValue, encodeInPlace, encodeThrownInPlace } from "@millrace/codec";
 import { type ArenaView, offsetOf } from "@millrace/shared-memory";
 import { Transferred } from "../handler/context.ts";
-import { WANTS_RESULT } from "../handler/task-hooks.ts";
+import { WANTS_RESULT, WANTS_TIME } from "../handler/task-hooks.ts";
 import type { Shared } from "../shared/shared.ts";
 import type { TaskTable } from "../shared/task-table.ts";
 import { BYTES, constantOf, ITEMS, kindOf, LARGE_BYTES, NUMBER, PARCEL } from "../shared/values.ts";
@@ -61,9 +61,18 @@ export class TaskIo {
 
   /** Whether the header says so; see task-hooks.ts. */
   wantsResult(slot: number): boolean {
+    return (this.#headerFlags(slot) & WANTS_RESULT) !== 0;
+  }
+
+  /** Whether the header says so. */
+  wantsTime(slot: number): boolean {
+    return (this.#headerFlags(slot) & WANTS_TIME) !== 0;
+  }
+
+  #headerFlags(slot: number): number {
     const block = this.#table.argumentBlock(slot);
     const at = offsetOf(block) + this.#table.argumentBytes(slot);
-    return ((this.#argumentArena(slot).bytesOf(block)[at] as number) & WANTS_RESULT) !== 0;
+    return this.#argumentArena(slot).bytesOf(block)[at] as number;
   }
 
   /**

@@ -31,6 +31,7 @@ import type { Rest } from "./rest.ts";
 import type { Seat } from "./seat.ts";
 import type { Sharing } from "./sharing.ts";
 import type { TaskIo } from "./task-io.ts";
+import { TaskTimes } from "./task-times.ts";
 
 /** What a task is run with. */
 export interface TaskRunnerParts {
@@ -61,6 +62,7 @@ export class TaskRunner {
   readonly #calls: HandlerCalls;
   readonly #ownTasks: OwnTasks;
   readonly #hooks: TaskHooks | undefined;
+  readonly #times = new TaskTimes();
   /** A task that must run alone and was claimed while others were pending; `EMPTY` without. */
   #held = EMPTY;
   #heldState = 0;
@@ -221,6 +223,7 @@ export class TaskRunner {
     trace?.started(slot, runOf(state), number, this.#seat.processor?.index ?? -1, shared.submitterOf(slot));
     const isRecord = table.headerBytes(slot) !== 0;
     const attempt = isRecord && this.#parts.handlers[number]?.isAsync === true ? new Attempt() : undefined;
+    if (isRecord && this.#io.wantsTime(slot)) this.#times.begin(slot);
     this.#calls.call(slot, state, number, kind, argument, attempt);
     const { ok, outcome, context } = this.#calls;
     const promise = this.#calls.promise(number, kind);
@@ -314,13 +317,15 @@ export class TaskRunner {
 
   /** What the submitter of a task with a header gets, beside whether its handler returned. */
   #toSubmitter(slot: number, state: number, ok: boolean, value: unknown, stage: TaskStage | undefined): unknown {
+    const ranMs = this.#times.end(slot);
     if (!ok) {
-      const handler = this.#parts.handlers[this.#parts.table.handler(slot)] as HandlerEntry;
+      const { call } = this.#parts.handlers[this.#parts.table.handler(slot)] as HandlerEntry;
       const header = this.#io.header(slot) as Uint8Array;
-      return this.#hooks === undefined ? value : this.#hooks.failureOf(header, attemptOf(state), handler.call, value);
+      const thrown = { handler: call, thrown: value, runsBefore: attemptOf(state), ranMs };
+      return this.#hooks === undefined ? value : this.#hooks.failureOf(header, thrown);
     }
     if (stage === undefined && !this.#io.wantsResult(slot)) return undefined;
     const result = value instanceof Transferred ? value.value : value;
-    return this.#hooks?.outcomeOf(this.#io.header(slot) as Uint8Array, stage, result);
+    return this.#hooks?.outcomeOf(this.#io.header(slot) as Uint8Array, stage, result, ranMs);
   }
 }
