@@ -12,6 +12,21 @@ test("docs/errors.md is what the tables in the code say", async () => {
   assert.is(readFileSync(join(root, "docs/errors.md"), "utf8"), errorsPage());
 });
 
+test("docs/command.md is what the command says of itself", async () => {
+  const { commandPage } = (await import(join(root, "scripts/command-page.mjs"))) as { commandPage: () => string };
+  assert.is(readFileSync(join(root, "docs/command.md"), "utf8"), commandPage());
+});
+
+test("every code of a warning is in docs/reference.md", () => {
+  const page = readFileSync(join(root, "docs/reference.md"), "utf8");
+  const sources = (readdirSync(join(root, "packages"), { recursive: true }) as string[])
+    .filter((file) => /^[a-z-]+\/src\/.*\.ts$/.test(file))
+    .map((file) => readFileSync(join(root, "packages", file), "utf8"));
+  const codes = new Set(sources.flatMap((text) => text.match(/(?<=")MILLRACE_[A-Z_]+(?=")/g) ?? []));
+  assert.ok(codes.size > 5);
+  for (const code of codes) assert.ok(page.includes(code), code);
+});
+
 test("every code in the sources is in a table, and every code in a table is used", () => {
   const sources = readdirSync(join(root, "packages"), { recursive: true })
     .map(String)
@@ -34,18 +49,33 @@ test("every code in the sources is in a table, and every code in a table is used
   }
 });
 
-test("relative links in the documents lead somewhere", () => {
+/** The anchor of a heading, as the repository and the site make it. */
+function anchorsIn(text: string): Set<string> {
+  const headings = text.replace(/^```[\s\S]*?^```/gm, "").match(/(?<=^#{1,6} ).+/gm) ?? [];
+  return new Set(
+    headings.map((heading) =>
+      heading
+        .toLowerCase()
+        .replace(/[^\p{L}\p{N} _-]/gu, "")
+        .trim()
+        .replaceAll(" ", "-"),
+    ),
+  );
+}
+
+test("relative links in the documents lead somewhere, to a heading too", () => {
   const inRoot = readdirSync(root);
-  const inDocs = (readdirSync(join(root, "docs"), { recursive: true }) as string[]).map((name) => `docs/${name}`);
+  const inDocs = (readdirSync(join(root, "docs"), { recursive: true }) as string[])
+    .filter((name) => !/^(?:api|node_modules)\b/.test(name))
+    .map((name) => `docs/${name}`);
   const inPackages = readdirSync(join(root, "packages")).map((name) => `packages/${name}/README.md`);
   for (const document of [...inRoot, ...inDocs, ...inPackages].filter((name) => name.endsWith(".md"))) {
     const text = readFileSync(join(root, document), "utf8");
-    for (const [, target] of text.matchAll(/\]\((?!https?:)([^)#]+)/g)) {
-      const path = join(root, document, "..", target as string);
-      assert.not.throws(
-        () => (path.endsWith("/") ? readdirSync(path) : readFileSync(path)),
-        `${document} links to ${target}`,
-      );
+    for (const [, target = "", anchor] of text.matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)/g)) {
+      const path = target === "" ? join(root, document) : join(root, document, "..", target);
+      const read = (): string => (path.endsWith("/") ? readdirSync(path).join() : readFileSync(path, "utf8"));
+      assert.not.throws(read, `${document} links to ${target}`);
+      if (anchor !== undefined) assert.ok(anchorsIn(read()).has(anchor), `${document} links to ${target}#${anchor}`);
     }
   }
 });

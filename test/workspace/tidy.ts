@@ -435,7 +435,7 @@ export function blocksNotRun(files: Files): string[] {
     for (const match of text.matchAll(
       /^(?:<!-- not run: (.+) -->\n+)?```(?:js|ts|javascript|typescript|mjs)\n(.*)$/gm,
     )) {
-      if (match[1] !== undefined || /^\/\/ [\w-]+\.(?:mjs|ts)$/.test(match[2] as string)) continue;
+      if (match[1] !== undefined || /^\/\/ [\w.-]+\.(?:mjs|ts)$/.test(match[2] as string)) continue;
       const line = text.slice(0, match.index).split("\n").length;
       complaints.push(`${path}:${line} has a block that no test runs, without \`<!-- not run: REASON -->\``);
     }
