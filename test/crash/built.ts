@@ -70,7 +70,7 @@ export function keeperOn(
 ): KeeperHandle {
   const memory = allocate(engine, 1);
   const control = new Int32Array(memory.control);
-  new engine.stats.WriterStats(memory.stats).set("durableSequence", log.nextSequence - 1);
+  engine.stats.writerStats(memory.stats).set("durableSequence", log.nextSequence - 1);
   const { port1, port2 } = new MessageChannel();
   let nowMs = 0;
   const start = { ...keeperStart(engine, log, recovered), limits };

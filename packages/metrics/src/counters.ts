@@ -1,37 +1,46 @@
 /**
- * Named counters in shared memory: one thread adds, any thread reads, no atomics.
+ * Named counters in shared memory: one thread writes them by plain stores, any thread reads them.
  *
- * A counter is a 64-bit float (exact up to 2^53) with one writer.
+ * A counter is a 64-bit float, exact up to 2^53. A reader may see the value before the last one.
  */
+
+/** Where each counter lies, from the list of their names, so that no two share a place. */
+export type CounterPlaces<Name extends string> = Readonly<Record<Name, number>>;
+
+export function counterPlaces<Name extends string>(names: readonly Name[]): CounterPlaces<Name> {
+  return Object.fromEntries(names.map((name, index) => [name, index])) as Record<Name, number>;
+}
+
+/** How many bytes the counters take: whole pairs of cache lines. */
+export function countersBytes<Name extends string>(places: CounterPlaces<Name>): number {
+  return Math.ceil((Object.keys(places).length * Float64Array.BYTES_PER_ELEMENT) / 128) * 128;
+}
+
 export class Counters<Name extends string> {
-  readonly #cells: Float64Array;
-  readonly #names: readonly Name[];
+  readonly #places: CounterPlaces<Name>;
+  /** For `cells[places.name] += n` on a hot path, where the name must be known to the compiler. */
+  readonly cells: Float64Array;
 
-  constructor(names: readonly Name[], buffer: SharedArrayBuffer = Counters.allocate(names.length)) {
-    this.#names = names;
-    this.#cells = new Float64Array(buffer);
+  /** Over `buffer` from its beginning; by default over memory of its own. */
+  constructor(places: CounterPlaces<Name>, buffer: SharedArrayBuffer = new SharedArrayBuffer(countersBytes(places))) {
+    this.#places = places;
+    this.cells = new Float64Array(buffer, 0, Object.keys(places).length);
   }
 
-  static allocate(count: number): SharedArrayBuffer {
-    return new SharedArrayBuffer(Math.ceil((count * Float64Array.BYTES_PER_ELEMENT) / 128) * 128);
+  get(name: Name): number {
+    return this.cells[this.#places[name]] as number;
   }
 
-  /** The cell of a counter, for `cells[index] += n` on a hot path. */
-  index(name: Name): number {
-    return this.#names.indexOf(name);
-  }
-
-  /** The counters as numbers; written by the counting thread only. */
-  get cells(): Float64Array {
-    return this.#cells;
+  set(name: Name, value: number): void {
+    this.cells[this.#places[name]] = value;
   }
 
   add(name: Name, amount = 1): void {
-    const index = this.#names.indexOf(name);
-    this.#cells[index] = (this.#cells[index] as number) + amount;
+    this.set(name, this.get(name) + amount);
   }
 
   read(): Record<Name, number> {
-    return Object.fromEntries(this.#names.map((name, index) => [name, this.#cells[index]])) as Record<Name, number>;
+    const names = Object.keys(this.#places) as Name[];
+    return Object.fromEntries(names.map((name) => [name, this.get(name)])) as Record<Name, number>;
   }
 }

@@ -23,7 +23,7 @@ import {
   STEPS,
 } from "@millrace/journal/internal/memory/control";
 import { JournalProducer } from "@millrace/journal/internal/memory/producer";
-import { WriterStats } from "@millrace/journal/internal/memory/stats";
+import { writerStats } from "@millrace/journal/internal/memory/stats";
 import type { Storage } from "@millrace/journal/internal/storage/storage";
 import {
   closeJournal,
@@ -132,7 +132,7 @@ export const scenarios: Scenario[] = [
         const { memory } = shared;
         const threads = new Int32Array(memory.threads);
         const reactor = new Reactor(threads, OPENER);
-        const stats = new WriterStats(memory.stats);
+        const stats = writerStats(memory.stats);
         const control = new Int32Array(memory.control);
         const isOver = (): boolean => Atomics.load(control, STATE) >= CLOSED;
         const followers = new Followers(reactor, control, () => stats.get("durableSequence"), isOver);

@@ -22,6 +22,7 @@
  *     and third with the sequence of the first one. A dead or expired record is answered by a
  *     message instead, with its errors.
  */
+import { type CounterPlaces, counterPlaces, Counters, countersBytes } from "@millrace/metrics";
 import { LINE_WORDS, type SpscRingPlace, spscRingWords } from "@millrace/shared-memory";
 
 export const STATE = 0;
@@ -66,8 +67,8 @@ export function answersPlace(words: Int32Array): SpscRingPlace {
   return { words, base: LINE_WORDS + RING_WORDS, capacity: QUESTIONS_MAX, width: WIDTH };
 }
 
-/** What the delivery thread counts, as 64-bit floats with one writer. */
-const COUNTED = [
+/** What the delivery thread counts. */
+const NAMES = [
   /** Attempts that were started. */
   "delivered",
   /** Records finished with success. */
@@ -131,9 +132,12 @@ const COUNTED = [
   "waitingOnDisk",
 ] as const;
 
-/** The place of each; from the list, so that no two have the same one. */
-export const CELLS: Readonly<Record<(typeof COUNTED)[number], number>> = Object.fromEntries(
-  COUNTED.map((name, index) => [name, index]),
-) as Record<(typeof COUNTED)[number], number>;
+export const CELLS: CounterPlaces<(typeof NAMES)[number]> = counterPlaces(NAMES);
 
-export const STATS_BYTES: number = COUNTED.length * Float64Array.BYTES_PER_ELEMENT;
+export type DeliveryCounts = Counters<(typeof NAMES)[number]>;
+
+export const STATS_BYTES: number = countersBytes(CELLS);
+
+export function deliveryCounts(memory: SharedArrayBuffer): DeliveryCounts {
+  return new Counters(CELLS, memory);
+}

@@ -20,7 +20,7 @@ import { readStates } from "../snapshot/read-states.ts";
 import type { DeadState } from "../states/dead-table.ts";
 import { type ProducerSnapshot, ProducerState } from "../states/producer-state.ts";
 import { Answers } from "./answers.ts";
-import { CELLS, COMMANDS } from "./control.ts";
+import { CELLS, COMMANDS, deliveryCounts } from "./control.ts";
 import { findDead, scanDead } from "./dead-scan.ts";
 import { Delivery } from "./delivery.ts";
 import type { DeliveryEvent, DeliveryEvents } from "./events.ts";
@@ -70,7 +70,7 @@ export class DeliveryThread implements DeliveryEvents {
     const { journal, scheduler, options } = data;
     this.#words = new Int32Array(data.words);
     this.#state = new StateWord(this.#words);
-    this.#cells = new Float64Array(data.stats);
+    this.#cells = deliveryCounts(data.stats).cells;
     this.#threads = new Int32Array(scheduler.memory.threads);
     this.#openerThread = scheduler.memory.submitterThreads[0] as number;
     this.#parker = new Parker(this.#threads, scheduler.thread);

@@ -6,18 +6,18 @@ import { nearest } from "@millrace/base";
 import { unknownHandler } from "@millrace/scheduler";
 import { deadLettersFull, intakeError } from "../errors.ts";
 import { encodeHandler } from "../format/record-header.ts";
-import type { Cells } from "./stats.ts";
+import type { DeliveryCounts } from "../delivery/control.ts";
 
 export class Admission {
   readonly handlerNames: readonly string[];
-  readonly #cells: Cells;
+  readonly #cells: DeliveryCounts;
   /** By handler: the encoded header of a record without terms. */
   readonly #headers: ReadonlyMap<string, Uint8Array>;
   /** Handlers whose records wait for room among the dead letters. */
   #fullHandlers: ReadonlySet<string> = new Set();
   #isClosed = false;
 
-  constructor(handlerNames: readonly string[], cells: Cells) {
+  constructor(handlerNames: readonly string[], cells: DeliveryCounts) {
     this.handlerNames = handlerNames;
     this.#cells = cells;
     this.#headers = new Map(handlerNames.map((name) => [name, encodeHandler(name)]));

@@ -26,7 +26,8 @@ import type { Checkpoints } from "./checkpoints.ts";
 import type { DeliveryClient } from "./delivery-client.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Questions } from "./questions.ts";
-import { type Cells, type Drained, leftWaiting } from "./stats.ts";
+import type { DeliveryCounts } from "../delivery/control.ts";
+import { type Drained, leftWaiting } from "./stats.ts";
 
 export interface DrainOptions {
   readonly signal?: AbortSignal;
@@ -45,7 +46,7 @@ const LOOK_MS = 20;
 /** What has to end. */
 export interface Endable {
   readonly journal: Journal;
-  readonly cells: Cells;
+  readonly cells: DeliveryCounts;
   readonly delivery: DeliveryClient;
   readonly publisher: Publisher;
   readonly questions: Questions;

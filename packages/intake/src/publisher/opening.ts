@@ -7,6 +7,7 @@ import { Reactor, ThreadTable } from "@millrace/atomics-sync";
 import { Journal } from "@millrace/journal";
 import { Quarantine } from "@millrace/pool";
 import type { SubmitterHandle } from "@millrace/scheduler";
+import { deliveryCounts } from "../delivery/control.ts";
 import { Redactor, storeRules } from "../letters/redact.ts";
 import { Admission, mustBeOne, warnUnlessHandler } from "./admission.ts";
 import { Checkpoints } from "./checkpoints.ts";
@@ -19,7 +20,6 @@ import { Publisher } from "./publisher.ts";
 import { Questions } from "./questions.ts";
 import { type EndMachine, handOn } from "./reports.ts";
 import { readResult } from "./results.ts";
-import { Cells } from "./stats.ts";
 
 /** The module that makes `context.record` of a record's header. */
 export function headerReader(): URL {
@@ -92,7 +92,7 @@ function connect(
   { forPublisher, forControl }: ResolvedOptions,
   { handlers, onFailure, endMachine }: IntakeSeat,
 ): IntakeParts {
-  const cells = new Cells(delivery.cells);
+  const cells = deliveryCounts(delivery.cells);
   const admission = new Admission(handlerNames, cells);
   const questions = new Questions(delivery.words, ThreadTable.current().words, delivery.thread, Reactor.current());
   const results = {
@@ -115,7 +115,7 @@ function connect(
     {
       journal,
       questions,
-      cells: new Float64Array(delivery.cells),
+      cells,
       mustBeOpen: () => admission.mustBeOpen(),
       headerOf: (name) => admission.headerOf(name),
       admitProducer: (id) => producers.admit(id),

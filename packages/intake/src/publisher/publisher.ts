@@ -4,7 +4,7 @@ import { clearInterval, type MillraceError, performance, setInterval } from "@mi
 import type { Journal } from "@millrace/journal";
 import type { AppendWaiter, RecordParts } from "@millrace/journal/kernel";
 import { Histogram } from "@millrace/metrics";
-import { CELLS } from "../delivery/control.ts";
+import type { DeliveryCounts } from "../delivery/control.ts";
 import {
   mustNotWait,
   type BackpressureOptions,
@@ -34,7 +34,7 @@ export interface PublisherHost {
   readonly journal: Journal;
   readonly questions: Questions;
   /** Counts of the delivery thread: see control.ts. */
-  readonly cells: Float64Array;
+  readonly cells: DeliveryCounts;
   /** Throws `ERR_INTAKE_CLOSED`. */
   mustBeOpen(): void;
   /** The encoded header of a handler without terms. Throws `ERR_HANDLER_UNKNOWN`. */
@@ -66,7 +66,7 @@ export class Publisher {
       ringBytes: () => journal.ringUse().bytes,
       ringBytesMax: journal.ringUse().bytesMax,
       balance: () => questions.balance,
-      freeBytes: () => cells[CELLS.freeBytes] as number,
+      freeBytes: () => cells.get("freeBytes"),
     };
     this.#water = new Water(marks, measures, (report) => host.levelChanged(report));
     this.#room = new WaitingRoom(this.#water, journal, Reactor.current(), (balance) => questions.below(balance));

@@ -1,6 +1,6 @@
 /** What the intake counts: the cells of the delivery thread, publishing, and the journal. */
 import type { Journal, JournalStats, JournalVitals } from "@millrace/journal";
-import { CELLS } from "../delivery/control.ts";
+import type { DeliveryCounts } from "../delivery/control.ts";
 import type { Checkpoints } from "./checkpoints.ts";
 import type { DeliveryClient } from "./delivery-client.ts";
 import type { Publisher } from "./publisher.ts";
@@ -109,22 +109,9 @@ export interface Drained {
   readonly unroutable: number;
 }
 
-/** The cells that the delivery thread writes, by name: see control.ts. */
-export class Cells {
-  readonly #cells: Float64Array;
-
-  constructor(memory: SharedArrayBuffer) {
-    this.#cells = new Float64Array(memory);
-  }
-
-  get(name: keyof typeof CELLS): number {
-    return this.#cells[CELLS[name]] as number;
-  }
-}
-
 /** The parts that count. */
 export interface Counted {
-  readonly cells: Cells;
+  readonly cells: DeliveryCounts;
   readonly delivery: DeliveryClient;
   readonly publisher: Publisher;
   readonly checkpoints: Checkpoints;
@@ -182,7 +169,7 @@ export function intakeVitals({ cells, delivery, publisher, journal }: Counted): 
 }
 
 /** As delivery last said that nothing can run. */
-export function leftWaiting(cells: Cells): Drained {
+export function leftWaiting(cells: DeliveryCounts): Drained {
   return {
     waitingRetry: cells.get("leftWaiting"),
     scheduled: cells.get("leftScheduled"),

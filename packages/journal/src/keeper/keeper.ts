@@ -35,7 +35,7 @@ import { type Marks, readMarks, writeMarks } from "../files/marks.ts";
 import { segmentIds } from "../files/segments.ts";
 import { type DamageReport, scrubSegment } from "./scrub.ts";
 import { SpareMaker } from "./spare-maker.ts";
-import { WriterStats } from "../memory/stats.ts";
+import { type WriterStats, writerStats } from "../memory/stats.ts";
 import { isDiskFull, type Storage } from "../storage/storage.ts";
 import { storageError } from "../storage/storage-errors.ts";
 import { firstNeeded, giveUpSegments } from "./truncate.ts";
@@ -131,7 +131,7 @@ export class Keeper {
     this.#control = new Int32Array(memory.control);
     this.#threads = new Int32Array(memory.threads);
     this.#parker = new Parker(this.#threads, memory.keeperThread);
-    this.#stats = new WriterStats(memory.stats);
+    this.#stats = writerStats(memory.stats);
     this.#spares = new SpareMaker(storage, memory, start.limits, nowMs);
     this.#checkpoints = new CheckpointWriter(storage, start.logId);
     const found = readMarks(storage);

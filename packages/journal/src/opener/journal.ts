@@ -56,7 +56,7 @@ import type { DamageReport } from "../keeper/scrub.ts";
 import type { StorageSource } from "../storage/storage.ts";
 import { guardStorage, MEMORY_KIND, type StorageKind, storageKind } from "../storage/storage-guard.ts";
 import type { JournalStats } from "./stats.ts";
-import { WriterStats } from "../memory/stats.ts";
+import { type WriterStats, writerStats } from "../memory/stats.ts";
 import type { JournalVitals } from "./vitals.ts";
 import { type OpenedLog, WriterClient } from "./writer-client.ts";
 
@@ -109,7 +109,7 @@ export class Journal {
     const reactor = Reactor.current();
     this.#memory = allocate(options, this.#threads, reactor.thread);
     this.#control = new Int32Array(this.#memory.control);
-    this.#writerStats = new WriterStats(this.#memory.stats);
+    this.#writerStats = writerStats(this.#memory.stats);
     this.#syncHistogram = new Histogram(this.#memory.syncHistogram);
     this.#batchHistogram = new Histogram(this.#memory.batchHistogram);
     const { pendingBytesMax, pollMicroseconds } = options;

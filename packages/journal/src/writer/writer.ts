@@ -36,7 +36,7 @@ import { ALIGNMENT } from "../files/format.ts";
 import type { LogWriter } from "./log-writer.ts";
 import { LAZY_MS, Rings } from "./rings.ts";
 import { isDiskFull, isNoSpace } from "../storage/storage.ts";
-import { WriterStats } from "../memory/stats.ts";
+import { type WriterStats, writerStats } from "../memory/stats.ts";
 
 /** Longest sleep without a look around. */
 const PARK_MS = 1000;
@@ -92,7 +92,7 @@ export class Writer {
       this.#stopIfPoisoned();
       this.#pause(READER_PAUSE_MS);
     });
-    this.#stats = new WriterStats(memory.stats);
+    this.#stats = writerStats(memory.stats);
     this.#syncHistogram = new Histogram(memory.syncHistogram);
     this.#batchHistogram = new Histogram(memory.batchHistogram);
     this.#stats.set("durableSequence", log.nextSequence - 1);

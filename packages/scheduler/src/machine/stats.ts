@@ -1,8 +1,15 @@
 /** What a machine counts: written by the machine by plain stores, read by anyone. */
-import { Counters, Histogram, HISTOGRAM_BYTES, type HistogramSummary } from "@millrace/metrics";
+import {
+  counterPlaces,
+  Counters,
+  countersBytes,
+  Histogram,
+  HISTOGRAM_BYTES,
+  type HistogramSummary,
+} from "@millrace/metrics";
 import type { SearchCounters } from "./processor.ts";
 
-const NAMES = [
+const PLACES = counterPlaces([
   "ok",
   "failed",
   "parks",
@@ -15,8 +22,8 @@ const NAMES = [
   "wakeupsMissed",
   "busyMs",
   "queueDepth",
-] as const;
-const COUNTER_BYTES: number = Math.ceil((NAMES.length * Float64Array.BYTES_PER_ELEMENT) / 128) * 128;
+] as const);
+const COUNTER_BYTES: number = countersBytes(PLACES);
 
 export const MACHINE_STATS_BYTES: number = COUNTER_BYTES + 2 * HISTOGRAM_BYTES;
 
@@ -48,52 +55,49 @@ export interface MachineCounts {
   readonly queueDepth: number;
 }
 
-const INDEX = Object.fromEntries(NAMES.map((name, index) => [name, index])) as Record<(typeof NAMES)[number], number>;
-
 export class MachineStats {
   readonly #cells: Float64Array;
-  readonly #counters: Counters<(typeof NAMES)[number]>;
+  readonly #counters: Counters<keyof typeof PLACES>;
   readonly #waiting: Histogram;
   readonly #running: Histogram;
-  readonly #base: number[];
+  /** What the machine before this one had counted, which it goes on from. */
+  readonly #before: MachineCounts;
 
   constructor(buffer: SharedArrayBuffer) {
-    this.#cells = new Float64Array(buffer, 0, NAMES.length);
-    this.#counters = new Counters(NAMES, buffer);
+    this.#counters = new Counters(PLACES, buffer);
+    this.#cells = this.#counters.cells;
     this.#waiting = new Histogram(buffer, COUNTER_BYTES);
     this.#running = new Histogram(buffer, COUNTER_BYTES + HISTOGRAM_BYTES);
-    // A machine that was replaced goes on counting where the one before it ended.
-    this.#base = [];
-    for (let index = 0; index < NAMES.length; index += 1) this.#base.push(this.#cells[index] as number);
+    this.#before = this.#counters.read();
   }
 
   settled(ok: boolean): void {
-    const cell = ok ? INDEX.ok : INDEX.failed;
+    const cell = ok ? PLACES.ok : PLACES.failed;
     this.#cells[cell] = (this.#cells[cell] as number) + 1;
   }
 
   park(): void {
-    this.#add(INDEX.parks, 1);
+    this.#add(PLACES.parks, 1);
   }
 
   wokenForNothing(): void {
-    this.#add(INDEX.wakesForNothing, 1);
+    this.#add(PLACES.wakesForNothing, 1);
   }
 
   missedWakeUp(): void {
-    this.#add(INDEX.wakeupsMissed, 1);
+    this.#add(PLACES.wakeupsMissed, 1);
   }
 
   inline(): void {
-    this.#add(INDEX.ranInline, 1);
+    this.#add(PLACES.ranInline, 1);
   }
 
   busyMs(ms: number): void {
-    this.#add(INDEX.busyMs, ms);
+    this.#add(PLACES.busyMs, ms);
   }
 
   depth(entries: number): void {
-    this.#cells[INDEX.queueDepth] = entries;
+    this.#cells[PLACES.queueDepth] = entries;
   }
 
   waitedMicroseconds(us: number): void {
@@ -106,10 +110,10 @@ export class MachineStats {
 
   /** Takes over what the search for work has counted. */
   copy(counters: SearchCounters): void {
-    this.#cells[INDEX.steals] = (this.#base[INDEX.steals] as number) + counters.steals;
-    this.#cells[INDEX.stolenTasks] = (this.#base[INDEX.stolenTasks] as number) + counters.stolenTasks;
-    this.#cells[INDEX.staleEntries] = (this.#base[INDEX.staleEntries] as number) + counters.staleEntries;
-    this.#cells[INDEX.overflows] = (this.#base[INDEX.overflows] as number) + counters.overflows;
+    this.#cells[PLACES.steals] = this.#before.steals + counters.steals;
+    this.#cells[PLACES.stolenTasks] = this.#before.stolenTasks + counters.stolenTasks;
+    this.#cells[PLACES.staleEntries] = this.#before.staleEntries + counters.staleEntries;
+    this.#cells[PLACES.overflows] = this.#before.overflows + counters.overflows;
   }
 
   read(): MachineCounts {
