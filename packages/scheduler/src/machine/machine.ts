@@ -195,6 +195,7 @@ export class Machine {
         this.#yield();
         return;
       }
+      this.#parts.stats.busyMs(this.#clock.unreadMs());
       if (!this.#sleep()) return;
       this.#clock.start();
       untilDrain = DRAIN_EVERY;
@@ -285,6 +286,7 @@ export class Machine {
 
   /** Lets the event loop run first. */
   #yield(): void {
+    this.#parts.stats.busyMs(this.#clock.unreadMs());
     this.#nested.hasResolved = false;
     this.#hasYielded = true;
     this.#rest.yield();

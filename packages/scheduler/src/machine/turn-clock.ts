@@ -42,6 +42,11 @@ export class TurnClock {
     return now >= this.#turnEndsAt;
   }
 
+  /** What tasks have taken since the last reading, ms: for the end of a turn. */
+  unreadMs(): number {
+    return this.#tasksUntilReading === this.#tasksPerReading ? 0 : performance.now() - this.#readAt;
+  }
+
   /** Whether tasks take so little time that several are taken from the queue at once. */
   get areTasksShort(): boolean {
     return this.#tasksPerReading >= SHORT_TASKS;
