@@ -25,5 +25,5 @@ export const folders = {
   runtime: ["health", "metrics", "."],
   journal: ["storage", "files", "memory", "read", "repair", "keeper", "writer", "opener", "."],
   scheduler: ["shared", "calls", "handler", "machine", "trace", "supervisor", "."],
-  server: ["access", "records", "http", "socket", "admin", "."],
+  server: ["access", "records", "http", "socket", "admin", "page", "."],
 };

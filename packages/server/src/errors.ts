@@ -2,6 +2,9 @@ import { errorFactory, type ErrorFactory, type ErrorTable } from "@millrace/base
 
 export type ServerErrorCode =
   | "ERR_BODY_TAKEN"
+  | "ERR_PAGE_BUSY"
+  | "ERR_PAGE_FILES"
+  | "ERR_PAGE_ORIGIN"
   | "ERR_RECORD_UNKNOWN"
   | "ERR_REQUEST_INVALID"
   | "ERR_REQUEST_MALFORMED"
@@ -20,6 +23,18 @@ export const serverErrors: ErrorTable<ServerErrorCode> = {
   ERR_BODY_TAKEN: {
     cause: "A parser in front of Millrace's request handler has read the request's body.",
     cure: "Mount the request handler before body parsers such as express.json().",
+  },
+  ERR_PAGE_BUSY: {
+    cause: "Too many live pages are open, or a search for a text in dead letters runs already.",
+    cure: "Close a page, or ask again when the search has ended.",
+  },
+  ERR_PAGE_FILES: {
+    cause: "A file of the live page, or of a library that it uses, isn't where the package has it.",
+    cure: "Install the package anew; a bundle has to leave @millrace/server outside. `page: false` serves no page.",
+  },
+  ERR_PAGE_ORIGIN: {
+    cause: "A request to the live page came by a foreign name, or another site made the browser send it.",
+    cure: "Open the page by 127.0.0.1 or localhost. A proxy in front needs an adminHost that isn't this machine alone.",
   },
   ERR_RECORD_UNKNOWN: {
     cause: "No record of a handler has the sequence that was asked for.",

@@ -1,6 +1,7 @@
 /** Options of a server. */
 import {
   boolean,
+  callback,
   custom,
   integer,
   list,
@@ -11,6 +12,7 @@ import {
   text,
 } from "@millrace/base";
 import { Probes } from "@millrace/runtime";
+import type { AdminAction } from "./page/routes.ts";
 import { FRAME_BYTES_LIMIT } from "./socket/frames.ts";
 
 export interface TlsFilesOptions {
@@ -45,6 +47,13 @@ export interface ServerOptions extends RequestOptions {
   /** Where health and metrics are served; nowhere without a port. Default host 127.0.0.1. */
   readonly adminHost?: string;
   readonly adminPort?: number;
+  /**
+   * Whether the live page is served at the admin port. Default true. Without `tokenFile` it has a
+   * token of its own, which `pageUrl` carries.
+   */
+  readonly page?: boolean;
+  /** Called when a user of the page has changed something. Default: nothing. */
+  readonly onAction?: (action: AdminAction) => void;
   /** What readiness asks as well: a database, for instance. */
   readonly probes?: Probes;
   /** TCP port for frames, on `host`; none without it. */
@@ -89,6 +98,8 @@ const rules = {
   port: integer(0, PORT_MAX, 0),
   adminHost: text("127.0.0.1"),
   adminPort: optional(integer(0, PORT_MAX)),
+  page: boolean(true),
+  onAction: optional(callback<(action: AdminAction) => void>()),
   probes: optional(custom<Probes>("probes, of `new Probes(…)`", (value): value is Probes => value instanceof Probes)),
   framePort: optional(integer(0, PORT_MAX)),
   framePath: optional(text()),
@@ -116,7 +127,7 @@ const endRules = {
 } satisfies Rules;
 
 /** What may be absent. */
-type Absent = "probes" | "handlers" | "tokenFile" | "adminPort" | "framePort" | "framePath" | "tls";
+type Absent = "onAction" | "probes" | "handlers" | "tokenFile" | "adminPort" | "framePort" | "framePath" | "tls";
 
 /** Options with their defaults. */
 type Settings<Options> = {

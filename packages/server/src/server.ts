@@ -2,7 +2,7 @@
 import { isIP } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Millrace } from "@millrace/runtime";
-import { type Access, OPEN_ACCESS, TokenFile } from "./access/tokens.ts";
+import { type Access, OneToken, OPEN_ACCESS, TokenFile } from "./access/tokens.ts";
 import { addAdminRoutes } from "./admin/routes.ts";
 import { serverError } from "./errors.ts";
 import { buildApp, handlerOf, type RequestHandler } from "./http/app.ts";
@@ -17,11 +17,15 @@ import {
   type ServerOptions,
   type ServerSettings,
 } from "./options.ts";
+import type { Feed } from "./page/feed.ts";
+import { addPageRoutes } from "./page/routes.ts";
 import { Publications } from "./records/publication.ts";
 import { SocketListener } from "./socket/listener.ts";
 
 /** Idle connections stay open so long after the server has stopped to accept. */
 const LINGER_MS = 500;
+/** A filter of dead letters is the largest thing that the page sends. */
+const ADMIN_BODY_BYTES_MAX: number = 64 * 1024;
 
 export type ServerState = "running" | "ending" | "closed";
 
@@ -32,6 +36,11 @@ export interface RecordServer {
   readonly port: number;
   readonly adminPort: number | undefined;
   readonly framePort: number | undefined;
+  /**
+   * The live page, with the token that it needs unless a file has tokens; undefined without one.
+   * Who has it may do everything: keep it out of logs.
+   */
+  readonly pageUrl: string | undefined;
   /**
    * Ends in order: readiness is down at once, and answers come with `Connection: close`. After
    * `readinessDelayMs` no request is taken. Resolves when every request under way has its answer,
@@ -125,6 +134,8 @@ class Server implements RecordServer {
   #frames: SocketListener | undefined;
   #closing: Promise<void> | undefined;
   #port = 0;
+  #pageToken: OneToken | undefined;
+  #feed: Feed | undefined;
   state: ServerState = "running";
 
   constructor(mill: Millrace, options: ServerSettings) {
@@ -140,6 +151,14 @@ class Server implements RecordServer {
 
   get adminPort(): number | undefined {
     return this.#admin?.port;
+  }
+
+  get pageUrl(): string | undefined {
+    if (this.#admin === undefined || !this.#options.page) return undefined;
+    const { adminHost } = this.#options;
+    const host = isIP(adminHost) === 6 ? `[${adminHost}]` : adminHost;
+    const token = this.#pageToken === undefined ? "" : `#token=${this.#pageToken.token}`;
+    return `http://${host}:${this.#admin.port}/${token}`;
   }
 
   get framePort(): number | undefined {
@@ -173,18 +192,21 @@ class Server implements RecordServer {
   }
 
   async #adminHandler(): Promise<RequestHandler> {
+    const { adminHost, probes, page, onAction, tokenFile } = this.#options;
+    const isOnThisMachine = isLoopback(adminHost);
+    if (page && tokenFile === undefined) this.#pageToken = new OneToken();
     const app = buildApp({
-      access: this.#access,
-      bodyBytesMax: 1,
-      contentTypes: [],
+      access: this.#pageToken ?? this.#access,
+      bodyBytesMax: ADMIN_BODY_BYTES_MAX,
+      contentTypes: ["application/json"],
       // A supervisor asks until the end.
       isEnding: () => false,
       isRefusing: () => false,
     });
-    const { adminHost, probes } = this.#options;
     // On this machine it shows nothing that a look into the directory wouldn't.
-    const access = isLoopback(adminHost) ? OPEN_ACCESS : this.#access;
+    const access = isOnThisMachine ? OPEN_ACCESS : this.#access;
     addAdminRoutes(app, { mill: this.#mill, probes, access, isEnding: () => this.#phase.isEnding });
+    if (page) this.#feed = addPageRoutes(app, { mill: this.#mill, isLoopback: isOnThisMachine, onAction });
     return handlerOf(app);
   }
 
@@ -203,6 +225,7 @@ class Server implements RecordServer {
     const lingerMs = Math.min(LINGER_MS, drainMs / 2);
     await Promise.all([this.#http?.end(lingerMs, limit), ...this.#sockets.map((each) => each.end(limit))]);
     this.#access.close();
+    this.#feed?.close();
     // Last: until now supervisors could see why nothing is taken.
     await this.#admin?.end(0, AbortSignal.timeout(LINGER_MS));
     this.state = "closed";

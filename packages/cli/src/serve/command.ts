@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { onAbort } from "@millrace/base";
 import { type Millrace, open } from "@millrace/runtime";
-import { createServer, type RecordServer, type ServerOptions } from "@millrace/server";
+import { type AdminAction, createServer, type RecordServer, type ServerOptions } from "@millrace/server";
 import { cliError } from "../errors.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
@@ -23,6 +23,7 @@ export interface ServeOptions extends ReporterOptions {
   readonly framePath?: string;
   readonly tokenFile?: string;
   readonly insecureNoAuth?: boolean;
+  readonly page: boolean;
   readonly tlsCert?: string;
   readonly tlsKey?: string;
   readonly tlsCa?: string;
@@ -37,7 +38,10 @@ export async function serve(options: ServeOptions, settings: RuntimeSettings): P
   const reporter = new Reporter(options);
   const handlers = moduleOf(options.handlers);
   const directory = mustHave(options.dir, "--dir");
-  const forServer = serverOptionsOf(options, (error) => reporter.message(`millrace: warning: ${error.message}`));
+  const forServer: ServerOptions = {
+    ...serverOptionsOf(options, (error) => reporter.message(`millrace: warning: ${error.message}`)),
+    onAction: (action) => tellAction(reporter, action),
+  };
   // From here on a signal ends the service in order, also one that comes before it is ready.
   const stop = signals.takeOver();
   const failed = new AbortController();
@@ -97,11 +101,24 @@ function announce(reporter: Reporter, server: RecordServer, options: ServeOption
   const document = {
     url: `${scheme}://${options.host}:${server.port}`,
     adminUrl: `http://${options.adminHost}:${server.adminPort}`,
+    pageUrl: shownPage(server.pageUrl),
     framePort: server.framePort,
     framePath: options.framePath,
     pid: process.pid,
   };
-  reporter.result(document, () => `records ${document.url}/v1/records  health ${document.adminUrl}/health/ready`);
+  reporter.result(document, () => {
+    const page = document.pageUrl === undefined ? "" : `\npage ${document.pageUrl}`;
+    return `records ${document.url}/v1/records  health ${document.adminUrl}/health/ready${page}`;
+  });
+}
+
+/** A file or a log shall not keep the token; a person needs it. */
+function shownPage(url: string | undefined): string | undefined {
+  return process.stdout.isTTY ? url : url?.replace(/#.*/, "");
+}
+
+function tellAction(reporter: Reporter, { what, of, count }: AdminAction): void {
+  reporter.message(`millrace: page: ${what} ${JSON.stringify(of)}${count === 0 ? "" : `: ${count} letters`}`);
 }
 
 function mustHave(value: string | undefined, option: string): string {
@@ -127,6 +144,7 @@ function serverOptionsOf(options: ServeOptions, onWarning: (error: Error) => voi
     port,
     adminHost,
     adminPort,
+    page: options.page,
     onWarning,
     ...(framePort === undefined ? undefined : { framePort }),
     ...(framePath === undefined ? undefined : { framePath }),

@@ -48,6 +48,7 @@ export function addServe(program: Command, common: (command: Command) => Command
     .addOption(settable("--token-file <file>", "who may publish and read: lines of sha256:HEX SCOPES"))
     // Not by the environment: there "0" and "false" would switch it on as well.
     .option("--insecure-no-auth", "listen beyond this machine although nobody needs a token")
+    .option("--no-page", "no live page at the admin port")
     .addOption(settable("--tls-cert <file>", "certificate of the server, PEM"))
     .addOption(settable("--tls-key <file>", "its key, PEM"))
     .addOption(settable("--tls-ca <file>", "clients need a certificate of this authority, PEM"))

@@ -6,10 +6,11 @@ export interface Reading {
   readonly families: ReadonlyMap<string, MetricFamily>;
 }
 
-/** One worker thread, by its number; rates are per second. */
+/** One worker thread, by its number; rates are per second. Spare ones may never have started. */
 export interface WorkerFigures {
   /** Share of the time, 0 to 1. */
   readonly busy: number;
+  readonly isStarted: boolean;
   readonly parks: number;
   readonly noopWakeups: number;
   readonly steals: number;
@@ -82,6 +83,20 @@ function total({ families }: Reading, name: string): number {
   return (families.get(name)?.samples ?? []).reduce((sum, sample) => sum + sample.value, 0);
 }
 
+function workersOf(now: Reading, per: (name: string, labels: Labels) => number): WorkerFigures[] {
+  const is = (name: string, labels: Labels): number => value(now, name, labels) ?? 0;
+  return (now.families.get("millrace_worker_busy_seconds_total")?.samples ?? []).map(({ labels }) => ({
+    busy: Math.min(1, per("millrace_worker_busy_seconds_total", labels)),
+    // A thread that has started has slept.
+    isStarted: is("millrace_worker_parks_total", labels) > 0,
+    parks: per("millrace_worker_parks_total", labels),
+    noopWakeups: per("millrace_worker_noop_wakeups_total", labels),
+    steals: per("millrace_steals_total", labels),
+    stolenTasks: per("millrace_stolen_tasks_total", labels),
+    queueDepth: is("millrace_queue_depth", labels),
+  }));
+}
+
 export function figuresOf(before: Reading, now: Reading): Figures {
   const seconds = Math.max(0.001, (now.atMs - before.atMs) / 1000);
   const is = (name: string, labels?: Labels): number => value(now, name, labels) ?? 0;
@@ -94,14 +109,7 @@ export function figuresOf(before: Reading, now: Reading): Figures {
   const { version = "", node = "" } = samples("millrace_build_info")[0]?.labels ?? {};
   const syncs = grown("millrace_log_fsync_seconds", {}, "_count");
   const oldest = is("millrace_log_oldest_unprocessed_timestamp_seconds");
-  const each = samples("millrace_worker_busy_seconds_total").map(({ labels }) => ({
-    busy: Math.min(1, per("millrace_worker_busy_seconds_total", labels)),
-    parks: per("millrace_worker_parks_total", labels),
-    noopWakeups: per("millrace_worker_noop_wakeups_total", labels),
-    steals: per("millrace_steals_total", labels),
-    stolenTasks: per("millrace_stolen_tasks_total", labels),
-    queueDepth: is("millrace_queue_depth", labels),
-  }));
+  const each = workersOf(now, per);
   return {
     version,
     node,

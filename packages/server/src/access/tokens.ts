@@ -7,7 +7,7 @@
  * The file has hashes, so whoever reads it can't use them. A token is as good as its randomness:
  * SHA-256 is fast, and 32 random bytes can't be guessed all the same.
  */
-import { createHash, timingSafeEqual } from "node:crypto";
+import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { clearInterval, messageOf, setInterval } from "@millrace/base";
 import { serverError } from "../errors.ts";
@@ -76,7 +76,7 @@ export class TokenFile implements Access {
 
   demand(scope: Scope, token: string | undefined): void {
     if (token === undefined) throw serverError("ERR_TOKEN_REFUSED", "a token is needed", { details: { scope } });
-    const hash = createHash("sha256").update(token).digest();
+    const hash = hashOf(token);
     let found: Entry | undefined;
     // All of them, so that the time says nothing about where one stands.
     for (const entry of this.#entries) if (timingSafeEqual(hash, entry.hash)) found = entry;
@@ -114,6 +114,24 @@ export class TokenFile implements Access {
       this.#warn(thrown as Error);
     }
   }
+}
+
+/** One token for everything, made when the server starts: where no file has any. */
+export class OneToken implements Access {
+  readonly token: string = randomBytes(24).toString("base64url");
+  readonly #hash: Buffer = hashOf(this.token);
+
+  demand(scope: Scope, token: string | undefined): void {
+    if (token !== undefined && timingSafeEqual(hashOf(token), this.#hash)) return;
+    const message = token === undefined ? "a token is needed" : "the token isn't known";
+    throw serverError("ERR_TOKEN_REFUSED", message, { details: { scope } });
+  }
+
+  close(): void {}
+}
+
+function hashOf(token: string): Buffer {
+  return createHash("sha256").update(token).digest();
 }
 
 /** The token of an `Authorization` header; undefined without one. */
