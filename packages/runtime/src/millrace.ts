@@ -30,6 +30,8 @@ import type {
   Retained,
   ScheduleInfo,
   ScheduleOptions,
+  ShadowOptions,
+  ShadowReport,
 } from "@millrace/intake";
 import type { MetricFamily } from "@millrace/metrics";
 import type { BlockingOptions, BlockingRun, BlockingStats } from "@millrace/pool";
@@ -178,6 +180,14 @@ export interface Millrace<Handlers = Record<string, Handler>> {
    * signal's reason.
    */
   replay(options?: ReplayOptions): Promise<Replayed>;
+  /**
+   * Gives recorded records to the handlers of another module, on threads of their own, and compares
+   * how they end with how they ended. **What those handlers do outside of Millrace, they do.** What
+   * they publish is compared, and not stored. A handler that throws, hangs or ends its thread is a
+   * difference in the report. Throws `ERR_INVALID_OPTION`, `ERR_REPLAY_RANGE`,
+   * `ERR_HANDLER_MODULE`, `ERR_JOURNAL_DAMAGED`, and the signal's reason.
+   */
+  shadow(options: ShadowOptions): Promise<ShadowReport>;
   /**
    * Which records are still in the journal, finished ones as well: see `retain`. Throws
    * `ERR_JOURNAL_DAMAGED`.

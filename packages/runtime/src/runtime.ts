@@ -30,6 +30,8 @@ import {
   type Retained,
   type ScheduleInfo,
   type ScheduleOptions,
+  type ShadowOptions,
+  type ShadowReport,
 } from "@millrace/intake";
 import type { MetricFamily } from "@millrace/metrics";
 import type { Blocking, BlockingRun } from "@millrace/pool";
@@ -147,6 +149,10 @@ export class Runtime<Handlers> implements Millrace<Handlers> {
 
   async replay(options: ReplayOptions = {}): Promise<Replayed> {
     return await this.#theIntake("replay").replay(options);
+  }
+
+  async shadow(options: ShadowOptions): Promise<ShadowReport> {
+    return await this.#theIntake("shadow").shadow(options);
   }
 
   async retained(): Promise<Retained> {

@@ -3,7 +3,7 @@ import { withTarget } from "../dlq/target.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
 import { grouped } from "../terminal/units.ts";
-import { type End, endMembers } from "./ends.ts";
+import { type End, endMembers, given } from "./ends.ts";
 
 export interface ReplayCommandOptions extends ReporterOptions {
   readonly name?: string;
@@ -49,8 +49,4 @@ function textOf({ matched, published, publishedBefore, handlers }: Replayed, dry
   const before = publishedBefore === 0 ? "" : `; ${grouped(publishedBefore)} were published before`;
   if (dryRun) return `${grouped(matched - publishedBefore)} records would be published again${of}${before}`;
   return `${grouped(published)} records published again${of}${before}`;
-}
-
-function given(members: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined));
 }

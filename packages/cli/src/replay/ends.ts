@@ -30,3 +30,8 @@ function endMember(name: string, end: End | undefined): Record<string, unknown> 
   if (end === "checkpoint") return { [name]: end };
   return "ms" in end ? { [`${name}Ms`]: end.ms } : { [name]: end.sequence };
 }
+
+/** The members that have a value. */
+export function given(members: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined));
+}

@@ -1,9 +1,10 @@
 /** `millrace replay`, as --help shows it. */
 import { type Command, Option } from "commander";
 import { EXIT_HELP } from "../terminal/exit-codes.ts";
-import { positiveNumber } from "../terminal/units.ts";
+import { positiveNumber, wholeNumber } from "../terminal/units.ts";
 import { replay, type ReplayCommandOptions } from "./command.ts";
 import { endOf } from "./ends.ts";
+import { allowedBy, shadow, type ShadowCommandOptions, withoutShadow } from "./shadow.ts";
 
 type Runner = <Parameters extends unknown[]>(
   command: (...parameters: Parameters) => number | Promise<number>,
@@ -26,13 +27,28 @@ export function addReplay(program: Command, common: (command: Command) => Comman
     .option("--rate <n>", "at most so many a second", positiveNumber("--rate", 1e9))
     .option("--name <name>", "under one name each record is replayed once, and the same command goes on")
     .option("--dry-run", "only count them")
+    .option("--shadow <module>", "publish nothing: give them to this module's handlers, and compare how they end")
+    .option("--ignore <path...>", "with --shadow: what isn't compared, such as result.at or published[*].headers")
+    .option("--allow <n>", "with --shadow: so many differences, or such a share (1%), exit with 0", allowedBy)
+    .option(
+      "--timeout-ms <n>",
+      "with --shadow: the longest time of a handler (default: 30000)",
+      wholeNumber("--timeout-ms", 1, 2 ** 31 - 1),
+    )
+    .option("--show <n>", "with --shadow: differences that are shown (default: 10)", wholeNumber("--show", 0, 1e6))
+    .option("--values", "with --shadow: show payloads, results and errors of differences")
     .addHelpText(
       "after",
       `
 Examples:
   millrace replay ./data --from 2026-01-31T12:00:00Z --to 2026-01-31T13:00:00Z --handler settle --dry-run
   millrace replay ./data --from 1000 --to 2000 --to-handler audit --rate 100 --name audit-january
+  millrace replay ./data --from 2026-01-31T00:00:00Z --shadow ./next/handlers.js --ignore result.at --allow 0.1%
 ${EXIT_HELP}`,
     )
-    .action(run((dir: string, options: ReplayCommandOptions) => replay(dir, options)));
+    .action(
+      run((dir: string, options: ReplayCommandOptions & ShadowCommandOptions) =>
+        options.shadow === undefined ? replay(dir, withoutShadow(options)) : shadow(dir, options),
+      ),
+    );
 }

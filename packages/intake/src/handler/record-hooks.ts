@@ -35,6 +35,11 @@ export interface DeliveredRecord {
   readonly key: string | undefined;
   /** The sequence of the record that this one replays; undefined for a record of its own. */
   readonly replay: { readonly of: number } | undefined;
+  /**
+   * Whether this is a shadow replay (`Millrace.shadow`): the record was handled before, and nothing
+   * that the handler leaves is kept.
+   */
+  readonly isShadow: boolean;
   /** Which schedule has published the record, and for which due time; undefined without one. */
   readonly schedule: RecordSchedule | undefined;
   /** What the publisher passed as `headers`. */
@@ -56,6 +61,7 @@ export function readHeader(bytes: Uint8Array, runsBefore: number): DeliveredReco
     redriven: header.redriven,
     key: header.key,
     replay: replayOf === undefined ? undefined : { of: replayOf },
+    isShadow: false,
     schedule: scheduled && { name: scheduled.name, dueAtMs: scheduled.dueMs, missed: scheduled.missed },
     headers: header.headers,
   };

@@ -18,6 +18,8 @@ import type {
 } from "../format/publication.ts";
 import { DeadLetters } from "../letters/dead-letters.ts";
 import { replay, type Replayed, type ReplayHost, type ReplayOptions } from "../replay/replay.ts";
+import { shadow, type ShadowOptions } from "../shadow/shadow.ts";
+import type { ShadowReport } from "../shadow/report.ts";
 import type { WindowLimits } from "../states/dedupe-window.ts";
 import type { RecordState } from "../states/record-states.ts";
 import type { Acknowledgement } from "./acknowledgement.ts";
@@ -237,6 +239,20 @@ export class Intake<Handlers = Record<string, Handler>> {
       mustBeHandler: (name) => void admission.headerOf(name),
     };
     return await replay(host, options);
+  }
+
+  /** Recorded records through another module's handlers. See `Millrace.shadow`. */
+  async shadow(options: ShadowOptions): Promise<ShadowReport> {
+    const { admission, journal, redactor } = this.#parts;
+    admission.mustBeOpen();
+    const host = {
+      log: journal,
+      logId: journal.logId,
+      dedupe: this.#dedupe,
+      recordBytesMax: journal.partsBytesMax,
+      redacted: (handler: string, value: unknown) => redactor.redacted(handler, value),
+    };
+    return await shadow(host, options);
   }
 
   /**

@@ -14,6 +14,9 @@ import type { WindowLimits } from "../states/dedupe-window.ts";
 import { GroupReader } from "../states/groups.ts";
 import { RecordStates } from "../states/record-states.ts";
 
+/** What is read of a journal, whoever has it open. */
+export type RecordedLog = Pick<Journal, "firstSequence" | "durableSequence" | "lastCheckpoint" | "read">;
+
 /** A part of the log; both ends belong to it. */
 export interface RecordedRange {
   readonly from: number;
@@ -24,14 +27,14 @@ export interface RecordedRange {
 }
 
 /** Types that decide whether a record is the first of its kind. */
-const JUDGING: ReadonlySet<number> = new Set([RECORD_TYPE.data, RECORD_TYPE.ack, RECORD_TYPE.control]);
+export const JUDGING: ReadonlySet<number> = new Set([RECORD_TYPE.data, RECORD_TYPE.ack, RECORD_TYPE.control]);
 
 /**
  * The part between two ends, each a sequence, or a time. Throws `ERR_REPLAY_RANGE` when something
  * of it isn't there.
  */
 export async function recordedRange(
-  journal: Journal,
+  journal: RecordedLog,
   from: number | Date | "checkpoint" | undefined,
   to: number | Date | undefined,
 ): Promise<RecordedRange> {
@@ -52,7 +55,11 @@ export async function recordedRange(
   return range;
 }
 
-async function outside(journal: Journal, { from, to, fromMs }: RecordedRange, cause?: unknown): Promise<Error> {
+export async function outside(
+  journal: RecordedLog,
+  { from, to, fromMs }: RecordedRange,
+  cause?: unknown,
+): Promise<Error> {
   const { firstSequence, durableSequence: lastSequence } = journal;
   const firstMs = await firstTimeMs(journal);
   const since = firstMs === undefined ? "" : `, published from ${new Date(firstMs).toISOString()} on`;
@@ -65,7 +72,7 @@ async function outside(journal: Journal, { from, to, fromMs }: RecordedRange, ca
 }
 
 /** When the first record that is there was published; undefined without. */
-export async function firstTimeMs(journal: Journal): Promise<number | undefined> {
+export async function firstTimeMs(journal: RecordedLog): Promise<number | undefined> {
   for await (const record of journal.read()) {
     if (record.type === RECORD_TYPE.data && record.origin === record.sequence) return record.timeMs;
   }
@@ -77,7 +84,7 @@ export async function firstTimeMs(journal: Journal): Promise<number | undefined>
  * leave the loop. Throws `ERR_REPLAY_RANGE`, `ERR_JOURNAL_DAMAGED`, and the signal's reason.
  */
 export async function* recorded(
-  journal: Journal,
+  journal: RecordedLog,
   range: RecordedRange,
   limits: WindowLimits,
   signal?: AbortSignal,
@@ -105,12 +112,12 @@ export async function* recorded(
   }
 }
 
-function isWanted(record: LogRecord, { fromMs, toMs }: RecordedRange): boolean {
+export function isWanted(record: LogRecord, { fromMs, toMs }: RecordedRange): boolean {
   if (record.type !== RECORD_TYPE.data || record.timeMs < fromMs || record.timeMs > toMs) return false;
   return termsOf(record.header()).replayOf === undefined;
 }
 
-function logRecordOf(record: JournalRecord): LogRecord {
+export function logRecordOf(record: JournalRecord): LogRecord {
   const { sequence, origin, type, priority, timeMs, flags, continues, header, key, payload } = record;
   return {
     sequence,

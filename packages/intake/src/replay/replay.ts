@@ -19,6 +19,7 @@ import {
   optionsObject,
   type Resolved,
   resolveOptions,
+  type Rule,
   type Rules,
   text,
 } from "@millrace/base";
@@ -120,7 +121,12 @@ const names = custom<string | readonly string[]>(
     typeof value === "string" || (Array.isArray(value) && value.every((name) => typeof name === "string")),
 );
 
-const rules = {
+/** Which records: the rules of `from`, `to` and `filter`. */
+export const rangeRules: {
+  readonly from: Rule<number | Date | "checkpoint" | undefined>;
+  readonly to: Rule<number | Date | undefined>;
+  readonly filter: Rule<RecordedFilter | undefined>;
+} = {
   from: optional(
     custom<number | Date | "checkpoint">(
       `a sequence, a Date, or "checkpoint"`,
@@ -133,8 +139,12 @@ const rules = {
       (value): value is number | Date => isSequence(value) || isTime(value),
     ),
   ),
-  name: optional(shortText(NAME_BYTES_MAX)),
   filter: optional(optionsObject<RecordedFilter>()),
+};
+
+const rules = {
+  ...rangeRules,
+  name: optional(shortText(NAME_BYTES_MAX)),
   handler: optional(text()),
   ratePerSecond: optional(number(0.001, 1e9)),
   dryRun: boolean(false),
@@ -148,7 +158,7 @@ const filterRules = {
 } satisfies Rules;
 
 /** What is undefined by mistake would mean every record. Throws `ERR_INVALID_OPTION`. */
-function mustBeMeant(owner: string, given: object, members: readonly string[]): void {
+export function mustBeMeant(owner: string, given: object, members: readonly string[]): void {
   for (const name of members) {
     if (!Object.hasOwn(given, name) || (given as Record<string, unknown>)[name] !== undefined) continue;
     throw baseError("ERR_INVALID_OPTION", `${owner}: option "${name}" is undefined; leave it out to mean all records`, {
@@ -158,7 +168,7 @@ function mustBeMeant(owner: string, given: object, members: readonly string[]): 
 }
 
 /** Whether a filter picks a record. Throws `ERR_INVALID_OPTION`. */
-function pickedBy(owner: string, given: RecordedFilter = {}): (record: LogRecord) => boolean {
+export function pickedBy(owner: string, given: RecordedFilter = {}): (record: LogRecord) => boolean {
   const { handler, key, priority } = resolveOptions(owner, filterRules, given);
   mustBeMeant(owner, given, Object.keys(filterRules));
   const handlers = handler === undefined ? undefined : new Set(typeof handler === "string" ? [handler] : handler);

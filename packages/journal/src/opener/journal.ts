@@ -178,6 +178,11 @@ export class Journal {
     return this.#readings.firstSequence;
   }
 
+  /** Names this log, in whatever directory a copy of it lies. */
+  get logId(): Uint8Array {
+    return this.#logId;
+  }
+
   // ── appending ─────────────────────────────────────────────────────────────────────────────────
 
   /**

@@ -1,0 +1,28 @@
+/**
+ * As record-hooks.ts, for the machines of a shadow replay: what a handler publishes goes no further
+ * than into the outcome of its task, and what it publishes at once goes nowhere.
+ */
+import type { StageHost, TaskStage } from "@millrace/scheduler";
+import type { PublishedNowAnswer } from "../format/publication.ts";
+import { TaskHeader } from "../format/task-header.ts";
+import { type DeliveredRecord, readHeader as readRecord } from "./record-hooks.ts";
+import { Stage } from "./stage.ts";
+
+export { checkHandler, failureOf, outcomeOf } from "./record-hooks.ts";
+
+/** What `context.publishNow` resolves with: no record has this sequence. */
+const NOWHERE: PublishedNowAnswer = { sequence: 0, duplicate: false };
+
+/** The attempt is the recorded one, however often its thread has died. */
+export function readHeader(bytes: Uint8Array): DeliveredRecord {
+  return { ...readRecord(bytes, 0), isShadow: true };
+}
+
+export function openStage(header: Uint8Array, host: StageHost): TaskStage {
+  const shadowHost: StageHost = {
+    mustRun: (what) => host.mustRun(what),
+    bind: (one) => host.bind(one),
+    ask: async () => NOWHERE,
+  };
+  return new Stage(new TaskHeader(header).stageLimits, shadowHost);
+}
