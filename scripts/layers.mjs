@@ -2,12 +2,12 @@
 // test/workspace/layers.test.ts holds package.json, tsconfig references, imports and
 // ARCHITECTURE.md to it.
 export const layers = [
-  ["base"],
+  ["base", "thread-pool"],
   ["shared-memory", "codec"],
   ["atomics-sync"],
   ["channels", "context", "metrics"],
   ["scheduler", "journal"],
-  ["pool"],
+  ["pool", "piscina"],
   ["intake"],
   ["runtime"],
   ["server"],

@@ -88,7 +88,7 @@ export default defineConfig({
           ...["payments", "pipelines", "embed", "shutdown", "testing", "tuning", "containers"].map((name) =>
             page(`guides/${name}`),
           ),
-          ...["guides/from-bullmq", "bundlers", "test-runners", "systems"].map(page),
+          ...["guides/from-bullmq", "guides/from-piscina", "bundlers", "test-runners", "systems"].map(page),
         ],
       },
       {

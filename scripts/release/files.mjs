@@ -9,8 +9,11 @@ const REFERENCES = [
   /\bimport\s*\(\s*"(\.[^"]+)"\s*\)/g,
   /^import\s+"(\.[^"]+)"/gm,
   /\bnew URL\(\s*"(\.[^"]+\.js)"/g,
+  /\brequire\("(\.[^"]+)"\)/g,
 ];
 const THREAD_ENTRIES = /\bworkerUrl\(\s*"(\.[^"]+)"/g;
+/** A thread's entry in a CommonJS package. */
+const FILES_BESIDE = /\bjoin\)?\(__dirname, "([^"]+\.js)"/g;
 
 /** Examples in comments import files that only users have. */
 const withoutComments = (text) => text.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
@@ -19,7 +22,8 @@ function referencesOf(file, commented) {
   const text = withoutComments(commented);
   const found = REFERENCES.flatMap((pattern) => [...text.matchAll(pattern)].map(([, path]) => path));
   const entries = [...text.matchAll(THREAD_ENTRIES)].map(([, path]) => `${path}.js`);
-  return [...found, ...entries].map((path) => join(dirname(file), path));
+  const beside = [...text.matchAll(FILES_BESIDE)].map(([, path]) => path);
+  return [...found, ...entries, ...beside].map((path) => join(dirname(file), path));
 }
 
 /** The files that `entries` reach, each with its text; `.ts` in a declaration is `.d.ts`. */
@@ -30,9 +34,9 @@ export function reached(directory, entries) {
     if (texts.has(file)) continue;
     const text = readFileSync(join(directory, file), "utf8");
     texts.set(file, text);
-    const isTypes = file.endsWith(".d.ts");
+    const isTypes = /\.d\.m?ts$/.test(file);
     for (const path of referencesOf(file, text))
-      waiting.push(isTypes ? path.replace(/(\.d)?\.(ts|js)$/, ".d.ts") : path);
+      waiting.push(isTypes ? path.replace(/(\.d)?\.(m?)(ts|js)$/, ".d.$2ts") : path);
   }
   return texts;
 }

@@ -34,16 +34,25 @@ function realVersions(dependencies) {
   return Object.fromEntries(Object.entries(dependencies).map(([name, given]) => [name, realVersion(name, given)]));
 }
 
+/** A CommonJS package has one copy of each module as it is; its own wrapper serves `import`. */
+function commonJsEntry(entry) {
+  if (typeof entry === "string") return entry;
+  const { "@millrace/source": _, ...published } = entry;
+  return published;
+}
+
 export function publishedManifest({ exports: all, dependencies, ...manifest }) {
+  const isCommonJs = manifest.type === "commonjs";
   const exports = Object.fromEntries(
     Object.entries(all)
       .filter(([subpath]) => !isPrivate(subpath))
-      .map(([subpath, entry]) => [subpath, publishedEntry(entry)]),
+      .map(([subpath, entry]) => [subpath, isCommonJs ? commonJsEntry(entry) : publishedEntry(entry)]),
   );
+  const { require = exports["."] } = exports["."];
   return {
     ...manifest,
-    main: exports["."].require.default,
-    types: exports["."].import.types,
+    main: require.default,
+    types: isCommonJs ? require.types : exports["."].import.types,
     exports,
     ...typesOfSubpaths(exports),
     ...(dependencies === undefined ? {} : { dependencies: realVersions(dependencies) }),

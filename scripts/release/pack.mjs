@@ -78,13 +78,23 @@ function stageTypes(from, to, entries) {
   }
 }
 
-/** The folder of a package as its tarball has it. */
-function stage(name, built) {
+/** A CommonJS package: its files as they are. */
+function stageCommonJs(name, built, dist, { exports }) {
+  const entries = Object.values(exports)
+    .filter((entry) => typeof entry === "object")
+    .flatMap((entry) => (entry.types === undefined ? Object.values(entry) : [entry]));
+  const modules = entries.map((entry) => inDist(entry.default));
+  for (const [file, text] of reached(join(root, "packages", name, "dist"), modules))
+    write(join(dist, file), withoutMap(text));
+  const types = entries.map((entry) => inDist(entry.types));
+  for (const [file, compiled] of reached(compileTypes(name, built), types))
+    write(join(dist, file), withEnding(withoutBufferTypes(withoutMap(compiled)), ".js"));
+}
+
+function stageEsModules(name, built, to, manifest) {
   const from = join(root, "packages", name);
-  const to = join(built, "packages", name);
-  const manifest = publishedManifest(readJson(`packages/${name}/package.json`));
-  const entries = Object.values(manifest.exports).filter((entry) => entry.import !== undefined);
   const dist = join(to, "dist");
+  const entries = Object.values(manifest.exports).filter((entry) => entry.import !== undefined);
   const fromCommands = stageCommands(from, to, manifest);
   stageModules(
     join(from, "dist"),
@@ -97,6 +107,14 @@ function stage(name, built) {
     dist,
     entries.map((entry) => inDist(entry.import.types)),
   );
+}
+
+/** The folder of a package as its tarball has it. */
+function stage(name, built) {
+  const to = join(built, "packages", name);
+  const manifest = publishedManifest(readJson(`packages/${name}/package.json`));
+  if (manifest.type === "commonjs") stageCommonJs(name, built, join(to, "dist"), manifest);
+  else stageEsModules(name, built, to, manifest);
   write(join(to, "package.json"), `${JSON.stringify(manifest, undefined, 2)}\n`);
   write(join(to, "README.md"), readmeOf(name, manifest));
   write(join(to, "LICENSE"), readText("LICENSE"));

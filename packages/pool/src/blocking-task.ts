@@ -5,7 +5,7 @@
  * itself rejects with is therefore about the thread.
  */
 import { BroadcastChannel, parentPort } from "node:worker_threads";
-import { move, Piscina } from "piscina";
+import { move, Piscina } from "original-piscina";
 import {
   type Handler,
   type LastWords,

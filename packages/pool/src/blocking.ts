@@ -12,7 +12,7 @@
 import { randomUUID } from "node:crypto";
 import { availableParallelism } from "node:os";
 import type { ResourceLimits, Transferable } from "node:worker_threads";
-import type { Piscina } from "piscina";
+import type { Piscina } from "original-piscina";
 import {
   abortSignal,
   errorFactory,
@@ -289,7 +289,7 @@ export class Blocking<Handlers = Record<string, Handler>> {
   }
 
   async #startPool(): Promise<Piscina> {
-    const { Piscina } = await import("piscina");
+    const { Piscina } = await import("original-piscina");
     const { threadsMin, threadsMax, idleTimeoutMs, resourceLimits } = this.#options;
     this.#output = new Output();
     const channel = `millrace output ${randomUUID()}`;

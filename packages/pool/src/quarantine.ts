@@ -5,7 +5,7 @@
 import { fileURLToPath } from "node:url";
 import { clearTimeout, isMillraceError, messageOf, type MillraceError, setTimeout, workerUrl } from "@millrace/base";
 import { decode } from "@millrace/codec";
-import { Tinypool } from "tinypool";
+import { Tinypool } from "original-tinypool";
 import { poolError } from "./errors.ts";
 import type { Begun, QuarantineAnswer, QuarantineRequest } from "./quarantine-task.ts";
 

@@ -1,0 +1,204 @@
+/** A thread of the pool: its worker, the way to it, and the tasks that it has. */
+import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
+import { join } from "node:path";
+import { MessageChannel, type MessagePort, Worker, type WorkerOptions } from "node:worker_threads";
+import { Mailbox } from "@millrace/thread-pool";
+import type { PiscinaWorker } from "./balancer.ts";
+import { threadTermination } from "./errors.ts";
+import { type PiscinaHistogramSummary, record, summaryOf } from "./histogram.ts";
+import { type FilledOptions, ownMembers, TIMEOUT_MAX } from "./options.ts";
+import { READY, type Request, type Response, type Startup } from "./protocol.ts";
+import { threadSymbol } from "./symbols.ts";
+import type { TaskInfo } from "./task.ts";
+
+const WORKER_FILE = join(__dirname, "pool.worker.js");
+
+/** An uncaught error or a limit; or the exit code of `process.exit()`. */
+export type Death = { readonly error: unknown } | { readonly code: number };
+
+/** What a thread tells its pool. */
+export interface ThreadEvents {
+  onReady(thread: Thread): void;
+  onDone(thread: Thread, task: TaskInfo, response: Response): void;
+  onMessage(message: unknown): void;
+  /** The thread ends by itself. */
+  onDeath(thread: Thread, death: Death): void;
+}
+
+/** Every member that `Worker` reads is an own one, so that no prototype can add to them. */
+function workerOptionsOf(options: FilledOptions): WorkerOptions {
+  const { env, argv, execArgv, resourceLimits, workerData, trackUnmanagedFds } = options;
+  return ownMembers({
+    env,
+    argv,
+    execArgv,
+    resourceLimits,
+    workerData,
+    trackUnmanagedFds,
+    eval: undefined,
+    stdin: undefined,
+    stdout: undefined,
+    stderr: undefined,
+    transferList: undefined,
+    name: undefined,
+  }) as unknown as WorkerOptions;
+}
+
+export class Thread {
+  readonly worker: Worker;
+  /** What a balancer sees. */
+  readonly interface: PiscinaWorker;
+  readonly tasks: Map<number, TaskInfo> = new Map();
+  /** Whether it has loaded its module. */
+  isReady = false;
+  /** Resolves when the worker has ended. */
+  readonly exited: Promise<void>;
+  readonly #events: ThreadEvents;
+  readonly #mailbox: Mailbox<Response | typeof READY>;
+  readonly #histogram: RecordableHistogram | null;
+  #isDestroyed = false;
+  #isLeaving = false;
+  #idleTimer: NodeJS.Timeout | undefined;
+
+  constructor(options: FilledOptions, events: ThreadEvents) {
+    this.#events = events;
+    this.#histogram = options.workerHistogram ? createHistogram() : null;
+    this.interface = interfaceOf(this);
+    this.worker = new Worker(WORKER_FILE, workerOptionsOf(options));
+    const { port1, port2 } = new MessageChannel();
+    this.#mailbox = new Mailbox(port1, (message) => this.#take(message));
+    this.exited = new Promise((resolve) => {
+      this.worker.once("exit", () => resolve());
+    });
+    this.#listen();
+    this.#start(options, port2);
+    // The worker alone keeps no process alive. The port does while it starts and while it works.
+    this.worker.unref();
+  }
+
+  #start({ filename, name, atomics, niceIncrement }: FilledOptions, port: MessagePort): void {
+    const { counters } = this.#mailbox;
+    const startup: Startup = { filename, name, port, counters, atomics, niceIncrement };
+    this.worker.postMessage(startup, [port]);
+  }
+
+  #listen(): void {
+    const { worker } = this;
+    worker.on("message", (message: unknown) => this.#events.onMessage(message));
+    worker.on("error", (error: unknown) => this.#die({ error }));
+    worker.on("exit", (code) => this.#die({ code }));
+    // A thread that dies closes its port first, and nothing but the worker says why it died.
+    this.#mailbox.port.on("close", () => worker.ref());
+  }
+
+  #die(death: Death): void {
+    if (!this.#isDestroyed) this.#events.onDeath(this, death);
+  }
+
+  get isDestroyed(): boolean {
+    return this.#isDestroyed;
+  }
+
+  /** Whether a task runs here whose abort ends the thread. */
+  get isRunningAbortableTask(): boolean {
+    for (const task of this.tasks.values()) if (task.isAbortable) return true;
+    return false;
+  }
+
+  /** Sends a task. Throws when its value can't be cloned. */
+  post(task: TaskInfo): void {
+    const request: Request = { taskId: task.taskId, task: task.task, filename: task.filename, name: task.name };
+    this.#mailbox.send(request, task.transferList);
+    task.task = null;
+    this.tasks.set(task.taskId, task);
+    this.stopIdling();
+    this.#mailbox.port.ref();
+  }
+
+  /** Takes in what it has sent already. */
+  drain(): void {
+    if (!this.#isDestroyed) this.#mailbox.drain();
+  }
+
+  /** Calls `listener` when the thread has had nothing to do for this time. */
+  idle(timeoutMs: number, listener: () => void): void {
+    this.stopIdling();
+    this.#idleTimer = setTimeout(listener, Math.min(timeoutMs, TIMEOUT_MAX)).unref();
+  }
+
+  stopIdling(): void {
+    clearTimeout(this.#idleTimer);
+    this.#idleTimer = undefined;
+  }
+
+  /** Ends the thread; its tasks are rejected with `error`. */
+  destroy(error: unknown = threadTermination()): void {
+    if (this.#isDestroyed) return;
+    this.#isDestroyed = true;
+    this.stopIdling();
+    // The process then waits for the end of the thread.
+    this.#mailbox.port.close();
+    void this.worker.terminate();
+    const tasks = [...this.tasks.values()];
+    this.tasks.clear();
+    for (const task of tasks) task.fail(error);
+  }
+
+  #take(message: Response | typeof READY): void {
+    if (this.#isDestroyed) return;
+    if (message === READY) {
+      this.isReady = true;
+      this.#events.onReady(this);
+    } else {
+      if (this.#histogram !== null) record(this.#histogram, message.time);
+      const task = this.tasks.get(message.taskId) as TaskInfo;
+      this.tasks.delete(message.taskId);
+      this.#events.onDone(this, task, message);
+    }
+    if (this.tasks.size === 0) this.#leave();
+  }
+
+  /**
+   * A thread without tasks keeps no process alive. What it said over its parent port before its
+   * last answer may come two turns of the event loop later.
+   */
+  #leave(): void {
+    if (this.#isLeaving) return;
+    this.#isLeaving = true;
+    setImmediate(() =>
+      setImmediate(() => {
+        this.#isLeaving = false;
+        if (this.tasks.size === 0) this.#mailbox.port.unref();
+      }),
+    );
+  }
+
+  /** What this thread's tasks took; null unless `workerHistogram` is set. */
+  get histogram(): PiscinaHistogramSummary | null {
+    return this.#histogram === null ? null : summaryOf(this.#histogram);
+  }
+}
+
+/** The members are own ones: a balancer may copy them into an object of its own. */
+function interfaceOf(thread: Thread): PiscinaWorker {
+  return {
+    get id(): number {
+      return thread.worker.threadId;
+    },
+    get currentUsage(): number {
+      return thread.isRunningAbortableTask ? Infinity : thread.tasks.size;
+    },
+    get isRunningAbortableTask(): boolean {
+      return thread.isRunningAbortableTask;
+    },
+    get histogram(): PiscinaHistogramSummary | null {
+      return thread.histogram;
+    },
+    // A thread that is being ended is destroyed at once.
+    terminating: false,
+    get destroyed(): boolean {
+      return thread.isDestroyed;
+    },
+    [threadSymbol]: thread,
+  };
+}
