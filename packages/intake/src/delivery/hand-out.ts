@@ -23,10 +23,10 @@ function wantsResult({ terms }: HandlerGate): boolean {
 }
 
 /**
- * What came of a record's turn: a handler has it; it waits for a time or a key, or is over; there
- * is no room now; its handler can't run now.
+ * What came of a record's turn: a handler has it; it waits for a time or a key, or is over; it is
+ * suspect, and comes with its group; there is no room now; its handler can't run now.
  */
-export type HandedOut = "given" | "taken" | "full" | "stopped";
+export type HandedOut = "given" | "taken" | "grouped" | "full" | "stopped";
 
 export interface HandOutParts {
   readonly runner: Runner;
@@ -55,7 +55,7 @@ export class HandOut {
 
   /** What becomes of a record whose turn has come. */
   handOut(job: Job): HandedOut {
-    const { clock, gates, window, life, keyLines, returns, outcomes } = this.#parts;
+    const { clock, gates, window, life, suspects, keyLines, returns, outcomes } = this.#parts;
     const { notBeforeMs, expiresAtMs } = job.terms;
     if (notBeforeMs !== undefined || expiresAtMs !== undefined) {
       const wall = clock.wall();
@@ -72,6 +72,7 @@ export class HandOut {
     const now = clock.now();
     if (gate.obstacle(now) !== undefined) return "stopped";
     if (window.left <= 0 || !life.isBegun()) return "full";
+    if (suspects.waitsForGroup(job.origin)) return "grouped";
     if (!keyLines.take(job)) return "taken";
     if (!this.#submit(job, gate, now)) return "full";
     keyLines.running(job);

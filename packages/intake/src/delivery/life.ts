@@ -95,8 +95,8 @@ export class Life {
   handOutSuspects(): void {
     const { suspects, ends, returns } = this.#parts;
     for (const origin of suspects.announced()) {
-      // A group doesn't wait for a handler that can't run.
-      if (ends.isOver(origin) || returns.wake(origin)?.handler !== undefined) suspects.survived(origin);
+      if (ends.isOver(origin)) suspects.survived(origin);
+      else if (returns.wake(origin)?.handler !== undefined) suspects.setAside(origin);
     }
   }
 

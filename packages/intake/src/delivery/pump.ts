@@ -111,7 +111,7 @@ export class Pump {
     const job = jobs.again(origin);
     const own = turns.laneOf(job.handler, job.priority);
     if (own !== lane) {
-      suspects.survived(origin);
+      suspects.setAside(origin);
       turns.takeReady(lane, origin);
       turns.makeReady(own, origin);
       jobs.keep(job);
@@ -119,14 +119,15 @@ export class Pump {
     }
     switch (handOut.handOut(job)) {
       case "given":
+      case "grouped":
         turns.takeReady(lane, origin);
         return true;
       case "taken":
         turns.takeReady(lane, origin);
-        suspects.survived(origin);
+        suspects.setAside(origin);
         return true;
       case "stopped":
-        suspects.survived(origin);
+        suspects.setAside(origin);
         jobs.keep(job);
         if (lane.handler !== undefined) return false;
         turns.takeReady(lane, origin);

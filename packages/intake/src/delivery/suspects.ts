@@ -105,6 +105,29 @@ export class Suspects {
     this.#leaveGroup(origin);
   }
 
+  /**
+   * It isn't given to a handler now: it waits for a key, a time, or a handler that can't run. The
+   * group goes on without it, and it is as suspect as before.
+   */
+  setAside(origin: number): void {
+    this.#leaveGroup(origin);
+  }
+
+  /**
+   * Whether a record whose turn has come must wait for a group that the log names: its key is free
+   * before its group is tried, or it was set aside then. In quarantine it can't end this process.
+   */
+  waitsForGroup(origin: number): boolean {
+    if (this.#left.has(origin)) return true;
+    if (this.#ends.size === 0) return false;
+    const ends = this.#ends.get(origin);
+    if (this.#group.includes(origin)) return !this.#isDurable;
+    if (ends === undefined || ends >= QUARANTINE_ENDS) return false;
+    this.#ends.delete(origin);
+    this.#left.set(origin, ends);
+    return true;
+  }
+
   #leaveGroup(origin: number): void {
     const index = this.#group.indexOf(origin);
     if (index >= 0) this.#group.splice(index, 1);
@@ -127,7 +150,10 @@ export function findSuspects(log: Log, states: RecordStates, wallMs: number): Ma
     found.set(origin, (before.get(origin) ?? 0) + (isTried(origin) ? 1 : 0));
   };
   for (const origin of before.keys()) add(origin);
-  for (const [origin, { dueMs }] of states.retries) if (dueMs <= wallMs) add(origin);
+  for (const [origin, { dueMs, pauseMs }] of states.retries) {
+    // By a clock that was set back since nobody knows whether it was due.
+    if (dueMs <= wallMs || dueMs - pauseMs > wallMs) add(origin);
+  }
   for (const origin of states.places.keys()) if (!states.retries.has(origin)) add(origin);
   const behind = Array.from({ length: LANES }, () => 0);
   const end = Math.max(...lease) + BEHIND_LEASE_MAX * LANES;
