@@ -1,9 +1,9 @@
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { isMillraceError } from "@millrace/base";
-import { type Acknowledgement, type Millrace, open } from "millrace";
+import { type Acknowledgement, type Millrace, type MillraceOptions, open } from "millrace";
 import { Faults } from "../fixtures/fault-storage.ts";
 import type * as recorder from "../fixtures/recorder.ts";
 import { temporaryDirectory, until } from "../support.ts";
@@ -125,6 +125,59 @@ test("on a full disk copies leave half of the reserve to ACKs, each time", async
   await Promise.all(holding.map((acknowledgement) => acknowledgement.done));
   await takesAgain();
   await mill.close();
+});
+
+test("attempts on a full disk are counted across a restart", async () => {
+  const directory = temporaryDirectory();
+  const file = join(directory, "notes");
+  const journalDirectory = join(directory, "journal");
+  mkdirSync(journalDirectory);
+  const faults = new Faults();
+  const start = (storage?: NonNullable<MillraceOptions["journal"]>["storage"]): Promise<Recorder> =>
+    open<typeof recorder>({
+      handlers: recorderUrl,
+      processors: 1,
+      journal: {
+        directory: journalDirectory,
+        recordBytesMax: 8192,
+        batchBytesMax: 16_384,
+        segmentBytesMax: SEGMENT_BYTES,
+        ringBytes: 2 ** 20,
+        backoff: [100],
+        ...(storage === undefined ? undefined : { storage }),
+        failuresMax: 0,
+      },
+    });
+  const attempts = (): number[] =>
+    readFileSync(file, "utf8")
+      .split("\n")
+      .filter((line) => line.startsWith("failing"))
+      .map((line) => Number(line.split(" ")[2]));
+  const obstacle = join(directory, "obstacle");
+  writeFileSync(obstacle, "");
+  const mill = await start({ url: faultStorage, data: { directory: journalDirectory, faults: faults.buffer } });
+  faults.arm("spareWrite", ENOSPC);
+  let refused: unknown;
+  for (let round = 0; round < 2000 && refused === undefined; round += 1) {
+    await mill.publish
+      .note({ file, text: `n${"x".repeat(RECORD_BYTES)}` })
+      .catch((thrown: unknown) => (refused = thrown));
+    if (round === 5) await mill.publish.note({ file, text: "failing", failWhile: obstacle });
+  }
+  assert.ok(isMillraceError(refused, "ERR_JOURNAL_FULL"), String(refused));
+  const before = attempts().length;
+  await until(() => attempts().length > before + 5, "it fails on the full disk");
+  await mill.close();
+  const failed = attempts().at(-1) as number;
+  const again = await start();
+  await until(() => attempts().at(-1) !== failed || attempts().length > failed, "it is tried again");
+  assert.equal(
+    attempts(),
+    Array.from({ length: attempts().length }, (_, index) => index + 1),
+  );
+  rmSync(obstacle);
+  await again.drain({ all: true });
+  await again.close();
 });
 
 test.run();

@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { type RetryState, RetryTable } from "@millrace/intake/internal/states/retry-table";
 
 const stateOf = (place: number): RetryState => {
-  return { attempts: place % 65_536, dueMs: place + 0.5, firstMs: 2 ** 41 + place, place };
+  return { attempts: place % 65_536, dueMs: place + 0.5, pauseMs: place % 1000, ageMs: place % 7, place };
 };
 
 /** A table and a map that were told the same. */

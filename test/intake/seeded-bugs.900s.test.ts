@@ -126,8 +126,8 @@ const BUGS: readonly SeededBug[] = [
   {
     name: "a needed RETRY record is given up",
     file: STATES,
-    from: "this.retries.set(origin, { attempts, dueMs: atMs, firstMs, place });",
-    to: "this.retries.set(origin, { attempts, dueMs: atMs, firstMs, place }); this.droppable.add(place);",
+    from: "this.retries.set(origin, { attempts, dueMs: atMs, pauseMs:",
+    to: "this.droppable.add(place); this.retries.set(origin, { attempts, dueMs: atMs, pauseMs:",
   },
   {
     name: "a duplicate is delivered",
@@ -168,7 +168,43 @@ const BUGS: readonly SeededBug[] = [
   {
     name: "a snapshot forgets the retries",
     file: "snapshot/retries-section.js",
-    from: "retries.set(origin, { place, attempts, dueMs, firstMs });",
+    from: "retries.set(origin, { place, attempts, dueMs, pauseMs, ageMs });",
+    to: "",
+  },
+  {
+    name: "a snapshot forgets how long a pause is",
+    file: "snapshot/retries-section.js",
+    from: "retries.set(origin, { place, attempts, dueMs, pauseMs, ageMs });",
+    to: "retries.set(origin, { place, attempts, dueMs, pauseMs: 0, ageMs });",
+  },
+  {
+    name: "a failure that the log doesn't know yet is forgotten with its job",
+    file: "delivery/jobs.js",
+    from: "this.#failedAttempts.of(origin) ?? written",
+    to: "written",
+  },
+  {
+    name: "a failure that the disk had no room for is never written",
+    file: "delivery/failed-attempts.js",
+    from: "this.#unwritten.add(origin);",
+    to: ";",
+  },
+  {
+    name: "a suspect that is set aside counts as harmless",
+    file: SUSPECTS,
+    from: "setAside(origin) {\n        this.#leaveGroup(origin);",
+    to: "setAside(origin) {\n        this.survived(origin);",
+  },
+  {
+    name: "a suspect that was set aside is handled although its group isn't named",
+    file: SUSPECTS,
+    from: "waitsForGroup(origin) {",
+    to: "waitsForGroup(origin) {\n        return false;",
+  },
+  {
+    name: "one whose time was over in quarantine runs beside others",
+    file: "delivery/outcomes.js",
+    from: "|| isLate",
     to: "",
   },
   {

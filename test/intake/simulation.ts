@@ -386,6 +386,8 @@ interface Known {
   /** Whether that is durable: it survives a crash. */
   isDurable: boolean;
   inHand: boolean;
+  /** Its last handler has published: that may be refused, and the attempt has failed then. */
+  mayBeRefused: boolean;
   runs: number;
   attempt: number;
   readonly steadyMs: number;
@@ -477,6 +479,10 @@ export class Simulation implements DeliveryEvents {
   readonly #producerDrops: number[] = [];
   readonly #repeated = new Set<number>();
   #isSettling = false;
+  /** Attempts that have failed since the latest crash, by record and redrive. */
+  readonly #failed = new Map<string, number>();
+  /** Records that have ended a process of their own, or had to be ended there. */
+  readonly #onlyAlone = new Set<number>();
   #paused = new Set<string>();
   #quarantined: number[] = [];
   /** The process dies at the next step, and the checkpoint that gave up a segment is lost. */
@@ -503,6 +509,7 @@ export class Simulation implements DeliveryEvents {
   // ── lives ─────────────────────────────────────────────────────────────────────────────────────
 
   #open(): void {
+    this.#onlyAlone.clear();
     this.#log = new SimLog(this.disk, this.#random);
     this.#runner = new SimRunner(() => this.#now);
     this.#runner.onBegin = (task) => this.#begun(task);
@@ -534,6 +541,7 @@ export class Simulation implements DeliveryEvents {
         logId: LOG_ID,
         laneRecordsMax: LANE_RECORDS_MAX,
         waitsMemoryMax: 3,
+        jobsBytesMax: 3000,
         schedules: this.#schedules.declared(),
         // So little that most groups wait for room.
         reserveBytes: () => 512,
@@ -584,6 +592,7 @@ export class Simulation implements DeliveryEvents {
     this.#published = [];
     this.#quarantined = [];
     this.#pausedSoon = [];
+    this.#failed.clear();
     this.#reopen();
   }
 
@@ -628,6 +637,8 @@ export class Simulation implements DeliveryEvents {
     this.#housekeeping.checkpoint(0);
     // Records that were on their way are stored, and nobody has seen them.
     this.#quarantined = [];
+    // Otherwise the log knows what has failed.
+    if (this.#log.isFull) this.#failed.clear();
     this.#reopen();
     if (hasBegun && this.#delivery.suspects > 0) this.broken("an end in order made suspects");
   }
@@ -857,6 +868,7 @@ export class Simulation implements DeliveryEvents {
       state,
       isDurable: false,
       inHand: false,
+      mayBeRefused: false,
       runs: 0,
 
       attempt: 0,
@@ -909,16 +921,25 @@ export class Simulation implements DeliveryEvents {
     else task.value = this.#outcomeOf(sequence, !task.isAbandoned);
     this.#trace(`over ${sequence} ${dice}`);
     if (task.isAbandoned) return;
+    if (!task.isOk && dice !== 7) this.#countFailed(task);
     const known = this.known.get(sequence) as Known;
     known.inHand = false;
     if (task.isOk) known.state = "finished";
+  }
+
+  #countFailed(task: SimTask): void {
+    const { sequence, redriven } = new TaskHeader(task.header);
+    const name = `${sequence}/${redriven}`;
+    this.#failed.set(name, (this.#failed.get(name) ?? 0) + 1);
   }
 
   /** What the handler of this record has published, as its machine sends it. */
   #outcomeOf(origin: number, counts = true): unknown {
     // At the end nothing new begins.
     const count = !this.#isSettling && this.#random.below(3) === 0 ? 1 + this.#random.below(2) : 0;
-    const keeps = (this.known.get(origin) as Known).handler === "mail";
+    const known = this.known.get(origin) as Known;
+    const keeps = known.handler === "mail";
+    known.mayBeRefused = count > 0 && this.#deadBytesMax < Infinity;
     const outcome = this.produced.returns(origin, count, { counts, keeps }, () => ({
       published: this.#describe(),
       timeMs: this.#wall,
@@ -997,6 +1018,13 @@ export class Simulation implements DeliveryEvents {
     if (known === undefined) return this.broken(`record ${sequence} is handled and was never published`);
     this.counts.runs += 1;
     known.runs += 1;
+    this.#openAgain(known);
+    this.#checkAttempt(header);
+    if (this.#onlyAlone.has(sequence)) this.broken(`record ${sequence} may end its process, and isn't alone there`);
+    const { suspects, trying } = this.#delivery.states.endings;
+    if (suspects.has(sequence) && !trying.includes(sequence)) {
+      this.broken(`record ${sequence} is suspect, and is handled without a word in the log`);
+    }
     const name = HANDLERS[task.handler];
     if (name !== known.handler) this.broken(`record ${sequence} of ${known.handler} is handled by ${name}`);
     if (Buffer.from(task.payload).toString() !== known.payload) this.broken(`record ${sequence} has another payload`);
@@ -1021,6 +1049,21 @@ export class Simulation implements DeliveryEvents {
     if (header.attempt < 1) this.broken(`record ${sequence} has attempt ${header.attempt}`);
     known.inHand = true;
     known.isDurable = false;
+  }
+
+  /** What its handler has left was refused, since dead letters have no room. */
+  #openAgain(known: Known): void {
+    const wasRefused = known.state === "finished" && !known.isDurable && known.mayBeRefused;
+    if (wasRefused) known.state = "unfinished";
+  }
+
+  /** No attempt is forgotten that the log says, or that has failed since the opening. */
+  #checkAttempt({ sequence, attempt, redriven }: TaskHeader): void {
+    const name = `${sequence}/${redriven}`;
+    const failed = this.#failed.get(name) ?? 0;
+    if (attempt <= failed) this.broken(`record ${sequence} has attempt ${attempt} after ${failed} that failed`);
+    const said = this.#delivery.states.retries.get(sequence)?.attempts ?? 0;
+    if (attempt <= said) this.broken(`record ${sequence} has attempt ${attempt}, and the log says ${said}`);
   }
 
   /** A key is remembered for its time, by a clock that nobody sets, unless there are too many. */
@@ -1121,6 +1164,7 @@ export class Simulation implements DeliveryEvents {
   dead(origin: number, history: Uint8Array): void {
     const known = this.known.get(origin) as Known;
     if (history.length === 0) this.broken(`dead record ${origin} has no errors`);
+    this.#openAgain(known);
     if (known.state === "finished") this.broken(`record ${origin} is dead, and was finished`);
     known.state = "dead";
     known.isDurable = true;
@@ -1141,6 +1185,7 @@ export class Simulation implements DeliveryEvents {
     this.#quarantined.push(origin);
     const known = this.known.get(origin) as Known;
     if (known.inHand) this.broken(`record ${origin} is in hand twice`);
+    this.#openAgain(known);
     if (known.state === "dead" && this.#wasRedriven(origin)) known.state = "unfinished";
     if (known.state !== "unfinished")
       this.broken(`record ${origin} is put into quarantine although it is ${known.state}`);
@@ -1157,7 +1202,9 @@ export class Simulation implements DeliveryEvents {
     const known = this.known.get(origin) as Known;
     known.inHand = false;
     if (isOk) known.state = "finished";
-    const error = poolError("ERR_QUARANTINE_DIED", "it ended its process");
+    const isLate = this.#random.below(3) === 0;
+    const error = poolError(isLate ? "ERR_QUARANTINE_TIMEOUT" : "ERR_QUARANTINE_DIED", "it has no process any more");
+    if (!isOk) this.#onlyAlone.add(origin);
     const outcome = isOk ? unpackOutcome(this.#outcomeOf(origin)) : undefined;
     this.#delivery.quarantined(origin, isOk ? undefined : error, outcome);
   }

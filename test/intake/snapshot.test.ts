@@ -31,7 +31,7 @@ function fullStates(): RecordStates {
   states.dead.set(5, { ...letter, place: 42, death: 42, handler: "pay" });
   states.dead.set(2, { ...letter, place: 44, death: 43, handler: "" });
   states.redriven.set(5, 2);
-  states.retries.set(10, { place: 11, attempts: 2, dueMs: 2 ** 41, firstMs: 2 ** 40 });
+  states.retries.set(10, { place: 11, attempts: 2, dueMs: 2 ** 41, pauseMs: 60_000.5, ageMs: 2 ** 30 });
   const producer = new ProducerState();
   for (const sequence of [0, 1, 2, 3, 4, 2 ** 45]) producer.add(sequence, sequence % 7);
   states.producers.set("a source", producer).set("__proto__", new ProducerState());

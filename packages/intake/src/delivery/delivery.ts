@@ -22,6 +22,7 @@
  *   gates         whether a handler can run now
  *   suspects      what an earlier process may have had in hand when it ended without a word
  *   turns, lane   whose turn it is
+ *   failed-attempts  failures that the log doesn't know yet
  *   jobs          records whose turn comes again, out of memory or the log
  *   ends          what is over by records that aren't durable yet
  *   deaths        room for dead letters
@@ -50,6 +51,7 @@ import { Commands } from "./commands.ts";
 import { Deaths } from "./deaths.ts";
 import { Ends } from "./ends.ts";
 import type { DeliveryCounts, DeliveryEvents } from "./events.ts";
+import { FailedAttempts } from "./failed-attempts.ts";
 import { Gates } from "./gates.ts";
 import { HandOut } from "./hand-out.ts";
 import { Hands } from "./hands.ts";
@@ -95,6 +97,8 @@ export interface DeliveryTerms {
   readonly logId: Uint8Array;
   /** Records that a lane keeps in memory before it falls behind. Default 4096. */
   readonly laneRecordsMax?: number;
+  /** Bytes of jobs that wait and are in memory. Default 64 MiB. */
+  readonly jobsBytesMax?: number | undefined;
   /** Delays, and pauses between attempts, that are in memory. Default 65,536 of each. */
   readonly waitsMemoryMax?: number | undefined;
   /** What `open` declares; undefined: what was declared before stays as it is. */
@@ -130,6 +134,7 @@ export class Delivery {
   readonly #returns: Returns;
   readonly #quarantined: Quarantined;
   readonly #life: Life;
+  readonly #failedAttempts: FailedAttempts;
   readonly #outcomes: Outcomes;
   readonly #pump: Pump;
   #isDraining = false;
@@ -158,7 +163,10 @@ export class Delivery {
     const window = new Window(runner, clock);
     const turns = new Turns({ log, clock, states, gates, suspects, handlerOf, laneRecordsMax });
     const steady = new Steady(clock);
-    const jobs = new Jobs(log, states, steady, handlerOf);
+    const { reserveBytes, jobsBytesMax } = terms;
+    const historyOf = (origin: number): Uint8Array | undefined => jobs.historyOf(origin);
+    const failedAttempts = new FailedAttempts({ log, clock, stateLog, reserveBytes, historyOf });
+    const jobs = new Jobs({ log, states, steady, failedAttempts, handlerOf, bytesMax: jobsBytesMax });
     const ends = new Ends(states, stateLog);
     const deaths = new Deaths(states, terms.deadBytesMax ?? Infinity);
     const keyLines = new KeyLines(gates, turns);
@@ -172,7 +180,7 @@ export class Delivery {
     const rules = { quarantined, ends, deaths, keyLines, returns, life, schedules, recorder };
     const { producersMax, onProducer } = terms;
     const stagedAdmission = new StagedAdmission({ states, deaths, producersMax, onProducer });
-    const outcomes = new Outcomes({ ...known, ...rules, steady, stagedAdmission });
+    const outcomes = new Outcomes({ ...known, ...rules, steady, failedAttempts, stagedAdmission });
     const handOut = new HandOut({ ...known, ...rules, outcomes, taskHeaders: taskHeadersOf(world, terms) });
     const pump = new Pump({ ...known, ...rules, turns, handOut, handlerOf });
 
@@ -190,6 +198,7 @@ export class Delivery {
     this.#returns = returns;
     this.#quarantined = quarantined;
     this.#life = life;
+    this.#failedAttempts = failedAttempts;
     this.#outcomes = outcomes;
     this.#pump = pump;
     rebuild({ ...known, ...rules, turns });
@@ -225,6 +234,7 @@ export class Delivery {
       handled += this.#pump.turn();
       this.#life.lease();
     }
+    handled += this.#failedAttempts.turn(this.#isDraining);
     this.stateLog.flush(this.#isDraining);
     return handled;
   }
@@ -236,6 +246,7 @@ export class Delivery {
       this.#turns.obstaclesUntil,
       this.#hands.nextTimeout(),
       this.stateLog.dueAt,
+      this.#failedAttempts.dueAt,
       this.schedules.nextTurnAt(),
     );
   }
@@ -260,7 +271,7 @@ export class Delivery {
   /** Nothing is in hand, and everything that was decided is durable. */
   get isQuiet(): boolean {
     const isIdle = this.#runner.outstanding === this.#hands.abandoned && this.#quarantined.isEmpty;
-    return isIdle && this.stateLog.isQuiet;
+    return isIdle && this.#failedAttempts.isQuiet && this.stateLog.isQuiet;
   }
 
   /** Nothing can run now: what there is waits for a time, a handler, or a command. */

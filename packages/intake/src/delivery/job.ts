@@ -87,6 +87,10 @@ export class JobCache {
     }
   }
 
+  peek(origin: number): Job | undefined {
+    return this.#jobs.get(origin);
+  }
+
   take(origin: number): Job | undefined {
     const job = this.#jobs.get(origin);
     if (job === undefined) return undefined;

@@ -1,8 +1,9 @@
 /** Jobs whose turn comes again: out of memory if they are there, otherwise out of the log. */
 import type { LogRecord } from "../format/log-record.ts";
-import { decodeFate, historyBytes } from "../format/state-records.ts";
+import { decodeFate, historyBytes, reasonName, withFailure } from "../format/state-records.ts";
 import type { LogWalk } from "../states/log-walk.ts";
 import type { RecordStates } from "../states/record-states.ts";
+import type { FailedAttempts } from "./failed-attempts.ts";
 import { type Job, JobCache, jobOf } from "./job.ts";
 import type { Log } from "./ports.ts";
 import type { Steady } from "./steady.ts";
@@ -10,21 +11,34 @@ import type { Steady } from "./steady.ts";
 /** Jobs that wait and are kept in memory. */
 const CACHE_BYTES_MAX: number = 64 * 2 ** 20;
 
+export interface JobsParts {
+  readonly log: Log;
+  readonly states: RecordStates;
+  readonly steady: Steady;
+  readonly failedAttempts: FailedAttempts;
+  readonly handlerOf: (record: LogRecord) => number;
+  /** Bytes of jobs in memory. Default 64 MiB. */
+  readonly bytesMax?: number | undefined;
+}
+
 export class Jobs {
   readonly #log: Log;
   readonly #states: RecordStates;
   readonly #steady: Steady;
+  readonly #failedAttempts: FailedAttempts;
   readonly #handlerOf: (record: LogRecord) => number;
-  readonly #cache = new JobCache(CACHE_BYTES_MAX);
+  readonly #cache: JobCache;
   #walk: LogWalk | undefined;
   /** The walk stands before this place. */
   #at = Infinity;
 
-  constructor(log: Log, states: RecordStates, steady: Steady, handlerOf: (record: LogRecord) => number) {
+  constructor({ log, states, steady, failedAttempts, handlerOf, bytesMax = CACHE_BYTES_MAX }: JobsParts) {
     this.#log = log;
     this.#steady = steady;
     this.#states = states;
+    this.#failedAttempts = failedAttempts;
     this.#handlerOf = handlerOf;
+    this.#cache = new JobCache(bytesMax);
   }
 
   /** The job of a record that isn't finished, with what is known of its attempts. */
@@ -35,14 +49,31 @@ export class Jobs {
     job.key = Uint8Array.from(job.key);
     job.headers = Uint8Array.from(job.headers);
     job.payload = Uint8Array.from(job.payload);
-    const retry = this.#states.retries.get(origin);
-    if (retry === undefined) return job;
-    job.attempts = retry.attempts;
-    job.firstMs = this.#steady.fromWall(retry.firstMs);
-    const payload = this.#recordAt(retry.place).payload();
-    if (retry.dueMs === Infinity) job.reason = decodeFate(payload).reason;
-    job.history = Uint8Array.from(historyBytes(payload));
+    this.#readFailures(job);
     return job;
+  }
+
+  /** The failures of a job that is in memory; undefined when it isn't. */
+  historyOf(origin: number): Uint8Array | undefined {
+    return this.#cache.peek(origin)?.history;
+  }
+
+  #readFailures(job: Job): void {
+    const { origin } = job;
+    const written = this.#states.retries.get(origin);
+    const retry = this.#failedAttempts.of(origin) ?? written;
+    if (retry === undefined) return;
+    job.attempts = retry.attempts;
+    job.firstMs = this.#steady.firstOf(retry);
+    const payload = written === undefined ? undefined : this.#recordAt(written.place).payload();
+    if (retry.dueMs === Infinity) {
+      job.reason = this.#failedAttempts.reasonOf(origin) ?? decodeFate(payload as Buffer).reason;
+    }
+    if (payload !== undefined) job.history = Uint8Array.from(historyBytes(payload));
+    if (job.history.length > 0 || retry.attempts === 0) return;
+    const error = new Error("the error wasn't kept, since the disk was full");
+    const failure = { attempt: retry.attempts, atMs: this.#steady.nowMs(), reason: reasonName(job.reason), error };
+    job.history = withFailure(job.history, failure, this.#log.payloadBytesMax);
   }
 
   /** The job of the record at a place; its bytes are valid until the next call. */

@@ -1,4 +1,5 @@
 /** At an opening: what delivery has in memory is built again from what is durably known. */
+import { pauseLeftMs } from "../states/retry-table.ts";
 import type { RecordStates } from "../states/record-states.ts";
 import type { Deaths } from "./deaths.ts";
 import type { Gates } from "./gates.ts";
@@ -28,9 +29,9 @@ export function rebuild(parts: OpeningParts): void {
   for (const name of states.paused) gates.named(name).isPaused = true;
   takeKeysAgain(parts);
   const wall = clock.wall();
-  for (const [origin, { dueMs }] of states.retries) {
-    if (dueMs === Infinity) deaths.wait(origin, gates.of(jobs.at(states.placeOf(origin)).handler).name);
-    else if (!suspects.has(origin)) returns.in(Math.max(0, dueMs - wall), origin);
+  for (const [origin, retry] of states.retries) {
+    if (retry.dueMs === Infinity) deaths.wait(origin, gates.of(jobs.at(states.placeOf(origin)).handler).name);
+    else if (!suspects.has(origin)) returns.in(pauseLeftMs(retry, wall), origin);
   }
   // What was copied forward stood before everything that is in the log at its old place.
   for (const origin of movedRecords(parts).toSorted((a, b) => a - b)) returns.wake(origin);

@@ -6,7 +6,6 @@ import type { RecordParts } from "@millrace/journal/kernel";
 import { type Outcome, unpackFailure, unpackOutcome } from "../format/outcome.ts";
 import { type EncodedResult, encodeResult } from "../format/result-record.ts";
 import {
-  briefHistory,
   deadKeyHash,
   encodeDeadHeader,
   encodeExpire,
@@ -19,6 +18,7 @@ import {
 import type { Deaths } from "./deaths.ts";
 import type { Ends } from "./ends.ts";
 import type { DeliveryCounts } from "./events.ts";
+import type { FailedAttempts } from "./failed-attempts.ts";
 import type { Gates } from "./gates.ts";
 import type { Hands } from "./hands.ts";
 import { type Job, recordBytesOf } from "./job.ts";
@@ -59,6 +59,7 @@ export interface OutcomesParts {
   readonly jobs: Jobs;
   readonly suspects: Suspects;
   readonly quarantined: Quarantined;
+  readonly failedAttempts: FailedAttempts;
   readonly ends: Ends;
   readonly deaths: Deaths;
   readonly keyLines: KeyLines;
@@ -164,7 +165,7 @@ export class Outcomes implements OutcomeSink {
   }
 
   #succeeded(job: Job, outcome: Outcome | undefined): void {
-    const { gates, counts, suspects, ends, keyLines, recorder } = this.#parts;
+    const { gates, counts, suspects, failedAttempts, ends, keyLines, recorder } = this.#parts;
     const gate = gates.of(job.handler);
     const records: RecordParts[] = (outcome?.staged ?? []).map((record) => ({ ...record, type: RECORD_TYPE.data }));
     gate.succeeded();
@@ -175,6 +176,7 @@ export class Outcomes implements OutcomeSink {
     }
     counts.done += 1;
     suspects.survived(job.origin);
+    failedAttempts.over(job.origin);
     // The next one of its key comes later: so do the records that it publishes.
     ends.finished(job.origin, records, () => keyLines.giveAway(job));
   }
@@ -212,16 +214,14 @@ export class Outcomes implements OutcomeSink {
       job.history = withFailure(job.history, failure, log.payloadBytesMax);
     }
     if (decision.kind === "dead") this.#die(job, decision.reason, wallMs);
-    else this.#retryLater(job, decision.waitMs, decision.reason, wallMs);
+    else this.#retryLater(job, decision.waitMs, decision.reason, nowMs);
   }
 
-  #retryLater(job: Job, waitMs: number, reason: number, wallMs: number): void {
-    const { log, stateLog, steady, returns, jobs, counts, keyLines } = this.#parts;
-    const { origin, attempts } = job;
-    const fate = { origin, attempts, reason, atMs: wallMs + waitMs, firstMs: steady.toWall(job.firstMs) };
-    // On a full disk the room is for what ends records: after a crash this one is tried again at
-    // once.
-    if (!log.isDiskFull()) stateLog.write(RECORD_TYPE.retry, encodeFate(fate, briefHistory(job.history)));
+  /** `nowMs`: by `Steady`. */
+  #retryLater(job: Job, waitMs: number, reason: number, nowMs: number): void {
+    const { failedAttempts, returns, jobs, counts, keyLines } = this.#parts;
+    const { origin, attempts, firstMs, history } = job;
+    failedAttempts.failed({ origin, attempts, reason, atMs: nowMs + waitMs, firstMs }, nowMs, history);
     returns.in(waitMs, origin);
     jobs.keep(job);
     counts.retried += 1;
@@ -250,7 +250,7 @@ export class Outcomes implements OutcomeSink {
 
   /** False when there is no room for another dead letter. */
   #dies(job: Job, wallMs: number): boolean {
-    const { deaths, ends, gates, stateLog, steady, keyLines } = this.#parts;
+    const { deaths, ends, failedAttempts, gates, stateLog, steady, keyLines } = this.#parts;
     const { origin, attempts, reason } = job;
     const recordBytes = recordBytesOf(job);
     const keyHash = job.keyName === undefined ? 0 : deadKeyHash(job.key);
@@ -263,7 +263,8 @@ export class Outcomes implements OutcomeSink {
     if (!deaths.hasRoom(bytes)) return false;
     deaths.began(origin, bytes);
     ends.began(origin);
-    stateLog.write(RECORD_TYPE.dead, payload, undefined, header);
+    failedAttempts.over(origin);
+    stateLog.write(RECORD_TYPE.dead, payload, { header });
     // The one who awaits it wants to know.
     stateLog.urge();
     keyLines.died(job);
@@ -272,10 +273,9 @@ export class Outcomes implements OutcomeSink {
 
   /** It has no attempt left, and becomes a dead letter when there is room: across restarts. */
   #waitToDie(job: Job): void {
-    const { deaths, gates, log, stateLog, steady, jobs, keyLines } = this.#parts;
-    const { origin, attempts, reason } = job;
-    const fate = { origin, attempts, reason, atMs: NEVER, firstMs: steady.toWall(job.firstMs) };
-    if (!log.isDiskFull()) stateLog.write(RECORD_TYPE.retry, encodeFate(fate, job.history));
+    const { deaths, gates, failedAttempts, steady, jobs, keyLines } = this.#parts;
+    const { origin, attempts, reason, firstMs, history } = job;
+    failedAttempts.failed({ origin, attempts, reason, atMs: NEVER, firstMs }, steady.nowMs(), history);
     deaths.wait(origin, gates.of(job.handler).name);
     jobs.keep(job);
     keyLines.waits(job);
@@ -283,8 +283,9 @@ export class Outcomes implements OutcomeSink {
 
   /** Its time was over before its turn came. */
   expire(job: Job): void {
-    const { ends, stateLog, keyLines } = this.#parts;
+    const { ends, failedAttempts, stateLog, keyLines } = this.#parts;
     ends.began(job.origin);
+    failedAttempts.over(job.origin);
     stateLog.write(RECORD_TYPE.expire, encodeExpire({ kind: EXPIRED, origins: [job.origin], lastDeath: 0 }));
     keyLines.giveAway(job);
   }

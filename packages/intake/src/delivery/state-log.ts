@@ -29,6 +29,17 @@ interface Waiting {
   readonly header: Uint8Array;
   readonly payload: Buffer;
   readonly onDurable: (() => void) | undefined;
+  /** Undefined: of when it is put into the ring. */
+  readonly timeMs: number | undefined;
+}
+
+/** What a record of the state may have beside its payload. */
+export interface WriteOptions {
+  /** Called when the record is visited. */
+  readonly onDurable?: (() => void) | undefined;
+  readonly header?: Uint8Array;
+  /** The record's time. Default: when it is put into the ring. */
+  readonly timeMs?: number;
 }
 
 function isAttempt({ type }: Waiting): boolean {
@@ -100,9 +111,8 @@ export class StateLog {
     return this.#toAck.has(place) || this.#grouped.has(place) || this.#acking.some((ranges) => ranges.has(place));
   }
 
-  /** `onDurable` is called when the record is visited. */
-  write(type: number, payload: Buffer, onDurable?: () => void, header: Uint8Array = NO_BYTES): void {
-    this.#waiting.push({ type, header, payload, onDurable });
+  write(type: number, payload: Buffer, { onDurable, header = NO_BYTES, timeMs }: WriteOptions = {}): void {
+    this.#waiting.push({ type, header, payload, onDurable, timeMs });
   }
 
   /** An ATTEMPT record: nothing of it is kept while the disk is full. */
@@ -122,7 +132,7 @@ export class StateLog {
 
   /** A rare event that must outlive a crash. */
   control(control: Control, onDurable?: () => void): void {
-    this.write(RECORD_TYPE.control, encodeControl(control), onDurable);
+    this.write(RECORD_TYPE.control, encodeControl(control), { onDurable });
   }
 
   /** How many entries of this size a record takes beside its head and a name. */
@@ -144,7 +154,8 @@ export class StateLog {
     const most = this.fitting(ORIGIN_BYTES);
     for (let from = 0; from < origins.length; from += most) {
       const end = from + most;
-      this.write(type, encodePart(origins.slice(from, end)), end >= origins.length ? onDurable : undefined);
+      const isLast = end >= origins.length;
+      this.write(type, encodePart(origins.slice(from, end)), { onDurable: isLast ? onDurable : undefined });
     }
     this.urge();
   }
@@ -205,8 +216,8 @@ export class StateLog {
     }
     let staged = 0;
     while (this.#waiting.length > 0) {
-      const { type, header, payload, onDurable } = this.#waiting[0] as Waiting;
-      if (!this.#stage(type, header, payload)) break;
+      const { type, header, payload, onDurable, timeMs } = this.#waiting[0] as Waiting;
+      if (!this.#stage(type, header, payload, timeMs)) break;
       this.#waiting.shift();
       if (type === RECORD_TYPE.attempt) this.#attemptBytes -= payload.length;
       const unvisited = this.#unvisited.get(type) ?? [];
@@ -277,8 +288,7 @@ export class StateLog {
     return records;
   }
 
-  #stage(type: number, header: Uint8Array, payload: Buffer): boolean {
-    const timeMs = this.#clock.wall();
+  #stage(type: number, header: Uint8Array, payload: Buffer, timeMs: number = this.#clock.wall()): boolean {
     return this.#log.stage({ type, priority: 0, timeMs, header, key: NO_BYTES, payload });
   }
 }

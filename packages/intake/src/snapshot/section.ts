@@ -15,6 +15,9 @@ export interface Section {
   decode(bytes: Buffer, states: RecordStates, entriesAt: (place: number) => Buffer): void;
 }
 
+/** One that this build only reads. */
+export type OlderSection = Omit<Section, "encode">;
+
 const NUMBER_BYTES = 8;
 
 /** Rows of numbers, f64 each, without anything between them. */

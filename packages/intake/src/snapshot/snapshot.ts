@@ -14,8 +14,8 @@ import { newer, unknownVersion } from "../format/version.ts";
 import { WINDOW_DEFAULTS, type WindowLimits } from "../states/dedupe-window.ts";
 import { RecordStates } from "../states/record-states.ts";
 import { decodeFirst, FIRST_VERSION } from "./first-version.ts";
-import type { Section } from "./section.ts";
-import { SECTIONS } from "./sections.ts";
+import type { OlderSection } from "./section.ts";
+import { OLDER_SECTIONS, SECTIONS } from "./sections.ts";
 
 /** The version that is written. */
 export const SNAPSHOT_VERSION = 2;
@@ -23,7 +23,7 @@ const VERSION_BYTES = 4;
 const HEAD_BYTES = 8;
 const TAG_BYTES = 4;
 const SECTION_HEAD_BYTES = 8;
-const byTag: ReadonlyMap<string, Section> = new Map(SECTIONS.map((section) => [section.tag, section]));
+const byTag = new Map<string, OlderSection>([...SECTIONS, ...OLDER_SECTIONS].map((section) => [section.tag, section]));
 
 export function encodeStates(states: RecordStates): Buffer {
   const head = Buffer.alloc(HEAD_BYTES);
@@ -59,7 +59,7 @@ export function decodeStates(bytes: Buffer, limits: WindowLimits, entriesAt: (pl
   return states;
 }
 
-function decodeSection(section: Section, ...from: Parameters<Section["decode"]>): void {
+function decodeSection(section: OlderSection, ...from: Parameters<OlderSection["decode"]>): void {
   try {
     section.decode(...from);
   } catch (thrown) {
@@ -69,8 +69,8 @@ function decodeSection(section: Section, ...from: Parameters<Section["decode"]>)
 }
 
 /** All of them are looked up before the first one is read. */
-function sectionsIn(bytes: Buffer): Map<Section, Buffer> {
-  const found = new Map<Section, Buffer>();
+function sectionsIn(bytes: Buffer): Map<OlderSection, Buffer> {
+  const found = new Map<OlderSection, Buffer>();
   let at = HEAD_BYTES;
   // Ends: every section takes its head at least.
   while (at < bytes.length) {

@@ -356,7 +356,8 @@ export class RecordStates {
       return;
     }
     if (known !== undefined) this.droppable.add(known.place);
-    this.retries.set(origin, { attempts, dueMs: atMs, firstMs, place });
+    const ageMs = attempts === 0 ? 0 : Math.max(0, record.timeMs - firstMs);
+    this.retries.set(origin, { attempts, dueMs: atMs, pauseMs: atMs - record.timeMs, ageMs, place });
   }
 
   #died(record: LogRecord): void {

@@ -11,10 +11,20 @@ export interface RetryState {
   readonly attempts: number;
   /** Ms since 1970. */
   readonly dueMs: number;
-  /** When the first attempt failed, ms since 1970. */
-  readonly firstMs: number;
+  /** How long the pause before it is: whatever the clock says, it must not be longer. */
+  readonly pauseMs: number;
+  /** How long before the last failure the first one was. */
+  readonly ageMs: number;
   /** Place of the RETRY record. */
   readonly place: number;
+}
+
+/**
+ * What is left of the pause after an opening, ms: none that is longer than the pause itself,
+ * wherever the clock was set meanwhile.
+ */
+export function pauseLeftMs({ dueMs, pauseMs }: RetryState, wallMs: number): number {
+  return Math.max(0, Math.min(dueMs - wallMs, pauseMs));
 }
 
 const ROWS_MAX = 1024;
@@ -29,7 +39,8 @@ class Chunk {
   readonly #attempts = new Uint16Array(ROWS_MAX);
   readonly #places = new Float64Array(ROWS_MAX);
   readonly #dues = new Float64Array(ROWS_MAX);
-  readonly #firsts = new Float64Array(ROWS_MAX);
+  readonly #pauses = new Float32Array(ROWS_MAX);
+  readonly #ages = new Float32Array(ROWS_MAX);
 
   constructor(base: number) {
     this.base = base;
@@ -60,16 +71,18 @@ class Chunk {
     return {
       attempts: this.#attempts[index] as number,
       dueMs: this.#dues[index] as number,
-      firstMs: this.#firsts[index] as number,
+      pauseMs: this.#pauses[index] as number,
+      ageMs: this.#ages[index] as number,
       place: this.#places[index] as number,
     };
   }
 
-  put(index: number, origin: number, { attempts, dueMs, firstMs, place }: RetryState): void {
+  put(index: number, origin: number, { attempts, dueMs, pauseMs, ageMs, place }: RetryState): void {
     this.#origins[index] = origin - this.base;
     this.#attempts[index] = attempts;
     this.#dues[index] = dueMs;
-    this.#firsts[index] = firstMs;
+    this.#pauses[index] = pauseMs;
+    this.#ages[index] = ageMs;
     this.#places[index] = place;
   }
 
@@ -88,7 +101,7 @@ class Chunk {
   }
 
   #columns(): readonly { copyWithin(to: number, from: number, end: number): unknown }[] {
-    return [this.#origins, this.#attempts, this.#places, this.#dues, this.#firsts];
+    return [this.#origins, this.#attempts, this.#places, this.#dues, this.#pauses, this.#ages];
   }
 }
 
