@@ -2,7 +2,9 @@
 import type { OpenMode, Storage, StorageFile } from "@millrace/journal";
 
 export class SimScratch implements Storage {
-  readonly files = new Map<string, Uint8Array>();
+  /** What a name stands for; a file that is open outlives its name. */
+  readonly files = new Map<string, { bytes: Uint8Array }>();
+  opened = 0;
   readonly #isFull: () => boolean;
 
   constructor(isFull: () => boolean) {
@@ -14,8 +16,10 @@ export class SimScratch implements Storage {
   }
 
   open(name: string, mode: OpenMode): StorageFile {
-    if (mode === "replace") this.files.set(name, new Uint8Array(0));
-    const bytes = (): Uint8Array => this.files.get(name) as Uint8Array;
+    if (mode === "replace") this.files.set(name, { bytes: new Uint8Array(0) });
+    const file = this.files.get(name) as { bytes: Uint8Array };
+    const bytes = (): Uint8Array => file.bytes;
+    this.opened += 1;
     return {
       write: (buffers, position) => {
         if (this.#isFull()) throw Object.assign(new Error("ENOSPC"), { errno: -28 });
@@ -25,7 +29,7 @@ export class SimScratch implements Storage {
         const grown = new Uint8Array(Math.max(bytes().length, position + taken.length));
         grown.set(bytes());
         grown.set(taken, position);
-        this.files.set(name, grown);
+        file.bytes = grown;
         return taken.length;
       },
       read: (buffer, length, position) => {
@@ -36,17 +40,17 @@ export class SimScratch implements Storage {
       sync: () => {},
       size: () => bytes().length,
       truncate: () => {},
-      close: () => {},
+      close: () => void (this.opened -= 1),
     };
   }
 
   rename(from: string, to: string): void {
-    this.files.set(to, this.files.get(from) as Uint8Array);
+    this.files.set(to, this.files.get(from) as { bytes: Uint8Array });
     this.files.delete(from);
   }
 
   remove(name: string): void {
-    if (!this.files.delete(name)) throw new Error(`ENOENT: ${name}`);
+    if (!this.files.delete(name)) throw Object.assign(new Error(`ENOENT: ${name}`), { code: "ENOENT" });
   }
 
   makeDirectory(): void {}

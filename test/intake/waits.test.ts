@@ -1,8 +1,12 @@
 import fc from "../property.ts";
+import { readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { WaitRuns } from "@millrace/intake/internal/states/wait-runs";
 import { Waits } from "@millrace/intake/internal/states/waits";
+import { NodeStorage } from "@millrace/journal";
+import { temporaryDirectory } from "../support.ts";
 import { SimScratch } from "./simulation-scratch.ts";
 
 /** Takes all that is due by `untilMs`: pairs of due time and origin. */
@@ -77,19 +81,36 @@ test("a disk that takes nothing loses no wait, and is used again when it does", 
   );
 });
 
-test("what an earlier process has left on the disk is removed, and nothing else", () => {
+test("what waits on the disk has no name, and leftovers of others go", () => {
   const scratch = new SimScratch(() => false);
-  const waits = new Waits(new WaitRuns(scratch, "delays"), 2);
-  for (let origin = 0; origin < 9; origin += 1) waits.add(origin, origin);
   const others = ["log-0000000000000001.wal", "waits-pauses-1.tmp"];
-  for (const name of others) scratch.open(name, "replace").close();
-  assert.ok(scratch.list().length > 2);
-  const next = new Waits(new WaitRuns(scratch, "delays"), 2);
+  for (const name of [...others, "waits-delays-7.tmp"]) scratch.open(name, "replace").close();
+  const waits = new Waits(new WaitRuns(scratch, "delays"), 2);
   assert.equal(scratch.list(), others);
-  assert.is(next.size, 0);
-  for (let origin = 0; origin < 9; origin += 1) next.add(origin, origin);
-  next.close();
+  for (let origin = 0; origin < 9; origin += 1) waits.add(origin, origin);
+  assert.ok(waits.spilled > 0);
   assert.equal(scratch.list(), others);
+  assert.is(takeUntil(waits, 9).length, 9);
+  assert.is(scratch.opened, 0, "no file stays open");
+  for (let origin = 0; origin < 9; origin += 1) waits.add(origin, origin);
+  waits.close();
+  assert.is(scratch.opened, 0);
+});
+
+test("a directory whose files somebody removes keeps what waits", () => {
+  const directory = temporaryDirectory();
+  const waits = new Waits(new WaitRuns(new NodeStorage(directory), "delays"), 1000);
+  for (let origin = 0; origin < 5000; origin += 1) waits.add(origin, origin);
+  assert.ok(waits.spilled >= 4000);
+  for (const name of readdirSync(directory)) rmSync(join(directory, name));
+  rmSync(directory, { recursive: true });
+  // What comes now stays in memory: the disk takes nothing any more.
+  for (let origin = 5000; origin < 9000; origin += 1) waits.add(origin, origin);
+  assert.equal(
+    takeUntil(waits, 9000).map(([, origin]) => origin),
+    Array.from({ length: 9000 }, (_, origin) => origin),
+  );
+  waits.close();
 });
 
 test.run();

@@ -29,6 +29,12 @@ import {
 
 /** Histories of dead records that are kept for those who ask late. */
 const HISTORIES_MAX = 1024;
+/** Verdicts that nobody has asked for: groups of a `Producer` never do. 100 bytes each. */
+const VERDICTS_MAX: number = 2 ** 20;
+/** Ranges of expired records that are told apart from finished ones; 16 bytes each. */
+const EXPIRED_RANGES_MAX = 1_000_000;
+/** So many of them are forgotten at once. */
+const EXPIRED_RANGES_FORGOTTEN = 65_536;
 const NO_BYTES = new Uint8Array(0);
 const ANSWERS = { first: FIRST, duplicate: DUPLICATE, mismatch: MISMATCH, refused: REFUSED } as const;
 
@@ -57,8 +63,11 @@ export class Answers {
   /** Records that were asked about before they were looked at. */
   readonly #judging = new Set<number>();
   readonly #histories = new Map<number, Uint8Array>();
-  /** Origins that expired or were dropped since the opening: settled, and never handled. */
-  readonly #expired = new RangeSet();
+  /**
+   * Origins that expired or were dropped since the opening, the newest of them: settled, and never
+   * handled.
+   */
+  #expired = new RangeSet();
   /** Whether an opener waits until nothing can run. */
   isAllAwaited = false;
   /** The balance that the opener waits for, and how often it has asked. */
@@ -113,6 +122,7 @@ export class Answers {
 
   expired(origin: number): void {
     this.#expired.add(origin);
+    if (this.#expired.ranges > EXPIRED_RANGES_MAX) [, this.#expired] = this.#expired.split(EXPIRED_RANGES_FORGOTTEN);
     if (this.#awaited.delete(origin)) this.#report({ expired: origin });
   }
 
@@ -124,7 +134,14 @@ export class Answers {
   /** A record with a key isn't the first. */
   judged(place: number, verdict: Verdict): void {
     if (this.#judging.delete(place)) this.#answerVerdict(place, verdict);
-    else this.#verdicts.set(place, verdict);
+    else this.#keepVerdict(place, verdict);
+  }
+
+  #keepVerdict(place: number, verdict: Verdict): void {
+    this.#verdicts.set(place, verdict);
+    if (this.#verdicts.size <= VERDICTS_MAX) return;
+    const [oldest] = this.#verdicts.keys();
+    this.#verdicts.delete(oldest as number);
   }
 
   /** What was asked about too early, was looked at since, and wasn't judged, is a first one. */

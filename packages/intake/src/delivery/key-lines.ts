@@ -7,12 +7,14 @@ import type { Gates } from "./gates.ts";
 import type { Job } from "./job.ts";
 import type { Turns } from "./turns.ts";
 
+type Holder = Pick<Job, "origin" | "keyName" | "handler" | "priority">;
+
 export class KeyLines {
   readonly #gates: Gates;
   readonly #turns: Turns;
   readonly #keys = new Keys();
-  /** Keys that dead records hold, by origin. */
-  readonly #heldByDead = new Map<number, Job>();
+  /** Keys that dead records hold, by origin: without the bytes of the records. */
+  readonly #heldByDead = new Map<number, Holder>();
 
   constructor(gates: Gates, turns: Turns) {
     this.#gates = gates;
@@ -59,14 +61,18 @@ export class KeyLines {
     }
     if (job.keyName === undefined) return;
     this.#keys.running(job.keyName, false);
-    this.#heldByDead.set(job.origin, job);
+    this.#hold(job);
+  }
+
+  #hold({ origin, keyName, handler, priority }: Job): void {
+    this.#heldByDead.set(origin, { origin, keyName, handler, priority });
   }
 
   /** The record is over: the next one of its key gets its turn. */
-  giveAway(job: Job): void {
-    if (job.keyName === undefined) return;
-    const next = this.#keys.release(job.keyName, job.origin);
-    if (next !== undefined) this.#turns.makeReady(this.#turns.laneOf(job.handler, job.priority), next);
+  giveAway({ keyName, origin, handler, priority }: Holder): void {
+    if (keyName === undefined) return;
+    const next = this.#keys.release(keyName, origin);
+    if (next !== undefined) this.#turns.makeReady(this.#turns.laneOf(handler, priority), next);
   }
 
   /** A dead record gets another turn. A key that it has held is its own still. */
@@ -85,7 +91,7 @@ export class KeyLines {
   /** At an opening: a record that is dead stands in line again if it holds its key. */
   enterDead(job: Job): void {
     if (!this.#gates.of(job.handler).terms.holdsKeyWhenDead) return;
-    this.#heldByDead.set(job.origin, job);
+    this.#hold(job);
     this.enter(job);
   }
 }

@@ -44,7 +44,8 @@ import { ProducerState } from "./producer-state.ts";
 
 /**
  * What has become of an acknowledged record. "waiting": for its turn, a time, a handler or another
- * attempt. "expired": nobody will handle it. That is told until the process ends, "done" after it.
+ * attempt. "expired": nobody will handle it. That is told until the process ends, or a million
+ * others have expired; then "done".
  */
 export type RecordState = "waiting" | "running" | "done" | "dead" | "expired";
 

@@ -3,17 +3,18 @@
  * of its own and in the order of its due times. In memory is of each run what comes next, up to
  * 4 KiB.
  *
- * The files hold nothing that the log doesn't say: they are never synced, and an opening removes
- * those of the process before and finds its waits in the log.
+ * The files hold nothing that the log doesn't say: they are never synced, and an opening finds its
+ * waits in the log. So a file loses its name as soon as it is there: nobody can remove it from
+ * under the process, and nothing of it is left behind.
  */
-import type { Storage } from "@millrace/journal";
+import type { Storage, StorageFile } from "@millrace/journal";
 
 const PAIR_BYTES = 16;
 /** Pairs of a run that are in memory. */
 const PAIRS_READ = 256;
 
 interface Run {
-  readonly name: string;
+  readonly file: StorageFile;
   readonly count: number;
   /** Pairs before this one were taken. */
   next: number;
@@ -31,7 +32,7 @@ export class WaitRuns {
   /** The run whose pair is due first. */
   #first: Run | undefined;
 
-  /** `kind` names the files. Removes what an earlier process has left of this kind. */
+  /** `kind` names the files. Removes what an earlier build, or a crash, has left of this kind. */
   constructor(storage: Storage, kind: string) {
     this.#storage = storage;
     this.#prefix = `waits-${kind}-`;
@@ -55,13 +56,14 @@ export class WaitRuns {
    * nothing is written.
    */
   write(pairs: Float64Array): void {
-    this.#named += 1;
-    const name = `${this.#prefix}${this.#named}.tmp`;
-    const run = { name, count: pairs.length / 2, next: 0, pairs: new Float64Array(2 * PAIRS_READ), start: 0 };
+    const file = this.#openFile();
+    const run = { file, count: pairs.length / 2, next: 0, pairs: new Float64Array(2 * PAIRS_READ), start: 0 };
     try {
-      this.#writeFile(name, new Uint8Array(pairs.buffer, pairs.byteOffset, pairs.byteLength));
+      const bytes = new Uint8Array(pairs.buffer, pairs.byteOffset, pairs.byteLength);
+      // Ends: each time writes a byte at least, or throws.
+      for (let at = 0; at < bytes.length;) at += file.write([bytes.subarray(at)], at);
     } catch (thrown) {
-      if (this.#storage.list().includes(name)) this.#storage.remove(name);
+      file.close();
       throw thrown;
     }
     run.pairs.set(pairs.subarray(0, 2 * PAIRS_READ));
@@ -70,14 +72,21 @@ export class WaitRuns {
     this.#findFirst();
   }
 
-  #writeFile(name: string, bytes: Uint8Array): void {
+  /** A file without a name. */
+  #openFile(): StorageFile {
+    this.#named += 1;
+    const name = `${this.#prefix}${this.#named}.tmp`;
     const file = this.#storage.open(name, "replace");
     try {
-      // Ends: each time writes a byte at least, or throws.
-      for (let at = 0; at < bytes.length;) at += file.write([bytes.subarray(at)], at);
-    } finally {
-      file.close();
+      this.#storage.remove(name);
+    } catch (thrown) {
+      // Somebody may have been faster.
+      if ((thrown as NodeJS.ErrnoException).code !== "ENOENT") {
+        file.close();
+        throw thrown;
+      }
     }
+    return file;
   }
 
   /** Takes the earliest out and returns its origin. Only when there is one. */
@@ -93,24 +102,19 @@ export class WaitRuns {
   }
 
   #read(run: Run): void {
-    const file = this.#storage.open(run.name, "read");
-    try {
-      const bytes = new Uint8Array(run.pairs.buffer);
-      const wanted = Math.min(PAIRS_READ, run.count - run.next) * PAIR_BYTES;
-      for (let done = 0; done < wanted;) {
-        const read = file.read(bytes.subarray(done), wanted - done, run.next * PAIR_BYTES + done);
-        if (read === 0) throw new RangeError(`${run.name} is shorter than what was written`);
-        done += read;
-      }
-      run.start = run.next;
-    } finally {
-      file.close();
+    const bytes = new Uint8Array(run.pairs.buffer);
+    const wanted = Math.min(PAIRS_READ, run.count - run.next) * PAIR_BYTES;
+    for (let done = 0; done < wanted;) {
+      const read = run.file.read(bytes.subarray(done), wanted - done, run.next * PAIR_BYTES + done);
+      if (read === 0) throw new RangeError("a run of waits is shorter than what was written");
+      done += read;
     }
+    run.start = run.next;
   }
 
   #remove(run: Run): void {
     this.#runs.splice(this.#runs.indexOf(run), 1);
-    this.#storage.remove(run.name);
+    run.file.close();
   }
 
   #findFirst(): void {
@@ -123,10 +127,9 @@ export class WaitRuns {
     this.#first = first;
   }
 
-  /** Removes the files. One that stays is removed by the next opening. */
+  /** The files are gone. */
   close(): void {
-    const names = new Set(this.#storage.list());
-    for (const { name } of this.#runs.splice(0)) if (names.has(name)) this.#storage.remove(name);
+    for (const { file } of this.#runs.splice(0)) file.close();
     this.#size = 0;
     this.#first = undefined;
   }
