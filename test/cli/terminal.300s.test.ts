@@ -91,6 +91,31 @@ test("with --json stdout is one document, also for wrong options and errors", as
   );
 });
 
+test("help for a command that isn't there is wrong usage, and says what is near", async () => {
+  for (const [args, asked, near] of [
+    [["help", "nonsuch"], "nonsuch", undefined],
+    [["help", "jornal"], "jornal", "journal"],
+    [["dlq", "help", "lst"], "lst", "list"],
+    [["journal", "help", "nonsuch"], "nonsuch", undefined],
+  ] as const) {
+    const { code, stderr } = await millrace(args);
+    assert.is(code, 2, args.join(" "));
+    assert.match(stderr, `unknown command '${asked}'`);
+    if (near !== undefined) assert.match(stderr, `Did you mean ${near}?`);
+  }
+  for (const args of [
+    ["help"],
+    ["help", "journal"],
+    ["journal", "help"],
+    ["journal", "help", "tail"],
+    ["help", "help"],
+  ]) {
+    const { code, stdout, stderr } = await millrace(args);
+    assert.match(stdout + stderr, "Usage: millrace", args.join(" "));
+    assert.ok(code === 0 || code === 2);
+  }
+});
+
 test("--version tells the version; --help marks what is required and never varies", async () => {
   const manifest = fileURLToPath(new URL("../../../packages/cli/package.json", import.meta.url));
   const { version } = JSON.parse(readFileSync(manifest, "utf8")) as { version: string };

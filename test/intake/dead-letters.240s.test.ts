@@ -81,6 +81,14 @@ test("letters are picked by handler, reason, key, time and text, in their order"
   });
 });
 
+test("a record is never dead because it snoozed, and no filter says so", async () => {
+  const mill = await openMill(temporaryDirectory());
+  for (const call of ["list", "drop", "redrive"] as const) {
+    await rejectsWith(mill.dead[call]({ reason: "snooze" as never }), "ERR_INVALID_OPTION");
+  }
+  await mill.close();
+});
+
 test("a dry run counts and does nothing; a redriven record learns so, across a restart", async () => {
   const directory = join(temporaryDirectory(), "journal");
   const file = join(directory, "..", "notes");

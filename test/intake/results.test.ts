@@ -151,6 +151,27 @@ test("a result and what the handler publishes fit into one group", async () => {
   }
 });
 
+test("who asks after the close isn't told that a done record wasn't done", async () => {
+  const place = newPlace();
+  let closed: Mill | undefined;
+  let late: Promise<void> | undefined;
+  await withMill(place, {}, async (mill) => {
+    const ack = await mill.publish.answer({ file: place.file, what: "a" });
+    await ack.done;
+    closed = mill;
+    late = (await mill.publish.answer({ file: place.file, what: "b" }, { delayMs: 60_000 })).done;
+    late.catch(() => {});
+  });
+  const mill = closed as Mill;
+  const asks = [() => mill.result(1), () => mill.recordState(1), () => mill.drain(), () => mill.dead.list({})];
+  for (const ask of asks) {
+    const { message } = await rejectsWith(ask() as Promise<unknown>, "ERR_INTAKE_CLOSED");
+    assert.not.match(message, "before the record was done");
+  }
+  const { message } = await rejectsWith(late as Promise<void>, "ERR_INTAKE_CLOSED");
+  assert.match(message, "before the record was done");
+});
+
 test("options of results are checked", async () => {
   const { directory } = newPlace();
   for (const answer of [{ result: "yes" }, { resultKeepMs: 0 }, { resultBytesMax: -1 }, { resultKeep: 5 }]) {

@@ -2,7 +2,8 @@
  * Entry of the `millrace` command: runs a command line, and reports what is wrong with it in the
  * style of all errors.
  */
-import { CommanderError } from "commander";
+import { nearest } from "@millrace/base";
+import { type Command, CommanderError } from "commander";
 import { cliError } from "./errors.ts";
 import { buildProgram } from "./program.ts";
 import { bearClosedPipes } from "./terminal/closed-pipes.ts";
@@ -18,7 +19,9 @@ export async function main(argv: readonly string[]): Promise<number> {
   signals.ready(() => reporter.interrupted(signals.received));
   let exitCode: number = EXIT.ok;
   try {
-    await buildProgram((code) => (exitCode = code)).parseAsync(argv, { from: "user" });
+    const program = buildProgram((code) => (exitCode = code));
+    mustKnowWhatHelpIsFor(program, argv);
+    await program.parseAsync(argv, { from: "user" });
     return exitCode;
   } catch (thrown) {
     if (!(thrown instanceof CommanderError)) {
@@ -29,6 +32,30 @@ export async function main(argv: readonly string[]): Promise<number> {
     // Help that was printed for want of a command has said it all.
     if (thrown.code !== "commander.help") reporter.error(usageError(thrown));
     return EXIT.usage;
+  }
+}
+
+/** Commander says nothing about `help` for a command that isn't there. */
+function mustKnowWhatHelpIsFor(program: Command, argv: readonly string[]): void {
+  let command = program;
+  for (const [index, word] of argv.entries()) {
+    if (word.startsWith("-")) continue;
+    const names = command.commands.flatMap((each) => [each.name(), ...each.aliases()]);
+    const asked = argv[index + 1];
+    if (
+      word === "help" &&
+      asked !== undefined &&
+      !asked.startsWith("-") &&
+      asked !== "help" &&
+      !names.includes(asked)
+    ) {
+      const near = nearest(asked, names);
+      const hint = near === undefined ? "" : ` (Did you mean ${near}?)`;
+      throw cliError("ERR_CLI_USAGE", `unknown command '${asked}'${hint}`);
+    }
+    const next = command.commands.find((each) => each.name() === word || each.aliases().includes(word));
+    if (next === undefined) return;
+    command = next;
   }
 }
 

@@ -105,12 +105,18 @@ export interface ErrorDocument {
   readonly details: Readonly<Record<string, unknown>>;
 }
 
+/** Of errors whose own cure is an option of a program, which a command hasn't. */
+const CURES: Readonly<Record<string, string>> = {
+  ERR_JOURNAL_LOCKED:
+    "Use another directory, or end the other process. The lock goes with the process; there is nothing to delete.",
+};
+
 /** An error as a document has it. */
 export function errorDocument(thrown: unknown): ErrorDocument {
   const { code: systemCode } = thrown as { code?: unknown };
   const code = typeof systemCode === "string" ? systemCode : "ERR_UNEXPECTED";
   if (!isMillraceError(thrown)) return { code, message: messageOf(thrown), cure: undefined, details: {} };
-  return { code, message: messageOf(thrown), cure: thrown.cure, details: thrown.details };
+  return { code, message: messageOf(thrown), cure: CURES[code] ?? thrown.cure, details: thrown.details };
 }
 
 function stackOf(thrown: unknown): string {

@@ -24,11 +24,16 @@ import { type DeadLetter, letterOf, matches, shownLetter } from "./letter.ts";
 import { writeLines } from "./lines-file.ts";
 import { passed } from "./passed.ts";
 
+/** Why a record is dead: a snooze is never the reason. */
+export type DeathReason = Exclude<ReasonName, "snooze">;
+
+const DEATH_REASONS = (Object.keys(REASON) as ReasonName[]).filter((name): name is DeathReason => name !== "snooze");
+
 /** Which letters; every member that is given must hold. */
 export interface DeadFilter {
   /** The handler in which they died. */
   readonly handler?: string;
-  readonly reason?: ReasonName;
+  readonly reason?: DeathReason;
   /** Died at this time or later, before this time; ms since 1970. */
   readonly from?: number;
   readonly to?: number;
@@ -67,7 +72,7 @@ const sequenceRule = integer(1, Number.MAX_SAFE_INTEGER);
 
 const filterRules = {
   handler: optional(text()),
-  reason: optional(oneOf(Object.keys(REASON) as ReasonName[], "error")),
+  reason: optional(oneOf(DEATH_REASONS, "error")),
   from: optional(number(0, 8.64e15)),
   to: optional(number(0, 8.64e15)),
   key: optional(text()),

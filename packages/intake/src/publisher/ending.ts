@@ -124,7 +124,10 @@ export class Ending {
     await delivery.exited();
     await checkpoints.settled();
     await quarantine.close();
-    questions.abandon(intakeError("ERR_INTAKE_CLOSED", "the intake closed before the record was done"));
+    questions.abandon(
+      intakeError("ERR_INTAKE_CLOSED", "the intake closed before the record was done"),
+      intakeError("ERR_INTAKE_CLOSED", "the intake is closed: the next opening says what became of its records"),
+    );
   }
 
   async #close(): Promise<void> {

@@ -261,6 +261,7 @@ export class Intake<Handlers = Record<string, Handler>> {
    */
   async recordState(sequence: number): Promise<RecordState | undefined> {
     const { journal, delivery } = this.#parts;
+    if (delivery.isOver) throw delivery.endError();
     if (!Number.isSafeInteger(sequence) || sequence < 1 || sequence > journal.durableSequence) return undefined;
     const record = sequence < journal.firstSequence ? undefined : await journal.get(sequence);
     if (record !== undefined && record.type !== RECORD_TYPE.data) return undefined;

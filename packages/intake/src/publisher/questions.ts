@@ -56,7 +56,7 @@ export class Questions implements Source {
   #belowAsked = 0;
   /** Called when the balance that was asked for is reached. */
   onBelow: () => void = () => {};
-  /** Set once nobody answers any more. */
+  /** Set once nobody answers any more: for those who ask then. */
   #over: Error | undefined;
 
   constructor(words: SharedArrayBuffer, threads: Int32Array, deliveryThread: number, reactor: Reactor) {
@@ -124,9 +124,9 @@ export class Questions implements Source {
     this.#reactor.check();
   }
 
-  /** Nobody will answer any more: whoever asks or has asked is told so. */
-  abandon(error: Error): void {
-    this.#over ??= error;
+  /** Nobody will answer any more: those who have asked get `error`, later ones `later`. */
+  abandon(error: Error, later: Error = error): void {
+    this.#over ??= later;
     const askers = [...this.#askers.values()].flat().concat(this.#allAskers);
     const waiters = [...this.#verdicts.values()];
     this.#askers.clear();
