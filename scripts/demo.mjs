@@ -189,6 +189,10 @@ if (lost > 0) {
 } else {
   console.log(`Nothing that was acknowledged was lost.
 
+Look at a service on its live page, which is at http://127.0.0.1:9090/ with the token that the
+command prints:
+  node packages/cli/bin/millrace.mjs serve --demo
+
 Try next:
   node packages/cli/bin/millrace.mjs load crash --seconds 60 --kills 20 --rate 20000
   node packages/cli/bin/millrace.mjs load run --rate 10000 --slo 'p99<50ms'

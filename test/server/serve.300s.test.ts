@@ -1,11 +1,12 @@
 // The command that serves: its settings, and its end, with real clients in the midst of requests.
-import { writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { readdirSync, writeFileSync } from "node:fs";
 import { Agent, request } from "node:http";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Journal } from "@millrace/journal";
-import { documentOf, millrace } from "../cli/support.ts";
+import { documentOf, launcher, millrace } from "../cli/support.ts";
 import { temporaryDirectory } from "../support.ts";
 import { startService } from "./service.ts";
 import { get, post } from "./support.ts";
@@ -120,6 +121,43 @@ test("the command line goes before the environment, and that before the file", a
   assert.equal(of("adminHost"), ["127.0.0.1", "default"]);
 });
 
+test("the demo serves real traffic from a directory of its own, and leaves nothing", async () => {
+  const place = temporaryDirectory();
+  const args = ["serve", "--demo", "--port", "0", "--admin-port", "0", "--json"];
+  const child = spawn(process.execPath, [launcher, ...args], {
+    env: { ...process.env, TMPDIR: place },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const ended = new Promise((resolve) => child.once("close", (code, signal) => resolve({ code, signal })));
+  let stdout = "";
+  for await (const chunk of child.stdout) {
+    stdout += String(chunk);
+    if (stdout.endsWith("}\n")) break;
+  }
+  const { adminUrl, pageUrl } = JSON.parse(stdout) as { adminUrl: string; pageUrl: string };
+  const [, token] = pageUrl.split("#token=");
+  const metric = async (pattern: RegExp): Promise<number> => {
+    const text = await (await fetch(`${adminUrl}/metrics`)).text();
+    return Number(pattern.exec(text)?.[1] ?? 0);
+  };
+  while ((await metric(/^millrace_delivery_records_total\{result="done"\} (\d+)/m)) < 50);
+  while ((await metric(/^millrace_delivery_records_total\{result="retried"\} (\d+)/m)) === 0);
+  const { status } = await get(`${adminUrl}/api/dead/count`, { authorization: `Bearer ${token}` });
+  assert.is(status, 200);
+  assert.is(readdirSync(place).length, 1);
+  child.kill("SIGTERM");
+  assert.equal(await ended, { code: 0, signal: null });
+  assert.equal(readdirSync(place), []);
+});
+
+test("the address of the page is told without its token where nobody looks", async () => {
+  const place = temporaryDirectory();
+  const service = await startService(join(place, "journal"), join(place, "ledger"));
+  assert.is(service.pageUrl, `${service.adminUrl}/`);
+  service.child.kill("SIGTERM");
+  await service.ended;
+});
+
 test("wrong settings end the command with code 2 before anything is opened", async () => {
   const place = temporaryDirectory();
   let files = 0;
@@ -134,6 +172,7 @@ test("wrong settings end the command with code 2 before anything is opened", asy
   const wrong: [args: string[], text: string][] = [
     [[], "--handlers is required"],
     [["--handlers", "nowhere.mjs", "--dir", "d"], "there is no file"],
+    [["--demo", "--dir", "d"], "of its own"],
     [["--port", "70000"], "whole number from 0 to 65535"],
     [fileWith("{"), "can't be read"],
     [fileWith({ prot: 1 }), 'did you mean "port"'],

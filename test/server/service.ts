@@ -9,6 +9,7 @@ export interface Service {
   readonly child: ChildProcess;
   readonly url: string;
   readonly adminUrl: string;
+  readonly pageUrl: string;
   /** Resolves when the process has ended. */
   readonly ended: Promise<{ readonly code: number | null; readonly signal: string | null }>;
 }
@@ -30,8 +31,8 @@ export function startService(directory: string, ledger: string, options: readonl
     child.stdout.on("data", (chunk) => {
       stdout += String(chunk);
       try {
-        const { url, adminUrl } = JSON.parse(stdout) as { url: string; adminUrl: string };
-        resolve({ child, url, adminUrl, ended });
+        const { url, adminUrl, pageUrl } = JSON.parse(stdout) as Pick<Service, "url" | "adminUrl" | "pageUrl">;
+        resolve({ child, url, adminUrl, pageUrl, ended });
       } catch {
         // The document isn't complete.
       }

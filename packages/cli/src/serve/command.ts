@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { onAbort } from "@millrace/base";
+import { isMillraceError, onAbort } from "@millrace/base";
 import { type Millrace, open } from "@millrace/runtime";
 import { type AdminAction, createServer, type RecordServer, type ServerOptions } from "@millrace/server";
 import { cliError } from "../errors.ts";
@@ -10,6 +10,7 @@ import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
 import type { RuntimeSettings } from "./config.ts";
+import { demoDirectory, demoHandlers, demoJournal, demoTraffic } from "./demo.ts";
 
 /** As the command line, the environment and the file together say it. */
 export interface ServeOptions extends ReporterOptions {
@@ -34,10 +35,49 @@ export interface ServeOptions extends ReporterOptions {
 /** Handlers have this share of `drainMs` at least, however long requests took. */
 const HANDLERS_SHARE = 0.25;
 
+/** What is served, and from where. */
+interface Content {
+  readonly handlers: URL;
+  readonly directory: string;
+  readonly journal: RuntimeSettings["journal"];
+  /** Called when it is served; what it returns, when it ends. */
+  readonly begin?: (mill: Millrace) => () => Promise<void>;
+  /** Whether the address of the page is told with its token, wherever it is printed. */
+  readonly showsToken: boolean;
+  readonly farewell: string;
+}
+
 export async function serve(options: ServeOptions, settings: RuntimeSettings): Promise<number> {
+  return run(options, settings, {
+    handlers: moduleOf(options.handlers),
+    directory: mustHave(options.dir, "--dir"),
+    journal: settings.journal,
+    // A file or a log shall not keep the token; a person needs it.
+    showsToken: process.stdout.isTTY,
+    farewell: "ended; what is unfinished waits in the journal for the next start",
+  });
+}
+
+/** A shop that is made up, in a directory that is removed at the end. */
+export async function serveDemo(options: ServeOptions, settings: RuntimeSettings): Promise<number> {
+  if (options.handlers !== undefined || options.dir !== undefined) {
+    throw cliError("ERR_CLI_USAGE", "--demo has handlers and a directory of its own: leave --handlers and --dir out");
+  }
+  const directory = demoDirectory();
+  // Also when a second signal ends the process.
+  process.once("exit", () => directory.remove());
+  return run(options, settings, {
+    handlers: demoHandlers(),
+    directory: directory.path,
+    journal: { ...settings.journal, ...demoJournal },
+    begin: (mill) => demoTraffic(mill, Date.now()),
+    showsToken: true,
+    farewell: "ended; the demo's directory is removed",
+  });
+}
+
+async function run(options: ServeOptions, settings: RuntimeSettings, content: Content): Promise<number> {
   const reporter = new Reporter(options);
-  const handlers = moduleOf(options.handlers);
-  const directory = mustHave(options.dir, "--dir");
   const forServer: ServerOptions = {
     ...serverOptionsOf(options, (error) => reporter.message(`millrace: warning: ${error.message}`)),
     onAction: (action) => tellAction(reporter, action),
@@ -45,15 +85,18 @@ export async function serve(options: ServeOptions, settings: RuntimeSettings): P
   // From here on a signal ends the service in order, also one that comes before it is ready.
   const stop = signals.takeOver();
   const failed = new AbortController();
+  const { handlers, directory, journal } = content;
   const mill = await open({
     ...settings.runtime,
     handlers,
-    journal: { ...settings.journal, directory, lockSignal: stop },
+    journal: { ...journal, directory, lockSignal: stop },
     onFailure: (error) => failed.abort(error),
   });
-  const server = await serverOf(mill, forServer);
-  announce(reporter, server, options);
+  const server = await serverOf(mill, forServer, settings.movablePorts);
+  announce(reporter, server, options, content.showsToken);
+  const endContent = content.begin?.(mill);
   await until(AbortSignal.any([stop, failed.signal]));
+  await endContent?.();
   if (failed.signal.aborted) {
     reporter.error(failed.signal.reason);
     await end(server, mill, { readinessDelayMs: 0, drainMs: options.drainMs }).catch(() => {});
@@ -61,14 +104,22 @@ export async function serve(options: ServeOptions, settings: RuntimeSettings): P
   }
   reporter.message(`millrace: ${signals.received}: ending in order; a second signal ends at once`);
   await end(server, mill, options);
-  reporter.message("millrace: ended; what is unfinished waits in the journal for the next start");
+  reporter.message(`millrace: ${content.farewell}`);
   return EXIT.ok;
 }
 
-async function serverOf(mill: Millrace, options: ServerOptions): Promise<RecordServer> {
+/** Where a port is taken that may move, it is any free one. */
+async function serverOf(
+  mill: Millrace,
+  options: ServerOptions,
+  movable: RuntimeSettings["movablePorts"],
+): Promise<RecordServer> {
   try {
     return await createServer(mill, options);
   } catch (thrown) {
+    if (movable.length > 0 && isMillraceError(thrown, "ERR_SERVER_LISTEN")) {
+      return serverOf(mill, { ...options, ...Object.fromEntries(movable.map((name) => [name, 0])) }, []);
+    }
     await mill.close();
     throw thrown;
   }
@@ -96,12 +147,12 @@ function until(signal: AbortSignal): Promise<void> {
   });
 }
 
-function announce(reporter: Reporter, server: RecordServer, options: ServeOptions): void {
+function announce(reporter: Reporter, server: RecordServer, options: ServeOptions, showsToken: boolean): void {
   const scheme = options.tlsCert === undefined ? "http" : "https";
   const document = {
     url: `${scheme}://${options.host}:${server.port}`,
     adminUrl: `http://${options.adminHost}:${server.adminPort}`,
-    pageUrl: shownPage(server.pageUrl),
+    pageUrl: showsToken ? server.pageUrl : server.pageUrl?.replace(/#.*/, ""),
     framePort: server.framePort,
     framePath: options.framePath,
     pid: process.pid,
@@ -110,11 +161,6 @@ function announce(reporter: Reporter, server: RecordServer, options: ServeOption
     const page = document.pageUrl === undefined ? "" : `\npage ${document.pageUrl}`;
     return `records ${document.url}/v1/records  health ${document.adminUrl}/health/ready${page}`;
   });
-}
-
-/** A file or a log shall not keep the token; a person needs it. */
-function shownPage(url: string | undefined): string | undefined {
-  return process.stdout.isTTY ? url : url?.replace(/#.*/, "");
 }
 
 function tellAction(reporter: Reporter, { what, of, count }: AdminAction): void {

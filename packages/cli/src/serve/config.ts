@@ -17,6 +17,8 @@ import { cliError } from "../errors.ts";
 export interface RuntimeSettings {
   readonly runtime: Pick<MillraceOptions, "processors">;
   readonly journal: Partial<NonNullable<MillraceOptions["journal"]>>;
+  /** Ports that nobody has chosen: of the demo they may be others. */
+  readonly movablePorts: readonly ("port" | "adminPort")[];
 }
 
 /** Where a value comes from. */
@@ -41,7 +43,7 @@ async function contentOf(path: string): Promise<unknown> {
 
 /** The options that a file may set: those of the command but its own path and how it prints. */
 function fileOptions(command: Command): readonly Option[] {
-  const own = new Set(["config", "printConfig", "json", "quiet", "verbose"]);
+  const own = new Set(["config", "printConfig", "demo", "json", "quiet", "verbose"]);
   return command.options.filter((option) => !own.has(option.attributeName()));
 }
 
@@ -60,7 +62,7 @@ function valueOf(path: string, option: Option, value: unknown): unknown {
  */
 export async function applyConfig(command: Command): Promise<RuntimeSettings> {
   const { config: path } = command.opts<{ config?: string }>();
-  if (path === undefined) return { runtime: {}, journal: {} };
+  if (path === undefined) return { runtime: {}, journal: {}, movablePorts: movablePorts(command) };
   const content = await contentOf(path);
   if (typeof content !== "object" || content === null || Array.isArray(content))
     throw wrong(path, "it isn't an object");
@@ -84,7 +86,12 @@ export async function applyConfig(command: Command): Promise<RuntimeSettings> {
     journal?: RuntimeSettings["journal"];
   };
   if ("directory" in journal) throw wrong(path, `"dir" says where the journal is, not journal.directory`);
-  return { runtime: processors === undefined ? {} : { processors }, journal };
+  return { runtime: processors === undefined ? {} : { processors }, journal, movablePorts: movablePorts(command) };
+}
+
+function movablePorts(command: Command): RuntimeSettings["movablePorts"] {
+  if (command.getOptionValue("demo") !== true) return [];
+  return (["port", "adminPort"] as const).filter((name) => command.getOptionValueSource(name) === "default");
 }
 
 /** Each option with its value and where that comes from. */

@@ -3,7 +3,7 @@ import { type Command, Option } from "commander";
 import { EXIT, EXIT_HELP } from "../terminal/exit-codes.ts";
 import { Reporter } from "../terminal/reporter.ts";
 import { table, wholeNumber } from "../terminal/units.ts";
-import { serve, type ServeOptions } from "./command.ts";
+import { serve, serveDemo, type ServeOptions } from "./command.ts";
 import { applyConfig, originsOf } from "./config.ts";
 
 type Runner = <Parameters extends unknown[]>(
@@ -15,6 +15,7 @@ const MS_MAX = 86_400_000;
 
 const HELP = `
 Examples:
+  millrace serve --demo
   millrace serve --handlers ./handlers.js --dir ./data
   millrace serve --config serve.json --token-file tokens --host 0.0.0.0
   millrace serve --config serve.json --print-config
@@ -55,13 +56,15 @@ export function addServe(program: Command, common: (command: Command) => Command
     .addOption(whole("--readiness-delay-ms <ms>", "at the end: not ready, and still taking records", MS_MAX).default(0))
     .addOption(whole("--drain-ms <ms>", "then: time for requests and handlers under way", MS_MAX).default(20_000))
     .addOption(settable("--config <file>", "JSON, or a module with a default export"))
+    .option("--demo", "serve a made-up shop from a directory of its own, which is removed at the end")
     .option("--print-config", "print every setting with where it comes from, and end")
     .addHelpText("after", `${HELP}\n${EXIT_HELP}`);
   command.action(
     run(async () => {
       const settings = await applyConfig(command);
-      const options = command.opts<ServeOptions & { readonly printConfig?: boolean }>();
-      if (options.printConfig !== true) return serve(options, settings);
+      const options = command.opts<ServeOptions & { readonly printConfig?: boolean; readonly demo?: boolean }>();
+      if (options.printConfig !== true)
+        return options.demo === true ? serveDemo(options, settings) : serve(options, settings);
       const origins = originsOf(command);
       new Reporter(options).result({ settings: origins }, () =>
         table(origins.map(({ name, value, origin }) => [name, `${value ?? "none"}  (${origin})`])),
