@@ -23,6 +23,7 @@ export const folders = {
   cli: ["terminal", "completion", "ingest", "journal", "dlq", "replay", "load", "serve", "trace", "doctor", "top", "."],
   intake: [
     "format",
+    "spans",
     "states",
     "snapshot",
     "delivery",

@@ -167,7 +167,7 @@ for (const [what, text] of Object.entries(HANGS)) {
 }
 
 test("in quarantine a module that never loads is told as well", async () => {
-  const quarantine = new Quarantine(moduleOf(HANGS["top-level await beside a timer"]).href, Intake.headerReader, 500);
+  const quarantine = new Quarantine(moduleOf(HANGS["top-level await beside a timer"]).href, Intake.headerReader(), 500);
   const call = { handler: "a", argument: new Uint8Array([0xc0]), header: new Uint8Array(64), timeoutMs: 1000 };
   const error = await rejectsWith(quarantine.call(call), "ERR_HANDLER_MODULE");
   assert.match(error.message, "500 ms");

@@ -22,7 +22,7 @@ test("an unknown option is refused with the nearest one of the user's own", asyn
     [{ handlers, onfailure: () => {} }, /^open: unknown option "onfailure"; did you mean "onFailure"\?$/],
     [
       { handlers, zzzzzzzz: 1 },
-      /^open: unknown option "zzzzzzzz"; known are handlers, .*journal, blocking, health, onFailure$/,
+      /^open: unknown option "zzzzzzzz"; known are handlers, .*journal, blocking, health, spans, onFailure$/,
     ],
     [{ handlers, journal: { dir: "d" } }, /^open\({ journal }\): unknown option "dir"; did you mean "directory"\?$/],
     [

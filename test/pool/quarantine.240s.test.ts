@@ -16,7 +16,7 @@ function headerOf(sequence: number): Uint8Array {
   const writer = new TaskHeaderWriter(new Uint8Array(16), { recordBytesMax: 1024, groupBytesMax: 1024 });
   const none = new Uint8Array(0);
   const facts = { sequence, timeMs: 1, attempt: 1, redriven: 0, resultBytesMax: 0, isRecorded: false };
-  const header = { ...facts, key: none, replayOf: 0, scheduled: undefined, headers: none };
+  const header = { ...facts, key: none, replayOf: 0, scheduled: undefined, trace: "", lastSpan: "", headers: none };
   return Uint8Array.from(writer.write(header));
 }
 

@@ -18,6 +18,7 @@ export type IntakeErrorCode =
   | "ERR_RESULT_UNSUPPORTED"
   | "ERR_STAGE_TOO_LARGE"
   | "ERR_RECORD_UNREADABLE"
+  | "ERR_SPANS_UNAVAILABLE"
   | "ERR_SCHEDULE_REFUSED";
 
 export const intakeErrors: ErrorTable<IntakeErrorCode> = {
@@ -94,6 +95,10 @@ export const intakeErrors: ErrorTable<IntakeErrorCode> = {
   ERR_RECORD_UNREADABLE: {
     cause: "A record or a checkpoint of the journal has bytes that no version of the intake writes.",
     cure: "Another program has written into this journal: give the intake a directory of its own. If not, report it.",
+  },
+  ERR_SPANS_UNAVAILABLE: {
+    cause: "open() was given `spans`, and the package @opentelemetry/api isn't installed where Millrace finds it.",
+    cure: "Install @opentelemetry/api 1.9 or later beside millrace, or leave the option out.",
   },
   ERR_SCHEDULE_REFUSED: {
     cause: "A schedule can't be kept: there are 1000 others, or payload and headers are larger than a record may be.",

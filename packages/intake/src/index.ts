@@ -7,7 +7,7 @@ export type { CatchUp } from "./format/schedule.ts";
 export { RangeSet } from "./format/range-set.ts";
 export { handlerName, publisherHeaders } from "./format/record-header.ts";
 export { ackRanges, deadError, deadSequence, type Failure, type ReasonName } from "./format/state-records.ts";
-export type { DeliveredRecord, RecordSchedule } from "./handler/record-hooks.ts";
+export type { DeliveredRecord, RecordSchedule } from "./format/delivered-record.ts";
 export {
   type DeadOptions,
   type DedupeOptions,
@@ -67,3 +67,7 @@ export type { ShadowOptions } from "./shadow/shadow.ts";
 export { shadowOfStored } from "./shadow/stored-shadow.ts";
 export type { Retained } from "./publisher/retained.ts";
 export type { JournalView, StoredRecord } from "./publisher/journal-view.ts";
+export { type SpanOptions, spanOptions, spansRule } from "./spans/options.ts";
+export { Spans } from "./spans/spans.ts";
+export { isHeard, RUN, tell, told } from "./spans/channels.ts";
+export { isTraceparent, isTracestate } from "./format/trace-context.ts";

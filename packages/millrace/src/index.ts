@@ -120,6 +120,7 @@ export type {
   ShadowPublished,
   ShadowReport,
   ShownEnd,
+  SpanOptions,
   ShownRecord,
   Timeline,
   TimelineEvent,

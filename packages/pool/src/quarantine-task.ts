@@ -44,7 +44,7 @@ export default async function quarantineTask(request: QuarantineRequest): Promis
     loading ??= loadWithin(request.url, NO_MACHINE, request.startTimeoutMs);
     const { handlers } = await loading;
     const handler = handlers.get(request.handler) as Handler;
-    const hooks = (await import(request.headerReader)) as TaskHooks;
+    const hooks = await hooksOf(request.headerReader);
     let begunAt = performance.now();
     failureOf = (thrown) =>
       hooks.failureOf(header, { handler, thrown, runsBefore: 0, ranMs: performance.now() - begunAt });
@@ -56,9 +56,10 @@ export default async function quarantineTask(request: QuarantineRequest): Promis
       record: hooks.readHeader(header, 0),
       openStage: (_slot, mustRun) => hooks.openStage(header, { mustRun, bind, ask: askNobody }),
     });
+    const call = hooks.around(request.handler, handler) as Handler;
     const timer = setTimeout(() => context.abort(), request.timeoutMs);
     begunAt = performance.now();
-    const result = await handler(decode(Buffer.from(request.argument, "base64")), context);
+    const result = await call(decode(Buffer.from(request.argument, "base64")), context);
     clearTimeout(timer);
     context.end();
     if (isLate()) return { error: undefined, outcome: undefined, isLate: true };
@@ -74,6 +75,18 @@ async function begin(timeoutMs: number): Promise<number> {
   // A handler that blocks its thread would keep the message from leaving it.
   await new Promise((resolve) => process.send?.({ millraceBegun: true } satisfies Begun, resolve));
   return performance.now() + timeoutMs;
+}
+
+let hooked: Promise<TaskHooks> | undefined;
+
+/** The same for every record of the process. */
+function hooksOf(url: string): Promise<TaskHooks> {
+  hooked ??= (async () => {
+    const hooks = (await import(url)) as TaskHooks;
+    await hooks.begin(url);
+    return hooks;
+  })();
+  return hooked;
 }
 
 function textOf(bytes: Uint8Array): string {

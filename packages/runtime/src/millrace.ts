@@ -32,6 +32,7 @@ import type {
   ScheduleOptions,
   ShadowOptions,
   ShadowReport,
+  SpanOptions,
 } from "@millrace/intake";
 import type { MetricFamily } from "@millrace/metrics";
 import type { BlockingOptions, BlockingRun, BlockingStats } from "@millrace/pool";
@@ -58,6 +59,12 @@ export interface MillraceOptions extends Omit<SchedulerOptions, "guests" | "head
   readonly blocking?: BlockingOptions;
   /** From when on `health()` tells of something. */
   readonly health?: HealthOptions;
+  /**
+   * Spans of OpenTelemetry for records, and for some calls: what becomes of them is up to the SDK
+   * that the program sets up, and in worker threads the module's `initialize`. Needs the package
+   * `@opentelemetry/api`. Default none.
+   */
+  readonly spans?: boolean | SpanOptions;
   /**
    * Called when the journal or its delivery has stopped for good, on a failed disk for instance:
    * restart the process.

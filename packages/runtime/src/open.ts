@@ -2,7 +2,7 @@
  * `open()`: starts the worker threads for a module of handlers, and with a journal also the intake.
  */
 import { callback, type MillraceError, optional, optionsObject, type Rules, withoutContext } from "@millrace/base";
-import { Intake, intakeOptions, type IntakeOptions } from "@millrace/intake";
+import { Intake, intakeOptions, type IntakeOptions, spanOptions, Spans, spansRule } from "@millrace/intake";
 import { Blocking, type BlockingOptions } from "@millrace/pool";
 import { type ChromeTrace, type Handler, moduleUrl, resolveWithScheduler, Scheduler } from "@millrace/scheduler";
 import { healthOptions, type HealthOptions } from "./health/health.ts";
@@ -14,12 +14,14 @@ const rules = {
   journal: optional(optionsObject<IntakeOptions>()),
   blocking: optional(optionsObject<BlockingOptions>()),
   health: optional(optionsObject<HealthOptions>()),
+  spans: spansRule,
   onFailure: optional(callback<(error: MillraceError) => void>()),
 } satisfies Rules;
 
 /**
  * Starts a runtime. Throws `ERR_INVALID_OPTION`, `ERR_HANDLER_MODULE`, and with a journal
- * `ERR_JOURNAL_LOCKED`, `ERR_JOURNAL_STORAGE`, `ERR_JOURNAL_DAMAGED`, `ERR_JOURNAL_VERSION`.
+ * `ERR_JOURNAL_LOCKED`, `ERR_JOURNAL_STORAGE`, `ERR_JOURNAL_DAMAGED`, `ERR_JOURNAL_VERSION`; with
+ * spans `ERR_SPANS_UNAVAILABLE`.
  */
 export function open<Handlers = Record<string, Handler>>(given: MillraceOptions): Promise<Millrace<Handlers>> {
   return withoutContext(() => openRuntime<Handlers>(given));
@@ -30,12 +32,15 @@ async function openRuntime<Handlers>(given: MillraceOptions): Promise<Millrace<H
     journal,
     blocking,
     health,
+    spans: givenSpans,
     onFailure = warn,
     ...schedulerOptions
   } = resolveWithScheduler("open", rules, given);
   Blocking.checkOptions(blocking);
   if (journal !== undefined) intakeOptions(journal);
   const healthLimits = healthOptions(health);
+  const forSpans = spanOptions(givenSpans);
+  const spans = forSpans && (await Spans.load(forSpans));
   const startTimeoutMs = schedulerOptions.startTimeoutMs as number;
   const request = traceRequest(process.env);
   const forScheduler =
@@ -50,13 +55,14 @@ async function openRuntime<Handlers>(given: MillraceOptions): Promise<Millrace<H
       // A request sets the option.
       request === undefined ? undefined : new TraceFile(request, () => traceOf(scheduler) as ChromeTrace),
       healthLimits,
+      spans,
     );
   if (journal === undefined) return runtime(await Scheduler.open<Handlers>(forScheduler), undefined);
   const thread = Intake.reserveThread();
   const opening = Scheduler.open<Handlers>({
     ...forScheduler,
     guests: [thread],
-    headerReader: Intake.headerReader,
+    headerReader: Intake.headerReader(spans),
     // Records are delivered before it is open.
     onAsk: async (value): Promise<unknown> => (await intakeOpening).asked(value),
   });
@@ -66,6 +72,7 @@ async function openRuntime<Handlers>(given: MillraceOptions): Promise<Millrace<H
     scheduler: guest,
     handlers: { url: moduleUrl(schedulerOptions.handlers), startTimeoutMs },
     onFailure,
+    spans,
     // Attempts are given up only while the scheduler runs them.
     endMachine: (machine, ifBlocked) => void opening.then((scheduler) => scheduler.endMachine(machine, ifBlocked)),
   });

@@ -32,6 +32,8 @@ import {
   type ScheduleOptions,
   type ShadowOptions,
   type ShadowReport,
+  type Spans,
+  tell,
 } from "@millrace/intake";
 import type { MetricFamily } from "@millrace/metrics";
 import type { Blocking, BlockingRun } from "@millrace/pool";
@@ -54,6 +56,7 @@ import { version } from "./health/version.ts";
 import { familiesOf } from "./metrics/metrics.ts";
 import type { Millrace, MillraceStats } from "./millrace.ts";
 import { type TraceFile, traceOf } from "./trace-file.ts";
+import { watchedCalls } from "./watched-calls.ts";
 
 /**
  * How long a close without a limit waits for the handlers of records: they are given to handlers
@@ -83,14 +86,16 @@ export class Runtime<Handlers> implements Millrace<Handlers> {
     intake: Intake<Handlers> | undefined,
     traceFile: TraceFile | undefined,
     healthLimits: HealthLimits,
+    spans: Spans | undefined,
   ) {
     this.#scheduler = scheduler;
     this.#blocking = blocking;
     this.#intake = intake;
     this.#traceFile = traceFile;
-    this.run = scheduler.run;
-    this.blocking = blocking.run;
-    this.runMany = scheduler.runMany;
+    const { handlerNames } = scheduler;
+    this.run = watchedCalls("run", handlerNames, scheduler.run, spans);
+    this.blocking = watchedCalls("blocking", handlerNames, blocking.run, spans);
+    this.runMany = watchedCalls("runMany", handlerNames, scheduler.runMany, spans);
     this.parallelMap = scheduler.parallelMap;
     this.parallelReduce = scheduler.parallelReduce;
     this.#health = new Health(
@@ -102,6 +107,7 @@ export class Runtime<Handlers> implements Millrace<Handlers> {
       },
       healthLimits,
     );
+    tell("open", () => ({ handlerNames: this.handlerNames, directory: intake?.journal.directory }));
     if (intake === undefined) return;
     intake.metrics = () => this.metrics();
     this.#keepAlive = setInterval(() => {}, 2 ** 30);
@@ -304,6 +310,7 @@ export class Runtime<Handlers> implements Millrace<Handlers> {
   }
 
   #ended(): void {
+    tell("close", () => ({ handlerNames: this.handlerNames, directory: this.#intake?.journal.directory }));
     this.#traceFile?.write();
     this.#health.stop();
     clearInterval(this.#keepAlive);

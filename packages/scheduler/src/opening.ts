@@ -9,6 +9,7 @@ import type { ResolvedSchedulerOptions } from "./options.ts";
 import { allocateMemory, RUN_QUEUE_CAPACITY, type SchedulerMemory } from "./shared/layout.ts";
 import { allocateTraceRings, type TraceRings } from "./shared/trace-ring.ts";
 import { describeDeath } from "./supervisor/death.ts";
+import { tellingDeaths } from "./supervisor/death-channel.ts";
 import { type MachineDeath, Supervisor } from "./supervisor/supervisor.ts";
 
 /** A scheduler whose machines have loaded the handlers. */
@@ -56,7 +57,7 @@ export async function openMachines(options: ResolvedSchedulerOptions): Promise<S
       trace,
     },
     {
-      machineDied: options.onMachineDeath ?? warnOfDeath,
+      machineDied: tellingDeaths(options.onMachineDeath ?? warnOfDeath),
       parcelFor: (ticket) => mail.parcelFor(ticket),
       parcelFrom: (machine, ticket, value) => mail.arrived(machine, ticket, value),
       asked: async (value) => await options.onAsk?.(value),

@@ -1,5 +1,6 @@
 /** Hands one record to its handler, when nothing is in its way. */
 import { FULL } from "@millrace/shared-memory";
+import { lastSpan } from "../format/state-records.ts";
 import type { TaskHeaderWriter } from "../format/task-header.ts";
 import type { RecordStates } from "../states/record-states.ts";
 import type { DeliveryCounts } from "./events.ts";
@@ -100,7 +101,8 @@ export class HandOut {
     return true;
   }
 
-  #headerOf({ origin, timeMs, attempts, terms, key, headers }: Job, gate: HandlerGate): Uint8Array {
+  #headerOf(job: Job, gate: HandlerGate): Uint8Array {
+    const { origin, timeMs, attempts, terms, key, headers } = job;
     return this.#parts.taskHeaders.write({
       sequence: origin,
       timeMs,
@@ -111,6 +113,8 @@ export class HandOut {
       key: terms.isOrdered === true ? key : NO_BYTES,
       replayOf: terms.replayOf ?? 0,
       scheduled: terms.scheduled,
+      trace: terms.trace ?? "",
+      lastSpan: attempts === 0 ? "" : (lastSpan(job.history) ?? ""),
       headers,
     });
   }

@@ -15,6 +15,7 @@ import {
   reasonName,
   withFailure,
 } from "../format/state-records.ts";
+import { takeMark } from "../format/trace-context.ts";
 import type { Deaths } from "./deaths.ts";
 import type { Ends } from "./ends.ts";
 import type { DeliveryCounts } from "./events.ts";
@@ -189,6 +190,8 @@ export class Outcomes implements OutcomeSink {
 
   #failed(job: Job, { error, reason, ranMs }: Failed): void {
     const { suspects, quarantined, clock, steady, gates, random, log, recorder } = this.#parts;
+    // Before anybody else sees the error.
+    const span = takeMark(error);
     const isLate = reason === REASON.timeout && quarantined.needs(job.origin);
     // One that was ended there hasn't shown that it ends nothing else.
     if (reason === REASON.quarantine || isLate) suspects.endedAlone(job.origin);
@@ -210,7 +213,8 @@ export class Outcomes implements OutcomeSink {
     if (counts) {
       job.attempts = attempts;
       job.firstMs = firstMs;
-      const failure = { attempt: attempts, atMs: wallMs, reason: reasonName(reason), error };
+      const known = span === undefined ? undefined : { traceparent: span };
+      const failure = { attempt: attempts, atMs: wallMs, reason: reasonName(reason), error, ...known };
       job.history = withFailure(job.history, failure, log.payloadBytesMax);
     }
     if (decision.kind === "dead") this.#die(job, decision.reason, wallMs);

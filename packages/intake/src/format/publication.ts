@@ -27,6 +27,7 @@ import {
   type Terms,
   withHeaders,
 } from "./record-header.ts";
+import { isTraceparent, isTracestate, packTrace } from "./trace-context.ts";
 
 /** What a record says about itself. */
 export interface RecordOptions {
@@ -64,6 +65,14 @@ export interface RecordOptions {
   readonly ttlMs?: number;
   /** Not delivered after this time: ms since 1970, or a date. */
   readonly expiresAt?: number | Date;
+  /**
+   * The trace that the record belongs to: `traceparent` and `tracestate` of the W3C's trace
+   * context. They are kept with the record, across restarts: the handler's span is a child of this
+   * one. Default: the active span, with the option `spans` of `open()`.
+   */
+  readonly traceparent?: string;
+  /** Of no use without `traceparent`. The first 199 bytes are kept, in whole entries. */
+  readonly tracestate?: string;
 }
 
 /** What a publish does when the intake takes nothing. */
@@ -149,6 +158,8 @@ const recordRules = {
   notBefore: optional(instant()),
   ttlMs: optional(integer(1, TEN_YEARS_MS, 1)),
   expiresAt: optional(instant()),
+  traceparent: optional(custom("a traceparent of the W3C, with ids that aren't zero", isTraceparent)),
+  tracestate: optional(custom("a tracestate of the W3C: up to 512 printable characters of ASCII", isTracestate)),
 } satisfies Rules;
 
 const publishRules = { ...recordRules, ...waitRules } satisfies Rules;
@@ -246,7 +257,7 @@ function headerOf(
 
 /** Undefined for a record without terms: it is written as version 1 was. */
 function termsOf(handler: string, options: Given, payload: Uint8Array, nowMs: number): Terms | undefined {
-  const { key, idempotencyKey, producer, delayMs, notBefore, ttlMs, expiresAt } = options;
+  const { key, idempotencyKey, producer, delayMs, notBefore, ttlMs, expiresAt, traceparent, tracestate } = options;
   const notBeforeMs = oneTime(handler, "delayMs", delayMs, "notBefore", notBefore, nowMs);
   const expiresAtMs = oneTime(handler, "ttlMs", ttlMs, "expiresAt", expiresAt, nowMs);
   if (expiresAtMs !== undefined && expiresAtMs <= (notBeforeMs ?? nowMs)) {
@@ -265,8 +276,14 @@ function termsOf(handler: string, options: Given, payload: Uint8Array, nowMs: nu
           steadyMs: steadyUnless(nowMs),
         };
   const produced = producer === undefined ? undefined : { ...producer, payloadCrc: crc32(payload) };
-  if ([key, idempotency, produced, notBeforeMs, expiresAtMs].every((term) => term === undefined)) return undefined;
-  return { isOrdered: key !== undefined, idempotency, producer: produced, notBeforeMs, expiresAtMs };
+  const trace =
+    traceparent === undefined
+      ? undefined
+      : packTrace({ traceparent, ...(tracestate === undefined ? undefined : { tracestate }) });
+  if ([key, idempotency, produced, notBeforeMs, expiresAtMs, trace].every((term) => term === undefined)) {
+    return undefined;
+  }
+  return { isOrdered: key !== undefined, idempotency, producer: produced, notBeforeMs, expiresAtMs, trace };
 }
 
 /**

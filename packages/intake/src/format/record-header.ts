@@ -16,7 +16,8 @@
  *     8   not before         f64 ms since 1970
  *     16  expires            f64 ms since 1970
  *     32  keeps its result   nothing
- *     64  trace context      u8 length, W3C traceparent in ASCII
+ *     64  trace context      u8 length, the text of trace-context.ts in ASCII; of a replay that of
+ *                            the record that it replays
  *     128 replay             f64 the sequence that is replayed
  *     256 scheduled          u8 length, the schedule's name in UTF-8; f64 the due time; f64 missed
  *     512 fingerprint        u32 CRC of the payload, of a record with a producer
@@ -59,6 +60,7 @@ export interface Terms {
   readonly notBeforeMs?: number | undefined;
   readonly expiresAtMs?: number | undefined;
   readonly keepsResult?: boolean | undefined;
+  /** As `packTrace` makes it. */
   readonly trace?: string | undefined;
   readonly replayOf?: number | undefined;
   readonly scheduled?: Scheduled | undefined;
@@ -118,7 +120,7 @@ export function encodeTerms(handler: string, terms: Terms, headers?: object): Ui
     at = scratch.writeDoubleLE(producer.sequence, writeText(producer.id, at, "producer's id"));
   if (notBeforeMs !== undefined) at = scratch.writeDoubleLE(notBeforeMs, at);
   if (expiresAtMs !== undefined) at = scratch.writeDoubleLE(expiresAtMs, at);
-  if (trace !== undefined) at = writeText(trace, at, "trace's id", "latin1");
+  if (trace !== undefined) at = writeText(trace, at, "trace context", "latin1");
   if (replayOf !== undefined) at = scratch.writeDoubleLE(replayOf, at);
   if (scheduled !== undefined) {
     at = scratch.writeDoubleLE(scheduled.dueMs, writeText(scheduled.name, at, "schedule's name"));

@@ -133,6 +133,8 @@ export interface Failure {
   readonly atMs: number;
   readonly reason: ReasonName;
   readonly error: unknown;
+  /** The attempt's span, as a W3C `traceparent`; undefined where none was recorded. */
+  readonly traceparent?: string;
 }
 
 /** What RETRY and DEAD records say. */
@@ -269,6 +271,11 @@ export function briefHistory(history: Uint8Array): Buffer {
     return { ...each, error: encodeThrown(decode(Buffer.from(each.error)), BRIEF_BYTES_MAX) };
   });
   return Buffer.from(encode({ failures: brief, left: left + failures.length - kept.length }));
+}
+
+/** The span of the last failure; undefined where none was recorded. */
+export function lastSpan(history: Uint8Array): string | undefined {
+  return storedHistory(history).failures.at(-1)?.traceparent;
 }
 
 /** The last error of an encoded history. */

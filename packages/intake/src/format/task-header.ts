@@ -7,8 +7,10 @@
  *   8   f64 sequence  16  f64 time of publishing, ms since 1970   24  f64 attempt, from 1
  *   32  16 bytes id of the log        48  f64 the replayed sequence
  *   56  u32 bytes that a record may take      60  u32 bytes of a group
- *   64  u16 bytes of the schedule, 0 without  66  u16 how often it was redriven  68  u32 zero
- *   72  the key; of a schedule f64 due time, f64 missed and its name; the publisher's headers, encoded
+ *   64  u16 bytes of the schedule, 0 without  66  u16 how often it was redriven
+ *   68  u16 bytes of the trace context        70  u16 bytes of the last attempt's span
+ *   72  the key; of a schedule f64 due time, f64 missed and its name; the trace context and the last
+ *       attempt's span, in ASCII; the publisher's headers, encoded
  */
 import { decode } from "@millrace/codec";
 import type { WANTS_RESULT, WANTS_TIME } from "@millrace/scheduler";
@@ -56,6 +58,10 @@ export interface TaskFacts {
   readonly replayOf: number;
   /** Undefined without a schedule. */
   readonly scheduled: Scheduled | undefined;
+  /** As the record keeps it (trace-context.ts); empty without. */
+  readonly trace: string;
+  /** The `traceparent` of the attempt before that failed; empty without. */
+  readonly lastSpan: string;
   /** The publisher's headers, encoded. */
   readonly headers: Uint8Array;
 }
@@ -81,11 +87,14 @@ export class TaskHeaderWriter {
     key,
     replayOf,
     scheduled,
+    trace,
+    lastSpan,
     headers,
   }: TaskFacts): Uint8Array {
     const name = scheduled === undefined ? NO_BYTES : Buffer.from(scheduled.name);
     const scheduleBytes = scheduled === undefined ? 0 : SCHEDULE_BYTES + name.length;
-    const headersStart = FIXED_BYTES + key.length + scheduleBytes;
+    const traceStart = FIXED_BYTES + key.length + scheduleBytes;
+    const headersStart = traceStart + trace.length + lastSpan.length;
     const length = headersStart + headers.length;
     if (length > this.#bytes.length) this.#bytes = Buffer.alloc(length * 2);
     const bytes = this.#bytes;
@@ -106,9 +115,10 @@ export class TaskHeaderWriter {
     bytes.writeDoubleLE(timeMs, 16);
     bytes.writeDoubleLE(attempt, 24);
     bytes.set(this.#logId, 32);
-    bytes.fill(0, 64, FIXED_BYTES);
     bytes.writeUInt16LE(scheduleBytes, 64);
     bytes.writeUInt16LE(Math.min(redriven, 0xffff), 66);
+    bytes.writeUInt16LE(trace.length, 68);
+    bytes.writeUInt16LE(lastSpan.length, 70);
     bytes.writeDoubleLE(replayOf, 48);
     bytes.writeUInt32LE(recordBytesMax, 56);
     bytes.writeUInt32LE(groupBytesMax - resultRoom, 60);
@@ -119,6 +129,8 @@ export class TaskHeaderWriter {
       bytes.writeDoubleLE(scheduled.missed, start + 8);
       bytes.set(name, start + SCHEDULE_BYTES);
     }
+    if (trace !== "") bytes.write(trace, traceStart, "latin1");
+    if (lastSpan !== "") bytes.write(lastSpan, traceStart + trace.length, "latin1");
     bytes.set(headers, headersStart);
     return bytes.subarray(0, length);
   }
@@ -186,8 +198,22 @@ export class TaskHeader {
     return { name, dueMs: this.#bytes.readDoubleLE(start), missed: this.#bytes.readDoubleLE(start + 8) };
   }
 
-  get headers(): unknown {
+  /** As the record keeps it; undefined without. */
+  get trace(): string | undefined {
     const start = FIXED_BYTES + this.#keyBytes + this.#scheduleBytes;
+    const end = start + this.#bytes.readUInt16LE(68);
+    return start === end ? undefined : this.#bytes.toString("latin1", start, end);
+  }
+
+  /** The `traceparent` of the attempt before; undefined without. */
+  get lastSpan(): string | undefined {
+    const start = FIXED_BYTES + this.#keyBytes + this.#scheduleBytes + this.#bytes.readUInt16LE(68);
+    const end = start + this.#bytes.readUInt16LE(70);
+    return start === end ? undefined : this.#bytes.toString("latin1", start, end);
+  }
+
+  get headers(): unknown {
+    const start = FIXED_BYTES + this.#keyBytes + this.#scheduleBytes + tracesBytes(this.#bytes);
     return start === this.#bytes.length ? undefined : decode(this.#bytes, start);
   }
 
@@ -204,10 +230,14 @@ export class TaskHeader {
   }
 }
 
+function tracesBytes(bytes: Buffer): number {
+  return bytes.readUInt16LE(68) + bytes.readUInt16LE(70);
+}
+
 /** The key and the publisher's headers of a task header that was written. */
 export function partsOfTaskHeader(bytes: Uint8Array): { readonly key: Uint8Array; readonly headers: Uint8Array } {
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   const keyEnd = FIXED_BYTES + view.readUInt16LE(2);
   const key = keyEnd === FIXED_BYTES ? NO_BYTES : bytes.subarray(FIXED_BYTES, keyEnd);
-  return { key, headers: bytes.subarray(keyEnd + view.readUInt16LE(64)) };
+  return { key, headers: bytes.subarray(keyEnd + view.readUInt16LE(64) + tracesBytes(view)) };
 }

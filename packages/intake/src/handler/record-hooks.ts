@@ -3,47 +3,33 @@
  * leave to the delivery thread: the functions of `TaskHooks`.
  */
 import type { Handler, StageHost, TaskStage, ThrownByHandler } from "@millrace/scheduler";
+import type { DeliveredRecord } from "../format/delivered-record.ts";
 import { packFailure, packOutcome } from "../format/outcome.ts";
 import { TaskHeader } from "../format/task-header.ts";
+import { unpackTrace } from "../format/trace-context.ts";
+import { type ResolvedSpanOptions, SPANS_PARAMETER } from "../spans/options.ts";
+import { around as aroundHandler, originalOf, RecordSpans } from "../spans/record-spans.ts";
 import { keptResult } from "./kept-result.ts";
 import { withRetry } from "./retry.ts";
 import { Stage } from "./stage.ts";
 
-export interface RecordSchedule {
-  readonly name: string;
-  /** Ms since 1970: the same at every delivery. */
-  readonly dueAtMs: number;
-  /** Due times since the schedule's record before that got none: see `catchUp`. */
-  readonly missed: number;
+/** Of this thread, with the option `spans`. */
+let spans: RecordSpans | undefined;
+/** The spans of the attempts before. */
+const priors = new WeakMap<DeliveredRecord, string>();
+
+/**
+ * `url`: of this module, with the options of spans in its query. Throws `ERR_SPANS_UNAVAILABLE`.
+ */
+export async function begin(url: string): Promise<void> {
+  const given = new URL(url).searchParams.get(SPANS_PARAMETER);
+  if (given === null) return;
+  spans = await RecordSpans.load(JSON.parse(given) as ResolvedSpanOptions, (record) => priors.get(record));
 }
 
-/** What a handler learns about the record that it handles. */
-export interface DeliveredRecord {
-  /**
-   * The same at every delivery of this record, and unlike that of any other journal: a key for
-   * consumers downstream.
-   */
-  readonly id: string;
-  /** The record's number in the journal: unique, the same at every delivery. */
-  readonly sequence: number;
-  readonly publishedAtMs: number;
-  /** 1 for the first delivery; counted across restarts. */
-  readonly attempt: number;
-  /** How often it was a dead letter and was redriven; `attempt` began anew each time. */
-  readonly redriven: number;
-  /** The order key; undefined without. */
-  readonly key: string | undefined;
-  /** The sequence of the record that this one replays; undefined for a record of its own. */
-  readonly replay: { readonly of: number } | undefined;
-  /**
-   * Whether this is a shadow replay (`Millrace.shadow`): the record was handled before, and nothing
-   * that the handler leaves is kept.
-   */
-  readonly isShadow: boolean;
-  /** Which schedule has published the record, and for which due time; undefined without one. */
-  readonly schedule: RecordSchedule | undefined;
-  /** What the publisher passed as `headers`. */
-  readonly headers: unknown;
+/** What is called instead of a handler. */
+export function around(name: string, handler: Handler): Handler {
+  return aroundHandler(spans, name, handler);
 }
 
 /**
@@ -52,8 +38,9 @@ export interface DeliveredRecord {
  */
 export function readHeader(bytes: Uint8Array, runsBefore: number): DeliveredRecord {
   const header = new TaskHeader(bytes);
-  const { scheduled, replayOf } = header;
-  return {
+  const { scheduled, replayOf, trace, lastSpan } = header;
+  const context = trace === undefined ? undefined : unpackTrace(trace);
+  const record: DeliveredRecord = {
     id: header.id,
     sequence: header.sequence,
     publishedAtMs: header.timeMs,
@@ -63,20 +50,28 @@ export function readHeader(bytes: Uint8Array, runsBefore: number): DeliveredReco
     replay: replayOf === undefined ? undefined : { of: replayOf },
     isShadow: false,
     schedule: scheduled && { name: scheduled.name, dueAtMs: scheduled.dueMs, missed: scheduled.missed },
+    traceparent: context?.traceparent,
+    tracestate: context?.tracestate,
     headers: header.headers,
   };
+  if (lastSpan !== undefined) priors.set(record, lastSpan);
+  return record;
 }
 
 /** `context.publish` of the handler that gets the record with this header. */
 export function openStage(header: Uint8Array, host: StageHost): TaskStage {
-  return new Stage(new TaskHeader(header).stageLimits, host);
+  const { stageLimits, trace, replayOf } = new TaskHeader(header);
+  // The trace of a replay is the one of the record that it replays.
+  const own = replayOf === undefined ? trace : undefined;
+  return new Stage(stageLimits, host, () => spans?.active() ?? own);
 }
 
 /** What the delivery thread gets of an error: with what the handler's own policy says. */
 export function failureOf(header: Uint8Array, { handler, thrown, runsBefore, ranMs }: ThrownByHandler): unknown {
   const { attempt, isRecorded } = new TaskHeader(header);
-  const hasPolicy = (handler as { retry?: unknown }).retry !== undefined;
-  const error = hasPolicy ? withRetry(handler as Handler, thrown, attempt + runsBefore) : thrown;
+  const original = originalOf(handler as Handler);
+  const hasPolicy = (original as { retry?: unknown }).retry !== undefined;
+  const error = hasPolicy ? withRetry(original, thrown, attempt + runsBefore) : thrown;
   return isRecorded ? packFailure({ error, ranMs }) : error;
 }
 

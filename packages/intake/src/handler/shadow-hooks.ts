@@ -5,10 +5,16 @@
 import type { StageHost, TaskStage } from "@millrace/scheduler";
 import type { PublishedNowAnswer } from "../format/publication.ts";
 import { TaskHeader } from "../format/task-header.ts";
-import { type DeliveredRecord, readHeader as readRecord } from "./record-hooks.ts";
+import type { DeliveredRecord } from "../format/delivered-record.ts";
+import { readHeader as readRecord } from "./record-hooks.ts";
 import { Stage } from "./stage.ts";
 
-export { checkHandler, failureOf, outcomeOf } from "./record-hooks.ts";
+export { begin, checkHandler, failureOf, outcomeOf } from "./record-hooks.ts";
+
+/** Nobody is told: the record was handled before, by the service itself. */
+export function around<One>(_name: string, handler: One): One {
+  return handler;
+}
 
 /** What `context.publishNow` resolves with: no record has this sequence. */
 const NOWHERE: PublishedNowAnswer = { sequence: 0, duplicate: false };
@@ -24,5 +30,5 @@ export function openStage(header: Uint8Array, host: StageHost): TaskStage {
     bind: (one) => host.bind(one),
     ask: async () => NOWHERE,
   };
-  return new Stage(new TaskHeader(header).stageLimits, shadowHost);
+  return new Stage(new TaskHeader(header).stageLimits, shadowHost, () => undefined);
 }

@@ -14,6 +14,7 @@ import type { StageHost, TaskStage } from "@millrace/scheduler";
 import { intakeError } from "../errors.ts";
 import type { StagedRecord } from "../format/outcome.ts";
 import { prepare, type PublishedNow, type RecordOptions } from "../format/publication.ts";
+import { unpackTrace } from "../format/trace-context.ts";
 import { encodeHandler } from "../format/record-header.ts";
 import { STAGED_RECORD_BYTES, type StageLimits } from "../format/task-header.ts";
 
@@ -25,27 +26,36 @@ const HEADER_BYTES_MAX: number = 2 ** 16 - 1;
 export class Stage implements TaskStage {
   readonly #limits: StageLimits;
   readonly #records: StagedRecord[] = [];
+  readonly #trace: () => string | undefined;
   #bytes = 0;
   readonly publish: object;
   readonly publishNow: object;
 
-  constructor(limits: StageLimits, host: StageHost) {
+  /** `trace`: where the trace goes on of a record that names none, as a record keeps it. */
+  constructor(limits: StageLimits, host: StageHost, trace: () => string | undefined) {
     this.#limits = limits;
+    this.#trace = trace;
     this.publish = host.bind((name) => {
       const header = encodeHandler(name);
       return (value: unknown, options?: RecordOptions): void => {
         host.mustRun("publish");
-        this.#add(name, prepare(name, header, value, options, true).parts);
+        this.#add(name, prepare(name, header, value, this.#traced(options), true).parts);
       };
     });
     this.publishNow = host.bind((name) => async (value: unknown, options?: RecordOptions) => {
       host.mustRun("publishNow");
-      return await host.ask([name, encodeCopy(value), options] satisfies PublishedNow);
+      return await host.ask([name, encodeCopy(value), this.#traced(options)] satisfies PublishedNow);
     });
   }
 
   get records(): readonly StagedRecord[] {
     return this.#records;
+  }
+
+  #traced(options: RecordOptions | undefined): RecordOptions | undefined {
+    if (options !== undefined && (typeof options !== "object" || options?.traceparent !== undefined)) return options;
+    const trace = this.#trace();
+    return trace === undefined ? options : { ...options, ...unpackTrace(trace) };
   }
 
   #add(handler: string, record: StagedRecord): void {

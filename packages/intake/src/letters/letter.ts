@@ -87,8 +87,9 @@ export function shownLetter(letter: DeadLetter, redacted: (handler: string, valu
     ...(diedAtMs === 0 ? {} : { diedAt: timeOf(diedAtMs) }),
     payload: redacted(handler, letter.payload),
     ...(headers === undefined ? {} : { headers: redacted(handler, headers) }),
-    failures: letter.failures.map(({ attempt, atMs, reason: why, error }) => {
-      return { attempt, at: timeOf(atMs), reason: why, error: toPlain(error) };
+    failures: letter.failures.map(({ attempt, atMs, reason: why, error, traceparent }) => {
+      const shown = { attempt, at: timeOf(atMs), reason: why, error: toPlain(error) };
+      return traceparent === undefined ? shown : { ...shown, traceparent };
     }),
     ...(failuresLeft === 0 ? {} : { failuresLeft }),
   };

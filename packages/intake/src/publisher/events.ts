@@ -3,6 +3,7 @@ import { EventEmitter } from "node:events";
 import { callback, checkArgument, oneOf, setImmediate } from "@millrace/base";
 import type { BreakerEvent, DeliveryEvent, HandlerMissingEvent, KeysEvictedEvent } from "../delivery/events.ts";
 import type { RecordDeath } from "../delivery/messages.ts";
+import { tell } from "../spans/channels.ts";
 import type { LevelReport } from "./water.ts";
 
 /** Events by name, with what their listeners get. */
@@ -25,8 +26,14 @@ type Listener<Name extends keyof IntakeEvents> = (event: IntakeEvents[Name]) => 
 
 export class Events {
   readonly #emitter = new EventEmitter();
+  readonly #directory: string | undefined;
   /** What happened before anybody could listen. */
   #early: (() => void)[] | undefined = [];
+
+  /** `directory`: which intake, for those who hear of all. */
+  constructor(directory: string | undefined) {
+    this.#directory = directory;
+  }
 
   on<Name extends keyof IntakeEvents>(name: Name, listener: Listener<Name>): void {
     checkListener("on", name, listener);
@@ -43,9 +50,10 @@ export class Events {
    * and not in what the intake is doing.
    */
   emit<Name extends keyof IntakeEvents>(name: Name, event: IntakeEvents[Name]): void {
-    const tell = (): unknown => this.#emitter.emit(name, event);
-    if (this.#early !== undefined) this.#early.push(tell);
-    else if (this.#emitter.listenerCount(name) > 0) setImmediate(tell);
+    tell(name, () => ({ ...event, directory: this.#directory }));
+    const emit = (): unknown => this.#emitter.emit(name, event);
+    if (this.#early !== undefined) this.#early.push(emit);
+    else if (this.#emitter.listenerCount(name) > 0) setImmediate(emit);
   }
 
   /** As delivery tells it. What loses something, or waits for somebody, is a warning as well. */
@@ -65,7 +73,7 @@ export class Events {
   begin(): void {
     const early = this.#early ?? [];
     this.#early = undefined;
-    for (const tell of early) setImmediate(tell);
+    for (const emit of early) setImmediate(emit);
   }
 }
 

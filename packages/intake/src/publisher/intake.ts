@@ -16,10 +16,13 @@ import type {
   RecordOptions,
   RecordToPublish,
 } from "../format/publication.ts";
+import { termsOf } from "../format/record-header.ts";
 import { DeadLetters } from "../letters/dead-letters.ts";
 import { replay, type Replayed, type ReplayHost, type ReplayOptions } from "../replay/replay.ts";
 import { shadow, type ShadowOptions } from "../shadow/shadow.ts";
 import type { ShadowReport } from "../shadow/report.ts";
+import { isHeard, PUBLISH, tellPublish } from "../spans/channels.ts";
+import type { PublishCall, Spans } from "../spans/spans.ts";
 import type { WindowLimits } from "../states/dedupe-window.ts";
 import type { RecordState } from "../states/record-states.ts";
 import type { Acknowledgement } from "./acknowledgement.ts";
@@ -54,6 +57,7 @@ export class Intake<Handlers = Record<string, Handler>> {
   readonly #parts: IntakeParts;
   readonly #ending: Ending;
   readonly #dedupe: WindowLimits;
+  readonly #spans: Spans | undefined;
 
   /** Publishing by handler name: `await intake.publish.settle(payment)`. */
   readonly publish: Publish<Handlers>;
@@ -67,9 +71,11 @@ export class Intake<Handlers = Record<string, Handler>> {
   /** The journal, to be read. */
   readonly journal: JournalView;
 
-  private constructor(parts: IntakeParts, dedupe: WindowLimits) {
+  private constructor(parts: IntakeParts, dedupe: WindowLimits, spans: Spans | undefined) {
     const { journal, delivery, admission, redactor } = parts;
     this.#parts = parts;
+    this.#spans = spans;
+    if (spans !== undefined) spans.traceOfRecord = (sequence) => this.#traceOf(sequence);
     this.#dedupe = dedupe;
     this.#ending = new Ending(parts);
     this.publish = this.#publishing("publish");
@@ -98,9 +104,12 @@ export class Intake<Handlers = Record<string, Handler>> {
     ThreadTable.current().release(thread);
   }
 
-  /** The module that gives handlers their records, for the scheduler's option `headerReader`. */
-  static get headerReader(): URL {
-    return headerReader();
+  /**
+   * The module that gives handlers their records, for the scheduler's option `headerReader`.
+   * `spans`: as in the intake's seat.
+   */
+  static headerReader(spans?: Spans): URL {
+    return headerReader(spans);
   }
 
   /**
@@ -114,7 +123,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     const options = intakeOptions(given);
     const { directory } = options.forJournal;
     const parts = await openParts(options, seat);
-    const intake = new Intake<Handlers>(parts, options.forDelivery.dedupe);
+    const intake = new Intake<Handlers>(parts, options.forDelivery.dedupe, seat.spans);
     await parts.producers.begin();
     parts.publisher.begin();
     parts.events.begin();
@@ -175,13 +184,20 @@ export class Intake<Handlers = Record<string, Handler>> {
    * `details.member` counts from 0.
    */
   publishMany(records: Iterable<RecordToPublish>, options?: BackpressureOptions): Promise<Acknowledgement[]> {
-    return this.#parts.publisher.publishMany(records, options);
+    const publish = (each: Iterable<RecordToPublish>): Promise<Acknowledgement[]> =>
+      this.#parts.publisher.publishMany(each, options);
+    if (this.#spans === undefined || typeof records?.[Symbol.iterator] !== "function") return publish(records);
+    return this.#spans.publishingMany(records, (each) => publish(each as Iterable<RecordToPublish>));
   }
 
   #publishing(call: "publish" | "tryPublish"): Publish<Handlers> {
     const { admission, publisher } = this.#parts;
     return bindHandlers(admission.handlerNames, (name) => {
-      return (record: unknown, given?: PublishOptions) => publisher[call](name, record, given);
+      const plain: PublishCall<Acknowledgement> = (record, given, admitted) =>
+        publisher[call](name, record, given, admitted);
+      const publish = this.#spans === undefined ? plain : this.#spans.publishing(name, plain);
+      return (record: unknown, given?: PublishOptions) =>
+        isHeard(PUBLISH) ? tellPublish(name, () => publish(record, given)) : publish(record, given);
     }) as Publish<Handlers>;
   }
 
@@ -211,7 +227,10 @@ export class Intake<Handlers = Record<string, Handler>> {
   /** What a handler asks: to publish at once. */
   async asked(value: unknown): Promise<PublishedNowAnswer> {
     const [handler, payload, options] = value as PublishedNow;
-    const { sequence, duplicate } = await this.#parts.publisher.publishNow(handler, decode(payload), options);
+    const plain: PublishCall<Acknowledgement> = (record, given) =>
+      this.#parts.publisher.publishNow(handler, record, given);
+    const publish = this.#spans === undefined ? plain : this.#spans.publishing(handler, plain);
+    const { sequence, duplicate } = await publish(decode(payload), options);
     return { sequence, duplicate };
   }
 
@@ -266,6 +285,12 @@ export class Intake<Handlers = Record<string, Handler>> {
     const record = sequence < journal.firstSequence ? undefined : await journal.get(sequence);
     if (record !== undefined && record.type !== RECORD_TYPE.data) return undefined;
     return delivery.command({ kind: "recordState", sequence });
+  }
+
+  /** The trace context of a record; undefined without, or when it was given up. */
+  async #traceOf(sequence: number): Promise<string | undefined> {
+    const record = await this.#parts.journal.get(sequence);
+    return record === undefined ? undefined : termsOf(record.header).trace;
   }
 
   // ── commands ──────────────────────────────────────────────────────────────────────────────────

@@ -9,6 +9,8 @@ import { Quarantine } from "@millrace/pool";
 import type { SubmitterHandle } from "@millrace/scheduler";
 import { deliveryCounts } from "../delivery/control.ts";
 import { Redactor, storeRules } from "../letters/redact.ts";
+import { SPANS_PARAMETER } from "../spans/options.ts";
+import type { Spans } from "../spans/spans.ts";
 import { Admission, mustBeOne, warnUnlessHandler } from "./admission.ts";
 import { Checkpoints } from "./checkpoints.ts";
 import { DeliveryClient } from "./delivery-client.ts";
@@ -21,10 +23,12 @@ import { Questions } from "./questions.ts";
 import { type EndMachine, handOn } from "./reports.ts";
 import { readResult } from "./results.ts";
 
-/** The module that makes `context.record` of a record's header. */
-export function headerReader(): URL {
+/** The module that makes `context.record` of a record's header; it gets the options of spans. */
+export function headerReader(spans?: Spans): URL {
   // Not while the module loads: a bundle without the file must get the error from a call.
-  return workerUrl("../handler/record-hooks", import.meta.url);
+  const url = workerUrl("../handler/record-hooks", import.meta.url);
+  if (spans !== undefined) url.searchParams.set(SPANS_PARAMETER, JSON.stringify(spans.options));
+  return url;
 }
 
 /** Where an intake works: what its process has opened beside it. */
@@ -38,6 +42,8 @@ export interface IntakeSeat {
   /** Called when delivery has ended by itself. The intake takes no records any more. */
   readonly onFailure: (error: MillraceError) => void;
   readonly endMachine: EndMachine;
+  /** What makes spans, with that option. */
+  readonly spans?: Spans | undefined;
 }
 
 export interface IntakeParts extends Endable {
@@ -89,8 +95,8 @@ function connect(
   journal: Journal,
   handlerNames: readonly string[],
   delivery: DeliveryClient,
-  { forPublisher, forControl }: ResolvedOptions,
-  { handlers, onFailure, endMachine }: IntakeSeat,
+  { forJournal, forPublisher, forControl }: ResolvedOptions,
+  { handlers, onFailure, endMachine, spans }: IntakeSeat,
 ): IntakeParts {
   const cells = deliveryCounts(delivery.cells);
   const admission = new Admission(handlerNames, cells);
@@ -101,9 +107,9 @@ function connect(
     find: (sequence: number) => delivery.command({ kind: "findResult", sequence }),
   };
   questions.readResult = (sequence) => readResult(results, sequence);
-  const quarantine = new Quarantine(handlers.url, headerReader(), handlers.startTimeoutMs);
+  const quarantine = new Quarantine(handlers.url, headerReader(spans), handlers.startTimeoutMs);
   const checkpoints = new Checkpoints(journal, delivery);
-  const events = new Events();
+  const events = new Events(forJournal.directory);
   const producers = new Producers(
     {
       list: () => delivery.command({ kind: "producers" }),

@@ -107,11 +107,18 @@ export class Publisher {
     return this.#room.size;
   }
 
-  publish(handler: string, value: unknown, given: PublishOptions | undefined): Promise<Acknowledgement> {
+  /** `admitted` is called when a record that had to wait has got its room in the ring. */
+  publish(
+    handler: string,
+    value: unknown,
+    given: PublishOptions | undefined,
+    admitted?: () => void,
+  ): Promise<Acknowledgement> {
     return new Promise((resolve, reject) => {
       this.#host.mustBeOpen();
       const prepared = prepare(handler, this.#host.headerOf(handler), value, given);
-      this.#admit(prepared, this.#patienceOf(prepared.wait), resolve, reject);
+      const patience = this.#patienceOf(prepared.wait);
+      this.#admit(prepared, admitted === undefined ? patience : { ...patience, admitted }, resolve, reject);
     });
   }
 

@@ -16,6 +16,8 @@ export interface Patience {
   readonly isWaiting: boolean;
   readonly timeoutMs: number | undefined;
   readonly signal: AbortSignal | undefined;
+  /** Told when a record that had to wait has got its room. */
+  readonly admitted?: (() => void) | undefined;
 }
 
 /** One record, or an atomic group. Its bytes are its own. */
@@ -25,6 +27,7 @@ interface Waiting {
   readonly waiter: AppendWaiter;
   /** Of a publish that won't be stored. */
   readonly failed: (error: unknown) => void;
+  readonly admitted: (() => void) | undefined;
   readonly bytes: number;
   readonly sinceMs: number;
   /** Ends its timer and its listening to a signal. */
@@ -132,7 +135,7 @@ export class WaitingRoom implements Source {
     isGroup: boolean,
     waiter: AppendWaiter,
     failed: (error: unknown) => void,
-    { isWaiting, timeoutMs, signal }: Patience,
+    { isWaiting, timeoutMs, signal, admitted }: Patience,
   ): void {
     if (!isWaiting) throw this.#fullError(given.length, undefined);
     signal?.throwIfAborted();
@@ -145,7 +148,8 @@ export class WaitingRoom implements Source {
         details: { pendingBytes: this.#bytes, pendingBytesMax: bytesMax },
       });
     }
-    const waiting: Waiting = { records, isGroup, waiter, failed, bytes, sinceMs: performance.now(), stop: () => {} };
+    const sinceMs = performance.now();
+    const waiting: Waiting = { records, isGroup, waiter, failed, admitted, bytes, sinceMs, stop: () => {} };
     this.#watch(waiting, timeoutMs, signal);
     this.#waiting.add(waiting);
     this.#bytes += bytes;
@@ -198,12 +202,14 @@ export class WaitingRoom implements Source {
     return admitted;
   }
 
-  #append({ records, isGroup, waiter }: Waiting): boolean {
+  #append({ records, isGroup, waiter, admitted }: Waiting): boolean {
     const isIn = isGroup
       ? this.#ring.tryAppendGroupParts(records, waiter)
       : this.#ring.tryAppendParts(records[0] as RecordParts, waiter);
-    if (isIn) this.#water.offered(records.length);
-    return isIn;
+    if (!isIn) return false;
+    this.#water.offered(records.length);
+    admitted?.();
+    return true;
   }
 
   /** Once for each balance: refusals by a full disk change it. */

@@ -4,7 +4,7 @@
  * A replay is a producer (`replay NAME`) whose sequences are those of the records that it replays.
  * So each is delivered once for one name, whatever crashes, and a replay that was broken off goes
  * on where it stopped. What decides once about a record isn't carried over: idempotency keys,
- * producers, due times, schedules. Order keys, priorities and headers are.
+ * producers, due times, schedules. Order keys, priorities, headers and trace contexts are.
  */
 import { randomUUID } from "node:crypto";
 import { types } from "node:util";
@@ -293,8 +293,10 @@ class ReplayRun {
 function replayOf(record: LogRecord, handler: string, id: string): RecordParts {
   const header = record.header();
   const [payload, key] = [record.payload(), record.key()];
+  const { isOrdered, trace } = termsOf(header);
   const terms = encodeTerms(handler, {
-    isOrdered: termsOf(header).isOrdered,
+    isOrdered,
+    trace,
     producer: { id, sequence: record.sequence, payloadCrc: crc32(payload) },
     replayOf: record.sequence,
   });

@@ -214,6 +214,8 @@ class ShadowRun {
       key: terms.isOrdered === true ? record.key() : NO_BYTES,
       replayOf: terms.replayOf ?? 0,
       scheduled: terms.scheduled,
+      trace: terms.trace ?? "",
+      lastSpan: "",
       headers: encodedHeaders(header),
     });
     const own = Uint8Array.from(bytes);

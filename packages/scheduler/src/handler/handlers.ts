@@ -37,8 +37,10 @@ export interface HandlerEntry {
   isAsync: boolean;
 }
 
-export function handlerEntry(name: string, call: Handler): HandlerEntry {
-  return { name, call, takesContext: takesContext(call), isAsync: call.constructor.name === "AsyncFunction" };
+/** `instead`: what is called in its place, and takes a context. */
+export function handlerEntry(name: string, handler: Handler, instead: Handler = handler): HandlerEntry {
+  const isAsync = handler.constructor.name === "AsyncFunction";
+  return { name, call: instead, takesContext: instead !== handler || takesContext(handler), isAsync };
 }
 
 /** False only for a function that certainly can't see a second argument, judged by its text. */

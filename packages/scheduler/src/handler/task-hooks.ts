@@ -39,6 +39,10 @@ export interface ThrownByHandler {
 }
 
 export interface TaskHooks {
+  /** Once on each thread, before the others; `url` is the one of the option. */
+  begin(url: string): Promise<void>;
+  /** For each handler, after the module's `initialize`: what is called instead of it. */
+  around<One extends AnyHandler>(name: string, handler: One): One;
   readonly readHeader: HeaderReader;
   openStage(header: Uint8Array, host: StageHost): TaskStage;
   /**

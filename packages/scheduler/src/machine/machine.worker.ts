@@ -90,7 +90,7 @@ try {
   const hooks = await taskHooks();
   for (const [name, call] of handlers) hooks?.checkHandler(name, call);
   await initialised(initialize);
-  const entries = [...handlers].map(([name, call]) => handlerEntry(name, call));
+  const entries = [...handlers].map(([name, call]) => handlerEntry(name, call, hooks?.around(name, call)));
   const machine = new Machine(data.options, entries, hooks, {
     wantsMachine: () => report({ wants: "machine" }),
     wantsSweep: () => report({ wants: "sweep" }),
@@ -163,7 +163,11 @@ async function initialised(initialize: Hook | undefined): Promise<void> {
 }
 
 async function taskHooks(): Promise<TaskHooks | undefined> {
-  return data.headerReaderUrl === undefined ? undefined : ((await import(data.headerReaderUrl)) as TaskHooks);
+  const { headerReaderUrl: url } = data;
+  if (url === undefined) return undefined;
+  const hooks = (await import(url)) as TaskHooks;
+  await hooks.begin(url);
+  return hooks;
 }
 
 /** The last duty. What the module leaves open keeps the thread until the supervisor ends it. */

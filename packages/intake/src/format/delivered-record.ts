@@ -1,0 +1,44 @@
+/** What a handler finds as `context.record`. */
+
+export interface RecordSchedule {
+  readonly name: string;
+  /** Ms since 1970: the same at every delivery. */
+  readonly dueAtMs: number;
+  /** Due times since the schedule's record before that got none: see `catchUp`. */
+  readonly missed: number;
+}
+
+/** What a handler learns about the record that it handles. */
+export interface DeliveredRecord {
+  /**
+   * The same at every delivery of this record, and unlike that of any other journal: a key for
+   * consumers downstream.
+   */
+  readonly id: string;
+  /** The record's number in the journal: unique, the same at every delivery. */
+  readonly sequence: number;
+  readonly publishedAtMs: number;
+  /** 1 for the first delivery; counted across restarts. */
+  readonly attempt: number;
+  /** How often it was a dead letter and was redriven; `attempt` began anew each time. */
+  readonly redriven: number;
+  /** The order key; undefined without. */
+  readonly key: string | undefined;
+  /** The sequence of the record that this one replays; undefined for a record of its own. */
+  readonly replay: { readonly of: number } | undefined;
+  /**
+   * Whether this is a shadow replay (`Millrace.shadow`): the record was handled before, and nothing
+   * that the handler leaves is kept.
+   */
+  readonly isShadow: boolean;
+  /** Which schedule has published the record, and for which due time; undefined without one. */
+  readonly schedule: RecordSchedule | undefined;
+  /**
+   * The trace that the record belongs to, as a W3C `traceparent`, and its `tracestate`; undefined
+   * without. Of a replay: the trace of the record that it replays.
+   */
+  readonly traceparent: string | undefined;
+  readonly tracestate: string | undefined;
+  /** What the publisher passed as `headers`. */
+  readonly headers: unknown;
+}
