@@ -2,6 +2,7 @@
 import { isUtf8 } from "node:buffer";
 import type { IncomingMessage } from "node:http";
 import { nearest } from "@millrace/base";
+import { isTraceparent, isTracestate } from "@millrace/intake";
 import { serverError } from "../errors.ts";
 import type { RecordTerms } from "../records/publication.ts";
 
@@ -11,6 +12,8 @@ const KEY = `${PREFIX}key`;
 const PRIORITY = `${PREFIX}priority`;
 const DELAY = `${PREFIX}delay-ms`;
 const TTL = `${PREFIX}ttl-ms`;
+const TRACEPARENT = "traceparent";
+const TRACESTATE = "tracestate";
 const KNOWN: readonly string[] = [KEY, PRIORITY, DELAY, TTL];
 
 function invalid(message: string): Error {
@@ -50,6 +53,18 @@ function idempotencyKeyOf(request: IncomingMessage): string | undefined {
   return quoted ?? value;
 }
 
+/**
+ * The trace that the request belongs to. What isn't valid is left out and refuses nothing, as the
+ * W3C has it: proxies on the way may have made it.
+ */
+function traceIn({ headersDistinct }: IncomingMessage): Pick<RecordTerms, "traceparent" | "tracestate"> {
+  const [traceparent, ...more] = headersDistinct[TRACEPARENT] ?? [];
+  if (more.length > 0 || !isTraceparent(traceparent)) return {};
+  // A list may come in several headers.
+  const tracestate = headersDistinct[TRACESTATE]?.join(",");
+  return isTracestate(tracestate) ? { traceparent, tracestate } : { traceparent };
+}
+
 /** Throws `ERR_REQUEST_INVALID`, also for an unknown header of ours. */
 export function termsIn(request: IncomingMessage): RecordTerms {
   for (const name of Object.keys(request.headers)) {
@@ -71,6 +86,7 @@ export function termsIn(request: IncomingMessage): RecordTerms {
     ...(priority === undefined ? undefined : { priority: priority as NonNullable<RecordTerms["priority"]> }),
     ...(delayMs === undefined ? undefined : { delayMs }),
     ...(ttlMs === undefined ? undefined : { ttlMs }),
+    ...traceIn(request),
   };
 }
 

@@ -6,7 +6,7 @@ import { unknownHandler } from "@millrace/scheduler";
 import { serverError } from "../errors.ts";
 
 /** What a client may say about a record. */
-export type RecordTerms = Pick<PublishOptions, "key" | "idempotencyKey" | "priority" | "delayMs" | "ttlMs" | "headers">;
+export type RecordTerms = Pick<PublishOptions, (typeof TERMS)[number]>;
 
 /** A stored record, as it is told to its client. */
 export interface Stored {
@@ -25,7 +25,16 @@ export interface Envelope {
 const RING_WAIT_MS = 2000;
 /** Of a name in a message. */
 const NAME_SHOWN_MAX = 100;
-const TERMS = ["key", "idempotencyKey", "priority", "delayMs", "ttlMs", "headers"] as const;
+const TERMS = [
+  "key",
+  "idempotencyKey",
+  "priority",
+  "delayMs",
+  "ttlMs",
+  "headers",
+  "traceparent",
+  "tracestate",
+] as const;
 
 /** Handlers that clients may publish for. */
 export class Publications {
