@@ -64,6 +64,11 @@ for (const handler of ["hangs", "blocks", "obeys", "ignores", "late"]) {
   });
 }
 
+test("a handler finds the variables of its program", async () => {
+  process.env.MILLRACE_TEST_VARIABLE = "a database";
+  await withQuarantine(async (call) => void (await call("needsVariables", "a database")));
+});
+
 test("the time limit counts from the call of the handler, not from the start", async () => {
   await withQuarantine(async (call) => {
     // A process takes longer than this to start.

@@ -99,6 +99,8 @@ export class Quarantine {
       minThreads: 0,
       maxThreads: 1,
       idleTimeout: IDLE_MS,
+      // tinypool gives a process no variables by itself: handlers find their database by them.
+      env: ownVariables(),
     });
     let giveUp = (): void => {};
     const late = new Promise<undefined>((resolve) => (giveUp = () => resolve(undefined)));
@@ -147,4 +149,10 @@ function neverBegan({ handler }: QuarantineRequest, startTimeoutMs: number): Mil
 
 function within(ms: number): number {
   return Math.min(ms, TIMER_MS_MAX);
+}
+
+function ownVariables(): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
 }
