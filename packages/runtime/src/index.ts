@@ -13,7 +13,15 @@ export { type Measured, METRICS, metricsText } from "./metrics/metrics.ts";
 export { type Figures, figuresOf, quantileMs, type Reading, type WorkerFigures } from "./metrics/figures.ts";
 export type { MetricDescription } from "./metrics/definition.ts";
 export { type MetricRegistry, registerMetrics, type RegisterMetricsOptions } from "./metrics/register.ts";
-export { observedName, observeMetrics, type ObserveMetricsOptions, type ObservingMeter } from "./metrics/observe.ts";
+export {
+  type MetricObserver,
+  type ObservedInstrument,
+  type ObservedName,
+  observedName,
+  observeMetrics,
+  type ObserveMetricsOptions,
+  type ObservingMeter,
+} from "./metrics/observe.ts";
 export { errors } from "./errors.ts";
 export type { Millrace, MillraceOptions, MillraceStats } from "./millrace.ts";
 export { open } from "./open.ts";

@@ -15,18 +15,20 @@ import { type Measured, METRICS } from "./metrics.ts";
 
 /** The part of a meter that is used: `metrics.getMeter("NAME")` of `@opentelemetry/api`. */
 export interface ObservingMeter {
-  createObservableCounter(name: string, options: InstrumentOptions): object;
-  createObservableGauge(name: string, options: InstrumentOptions): object;
-  addBatchObservableCallback(callback: (result: ObservableResult) => void, instruments: object[]): void;
-  removeBatchObservableCallback(callback: (result: ObservableResult) => void, instruments: object[]): void;
+  createObservableCounter(name: string, options: ObservedInstrument): object;
+  createObservableGauge(name: string, options: ObservedInstrument): object;
+  addBatchObservableCallback(callback: (result: MetricObserver) => void, instruments: object[]): void;
+  removeBatchObservableCallback(callback: (result: MetricObserver) => void, instruments: object[]): void;
 }
 
-interface InstrumentOptions {
+/** What an instrument is made with. */
+export interface ObservedInstrument {
   readonly description: string;
   readonly unit: string;
 }
 
-interface ObservableResult {
+/** What a meter gives to a callback. */
+export interface MetricObserver {
   observe(instrument: object, value: number, attributes: Readonly<Record<string, string>>): void;
 }
 
@@ -104,7 +106,7 @@ export function observeMetrics(mill: Measured, meter: ObservingMeter, options: O
   }
   const own = { ...attributes };
   const instruments = new Map(METRICS.map((metric) => [metric.name, instrumentsOf(meter, metric)]));
-  const observe = (result: ObservableResult): void => {
+  const observe = (result: MetricObserver): void => {
     for (const family of mill.metrics()) observeFamily(result, instruments.get(family.name), family, own);
   };
   const all = [...new Set([...instruments.values()].flatMap((parts) => Object.values(parts)))];
@@ -113,7 +115,7 @@ export function observeMetrics(mill: Measured, meter: ObservingMeter, options: O
 }
 
 function observeFamily(
-  result: ObservableResult,
+  result: MetricObserver,
   instruments: Instruments | undefined,
   { samples }: MetricFamily,
   own: Readonly<Record<string, string>>,
