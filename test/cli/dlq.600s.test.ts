@@ -1,6 +1,6 @@
 // Dead letters from outside: of a service that runs, and of a directory that nobody has open.
 import { execFile } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { createConnection, createServer } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -128,6 +128,34 @@ test("a reader that leaves early ends a list quietly", async () => {
     assert.is(stdout.split("\n").length, 2);
     assert.is(stderr, "code 0\n");
   }
+});
+
+test("who looks at a stopped directory writes nothing there", async () => {
+  const directory = directoryOf();
+  const mill = await withLetters(directory);
+  await mill.close();
+  const filesOf = (): unknown =>
+    readdirSync(directory).map((name) => {
+      const { ino, size, mtimeMs } = statSync(join(directory, name));
+      return [name, ino, size, mtimeMs];
+    });
+  const before = filesOf();
+  const output = join(directory, "..", "read.ndjson");
+  chmodSync(directory, 0o500);
+  for (const args of [
+    ["dlq", "list", directory],
+    ["dlq", "show", directory, "1"],
+    ["dlq", "export", directory, "--output", output],
+    ["dlq", "redrive", directory, "--dry-run"],
+    ["dlq", "drop", directory, "--all", "--dry-run"],
+    ["intake", "status", directory],
+  ]) {
+    const { code, stderr } = await millrace(...args);
+    assert.is(code, 0, `${args.join(" ")}: ${stderr}`);
+    assert.equal(filesOf(), before, args.join(" "));
+  }
+  chmodSync(directory, 0o700);
+  assert.is(readFileSync(output, "utf8").trimEnd().split("\n").length, 3);
 });
 
 test("without a socket a service that runs is in use, and says so", async () => {

@@ -28,7 +28,7 @@ export type { ShownRecord } from "./letters/shown-record.ts";
 export type { Timeline, TimelineEvent, TimelineOptions } from "./letters/timeline.ts";
 export { ControlClient } from "./control/client.ts";
 export { type Asking, carryOut } from "./control/commands.ts";
-export { openStopped, type Stopped } from "./control/stopped.ts";
+export { openStopped, readStopped, type Stopped } from "./control/stopped.ts";
 export { type Redactor, storedRedactor } from "./letters/redact.ts";
 export { toPlain } from "./letters/plain.ts";
 export { stateFields } from "./letters/state-fields.ts";

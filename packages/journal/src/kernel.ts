@@ -19,6 +19,7 @@ export { gapOutside, repairLog, type RepairSummary } from "./repair/repair.ts";
 export { resolveWithJournal } from "./opener/options.ts";
 export { type GroupSize, JournalProducer, type RecordParts } from "./memory/producer.ts";
 export { lockDirectory } from "./storage/lock.ts";
+export { mustBeUnused } from "./storage/in-use.ts";
 export { LogReader } from "./read/log-reader.ts";
 export { type Marks, readMarks } from "./files/marks.ts";
 export { openStorage } from "./storage/open-storage.ts";

@@ -1,5 +1,5 @@
 /** The intake that a command is about: one that runs, or a directory that nobody has open. */
-import { type Asking, carryOut, ControlClient, openStopped } from "@millrace/intake";
+import { type Asking, carryOut, ControlClient, openStopped, readStopped, type Stopped } from "@millrace/intake";
 import { storageOf } from "../journal/place.ts";
 import { signals } from "../terminal/signals.ts";
 
@@ -24,13 +24,30 @@ async function targetOf(directory: string, signal: AbortSignal): Promise<Target>
       close: async () => client.close(),
     };
   }
-  const stopped = await openStopped(directory);
+  let stopped: Stopped | undefined;
   return {
     isRunning: false,
-    ask: (command, options, item = ignore) => carryOut(stopped, command, options, { item, signal }),
-    close: () => stopped.close(),
+    ask: async (command, options, item = ignore) => {
+      const asking = { item, signal };
+      if (isReading(command, options)) {
+        return await carryOut({ ...nothingElse, dead: readStopped(directory) }, command, options, asking);
+      }
+      stopped ??= await openStopped(directory);
+      return await carryOut(stopped, command, options, asking);
+    },
+    close: async () => stopped?.close(),
   };
 }
+
+const READING: ReadonlySet<string> = new Set(["dead.list", "dead.count", "dead.show", "dead.export"]);
+
+/** Whether a command writes nothing into the directory. */
+function isReading(command: string, { dryRun }: { readonly dryRun?: boolean }): boolean {
+  return READING.has(command) || (command.startsWith("dead.") && dryRun === true);
+}
+
+const refused = (): Promise<never> => Promise.reject(new TypeError("a command about dead letters does nothing else"));
+const nothingElse = { pause: refused, resume: refused, replay: refused };
 
 /** Throws as `targetOf` does. */
 export async function withTarget(directory: string, body: (target: Target) => Promise<number>): Promise<number> {

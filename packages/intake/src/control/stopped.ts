@@ -1,12 +1,16 @@
-/** Dead letters of a directory that nobody has open: it is opened without handlers. */
+/**
+ * An intake's directory that nobody has open: it is opened without handlers, or only read. Who
+ * reads takes no lock and writes nothing, so that a copy on a disk that is read-only will do.
+ */
 import { Journal, NodeStorage, RECORD_TYPE } from "@millrace/journal";
-import { type AppendWaiter, scanLog } from "@millrace/journal/kernel";
+import { type AppendWaiter, mustBeUnused, type RecordCursor, recordAt, scanLog } from "@millrace/journal/kernel";
 import { findDead, scanDead } from "../delivery/dead-scan.ts";
 import { DROPPED, encodeControl, encodeExpire, encodeRedrive, ORIGINS_MAX } from "../format/state-records.ts";
 import { DeadLetters } from "../letters/dead-letters.ts";
 import { storedRedactor } from "../letters/redact.ts";
 import { replay, type ReplayHost } from "../replay/replay.ts";
 import { readLogStates } from "../snapshot/read-states.ts";
+import { SegmentWalk } from "../states/segment-walk.ts";
 import { WINDOW_DEFAULTS } from "../states/dedupe-window.ts";
 import { ProducerState } from "../states/producer-state.ts";
 import type { Controlled } from "./commands.ts";
@@ -17,6 +21,36 @@ const SEGMENT_BYTES: number = 8 * 2 ** 20;
 
 export interface Stopped extends Controlled {
   close(): Promise<void>;
+}
+
+/**
+ * Its dead letters, to be looked at. Throws `ERR_JOURNAL_LOCKED` when a process has it open without
+ * a control socket, and what reading a log throws.
+ */
+export function readStopped(directory: string): DeadLetters {
+  mustBeUnused(directory);
+  const storage = new NodeStorage(directory);
+  const newest = scanLog(storage, { everything: false }).segments.at(-1);
+  if (newest === undefined) throw new RangeError(`there is no journal in ${directory}`);
+  const { lastSequence } = newest.end;
+  const states = readLogStates(storage, (newest as { header: { logId: Buffer } }).header.logId, lastSequence);
+  const redactor = storedRedactor(directory);
+  const walk = new SegmentWalk(storage, () => lastSequence);
+  const nobodyWrites = (): Promise<never> =>
+    Promise.reject(new TypeError("who reads a directory writes nothing there"));
+  return new DeadLetters({
+    get: async (place) => {
+      walk.seek(place);
+      const record = walk.next();
+      return record?.sequence === place ? recordAt(record as RecordCursor) : undefined;
+    },
+    scan: async (query, behind) => scanDead(states, query, behind),
+    find: async (sequence) => findDead(states, sequence),
+    redrive: nobodyWrites,
+    drop: nobodyWrites,
+    mustBeHandler: () => {},
+    redacted: (handler, value) => redactor.redacted(handler, value),
+  });
 }
 
 /**

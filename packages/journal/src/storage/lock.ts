@@ -26,7 +26,7 @@ import { directoryMode, FILE_MODE } from "./node-storage.ts";
 import { isDiskFull } from "./storage.ts";
 import { storageError } from "./storage-errors.ts";
 
-const LOCK_NAME = "LOCK";
+export const LOCK_NAME = "LOCK";
 const SEGMENT = /^log-[0-9a-f]{16}\.wal$/;
 /**
  * An opener looks at the newest segment this often before it gives up. A live writer begins
@@ -54,7 +54,7 @@ export function lockDirectory(directory: string, fileMode: number = FILE_MODE): 
 }
 
 /** `pid`: of the holder of LOCK, 0 if nobody knows; undefined where LOCK is another file now. */
-function lockedError(directory: string, pid: number | undefined): Error {
+export function lockedError(directory: string, pid: number | undefined): Error {
   const how = pid === undefined ? ", although its file LOCK is another one now" : pid === 0 ? "" : ` by process ${pid}`;
   const details = pid === undefined || pid === 0 ? { directory } : { directory, pid };
   return journalError("ERR_JOURNAL_LOCKED", `${directory} is in use${how}`, { details });
@@ -124,7 +124,7 @@ export function syncDirectory(directory: string): void {
   }
 }
 
-function holderOf(directory: string): number {
+export function holderOf(directory: string): number {
   const pid = readFileSync(join(directory, LOCK_NAME), "utf8").trim();
   return /^\d+$/.test(pid) ? Number(pid) : 0;
 }
