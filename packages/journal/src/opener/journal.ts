@@ -2,17 +2,9 @@
  * The journal as its opener sees it. It opens a directory, appends records, and reads them back. An
  * append resolves when its record is durable.
  */
-import {
-  baseError,
-  checkArgument,
-  checkRuntime,
-  messageOf,
-  type MillraceError,
-  path,
-  performance,
-} from "@millrace/base";
-import { Reactor, ThreadTable, unpark, unparkAgain } from "@millrace/atomics-sync";
-import { Histogram } from "@millrace/metrics";
+import { baseError, checkArgument, checkRuntime, messageOf, type MillraceError, path } from "@millrace/base";
+import { Reactor, ThreadTable } from "@millrace/atomics-sync";
+import type { Histogram } from "@millrace/metrics";
 import { allocate, stateRing } from "./allocate.ts";
 import type { ProducerHandle } from "./appender.ts";
 import { Appends, type AppendWaiter } from "./appends.ts";
@@ -20,23 +12,14 @@ import { awaitLock } from "./await-lock.ts";
 import type { BackupSummary } from "../keeper/backup.ts";
 import type { Checkpoint } from "../files/checkpoint.ts";
 import { MARKS_NAME } from "../files/marks.ts";
-import {
-  CLOSED,
-  CLOSING,
-  type JournalMemory,
-  NO_THREAD,
-  OPEN,
-  POISONED,
-  producerWord,
-  SPACE,
-  SPACE_FULL,
-  STATE,
-} from "../memory/control.ts";
+import type { JournalMemory } from "../memory/control.ts";
 import { journalError } from "../errors.ts";
+import { DamageReports } from "./damage-reports.ts";
+import { Figures } from "./figures.ts";
 import { Followers } from "./followers.ts";
 import { RECORD_FIXED_BYTES, RECORD_MOVED_BYTES, RECORD_TYPE } from "../files/format.ts";
 import { type Health, healthOf } from "./health.ts";
-import { KeeperClient } from "./keeper-client.ts";
+import type { KeeperClient } from "./keeper-client.ts";
 import type { JournalLimits } from "../files/limits.ts";
 import { lockDirectory } from "../storage/lock.ts";
 import { isMemory, lockMemory } from "../storage/memory-storage.ts";
@@ -47,18 +30,17 @@ import {
   type ResolvedJournalOptions,
   resolveJournalOptions,
 } from "./options.ts";
+import { OwnThreads } from "./own-threads.ts";
 import { partsOf } from "./record-parts.ts";
 import { GroupSize, JournalProducer, type RecordParts } from "../memory/producer.ts";
 import type { JournalRecord } from "../read/record.ts";
 import { type ReadOptions, Readings } from "./readings.ts";
 import type { RecoverySummary } from "../writer/recovery.ts";
-import type { DamageReport } from "../keeper/scrub.ts";
 import type { StorageSource } from "../storage/storage.ts";
 import { guardStorage, MEMORY_KIND, type StorageKind, storageKind } from "../storage/storage-guard.ts";
+import { JournalState } from "./state.ts";
 import type { JournalStats } from "./stats.ts";
-import { type WriterStats, writerStats } from "../memory/stats.ts";
 import type { JournalVitals } from "./vitals.ts";
-import { type OpenedLog, WriterClient } from "./writer-client.ts";
 
 /** What the delivery thread needs: a plain value for `workerData`. */
 export interface DeliveryHandle {
@@ -79,22 +61,18 @@ export class Journal {
   readonly #source: StorageSource;
   readonly #storageKind: StorageKind;
   readonly #memory: JournalMemory;
-  readonly #control: Int32Array;
-  readonly #threads: ThreadTable;
+  readonly #state: JournalState;
+  readonly #threads: OwnThreads;
   readonly #unlock: () => void;
   readonly #appends: Appends;
   /** For records that go on when the disk is full. */
   readonly #stateAppends: Appends;
   readonly #followers: Followers;
-  readonly #writerStats: WriterStats;
-  readonly #syncHistogram: Histogram;
-  readonly #batchHistogram: Histogram;
-  readonly #damage: DamageReport[] = [];
+  readonly #figures: Figures;
+  readonly #damage: DamageReports;
   readonly #readings: Readings;
   #logId: Buffer = Buffer.alloc(16);
   #summary: RecoverySummary | undefined;
-  #writer: WriterClient | undefined;
-  #keeper: KeeperClient | undefined;
   #nextProducer = 0;
   #closing: Promise<void> | undefined;
   #isClosed = false;
@@ -105,17 +83,23 @@ export class Journal {
     this.#source = options.storage ?? { directory: options.directory, fileMode: options.fileMode };
     this.#storageKind = kind;
     this.#unlock = unlock;
-    this.#threads = ThreadTable.current();
     const reactor = Reactor.current();
-    this.#memory = allocate(options, this.#threads, reactor.thread);
-    this.#control = new Int32Array(this.#memory.control);
-    this.#writerStats = writerStats(this.#memory.stats);
-    this.#syncHistogram = new Histogram(this.#memory.syncHistogram);
-    this.#batchHistogram = new Histogram(this.#memory.batchHistogram);
+    this.#memory = allocate(options, ThreadTable.current(), reactor.thread);
+    this.#state = new JournalState(this.#memory);
+    this.#figures = new Figures(this.#memory);
+    this.#damage = new DamageReports(options.onDamage);
+    this.#threads = new OwnThreads({
+      options,
+      source: this.#source,
+      memory: this.#memory,
+      state: this.#state,
+      writerEnded: () => this.poison(),
+      damaged: (damage) => this.#damage.add(damage),
+    });
     const { pendingBytesMax, pollMicroseconds } = options;
     const limits = { pendingBytesMax, pollMs: pollMicroseconds / 1000 };
     const appendsOf = (ring: number): Appends =>
-      new Appends(new JournalProducer(this.#memory, ring), reactor, limits, () => this.#poisonedError());
+      new Appends(new JournalProducer(this.#memory, ring), reactor, limits, () => this.stoppedError());
     this.#appends = appendsOf(0);
     this.#stateAppends = appendsOf(stateRing(options));
     this.#readings = new Readings(this.#source, {
@@ -126,7 +110,7 @@ export class Journal {
     });
     this.#followers = new Followers(
       reactor,
-      this.#control,
+      new Int32Array(this.#memory.control),
       () => this.durableSequence,
       () => this.#isOver(),
     );
@@ -170,7 +154,7 @@ export class Journal {
 
   /** Everything up to this sequence is durable. */
   get durableSequence(): number {
-    return this.#writerStats.get("durableSequence");
+    return this.#figures.durableSequence;
   }
 
   /** The first sequence that is still there; one more than the last one when there is none. */
@@ -228,7 +212,7 @@ export class Journal {
   appendParts(record: RecordParts, waiter: AppendWaiter): void {
     this.#mustBeOpen();
     // A full disk stops data only; in all other times one ring keeps the order of the calls.
-    const isDetour = record.type !== RECORD_TYPE.data && Atomics.load(this.#control, SPACE) === SPACE_FULL;
+    const isDetour = record.type !== RECORD_TYPE.data && this.#state.isDiskFull;
     (isDetour ? this.#stateAppends : this.#appends).append(record, waiter);
   }
 
@@ -394,66 +378,44 @@ export class Journal {
    * promise nothing.
    */
   poison(): void {
-    if (Atomics.load(this.#control, STATE) === CLOSED) return;
-    Atomics.store(this.#control, STATE, POISONED);
-    for (let ring = 0; ring < this.#memory.rings.length; ring += 1) {
-      const thread = Atomics.load(this.#control, producerWord(ring));
-      if (thread !== NO_THREAD) unparkAgain(this.#threads.words, thread);
-    }
-    unparkAgain(this.#threads.words, this.#memory.writerThread);
-    unparkAgain(this.#threads.words, this.#memory.keeperThread);
-    this.#followers.wakeAll();
+    if (this.#state.poison()) this.#followers.wakeAll();
   }
 
   /** As `stats`, the part that is for health checks: some loads from shared memory. */
   vitals(): JournalVitals {
-    const state = this.#state();
+    const state = this.#state.name;
     return {
       state,
-      failure: state === "poisoned" ? this.#writer?.failure() : undefined,
-      syncRunningMs: this.#syncRunningMs(),
-      isDiskFull: Atomics.load(this.#control, SPACE) === SPACE_FULL,
-      isKeeperRunning: this.#keeper?.isRunning === true,
-      damaged: this.#damage.length,
+      failure: state === "poisoned" ? this.#threads.writer?.failure() : undefined,
+      syncRunningMs: this.#figures.syncRunningMs,
+      isDiskFull: this.#state.isDiskFull,
+      isKeeperRunning: this.#threads.keeper?.isRunning === true,
+      damaged: this.#damage.found.length,
     };
-  }
-
-  #syncRunningMs(): number {
-    const startedMs = this.#writerStats.get("syncStartedMs");
-    return startedMs === 0 ? 0 : performance.timeOrigin + performance.now() - startedMs;
   }
 
   /** Why the journal takes no more records, after `poison`. */
   stoppedError(): MillraceError {
-    return this.#poisonedError();
+    return this.#threads.poisonedError();
   }
 
   /** Write and sync of a batch in µs, and how many records it has; for exporters. */
   histograms(): { readonly syncMicroseconds: Histogram; readonly batchRecords: Histogram } {
-    return { syncMicroseconds: this.#syncHistogram, batchRecords: this.#batchHistogram };
+    return this.#figures.histograms;
   }
 
   stats(): JournalStats {
-    const stats = this.#writerStats;
     return {
-      state: this.#state(),
-      durableSequence: stats.get("durableSequence"),
-      batches: stats.get("batches"),
-      records: stats.get("records"),
-      bytes: stats.get("bytes"),
-      segment: stats.get("segment"),
-      syncMicroseconds: this.#syncHistogram.summary(),
-      syncRunningMs: this.#syncRunningMs(),
+      state: this.#state.name,
+      ...this.#figures.written(),
       outstanding: this.#appends.outstanding + this.#stateAppends.outstanding,
-      isDiskFull: Atomics.load(this.#control, SPACE) === SPACE_FULL,
-      refused: stats.get("refused"),
-      spareWaits: stats.get("spareWaits"),
+      isDiskFull: this.#state.isDiskFull,
       isSynced: this.#options.sync !== "none",
       storage: this.#storageKind,
-      unverifiedSegments: this.#keeper?.unread ?? 0,
-      damage: [...this.#damage],
+      unverifiedSegments: this.#threads.keeper?.unread ?? 0,
+      damage: [...this.#damage.found],
       pinnedSequence: this.#readings.pinned,
-      keeperRestarts: this.#keeper?.restarts ?? 0,
+      keeperRestarts: this.#threads.keeper?.restarts ?? 0,
       recovery: this.recovery,
     };
   }
@@ -482,22 +444,20 @@ export class Journal {
   }
 
   async #close(): Promise<void> {
-    await Promise.all([this.settle(), this.#keeper?.idle()]);
-    if (Atomics.compareExchange(this.#control, STATE, OPEN, CLOSING) === OPEN) {
-      unpark(this.#threads.words, this.#memory.writerThread);
-    }
-    await this.#writer?.exited;
+    await Promise.all([this.settle(), this.#threads.keeper?.idle()]);
+    this.#state.close();
+    await this.#threads.writer?.exited;
     const unmarked = await this.#writeLastMarks();
     await this.#release();
-    if (Atomics.load(this.#control, STATE) === POISONED) throw this.#poisonedError();
+    if (this.#state.name === "poisoned") throw this.stoppedError();
     if (unmarked !== undefined) throw unmarked;
   }
 
   /** What has kept the keeper from its last duty; the log is closed and durable in any case. */
   async #writeLastMarks(): Promise<Error | undefined> {
-    if (Atomics.load(this.#control, STATE) !== CLOSED) return undefined;
+    if (this.#state.name !== "closed") return undefined;
     try {
-      await this.#keeper?.finish();
+      await this.#threads.keeper?.finish();
       return undefined;
     } catch (cause) {
       return journalError(
@@ -508,21 +468,8 @@ export class Journal {
     }
   }
 
-  #state(): JournalStats["state"] {
-    switch (Atomics.load(this.#control, STATE)) {
-      case CLOSING:
-        return "closing";
-      case CLOSED:
-        return "closed";
-      case POISONED:
-        return "poisoned";
-      default:
-        return "open";
-    }
-  }
-
   #isOver(): boolean {
-    return this.#closing !== undefined || this.#state() === "poisoned";
+    return this.#closing !== undefined || this.#state.name === "poisoned";
   }
 
   #mustBeOpen(): void {
@@ -532,72 +479,21 @@ export class Journal {
 
   #keeperNow(): KeeperClient {
     this.#mustBeOpen();
-    if (this.#state() === "poisoned") throw this.#poisonedError();
-    return this.#keeper as KeeperClient;
+    if (this.#state.name === "poisoned") throw this.stoppedError();
+    return this.#threads.keeper as KeeperClient;
   }
 
   async #more(after: number, signal: AbortSignal | undefined): Promise<boolean> {
     await this.#followers.moreThan(after, signal);
-    if (this.#state() === "poisoned") throw this.#poisonedError();
+    if (this.#state.name === "poisoned") throw this.stoppedError();
     return this.#closing === undefined || this.durableSequence > after;
   }
 
   async #start(limits: JournalLimits): Promise<void> {
-    const { summary, logId, firstSegment, unread } = await this.#startWriter(limits);
+    const { summary, logId } = await this.#threads.start(limits);
     this.#summary = summary;
     this.#logId = Buffer.from(logId);
     this.#readings.firstSequence = summary.firstSequence;
-    const { sync, recovery } = this.#options;
-    const isSynced = sync !== "none";
-    const start = {
-      directory: this.directory,
-      logId: this.#logId,
-      firstSegment,
-      firstSequence: summary.firstSequence,
-      unread,
-      limits,
-      // Leftovers in a reused file can't be told from a torn batch, and "strict" wants to be told.
-      isReusing: recovery !== "strict",
-      isSynced,
-    };
-    this.#keeper = new KeeperClient(this.#source, this.#memory, start, {
-      isNeeded: () => !this.#isClosed && (this.#state() === "open" || this.#state() === "closing"),
-      gone: () => this.#poisonedError(),
-      onDamage: (damage) => this.#damaged(damage),
-    });
-  }
-
-  #damaged(damage: DamageReport): void {
-    this.#damage.push(damage);
-    const { file, offset, reason, firstSequence, lastSequence } = damage;
-    const error = journalError(
-      "ERR_JOURNAL_DAMAGED",
-      `${file} at offset ${offset}: ${reason}: acknowledged records ${firstSequence} to at most ${lastSequence} are lost`,
-      { details: { ...damage } },
-    );
-    if (this.#options.onDamage === undefined) process.emitWarning(error);
-    else this.#options.onDamage(damage);
-  }
-
-  #startWriter(limits: JournalLimits): Promise<OpenedLog> {
-    const { recovery, verifyAll, sync } = this.#options;
-    const data = {
-      directory: this.directory,
-      storage: this.#source,
-      memory: this.#memory,
-      limits,
-      recovery: { strict: recovery === "strict", everything: verifyAll },
-      isSynced: sync !== "none",
-    };
-    this.#writer = new WriterClient(data, () => {
-      // Whatever the cause: without a writer nothing becomes durable.
-      if (Atomics.load(this.#control, STATE) !== CLOSED) this.poison();
-    });
-    return this.#writer.opened;
-  }
-
-  #poisonedError(): MillraceError {
-    return (this.#writer as WriterClient).poisonedError();
   }
 
   /** The directory is unlocked when no thread of this journal can touch it any more. */
@@ -608,9 +504,7 @@ export class Journal {
     this.#stateAppends.detach();
     this.#followers.detach();
     const closed = journalError("ERR_JOURNAL_CLOSED", `the journal in ${this.directory} is closed`);
-    await Promise.all([this.#readings.close(), this.#writer?.terminate(), this.#keeper?.stop(closed)]);
-    this.#threads.release(this.#memory.writerThread);
-    this.#threads.release(this.#memory.keeperThread);
+    await Promise.all([this.#readings.close(), this.#threads.end(closed)]);
     this.#unlock();
   }
 }

@@ -3,9 +3,10 @@ import type { HistogramSummary } from "@millrace/metrics";
 import type { DamageReport } from "../keeper/scrub.ts";
 import type { StorageKind } from "../storage/storage-guard.ts";
 import type { RecoverySummary } from "../writer/recovery.ts";
+import type { StateName } from "./state.ts";
 
 export interface JournalStats {
-  readonly state: "open" | "closing" | "closed" | "poisoned";
+  readonly state: StateName;
   readonly durableSequence: number;
   readonly batches: number;
   readonly records: number;

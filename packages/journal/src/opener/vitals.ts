@@ -1,6 +1,8 @@
+import type { StateName } from "./state.ts";
+
 /** What a look at a running journal costs little to know: for health checks that come often. */
 export interface JournalVitals {
-  readonly state: "open" | "closing" | "closed" | "poisoned";
+  readonly state: StateName;
   /** Why it is poisoned: what failed, and the system's error; undefined otherwise. */
   readonly failure: { readonly step: string; readonly errno: string | undefined } | undefined;
   /** How long the running write and sync has taken so far, in ms; 0 while none runs. */
