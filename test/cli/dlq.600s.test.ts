@@ -3,14 +3,13 @@ import { execFile } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { createConnection, createServer } from "node:net";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { ControlClient } from "@millrace/intake";
 import { type Millrace, type MillraceOptions, open } from "millrace";
 import { rejectsWith, temporaryDirectory, until } from "../support.ts";
+import { launcher, millrace as run, type Outcome } from "./support.ts";
 
-const bin = fileURLToPath(new URL("../../../packages/cli/bin/millrace.mjs", import.meta.url));
 const handlers = new URL("../../../test/fixtures/dead-letter-handlers.mjs", import.meta.url);
 interface Handlers {
   settle(record: object): unknown;
@@ -19,19 +18,7 @@ interface Handlers {
 
 const SECRET = "4111111111111111";
 
-interface Ended {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-function millrace(...parameters: string[]): Promise<Ended> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, [bin, ...parameters], (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : (error.code as never), stdout, stderr });
-    });
-  });
-}
+const millrace = (...parameters: string[]): Promise<Outcome> => run(parameters);
 
 type Journal = NonNullable<MillraceOptions["journal"]>;
 
@@ -119,8 +106,8 @@ test("a reader that leaves early ends a list quietly", async () => {
   for (const { done } of sent) await done.catch(() => {});
   await mill.close();
   for (const json of ["", "--json"]) {
-    const list = `"${process.execPath}" "${bin}" dlq list "${directory}" --limit 2000 ${json}`;
-    const { stdout, stderr } = await new Promise<Omit<Ended, "code">>((resolve) => {
+    const list = `"${process.execPath}" "${launcher}" dlq list "${directory}" --limit 2000 ${json}`;
+    const { stdout, stderr } = await new Promise<Pick<Outcome, "stdout" | "stderr">>((resolve) => {
       execFile("sh", ["-c", `{ ${list}; echo "code $?" >&2; } | head -1`], (_, out, err) => {
         resolve({ stdout: out, stderr: err });
       });

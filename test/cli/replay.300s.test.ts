@@ -1,33 +1,19 @@
 // Replays from outside: of a service that runs, and of a directory that nobody has open.
-import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { open } from "millrace";
 import { temporaryDirectory } from "../support.ts";
+import { millrace as run, type Outcome } from "./support.ts";
 
-const bin = fileURLToPath(new URL("../../../packages/cli/bin/millrace.mjs", import.meta.url));
 const handlers = new URL("../../../test/fixtures/replay-handlers.mjs", import.meta.url);
 interface Handlers {
   settle(payload: object): unknown;
   audit(payload: object): unknown;
 }
 
-interface Ended {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-function millrace(...parameters: string[]): Promise<Ended> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, [bin, ...parameters], (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : (error.code as never), stdout, stderr });
-    });
-  });
-}
+const millrace = (...parameters: string[]): Promise<Outcome> => run(parameters);
 
 test("the command replays of a running service, and of a stopped one", async () => {
   const place = temporaryDirectory();
@@ -66,7 +52,7 @@ test("the command replays of a running service, and of a stopped one", async () 
 test("what can't be replayed is said with a code, and exits with 1 or 2", async () => {
   const directory = join(temporaryDirectory(), "data");
   const mill = await open<Handlers>({ handlers, processors: 1, journal: { directory } });
-  const failed = async (...parameters: string[]): Promise<readonly [number, string]> => {
+  const failed = async (...parameters: string[]): Promise<readonly [number | null, string]> => {
     const { code, stdout } = await millrace("replay", directory, "--json", ...parameters);
     return [code, (JSON.parse(stdout) as { error: { code: string } }).error.code];
   };

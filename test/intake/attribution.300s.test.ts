@@ -1,10 +1,9 @@
 // An uncaught error fails the record whose work has thrown it, and nothing beside it.
 import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { type Millrace, type MillraceOptions, open } from "millrace";
-import { rejectsWith, temporaryDirectory, until } from "../support.ts";
+import { rejectsWith, until } from "../support.ts";
+import { millsOf } from "../with-mill.ts";
 
 interface Handlers {
   job(record: object): unknown;
@@ -30,22 +29,7 @@ const WAYS = [
 /** Earlier versions of Node report it when its context is over. */
 if (Number(process.versions.node.split(".")[0]) >= 24) WAYS.push("microtask");
 
-async function withMill(
-  options: Partial<MillraceOptions["journal"]>,
-  body: (mill: Millrace<Handlers>, file: string) => Promise<void>,
-): Promise<void> {
-  const directory = temporaryDirectory();
-  const mill = await open<Handlers>({
-    handlers,
-    processors: 1,
-    journal: { directory: join(directory, "journal"), retryBaseMs: 1, retryMaxMs: 5, failuresMax: 0, ...options },
-  });
-  try {
-    await body(mill, join(directory, "notes"));
-  } finally {
-    await mill.terminate();
-  }
-}
+const withMill = millsOf<Handlers>({ handlers, journal: { retryBaseMs: 1, retryMaxMs: 5, failuresMax: 0 } });
 
 const linesOf = (file: string): string[] => (existsSync(file) ? readFileSync(file, "utf8").trimEnd().split("\n") : []);
 const threadsOf = (file: string): Set<string | undefined> => new Set(linesOf(file).map((line) => line.split(" ")[2]));

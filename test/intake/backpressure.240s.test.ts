@@ -5,6 +5,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type LevelReport, type Millrace, type MillraceOptions, open } from "millrace";
 import { rejectsWith, temporaryDirectory, until } from "../support.ts";
+import { millsOf } from "../with-mill.ts";
 
 interface Handlers {
   note(record: object): unknown;
@@ -24,18 +25,7 @@ function start(directory: string, options: Journal): Promise<Millrace<Handlers>>
   });
 }
 
-async function withMill(
-  options: Journal,
-  body: (mill: Millrace<Handlers>, file: string, directory: string) => Promise<void>,
-): Promise<void> {
-  const directory = temporaryDirectory();
-  const mill = await start(directory, options);
-  try {
-    await body(mill, join(directory, "notes"), directory);
-  } finally {
-    await mill.terminate();
-  }
-}
+const withMill = millsOf<Handlers>({ handlers, journal: { retryBaseMs: 1, retryMaxMs: 5 } });
 
 const linesOf = (file: string): string[] => (existsSync(file) ? readFileSync(file, "utf8").trimEnd().split("\n") : []);
 

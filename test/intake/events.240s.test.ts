@@ -4,6 +4,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type BreakerEvent, type KeysEvictedEvent, type Millrace, type MillraceOptions, open } from "millrace";
 import { temporaryDirectory, until } from "../support.ts";
+import { millsOf } from "../with-mill.ts";
 
 interface Handlers {
   note(record: object): unknown;
@@ -25,18 +26,7 @@ function start(
   });
 }
 
-async function withMill(
-  options: Partial<MillraceOptions["journal"]>,
-  body: (mill: Millrace<Handlers>, file: string) => Promise<void>,
-): Promise<void> {
-  const directory = temporaryDirectory();
-  const mill = await start(directory, options);
-  try {
-    await body(mill, join(directory, "notes"));
-  } finally {
-    await mill.terminate();
-  }
-}
+const withMill = millsOf<Handlers>({ handlers: new URL("trial-handlers.mjs", fixtures) });
 
 async function warningOf(code: string, run: () => Promise<void>): Promise<Error> {
   const warnings: (Error & { code?: string })[] = [];

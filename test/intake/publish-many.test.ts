@@ -1,41 +1,15 @@
 import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Journal, RECORD_TYPE } from "@millrace/journal";
-import { type IntakeOptions, type Millrace, open, type RecordToPublish } from "millrace";
+import { type RecordToPublish } from "millrace";
 import type * as recorder from "../fixtures/recorder.ts";
-import { rejectsWith, temporaryDirectory } from "../support.ts";
+import { rejectsWith } from "../support.ts";
+import { millsIn, newPlace, type Place } from "../with-mill.ts";
 
-type Recorder = Millrace<typeof recorder>;
 const recorderUrl = new URL("../fixtures/recorder.js", import.meta.url);
 
-interface Place {
-  readonly directory: string;
-  readonly file: string;
-}
-
-function newPlace(): Place {
-  const root = temporaryDirectory();
-  return { directory: join(root, "journal"), file: join(root, "notes") };
-}
-
-async function withMill(
-  { directory }: Place,
-  journal: Partial<IntakeOptions>,
-  body: (mill: Recorder) => Promise<void>,
-): Promise<void> {
-  const mill = await open<typeof recorder>({
-    handlers: recorderUrl,
-    processors: 1,
-    journal: { directory, ...journal },
-  });
-  try {
-    await body(mill);
-  } finally {
-    await mill.close();
-  }
-}
+const withMill = millsIn<typeof recorder>({ handlers: recorderUrl, ends: "close" });
 
 /** The texts that handlers have noted. */
 function textsOf({ file }: Place): string[] {

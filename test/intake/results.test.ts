@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type IntakeOptions, type Millrace, open } from "millrace";
 import type * as handlers from "../fixtures/result-handlers.ts";
-import { rejectsWith, temporaryDirectory } from "../support.ts";
+import { rejectsWith } from "../support.ts";
+import { millsIn, newPlace } from "../with-mill.ts";
 
 type Mill = Millrace<typeof handlers>;
 
@@ -15,32 +15,11 @@ const KEEP: NonNullable<IntakeOptions["handlers"]> = {
   both: { result: "keep" },
 };
 
-interface Place {
-  readonly directory: string;
-  readonly file: string;
-}
-
-function newPlace(): Place {
-  const root = temporaryDirectory();
-  return { directory: join(root, "journal"), file: join(root, "notes") };
-}
-
-async function withMill(
-  { directory }: Place,
-  journal: Partial<IntakeOptions>,
-  body: (mill: Mill) => Promise<void>,
-): Promise<void> {
-  const mill: Mill = await open<typeof handlers>({
-    handlers: handlersUrl,
-    processors: 1,
-    journal: { directory, retryBaseMs: 1, handlers: KEEP, ...journal },
-  });
-  try {
-    await body(mill);
-  } finally {
-    await mill.close();
-  }
-}
+const withMill = millsIn<typeof handlers>({
+  handlers: handlersUrl,
+  journal: { retryBaseMs: 1, handlers: KEEP },
+  ends: "close",
+});
 
 test("what a handler returns is kept with the end of its record", async () => {
   const place = newPlace();

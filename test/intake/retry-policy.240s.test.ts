@@ -6,8 +6,9 @@ import * as assert from "uvu/assert";
 // Internal to the package; only its own tests reach for it.
 import { REASON } from "@millrace/intake/internal/format/state-records";
 import { decide, handlerTerms } from "@millrace/intake/internal/delivery/policy";
-import { type Millrace, type MillraceOptions, NonRetryable, open, Snooze } from "millrace";
+import { NonRetryable, open, Snooze } from "millrace";
 import { rejectsWith, temporaryDirectory, throwsWith } from "../support.ts";
+import { millsOf } from "../with-mill.ts";
 
 interface Handlers {
   table(record: object): unknown;
@@ -20,22 +21,7 @@ interface Handlers {
 const fixtures = new URL("../../../test/fixtures/", import.meta.url);
 const attempt = { firstFailedMs: 0, nowMs: 0, error: new Error("x"), reason: REASON.error, fraction: 0.5 };
 
-async function withMill(
-  options: Partial<MillraceOptions["journal"]>,
-  body: (mill: Millrace<Handlers>, file: string) => Promise<void>,
-): Promise<void> {
-  const directory = temporaryDirectory();
-  const mill = await open<Handlers>({
-    handlers: new URL("retry-handlers.mjs", fixtures),
-    processors: 1,
-    journal: { directory: join(directory, "journal"), failuresMax: 0, ...options },
-  });
-  try {
-    await body(mill, join(directory, "notes"));
-  } finally {
-    await mill.terminate();
-  }
-}
+const withMill = millsOf<Handlers>({ handlers: new URL("retry-handlers.mjs", fixtures), journal: { failuresMax: 0 } });
 
 const timesOf = (file: string): number[] =>
   readFileSync(file, "utf8")

@@ -1,9 +1,8 @@
 // A time limit holds whatever a handler does with its thread.
-import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { type Millrace, type MillraceOptions, open } from "millrace";
-import { rejectsWith, temporaryDirectory } from "../support.ts";
+import { rejectsWith } from "../support.ts";
+import { millsOf } from "../with-mill.ts";
 
 interface Handlers {
   spins(record: object): unknown;
@@ -15,21 +14,7 @@ interface Handlers {
 
 const handlers = new URL("../../../test/fixtures/time-limit-handlers.mjs", import.meta.url);
 
-async function withMill(
-  options: Partial<MillraceOptions["journal"]>,
-  body: (mill: Millrace<Handlers>) => Promise<void>,
-): Promise<void> {
-  const mill = await open<Handlers>({
-    handlers,
-    processors: 1,
-    journal: { directory: join(temporaryDirectory(), "journal"), retryBaseMs: 1, failuresMax: 0, ...options },
-  });
-  try {
-    await body(mill);
-  } finally {
-    await mill.terminate();
-  }
-}
+const withMill = millsOf<Handlers>({ handlers, journal: { retryBaseMs: 1, failuresMax: 0 } });
 
 for (const name of ["spins", "awaitsAndSpins"] as const) {
   test(`a handler that blocks its thread beyond its time loses it: ${name}`, async () => {

@@ -6,8 +6,9 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { type Millrace, type MillraceOptions, open } from "millrace";
+import { type Millrace, open } from "millrace";
 import { rejectsWith, temporaryDirectory, until } from "../support.ts";
+import { millsOf } from "../with-mill.ts";
 
 interface Handlers {
   hook(record: object): unknown;
@@ -21,22 +22,7 @@ interface Handlers {
 
 const fixtures = new URL("../../../test/fixtures/", import.meta.url);
 
-async function withMill(
-  options: Partial<MillraceOptions["journal"]>,
-  body: (mill: Millrace<Handlers>, file: string, directory: string) => Promise<void>,
-): Promise<void> {
-  const directory = temporaryDirectory();
-  const mill = await open<Handlers>({
-    handlers: new URL("trial-handlers.mjs", fixtures),
-    processors: 1,
-    journal: { directory: join(directory, "journal"), ...options },
-  });
-  try {
-    await body(mill, join(directory, "notes"), directory);
-  } finally {
-    await mill.terminate();
-  }
-}
+const withMill = millsOf<Handlers>({ handlers: new URL("trial-handlers.mjs", fixtures) });
 
 const linesOf = (file: string): string[] =>
   existsSync(file)

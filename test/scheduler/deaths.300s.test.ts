@@ -4,6 +4,7 @@ import * as assert from "uvu/assert";
 import { type MachineDeath, Scheduler, type SchedulerOptions } from "@millrace/scheduler";
 import type * as handlers from "../fixtures/dying-handlers.ts";
 import { rejectsWith, until } from "../support.ts";
+import { schedulersOf } from "./with-scheduler.ts";
 
 const url = new URL("../fixtures/dying-handlers.js", import.meta.url);
 
@@ -11,17 +12,11 @@ function open(options: Partial<SchedulerOptions> = {}): Promise<Scheduler<typeof
   return Scheduler.open<typeof handlers>({ handlers: url, processors: 1, onMachineDeath: () => {}, ...options });
 }
 
-async function withScheduler(
-  options: Partial<SchedulerOptions>,
-  body: (scheduler: Scheduler<typeof handlers>) => Promise<void>,
-): Promise<void> {
-  const scheduler = await open(options);
-  try {
-    await body(scheduler);
-  } finally {
-    await scheduler.close();
-  }
-}
+/** What a test leaves behind is its own matter here. */
+const withScheduler = schedulersOf<typeof handlers>(
+  { handlers: url, processors: 1, onMachineDeath: () => {} },
+  () => {},
+);
 
 // ── modules that can't start ────────────────────────────────────────────────────────────────────
 

@@ -6,6 +6,7 @@ import { Scheduler, type SchedulerOptions } from "@millrace/scheduler";
 import type * as handlers from "../fixtures/tree-handlers.ts";
 import { sizeOf } from "../fixtures/tree-handlers.ts";
 import { rejectsWith, until } from "../support.ts";
+import { nothingSwept, schedulersOf } from "./with-scheduler.ts";
 
 const url = new URL("../fixtures/tree-handlers.js", import.meta.url);
 
@@ -14,22 +15,10 @@ function smallest(processors: number): Partial<SchedulerOptions> {
   return { processors, machinesMax: processors, tasksMax: 2, nestedTasksMax: 2, asyncTasksPerMachine: 1 };
 }
 
-async function withScheduler(
-  options: Partial<SchedulerOptions>,
-  body: (scheduler: Scheduler<typeof handlers>) => Promise<void>,
-): Promise<void> {
-  const scheduler = await Scheduler.open<typeof handlers>({ handlers: url, onHint: () => {}, ...options });
-  let isOver = false;
-  try {
-    await body(scheduler);
-    assert.is(await scheduler.run.echo(7), 7, "later calls run");
-    assert.is(scheduler.stats().sweptTasks, 0, "no task had to be found by the safety net");
-    isOver = true;
-  } finally {
-    // Where something is stuck the failure is told, not waited for.
-    await (isOver ? scheduler.close() : scheduler.terminate());
-  }
-}
+const withScheduler = schedulersOf<typeof handlers>({ handlers: url, onHint: () => {} }, async (scheduler) => {
+  assert.is(await scheduler.run.echo(7), 7, "later calls run");
+  nothingSwept(scheduler);
+});
 
 const sizes: readonly (readonly [name: string, options: Partial<SchedulerOptions>])[] = [
   ["one processor, defaults", { processors: 1 }],

@@ -2,8 +2,8 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Blocking } from "@millrace/pool";
-import { Scheduler } from "@millrace/scheduler";
 import type * as handlers from "../fixtures/throwing-handlers.ts";
+import { schedulersOf } from "./with-scheduler.ts";
 
 const url = new URL("../fixtures/throwing-handlers.js", import.meta.url);
 
@@ -73,20 +73,15 @@ async function rejection(promise: Promise<unknown>): Promise<Arrived> {
 
 const kinds = Object.keys(expected);
 
-async function withScheduler(body: (scheduler: Scheduler<typeof handlers>) => Promise<void>): Promise<void> {
-  // The smallest arena: some errors don't fit.
-  const scheduler = await Scheduler.open<typeof handlers>({ handlers: url, processors: 1, arenaBytesMax: 2 ** 20 });
-  try {
-    await body(scheduler);
-    assert.is(scheduler.stats().restarts, 0);
-  } finally {
-    await scheduler.close();
-  }
-}
+/** The smallest arena: some errors don't fit. */
+const withScheduler = schedulersOf<typeof handlers>(
+  { handlers: url, processors: 1, arenaBytesMax: 2 ** 20 },
+  (scheduler) => assert.is(scheduler.stats().restarts, 0),
+);
 
 for (const handler of ["raise", "raiseLater", "raiseNested", "raiseJoined"] as const) {
   test(`each kind of error arrives whole: ${handler}, by run and runMany`, () =>
-    withScheduler(async ({ run, runMany }) => {
+    withScheduler({}, async ({ run, runMany }) => {
       for (const kind of kinds) {
         expected[kind]?.(await rejection(run[handler](kind)));
         expected[kind]?.(await rejection(runMany[handler]([kind])));
@@ -95,7 +90,7 @@ for (const handler of ["raise", "raiseLater", "raiseNested", "raiseJoined"] as c
 }
 
 test("each kind of error arrives whole by parallelMap", () =>
-  withScheduler(async ({ parallelMap }) => {
+  withScheduler({}, async ({ parallelMap }) => {
     for (const kind of kinds) expected[kind]?.(await rejection(parallelMap.raise([kind])));
   }));
 
@@ -112,10 +107,10 @@ test("each kind of error arrives whole from a blocking call", async () => {
   }
 });
 
-test("an error within a result arrives whole too", () => withScheduler(({ run }) => assertWithin(run.settled)));
+test("an error within a result arrives whole too", () => withScheduler({}, ({ run }) => assertWithin(run.settled)));
 
 test("a result that throws when it is looked at fails its own call only", () =>
-  withScheduler(async ({ run, runMany }) => {
+  withScheduler({}, async ({ run, runMany }) => {
     for (const handler of ["hostile", "hostileLater"] as const) {
       const bystander = rejection(run.raiseLater("class"));
       assert.match((await rejection(run[handler]("revoked"))).message, "revoked");

@@ -4,29 +4,17 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Mutex } from "@millrace/atomics-sync";
-import { Scheduler, type SchedulerOptions } from "@millrace/scheduler";
+import { Scheduler } from "@millrace/scheduler";
 import type * as handlers from "../fixtures/nested-handlers.ts";
 import { rejectsWith, temporaryDirectory, until } from "../support.ts";
+import { nothingSwept, schedulersOf } from "./with-scheduler.ts";
 
 const nestedUrl = new URL("../fixtures/nested-handlers.js", import.meta.url);
 
-async function withScheduler(
-  options: Partial<SchedulerOptions>,
-  body: (scheduler: Scheduler<typeof handlers>) => Promise<void>,
-): Promise<void> {
-  const scheduler = await Scheduler.open<typeof handlers>({
-    handlers: nestedUrl,
-    processors: 2,
-    onHint: () => {},
-    ...options,
-  });
-  try {
-    await body(scheduler);
-    assert.is(scheduler.stats().sweptTasks, 0, "no task had to be found by the safety net");
-  } finally {
-    await scheduler.close();
-  }
-}
+const withScheduler = schedulersOf<typeof handlers>(
+  { handlers: nestedUrl, processors: 2, onHint: () => {} },
+  nothingSwept,
+);
 
 function sharedWords(): Int32Array {
   return new Int32Array(new SharedArrayBuffer(64));
