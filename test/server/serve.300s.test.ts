@@ -107,9 +107,22 @@ test("readiness tells of the end at once, and a second signal doesn't wait", asy
 test("the command line goes before the environment, and that before the file", async () => {
   const place = temporaryDirectory();
   const config = join(place, "config.json");
-  writeFileSync(config, JSON.stringify({ port: 1001, adminPort: 1002, drainMs: 5, host: "::1", insecureNoAuth: true }));
+  writeFileSync(
+    config,
+    JSON.stringify({
+      port: 1001,
+      adminPort: 1002,
+      drainMs: 5,
+      host: "::1",
+      insecureNoAuth: true,
+      processors: 2,
+      journal: { retain: "all" },
+    }),
+  );
   const env = { MILLRACE_PORT: "2001", MILLRACE_ADMIN_PORT: "2002" };
-  const printed = await millrace(["serve", "--config", config, "--port", "3001", "--print-config", "--json"], { env });
+  const printed = await millrace(["config", "print", "--config", config, "--port", "3001", "--origin", "--json"], {
+    env,
+  });
   assert.is(printed.code, 0, printed.stderr);
   const { settings } = documentOf<{ settings: { name: string; value: unknown; origin: string }[] }>(printed);
   const of = (name: string): unknown[] =>
@@ -119,6 +132,10 @@ test("the command line goes before the environment, and that before the file", a
   assert.equal(of("drainMs"), [5, "file"]);
   assert.equal(of("insecureNoAuth"), [true, "file"]);
   assert.equal(of("adminHost"), ["127.0.0.1", "default"]);
+  assert.equal(of("processors"), [2, "file"]);
+  assert.equal(of("journal"), [{ retain: "all" }, "file"]);
+  const { stdout } = await millrace(["config", "print", "--config", config]);
+  assert.match(stdout, /\bport +1001$/m);
 });
 
 test("the demo serves real traffic from a directory of its own, and leaves nothing", async () => {

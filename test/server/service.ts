@@ -10,6 +10,7 @@ export interface Service {
   readonly url: string;
   readonly adminUrl: string;
   readonly pageUrl: string;
+  readonly framePort: number | undefined;
   /** Resolves when the process has ended. */
   readonly ended: Promise<{ readonly code: number | null; readonly signal: string | null }>;
 }
@@ -31,8 +32,8 @@ export function startService(directory: string, ledger: string, options: readonl
     child.stdout.on("data", (chunk) => {
       stdout += String(chunk);
       try {
-        const { url, adminUrl, pageUrl } = JSON.parse(stdout) as Pick<Service, "url" | "adminUrl" | "pageUrl">;
-        resolve({ child, url, adminUrl, pageUrl, ended });
+        const places = JSON.parse(stdout) as Pick<Service, "url" | "adminUrl" | "pageUrl" | "framePort">;
+        resolve({ ...places, child, ended });
       } catch {
         // The document isn't complete.
       }

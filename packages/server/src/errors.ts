@@ -8,6 +8,7 @@ export type ServerErrorCode =
   | "ERR_RECORD_UNKNOWN"
   | "ERR_REQUEST_INVALID"
   | "ERR_REQUEST_MALFORMED"
+  | "ERR_REQUEST_RATE"
   | "ERR_REQUEST_ROUTE"
   | "ERR_REQUEST_TIMEOUT"
   | "ERR_REQUEST_TOO_LARGE"
@@ -48,6 +49,10 @@ export const serverErrors: ErrorTable<ServerErrorCode> = {
     cause:
       "What was sent isn't HTTP, a frame or JSON, isn't UTF-8, or has a number that JavaScript would alter. details.position counts bytes from 0.",
     cure: "Correct the place that the message names; send large numbers as texts. The record isn't stored.",
+  },
+  ERR_REQUEST_RATE: {
+    cause: "More requests have come from this address than requestsPerSecondMax. Nothing is stored.",
+    cure: "Send it again after retryAfterMs, several records at once, or raise the limit.",
   },
   ERR_REQUEST_ROUTE: {
     cause: "The server has nothing at this path and method.",

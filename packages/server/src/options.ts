@@ -66,6 +66,13 @@ export interface ServerOptions extends RequestOptions {
   readonly insecureNoAuth?: boolean;
   /** Open connections, for each port. Default 10,000. */
   readonly connectionsMax?: number;
+  /** Of those, open connections of one address, on all ports of records. Default: no limit. */
+  readonly connectionsPerAddressMax?: number;
+  /**
+   * Requests and frames of one address per second; a second's worth may come at once. Over HTTP
+   * more are refused with 429, from a socket nothing is read meanwhile. Default: no limit.
+   */
+  readonly requestsPerSecondMax?: number;
   /** The headers of a request have to arrive within this time, ms. Default 10 s. */
   readonly headersTimeoutMs?: number;
   /** A whole request, or a whole frame, has to arrive within this time, ms. Default 30 s. */
@@ -106,6 +113,8 @@ const rules = {
   tls: optional(optionsObject<TlsFilesOptions>()),
   insecureNoAuth: boolean(false),
   connectionsMax: integer(1, 1_000_000, 10_000),
+  connectionsPerAddressMax: optional(integer(1, 1_000_000)),
+  requestsPerSecondMax: optional(integer(1, 1_000_000)),
   headersTimeoutMs: timeMs(10_000),
   requestTimeoutMs: timeMs(30_000),
   idleTimeoutMs: timeMs(65_000),
@@ -127,7 +136,17 @@ const endRules = {
 } satisfies Rules;
 
 /** What may be absent. */
-type Absent = "onAction" | "probes" | "handlers" | "tokenFile" | "adminPort" | "framePort" | "framePath" | "tls";
+type Absent =
+  | "connectionsPerAddressMax"
+  | "requestsPerSecondMax"
+  | "onAction"
+  | "probes"
+  | "handlers"
+  | "tokenFile"
+  | "adminPort"
+  | "framePort"
+  | "framePath"
+  | "tls";
 
 /** Options with their defaults. */
 type Settings<Options> = {

@@ -1,7 +1,9 @@
 /** Sources of records for a runtime: HTTP, frames over TCP and a Unix socket; and its health. */
 import { isIP } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { performance } from "@millrace/base";
 import type { Millrace } from "@millrace/runtime";
+import { Addresses } from "./access/addresses.ts";
 import { type Access, OneToken, OPEN_ACCESS, TokenFile } from "./access/tokens.ts";
 import { addAdminRoutes } from "./admin/routes.ts";
 import { serverError } from "./errors.ts";
@@ -89,12 +91,17 @@ async function recordHandler(
   mill: Millrace,
   access: Access,
   publications: Publications,
-  { bodyBytesMax, linesMax }: { readonly bodyBytesMax: number; readonly linesMax: number },
+  {
+    bodyBytesMax,
+    linesMax,
+    addresses,
+  }: { readonly bodyBytesMax: number; readonly linesMax: number; readonly addresses?: Addresses },
   phase: Phase,
 ): Promise<RequestHandler> {
   const app = buildApp({
     access,
     bodyBytesMax,
+    ...(addresses === undefined ? undefined : { addresses }),
     contentTypes: ["application/json", NDJSON],
     isEnding: () => phase.isEnding,
     isRefusing: () => phase.isRefusing,
@@ -171,23 +178,27 @@ class Server implements RecordServer {
     // Throws without a journal.
     void this.#mill.level;
     const publications = new Publications(this.#mill, options.handlers);
-    const handler = await recordHandler(this.#mill, this.#access, publications, options, this.#phase);
+    const { connectionsPerAddressMax, requestsPerSecondMax: requestsPerSecond } = options;
+    const addresses = new Addresses({ connectionsMax: connectionsPerAddressMax, requestsPerSecond }, () =>
+      performance.now(),
+    );
+    const handler = await recordHandler(this.#mill, this.#access, publications, { ...options, addresses }, this.#phase);
     if (adminPort !== undefined) {
       const place = { host: adminHost, port: adminPort };
       this.#admin = await HttpListener.listen(await this.#adminHandler(), place, options, undefined);
     }
     const frames = { publications, frameBytesMax: options.frameBytesMax, idleTimeoutMs: options.idleTimeoutMs };
-    const connections = { ...frames, frameTimeoutMs: options.requestTimeoutMs, access: this.#access };
+    const connections = { ...frames, frameTimeoutMs: options.requestTimeoutMs, access: this.#access, addresses };
     if (framePort !== undefined) {
       this.#frames = await SocketListener.listen({ host, port: framePort }, connections, connectionsMax, tls);
       this.#sockets.push(this.#frames);
     }
     if (framePath !== undefined) {
       // Whoever may connect is the owner of everything that a token could protect.
-      const owner = { ...connections, access: OPEN_ACCESS };
+      const owner = { ...connections, access: OPEN_ACCESS, addresses: undefined };
       this.#sockets.push(await SocketListener.listen({ path: framePath }, owner, connectionsMax, undefined));
     }
-    this.#http = await HttpListener.listen(handler, { host, port }, options, tls);
+    this.#http = await HttpListener.listen(handler, { host, port }, options, tls, addresses);
     this.#port = this.#http.port;
   }
 

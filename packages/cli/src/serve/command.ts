@@ -24,6 +24,8 @@ export interface ServeOptions extends ReporterOptions {
   readonly framePath?: string;
   readonly tokenFile?: string;
   readonly insecureNoAuth?: boolean;
+  readonly connectionsPerAddress?: number;
+  readonly requestsPerSecond?: number;
   readonly page: boolean;
   readonly tlsCert?: string;
   readonly tlsKey?: string;
@@ -181,6 +183,7 @@ function moduleOf(given: string | undefined): URL {
 
 function serverOptionsOf(options: ServeOptions, onWarning: (error: Error) => void): ServerOptions {
   const { host, port, adminHost, adminPort, framePort, framePath, tokenFile, insecureNoAuth } = options;
+  const { connectionsPerAddress: connections, requestsPerSecond: requests } = options;
   const { tlsCert: cert, tlsKey: key, tlsCa: ca } = options;
   if ((cert === undefined) !== (key === undefined) || (ca !== undefined && cert === undefined)) {
     throw cliError("ERR_CLI_USAGE", "--tls-cert and --tls-key belong together, and --tls-ca needs both");
@@ -195,6 +198,8 @@ function serverOptionsOf(options: ServeOptions, onWarning: (error: Error) => voi
     ...(framePort === undefined ? undefined : { framePort }),
     ...(framePath === undefined ? undefined : { framePath }),
     ...(tokenFile === undefined ? undefined : { tokenFile }),
+    ...(connections === undefined ? undefined : { connectionsPerAddressMax: connections }),
+    ...(requests === undefined ? undefined : { requestsPerSecondMax: requests }),
     ...(insecureNoAuth === undefined ? undefined : { insecureNoAuth }),
     ...(cert === undefined || key === undefined
       ? undefined

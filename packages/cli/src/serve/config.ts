@@ -43,7 +43,7 @@ async function contentOf(path: string): Promise<unknown> {
 
 /** The options that a file may set: those of the command but its own path and how it prints. */
 function fileOptions(command: Command): readonly Option[] {
-  const own = new Set(["config", "printConfig", "demo", "json", "quiet", "verbose"]);
+  const own = new Set(["config", "origin", "demo", "json", "quiet", "verbose"]);
   return command.options.filter((option) => !own.has(option.attributeName()));
 }
 
@@ -95,16 +95,22 @@ function movablePorts(command: Command): RuntimeSettings["movablePorts"] {
 }
 
 /** Each option with its value and where that comes from. */
-export function originsOf(
-  command: Command,
-): { name: string; value: string | number | boolean | undefined; origin: Origin }[] {
+export function originsOf(command: Command): { name: string; value: unknown; origin: Origin }[] {
   return fileOptions(command).map((option) => {
     const name = option.attributeName();
     const source = command.getOptionValueSource(name) ?? "default";
     return {
       name,
-      value: command.getOptionValue(name) as string | number | boolean | undefined,
+      value: command.getOptionValue(name) as unknown,
       origin: ORIGINS[source] ?? "default",
     };
+  });
+}
+
+/** The members of the file that go to `open()`. */
+export function openOrigins({ runtime, journal }: RuntimeSettings): { name: string; value: unknown; origin: Origin }[] {
+  const values = { processors: runtime.processors, journal: Object.keys(journal).length === 0 ? undefined : journal };
+  return Object.entries(values).map(([name, value]) => {
+    return { name, value, origin: value === undefined ? "default" : "file" };
   });
 }

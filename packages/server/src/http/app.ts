@@ -2,6 +2,7 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from "fastify";
+import type { Addresses } from "../access/addresses.ts";
 import { type Access, bearerOf } from "../access/tokens.ts";
 import { serverError, type ServerErrorCode } from "../errors.ts";
 import { errorDocument, retryAfterSeconds, statusOf } from "../records/status.ts";
@@ -11,6 +12,8 @@ export interface AppOptions {
   readonly bodyBytesMax: number;
   /** What a route does with JSON of this type; others are refused. */
   readonly contentTypes: readonly string[];
+  /** What one address may ask for; undefined: as much as it wants. */
+  readonly addresses?: Addresses;
   /** Whether the server is about to end: connections are closed with their answer. */
   isEnding(): boolean;
   /** Whether it takes no request any more. */
@@ -60,6 +63,15 @@ function mustBePlainUtf8({ headers }: IncomingMessage): void {
   throw serverError("ERR_REQUEST_TYPE", `the character set ${charset.slice(0, 40)} isn't read`);
 }
 
+/** A request of an address that has sent too many costs no more than this. */
+function mustBeInTime(addresses: Addresses | undefined, address = ""): void {
+  const retryAfterMs = addresses?.waitMs(address) ?? 0;
+  if (retryAfterMs > 0) {
+    throw serverError("ERR_REQUEST_RATE", "too many requests come from this address", { details: { retryAfterMs } });
+  }
+  addresses?.take(address);
+}
+
 /** Something in front of us has read the body: to wait for it would be to wait for ever. */
 function mustHaveBody(request: IncomingMessage): void {
   const { "content-length": length = "0", "transfer-encoding": coding } = request.headers;
@@ -91,6 +103,7 @@ export function buildApp(options: AppOptions): FastifyInstance {
     reply.header("cache-control", "no-store");
     const { scope } = request.routeOptions.config;
     if (scope === undefined) return;
+    mustBeInTime(options.addresses, request.socket.remoteAddress);
     options.access.demand(scope, bearerOf(request.headers.authorization));
     if (options.isRefusing()) throw serverError("ERR_SERVER_DRAINING", "the server is about to end");
     mustBePlainUtf8(request.raw);

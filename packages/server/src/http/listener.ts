@@ -11,6 +11,7 @@ import { createServer as createTlsServer } from "node:https";
 import { type AddressInfo, Server as NetServer, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf, performance } from "@millrace/base";
+import type { Addresses } from "../access/addresses.ts";
 import { type TlsFiles, tlsOptions } from "../access/tls.ts";
 import { serverError } from "../errors.ts";
 import { answerClientErrors, type RequestHandler } from "./app.ts";
@@ -47,6 +48,7 @@ export class HttpListener {
     { host, port }: Place,
     limits: HttpLimits,
     tls: TlsFiles | undefined,
+    addresses?: Addresses,
   ): Promise<HttpListener> {
     const options = {
       // Node wants it no longer than the whole request.
@@ -62,6 +64,7 @@ export class HttpListener {
         : createTlsServer({ ...options, ...tlsOptions(tls, limits.headersTimeoutMs) });
     const listener = new HttpListener(server);
     server.maxConnections = limits.connectionsMax;
+    if (addresses !== undefined) limitConnections(server, addresses);
     // A client that has ended its side still waits for its answer. Node would hang up.
     (server as Server & { httpAllowHalfOpen: boolean }).httpAllowHalfOpen = true;
     server.on(tls === undefined ? "connection" : "secureConnection", (socket: Socket) => {
@@ -114,4 +117,15 @@ export class HttpListener {
   #connections(): Promise<number> {
     return new Promise((resolve) => this.#server.getConnections((_error, count) => resolve(count ?? 0)));
   }
+}
+
+/** Before a handshake of TLS: one too many is closed without a word. */
+export function limitConnections(server: NetServer, addresses: Addresses): void {
+  server.prependListener("connection", (socket: Socket) => {
+    const { remoteAddress: address } = socket;
+    // It is gone already.
+    if (address === undefined) return;
+    if (addresses.opened(address)) socket.once("close", () => addresses.closed(address));
+    else socket.destroy();
+  });
 }

@@ -6,7 +6,8 @@
  * isn't complete. Behind that, and while it doesn't read its answers, nothing is read of it.
  */
 import type { Socket } from "node:net";
-import { performance } from "@millrace/base";
+import { clearTimeout, performance, setTimeout } from "@millrace/base";
+import type { Addresses } from "../access/addresses.ts";
 import type { Access } from "../access/tokens.ts";
 import { serverError } from "../errors.ts";
 import { readJson } from "../records/json.ts";
@@ -23,6 +24,8 @@ export interface ConnectionHost {
   readonly frameBytesMax: number;
   readonly frameTimeoutMs: number;
   readonly idleTimeoutMs: number;
+  /** What one address may send; undefined: as much as it wants. */
+  readonly addresses?: Addresses | undefined;
 }
 
 /** An answer in the line of answers; undefined until it is known. */
@@ -43,9 +46,14 @@ export class Connection {
   /** Since when a frame isn't complete; Infinity without one. */
   #partialSince = Infinity;
   #lastProgressAt: number = performance.now();
+  readonly #address: string;
+  /** Waits for the rate of the address. */
+  #later: NodeJS.Timeout | undefined;
 
   constructor(socket: Socket, host: ConnectionHost) {
     this.#socket = socket;
+    this.#address = socket.remoteAddress ?? "";
+    socket.once("close", () => clearTimeout(this.#later));
     this.#host = host;
     this.#frames = new FrameReader(host.frameBytesMax);
     socket.setNoDelay(true);
@@ -86,8 +94,20 @@ export class Connection {
     if (!isOurTurn && now - this.#lastProgressAt > idleTimeoutMs) this.#socket.destroy();
   }
 
+  /** The address has sent too much, and may send again. */
+  #again(): void {
+    this.#later = undefined;
+    this.#lastProgressAt = performance.now();
+    if (!this.#socket.destroyed) this.#takeFrames();
+  }
+
   #takeFrames(): void {
     while (!this.#isOver && this.#turns.length < FRAMES_MAX && !this.#socket.writableNeedDrain) {
+      const waitMs = this.#host.addresses?.waitMs(this.#address) ?? 0;
+      if (waitMs > 0) {
+        this.#later ??= setTimeout(() => this.#again(), waitMs);
+        break;
+      }
       let frame: Buffer | undefined;
       try {
         frame = this.#frames.next();
@@ -100,6 +120,7 @@ export class Connection {
         return;
       }
       this.#partialSince = Infinity;
+      this.#host.addresses?.take(this.#address);
       void this.#answer(frame);
     }
     this.#socket.pause();

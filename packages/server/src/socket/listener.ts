@@ -6,6 +6,7 @@ import { createServer as createTlsServer } from "node:tls";
 import { clearInterval, messageOf, performance, setInterval } from "@millrace/base";
 import { type TlsFiles, tlsOptions } from "../access/tls.ts";
 import { serverError } from "../errors.ts";
+import { limitConnections } from "../http/listener.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
 
 export type SocketPlace = { readonly host: string; readonly port: number } | { readonly path: string };
@@ -43,7 +44,10 @@ export class SocketListener {
         : createTlsServer({ ...options, ...tlsOptions(tls, host.frameTimeoutMs) });
     const listener = new SocketListener(server);
     server.maxConnections = connectionsMax;
+    if (host.addresses !== undefined) limitConnections(server, host.addresses);
     server.on(tls === undefined ? "connection" : "secureConnection", (socket: Socket) => {
+      // One too many of its address.
+      if (socket.destroyed) return;
       listener.#connections.set(socket, new Connection(socket, host));
       socket.once("close", () => listener.#connections.delete(socket));
     });

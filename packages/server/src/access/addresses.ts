@@ -1,0 +1,88 @@
+/**
+ * What one address may take: connections at once, and requests a second. One client that goes wild
+ * leaves room for the others. Behind a proxy all clients have one address, so there is no limit
+ * unless one is given.
+ */
+
+interface Client {
+  connections: number;
+  /** Requests that it may send at once. */
+  tokens: number;
+  filledAt: number;
+}
+
+export interface AddressTerms {
+  /** Connections of one address at once, on all ports together; undefined: no limit. */
+  readonly connectionsMax: number | undefined;
+  /** Requests and frames of one address a second; a second's worth may come at once. */
+  readonly requestsPerSecond: number | undefined;
+}
+
+/** Addresses without a connection that are remembered: their rest of a second. */
+const ADDRESSES_MAX = 100_000;
+
+export class Addresses {
+  readonly #connectionsMax: number;
+  readonly #perSecond: number | undefined;
+  readonly #clients = new Map<string, Client>();
+  readonly #now: () => number;
+
+  /** `now`: ms of a clock that only grows. */
+  constructor({ connectionsMax = Infinity, requestsPerSecond }: AddressTerms, now: () => number) {
+    this.#connectionsMax = connectionsMax;
+    this.#perSecond = requestsPerSecond;
+    this.#now = now;
+  }
+
+  /** A connection comes; whether it may stay. Then `closed` is to be called at its end. */
+  opened(address: string): boolean {
+    const client = this.#clientOf(address);
+    if (client.connections >= this.#connectionsMax) return false;
+    client.connections += 1;
+    return true;
+  }
+
+  closed(address: string): void {
+    const client = this.#clients.get(address);
+    if (client === undefined) return;
+    client.connections -= 1;
+    if (client.connections === 0 && this.#perSecond === undefined) this.#clients.delete(address);
+  }
+
+  /** How long the address has to wait for its next request, ms; 0: it may come. */
+  waitMs(address: string): number {
+    if (this.#perSecond === undefined) return 0;
+    const { tokens } = this.#filled(address, this.#perSecond);
+    return tokens >= 1 ? 0 : Math.ceil(((1 - tokens) * 1000) / this.#perSecond);
+  }
+
+  /** A request has come. */
+  take(address: string): void {
+    if (this.#perSecond !== undefined) this.#filled(address, this.#perSecond).tokens -= 1;
+  }
+
+  #filled(address: string, perSecond: number): Client {
+    const client = this.#clientOf(address);
+    const now = this.#now();
+    client.tokens = Math.min(perSecond, client.tokens + ((now - client.filledAt) * perSecond) / 1000);
+    client.filledAt = now;
+    return client;
+  }
+
+  #clientOf(address: string): Client {
+    const known = this.#clients.get(address);
+    if (known !== undefined) return known;
+    if (this.#clients.size >= ADDRESSES_MAX) this.#forget();
+    const client = { connections: 0, tokens: this.#perSecond ?? 0, filledAt: this.#now() };
+    this.#clients.set(address, client);
+    return client;
+  }
+
+  /** Those whose second is over owe nothing. */
+  #forget(): void {
+    const now = this.#now();
+    for (const [address, { connections, filledAt }] of this.#clients) {
+      if (connections === 0 && now - filledAt >= 1000) this.#clients.delete(address);
+    }
+  }
+}
