@@ -78,6 +78,11 @@ export class Produced {
     return { staged, result: keeps ? { isOk: true, bytes: Uint8Array.from(encode(text)) } : undefined };
   }
 
+  /** What the handler of a record has returned in the run that counts, where that is kept. */
+  resultOf(origin: number): string | undefined {
+    return this.#returned.get(origin)?.result;
+  }
+
   /** A record of this time is durable. */
   read(timeMs: number): void {
     for (const [origin, { untilMs }] of this.#kept) if (untilMs <= timeMs) this.#kept.delete(origin);
@@ -159,7 +164,7 @@ export class Produced {
   }
 }
 
-function originsOf(ack: LogRecord, originOf: (place: number) => number): number[] {
+export function originsOf(ack: LogRecord, originOf: (place: number) => number): number[] {
   const ranges = ackRanges(ack.payload());
   const origins: number[] = [];
   for (let index = 0; index < ranges.ranges; index += 1) {

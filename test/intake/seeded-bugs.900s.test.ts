@@ -22,6 +22,36 @@ const SUSPECTS = "delivery/suspects.js";
 
 const BUGS: readonly SeededBug[] = [
   {
+    name: "an end waits for room, and the ACK that follows from it doesn't",
+    file: STATE_LOG,
+    from: "if (this.#waiting.length === 0) {",
+    to: "{",
+  },
+  {
+    name: "a recorded end holds its segment",
+    file: STATES,
+    from: "decodeAttempt(record.payload());",
+    to: "this.droppable.remove(record.sequence);",
+  },
+  {
+    name: "a recorded end names where its record lies",
+    file: "delivery/recorder.js",
+    from: "origin: job.origin, handler: name",
+    to: "origin: this.#parts.states.placeOf(job.origin), handler: name",
+  },
+  {
+    name: "the end that a record dies of isn't its last one",
+    file: "delivery/outcomes.js",
+    from: 'ranMs, isLast: decision.kind === "dead" }',
+    to: "ranMs, isLast: false }",
+  },
+  {
+    name: "of a record that fails again the first end alone is recorded",
+    file: "delivery/recorder.js",
+    from: 'isLast }) {\n        if (gate.terms.record !== "outcomes")',
+    to: 'isLast }) {\n        if (gate.terms.record !== "outcomes" || job.attempts > 0)',
+  },
+  {
     name: "a segment that is to be kept for a while is given up",
     file: "delivery/kept-segments.js",
     from: "> oldest)",

@@ -24,7 +24,7 @@ import { type Checkpoint, Housekeeping } from "@millrace/intake/internal/deliver
 import { handlerTerms } from "@millrace/intake/internal/delivery/policy";
 import type { Log, LogWalk, Runner } from "@millrace/intake/internal/delivery/ports";
 import type { LogRecord } from "@millrace/intake/internal/format/log-record";
-import { packOutcome, unpackOutcome } from "@millrace/intake/internal/format/outcome";
+import { packFailure, packOutcome, unpackOutcome } from "@millrace/intake/internal/format/outcome";
 import {
   handlerName,
   HeaderParser,
@@ -38,7 +38,8 @@ import { ContentSums } from "@millrace/intake/internal/states/producer-state";
 import type { Verdict } from "@millrace/intake/internal/states/dedupe-window";
 import { readStates } from "@millrace/intake/internal/snapshot/read-states";
 import { encodeStates } from "@millrace/intake/internal/snapshot/snapshot";
-import { partsOf, Produced, type Published } from "./produced.ts";
+import { originsOf, partsOf, Produced, type Published } from "./produced.ts";
+import { RecordedEnds } from "./recorded.ts";
 import { SimScratch } from "./simulation-scratch.ts";
 import { SimSchedules } from "./simulation-schedules.ts";
 
@@ -61,8 +62,8 @@ const DEAD_BYTES_MAX = 1200;
 const CAPACITY = 8;
 const LOG_ID = Buffer.alloc(16, 7);
 
-/** One handler's results are kept, so long that some are needed when their segments go. */
-const KEPT = { result: "keep", resultKeepMs: 20_000 } as const;
+/** One handler's ends are recorded, its results kept; some are needed when their segments go. */
+const KEPT = { result: "keep", resultKeepMs: 20_000, record: "outcomes" } as const;
 
 class SimRecord implements LogRecord {
   sequence = 0;
@@ -473,6 +474,7 @@ export class Simulation implements DeliveryEvents {
   /** Records of producers that aren't durable yet. */
   #published: (readonly Published[])[] = [];
   readonly produced = new Produced((what) => this.broken(what));
+  readonly recorded = new RecordedEnds((what) => this.broken(what));
   /** Sequences of producers that are durable, and records that repeat one. */
   readonly #produced = new Set<string>();
   /** Places of durable records by which the producer was dropped. */
@@ -752,6 +754,7 @@ export class Simulation implements DeliveryEvents {
 
   step(): void {
     this.counts.steps += 1;
+    if (this.#log.isFull) this.recorded.diskIsFull(this.counts.steps);
     const dice = this.#random.below(100);
     if (this.#losesCheckpoint) this.crash();
     else if (dice < 22) this.#publish();
@@ -838,11 +841,25 @@ export class Simulation implements DeliveryEvents {
     }
     this.counts.scheduled = this.#schedules.published;
     const originOf = (place: number): number => (this.disk.records[place - 1] as SimRecord).origin;
+    for (const record of group) this.#checkRecorded(record, originOf);
     for (const [index, published] of this.produced.appended(group, originOf).entries()) {
       const record = group[index] as SimRecord;
       if (published !== undefined) this.#know(published, record.sequence);
       else if (record.type === RECORD_TYPE.data && record.replaces === 0)
         this.#know(scheduledIn(record), record.sequence);
+    }
+  }
+
+  /** What the log says of the handler's records whose ends are recorded. */
+  #checkRecorded(record: SimRecord, originOf: (place: number) => number): void {
+    const { type, replaces } = record;
+    const isRecorded = (origin: number): boolean => this.known.get(origin)?.handler === "mail";
+    if (type === RECORD_TYPE.attempt) this.recorded.attempted(record);
+    else if (type === RECORD_TYPE.ack) {
+      const origins = originsOf(record, originOf).filter((origin) => isRecorded(origin));
+      for (const origin of origins) this.recorded.acknowledged(origin, this.produced.resultOf(origin));
+    } else if ((type === RECORD_TYPE.retry || type === RECORD_TYPE.dead) && replaces === 0) {
+      if (isRecorded(decodeFate(record.payload()).origin)) this.recorded.failed(record);
     }
   }
 
@@ -920,9 +937,11 @@ export class Simulation implements DeliveryEvents {
     else if (!task.isOk) task.value = new Error("failed");
     else task.value = this.#outcomeOf(sequence, !task.isAbandoned);
     this.#trace(`over ${sequence} ${dice}`);
+    const known = this.known.get(sequence) as Known;
+    // As machines send it.
+    if (!task.isOk && known.handler === "mail") task.value = packFailure({ error: task.value, ranMs: 1 });
     if (task.isAbandoned) return;
     if (!task.isOk && dice !== 7) this.#countFailed(task);
-    const known = this.known.get(sequence) as Known;
     known.inHand = false;
     if (task.isOk) known.state = "finished";
   }
@@ -1047,6 +1066,7 @@ export class Simulation implements DeliveryEvents {
     this.#checkKey(known);
     this.#checkDeaths(header);
     if (header.attempt < 1) this.broken(`record ${sequence} has attempt ${header.attempt}`);
+    this.recorded.began(sequence, this.counts.steps);
     known.inHand = true;
     known.isDurable = false;
   }
@@ -1190,6 +1210,7 @@ export class Simulation implements DeliveryEvents {
     if (known.state !== "unfinished")
       this.broken(`record ${origin} is put into quarantine although it is ${known.state}`);
     this.#checkOrder(known);
+    this.recorded.began(origin, this.counts.steps);
     known.inHand = true;
     known.isDurable = false;
     known.runs += 1;
