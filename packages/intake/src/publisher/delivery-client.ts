@@ -3,13 +3,16 @@
  * reports, and notices its end. A command is answered by its number; an order isn't answered.
  */
 import type { Worker } from "node:worker_threads";
-import { isMillraceError, type MillraceError, startThread, workerUrl } from "@millrace/base";
+import { clearTimeout, isMillraceError, type MillraceError, setTimeout, startThread, workerUrl } from "@millrace/base";
 import { ThreadTable, unpark } from "@millrace/atomics-sync";
 import { decode } from "@millrace/codec";
 import { COMMANDS, controlBytes, STATS_BYTES } from "../delivery/control.ts";
 import type { Answers, Command, DeliveryData, DeliveryOrder, DeliveryReport } from "../delivery/messages.ts";
 import { ABANDONING, DRAINING, StateWord, STOPPED } from "../delivery/state-word.ts";
 import { intakeError } from "../errors.ts";
+
+/** What a thread may take to load its modules. */
+const LOADING_MS = 10_000;
 
 /** Reports that the client doesn't take itself. */
 export type OpenReport = Exclude<
@@ -122,6 +125,19 @@ export class DeliveryClient {
   async terminate(): Promise<void> {
     this.#isTerminated = true;
     await this.#worker.terminate();
+  }
+
+  /**
+   * Ends a thread that never began. It ends by itself once its modules are loaded: Node leaves the
+   * files open that a thread loads when it is terminated.
+   */
+  async dismiss(): Promise<void> {
+    if (this.#begun !== undefined) return await this.terminate();
+    this.#isTerminated = true;
+    this.#worker.postMessage(null);
+    const late = setTimeout(() => void this.#worker.terminate(), LOADING_MS);
+    await this.#exited;
+    clearTimeout(late);
   }
 
   /** Gives its number in the table of threads back. */

@@ -70,7 +70,7 @@ export async function openParts(options: ResolvedOptions, seat: IntakeSeat): Pro
   });
   const [journal, scheduler] = await Promise.allSettled([opening, ready]);
   if (journal.status === "rejected" || scheduler.status === "rejected") {
-    await delivery.terminate();
+    await delivery.dismiss();
     if (journal.status === "fulfilled") await journal.value.close();
     throw (journal as PromiseRejectedResult).reason ?? (scheduler as PromiseRejectedResult).reason;
   }
@@ -83,7 +83,7 @@ export async function openParts(options: ResolvedOptions, seat: IntakeSeat): Pro
       options: forDelivery,
     });
   } catch (thrown) {
-    await delivery.terminate();
+    await delivery.dismiss();
     await journal.value.close().catch(() => {});
     throw thrown;
   }
