@@ -20,10 +20,11 @@ import { readStates } from "../snapshot/read-states.ts";
 import type { DeadState } from "../states/dead-table.ts";
 import { type ProducerSnapshot, ProducerState } from "../states/producer-state.ts";
 import { Answers } from "./answers.ts";
-import { CELLS, COMMANDS, deliveryCounts } from "./control.ts";
+import { COMMANDS } from "./control.ts";
 import { findDead, scanDead } from "./dead-scan.ts";
 import { Delivery } from "./delivery.ts";
 import type { DeliveryEvent, DeliveryEvents } from "./events.ts";
+import { Figures } from "./figures.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { JournalLog } from "./journal-log.ts";
 import type { Command, DeliveryData, DeliveryOrder, DeliveryReport, RecordDeath } from "./messages.ts";
@@ -45,7 +46,7 @@ const clock: Clock = { now: () => performance.now(), wall: () => Date.now() };
 export class DeliveryThread implements DeliveryEvents {
   readonly #words: Int32Array;
   readonly #state: StateWord;
-  readonly #cells: Float64Array;
+  readonly #figures: Figures;
   readonly #threads: Int32Array;
   readonly #openerThread: number;
   readonly #parker: Parker;
@@ -70,7 +71,6 @@ export class DeliveryThread implements DeliveryEvents {
     const { journal, scheduler, options } = data;
     this.#words = new Int32Array(data.words);
     this.#state = new StateWord(this.#words);
-    this.#cells = deliveryCounts(data.stats).cells;
     this.#threads = new Int32Array(scheduler.memory.threads);
     this.#openerThread = scheduler.memory.submitterThreads[0] as number;
     this.#parker = new Parker(this.#threads, scheduler.thread);
@@ -96,7 +96,7 @@ export class DeliveryThread implements DeliveryEvents {
     const recovered = this.#log.recoveredSequence;
     this.#dedupe = options.dedupe;
     this.#evictedTold = states.window.evictedEarly;
-    this.#cells[CELLS.recovered] = recovered - states.settled.countUpTo(recovered);
+    const waiting = recovered - states.settled.countUpTo(recovered);
     const random: Random = seededRandom(Date.now());
     // What the reserve has, or must have had if it is in use already.
     const reserveBytes = (): number => Math.max(findReserve(storage)?.bytes ?? 0, this.#log.batchBytesMax);
@@ -131,8 +131,10 @@ export class DeliveryThread implements DeliveryEvents {
       this.#delivery,
       options.retain,
     );
+    const parts = { delivery: this.#delivery, housekeeping: this.#housekeeping, log: this.#log, runner: this.#runner };
+    this.#figures = new Figures(data.stats, waiting, parts);
     this.#tick();
-    this.#publishStats();
+    this.#publish();
   }
 
   #report(report: DeliveryReport): void {
@@ -162,7 +164,7 @@ export class DeliveryThread implements DeliveryEvents {
     let handled = this.#delivery.turn();
     handled += this.#housekeeping.turn();
     this.#tick();
-    this.#publishStats();
+    this.#publish();
     this.#answers.answerFirsts();
     // Before the questions are read. What the asker knows of was looked at, or is news.
     if (this.#answers.isAllAwaited && this.#delivery.isDrained && !this.#log.hasNews()) this.#tellDrained();
@@ -177,11 +179,7 @@ export class DeliveryThread implements DeliveryEvents {
   }
 
   #tellDrained(): void {
-    const cells = this.#cells;
-    cells[CELLS.leftScheduled] = cells[CELLS.delayed] as number;
-    cells[CELLS.leftWaiting] = (cells[CELLS.waiting] as number) - (cells[CELLS.delayed] as number);
-    cells[CELLS.leftHeld] = cells[CELLS.held] as number;
-    cells[CELLS.leftUnroutable] = cells[CELLS.unroutable] as number;
+    this.#figures.keepLeft();
     this.#answers.allDone();
   }
 
@@ -192,7 +190,7 @@ export class DeliveryThread implements DeliveryEvents {
     this.#runner.tick();
     this.#tellEvicted(now);
     if (this.#measured !== undefined) {
-      this.#cells[CELLS.freeBytes] = this.#measured.space?.().freeBytes ?? Infinity;
+      this.#figures.setFreeBytes(this.#measured.space?.().freeBytes ?? Infinity);
     }
   }
 
@@ -318,51 +316,17 @@ export class DeliveryThread implements DeliveryEvents {
 
   // ── the end of a turn ─────────────────────────────────────────────────────────────────────────
 
-  #publishStats(): void {
-    const cells = this.#cells;
-    const { counts, states } = this.#delivery;
-    cells[CELLS.delivered] = counts.delivered;
-    cells[CELLS.done] = counts.done;
-    cells[CELLS.retried] = counts.retried;
-    cells[CELLS.dead] = counts.dead;
-    cells[CELLS.expired] = counts.expired;
-    cells[CELLS.duplicates] = counts.duplicates;
-    cells[CELLS.unrecorded] = this.#delivery.stateLog.unrecorded;
-    cells[CELLS.floor] = states.settled.endOf(1);
-    cells[CELLS.known] = this.#log.known;
-    cells[CELLS.isReading] = this.#delivery.isReading ? 1 : 0;
-    cells[CELLS.waiting] = this.#delivery.waiting;
-    cells[CELLS.delayed] = this.#delivery.delayed;
-    cells[CELLS.oldestMs] = this.#delivery.oldestMs;
-    cells[CELLS.copied] = this.#housekeeping.copied;
-    cells[CELLS.deadKept] = states.deadCount;
-    cells[CELLS.deadBytes] = states.dead.bytes;
-    const { deaths } = this.#delivery;
-    cells[CELLS.deadWaiting] = deaths.waiting;
+  #publish(): void {
+    this.#figures.write();
     if (this.#died.length > 0) {
       this.#report({ died: this.#died });
       this.#died = [];
     }
+    const { deaths, states } = this.#delivery;
     if (deaths.version !== this.#deathsVersion) {
       this.#deathsVersion = deaths.version;
       this.#report({ fullHandlers: deaths.fullHandlers });
     }
-    cells[CELLS.running] = this.#runner.outstanding;
-    cells[CELLS.keyWaiting] = this.#delivery.keyWaiting;
-    cells[CELLS.windowKeys] = states.window.size;
-    cells[CELLS.breakersOpened] = this.#delivery.breakersOpened;
-    cells[CELLS.windowEvicted] = states.window.evictedEarly;
-    cells[CELLS.suspects] = this.#delivery.suspects;
-    cells[CELLS.waitingOnDisk] = this.#delivery.spilled;
-    cells[CELLS.scheduled] = this.#delivery.schedules.published;
-    let held = deaths.waiting;
-    let unroutable = 0;
-    for (const { why, waiting } of this.#delivery.stopped()) {
-      if (why === "missing") unroutable += waiting;
-      else held += waiting;
-    }
-    cells[CELLS.held] = held;
-    cells[CELLS.unroutable] = unroutable;
     const unfinished = this.#log.known - states.settled.size;
     this.#answers.tellBalance((unfinished - this.#log.takenFromOpener) | 0);
   }
