@@ -39,30 +39,13 @@ import type { TraceRecorder } from "../shared/trace-ring.ts";
 import { kindOf } from "../shared/values.ts";
 import type { Load } from "./load.ts";
 import { MemoryGuard } from "./memory-guard.ts";
+import type { Call, OwnTask, TaskOwner } from "./nested-task.ts";
 import type { Processor } from "./processor.ts";
+import { WaitingTasks } from "./waiting-tasks.ts";
 
 /** A handler's own calls are tried again by the caller of that handler, or not at all. */
 const POLICY: number = taskPolicy(false, false, ATTEMPTS_MAX, false);
 const NO_BYTES = new Uint8Array(0);
-
-/** A call by `context.run`. */
-export interface Call {
-  readonly parent: Parent;
-  readonly resolve: (value: unknown) => void;
-  readonly reject: (error: unknown) => void;
-}
-
-/** Who gets the outcome of a task. */
-export type TaskOwner = TaskGroup | Call;
-
-/** A task of this machine without a slot. */
-export interface OwnTask {
-  readonly handler: number;
-  readonly argument: unknown;
-  readonly owner: TaskOwner;
-  /** Its place in a group. */
-  readonly index: number;
-}
 
 export class NestedTasks {
   readonly #shared: Shared;
@@ -77,9 +60,8 @@ export class NestedTasks {
   /** By slot: who gets the outcome, and the place in a group. */
   readonly #owners: (TaskOwner | undefined)[];
   readonly #indexes: Int32Array;
-  /** Tasks beyond the slots, from `#waitingFrom` on; the oldest first. */
-  #waiting: OwnTask[] = [];
-  #waitingFrom = 0;
+  /** Tasks beyond the slots. */
+  readonly #waiting = new WaitingTasks();
   /** Tasks that others may have, or have: their outcomes come back through the rings. */
   #sharedCount = 0;
   /** Whether promises were resolved: their callbacks wait for a turn of the event loop. */
@@ -106,7 +88,7 @@ export class NestedTasks {
 
   /** Tasks that this machine has not begun: in slots, or waiting for one. */
   get outstanding(): number {
-    return this.#slots.outstanding + this.#waiting.length - this.#waitingFrom;
+    return this.#slots.outstanding + this.#waiting.size;
   }
 
   /** Private entries. */
@@ -121,7 +103,7 @@ export class NestedTasks {
 
   /** Whether tasks wait for a slot. */
   get hasWaiting(): boolean {
-    return this.#waitingFrom < this.#waiting.length;
+    return this.#waiting.size > 0;
   }
 
   isOwn(slot: number): boolean {
@@ -183,7 +165,7 @@ export class NestedTasks {
   }
 
   #checkMemory(): void {
-    if (this.#guard.isDue()) this.#guard.check(this.#load.pendingAsync + this.#waiting.length - this.#waitingFrom);
+    if (this.#guard.isDue()) this.#guard.check(this.#load.pendingAsync + this.#waiting.size);
   }
 
   #wait(task: OwnTask): void {
@@ -288,14 +270,7 @@ export class NestedTasks {
    * without.
    */
   takeWaiting(group?: TaskGroup): OwnTask | undefined {
-    for (let at = this.#waiting.length - 1; at >= this.#waitingFrom; at -= 1) {
-      const task = this.#waiting[at] as OwnTask;
-      if (group !== undefined && task.owner !== group) continue;
-      if (at === this.#waiting.length - 1) this.#waiting.pop();
-      else this.#waiting.splice(at, 1);
-      return task;
-    }
-    return undefined;
+    return this.#waiting.takeYoungest(group);
   }
 
   /** Ends the tasks of the group that no machine has begun, with this error. */
@@ -422,8 +397,8 @@ export class NestedTasks {
 
   #submitWaiting(): void {
     // Ends: every turn takes a task off the list or stops.
-    while (this.#waitingFrom < this.#waiting.length) {
-      const { handler, argument, owner, index } = this.#waiting[this.#waitingFrom] as OwnTask;
+    for (let task = this.#waiting.oldest; task !== undefined; task = this.#waiting.oldest) {
+      const { handler, argument, owner, index } = task;
       try {
         const slot = this.#slots.fill(handler, PRIORITY.normal, POLICY, 0, argument);
         if (slot === FULL) break;
@@ -431,12 +406,9 @@ export class NestedTasks {
       } catch (thrown) {
         this.tell(owner, index, false, thrown);
       }
-      this.#waitingFrom += 1;
+      this.#waiting.dropOldest();
     }
-    // Forgets what was submitted, in steps that cost a constant per call.
-    if (this.#waitingFrom * 2 < this.#waiting.length) return;
-    this.#waiting = this.#waiting.slice(this.#waitingFrom);
-    this.#waitingFrom = 0;
+    this.#waiting.forgetDropped();
   }
 }
 
