@@ -93,7 +93,7 @@ export default defineConfig({
       },
       {
         text: "Records",
-        items: ["intake", "backpressure", "dead-letters", "replay", "ingest", "serve", "operate"].map(page),
+        items: ["intake", "backpressure", "dead-letters", "replay", "ingest", "serve", "operate", "observe"].map(page),
       },
       {
         text: "Threads",

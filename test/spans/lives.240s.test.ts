@@ -55,6 +55,27 @@ test("a record's trace goes on in another process, after a kill", async () => {
   assert.is(deliver[0]?.parentSpanId, process.parentSpanId);
 });
 
+test("a retry after a restart is linked to the attempt before", async () => {
+  const place = newPlace();
+  const journal = { directory: join(place.directory, "journal") };
+  const options = { handlers: handlersFile, processors: 1, spans: true, journal };
+  const mill = await open(options);
+  await mill.publish.failsOnce?.({});
+  await until(() => mill.stats().intake?.retried === 1, "it has failed");
+  await until(() => named(workerSpans(place), "process failsOnce").length === 1, "its span has ended");
+  await mill.close();
+  const again = await open(options);
+  await again.drain({ all: true });
+  await again.close();
+  const [first, second] = named(workerSpans(place), "process failsOnce");
+  assert.is(second?.parentSpanId, only(openerSpans(), "publish failsOnce").spanId);
+  assert.is(second?.attributes["millrace.record.attempt"], 2);
+  assert.equal(
+    second?.links.map(({ spanId, of }) => [spanId, of["millrace.link"]]),
+    [[first?.spanId, "retry"]],
+  );
+});
+
 test("a record in quarantine is handled in its trace", async () => {
   const place = newPlace();
   const where = [join(place.directory, "journal"), join(place.directory, "marker")] as const;
