@@ -7,7 +7,7 @@ export const layers = [
   ["atomics-sync"],
   ["channels", "context", "metrics"],
   ["scheduler", "journal"],
-  ["pool", "piscina"],
+  ["pool", "piscina", "tinypool"],
   ["intake"],
   ["runtime"],
   ["server"],

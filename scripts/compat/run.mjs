@@ -5,7 +5,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } fr
 import { dirname, join } from "node:path";
 import { root } from "../release/workspace.mjs";
 
-const RUN_LIMIT_MS = 180_000;
+const RUN_LIMIT_MS = 400_000;
 
 export const write = (path, text) => {
   mkdirSync(dirname(path), { recursive: true });

@@ -4,7 +4,7 @@
 // reaches stay at home, `require` gets entries, and README files get links that work elsewhere.
 // Expects compiled packages: `npm run pack` compiles first.
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { reached, withEnding, withoutBufferTypes, withoutMap } from "./files.mjs";
@@ -30,14 +30,17 @@ function write(path, text) {
 
 const inDist = (path) => path.replace(/^\.\/dist\//, "");
 
+/** Tools that read the text and don't run it see that there is a default. */
+const NAMES_DEFAULT = "0 && (module.exports.default = undefined);\n";
+
 /**
  * Node's own loader, also under jest, whose modules have a loader and a `process` that know no ES
  * modules. Code in the main context has the real ones.
  */
-const commonJs = (module) => `"use strict";
+const commonJs = (module, hasDefault) => `"use strict";
 const { createRequire } = require("node:vm").runInThisContext("process").getBuiltinModule("node:module");
 module.exports = createRequire(__filename)("./${module}");
-`;
+${hasDefault ? NAMES_DEFAULT : ""}`;
 
 /** Links of a README lead into the repository: on npm there is nothing beside the file. */
 function withLinks(text, name, { repository, version }) {
@@ -66,7 +69,10 @@ function stageCommands(from, to, { exports, bin = {} }) {
 
 function stageModules(from, to, modules, fromCommands) {
   for (const [file, text] of reached(from, [...modules, ...fromCommands])) write(join(to, file), withoutMap(text));
-  for (const module of modules) write(join(to, module.replace(/\.js$/, ".cjs")), commonJs(basename(module)));
+  for (const module of modules) {
+    const hasDefault = /^export default /m.test(readFileSync(join(from, module), "utf8"));
+    write(join(to, module.replace(/\.js$/, ".cjs")), commonJs(basename(module), hasDefault));
+  }
 }
 
 /** Each declaration twice: an ES module's aren't those of a CommonJS module. */

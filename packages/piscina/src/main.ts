@@ -180,15 +180,15 @@ class Piscina<T = any, R = any> extends EventEmitterAsyncResource {
     return tasks.mover.move(value);
   }
 
-  static get transferableSymbol(): typeof transferableSymbol {
+  static get transferableSymbol(): symbol {
     return transferableSymbol;
   }
 
-  static get valueSymbol(): typeof valueSymbol {
+  static get valueSymbol(): symbol {
     return valueSymbol;
   }
 
-  static get queueOptionsSymbol(): typeof queueOptionsSymbol {
+  static get queueOptionsSymbol(): symbol {
     return queueOptionsSymbol;
   }
 }

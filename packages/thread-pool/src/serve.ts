@@ -3,6 +3,8 @@
  * came of them. `mailbox.ts` has the shape of the memory.
  */
 import { type MessagePort, receiveMessageOnPort, type Transferable } from "node:worker_threads";
+// The global one is replaced in tests and sandboxes.
+import process from "node:process";
 import { types } from "node:util";
 import { REQUESTS, RESPONSES } from "./mailbox.ts";
 
