@@ -3,11 +3,12 @@ import { spawn } from "node:child_process";
 import { readdirSync, writeFileSync } from "node:fs";
 import { Agent, request } from "node:http";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Journal } from "@millrace/journal";
 import { documentOf, launcher, millrace } from "../cli/support.ts";
-import { temporaryDirectory } from "../support.ts";
+import { temporaryDirectory, until } from "../support.ts";
 import { startService } from "./service.ts";
 import { get, post } from "./support.ts";
 
@@ -175,6 +176,48 @@ test("the address of the page is told without its token where nobody looks", asy
   await service.ended;
 });
 
+test("frames from standard input are answered, and its end isn't the service's", async () => {
+  const place = temporaryDirectory();
+  const handlers = fileURLToPath(new URL("../../../test/fixtures/served-handlers.mjs", import.meta.url));
+  const where = ["--handlers", handlers, "--dir", join(place, "journal"), "--port", "0", "--admin-port", "0"];
+  const child = spawn(process.execPath, [launcher, "serve", "--stdin", ...where], { stdio: "pipe" });
+  const ended = new Promise((resolve) => child.once("close", (code, signal) => resolve({ code, signal })));
+  let stdout = "";
+  let stderr = "";
+  child.stdout.on("data", (chunk) => (stdout += String(chunk)));
+  child.stderr.on("data", (chunk) => (stderr += String(chunk)));
+  const frames = Array.from({ length: 500 }, (_, n) => JSON.stringify({ handler: "settle", payload: { n } }));
+  child.stdin.write(`${frames.join("\n")}\nno JSON\n`);
+  await until(() => stdout.split("\n").length > 501, "answers");
+  const answers = stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { sequence?: number; error?: object });
+  assert.is(answers.filter(({ sequence }) => sequence !== undefined).length, 500);
+  assert.ok(answers.at(-1)!.error !== undefined);
+  child.stdin.end();
+  await until(() => stderr.includes("the input has ended"), "a word about the end");
+  const [health] = /http:\S+ready/.exec(stderr) as unknown as [string];
+  assert.is((await get(health)).status, 200);
+  child.kill("SIGTERM");
+  assert.equal(await ended, { code: 0, signal: null });
+});
+
+test("a signal ends a service whose input is open", async () => {
+  const place = temporaryDirectory();
+  const handlers = fileURLToPath(new URL("../../../test/fixtures/served-handlers.mjs", import.meta.url));
+  const where = ["--handlers", handlers, "--dir", join(place, "journal"), "--port", "0", "--admin-port", "0"];
+  const child = spawn(process.execPath, [launcher, "serve", "--stdin", ...where], { stdio: "pipe" });
+  let stdout = "";
+  child.stdout.on("data", (chunk) => (stdout += String(chunk)));
+  const ended = new Promise((resolve) => child.once("close", (code, signal) => resolve({ code, signal })));
+  child.stdin.write('{"handler":"settle","payload":1}\n{"handler":"set');
+  await until(() => stdout.includes("sequence"), "an answer");
+  child.kill("SIGTERM");
+  assert.equal(await ended, { code: 0, signal: null });
+  assert.is(stdout.trim().split("\n").length, 1);
+});
+
 test("wrong settings end the command with code 2 before anything is opened", async () => {
   const place = temporaryDirectory();
   let files = 0;
@@ -190,6 +233,7 @@ test("wrong settings end the command with code 2 before anything is opened", asy
     [[], "--handlers is required"],
     [["--handlers", "nowhere.mjs", "--dir", "d"], "there is no file"],
     [["--demo", "--dir", "d"], "of its own"],
+    [["--stdin", "--json", "--handlers", handlers, "--dir", "d"], "both write to stdout"],
     [["--port", "70000"], "whole number from 0 to 65535"],
     [fileWith("{"), "can't be read"],
     [fileWith({ prot: 1 }), 'did you mean "port"'],

@@ -1,5 +1,6 @@
 /** Sources of records for a runtime: HTTP, frames over TCP and a Unix socket; and its health. */
 import { isIP } from "node:net";
+import type { Readable, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { performance } from "@millrace/base";
 import type { Millrace } from "@millrace/runtime";
@@ -22,7 +23,9 @@ import {
 import type { Feed } from "./page/feed.ts";
 import { addPageRoutes } from "./page/routes.ts";
 import { Publications } from "./records/publication.ts";
+import type { ConnectionHost } from "./socket/connection.ts";
 import { SocketListener } from "./socket/listener.ts";
+import { FrameStream } from "./socket/stream.ts";
 
 /** Idle connections stay open so long after the server has stopped to accept. */
 const LINGER_MS = 500;
@@ -43,6 +46,12 @@ export interface RecordServer {
    * Who has it may do everything: keep it out of logs.
    */
   readonly pageUrl: string | undefined;
+  /**
+   * Reads frames from a stream, such as standard input, and writes their answers to another one,
+   * which stays open. Resolves when the input has ended and each frame has its answer, or the
+   * server ends. Who may write there needs no token.
+   */
+  take(input: Readable, output: Writable): Promise<void>;
   /**
    * Ends in order: readiness is down at once, and answers come with `Connection: close`. After
    * `readinessDelayMs` no request is taken. Resolves when every request under way has its answer,
@@ -143,6 +152,8 @@ class Server implements RecordServer {
   #port = 0;
   #pageToken: OneToken | undefined;
   #feed: Feed | undefined;
+  #frameHost: ConnectionHost | undefined;
+  readonly #streams = new Set<FrameStream>();
   state: ServerState = "running";
 
   constructor(mill: Millrace, options: ServerSettings) {
@@ -189,6 +200,7 @@ class Server implements RecordServer {
     }
     const frames = { publications, frameBytesMax: options.frameBytesMax, idleTimeoutMs: options.idleTimeoutMs };
     const connections = { ...frames, frameTimeoutMs: options.requestTimeoutMs, access: this.#access, addresses };
+    this.#frameHost = connections;
     if (framePort !== undefined) {
       this.#frames = await SocketListener.listen({ host, port: framePort }, connections, connectionsMax, tls);
       this.#sockets.push(this.#frames);
@@ -200,6 +212,17 @@ class Server implements RecordServer {
     }
     this.#http = await HttpListener.listen(handler, { host, port }, options, tls, addresses);
     this.#port = this.#http.port;
+  }
+
+  async take(input: Readable, output: Writable): Promise<void> {
+    const host = this.#frameHost;
+    if (host === undefined || this.#phase.isRefusing) {
+      throw serverError("ERR_SERVER_DRAINING", "the server is about to end");
+    }
+    const stream = new FrameStream(input, output, { ...host, access: OPEN_ACCESS, addresses: undefined });
+    this.#streams.add(stream);
+    await stream.ended;
+    this.#streams.delete(stream);
   }
 
   async #adminHandler(): Promise<RequestHandler> {
@@ -234,7 +257,8 @@ class Server implements RecordServer {
     this.#phase.isRefusing = true;
     const limit = AbortSignal.timeout(drainMs);
     const lingerMs = Math.min(LINGER_MS, drainMs / 2);
-    await Promise.all([this.#http?.end(lingerMs, limit), ...this.#sockets.map((each) => each.end(limit))]);
+    const frames = [...this.#sockets, ...this.#streams].map((each) => each.end(limit));
+    await Promise.all([this.#http?.end(lingerMs, limit), ...frames]);
     this.#access.close();
     this.#feed?.close();
     // Last: until now supervisors could see why nothing is taken.

@@ -24,6 +24,7 @@ export interface ServeOptions extends ReporterOptions {
   readonly framePath?: string;
   readonly tokenFile?: string;
   readonly insecureNoAuth?: boolean;
+  readonly stdin?: boolean;
   readonly connectionsPerAddress?: number;
   readonly requestsPerSecond?: number;
   readonly page: boolean;
@@ -80,6 +81,9 @@ export async function serveDemo(options: ServeOptions, settings: RuntimeSettings
 
 async function run(options: ServeOptions, settings: RuntimeSettings, content: Content): Promise<number> {
   const reporter = new Reporter(options);
+  if (options.stdin === true && reporter.isJson) {
+    throw cliError("ERR_CLI_USAGE", "--stdin and --json both write to stdout: leave one of them out");
+  }
   const forServer: ServerOptions = {
     ...serverOptionsOf(options, (error) => reporter.message(`millrace: warning: ${error.message}`)),
     onAction: (action) => tellAction(reporter, action),
@@ -96,6 +100,7 @@ async function run(options: ServeOptions, settings: RuntimeSettings, content: Co
   });
   const server = await serverOf(mill, forServer, settings.movablePorts);
   announce(reporter, server, options, content.showsToken);
+  if (options.stdin === true) takeInput(reporter, server);
   const endContent = content.begin?.(mill);
   await until(AbortSignal.any([stop, failed.signal]));
   await endContent?.();
@@ -106,8 +111,17 @@ async function run(options: ServeOptions, settings: RuntimeSettings, content: Co
   }
   reporter.message(`millrace: ${signals.received}: ending in order; a second signal ends at once`);
   await end(server, mill, options);
+  // It would keep the process.
+  if (options.stdin === true) process.stdin.destroy();
   reporter.message(`millrace: ${content.farewell}`);
   return EXIT.ok;
+}
+
+/** The end of the input isn't the end of the service: it has other sources. */
+function takeInput(reporter: Reporter, server: RecordServer): void {
+  void server.take(process.stdin, process.stdout).then(() => {
+    if (server.state === "running") reporter.message("millrace: the input has ended; the service goes on");
+  });
 }
 
 /** Where a port is taken that may move, it is any free one. */
@@ -159,10 +173,11 @@ function announce(reporter: Reporter, server: RecordServer, options: ServeOption
     framePath: options.framePath,
     pid: process.pid,
   };
-  reporter.result(document, () => {
-    const page = document.pageUrl === undefined ? "" : `\npage ${document.pageUrl}`;
-    return `records ${document.url}/v1/records  health ${document.adminUrl}/health/ready${page}`;
-  });
+  const page = document.pageUrl === undefined ? "" : `\npage ${document.pageUrl}`;
+  const text = `records ${document.url}/v1/records  health ${document.adminUrl}/health/ready${page}`;
+  // With --stdin the answers go to stdout.
+  if (options.stdin === true) reporter.message(text);
+  else reporter.result(document, () => text);
 }
 
 function tellAction(reporter: Reporter, { what, of, count }: AdminAction): void {

@@ -96,6 +96,7 @@ function withSettings(command: Command): Command {
       )
       // Not by the environment: there "0" and "false" would switch it on as well.
       .option("--insecure-no-auth", "listen beyond this machine although nobody needs a token")
+      .option("--stdin", "also take frames from standard input, and answer on standard output")
       .option("--no-page", "no live page at the admin port")
       .addOption(settable("--tls-cert <file>", "certificate of the server, PEM"))
       .addOption(settable("--tls-key <file>", "its key, PEM"))

@@ -6,6 +6,7 @@
  * isn't complete. Behind that, and while it doesn't read its answers, nothing is read of it.
  */
 import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { clearTimeout, performance, setTimeout } from "@millrace/base";
 import type { Addresses } from "../access/addresses.ts";
 import type { Access } from "../access/tokens.ts";
@@ -28,13 +29,16 @@ export interface ConnectionHost {
   readonly addresses?: Addresses | undefined;
 }
 
+/** A socket, or another stream of frames. */
+type FrameSocket = Duplex & Partial<Pick<Socket, "setNoDelay" | "remoteAddress">>;
+
 /** An answer in the line of answers; undefined until it is known. */
 interface Turn {
   text: string | undefined;
 }
 
 export class Connection {
-  readonly #socket: Socket;
+  readonly #socket: FrameSocket;
   readonly #host: ConnectionHost;
   readonly #frames: FrameReader;
   readonly #turns: Turn[] = [];
@@ -50,13 +54,13 @@ export class Connection {
   /** Waits for the rate of the address. */
   #later: NodeJS.Timeout | undefined;
 
-  constructor(socket: Socket, host: ConnectionHost) {
+  constructor(socket: FrameSocket, host: ConnectionHost) {
     this.#socket = socket;
     this.#address = socket.remoteAddress ?? "";
     socket.once("close", () => clearTimeout(this.#later));
     this.#host = host;
     this.#frames = new FrameReader(host.frameBytesMax);
-    socket.setNoDelay(true);
+    socket.setNoDelay?.(true);
     socket.on("data", (chunk: Buffer) => {
       // Read to the client's end all the same: a reset could overtake its answers.
       if (this.#isOver) return;
