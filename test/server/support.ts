@@ -14,10 +14,11 @@ export interface Served {
 
 type Journal = Partial<NonNullable<MillraceOptions["journal"]>>;
 
+/** The log keeps what is handled: tests count what was stored. */
 export function openMill(journal: Journal = {}): Promise<Millrace> {
   const directory = join(temporaryDirectory(), "journal");
   const handlers = { quote: { result: "keep" as const } };
-  return open({ handlers: handlersFile, processors: 1, journal: { directory, handlers, ...journal } });
+  return open({ handlers: handlersFile, processors: 1, journal: { directory, handlers, retain: "all", ...journal } });
 }
 
 /** Runs `use` with a server, and ends both. */
