@@ -25,6 +25,7 @@ interface Model {
 
 export class SimSchedules {
   readonly #random: Random;
+  readonly #handlers: readonly string[];
   readonly #broken: (what: string) => never;
   /** By the log alone. */
   readonly #models = new Map<string, Model>();
@@ -33,8 +34,10 @@ export class SimSchedules {
   #latestMs = 0;
   published = 0;
 
-  constructor(random: Random, broken: (what: string) => never) {
+  /** `handlers`: their records are for these. */
+  constructor(random: Random, handlers: readonly string[], broken: (what: string) => never) {
     this.#random = random;
+    this.#handlers = handlers;
     this.#broken = broken;
   }
 
@@ -47,7 +50,7 @@ export class SimSchedules {
   #definition(): ScheduleDefinition {
     const payload = Buffer.from(`p${this.#random.below(3)}`);
     return {
-      handler: ["pay", "mail", "skip", "later"][this.#random.below(4)] as string,
+      handler: this.#handlers[this.#random.below(this.#handlers.length)] as string,
       payload,
       headers: undefined,
       cron: undefined,

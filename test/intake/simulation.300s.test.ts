@@ -16,6 +16,7 @@ test("the intake keeps its promises in every schedule, whatever crashes when", (
     checkpointsLost: 0,
     redriven: 0,
     quarantined: 0,
+    kills: 0,
     scheduled: 0,
   };
   let groups = 0;
@@ -33,6 +34,7 @@ test("the intake keeps its promises in every schedule, whatever crashes when", (
   console.log(`# intake schedules ${SCHEDULES}, crashes ${total.crashes}`);
   console.log(
     `# ${total.records} records, ${total.runs} runs, ${total.redriven} redriven, ${total.quarantined} in quarantine, ` +
+      `${total.kills} processes ended by records, ` +
       `${total.scheduled} of schedules`,
   );
   console.log(
@@ -41,6 +43,7 @@ test("the intake keeps its promises in every schedule, whatever crashes when", (
   console.log(`# ${groups} groups of records published with an ACK, ${results} looks at kept results`);
   console.log(`# ${ends} ends of attempts recorded before what follows from them`);
   assert.ok(total.crashes > SCHEDULES && total.truncations > 0 && total.redriven > 0 && total.quarantined > 0);
+  assert.ok(total.kills > 0);
   assert.ok(total.checkpointsLost > 0);
   assert.ok(total.scheduled > SCHEDULES);
   assert.ok(groups > SCHEDULES && results > SCHEDULES && ends > SCHEDULES);

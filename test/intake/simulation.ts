@@ -12,18 +12,13 @@
 import { isDeepStrictEqual } from "node:util";
 import { type Random, seededRandom } from "@millrace/base";
 import { RECORD_TYPE } from "@millrace/journal";
-import type { RecordParts } from "@millrace/journal/kernel";
 import { poolError } from "@millrace/pool/internal/errors";
-import type { OutcomeSink } from "@millrace/scheduler";
-import { FULL } from "@millrace/shared-memory";
 import { Delivery } from "@millrace/intake/internal/delivery/delivery";
 import type { DeliveryEvents } from "@millrace/intake/internal/delivery/events";
 import type { Letters } from "@millrace/intake/internal/delivery/commands";
-import { NOTHING_KEPT, type RetainTerms, type SegmentFacts } from "@millrace/intake/internal/delivery/kept-segments";
 import { type Checkpoint, Housekeeping } from "@millrace/intake/internal/delivery/housekeeping";
+import { findSuspects, QUARANTINE_ENDS } from "@millrace/intake/internal/delivery/suspects";
 import { handlerTerms } from "@millrace/intake/internal/delivery/policy";
-import type { Log, LogWalk, Runner } from "@millrace/intake/internal/delivery/ports";
-import type { LogRecord } from "@millrace/intake/internal/format/log-record";
 import { packFailure, packOutcome, unpackOutcome } from "@millrace/intake/internal/format/outcome";
 import {
   handlerName,
@@ -32,344 +27,29 @@ import {
   type Terms,
   termsOf,
 } from "@millrace/intake/internal/format/record-header";
-import { decodeControl, decodeFate, decodeRedrive } from "@millrace/intake/internal/format/state-records";
-import { partsOfTaskHeader, TaskHeader } from "@millrace/intake/internal/format/task-header";
+import { decodeFate, decodeRedrive } from "@millrace/intake/internal/format/state-records";
+import { TaskHeader } from "@millrace/intake/internal/format/task-header";
 import { ContentSums } from "@millrace/intake/internal/states/producer-state";
 import type { Verdict } from "@millrace/intake/internal/states/dedupe-window";
 import { readStates } from "@millrace/intake/internal/snapshot/read-states";
 import { encodeStates } from "@millrace/intake/internal/snapshot/snapshot";
 import { originsOf, partsOf, Produced, type Published } from "./produced.ts";
 import { RecordedEnds } from "./recorded.ts";
+import { type Conditions, conditionsOf, SEGMENT_BYTES, SEGMENT_RECORDS } from "./simulation-conditions.ts";
+import { groupsOf, isProducerDrop, isSteady, SimDisk, SimLog, SimRecord } from "./simulation-disk.ts";
+import { CAPACITY, SimRunner, type SimTask } from "./simulation-runner.ts";
 import { SimScratch } from "./simulation-scratch.ts";
 import { SimSchedules } from "./simulation-schedules.ts";
 
 const HANDLERS = ["pay", "mail", "skip"];
 const LIMITS = { keysMax: 40, forMs: 15_000 };
-const SEGMENT_RECORDS = 8;
 const START_MS = 1_700_000_000_000;
-const SEGMENT_BYTES = 1000;
-/** By seeds. */
-const RETAINED: readonly RetainTerms[] = [
-  NOTHING_KEPT,
-  { forMs: 3000, bytesMax: Infinity },
-  { forMs: Infinity, bytesMax: 4 * SEGMENT_BYTES },
-  { forMs: 9000, bytesMax: 1 },
-  { forMs: 6000, bytesMax: 6 * SEGMENT_BYTES },
-];
-const LANE_RECORDS_MAX = 3;
-/** Of dead letters, in every other schedule: a few. */
-const DEAD_BYTES_MAX = 1200;
-const CAPACITY = 8;
+/** Payload of a record that ends the process of its handler. */
+const DEADLY = "deadly";
 const LOG_ID = Buffer.alloc(16, 7);
 
 /** One handler's ends are recorded, its results kept; some are needed when their segments go. */
 const KEPT = { result: "keep", resultKeepMs: 20_000, record: "outcomes" } as const;
-
-class SimRecord implements LogRecord {
-  sequence = 0;
-  readonly parts: RecordParts;
-  readonly continues: boolean;
-
-  constructor(parts: RecordParts, continues = false) {
-    this.continues = continues;
-    this.parts = {
-      ...parts,
-      header: Buffer.from(parts.header),
-      key: Buffer.from(parts.key),
-      payload: Buffer.from(parts.payload),
-    };
-  }
-
-  get type(): number {
-    return this.parts.type;
-  }
-  get priority(): number {
-    return this.parts.priority;
-  }
-  get timeMs(): number {
-    return this.parts.timeMs;
-  }
-  get flags(): number {
-    return this.parts.flags ?? 0;
-  }
-  get replaces(): number {
-    return this.parts.moved?.replaces ?? 0;
-  }
-  get origin(): number {
-    return this.parts.moved?.origin ?? this.sequence;
-  }
-  header(): Buffer {
-    return this.parts.header as Buffer;
-  }
-  key(): Buffer {
-    return this.parts.key as Buffer;
-  }
-  payload(): Buffer {
-    return this.parts.payload as Buffer;
-  }
-}
-
-/** What lies on disk, whatever process looks at it. */
-class SimDisk {
-  readonly records: SimRecord[] = [];
-  firstSequence = 1;
-  /** The two newest checkpoints, the newest last. */
-  readonly checkpoints: Checkpoint[] = [];
-  /** By the first place of a segment, when it was begun: by the wall clock, and in truth. */
-  readonly begun = new Map<number, { readonly wallMs: number; readonly atMs: number }>();
-  readonly #times: () => { readonly wallMs: number; readonly atMs: number };
-
-  constructor(times: () => { readonly wallMs: number; readonly atMs: number }) {
-    this.#times = times;
-    this.begun.set(1, times());
-  }
-
-  get last(): number {
-    return this.records.length;
-  }
-
-  append(record: SimRecord): void {
-    record.sequence = this.records.length + 1;
-    this.records.push(record);
-    if (this.last % SEGMENT_RECORDS === 0) this.begun.set(this.last + 1, this.#times());
-  }
-
-  at(place: number): SimRecord | undefined {
-    return place < this.firstSequence ? undefined : this.records[place - 1];
-  }
-
-  /** Whole segments, as the journal gives them up, and never past the older checkpoint. */
-  truncate(before: number): void {
-    const older = this.checkpoints.length < 2 ? 1 : (this.checkpoints[0] as Checkpoint).from;
-    const upTo = Math.min(before, older);
-    const first = Math.floor((upTo - 1) / SEGMENT_RECORDS) * SEGMENT_RECORDS + 1;
-    this.firstSequence = Math.max(this.firstSequence, first);
-  }
-
-  segments(): SegmentFacts[] {
-    const segments: SegmentFacts[] = [];
-    for (let base = this.firstSequence; base <= this.last + 1; base += SEGMENT_RECORDS) {
-      const createdMs = this.begun.get(base)?.wallMs as number;
-      segments.push({ baseSequence: base, segmentBytes: SEGMENT_BYTES, createdMs });
-    }
-    return segments;
-  }
-}
-
-/** The log as one process sees it: what is durable and visited, and its own ring. */
-class SimLog implements Log {
-  readonly #disk: SimDisk;
-  readonly firstSequence: number;
-  readonly recoveredSequence: number;
-  known: number;
-  readonly payloadBytesMax = 4000;
-  readonly batchBytesMax = 100_000;
-  readonly groupBytesMax = 50_000;
-  #staged: SimRecord[] = [];
-  /** Committed, and not durable yet. */
-  readonly committed: SimRecord[] = [];
-  isUrgent = false;
-  isFull = false;
-  readonly #random: Random;
-
-  constructor(disk: SimDisk, random: Random) {
-    this.#disk = disk;
-    this.#random = random;
-    this.firstSequence = disk.firstSequence;
-    this.recoveredSequence = disk.last;
-    this.known = disk.last;
-  }
-
-  takeNews(visit: (record: LogRecord) => void): number {
-    let taken = 0;
-    for (; this.known < this.#disk.last; taken += 1) {
-      this.known += 1;
-      visit(this.#disk.records[this.known - 1] as SimRecord);
-    }
-    return taken;
-  }
-
-  hasNews(): boolean {
-    return this.known < this.#disk.last;
-  }
-
-  walk(): LogWalk {
-    const disk = this.#disk;
-    let next = 1;
-    return {
-      seek: (place) => (next = Math.max(place, disk.firstSequence)),
-      skipTo: (place) => (next = Math.max(next, place)),
-      next: () => {
-        if (next > this.known) return undefined;
-        const record = disk.at(next);
-        if (record === undefined) throw new Error(`place ${next} was given up`);
-        next += 1;
-        return record;
-      },
-      close: () => {},
-    };
-  }
-
-  bytesOf({ payload }: RecordParts): number {
-    return payload.length + 64;
-  }
-
-  stage(parts: RecordParts, continues?: boolean): boolean {
-    // A ring is full now and then.
-    if (this.committed.length + this.#staged.length > 64 || this.#random.below(20) === 0) return false;
-    this.#staged.push(new SimRecord(parts, continues));
-    return true;
-  }
-
-  rollback(): void {
-    this.#staged = [];
-  }
-
-  commit(isUrgent: boolean): void {
-    this.committed.push(...this.#staged);
-    this.#staged = [];
-    this.isUrgent ||= isUrgent;
-  }
-
-  isQuiet(): boolean {
-    return this.committed.length === 0 && this.known === this.#disk.last;
-  }
-
-  isDiskFull(): boolean {
-    return this.isFull;
-  }
-
-  isPoisoned(): boolean {
-    return false;
-  }
-}
-
-interface SimTask {
-  readonly slot: number;
-  readonly handler: number;
-  readonly payload: Uint8Array;
-  readonly header: Uint8Array;
-  isBegun: boolean;
-  begunAtMs: number;
-  /** Its time was over: another attempt may begin. */
-  isAbandoned: boolean;
-  isOver: boolean;
-  isOk: boolean;
-  /** What it has thrown, or left. */
-  value: unknown;
-}
-
-/** Handlers that take as long as the schedule wants. */
-class SimRunner implements Runner {
-  readonly capacity = CAPACITY;
-  readonly valueBytesMax = 2 ** 20;
-  readonly first = 100;
-  readonly tasks = new Map<number, SimTask>();
-  readonly #now: () => number;
-
-  constructor(now: () => number) {
-    this.#now = now;
-  }
-
-  /** Told of every task that is begun. */
-  onBegin: (task: SimTask) => void = () => {};
-  /** Told of every task whose time is over. */
-  onAbandon: (task: SimTask) => void = () => {};
-
-  get outstanding(): number {
-    return this.tasks.size;
-  }
-
-  waiting(): number {
-    return [...this.tasks.values()].filter(({ isBegun }) => !isBegun).length;
-  }
-
-  submit(handler: number, _priority: number, payload: Uint8Array, header: Uint8Array): number {
-    for (let slot = this.first; slot < this.first + this.capacity; slot += 1) {
-      if (this.tasks.has(slot)) continue;
-      const own = { payload: Uint8Array.from(payload), header: Uint8Array.from(header) };
-      this.tasks.set(slot, {
-        slot,
-        handler,
-        ...own,
-        isBegun: false,
-        begunAtMs: 0,
-        isAbandoned: false,
-        isOver: false,
-        isOk: false,
-        value: undefined,
-      });
-      return slot;
-    }
-    return FULL;
-  }
-
-  publish(): void {}
-
-  begin(task: SimTask): void {
-    task.isBegun = true;
-    task.begunAtMs = this.#now();
-    this.onBegin(task);
-  }
-
-  drain(sink: OutcomeSink, limit: number): number {
-    let drained = 0;
-    for (const task of this.tasks.values()) {
-      if (!task.isOver || drained >= limit) continue;
-      sink.settled(task.slot);
-      this.tasks.delete(task.slot);
-      drained += 1;
-    }
-    return drained;
-  }
-
-  hasOutcomes(): boolean {
-    return [...this.tasks.values()].some(({ isOver }) => isOver);
-  }
-
-  tick(): void {}
-
-  cancelQueued(tell: (slot: number) => void): number {
-    let cancelled = 0;
-    for (const task of this.tasks.values()) {
-      if (task.isBegun) continue;
-      this.tasks.delete(task.slot);
-      tell(task.slot);
-      cancelled += 1;
-    }
-    return cancelled;
-  }
-
-  machineOf(): number {
-    return 0;
-  }
-
-  endMachine(): void {}
-
-  runningMs(slot: number): number | undefined {
-    const { isBegun, isOver, begunAtMs } = this.tasks.get(slot) as SimTask;
-    return isBegun && !isOver ? this.#now() - begunAtMs : undefined;
-  }
-
-  askToStop(slot: number): void {
-    const task = this.tasks.get(slot) as SimTask;
-    task.isAbandoned = true;
-    this.onAbandon(task);
-  }
-
-  isOk(slot: number): boolean {
-    return (this.tasks.get(slot) as SimTask).isOk;
-  }
-
-  value(slot: number): unknown {
-    return (this.tasks.get(slot) as SimTask).value;
-  }
-
-  partsOf(slot: number): { key: Uint8Array; headers: Uint8Array; payload: Uint8Array } {
-    const { header, payload } = this.tasks.get(slot) as SimTask;
-    return { ...partsOfTaskHeader(header), payload };
-  }
-}
 
 /** What the oracle knows of one record. */
 interface Known {
@@ -390,6 +70,9 @@ interface Known {
   /** Its last handler has published: that may be refused, and the attempt has failed then. */
   mayBeRefused: boolean;
   runs: number;
+  /** Ends of the intake's own process since it was redriven so often. */
+  kills: number;
+  redriven: number;
   attempt: number;
   readonly steadyMs: number;
 }
@@ -419,15 +102,6 @@ function scheduledIn(record: SimRecord): Published {
   return { handler: handlerName(header), priority: record.priority, key, terms, payload };
 }
 
-function groupsOf(records: readonly SimRecord[]): SimRecord[][] {
-  const groups: SimRecord[][] = [[]];
-  for (const record of records) {
-    (groups.at(-1) as SimRecord[]).push(record);
-    if (!record.continues) groups.push([]);
-  }
-  return groups.slice(0, -1);
-}
-
 export interface SimulationCounts {
   crashes: number;
   runs: number;
@@ -438,6 +112,8 @@ export interface SimulationCounts {
   redriven: number;
   closes: number;
   quarantined: number;
+  /** Processes that records have ended. */
+  kills: number;
   scheduled: number;
   steps: number;
 }
@@ -456,6 +132,7 @@ export class Simulation implements DeliveryEvents {
     redriven: 0,
     closes: 0,
     quarantined: 0,
+    kills: 0,
     scheduled: 0,
     steps: 0,
   };
@@ -485,6 +162,8 @@ export class Simulation implements DeliveryEvents {
   readonly #failed = new Map<string, number>();
   /** Records that have ended a process of their own, or had to be ended there. */
   readonly #onlyAlone = new Set<number>();
+  /** A handler has ended the process. */
+  #isKilled = false;
   #paused = new Set<string>();
   #quarantined: number[] = [];
   /** The process dies at the next step, and the checkpoint that gave up a segment is lost. */
@@ -492,23 +171,26 @@ export class Simulation implements DeliveryEvents {
   /** What the paused ones will be when the commands are durable. */
   #pausedSoon: { handler: string; isPaused: boolean }[] = [];
 
-  readonly #deadBytesMax: number;
+  readonly #conditions: Conditions;
   /** Commands that were given before, and may be given again when the letter is another. */
   readonly #letters: Letters[] = [];
 
-  readonly #retain: RetainTerms;
-
   constructor(seed: number) {
     this.seed = seed;
-    this.#retain = RETAINED[seed % RETAINED.length] as RetainTerms;
-    this.#deadBytesMax = seed % 2 === 0 ? DEAD_BYTES_MAX : Infinity;
+    this.#conditions = conditionsOf(seed);
     this.#random = seededRandom(seed);
     this.#scratch = new SimScratch(() => this.#random.below(10) === 0);
-    this.#schedules = new SimSchedules(this.#random, (what) => this.broken(what));
+    const { stalled } = this.#conditions;
+    const scheduled =
+      stalled === undefined ? [...HANDLERS, "later"] : HANDLERS.filter((name) => name !== stalled.handler);
+    this.#schedules = new SimSchedules(this.#random, scheduled, (what) => this.broken(what));
     this.#open();
   }
 
   // ── lives ─────────────────────────────────────────────────────────────────────────────────────
+
+  /** Of the opening: with the number of unclean ends. */
+  #suspects: ReadonlyMap<number, number> = new Map();
 
   #open(): void {
     this.#onlyAlone.clear();
@@ -528,6 +210,7 @@ export class Simulation implements DeliveryEvents {
       LIMITS,
     );
     const clock = { now: () => this.#now, wall: () => this.#wall };
+    this.#suspects = findSuspects(this.#log, states, this.#wall);
     this.#delivery = new Delivery(
       {
         log: this.#log,
@@ -541,13 +224,13 @@ export class Simulation implements DeliveryEvents {
       HANDLERS.length,
       {
         logId: LOG_ID,
-        laneRecordsMax: LANE_RECORDS_MAX,
+        laneRecordsMax: this.#conditions.laneRecordsMax,
         waitsMemoryMax: 3,
         jobsBytesMax: 3000,
         schedules: this.#schedules.declared(),
         // So little that most groups wait for room.
         reserveBytes: () => 512,
-        deadBytesMax: this.#deadBytesMax,
+        deadBytesMax: this.#conditions.deadBytesMax,
         handlerTerms: (name) =>
           handlerTerms(
             name,
@@ -575,8 +258,10 @@ export class Simulation implements DeliveryEvents {
       this.#log,
       clock,
       this.#delivery,
-      this.#retain,
+      this.#conditions.retain,
     );
+    const { stalled } = this.#conditions;
+    if (stalled !== undefined && this.counts.steps < stalled.untilStep) this.#pause(stalled.handler, true);
   }
 
   /** The process dies: rings, memory and what runs are gone. */
@@ -636,20 +321,23 @@ export class Simulation implements DeliveryEvents {
     }
     // One that has handed out nothing may have nothing to say.
     const hasBegun = this.#delivery.counts.delivered > 0;
+    const before = this.#suspects;
     this.#housekeeping.checkpoint(0);
     // Records that were on their way are stored, and nobody has seen them.
     this.#quarantined = [];
     // Otherwise the log knows what has failed.
     if (this.#log.isFull) this.#failed.clear();
     this.#reopen();
-    if (hasBegun && this.#delivery.suspects > 0) this.broken("an end in order made suspects");
+    for (const [origin, ends] of hasBegun ? this.#suspects : []) {
+      if (before.get(origin) !== ends) this.broken(`an end in order made record ${origin} more suspect`);
+    }
   }
 
   /** What was decided and not told yet is what the disk says. */
   #believeTheDisk(known: Known): void {
     const { states } = this.#delivery;
     const { sequence } = known;
-    if (states.isDead(sequence)) known.state = "dead";
+    if (states.isDead(sequence)) this.#foundDead(known);
     else if (!states.isSettled(sequence)) {
       if (known.isDurable && known.state === "finished") this.broken(`record ${sequence} was finished, and isn't`);
       known.state = "unfinished";
@@ -697,11 +385,11 @@ export class Simulation implements DeliveryEvents {
 
   /** What was given up, from `first` on, was old enough, or beyond the bytes. */
   #checkRetained(first: number): void {
-    const { forMs, bytesMax } = this.#retain;
+    const { forMs, bytesMax } = this.#conditions.retain;
     for (let base = first; base < this.disk.firstSequence; base += SEGMENT_RECORDS) {
       const end = this.disk.begun.get(base + SEGMENT_RECORDS);
       // A clock that is set between two processes may make it older than it is.
-      const isYoung = this.seed % 4 !== 0 && this.#now - (end?.atMs ?? Infinity) < forMs;
+      const isYoung = !this.#conditions.isClockSet && this.#now - (end?.atMs ?? Infinity) < forMs;
       const segments = Math.floor((this.disk.last - base + 1) / SEGMENT_RECORDS) + 1;
       if (isYoung && segments * SEGMENT_BYTES <= bytesMax) {
         this.broken(`the segment from ${base} on was given up, and was to be kept`);
@@ -755,6 +443,8 @@ export class Simulation implements DeliveryEvents {
   step(): void {
     this.counts.steps += 1;
     if (this.#log.isFull) this.recorded.diskIsFull(this.counts.steps);
+    const { stalled } = this.#conditions;
+    if (this.counts.steps === stalled?.untilStep) this.#pause(stalled.handler, false);
     const dice = this.#random.below(100);
     if (this.#losesCheckpoint) this.crash();
     else if (dice < 22) this.#publish();
@@ -762,15 +452,35 @@ export class Simulation implements DeliveryEvents {
     else if (dice < 64) this.#turn();
     else if (dice < 66) this.#commandLetters();
     else if (dice < 78) this.#beginOne();
-    else if (dice < 90) this.#endOne();
-    else if (dice < 95) this.#advance(this.#random.below(3) === 0 ? 5000 : 50);
+    else if (dice < 90) {
+      if (this.#random.below(this.#conditions.slowness) === 0) this.#endOne();
+    } else if (dice < 95) this.#letTimePass();
     else if (dice < 96) this.#endQuarantine(this.#random.below(2) === 0);
     else if (dice < 97) this.#command();
-    else if (dice === 97 && this.#random.below(2) === 0) this.#log.isFull = !this.#log.isFull;
+    else if (dice === 97 && this.#random.below(2) === 0)
+      this.#log.isFull = this.#conditions.isDiskFull && !this.#log.isFull;
     else if (dice < 98) this.#housekeeping.checkpoint(0);
     else if (this.#random.below(4) === 0) this.crash();
     else if (this.#random.below(6) === 0) this.close();
     else this.#turn();
+  }
+
+  #letTimePass(): void {
+    const { longMs, lullRounds } = this.#conditions;
+    const isLong = this.#random.below(3) === 0;
+    this.#advance(isLong ? longMs : 50);
+    for (let round = 0; isLong && round < lullRounds; round += 1) this.#catchUp();
+  }
+
+  /** Nothing is published, and handlers return what they can. */
+  #catchUp(): void {
+    this.#sync();
+    this.#turn();
+    for (let task = 0; task < CAPACITY; task += 1) {
+      this.#beginOne();
+      this.#endOne();
+    }
+    this.#endQuarantine(true);
   }
 
   #publish(): void {
@@ -780,11 +490,21 @@ export class Simulation implements DeliveryEvents {
     this.#published.push(group);
   }
 
+  #someHandler(): string {
+    const { stalled } = this.#conditions;
+    if (stalled === undefined) return HANDLERS[this.#random.below(HANDLERS.length)] as string;
+    if (this.#random.below(stalled.oneIn) === 0) return stalled.handler;
+    const others = HANDLERS.filter((name) => name !== stalled.handler);
+    return others[this.#random.below(others.length)] as string;
+  }
+
   #describe(): Published {
-    const handler = this.#random.below(12) === 0 ? "later" : (HANDLERS[this.#random.below(HANDLERS.length)] as string);
+    const { rates } = this.#conditions;
+    const handler = this.#random.below(rates.later) === 0 ? "later" : this.#someHandler();
     const priority = this.#random.below(3);
     const key = this.#random.below(2) === 0 ? `k${this.#random.below(3)}` : undefined;
-    const payload = `p${this.#random.below(3)}`;
+    const isDeadly = rates.deadly > 0 && this.#random.below(rates.deadly) === 0;
+    const payload = isDeadly ? DEADLY : `p${this.#random.below(3)}`;
     const idempotencyKey = this.#random.below(3) === 0 ? `i${this.#random.below(30)}` : undefined;
     const terms: Terms = {
       isOrdered: key !== undefined,
@@ -801,8 +521,8 @@ export class Simulation implements DeliveryEvents {
         this.#random.below(8) === 0
           ? { id: "src", sequence: this.#random.below(40), payloadCrc: payload.charCodeAt(1) }
           : undefined,
-      notBeforeMs: this.#random.below(8) === 0 ? this.#wall + this.#random.below(8000) : undefined,
-      expiresAtMs: this.#random.below(10) === 0 ? this.#wall + 8000 + this.#random.below(8000) : undefined,
+      notBeforeMs: this.#random.below(rates.delayed) === 0 ? this.#wall + this.#random.below(8000) : undefined,
+      expiresAtMs: this.#random.below(rates.expiring) === 0 ? this.#wall + 8000 + this.#random.below(8000) : undefined,
     };
     return { handler, priority, key, terms, payload };
   }
@@ -829,7 +549,7 @@ export class Simulation implements DeliveryEvents {
   #appendOwn(group: readonly SimRecord[]): void {
     for (const record of group) {
       this.disk.append(record);
-      this.produced.read(record.timeMs);
+      if (isSteady(record)) this.produced.read(record.timeMs);
       // It may have been written before the clock was set back.
       this.#schedules.stored(record, this.#latestWall);
       const { type, replaces, origin } = record;
@@ -868,7 +588,6 @@ export class Simulation implements DeliveryEvents {
     for (const [index, published] of group.entries()) {
       const parts = { ...partsOf(published, this.#wall), type: RECORD_TYPE.data };
       this.disk.append(new SimRecord(parts, index < group.length - 1));
-      this.produced.read(parts.timeMs);
       const known = this.#know(published, this.disk.last);
       members.push(known);
       known.group = members;
@@ -887,7 +606,8 @@ export class Simulation implements DeliveryEvents {
       inHand: false,
       mayBeRefused: false,
       runs: 0,
-
+      kills: 0,
+      redriven: 0,
       attempt: 0,
       first,
       group: [],
@@ -920,7 +640,17 @@ export class Simulation implements DeliveryEvents {
 
   #beginOne(): void {
     const waiting = [...this.#runner.tasks.values()].filter(({ isBegun }) => !isBegun);
-    if (waiting.length > 0) this.#runner.begin(waiting[this.#random.below(waiting.length)] as SimTask);
+    if (waiting.length > 0) this.#begin(waiting[this.#random.below(waiting.length)] as SimTask);
+  }
+
+  /** False when the process has died of it. */
+  #begin(task: SimTask): boolean {
+    this.#runner.begin(task);
+    if (!this.#isKilled) return true;
+    this.#isKilled = false;
+    this.counts.kills += 1;
+    this.crash();
+    return false;
   }
 
   #endOne(): void {
@@ -931,11 +661,11 @@ export class Simulation implements DeliveryEvents {
     task.isOver = true;
     // What was redriven dies again often: commands that come late meet another letter.
     const dice = redriven > 0 && this.#random.below(2) === 0 ? 6 : this.#random.below(10);
-    task.isOk = dice < 6;
-    if (dice === 6) task.value = Object.assign(new Error("never"), { name: "NonRetryable" });
+    task.isOk = dice < 10 - this.#conditions.rates.failingTenths;
+    if (task.isOk) task.value = this.#outcomeOf(sequence, !task.isAbandoned);
+    else if (dice === 6) task.value = Object.assign(new Error("never"), { name: "NonRetryable" });
     else if (dice === 7) task.value = Object.assign(new Error("later"), { name: "Snooze", retryAfterMs: 100 });
-    else if (!task.isOk) task.value = new Error("failed");
-    else task.value = this.#outcomeOf(sequence, !task.isAbandoned);
+    else task.value = new Error("failed");
     this.#trace(`over ${sequence} ${dice}`);
     const known = this.known.get(sequence) as Known;
     // As machines send it.
@@ -958,7 +688,7 @@ export class Simulation implements DeliveryEvents {
     const count = !this.#isSettling && this.#random.below(3) === 0 ? 1 + this.#random.below(2) : 0;
     const known = this.known.get(origin) as Known;
     const keeps = known.handler === "mail";
-    known.mayBeRefused = count > 0 && this.#deadBytesMax < Infinity;
+    known.mayBeRefused = count > 0 && this.#conditions.deadBytesMax < Infinity;
     const outcome = this.produced.returns(origin, count, { counts, keeps }, () => ({
       published: this.#describe(),
       timeMs: this.#wall,
@@ -970,8 +700,7 @@ export class Simulation implements DeliveryEvents {
     this.#now += ms;
     this.#wall += ms;
     this.#latestWall = Math.max(this.#latestWall, this.#wall);
-    // In one schedule of four somebody sets the clock now and then.
-    if (this.seed % 4 !== 0 || this.#random.below(20) > 0) return;
+    if (!this.#conditions.isClockSet || this.#random.below(20) > 0) return;
     const isBack = this.#random.below(2) !== 0;
     this.#wall += isBack ? -20_000 : 20_000;
     this.#wasSetBack ||= isBack;
@@ -995,9 +724,7 @@ export class Simulation implements DeliveryEvents {
     else if (dice === 0) {
       const handler = HANDLERS[this.#random.below(HANDLERS.length)] as string;
       const isPaused = this.#random.below(2) === 0;
-      this.#delivery.commands.pause(handler, isPaused);
-      if (isPaused) this.#paused.add(handler);
-      else this.#paused.delete(handler);
+      this.#pause(handler, isPaused);
     } else if (dice === 4) this.#commandAgain();
     else if (dead.length > 0) {
       const { sequence } = dead[this.#random.below(dead.length)] as Known;
@@ -1013,6 +740,12 @@ export class Simulation implements DeliveryEvents {
         this.counts.redriven += 1;
       }
     }
+  }
+
+  #pause(handler: string, isPaused: boolean): void {
+    this.#delivery.commands.pause(handler, isPaused);
+    if (isPaused) this.#paused.add(handler);
+    else this.#paused.delete(handler);
   }
 
   /** A command that comes late: the letter may be another by now. */
@@ -1069,6 +802,12 @@ export class Simulation implements DeliveryEvents {
     this.recorded.began(sequence, this.counts.steps);
     known.inHand = true;
     known.isDurable = false;
+    if (known.payload !== DEADLY) return;
+    if (known.redriven !== header.redriven) known.kills = 0;
+    known.redriven = header.redriven;
+    known.kills += 1;
+    if (known.kills > QUARANTINE_ENDS) this.broken(`record ${sequence} ends the process for the ${known.kills}th time`);
+    this.#isKilled = true;
   }
 
   /** What its handler has left was refused, since dead letters have no room. */
@@ -1126,7 +865,8 @@ export class Simulation implements DeliveryEvents {
 
   #checkLetters(): void {
     const { dead } = this.#delivery.states;
-    if (dead.size > 1 && dead.bytes > this.#deadBytesMax) this.broken(`dead letters take ${dead.bytes} bytes`);
+    if (dead.size > 1 && dead.bytes > this.#conditions.deadBytesMax)
+      this.broken(`dead letters take ${dead.bytes} bytes`);
     let last = 0;
     for (const [origin, { death }] of dead) {
       if (death <= last || this.disk.records[death - 1]?.replaces !== 0) {
@@ -1173,6 +913,12 @@ export class Simulation implements DeliveryEvents {
 
   readonly #wasEverDead = new Set<number>();
 
+  /** A dead letter of `mail` holds its key until it is redriven; any other loses its place. */
+  #foundDead(known: Known): void {
+    known.state = "dead";
+    if (known.handler !== "mail") this.#wasEverDead.add(known.sequence);
+  }
+
   finished(origin: number): void {
     const known = this.known.get(origin);
     // An ACK range may name what isn't data.
@@ -1186,9 +932,8 @@ export class Simulation implements DeliveryEvents {
     if (history.length === 0) this.broken(`dead record ${origin} has no errors`);
     this.#openAgain(known);
     if (known.state === "finished") this.broken(`record ${origin} is dead, and was finished`);
-    known.state = "dead";
     known.isDurable = true;
-    if (known.handler !== "mail") this.#wasEverDead.add(origin);
+    this.#foundDead(known);
   }
 
   expired(origin: number): void {
@@ -1217,11 +962,12 @@ export class Simulation implements DeliveryEvents {
     this.counts.quarantined += 1;
   }
 
-  #endQuarantine(isOk: boolean): void {
+  #endQuarantine(mayReturn: boolean): void {
     const origin = this.#quarantined.shift();
     if (origin === undefined) return;
     const known = this.known.get(origin) as Known;
     known.inHand = false;
+    const isOk = mayReturn && known.payload !== DEADLY;
     if (isOk) known.state = "finished";
     const isLate = this.#random.below(3) === 0;
     const error = poolError(isLate ? "ERR_QUARANTINE_TIMEOUT" : "ERR_QUARANTINE_DIED", "it has no process any more");
@@ -1245,16 +991,16 @@ export class Simulation implements DeliveryEvents {
 
   /** Everything that can end has ended. */
   settle(): void {
-    for (const handler of HANDLERS) this.#delivery.commands.pause(handler, false);
-    this.#paused.clear();
-    this.#log.isFull = false;
     this.#isSettling = true;
-    this.#settleSchedules();
+    this.#letGo();
     for (let round = 0; round < 3000; round += 1) {
       this.#turn();
       this.#endQuarantine(true);
       for (const task of this.#runner.tasks.values()) {
-        if (!task.isBegun) this.#runner.begin(task);
+        if (!task.isBegun && !this.#begin(task)) {
+          this.#letGo();
+          break;
+        }
         if (task.isOver) continue;
         task.isOver = true;
         task.isOk = true;
@@ -1284,6 +1030,14 @@ export class Simulation implements DeliveryEvents {
     this.#checkDisk();
     this.#checkHeld();
     this.#compareProduced();
+  }
+
+  /** Nobody is paused, the disk has room, and no schedule is left. */
+  #letGo(): void {
+    for (const handler of HANDLERS) this.#delivery.commands.pause(handler, false);
+    this.#paused.clear();
+    this.#log.isFull = false;
+    this.#settleSchedules();
   }
 
   /** What is due is published; then the schedules end. */
@@ -1341,8 +1095,4 @@ export class Simulation implements DeliveryEvents {
   broken(what: string): never {
     throw new Broken(`seed ${this.seed}, step ${this.counts.steps}: ${what}`);
   }
-}
-
-function isProducerDrop(record: SimRecord): boolean {
-  return record.type === RECORD_TYPE.control && decodeControl(record.payload()).kind === "producerDropped";
 }

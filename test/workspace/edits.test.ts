@@ -11,6 +11,7 @@ import * as assert from "uvu/assert";
 import type { Mutant } from "../model/api.ts";
 import { scenarioFiles } from "../model/files.ts";
 import { SEEDED_BUGS } from "../crash/seeded-bugs.ts";
+import { INTAKE_BUGS } from "../intake/seeded-bugs.ts";
 
 const packages = fileURLToPath(new URL("../../../packages/", import.meta.url));
 
@@ -40,14 +41,19 @@ test("each mutant of a scenario names one place", async () => {
   assert.equal(faults, []);
 });
 
-test("each seeded bug of the journal names one place", () => {
-  const places = SEEDED_BUGS.map(({ name, file, from }) => [name, fault(join(packages, "journal/dist", file), from)]);
-  assert.ok(places.length >= 62);
-  assert.equal(
-    places.filter(([, wrong]) => wrong !== undefined),
-    [],
-  );
-});
+for (const [owner, bugs, least] of [
+  ["journal", SEEDED_BUGS, 62],
+  ["intake", INTAKE_BUGS, 75],
+] as const) {
+  test(`each seeded bug of the ${owner} names one place`, () => {
+    const faults = bugs.flatMap(({ name, file, from }) => {
+      const wrong = fault(join(packages, owner, "dist", file), from);
+      return wrong === undefined ? [] : [`${name}: ${wrong}`];
+    });
+    assert.ok(bugs.length >= least, `${bugs.length} bugs`);
+    assert.equal(faults, []);
+  });
+}
 
 test("an edit without a place, and one with two, are noticed", () => {
   const path = join(packages, "base/dist/invariant.js");

@@ -155,14 +155,14 @@ export class Delivery {
     const handlerOf = handlerIn(states, parser);
     const laneRecordsMax = terms.laneRecordsMax ?? LANE_RECORDS_MAX;
 
-    const stateLog = new StateLog(log, clock, terms.reserveBytes);
+    const steady = new Steady(clock);
+    const stateLog = new StateLog(log, clock, steady, terms.reserveBytes);
     const gates = new Gates(parser, handlers, terms.handlerTerms, clock, stateLog, (event) => events.told(event));
     this.#gates = gates;
-    const suspects = new Suspects(findSuspects(log, states, clock.wall()));
+    const suspects = new Suspects(findSuspects(log, states, clock.wall()), !states.endings.isOpen);
     const hands = new Hands(runner);
     const window = new Window(runner, clock);
     const turns = new Turns({ log, clock, states, gates, suspects, handlerOf, laneRecordsMax });
-    const steady = new Steady(clock);
     const { reserveBytes, jobsBytesMax } = terms;
     const historyOf = (origin: number): Uint8Array | undefined => jobs.historyOf(origin);
     const failedAttempts = new FailedAttempts({ log, clock, stateLog, reserveBytes, historyOf });
@@ -172,7 +172,7 @@ export class Delivery {
     const keyLines = new KeyLines(gates, turns);
     const returns = new Returns({ clock, states, jobs, turns, scratch, waitsMemoryMax: terms.waitsMemoryMax });
     const quarantined = new Quarantined(suspects, events, counts);
-    const life = new Life({ runner, clock, states, stateLog, suspects, turns, ends, returns });
+    const life = new Life({ runner, clock, states, stateLog, gates, suspects, turns, ends, returns });
     const known = { ...world, states, counts, stateLog, gates, hands, window, jobs, suspects };
     const isThere = (name: string): boolean => gates.named(name).isThere;
     const schedules = new Schedules({ states: states.schedules, stateLog, log, clock, isThere }, terms.schedules);

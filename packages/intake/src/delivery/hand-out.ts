@@ -27,7 +27,7 @@ function wantsResult({ terms }: HandlerGate): boolean {
  * What came of a record's turn: a handler has it; it waits for a time or a key, or is over; it is
  * suspect, and comes with its group; there is no room now; its handler can't run now.
  */
-export type HandedOut = "given" | "taken" | "grouped" | "full" | "stopped";
+export type HandedOut = "given" | "taken" | "full" | "stopped";
 
 export interface HandOutParts {
   readonly runner: Runner;
@@ -65,6 +65,7 @@ export class HandOut {
         return "taken";
       }
       if (notBeforeMs !== undefined && wall < notBeforeMs) {
+        suspects.waits(job.origin);
         returns.at(notBeforeMs, job.origin);
         return "taken";
       }
@@ -73,8 +74,11 @@ export class HandOut {
     const now = clock.now();
     if (gate.obstacle(now) !== undefined) return "stopped";
     if (window.left <= 0 || !life.isBegun()) return "full";
-    if (suspects.waitsForGroup(job.origin)) return "grouped";
-    if (!keyLines.take(job)) return "taken";
+    if (!keyLines.take(job)) {
+      suspects.waits(job.origin);
+      return "taken";
+    }
+    if (!suspects.mayRun(job.origin)) return "taken";
     if (!this.#submit(job, gate, now)) return "full";
     keyLines.running(job);
     gate.given(now);

@@ -17,6 +17,8 @@ interface Hand {
   until: number;
   /** The attempt was ended without waiting for it; what it returns is ignored. */
   isAbandoned: boolean;
+  /** It still runs when its grace is over. */
+  lasts: boolean;
 }
 
 export class Hands {
@@ -31,6 +33,7 @@ export class Hands {
       timeoutMs: undefined,
       until: Infinity,
       isAbandoned: false,
+      lasts: false,
     }));
   }
 
@@ -64,6 +67,7 @@ export class Hands {
     hand.until = Infinity;
     if (!isAbandoned) return job;
     hand.isAbandoned = false;
+    hand.lasts = false;
     this.#abandoned -= 1;
     return undefined;
   }
@@ -95,13 +99,23 @@ export class Hands {
     }
   }
 
-  /** Slots of attempts that were given up some time ago and still run; again after a while. */
-  *lasting(now: number): Generator<number, void> {
+  /**
+   * Machines with an attempt whose grace is over now, and again after a while: how many such
+   * attempts each has in all, whenever their graces were over.
+   */
+  lasting(now: number): Map<number, number> {
+    const due = new Set<number>();
+    const counts = new Map<number, number>();
     for (const [index, hand] of this.#hands.entries()) {
-      if (!hand.isAbandoned || hand.until > now) continue;
+      if (!hand.isAbandoned || (hand.until > now && !hand.lasts)) continue;
+      const machine = this.#runner.machineOf(index + this.#runner.first);
+      counts.set(machine, (counts.get(machine) ?? 0) + 1);
+      if (hand.until > now) continue;
+      hand.lasts = true;
       hand.until = now + GRACE_MS;
-      yield index + this.#runner.first;
+      due.add(machine);
     }
+    return new Map([...counts].filter(([machine]) => due.has(machine)));
   }
 
   /** Gives up every attempt; their slots. */

@@ -4,6 +4,10 @@
  * A checkpoint is taken of the durable states between two turns, so that it stands for exactly the
  * records up to the last one that was visited. Idempotency keys go into WINDOW records before,
  * piece by piece, so that a checkpoint stays small however many keys there are.
+ *
+ * WINDOW records stay until a durable checkpoint doesn't name them, also when all of their keys
+ * have left the window: if the next checkpoint is lost, the log is read from the one before it, and
+ * records are judged again that were published while the keys were there.
  */
 import { RECORD_TYPE } from "@millrace/journal";
 import { ENTRY_BYTES } from "../states/dedupe-window.ts";
@@ -54,6 +58,9 @@ export class Housekeeping {
   #isCheckpointing = false;
   #checkpointFrom = 0;
   #checkpointBefore = 0;
+  /** The first WINDOW record that the newest durable checkpoint names, and the one on its way. */
+  #windowFrom = 0;
+  #nextWindowFrom = 0;
   #isRepeated = false;
   /** WINDOW records were written for the next checkpoint. */
   #isWindowWritten = false;
@@ -90,7 +97,8 @@ export class Housekeeping {
 
   #look(now: number): void {
     const { before, isLong } = this.#retention.look(now, this.#log.known, this.#checkpointFrom);
-    const isNews = this.#log.known + 1 > this.#checkpointFrom || before > this.#checkpointBefore;
+    const isNews =
+      this.#log.known + 1 > this.#checkpointFrom || Math.min(before, this.#windowFrom) > this.#checkpointBefore;
     // The log is given up to where the older of both checkpoints reads on: without news, once more
     // brings both to the same place.
     this.#isRepeated &&= !isNews;
@@ -104,14 +112,20 @@ export class Housekeeping {
     if (this.#writeWindow()) return;
     this.#isCheckpointing = true;
     this.#checkpointFrom = this.#log.known + 1;
-    this.#checkpointBefore = before;
-    this.#world.checkpoint({ bytes: encodeStates(this.#states), from: this.#checkpointFrom, before });
+    this.#checkpointBefore = Math.min(before, this.#windowFrom);
+    this.#nextWindowFrom = Math.min(...this.#states.windowChunks.keys());
+    this.#world.checkpoint({
+      bytes: encodeStates(this.#states),
+      from: this.#checkpointFrom,
+      before: this.#checkpointBefore,
+    });
   }
 
   /** The checkpoint that was asked for is durable, or has failed; then it is tried again. */
   checkpointDone(isOk: boolean): void {
     this.#isCheckpointing = false;
-    if (!isOk) this.#checkpointFrom = 0;
+    if (isOk) this.#windowFrom = this.#nextWindowFrom;
+    else this.#checkpointFrom = 0;
   }
 
   get isCheckpointing(): boolean {

@@ -190,6 +190,18 @@ export class Lane {
       this.#queueBytes -= queued.bytes;
       return;
     }
+    this.#passFound();
+  }
+
+  /**
+   * The record at `place`, which is ahead, gets its turn from another place: it isn't handed out
+   * from here as well, although it may have been found already.
+   */
+  moved(place: number): void {
+    if (this.#found?.sequence === place) this.#passFound();
+  }
+
+  #passFound(): void {
     this.#behindFrom = (this.#found as LogRecord).sequence + 1;
     this.#found = undefined;
     this.#ahead = Math.max(0, this.#ahead - 1);

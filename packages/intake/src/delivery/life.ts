@@ -6,6 +6,7 @@ import { RECORD_TYPE } from "@millrace/journal";
 import { encodeLease } from "../format/state-records.ts";
 import type { RecordStates } from "../states/record-states.ts";
 import type { Ends } from "./ends.ts";
+import type { Gates } from "./gates.ts";
 import type { Clock, Runner } from "./ports.ts";
 import type { Returns } from "./returns.ts";
 import type { StateLog } from "./state-log.ts";
@@ -22,6 +23,7 @@ export interface LifeParts {
   readonly clock: Clock;
   readonly states: RecordStates;
   readonly stateLog: StateLog;
+  readonly gates: Gates;
   readonly suspects: Suspects;
   readonly turns: Turns;
   readonly ends: Ends;
@@ -73,8 +75,11 @@ export class Life {
   isClosed(): boolean {
     if (this.#isClosed || this.#beginning === "unwritten") return true;
     this.#isClosed = true;
-    this.#parts.stateLog.control({ kind: "closed" });
-    this.#parts.stateLog.flush(true);
+    const { suspects, stateLog } = this.#parts;
+    const cleared = suspects.takeCleared();
+    if (cleared.length > 0) stateLog.control({ kind: "trying", origins: [], cleared });
+    stateLog.control({ kind: "closed" });
+    stateLog.flush(true);
     return false;
   }
 
@@ -93,10 +98,12 @@ export class Life {
 
   /** The group was named durably. */
   handOutSuspects(): void {
-    const { suspects, ends, returns } = this.#parts;
+    const { suspects, ends, gates, returns } = this.#parts;
     for (const origin of suspects.announced()) {
+      const handler = ends.isOver(origin) ? undefined : returns.wake(origin)?.handler;
       if (ends.isOver(origin)) suspects.survived(origin);
-      else if (returns.wake(origin)?.handler !== undefined) suspects.setAside(origin);
+      // A group doesn't wait for a handler that can't run.
+      else if (handler !== undefined && !gates.isRunnable(handler)) suspects.waits(origin);
     }
   }
 

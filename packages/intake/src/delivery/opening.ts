@@ -30,8 +30,12 @@ export function rebuild(parts: OpeningParts): void {
   takeKeysAgain(parts);
   const wall = clock.wall();
   for (const [origin, retry] of states.retries) {
+    const leftMs = pauseLeftMs(retry, wall);
     if (retry.dueMs === Infinity) deaths.wait(origin, gates.of(jobs.at(states.placeOf(origin)).handler).name);
-    else if (!suspects.has(origin)) returns.in(pauseLeftMs(retry, wall), origin);
+    else if (leftMs > 0 || !suspects.has(origin)) {
+      suspects.waits(origin);
+      returns.in(leftMs, origin);
+    }
   }
   // What was copied forward stood before everything that is in the log at its old place.
   for (const origin of movedRecords(parts).toSorted((a, b) => a - b)) returns.wake(origin);
@@ -63,8 +67,7 @@ function deadHolders({ states, gates }: OpeningParts): number[] {
  */
 function takeKeysAgain(parts: OpeningParts): void {
   const { states, gates, suspects, jobs, keyLines } = parts;
-  const suspected = suspects.all().map(([origin]) => origin);
-  const holders = [...states.retries.keys(), ...movedRecords(parts), ...suspected, ...deadHolders(parts)];
+  const holders = [...states.retries.keys(), ...movedRecords(parts), ...suspects.early, ...deadHolders(parts)];
   const places = new Set(holders.map((origin) => states.placeOf(origin)));
   const found: Job[] = [];
   for (const place of [...places].toSorted((left, right) => left - right)) {

@@ -157,12 +157,7 @@ export class Outcomes implements OutcomeSink {
   /** Threads that attempts which were given up still block, or of which they have too many. */
   #endThreads(now: number): void {
     const { hands, runner } = this.#parts;
-    const lasting = [...hands.lasting(now)];
-    const machines = lasting.map((slot) => runner.machineOf(slot));
-    for (const machine of new Set(machines)) {
-      const count = machines.filter((each) => each === machine).length;
-      runner.endMachine(machine, count < ABANDONED_MAX);
-    }
+    for (const [machine, count] of hands.lasting(now)) runner.endMachine(machine, count < ABANDONED_MAX);
   }
 
   #succeeded(job: Job, outcome: Outcome | undefined): void {
@@ -183,7 +178,7 @@ export class Outcomes implements OutcomeSink {
   }
 
   #resultOf(origin: number, { resultKeepMs }: HandlerTerms, result: EncodedResult): RecordParts {
-    const timeMs = this.#parts.clock.wall();
+    const timeMs = this.#parts.steady.nowMs();
     const payload = encodeResult({ origin, untilMs: timeMs + resultKeepMs }, result);
     return { type: RECORD_TYPE.result, priority: 0, timeMs, header: NO_BYTES, key: NO_BYTES, payload };
   }
@@ -194,7 +189,7 @@ export class Outcomes implements OutcomeSink {
     const span = takeMark(error);
     const isLate = reason === REASON.timeout && quarantined.needs(job.origin);
     // One that was ended there hasn't shown that it ends nothing else.
-    if (reason === REASON.quarantine || isLate) suspects.endedAlone(job.origin);
+    if (reason === REASON.quarantine || isLate) suspects.waits(job.origin);
     else suspects.survived(job.origin);
     const wallMs = clock.wall();
     const nowMs = steady.nowMs();
@@ -287,8 +282,9 @@ export class Outcomes implements OutcomeSink {
 
   /** Its time was over before its turn came. */
   expire(job: Job): void {
-    const { ends, failedAttempts, stateLog, keyLines } = this.#parts;
+    const { ends, failedAttempts, stateLog, suspects, keyLines } = this.#parts;
     ends.began(job.origin);
+    suspects.survived(job.origin);
     failedAttempts.over(job.origin);
     stateLog.write(RECORD_TYPE.expire, encodeExpire({ kind: EXPIRED, origins: [job.origin], lastDeath: 0 }));
     keyLines.giveAway(job);

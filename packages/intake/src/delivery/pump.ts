@@ -2,6 +2,7 @@
 import type { LogRecord } from "../format/log-record.ts";
 import type { RecordStates } from "../states/record-states.ts";
 import type { Ends } from "./ends.ts";
+import type { Gates } from "./gates.ts";
 import type { HandOut } from "./hand-out.ts";
 import { jobOf } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
@@ -18,6 +19,7 @@ const PASS_MAX = 4096;
 export interface PumpParts {
   readonly states: RecordStates;
   readonly window: Window;
+  readonly gates: Gates;
   readonly turns: Turns;
   readonly jobs: Jobs;
   readonly suspects: Suspects;
@@ -101,17 +103,18 @@ export class Pump {
     }
   }
 
-  /** A suspect that isn't given to a handler leaves its group, which needn't wait for it. */
+  /** A suspect whose handler can't run leaves its group, which needn't wait for it. */
   #handReady(lane: Lane, origin: number): boolean {
-    const { turns, jobs, suspects, ends, handOut } = this.#parts;
+    const { gates, turns, jobs, suspects, ends, handOut } = this.#parts;
     if (ends.isOver(origin)) {
+      suspects.survived(origin);
       turns.takeReady(lane, origin);
       return true;
     }
     const job = jobs.again(origin);
     const own = turns.laneOf(job.handler, job.priority);
     if (own !== lane) {
-      suspects.setAside(origin);
+      if (!gates.isRunnable(job.handler)) suspects.waits(origin);
       turns.takeReady(lane, origin);
       turns.makeReady(own, origin);
       jobs.keep(job);
@@ -119,15 +122,11 @@ export class Pump {
     }
     switch (handOut.handOut(job)) {
       case "given":
-      case "grouped":
-        turns.takeReady(lane, origin);
-        return true;
       case "taken":
         turns.takeReady(lane, origin);
-        suspects.setAside(origin);
         return true;
       case "stopped":
-        suspects.setAside(origin);
+        suspects.waits(origin);
         jobs.keep(job);
         if (lane.handler !== undefined) return false;
         turns.takeReady(lane, origin);

@@ -12,6 +12,7 @@ import type { RecordParts } from "@millrace/journal/kernel";
 import { RangeSet } from "../format/range-set.ts";
 import { type Control, encodeAck, encodeControl, ORIGINS_MAX, rangesIn } from "../format/state-records.ts";
 import type { Clock, Log } from "./ports.ts";
+import type { Steady } from "./steady.ts";
 
 /** While the disk is full, state records are written no more often than this. */
 const FULL_DISK_PAUSE_MS = 250;
@@ -56,6 +57,7 @@ interface Group {
 export class StateLog {
   readonly #log: Log;
   readonly #clock: Clock;
+  readonly #steady: Steady;
   readonly #reserveBytes: () => number;
   #waiting: Waiting[] = [];
   /** Bytes of ATTEMPT records that wait. */
@@ -83,9 +85,10 @@ export class StateLog {
   #isPaused = false;
 
   /** `reserveBytes`: of the reserve for a full disk. */
-  constructor(log: Log, clock: Clock, reserveBytes: () => number) {
+  constructor(log: Log, clock: Clock, steady: Steady, reserveBytes: () => number) {
     this.#log = log;
     this.#clock = clock;
+    this.#steady = steady;
     this.#reserveBytes = reserveBytes;
   }
 
@@ -288,7 +291,7 @@ export class StateLog {
     return records;
   }
 
-  #stage(type: number, header: Uint8Array, payload: Buffer, timeMs: number = this.#clock.wall()): boolean {
+  #stage(type: number, header: Uint8Array, payload: Buffer, timeMs: number = this.#steady.nowMs()): boolean {
     return this.#log.stage({ type, priority: 0, timeMs, header, key: NO_BYTES, payload });
   }
 }

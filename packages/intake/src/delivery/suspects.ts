@@ -24,17 +24,23 @@ const LANES = 3;
 
 export class Suspects {
   readonly #all: ReadonlySet<number>;
-  /** Unclean ends by origin, of those that weren't tried yet. */
-  readonly #left: Map<number, number>;
+  /** Unclean ends by origin, of those that haven't come back. */
+  readonly #ends: Map<number, number>;
+  /** Of those, the ones that wait for a group. The others are in one, or wait for their turn. */
+  readonly #left: Set<number>;
   /** The group at hand, and whether the log says so. */
   #group: number[] = [];
   #isDurable = false;
-  readonly #ends = new Map<number, number>();
   #cleared: number[] = [];
 
-  constructor(suspects: ReadonlyMap<number, number>) {
-    this.#all = new Set(suspects.keys());
-    this.#left = new Map([...suspects].toSorted(([left], [right]) => left - right));
+  /**
+   * After an end in order nothing was in hand: `comeInTurn`, suspects of earlier ends come when it
+   * is their turn, as any other record. After another end they come at once.
+   */
+  constructor(suspects: ReadonlyMap<number, number>, comeInTurn: boolean) {
+    this.#ends = new Map([...suspects].toSorted(([left], [right]) => left - right));
+    this.#all = new Set(comeInTurn ? [] : this.#ends.keys());
+    this.#left = new Set(this.#all);
   }
 
   get size(): number {
@@ -52,14 +58,19 @@ export class Suspects {
     return `${this.#left.size}${group}${this.#isDurable || group === "" ? "" : " soon"}`;
   }
 
-  /** Unclean ends of a record whose turn it is. */
+  /** Unclean ends of a record that hasn't come back since; 0 of any other. */
   endsOf(origin: number): number {
     return this.#ends.size === 0 ? 0 : (this.#ends.get(origin) ?? 0);
   }
 
-  /** Those that weren't tried yet, with their ends. */
+  /** Those that come at once. */
+  get early(): Iterable<number> {
+    return this.#all;
+  }
+
+  /** Those that haven't come back, with their ends. */
   all(): [origin: number, ends: number][] {
-    return [...this.#left];
+    return [...this.#ends];
   }
 
   /** Those that survived since the last call. */
@@ -72,12 +83,11 @@ export class Suspects {
   /** Picks the next group; undefined when there is none or one is at hand. It must be announced. */
   nextGroup(): readonly number[] | undefined {
     if (this.#group.length > 0 || this.#left.size === 0) return undefined;
-    const [first] = this.#left as Iterable<readonly [number, number]>;
-    const isForQuarantine = (first as readonly [number, number])[1] >= QUARANTINE_ENDS;
-    for (const [origin, ends] of this.#left) {
-      if (ends >= QUARANTINE_ENDS !== isForQuarantine) continue;
+    const [first] = this.#left as Iterable<number>;
+    const isForQuarantine = this.endsOf(first as number) >= QUARANTINE_ENDS;
+    for (const origin of this.#left) {
+      if (this.endsOf(origin) >= QUARANTINE_ENDS !== isForQuarantine) continue;
       this.#group.push(origin);
-      this.#ends.set(origin, ends);
       this.#left.delete(origin);
       if (this.#group.length === GROUP_MAX || isForQuarantine) break;
     }
@@ -93,67 +103,54 @@ export class Suspects {
     return [...this.#group];
   }
 
-  /** A suspect has come back: it ended nothing. */
-  survived(origin: number): void {
-    if (this.#ends.size === 0 || !this.#ends.delete(origin)) return;
-    this.#leaveGroup(origin);
-    this.#cleared.push(origin);
-  }
-
-  /** It has ended a process of its own, or had to be ended there: it comes there again. */
-  endedAlone(origin: number): void {
-    this.#leaveGroup(origin);
+  /**
+   * Whether the record, whose turn has come, may be handed out. A suspect may with its group alone,
+   * once the log names it: otherwise it comes with the next one.
+   */
+  mayRun(origin: number): boolean {
+    if (!this.#ends.has(origin)) return true;
+    if (this.#group.includes(origin)) return this.#isDurable;
+    this.#left.add(origin);
+    return false;
   }
 
   /**
-   * It isn't given to a handler now: it waits for a key, a time, or a handler that can't run. The
-   * group goes on without it, and it is as suspect as before.
+   * It waits: for its key, its handler, a time, or another attempt in quarantine. Its group
+   * doesn't wait for it, and it is as suspect as before.
    */
-  setAside(origin: number): void {
-    this.#leaveGroup(origin);
-  }
-
-  /**
-   * Whether a record whose turn has come must wait for a group that the log names: its key is free
-   * before its group is tried, or it was set aside then. In quarantine it can't end this process.
-   */
-  waitsForGroup(origin: number): boolean {
-    if (this.#left.has(origin)) return true;
-    if (this.#ends.size === 0) return false;
-    const ends = this.#ends.get(origin);
-    if (this.#group.includes(origin)) return !this.#isDurable;
-    if (ends === undefined || ends >= QUARANTINE_ENDS) return false;
-    this.#ends.delete(origin);
-    this.#left.set(origin, ends);
-    return true;
-  }
-
-  #leaveGroup(origin: number): void {
+  waits(origin: number): void {
     const index = this.#group.indexOf(origin);
     if (index >= 0) this.#group.splice(index, 1);
+    this.#left.delete(origin);
+  }
+
+  /** A suspect has come back: it ended nothing. */
+  survived(origin: number): void {
+    if (this.#ends.size === 0 || !this.#ends.has(origin)) return;
+    this.waits(origin);
+    this.#ends.delete(origin);
+    this.#cleared.push(origin);
   }
 }
 
 /**
- * Who may have been in hand when the process before this one ended, with the number of such ends.
+ * Who may have been in hand when the process before this one ended, with the number of such ends;
+ * and suspects of an earlier end who haven't come back since.
  */
 export function findSuspects(log: Log, states: RecordStates, wallMs: number): Map<number, number> {
   const { isOpen, suspects: before, trying, lease } = states.endings;
   const found = new Map<number, number>();
-  if (!isOpen) return found;
   // While suspects were tried, those whose turn hadn't come were in nobody's hand.
   const isTried = (origin: number): boolean => !before.has(origin) || trying.includes(origin);
   const add = (origin: number): void => {
     if (states.isDead(origin) || states.isSettled(origin)) return;
     // It has no attempt left, and waits for room among the dead letters.
     if (states.retries.get(origin)?.dueMs === Infinity) return;
-    found.set(origin, (before.get(origin) ?? 0) + (isTried(origin) ? 1 : 0));
+    found.set(origin, (before.get(origin) ?? 0) + (isOpen && isTried(origin) ? 1 : 0));
   };
   for (const origin of before.keys()) add(origin);
-  for (const [origin, { dueMs, pauseMs }] of states.retries) {
-    // By a clock that was set back since nobody knows whether it was due.
-    if (dueMs <= wallMs || dueMs - pauseMs > wallMs) add(origin);
-  }
+  if (!isOpen) return found;
+  for (const [origin, { dueMs }] of states.retries) if (dueMs <= wallMs) add(origin);
   for (const origin of states.places.keys()) if (!states.retries.has(origin)) add(origin);
   const behind = Array.from({ length: LANES }, () => 0);
   const end = Math.max(...lease) + BEHIND_LEASE_MAX * LANES;

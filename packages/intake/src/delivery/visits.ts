@@ -128,6 +128,7 @@ export class Visits {
     const handler = handlerOf(record);
     const lane = turns.laneOf(handler, record.priority);
     if (!turns.comesBy(lane, origin, replaces)) return;
+    lane.moved(replaces);
     // Before any later record of its key that the lane finds.
     keyLines.enter(jobOf(record, handler));
     turns.makeReady(lane, origin);

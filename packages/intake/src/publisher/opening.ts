@@ -101,8 +101,10 @@ function connect(
   const cells = deliveryCounts(delivery.cells);
   const admission = new Admission(handlerNames, cells);
   const questions = new Questions(delivery.words, ThreadTable.current().words, delivery.thread, Reactor.current());
+  const startMs = Date.now() - performance.now();
   const results = {
     journal,
+    steadyMs: () => startMs + performance.now(),
     finished: (sequence: number) => questions.finished(sequence),
     find: (sequence: number) => delivery.command({ kind: "findResult", sequence }),
   };

@@ -9,6 +9,8 @@ export interface ResultsHost {
   readonly journal: Journal;
   /** As `Acknowledgement.done`. */
   finished(sequence: number): Promise<void>;
+  /** The time as `Steady` tells it. */
+  steadyMs(): number;
   /** Where the result of a finished record lies. */
   find(sequence: number): Promise<KeptResult | undefined>;
 }
@@ -29,7 +31,7 @@ export async function readResult(host: ResultsHost, sequence: number): Promise<u
     // One after the other: each depends on the one before.
     // oxlint-disable-next-line no-await-in-loop
     const kept = await host.find(sequence);
-    if (kept === undefined || kept.untilMs <= Date.now()) break;
+    if (kept === undefined || kept.untilMs <= host.steadyMs()) break;
     // oxlint-disable-next-line no-await-in-loop
     const record = await host.journal.get(kept.place);
     if (record !== undefined) return resultIn(record.payload);

@@ -3,13 +3,17 @@ import { decode, encode } from "@millrace/codec";
 import type { Endings } from "../states/record-states.ts";
 import type { Section } from "./section.ts";
 
-type Saved = Omit<Endings, "suspects"> & { readonly suspects: readonly (readonly [number, number])[] };
+type Pairs = readonly (readonly [number, number])[];
+type Saved = Omit<Endings, "suspects" | "named"> & { readonly suspects: Pairs; readonly named?: Pairs };
 
 export const endingsSection: Section = {
   tag: "ENDS",
-  encode: ({ endings }) => Buffer.from(encode({ ...endings, suspects: [...endings.suspects] } satisfies Saved)),
+  encode: ({ endings }) => {
+    const { suspects, named } = endings;
+    return Buffer.from(encode({ ...endings, suspects: [...suspects], named: [...named] } satisfies Saved));
+  },
   decode: (bytes, { endings }) => {
-    const { suspects, uncleanEnds, isOpen, trying, lease } = decode(bytes) as Saved;
-    Object.assign(endings, { uncleanEnds, isOpen, trying, lease, suspects: new Map(suspects) });
+    const { suspects, named = [], uncleanEnds, isOpen, trying, lease } = decode(bytes) as Saved;
+    Object.assign(endings, { uncleanEnds, isOpen, trying, lease, suspects: new Map(suspects), named: new Map(named) });
   },
 };

@@ -55,7 +55,7 @@ function mustReadOn(firstSequence: number, checkpoint: Pick<Checkpoint, "from"> 
 
 /**
  * The entries of the WINDOW record at `place`. One that a newer checkpoint saw copied forward may
- * be gone there: its copy lies behind `from`. Without any, all of its entries have left the window.
+ * be gone there: its copy lies behind `from`.
  */
 function entriesAt(walk: LogWalk, place: number, firstPlace: number, from: number): Buffer {
   const isGone = place < firstPlace;
@@ -66,7 +66,6 @@ function entriesAt(walk: LogWalk, place: number, firstPlace: number, from: numbe
     if (isIt) return Buffer.from(record.payload());
     if (!isGone && record.sequence > place) break;
   }
-  if (isGone) return Buffer.alloc(0);
   throw journalError("ERR_JOURNAL_DAMAGED", `the checkpoint names record ${place}, which isn't in the log`, {
     details: { sequence: place },
   });

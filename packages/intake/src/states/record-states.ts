@@ -54,8 +54,10 @@ export interface Endings {
   /** Processes in a row that ended without saying so. */
   uncleanEnds: number;
   isOpen: boolean;
-  /** Origins that were in hand at such an end, by how many ends in a row. */
+  /** Origins that were in hand at such an end and haven't come back since, by how many ends. */
   suspects: Map<number, number>;
+  /** The same as the next process names them; they count once it has named all. */
+  named: Map<number, number>;
   /** Suspects that the last process tried on purpose, and no others. */
   trying: readonly number[];
   lease: Lease;
@@ -83,7 +85,14 @@ export class RecordStates {
   readonly redirected: Map<number, string> = new Map();
   /** How often records that aren't over were redriven, by origin. */
   readonly redriven: Map<number, number> = new Map();
-  readonly endings: Endings = { uncleanEnds: 0, isOpen: false, suspects: new Map(), trying: [], lease: [0, 0, 0] };
+  readonly endings: Endings = {
+    uncleanEnds: 0,
+    isOpen: false,
+    suspects: new Map(),
+    named: new Map(),
+    trying: [],
+    lease: [0, 0, 0],
+  };
   /** Results of handlers, while they are kept. */
   readonly results: Results = new Results((place) => this.droppable.add(place));
   /** Places of WINDOW records, and the origin of their last entry. */
@@ -142,9 +151,10 @@ export class RecordStates {
    * the record is the first with its idempotency key or producer's sequence.
    */
   read(record: LogRecord, group: Group = ALONE): Verdict {
-    const { sequence, replaces } = record;
-    this.results.read(record.timeMs);
-    switch (record.type) {
+    const { type, sequence, replaces } = record;
+    // Others tell the time by a clock that anybody sets.
+    if (type === RECORD_TYPE.ack || type === RECORD_TYPE.result) this.results.read(record.timeMs);
+    switch (type) {
       case RECORD_TYPE.data:
         if (replaces === 0) return this.#judge(record, group);
         this.#moved(record.origin, replaces, sequence);
@@ -418,18 +428,21 @@ export class RecordStates {
       case "opened":
         this.endings.isOpen = true;
         this.endings.uncleanEnds = control.uncleanEnds;
-        this.endings.suspects.clear();
-        this.endings.trying = [];
+        this.endings.named.clear();
         break;
       case "suspected":
         for (let at = 0; at < control.suspects.length; at += 2) {
-          this.endings.suspects.set(control.suspects[at] as number, control.suspects[at + 1] as number);
+          this.endings.named.set(control.suspects[at] as number, control.suspects[at + 1] as number);
         }
+        break;
+      case "begun":
+        this.endings.suspects = this.endings.named;
+        this.endings.named = new Map();
+        this.endings.trying = [];
         break;
       case "closed":
         this.endings.isOpen = false;
         this.endings.uncleanEnds = 0;
-        this.endings.suspects.clear();
         this.endings.trying = [];
         break;
       case "trying":

@@ -1,9 +1,9 @@
 /**
  * Results of handlers that are kept for a while: where they lie, and until when.
  *
- * Time is that of the record that is read, not of a clock, so that reading the log again forgets
- * the same results. A clock that was ahead costs what was kept then, and nothing later. Whoever
- * reads a result compares with a clock as well.
+ * Time is that of the records that are read, not of a clock, so that reading the log again forgets
+ * the same results. Only ACK and RESULT records count: their time is steady (`Steady`), so that
+ * setting the clock ends no result early. Whoever reads a result compares with a clock as well.
  */
 import { Waits } from "./waits.ts";
 
@@ -32,7 +32,7 @@ export class Results {
     return this.#kept;
   }
 
-  /** A record with this time was read. */
+  /** An ACK or RESULT record with this time was read. */
   read(timeMs: number): void {
     while (this.#ends.nextDueMs <= timeMs) this.#forget(this.#ends.take());
   }
