@@ -100,8 +100,8 @@ test("help for a command that isn't there is wrong usage, and says what is near"
   ] as const) {
     const { code, stderr } = await millrace(args);
     assert.is(code, 2, args.join(" "));
-    assert.match(stderr, `unknown command '${asked}'`);
-    if (near !== undefined) assert.match(stderr, `Did you mean ${near}?`);
+    assert.match(stderr, `unknown command "${asked}"`);
+    if (near !== undefined) assert.match(stderr, `did you mean ${near}?`);
   }
   for (const args of [
     ["help"],

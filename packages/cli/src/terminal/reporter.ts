@@ -10,6 +10,8 @@ export interface ReporterOptions {
   readonly quiet?: boolean | undefined;
   /** Stack traces. */
   readonly verbose?: boolean | undefined;
+  /** The command that runs, as a user types it: what an error in its use refers to. */
+  readonly command?: string | undefined;
 }
 
 /** A terminal's progress line is redrawn this often; elsewhere a line is printed this often. */
@@ -84,11 +86,21 @@ export class Reporter {
   /** An error and its cure; with --json also a document on stdout with both. */
   error(thrown: unknown, document: object = {}): void {
     this.#clearProgress();
-    const { code, message, cure } = errorDocument(thrown);
+    const error = this.#documentOf(thrown);
+    const { code, message, cure } = error;
     process.stderr.write(`millrace: ${message} (${code})\n`);
     if (cure !== undefined) process.stderr.write(`  ${cure}\n`);
     if (this.isVerbose) process.stderr.write(`${stackOf(thrown)}\n`);
-    if (this.isJson && !isDocumentPrinted) this.#document({ ...document, error: errorDocument(thrown) });
+    if (this.isJson && !isDocumentPrinted) this.#document({ ...document, error });
+  }
+
+  /** A mistake in a command line is cured by the help of that command. */
+  #documentOf(thrown: unknown): ErrorDocument {
+    const error = errorDocument(thrown);
+    const { command } = this.#options;
+    return error.code === "ERR_CLI_USAGE" && command !== undefined
+      ? { ...error, cure: `See \`${command} --help\`.` }
+      : error;
   }
 
   #clearProgress(): void {
