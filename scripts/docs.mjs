@@ -32,6 +32,7 @@ export async function writeReference() {
     useCodeBlocks: true,
     parametersFormat: "table",
     interfacePropertiesFormat: "table",
+    tableColumnSettings: { hideInherited: true, hideModifiers: true, hideOverrides: true },
     entryFileName: "index",
     // Types of `/kernel` entries, which users don't name.
     validation: { notExported: false, invalidLink: true, notDocumented: false },

@@ -58,6 +58,45 @@ const slugify = (heading) =>
     .trim()
     .replaceAll(" ", "-");
 
+/** The chapters of the sidebar, in the order in which one reads. */
+const chapters = [
+  { text: "Begin", items: ["start", "choose", "concepts"].map(page) },
+  {
+    text: "Guides",
+    items: [
+      ...["payments", "pipelines", "embed", "shutdown", "testing", "tuning", "containers"].map((name) =>
+        page(`guides/${name}`),
+      ),
+      ...["guides/from-bullmq", "guides/from-piscina", "bundlers", "test-runners", "systems"].map(page),
+    ],
+  },
+  {
+    text: "Records",
+    items: ["intake", "backpressure", "dead-letters", "replay", "shadow", "ingest", "serve", "operate", "observe"].map(page),
+  },
+  {
+    text: "Threads",
+    items: ["pool", "channels", "locks", "contexts", "trace"].map(page),
+  },
+  { text: "Reference", items: [...["reference", "command", "errors", "words"].map(page), ...reference] },
+  {
+    text: "Inside",
+    collapsed: true,
+    items: ["scheduler", "journal", "intake-states", "journal-format", "value-format", "checker", "crash-testing"].map(
+      page,
+    ),
+  },
+  { text: "Decisions", link: "/adr/", collapsed: true, items: decisions },
+];
+
+/** A page that no chapter names comes at the end, rather than nowhere. */
+const named = JSON.stringify(chapters);
+const others = readdirSync(docs, { recursive: true })
+  .map((name) => String(name).replace(/\.md$/, ""))
+  .filter((name) => /^(?:guides\/)?[\w-]+$/.test(name) && existsSync(join(docs, `${name}.md`)))
+  .filter((name) => name !== "README" && !named.includes(`"/${name}"`));
+if (others.length > 0) chapters.push({ text: "More", items: others.toSorted().map(page) });
+
 export default defineConfig({
   title: "Millrace",
   description: "A parallel runtime for Node.js on shared memory, with a journal that loses no record",
@@ -80,40 +119,6 @@ export default defineConfig({
       { text: "Guides", link: "/guides/payments" },
       { text: "Reference", link: "/reference" },
     ],
-    sidebar: [
-      { text: "Begin", items: ["start", "choose", "concepts"].map(page) },
-      {
-        text: "Guides",
-        items: [
-          ...["payments", "pipelines", "embed", "shutdown", "testing", "tuning", "containers"].map((name) =>
-            page(`guides/${name}`),
-          ),
-          ...["guides/from-bullmq", "guides/from-piscina", "bundlers", "test-runners", "systems"].map(page),
-        ],
-      },
-      {
-        text: "Records",
-        items: ["intake", "backpressure", "dead-letters", "replay", "ingest", "serve", "operate", "observe"].map(page),
-      },
-      {
-        text: "Threads",
-        items: ["pool", "channels", "locks", "contexts", "trace"].map(page),
-      },
-      { text: "Reference", items: [...["reference", "command", "errors", "words"].map(page), ...reference] },
-      {
-        text: "Inside",
-        collapsed: true,
-        items: [
-          "scheduler",
-          "journal",
-          "intake-states",
-          "journal-format",
-          "value-format",
-          "checker",
-          "crash-testing",
-        ].map(page),
-      },
-      { text: "Decisions", link: "/adr/", collapsed: true, items: decisions },
-    ],
+    sidebar: chapters,
   },
 });
