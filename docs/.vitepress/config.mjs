@@ -72,7 +72,9 @@ const chapters = [
   },
   {
     text: "Records",
-    items: ["intake", "backpressure", "dead-letters", "replay", "shadow", "ingest", "serve", "operate", "observe"].map(page),
+    items: ["intake", "backpressure", "dead-letters", "replay", "shadow", "ingest", "serve", "operate", "observe"].map(
+      page,
+    ),
   },
   {
     text: "Threads",
