@@ -1,7 +1,7 @@
 // Runs the tests on every version of Node that is supported: `npm run test:versions`.
 //
 //   npm run test:versions                    all tests on 20, 22, 24 and 26; an hour or more
-//   npm run test:versions -- --quick         the part that runs in CI; minutes
+//   npm run test:versions -- --quick         a part of each thing that differs; minutes
 //   npm run test:versions -- --only 24,26    on these versions
 //   npm run test:versions -- journal intake  the files whose path matches, as `npm test` does
 //
