@@ -549,7 +549,6 @@ export class Simulation implements DeliveryEvents {
   #appendOwn(group: readonly SimRecord[]): void {
     for (const record of group) {
       this.disk.append(record);
-      if (isSteady(record)) this.produced.read(record.timeMs);
       // It may have been written before the clock was set back.
       this.#schedules.stored(record, this.#latestWall);
       const { type, replaces, origin } = record;
@@ -568,6 +567,8 @@ export class Simulation implements DeliveryEvents {
       else if (record.type === RECORD_TYPE.data && record.replaces === 0)
         this.#know(scheduledIn(record), record.sequence);
     }
+    // A result that waited for room in the log may be over when its ACK comes.
+    for (const record of group) if (isSteady(record)) this.produced.read(record.timeMs);
   }
 
   /** What the log says of the handler's records whose ends are recorded. */
