@@ -220,21 +220,24 @@ test("after kill -9 every record that is done has its end recorded before", asyn
   }
   const journal = await Journal.open({ directory, allowUnsafeStorage: true });
   const ends = new Set<number>();
-  for await (const { type, payload } of journal.read()) {
-    if (type === RECORD_TYPE.attempt) {
-      const { origin, isLast } = decodeAttempt(payload);
-      if (isLast) ends.add(origin);
-    } else if (type === RECORD_TYPE.ack) {
-      const ranges = ackRanges(payload);
-      for (let index = 0; index < ranges.ranges; index += 1) {
-        const [first, last] = ranges.range(index);
-        for (let origin = first; origin <= last; origin += 1) assert.ok(ends.has(origin), `${origin} has no end`);
+  try {
+    for await (const { type, payload } of journal.read()) {
+      if (type === RECORD_TYPE.attempt) {
+        const { origin, isLast } = decodeAttempt(payload);
+        if (isLast) ends.add(origin);
+      } else if (type === RECORD_TYPE.ack) {
+        const ranges = ackRanges(payload);
+        for (let index = 0; index < ranges.ranges; index += 1) {
+          const [first, last] = ranges.range(index);
+          for (let origin = first; origin <= last; origin += 1) assert.ok(ends.has(origin), `${origin} has no end`);
+        }
       }
     }
+  } finally {
+    await journal.close();
   }
   for (const sequence of done) assert.ok(ends.has(sequence), `${sequence} is done, and its end isn't recorded`);
   assert.ok(done.size > 200);
-  await journal.close();
 });
 
 test.run();

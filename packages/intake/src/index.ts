@@ -1,6 +1,7 @@
 export { intakeError, intakeErrors } from "./errors.ts";
 export type { BreakerEvent, HandlerMissingEvent, KeysEvictedEvent } from "./delivery/events.ts";
 export { NonRetryable, type Retry, Snooze } from "./handler/retry.ts";
+export type { Obstacle } from "./delivery/handler-gate.ts";
 export type { HandlerReport, LaneReport } from "./delivery/reports.ts";
 export type { HandlerOptions } from "./delivery/policy.ts";
 export type { CatchUp } from "./format/schedule.ts";
@@ -20,6 +21,7 @@ export type {
   DeadExportOptions,
   DeadFilter,
   DeadLetters,
+  DeadReason,
   DropOptions,
   RedriveOptions,
 } from "./letters/dead-letters.ts";
@@ -61,7 +63,8 @@ export { readLogStates } from "./snapshot/read-states.ts";
 export { snapshotParts, upgradeSnapshots } from "./snapshot/upgrade.ts";
 export { encodeStates, foreignSnapshot } from "./snapshot/snapshot.ts";
 export type { RecordedFilter, Replayed, ReplayOptions } from "./replay/replay.ts";
-export type { DifferenceKind, ShadowPublished } from "./shadow/compare.ts";
+export type { Difference, DifferenceKind, ShadowPublished } from "./shadow/compare.ts";
+export type { Unended } from "./shadow/finished.ts";
 export type { Latencies, ShadowDifference, ShadowHandlerReport, ShadowReport, ShownEnd } from "./shadow/report.ts";
 export type { ShadowOptions } from "./shadow/shadow.ts";
 export { shadowOfStored } from "./shadow/stored-shadow.ts";

@@ -7,6 +7,7 @@ export { Journal } from "./opener/journal.ts";
 export { JournalAppender, type ProducerHandle } from "./opener/appender.ts";
 export type { AppendOptions, JournalOptions } from "./opener/options.ts";
 export type { JournalRecord } from "./read/record.ts";
+export type { StateName } from "./opener/state.ts";
 export type { JournalStats } from "./opener/stats.ts";
 export type { JournalVitals } from "./opener/vitals.ts";
 export { memoryStorage, type MemorySource } from "./storage/memory-storage.ts";

@@ -25,15 +25,15 @@ import { writeLines } from "./lines-file.ts";
 import { passed } from "./passed.ts";
 
 /** Why a record is dead: a snooze is never the reason. */
-export type DeathReason = Exclude<ReasonName, "snooze">;
+export type DeadReason = Exclude<ReasonName, "snooze">;
 
-const DEATH_REASONS = (Object.keys(REASON) as ReasonName[]).filter((name): name is DeathReason => name !== "snooze");
+const DEATH_REASONS = (Object.keys(REASON) as ReasonName[]).filter((name): name is DeadReason => name !== "snooze");
 
 /** Which letters; every member that is given must hold. */
 export interface DeadFilter {
   /** The handler in which they died. */
   readonly handler?: string;
-  readonly reason?: DeathReason;
+  readonly reason?: DeadReason;
   /** Died at this time or later, before this time; ms since 1970. */
   readonly from?: number;
   readonly to?: number;
