@@ -341,8 +341,8 @@ export const INTAKE_BUGS: readonly SeededBug[] = [
   {
     name: "a suspect that was never tried gets no turn",
     file: SUSPECTS,
-    from: "this.#group.splice(index, 1);",
-    to: "this.#group.splice(0);",
+    from: "group.splice(index, 1);",
+    to: "group.splice(0);",
   },
   {
     name: "a group of suspects waits for a handler that isn't there",
@@ -419,8 +419,8 @@ export const INTAKE_BUGS: readonly SeededBug[] = [
   {
     name: "an ACK is written without what its handler has published",
     file: "delivery/ends.js",
-    from: "this.#stateLog.finishedWith(place, records);",
-    to: "this.#stateLog.finished(place);",
+    from: "this.#stateLog.finishedWith(place, records, onWay);",
+    to: "(this.#stateLog.finished(place), onWay());",
   },
   {
     name: "a record that is finished while it is copied publishes nothing",

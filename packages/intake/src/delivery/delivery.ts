@@ -247,6 +247,7 @@ export class Delivery {
       this.#hands.nextTimeout(),
       this.stateLog.dueAt,
       this.#failedAttempts.dueAt,
+      this.#suspects.dueAt,
       this.schedules.nextTurnAt(),
     );
   }

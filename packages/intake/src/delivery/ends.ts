@@ -77,8 +77,11 @@ export class Ends {
 
   #acknowledge(origin: number, place: number, { records, onWay }: Finish): void {
     if (origin !== place) this.#acked.set(place, origin);
-    if (records.length === 0) this.#stateLog.finished(place);
-    else this.#stateLog.finishedWith(place, records);
+    if (records.length > 0) {
+      this.#stateLog.finishedWith(place, records, onWay);
+      return;
+    }
+    this.#stateLog.finished(place);
     onWay();
   }
 

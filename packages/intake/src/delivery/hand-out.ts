@@ -66,6 +66,8 @@ export class HandOut {
       }
       if (notBeforeMs !== undefined && wall < notBeforeMs) {
         suspects.waits(job.origin);
+        // One that was moved, or is suspect, may stand in line before its time.
+        keyLines.giveAway(job);
         returns.at(notBeforeMs, job.origin);
         return "taken";
       }

@@ -113,7 +113,10 @@ export class Housekeeping {
     this.#isCheckpointing = true;
     this.#checkpointFrom = this.#log.known + 1;
     this.#checkpointBefore = Math.min(before, this.#windowFrom);
-    this.#nextWindowFrom = Math.min(...this.#states.windowChunks.keys());
+    this.#nextWindowFrom = Infinity;
+    for (const place of this.#states.windowChunks.keys()) {
+      if (place < this.#nextWindowFrom) this.#nextWindowFrom = place;
+    }
     this.#world.checkpoint({
       bytes: encodeStates(this.#states),
       from: this.#checkpointFrom,

@@ -17,6 +17,8 @@ import type { Turns } from "./turns.ts";
 const LEASE_MS = 100;
 /** Of a suspect in a CONTROL record: origin and ends. */
 const SUSPECT_BYTES = 16;
+/** Suspects that the log names as tried at the same time. */
+const NAMED_MAX = 1024;
 
 export interface LifeParts {
   readonly runner: Runner;
@@ -75,9 +77,8 @@ export class Life {
   isClosed(): boolean {
     if (this.#isClosed || this.#beginning === "unwritten") return true;
     this.#isClosed = true;
-    const { suspects, stateLog } = this.#parts;
-    const cleared = suspects.takeCleared();
-    if (cleared.length > 0) stateLog.control({ kind: "trying", origins: [], cleared });
+    const { stateLog } = this.#parts;
+    this.#tellCleared([]);
     stateLog.control({ kind: "closed" });
     stateLog.flush(true);
     return false;
@@ -87,17 +88,35 @@ export class Life {
 
   /** Names the next group of suspects in the log, before it is handed out. */
   trySuspects(): number {
-    const { suspects, stateLog } = this.#parts;
-    if (suspects.size === 0 || !this.isBegun()) return 0;
-    const group = suspects.nextGroup();
-    if (group === undefined) return 0;
-    stateLog.control({ kind: "trying", origins: [...group], cleared: suspects.takeCleared() });
+    const { clock, suspects, turns, stateLog } = this.#parts;
+    if (suspects.size === 0) {
+      // No group follows that would say it.
+      if (this.#beginning === "durable") this.#tellCleared([]);
+      return 0;
+    }
+    if (!this.isBegun()) return 0;
+    const now = clock.now();
+    for (const origin of suspects.late(now)) if (turns.isHeldUp(origin)) suspects.waits(origin);
+    const named = suspects.nextGroup(now, Math.min(NAMED_MAX, stateLog.fitting(SUSPECT_BYTES) >> 1));
+    if (named === undefined) return 0;
+    this.#tellCleared(suspects.named);
+    stateLog.control({ kind: "trying", origins: named, cleared: [] }, () => this.#handOutSuspects());
     stateLog.urge();
-    return group.length;
+    return named.length;
+  }
+
+  /** Those that have come back, in as many records as it takes; each says who is tried meanwhile. */
+  #tellCleared(named: readonly number[]): void {
+    const { suspects, stateLog } = this.#parts;
+    const cleared = suspects.takeCleared();
+    const most = stateLog.fitting(SUSPECT_BYTES) >> 1;
+    for (let from = 0; from < cleared.length; from += most) {
+      stateLog.control({ kind: "trying", origins: [...named], cleared: cleared.slice(from, from + most) });
+    }
   }
 
   /** The group was named durably. */
-  handOutSuspects(): void {
+  #handOutSuspects(): void {
     const { suspects, ends, gates, returns } = this.#parts;
     for (const origin of suspects.announced()) {
       const handler = ends.isOver(origin) ? undefined : returns.wake(origin)?.handler;

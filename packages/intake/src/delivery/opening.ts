@@ -66,7 +66,7 @@ function deadHolders({ states, gates }: OpeningParts): number[] {
  * their keys.
  */
 function takeKeysAgain(parts: OpeningParts): void {
-  const { states, gates, suspects, jobs, keyLines } = parts;
+  const { clock, states, gates, suspects, jobs, keyLines } = parts;
   const holders = [...states.retries.keys(), ...movedRecords(parts), ...suspects.early, ...deadHolders(parts)];
   const places = new Set(holders.map((origin) => states.placeOf(origin)));
   const found: Job[] = [];
@@ -74,9 +74,11 @@ function takeKeysAgain(parts: OpeningParts): void {
     const job = jobs.at(place);
     if (job.keyName !== undefined) found.push(job);
   }
+  const wall = clock.wall();
   for (const job of found.toSorted((left, right) => left.origin - right.origin)) {
     const isSkipped = gates.of(job.handler).terms.order === "skip" && states.retries.has(job.origin);
     if (states.isDead(job.origin)) keyLines.enterDead(job);
-    else if (!isSkipped) keyLines.enter(job);
+    // A delayed record takes its key when it is due.
+    else if (!isSkipped && (job.terms.notBeforeMs ?? 0) <= wall) keyLines.enter(job);
   }
 }

@@ -52,6 +52,7 @@ interface Group {
   readonly place: number;
   readonly records: readonly RecordParts[];
   readonly bytes: number;
+  readonly onStaged: () => void;
 }
 
 export class StateLog {
@@ -96,10 +97,13 @@ export class StateLog {
     this.#toAck.add(place);
   }
 
-  /** The record at `place` is finished, and its handler has published `records`. */
-  finishedWith(place: number, records: readonly RecordParts[]): void {
+  /**
+   * The record at `place` is finished, and its handler has published `records`. `onStaged` is
+   * called when they are in the ring: whatever is written then comes after them.
+   */
+  finishedWith(place: number, records: readonly RecordParts[], onStaged: () => void): void {
     const bytes = records.reduce((sum, record) => sum + this.#log.bytesOf(record), 0);
-    this.#groups.push({ place, records, bytes });
+    this.#groups.push({ place, records, bytes, onStaged });
     this.#groupsBytes += bytes;
     this.#grouped.add(place);
   }
@@ -256,6 +260,7 @@ export class StateLog {
       this.#groupsBytes -= group.bytes;
       this.#groupRoom -= group.bytes;
       this.#ackRecords.push(group.place);
+      group.onStaged();
       groups += 1;
     }
     // Somebody has published: such records wait for no other sync.

@@ -14,8 +14,13 @@ import type { RecordStates } from "../states/record-states.ts";
 import type { LogRecord } from "../format/log-record.ts";
 import type { Log } from "./ports.ts";
 
-/** Suspects that are tried at the same time. */
+/** Suspects of one group. */
 const GROUP_MAX = 32;
+/**
+ * A group that takes longer doesn't hold the next one: a handler may wait for another suspect, or
+ * for ever.
+ */
+const GROUP_MS = 1000;
 /** Ends after which a suspect goes to quarantine. */
 export const QUARANTINE_ENDS = 2;
 /** Suspects of one lane behind the last lease. */
@@ -28,9 +33,13 @@ export class Suspects {
   readonly #ends: Map<number, number>;
   /** Of those, the ones that wait for a group. The others are in one, or wait for their turn. */
   readonly #left: Set<number>;
-  /** The group at hand, and whether the log says so. */
+  /** Those at hand that the log names; of all groups that aren't through. */
   #group: number[] = [];
-  #isDurable = false;
+  /** The group that is on its way to the log. */
+  #naming: number[] = [];
+  #isNaming = false;
+  /** The next group waits until then, unless the one before is through. */
+  #groupUntil = 0;
   #cleared: number[] = [];
 
   /**
@@ -44,7 +53,7 @@ export class Suspects {
   }
 
   get size(): number {
-    return this.#left.size + this.#group.length;
+    return this.#left.size + this.#naming.length + this.#group.length;
   }
 
   /** Whether a lane must leave this record alone: it comes, or came, with its group. */
@@ -54,8 +63,9 @@ export class Suspects {
 
   /** For `Delivery.describe`. */
   describe(): string {
-    const group = this.#group.length === 0 ? "" : `, trying ${this.#group.join(" ")}`;
-    return `${this.#left.size}${group}${this.#isDurable || group === "" ? "" : " soon"}`;
+    const named = this.#group.length === 0 ? "" : `, trying ${this.#group.join(" ")}`;
+    const soon = this.#naming.length === 0 ? "" : `, soon ${this.#naming.join(" ")}`;
+    return `${this.#left.size}${named}${soon}`;
   }
 
   /** Unclean ends of a record that hasn't come back since; 0 of any other. */
@@ -80,27 +90,60 @@ export class Suspects {
     return cleared;
   }
 
-  /** Picks the next group; undefined when there is none or one is at hand. It must be announced. */
-  nextGroup(): readonly number[] | undefined {
-    if (this.#group.length > 0 || this.#left.size === 0) return undefined;
-    const [first] = this.#left as Iterable<number>;
-    const isForQuarantine = this.endsOf(first as number) >= QUARANTINE_ENDS;
-    for (const origin of this.#left) {
-      if (this.endsOf(origin) >= QUARANTINE_ENDS !== isForQuarantine) continue;
-      this.#group.push(origin);
-      this.#left.delete(origin);
-      if (this.#group.length === GROUP_MAX || isForQuarantine) break;
-    }
-    this.#isDurable = false;
+  /** Those at hand that the log names. */
+  get named(): readonly number[] {
     return this.#group;
   }
 
-  /** The group was named durably: now it may be handed out; empty when it was before. */
+  /** The suspects at hand that take long; none before that. */
+  late(nowMs: number): readonly number[] {
+    return nowMs < this.#groupUntil ? [] : [...this.#group];
+  }
+
+  /** When the next group needn't wait any longer; Infinity when none waits. */
+  get dueAt(): number {
+    const isWaiting = this.#left.size > 0 && this.#group.length > 0 && !this.#isNaming;
+    return isWaiting ? this.#groupUntil : Infinity;
+  }
+
+  /**
+   * Picks the next group; undefined when there is none, or when another must come back before. The
+   * log must name what it returns, which is everything at hand: at most `namedMax`.
+   */
+  nextGroup(nowMs: number, namedMax: number): readonly number[] | undefined {
+    if (this.#isNaming || this.#left.size === 0) return undefined;
+    const named = this.#group;
+    const groupMax = Math.min(GROUP_MAX, namedMax - named.length);
+    if (groupMax <= 0 || (named.length > 0 && nowMs < this.#groupUntil)) return undefined;
+    // Later again, if nobody can be picked.
+    this.#groupUntil = nowMs + GROUP_MS;
+    // One process of its own at a time.
+    const isBusy = named.some((origin) => this.#isForQuarantine(origin));
+    let kind: boolean | undefined;
+    for (const origin of this.#left) {
+      const isForQuarantine = this.#isForQuarantine(origin);
+      if (isForQuarantine !== (kind ?? isForQuarantine) || (isForQuarantine && isBusy)) continue;
+      kind = isForQuarantine;
+      this.#naming.push(origin);
+      this.#left.delete(origin);
+      if (this.#naming.length === groupMax || isForQuarantine) break;
+    }
+    if (this.#naming.length === 0) return undefined;
+    this.#isNaming = true;
+    return [...named, ...this.#naming];
+  }
+
+  #isForQuarantine(origin: number): boolean {
+    return this.endsOf(origin) >= QUARANTINE_ENDS;
+  }
+
+  /** The group was named durably: now it may be handed out. */
   announced(): readonly number[] {
-    if (this.#isDurable || this.#group.length === 0) return [];
-    this.#isDurable = true;
-    // A copy: those that are over leave the group while it is handed out.
-    return [...this.#group];
+    const group = this.#naming;
+    this.#naming = [];
+    this.#isNaming = false;
+    this.#group.push(...group);
+    return group;
   }
 
   /**
@@ -109,8 +152,8 @@ export class Suspects {
    */
   mayRun(origin: number): boolean {
     if (!this.#ends.has(origin)) return true;
-    if (this.#group.includes(origin)) return this.#isDurable;
-    this.#left.add(origin);
+    if (this.#group.includes(origin)) return true;
+    if (!this.#naming.includes(origin)) this.#left.add(origin);
     return false;
   }
 
@@ -119,8 +162,10 @@ export class Suspects {
    * doesn't wait for it, and it is as suspect as before.
    */
   waits(origin: number): void {
-    const index = this.#group.indexOf(origin);
-    if (index >= 0) this.#group.splice(index, 1);
+    for (const group of [this.#group, this.#naming]) {
+      const index = group.indexOf(origin);
+      if (index >= 0) group.splice(index, 1);
+    }
     this.#left.delete(origin);
   }
 
@@ -150,7 +195,10 @@ export function findSuspects(log: Log, states: RecordStates, wallMs: number): Ma
   };
   for (const origin of before.keys()) add(origin);
   if (!isOpen) return found;
-  for (const [origin, { dueMs }] of states.retries) if (dueMs <= wallMs) add(origin);
+  for (const [origin, { dueMs, pauseMs }] of states.retries) {
+    // By a clock that was set back since nobody knows whether it was due.
+    if (dueMs <= wallMs || dueMs - pauseMs > wallMs) add(origin);
+  }
   for (const origin of states.places.keys()) if (!states.retries.has(origin)) add(origin);
   const behind = Array.from({ length: LANES }, () => 0);
   const end = Math.max(...lease) + BEHIND_LEASE_MAX * LANES;

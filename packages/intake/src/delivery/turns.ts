@@ -34,8 +34,8 @@ export class Turns implements LaneHost {
   readonly #lanes: Lane[];
   /** Lanes of handlers that were set apart, by priority and handler. */
   readonly #apart = new Map<string, Lane>();
-  /** Origins that are ready in a lane. */
-  readonly #ready = new Set<number>();
+  /** The lanes of origins that are ready. */
+  readonly #ready = new Map<number, Lane>();
   #turn = 0;
   /** When an obstacle of a handler that was set apart may be gone by itself. */
   #obstaclesUntil = Infinity;
@@ -140,13 +140,19 @@ export class Turns implements LaneHost {
   /** A record's turn has come again; once, however many reasons there are. */
   makeReady(lane: Lane, origin: number): void {
     if (this.#ready.has(origin)) return;
-    this.#ready.add(origin);
+    this.#ready.set(origin, lane);
     lane.pushReady(origin);
   }
 
   takeReady(lane: Lane, origin: number): void {
     this.#ready.delete(origin);
     lane.takeReady();
+  }
+
+  /** Whether a record's turn has come again, and its handler can't run. */
+  isHeldUp(origin: number): boolean {
+    const handler = this.#ready.get(origin)?.handler;
+    return handler !== undefined && !this.#parts.gates.isRunnable(handler);
   }
 
   /** Whether a lane that reads the log will find the record at `place`, and hand it out. */

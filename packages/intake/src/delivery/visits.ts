@@ -84,8 +84,7 @@ export class Visits {
         break;
       case RECORD_TYPE.control: {
         const control = decodeControl(record.payload());
-        if (control.kind === "trying") this.#parts.life.handOutSuspects();
-        else if (control.kind === "begun") this.#parts.life.begun();
+        if (control.kind === "begun") this.#parts.life.begun();
         else if (control.kind === "scheduled" || control.kind === "unscheduled") schedules.changed(control.name);
         break;
       }
