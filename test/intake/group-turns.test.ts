@@ -50,7 +50,10 @@ test("a suspect that hangs holds no other suspect", () => {
     for (const origin of world.begun) if (origin !== 1 && world.task(origin) !== undefined) world.end(origin);
     world.advance(1000);
   }
-  assert.ok(world.begun.includes(33) && world.begun.includes(34), `${world.begun} ${world.delivery.describe()}`);
+  assert.ok(
+    world.begun.includes(33) && world.begun.includes(34),
+    `${world.begun.join(" ")} ${world.delivery.describe()}`,
+  );
 });
 
 test("a suspect whose handler is paused holds no other suspect", () => {
@@ -69,7 +72,7 @@ test("a suspect whose handler is paused holds no other suspect", () => {
     assert.is(
       world.begun.filter((origin) => origin > 40).length,
       40,
-      `${pausedAt} ${world.begun} ${world.delivery.describe()}`,
+      `${pausedAt} ${world.begun.join(" ")} ${world.delivery.describe()}`,
     );
   }
 });

@@ -88,6 +88,34 @@ test("a record is shown redacted, by its sequence and by its key", async () => {
   await rejectsWith(mill.journal.show(0), "ERR_INVALID_OPTION");
 });
 
+test("a redrive to another handler shows nothing that the handler of the publish hides", async () => {
+  const { sequence } = await mill.publish.settle!({ refused: true, failures: 9, card: { number: "4111" } });
+  await mill.drain({ all: true });
+  await mill.dead.redrive({ after: sequence - 1, handler: "settle", toHandler: "shaky" });
+  await mill.drain({ all: true });
+  const shown = (await mill.dead.showOne(sequence)) as Record<string, any>;
+  assert.is(shown.handler, "shaky");
+  assert.is(shown.payload.card.number, "[redacted]");
+  await mill.dead.drop({ after: sequence - 1, handler: "shaky" });
+});
+
+test("what stands in very many places of an error is shown in some of them", async () => {
+  const { sequence } = await mill.publish.settle!({ tangled: 60 });
+  await mill.drain({ all: true });
+  const shown = JSON.stringify(await mill.dead.showOne(sequence));
+  assert.match(shown, "[seen before]");
+  assert.ok(shown.length < 100_000, `${shown.length} letters`);
+  await mill.dead.drop({ after: sequence - 1, handler: "settle" });
+});
+
+test("a search for a text finds nothing that redact hides", async () => {
+  const { sequence } = await mill.publish.settle!({ refused: true, note: "find me", card: { number: "4111" } });
+  await mill.drain({ all: true });
+  const count = (text: string): Promise<number> => mill.dead.count({ after: sequence - 1, text });
+  assert.equal([await count("find me"), await count("4111")], [1, 0]);
+  await mill.dead.drop({ after: sequence - 1, handler: "settle" });
+});
+
 test("a timeline has each attempt, each wait, the death and what came after it", async () => {
   const { sequence } = await mill.publish.shaky!({ failures: 4 });
   await mill.drain({ all: true });

@@ -4,7 +4,9 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { NodeStorage, Journal } from "@millrace/journal";
 import { shadowOfStored } from "@millrace/intake";
+import { differenceOf } from "@millrace/intake/internal/shadow/compare";
 import { finishedRecords, type Finished } from "@millrace/intake/internal/shadow/finished";
+import { IgnoredPaths } from "@millrace/intake/internal/shadow/paths";
 import { StoredLog } from "@millrace/intake/internal/shadow/stored-log";
 import { WINDOW_DEFAULTS } from "@millrace/intake/internal/states/dedupe-window";
 import {
@@ -60,6 +62,18 @@ function kindsOf({ differences }: ShadowReport, sequences: ReadonlyMap<string, n
 function feeOf(end: ShownEnd | undefined): unknown {
   return (end?.result as { fee?: unknown } | undefined)?.fee;
 }
+
+test("results whose parts point at each other are compared", () => {
+  const ring = (last: number): unknown => {
+    const nodes: Record<string, unknown>[] = Array.from({ length: 40 }, (_, n) => ({ n: n === 39 ? last : n }));
+    for (const [n, node] of nodes.entries()) Object.assign(node, { next: nodes[(n + 1) % 40], back: nodes.at(n - 1) });
+    return nodes[0];
+  };
+  const end = (value: unknown) => ({ reason: undefined, value, isKnown: true, published: [], ranMs: undefined });
+  const none = new IgnoredPaths("shadow", []);
+  assert.is(differenceOf(end(ring(39)), end(ring(39)), none), undefined);
+  assert.is(differenceOf(end(ring(39)), end(ring(0)), none)?.kind, "result");
+});
 
 test("the next version's ends are compared with the recorded ones", async () => {
   const mill = await openMill(newDirectory());

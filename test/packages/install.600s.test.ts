@@ -135,7 +135,13 @@ function tests(workshop: Workshop): void {
         const { pathToFileURL } = require("node:url");
         (async () => {
           for (const name of names) assert.strictEqual(require(name), require(name), name);
-          for (const name of names) assert.strictEqual(Object.keys(require(name))[0] in (await import(name)), true, name);
+          for (const name of names) {
+            const [required, imported] = [require(name), await import(name)];
+            const isShared = (key) => key in imported && typeof required[key] === "function";
+            const shared = Object.getOwnPropertyNames(required).filter(isShared);
+            assert.notStrictEqual(shared.length, 0, name);
+            for (const key of shared) assert.strictEqual(required[key], imported[key], name + " " + key);
+          }
           const { open, Mutex } = require("millrace");
           assert.strictEqual(Mutex, (await import("millrace")).Mutex);
           const mill = await open({ handlers: pathToFileURL(__dirname + "/handlers.mjs") });

@@ -37,6 +37,21 @@ test("a connection that ends makes room for another of its address", () => {
   );
 });
 
+test("a network of IPv6 counts as one client, and IPv4 within IPv6 as itself", () => {
+  const addresses = new Addresses({ connectionsMax: 1, requestsPerSecond: undefined }, () => 0);
+  assert.ok(addresses.opened("2001:db8:1:2::1"));
+  assert.not.ok(addresses.opened("2001:db8:1:2:ffff::1"));
+  assert.ok(addresses.opened("2001:db8:1:3::1"));
+  assert.ok(addresses.opened("2001:db8::1"));
+  assert.ok(addresses.opened("10.0.0.1"));
+  assert.not.ok(addresses.opened("::ffff:10.0.0.1"));
+  assert.ok(addresses.opened("10.0.0.2"));
+  assert.ok(addresses.opened("fe80::1%eth0"));
+  assert.not.ok(addresses.opened("fe80::2%eth0"));
+  addresses.closed("2001:db8:1:2::1");
+  assert.ok(addresses.opened("2001:db8:1:2::9"));
+});
+
 test("addresses that come once are forgotten, those with connections aren't", () => {
   let now = 0;
   const addresses = new Addresses({ connectionsMax: 1, requestsPerSecond: 1 }, () => now);

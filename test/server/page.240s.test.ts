@@ -265,6 +265,29 @@ test("other sites, and names that others have pointed here, are refused", () =>
     assert.is((await ask(`${url}/health/live`, { host: "node-7.cluster" })).status, 200);
   }));
 
+test("metrics and texts of health are kept from other sites as well", () =>
+  withPage({}, async ({ server, url }) => {
+    const foreign = [
+      { host: `evil.example:${server.adminPort}` },
+      { host: `127.0.0.1:${server.adminPort}`, "sec-fetch-site": "cross-site" },
+    ];
+    for (const headers of foreign) {
+      assert.is((await ask(`${url}/metrics`, headers)).status, 403);
+      assert.is((await ask(`${url}/health/ready?verbose=1`, headers)).status, 403);
+      assert.is((await ask(`${url}/health/ready`, headers)).status, 200);
+    }
+    assert.is((await ask(`${url}/metrics`)).status, 200);
+  }));
+
+test("a name that was pointed at the port of records publishes and reads nothing", () =>
+  withPage({}, async ({ server }) => {
+    const records = `http://127.0.0.1:${server.port}/v1/records`;
+    const foreign = { host: `evil.example:${server.port}`, origin: `http://evil.example:${server.port}` };
+    assert.is((await ask(`${records}/settle`, foreign, {})).status, 403);
+    assert.is((await ask(`${records}/1`, { host: foreign.host })).status, 403);
+    assert.is((await ask(`${records}/settle`, { host: `localhost:${server.port}` }, {})).status, 202);
+  }));
+
 test("beyond this machine nothing is shown without a token", async () => {
   await withPage({ adminHost: "0.0.0.0", insecureNoAuth: true }, async ({ url, token }) => {
     for (const path of ["/api/live", "/api/schedules", "/api/dead", "/api/records/1"]) {
@@ -274,6 +297,31 @@ test("beyond this machine nothing is shown without a token", async () => {
     assert.is((await ask(`${url}/`)).status, 200);
   });
 });
+
+test("the stream of a token that isn't in the file any more ends", async () => {
+  const line = (token: string): string => `sha256:${createHash("sha256").update(token).digest("hex")} read\n`;
+  const tokenFile = join(temporaryDirectory(), "tokens");
+  writeFileSync(tokenFile, line("one") + line("two"));
+  await withPage({ adminHost: "0.0.0.0", tokenFile }, async ({ url }) => {
+    const response = await fetch(`${url}/api/live`, { headers: bearer("one") });
+    writeFileSync(tokenFile, line("two"));
+    await response.text();
+    assert.is((await ask(`${url}/api/live`, bearer("one"))).status, 401);
+  });
+});
+
+test("a listener that throws makes no failure of what was done", () =>
+  withPage(
+    {
+      onAction: () => {
+        throw new Error("a listener's own");
+      },
+    },
+    async ({ url, token }) => {
+      const { status, body } = await ask(`${url}/api/handlers/pause`, bearer(token), { handler: "settle" });
+      assert.equal([status, body], [200, { handler: "settle" }]);
+    },
+  ));
 
 test("a server without a page has none", () =>
   withPage({ page: false }, async ({ server, url, token }) => {

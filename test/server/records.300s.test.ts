@@ -336,14 +336,14 @@ function raw(port: number, bytes: string | Buffer, isKeptOpen = false): Promise<
 
 test("a client that has ended its side gets its answer", () =>
   withServer({}, async ({ server }) => {
-    const head = "POST /v1/records/settle HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+    const head = "POST /v1/records/settle HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     assert.match(await raw(server.port, `${head}Content-Length: 1\r\n\r\n1`), /^HTTP\/1\.1 202 /);
   }));
 
 test("clients that are slow, silent or don't speak HTTP are answered and let go", () =>
   withServer({ headersTimeoutMs: 300, requestTimeoutMs: 700, idleTimeoutMs: 500 }, async ({ server, mill }) => {
     const before = await recordsIn(mill);
-    const head = "POST /v1/records/settle HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+    const head = "POST /v1/records/settle HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     const [silent, headers, body, other, long] = await Promise.all([
       raw(server.port, "", true),
       raw(server.port, head, true),
@@ -367,7 +367,7 @@ function fuzzedRequest({ below }: Random, n: number): Buffer {
   const body = JSON.stringify({ n, text: "äöü €" });
   const type = below(2) === 0 ? "application/json" : "application/x-ndjson";
   const head =
-    `POST /v1/records/settle HTTP/1.1\r\nHost: a\r\nContent-Type: ${type}\r\n` +
+    `POST /v1/records/settle HTTP/1.1\r\nHost: localhost\r\nContent-Type: ${type}\r\n` +
     `X-Millrace-Key: k\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n`;
   const bytes = Buffer.from(head + body);
   const choice = below(8);

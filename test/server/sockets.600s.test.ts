@@ -1,8 +1,10 @@
 // Frames over TCP and Unix sockets, from clients of every kind.
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { existsSync, statSync, writeFileSync } from "node:fs";
 import { connect, createConnection, type Socket } from "node:net";
 import { join } from "node:path";
+import { PassThrough } from "node:stream";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type Random, seededRandom } from "@millrace/base";
@@ -41,6 +43,35 @@ const frames = (kind: Kind, ...values: unknown[]): Buffer =>
   Buffer.concat(values.map((value) => frameOf(kind, typeof value === "string" ? value : JSON.stringify(value))));
 
 const clientOf = ({ server }: Served): Socket => createConnection(server.framePort as number, "127.0.0.1");
+
+test("what a web page makes a browser post to the port is no frame", () =>
+  withServer({ framePort: 0 }, async (served) => {
+    const body = `${JSON.stringify({ handler: "settle", payload: "owned" })}\n`;
+    for (const path of ["/", `/${"a".repeat(4000)}`, "*"]) {
+      const head = `POST ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\n\r\n`;
+      const answers = await talk(clientOf(served), "line", Buffer.from(head + body));
+      assert.equal(
+        answers.map(({ error }) => error?.code),
+        ["ERR_REQUEST_MALFORMED"],
+      );
+    }
+    assert.is(await recordsIn(served.mill), 0);
+  }));
+
+test("a server ends while its input stays open, when each frame has its answer", () =>
+  withServer({}, async ({ server }) => {
+    const [input, output] = [new PassThrough(), new PassThrough()];
+    const taken = server.take(input, output);
+    input.write(`${JSON.stringify({ handler: "settle", payload: 1 })}\n`);
+    const [answer] = (await once(output, "data")) as [Buffer];
+    assert.is(JSON.parse(answer.toString()).duplicate, false);
+    const drainMs = 60_000;
+    const startedAt = performance.now();
+    await server.close({ drainMs });
+    await taken;
+    assert.ok(performance.now() - startedAt < drainMs / 2);
+    assert.ok(output.writable);
+  }));
 
 for (const kind of ["line", "length"] as const) {
   test(`frames by ${kind} are answered in their order, before the end`, () =>

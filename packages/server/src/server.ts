@@ -8,7 +8,7 @@ import { Addresses } from "./access/addresses.ts";
 import { type Access, OneToken, OPEN_ACCESS, TokenFile } from "./access/tokens.ts";
 import { addAdminRoutes } from "./admin/routes.ts";
 import { serverError } from "./errors.ts";
-import { buildApp, handlerOf, type RequestHandler } from "./http/app.ts";
+import { type AppOptions, buildApp, handlerOf, type RequestHandler } from "./http/app.ts";
 import { HttpListener } from "./http/listener.ts";
 import { addRecordRoutes, NDJSON } from "./http/record-routes.ts";
 import {
@@ -21,6 +21,7 @@ import {
   type ServerSettings,
 } from "./options.ts";
 import type { Feed } from "./page/feed.ts";
+import { mustBeOwnName, mustBeOwnSite } from "./access/own-site.ts";
 import { addPageRoutes } from "./page/routes.ts";
 import { Publications } from "./records/publication.ts";
 import type { ConnectionHost } from "./socket/connection.ts";
@@ -104,13 +105,20 @@ async function recordHandler(
     bodyBytesMax,
     linesMax,
     addresses,
-  }: { readonly bodyBytesMax: number; readonly linesMax: number; readonly addresses?: Addresses },
+    guard,
+  }: {
+    readonly bodyBytesMax: number;
+    readonly linesMax: number;
+    readonly addresses?: Addresses;
+    readonly guard?: AppOptions["guard"];
+  },
   phase: Phase,
 ): Promise<RequestHandler> {
   const app = buildApp({
     access,
     bodyBytesMax,
     ...(addresses === undefined ? undefined : { addresses }),
+    ...(guard === undefined ? undefined : { guard }),
     contentTypes: ["application/json", NDJSON],
     isEnding: () => phase.isEnding,
     isRefusing: () => phase.isRefusing,
@@ -126,6 +134,20 @@ function mustBeSafe(options: ServerSettings): void {
   if (tls?.ca === undefined) mustBeLoopback(host, port);
   // The admin port has no TLS.
   if (adminPort !== undefined) mustBeLoopback(adminHost, adminPort);
+}
+
+/**
+ * Where nobody needs a token because the port is this machine's own: a name that isn't its own is
+ * one that a web page has pointed here (DNS rebinding), to publish and to read results.
+ */
+function guardOf({ host, tokenFile, tls, insecureNoAuth }: ServerSettings): Pick<AppOptions, "guard"> {
+  if (tokenFile !== undefined || tls?.ca !== undefined || insecureNoAuth || !isLoopback(host)) return {};
+  return {
+    guard(headers) {
+      mustBeOwnName(headers, true);
+      mustBeOwnSite(headers);
+    },
+  };
 }
 
 function mustBeLoopback(host: string, port: number): void {
@@ -193,7 +215,8 @@ class Server implements RecordServer {
     const addresses = new Addresses({ connectionsMax: connectionsPerAddressMax, requestsPerSecond }, () =>
       performance.now(),
     );
-    const handler = await recordHandler(this.#mill, this.#access, publications, { ...options, addresses }, this.#phase);
+    const own = { ...options, addresses, ...guardOf(options) };
+    const handler = await recordHandler(this.#mill, this.#access, publications, own, this.#phase);
     if (adminPort !== undefined) {
       const place = { host: adminHost, port: adminPort };
       this.#admin = await HttpListener.listen(await this.#adminHandler(), place, options, undefined);
@@ -239,8 +262,20 @@ class Server implements RecordServer {
     });
     // On this machine it shows nothing that a look into the directory wouldn't.
     const access = isOnThisMachine ? OPEN_ACCESS : this.#access;
-    addAdminRoutes(app, { mill: this.#mill, probes, access, isEnding: () => this.#phase.isEnding });
-    if (page) this.#feed = addPageRoutes(app, { mill: this.#mill, isLoopback: isOnThisMachine, onAction });
+    addAdminRoutes(app, {
+      mill: this.#mill,
+      probes,
+      access,
+      isLoopback: isOnThisMachine,
+      isEnding: () => this.#phase.isEnding,
+    });
+    if (page)
+      this.#feed = addPageRoutes(app, {
+        mill: this.#mill,
+        access: this.#pageToken ?? this.#access,
+        isLoopback: isOnThisMachine,
+        onAction,
+      });
     return handlerOf(app);
   }
 

@@ -105,7 +105,7 @@ export class Life {
     return named.length;
   }
 
-  /** Those that have come back, in as many records as it takes; each says who is tried meanwhile. */
+  /** Those that have come back, in as many records as it takes; each says who is tried. */
   #tellCleared(named: readonly number[]): void {
     const { suspects, stateLog } = this.#parts;
     const cleared = suspects.takeCleared();

@@ -39,7 +39,10 @@ export interface DeadFilter {
   readonly to?: number;
   /** The order key. */
   readonly key?: string;
-  /** Occurs in the last error's text, or in the payload as JSON. Reads every letter in question. */
+  /**
+   * Occurs in the last error's text, or in the payload as JSON, as far as `redact` lets it be seen.
+   * Reads every letter in question.
+   */
   readonly text?: string;
   /** At most this many. Default 1000 for `list`, otherwise no limit. */
   readonly limit?: number;
@@ -261,12 +264,13 @@ export class DeadLetters {
     filter: Filter,
   ): AsyncGenerator<readonly [row: DeadRow, letter: DeadLetter], void> {
     const isSearch = filter.text !== undefined || filter.key !== undefined;
+    const redacted = (name: string, value: unknown): unknown => this.#host.redacted(name, value);
     let found = 0;
     for (let from = 0; from < rows.length && found < filter.limit;) {
       const part = rows.rows(from, from + (isSearch ? READ_TOGETHER : Math.min(READ_TOGETHER, filter.limit - found)));
       from += part.length;
       for (const [index, letter] of (await this.#read(part)).entries()) {
-        if (letter === undefined || !matches(letter, filter)) continue;
+        if (letter === undefined || !matches(letter, filter, redacted)) continue;
         yield [part[index] as DeadRow, letter];
         found += 1;
         if (found >= filter.limit) return;

@@ -17,6 +17,8 @@ export interface DeadLetter {
   readonly sequence: number;
   /** The handler in which it died; a redrive may have chosen it. */
   readonly handler: string;
+  /** The handler that it was published for. */
+  readonly publishedFor: string;
   /** The order key; undefined without. */
   readonly key: string | undefined;
   readonly payload: unknown;
@@ -36,9 +38,11 @@ export function letterOf(record: JournalRecord, fate: JournalRecord): DeadLetter
   const { origin, reason, attempts, atMs } = decodeFate(fate.payload);
   const { failures, left } = decodeHistory(fate.payload);
   const headers = encodedHeaders(record.header);
+  const publishedFor = handlerName(record.header);
   return {
     sequence: origin,
-    handler: decodeDeadHeader(fate.header).handler || handlerName(record.header),
+    handler: decodeDeadHeader(fate.header).handler || publishedFor,
+    publishedFor,
     key: record.key.length === 0 ? undefined : record.key.toString(),
     payload: decode(record.payload),
     headers: headers.length === 0 ? undefined : decode(headers),
@@ -58,11 +62,21 @@ export interface LetterFilter {
   readonly text?: string | undefined;
 }
 
-export function matches(letter: DeadLetter, { handler, key, text }: LetterFilter): boolean {
+/** What may be seen of a handler's value. */
+type Redacted = (handler: string, value: unknown) => unknown;
+
+/**
+ * A text is looked for in what may be seen: who may count letters could find the rest out, letter
+ * by letter.
+ */
+export function matches(letter: DeadLetter, { handler, key, text }: LetterFilter, redacted: Redacted): boolean {
   if (handler !== undefined && letter.handler !== handler) return false;
   if (key !== undefined && letter.key !== key) return false;
   if (text === undefined) return true;
-  return errorText(letter.failures.at(-1)?.error).includes(text) || payloadText(letter.payload).includes(text);
+  return (
+    errorText(letter.failures.at(-1)?.error).includes(text) ||
+    payloadText(seenIn(letter, redacted)(letter.payload)).includes(text)
+  );
 }
 
 function errorText(error: unknown): string {
@@ -73,9 +87,18 @@ function payloadText(payload: unknown): string {
   return JSON.stringify(toPlain(payload));
 }
 
+/** A redrive to another handler lets nothing be seen that the handler of the publish hides. */
+function seenIn({ handler, publishedFor }: DeadLetter, redacted: Redacted): (value: unknown) => unknown {
+  return (value) => {
+    const own = redacted(publishedFor, value);
+    return handler === publishedFor ? own : redacted(handler, own);
+  };
+}
+
 /** A letter as a line of JSON has it; `redacted` says what may be seen. */
-export function shownLetter(letter: DeadLetter, redacted: (handler: string, value: unknown) => unknown): object {
+export function shownLetter(letter: DeadLetter, redacted: Redacted): object {
   const { sequence, handler, key, headers, publishedAtMs, diedAtMs, reason, attempts, failuresLeft } = letter;
+  const seen = seenIn(letter, redacted);
   return {
     sequence,
     handler,
@@ -85,8 +108,8 @@ export function shownLetter(letter: DeadLetter, redacted: (handler: string, valu
     publishedAt: timeOf(publishedAtMs),
     // An older build didn't write it down.
     ...(diedAtMs === 0 ? {} : { diedAt: timeOf(diedAtMs) }),
-    payload: redacted(handler, letter.payload),
-    ...(headers === undefined ? {} : { headers: redacted(handler, headers) }),
+    payload: seen(letter.payload),
+    ...(headers === undefined ? {} : { headers: seen(headers) }),
     failures: letter.failures.map(({ attempt, atMs, reason: why, error, traceparent }) => {
       const shown = { attempt, at: timeOf(atMs), reason: why, error: toPlain(error) };
       return traceparent === undefined ? shown : { ...shown, traceparent };

@@ -42,6 +42,26 @@ export interface Difference {
 const PATHS_MAX = 10;
 /** Deeper values are compared as a whole. */
 const DEPTH_MAX = 100;
+/**
+ * Two parts that were compared are compared again where else they stand, so often in all: values
+ * whose parts point at each other have more ways through them than anybody can walk.
+ */
+const REPEATS_MAX = 1000;
+
+/** Pairs that were compared. */
+class Pairs {
+  readonly #seen = new Map<object, Set<object>>();
+  #repeats = 0;
+
+  /** Whether to go into the two. */
+  add(then: object, now: object): boolean {
+    const others = this.#seen.get(then);
+    if (others === undefined) this.#seen.set(then, new Set([now]));
+    else if (others.has(now)) this.#repeats += 1;
+    else others.add(now);
+    return this.#repeats <= REPEATS_MAX;
+  }
+}
 
 /** Undefined for two that are the same. */
 export function differenceOf(then: ComparedEnd, now: ComparedEnd, ignored: IgnoredPaths): Difference | undefined {
@@ -81,14 +101,22 @@ function errorParts(thrown: unknown): unknown {
 }
 
 /** Adds the places where two values differ. */
-function collect(path: Path, then: unknown, now: unknown, ignored: IgnoredPaths, found: string[]): void {
+function collect(
+  path: Path,
+  then: unknown,
+  now: unknown,
+  ignored: IgnoredPaths,
+  found: string[],
+  pairs: Pairs = new Pairs(),
+): void {
   if (found.length >= PATHS_MAX || ignored.has(path)) return;
   const names = path.length < DEPTH_MAX ? stepsOf(then, now) : undefined;
   if (names === undefined) {
     if (!isDeepStrictEqual(then, now)) found.push(pathText(path));
     return;
   }
-  for (const name of names) collect([...path, name], memberOf(then, name), memberOf(now, name), ignored, found);
+  if (!pairs.add(then as object, now as object)) return;
+  for (const name of names) collect([...path, name], memberOf(then, name), memberOf(now, name), ignored, found, pairs);
 }
 
 /** The members of two values of one kind; undefined for what is compared as a whole. */

@@ -18,6 +18,24 @@ export interface AddressTerms {
   readonly requestsPerSecond: number | undefined;
 }
 
+const V4_IN_V6 = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i;
+const NETWORK_GROUPS = 4;
+
+/**
+ * Who is counted as one. A client of IPv6 has a network of 2^64 addresses (RFC 6177) and may take
+ * another one for each request, so its network counts. IPv4 within IPv6 is IPv4.
+ */
+function clientOfAddress(address: string): string {
+  if (!address.includes(":")) return address;
+  const v4 = V4_IN_V6.exec(address)?.[1];
+  if (v4 !== undefined) return v4;
+  const [head = "", tail] = (address.split("%")[0] as string).split("::");
+  const first = head === "" ? [] : head.split(":");
+  const last = tail === undefined || tail === "" ? [] : tail.split(":");
+  const groups = [...first, ...Array.from({ length: 8 - first.length - last.length }, () => "0"), ...last];
+  return `${groups.slice(0, NETWORK_GROUPS).join(":")}::`;
+}
+
 /** Addresses without a connection that are remembered: their rest of a second. */
 const ADDRESSES_MAX = 100_000;
 
@@ -43,10 +61,11 @@ export class Addresses {
   }
 
   closed(address: string): void {
-    const client = this.#clients.get(address);
+    const name = clientOfAddress(address);
+    const client = this.#clients.get(name);
     if (client === undefined) return;
     client.connections -= 1;
-    if (client.connections === 0 && this.#perSecond === undefined) this.#clients.delete(address);
+    if (client.connections === 0 && this.#perSecond === undefined) this.#clients.delete(name);
   }
 
   /** How long the address has to wait for its next request, ms; 0: it may come. */
@@ -69,7 +88,8 @@ export class Addresses {
     return client;
   }
 
-  #clientOf(address: string): Client {
+  #clientOf(given: string): Client {
+    const address = clientOfAddress(given);
     const known = this.#clients.get(address);
     if (known !== undefined) return known;
     if (this.#clients.size >= ADDRESSES_MAX) this.#forget();

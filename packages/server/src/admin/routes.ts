@@ -1,14 +1,17 @@
 /** Health for supervisors, and metrics for Prometheus. */
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import { HEALTH_GROUPS, healthAnswer, metricsText, type Millrace, type Probes } from "@millrace/runtime";
 import { type Access, bearerOf } from "../access/tokens.ts";
 import { switchesIn } from "../http/headers.ts";
+import { mustBeOwnName, mustBeOwnSite } from "../access/own-site.ts";
 
 export interface AdminRoutesOptions {
   readonly mill: Millrace;
   readonly probes: Probes | undefined;
   /** Who may see texts, figures and metrics: they name handlers and paths. */
   readonly access: Access;
+  /** Whether this is served on this machine alone. */
+  readonly isLoopback: boolean;
   /** Whether the server is about to end. */
   isEnding(): boolean;
 }
@@ -22,11 +25,16 @@ const PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8";
  * and figures for those with access. `/metrics` for those with access.
  */
 export function addAdminRoutes(app: FastifyInstance, options: AdminRoutesOptions): void {
-  const { mill, probes, access } = options;
+  const { mill, probes } = options;
+  const mayLook = ({ headers }: FastifyRequest): void => {
+    options.access.demand("admin", bearerOf(headers.authorization));
+    mustBeOwnName(headers, options.isLoopback);
+    mustBeOwnSite(headers);
+  };
   for (const group of HEALTH_GROUPS) {
     app.get(`/health/${group}`, async (request, reply) => {
       const { verbose } = switchesIn(request.query, ["verbose"]);
-      if (verbose) access.demand("admin", bearerOf(request.headers.authorization));
+      if (verbose) mayLook(request);
       const answer = await healthAnswer(mill, group, { probes, isVerbose: verbose });
       reply.code(answer.status).headers(answer.headers);
       if (group !== "ready" || !options.isEnding()) return answer.body;
@@ -35,7 +43,7 @@ export function addAdminRoutes(app: FastifyInstance, options: AdminRoutesOptions
     });
   }
   app.get("/metrics", (request, reply) => {
-    access.demand("admin", bearerOf(request.headers.authorization));
+    mayLook(request);
     return reply.type(PROMETHEUS_TEXT).send(metricsText(mill));
   });
 }

@@ -1,5 +1,5 @@
 /** The routes, and what every answer has in common, as a fastify instance that listens nowhere. */
-import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from "fastify";
 import type { Addresses } from "../access/addresses.ts";
@@ -14,6 +14,8 @@ export interface AppOptions {
   readonly contentTypes: readonly string[];
   /** What one address may ask for; undefined: as much as it wants. */
   readonly addresses?: Addresses;
+  /** Looked at before a route with a scope, when a token has let it pass. Throws. */
+  readonly guard?: (headers: IncomingHttpHeaders) => void;
   /** Whether the server is about to end: connections are closed with their answer. */
   isEnding(): boolean;
   /** Whether it takes no request any more. */
@@ -105,6 +107,7 @@ export function buildApp(options: AppOptions): FastifyInstance {
     if (scope === undefined) return;
     mustBeInTime(options.addresses, request.socket.remoteAddress);
     options.access.demand(scope, bearerOf(request.headers.authorization));
+    options.guard?.(request.headers);
     if (options.isRefusing()) throw serverError("ERR_SERVER_DRAINING", "the server is about to end");
     mustBePlainUtf8(request.raw);
     mustHaveBody(request.raw);

@@ -14,12 +14,21 @@ const EVERY_MS = 1000;
 /** Ten minutes. */
 const ROWS_MAX = 600;
 const KEEP_MS = 600_000;
+/** A page that has read nothing for so long is closed: it may be gone, and holds a place. */
+const UNREAD_MS = 30_000;
 /** Each takes a connection and some kilobytes a second. */
 const PAGES_MAX = 32;
 
+interface Looker {
+  /** When the page has last had room for news. */
+  since: number;
+  /** Whether its token still counts. */
+  readonly mayLook: () => boolean;
+}
+
 export class Feed {
   readonly #mill: Millrace;
-  readonly #pages = new Set<ServerResponse>();
+  readonly #pages = new Map<ServerResponse, Looker>();
   #readings: Reading[] = [];
   #handlers: readonly HandlerReport[] = [];
   #rows: (number | null)[][] = [];
@@ -45,7 +54,7 @@ export class Feed {
   }
 
   /** Sends to a page until it is gone. Throws `ERR_PAGE_BUSY`. */
-  add(page: ServerResponse, headers: Readonly<Record<string, string>>): void {
+  add(page: ServerResponse, headers: Readonly<Record<string, string>>, mayLook: () => boolean): void {
     if (this.#pages.size >= PAGES_MAX) {
       throw serverError("ERR_PAGE_BUSY", `${PAGES_MAX} pages are open, and no more are served`);
     }
@@ -54,7 +63,7 @@ export class Feed {
       "content-type": "text/event-stream; charset=utf-8",
       "cache-control": "no-store",
     });
-    this.#pages.add(page);
+    this.#pages.set(page, { since: performance.now(), mayLook });
     page.once("close", () => this.#pages.delete(page));
     page.write(eventOf("history", { columns: COLUMNS, rows: this.#rows }));
     if (this.#last !== undefined) page.write(eventOf("now", { moment: this.#last, row: null }));
@@ -64,7 +73,7 @@ export class Feed {
   /** Ends the pages' streams. */
   close(): void {
     this.#stop();
-    for (const page of this.#pages) page.end();
+    for (const page of this.#pages.keys()) page.end();
   }
 
   #begin(): void {
@@ -112,12 +121,22 @@ export class Feed {
     const event = eventOf("now", { moment, row: this.#last === undefined ? null : row });
     this.#last = moment;
     // A page that doesn't keep up misses some.
-    for (const page of this.#pages) if (!page.writableNeedDrain) page.write(event);
+    this.#send(event);
+  }
+
+  #send(event: string): void {
+    const now = performance.now();
+    for (const [page, looker] of this.#pages) {
+      if (!looker.mayLook()) page.end();
+      else if (!page.writableNeedDrain) {
+        looker.since = now;
+        page.write(event);
+      } else if (now - looker.since > UNREAD_MS) page.destroy();
+    }
   }
 
   #tellOver(): void {
-    const event = eventOf("over", { reasons: this.#mill.health().reasons });
-    for (const page of this.#pages) if (!page.writableNeedDrain) page.write(event);
+    this.#send(eventOf("over", { reasons: this.#mill.health().reasons }));
   }
 }
 

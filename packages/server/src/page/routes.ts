@@ -8,12 +8,12 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { DeadFilter } from "@millrace/intake";
 import type { Millrace } from "@millrace/runtime";
-import type { Scope } from "../access/tokens.ts";
+import { type Access, bearerOf, type Scope } from "../access/tokens.ts";
 import { serverError } from "../errors.ts";
 import { readJson } from "../records/json.ts";
 import { Feed } from "./feed.ts";
 import { pageHeaders, readPageFiles } from "./files.ts";
-import { mustBeOwnName, mustBeOwnSite } from "./guard.ts";
+import { mustBeOwnName, mustBeOwnSite } from "../access/own-site.ts";
 import { changeIn, filterInQuery, lineOf } from "./letters.ts";
 
 /** Something that a page's user has done. */
@@ -27,6 +27,8 @@ export interface AdminAction {
 
 export interface PageOptions {
   readonly mill: Millrace;
+  /** Of the routes' scopes. */
+  readonly access: Access;
   /** Whether the page is served on this machine alone. */
   readonly isLoopback: boolean;
   readonly onAction: ((action: AdminAction) => void) | undefined;
@@ -57,12 +59,16 @@ export function addPageRoutes(app: FastifyInstance, options: PageOptions): Feed 
     const onRequest = path === "/" ? named : guarded.onRequest;
     app.get(path, { onRequest }, (_request, reply) => reply.type(type).send(bytes));
   }
-  app.get("/api/live", { ...guarded, config: scoped(figures) }, (_request, reply) => {
-    feed.add(reply.raw, headers);
+  app.get("/api/live", { ...guarded, config: scoped(figures) }, (request, reply) => {
+    const token = bearerOf(request.headers.authorization);
+    feed.add(reply.raw, headers, () => figures === undefined || isGranted(options.access, figures, token));
     reply.hijack();
   });
+  // An order key is something out of a record, and this needs no token on this machine.
   app.get("/api/schedules", { ...guarded, config: scoped(figures) }, async () => ({
-    schedules: (await mill.schedules()).map(({ payload: _payload, headers: _headers, ...schedule }) => schedule),
+    schedules: (await mill.schedules()).map(
+      ({ payload: _payload, headers: _headers, key: _key, ...schedule }) => schedule,
+    ),
   }));
   addRecords(app, mill, guarded);
   addLetters(app, options, guarded);
@@ -72,6 +78,15 @@ export function addPageRoutes(app: FastifyInstance, options: PageOptions): Feed 
 
 interface Guarded {
   onRequest(request: FastifyRequest, reply: FastifyReply): Promise<void>;
+}
+
+function isGranted(access: Access, scope: Scope, token: string | undefined): boolean {
+  try {
+    access.demand(scope, token);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function scoped(scope: Scope | undefined): { readonly scope?: Scope } {
@@ -139,13 +154,13 @@ function addLetters(app: FastifyInstance, { mill, onAction }: PageOptions, guard
   app.post("/api/dead/redrive", changing, async (request) => {
     const change = changeIn(bodyOf(request), ["toHandler", "ratePerSecond"]);
     const count = await mill.dead.redrive(change);
-    onAction?.({ what: "redrive", of: change, count });
+    tell(onAction, { what: "redrive", of: change, count });
     return { count };
   });
   app.post("/api/dead/drop", changing, async (request) => {
     const change = changeIn(bodyOf(request), []);
     const count = await mill.dead.drop(change);
-    onAction?.({ what: "drop", of: change, count });
+    tell(onAction, { what: "drop", of: change, count });
     return { count };
   });
 }
@@ -173,9 +188,18 @@ function addHandlers(app: FastifyInstance, { mill, onAction }: PageOptions, guar
       const { handler } = (bodyOf(request) ?? {}) as { handler?: unknown };
       if (typeof handler !== "string") throw serverError("ERR_REQUEST_INVALID", '"handler" must be a text');
       await mill[what](handler);
-      onAction?.({ what, of: { handler }, count: 0 });
+      tell(onAction, { what, of: { handler }, count: 0 });
       return { handler };
     });
+  }
+}
+
+/** The action is done, whatever becomes of the news. */
+function tell(onAction: PageOptions["onAction"], action: AdminAction): void {
+  try {
+    onAction?.(action);
+  } catch (thrown) {
+    process.emitWarning(thrown instanceof Error ? thrown : String(thrown));
   }
 }
 

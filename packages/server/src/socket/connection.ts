@@ -29,6 +29,13 @@ export interface ConnectionHost {
   readonly addresses?: Addresses | undefined;
 }
 
+/**
+ * How a request of HTTP begins, and no JSON. A page on any site can make a browser post text to a
+ * port of this machine: its lines aren't frames that somebody has meant.
+ */
+const HTTP_BEGIN = /^[A-Z]+ [/*]/;
+const HTTP_BEGIN_BYTES = 20;
+
 /** A socket, or another stream of frames. */
 type FrameSocket = Duplex & Partial<Pick<Socket, "setNoDelay" | "remoteAddress">>;
 
@@ -121,6 +128,10 @@ export class Connection {
       }
       if (frame === undefined) {
         this.#wait();
+        return;
+      }
+      if (HTTP_BEGIN.test(frame.toString("latin1", 0, HTTP_BEGIN_BYTES))) {
+        this.#fail(serverError("ERR_REQUEST_MALFORMED", "this port takes frames, and no HTTP"));
         return;
       }
       this.#partialSince = Infinity;

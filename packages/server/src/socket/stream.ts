@@ -12,7 +12,11 @@ export class FrameStream {
   constructor(input: Readable, output: Writable, host: ConnectionHost) {
     const answers = new Writable({ write: (chunk, _encoding, done) => void output.write(chunk as Buffer, done) });
     const stream = Duplex.from({ readable: input, writable: answers });
-    this.ended = new Promise((resolve) => stream.once("close", () => resolve()));
+    this.ended = new Promise((resolve) => {
+      stream.once("close", () => resolve());
+      // Every frame has its answer. The input may stay open for ever: nobody reads it any more.
+      stream.once("finish", () => resolve());
+    });
     this.#connection = new Connection(stream, host);
   }
 
