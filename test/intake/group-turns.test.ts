@@ -167,4 +167,26 @@ test("many suspects that expire at once are cleared in records that the journal 
   const largest = Math.max(...world.disk.records.filter(({ type }) => type !== 1).map((each) => each.payload().length));
   assert.ok(largest <= 4000, `${largest} bytes`);
 });
+test("after an end in order a suspect has its turn behind earlier records of its key", () => {
+  const world = new World({ pay: {} });
+  const earlier = world.publish("pay", "k");
+  world.turn();
+  world.end(earlier, Object.assign(new Error("never"), { name: "NonRetryable" }));
+  world.turn();
+  const suspect = world.publish("pay", "k");
+  world.turn();
+  assert.ok(world.task(suspect) !== undefined, "it is in hand when the process ends");
+  world.crash();
+  world.turn();
+  assert.ok(world.task(suspect) !== undefined, "it is tried in its group");
+  world.delivery.commands.redrive({ origins: [earlier], lastDeath: 0 }, "");
+  world.turn();
+  world.close();
+  world.turn();
+  assert.equal(world.begun, [earlier]);
+  world.end(earlier);
+  world.turn();
+  assert.equal(world.begun, [earlier, suspect]);
+});
+
 test.run();

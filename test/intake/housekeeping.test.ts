@@ -48,4 +48,35 @@ test("keys that come faster than they are written hold up no checkpoint for good
   assert.ok((checkpoints.at(-1) as Checkpoint).bytes.length < 11_000 * ENTRY_BYTES);
 });
 
+test("a WINDOW record stays until a durable checkpoint doesn't name it", () => {
+  const states = new RecordStates();
+  const given: number[] = [];
+  const world = {
+    segments: () => [],
+    reserveBytes: () => 0,
+    checkpoint: ({ before }: Checkpoint) => given.push(before),
+  };
+  const log = { known: 200, payloadBytesMax: 65_536 } as Log;
+  const clock = { now: () => 0, wall: () => 0 };
+  const delivery = { states, stateLog: {}, visits: {} } as unknown as Delivery;
+  const housekeeping = new Housekeeping(world as never, log, clock, delivery, NOTHING_KEPT);
+  const checkpoint = (isOk: boolean): void => {
+    housekeeping.checkpoint(100);
+    housekeeping.checkpointDone(isOk);
+  };
+  // What those before this process name is unknown.
+  states.windowChunks.set(5, 1);
+  checkpoint(true);
+  // All keys of it have left the window; the checkpoint on disk names it.
+  states.windowChunks.delete(5);
+  states.windowChunks.set(50, 2);
+  checkpoint(false);
+  checkpoint(true);
+  checkpoint(true);
+  states.windowChunks.delete(50);
+  checkpoint(true);
+  checkpoint(true);
+  assert.equal(given, [0, 5, 5, 50, 50, 100]);
+});
+
 test.run();

@@ -17,14 +17,7 @@ function isNoticed(edit: Omit<SeededBug, "name"> | undefined): Promise<boolean> 
   return new Promise((resolve, reject) => {
     execFile(
       process.execPath,
-      [
-        "--no-warnings",
-        "--import",
-        hook,
-        program,
-        String(edit?.firstSeed ?? 1),
-        String(edit === undefined ? 3 : SCHEDULE_COUNT),
-      ],
+      ["--no-warnings", "--import", hook, program, "1", String(edit === undefined ? 3 : SCHEDULE_COUNT)],
       { env: environment, timeout: 300_000 },
       (error, stdout, stderr) => {
         if (error === null) resolve(false);

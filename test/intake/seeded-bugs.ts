@@ -8,8 +8,6 @@ export interface SeededBug {
   /** Occurs exactly once in the file. */
   readonly from: string;
   readonly to: string;
-  /** Of a bug that few schedules show: from this one on they are tried. Default 1. */
-  readonly firstSeed?: number;
 }
 
 const SCHEDULES = "delivery/schedules.js";
@@ -243,12 +241,6 @@ export const INTAKE_BUGS: readonly SeededBug[] = [
     to: "return [...rows];",
   },
   {
-    name: "a WINDOW record is given up while its keys are remembered",
-    file: STATES,
-    from: "this.windowChunks.set(sequence, lastOriginOf(entries));",
-    to: "this.droppable.add(sequence);",
-  },
-  {
     name: "a snapshot forgets where copies are",
     file: "snapshot/places-section.js",
     from: "for (const [origin, place] of decodeRows(bytes, 2)) {",
@@ -343,12 +335,6 @@ export const INTAKE_BUGS: readonly SeededBug[] = [
     file: SUSPECTS,
     from: "group.splice(index, 1);",
     to: "group.splice(0);",
-  },
-  {
-    name: "a group of suspects waits for a handler that isn't there",
-    file: "delivery/life.js",
-    from: "handler !== undefined && !gates.isRunnable(handler)",
-    to: "false",
   },
   {
     name: "a lane that falls behind passes over the record that it had no room for",
@@ -577,18 +563,5 @@ export const INTAKE_BUGS: readonly SeededBug[] = [
     file: STATES,
     from: "if (type === RECORD_TYPE.ack || type === RECORD_TYPE.result)",
     to: "",
-  },
-  {
-    name: "after an end in order suspects come before earlier records of their keys",
-    file: "delivery/suspects.js",
-    from: "comeInTurn ? [] : this.#ends.keys()",
-    to: "this.#ends.keys()",
-  },
-  {
-    name: "a WINDOW record is given up that the checkpoint before the newest names",
-    file: "delivery/housekeeping.js",
-    from: "this.#checkpointBefore = Math.min(before, this.#windowFrom);",
-    to: "this.#checkpointBefore = before;",
-    firstSeed: 900,
   },
 ];
