@@ -3,6 +3,7 @@ import { RECORD_TYPE } from "@millrace/journal";
 import { Delivery } from "@millrace/intake/internal/delivery/delivery";
 import { handlerTerms, type HandlerOptions } from "@millrace/intake/internal/delivery/policy";
 import { HeaderParser, type Terms } from "@millrace/intake/internal/format/record-header";
+import { packOutcome } from "@millrace/intake/internal/format/outcome";
 import { TaskHeader } from "@millrace/intake/internal/format/task-header";
 import { readStates } from "@millrace/intake/internal/snapshot/read-states";
 import { partsOf } from "./produced.ts";
@@ -90,6 +91,14 @@ export class World {
     task.isOver = true;
     task.isOk = error === undefined;
     task.value = error;
+  }
+  /** As `end`, of a handler whose result is kept. */
+  endWith(origin: number, bytes: Uint8Array): void {
+    this.end(origin);
+    this.over(origin).value = packOutcome({ staged: [], result: { isOk: true, bytes } });
+  }
+  private over(origin: number): SimTask {
+    return [...this.runner.tasks.values()].find(({ header }) => new TaskHeader(header).sequence === origin) as SimTask;
   }
   close(): void {
     this.delivery.drain();

@@ -1,6 +1,9 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { findSuspects } from "@millrace/intake/internal/delivery/suspects";
+import { Lane } from "@millrace/intake/internal/delivery/lane";
+import type { LogWalk } from "@millrace/intake/internal/delivery/ports";
+import type { LogRecord } from "@millrace/intake/internal/format/log-record";
 import { World } from "./delivery-harness.ts";
 
 test("a delayed record holds no key after an unclean end", () => {
@@ -187,6 +190,40 @@ test("after an end in order a suspect has its turn behind earlier records of its
   world.end(earlier);
   world.turn();
   assert.equal(world.begun, [earlier, suspect]);
+});
+
+test("a clock that is set ahead ends no kept result early", () => {
+  const world = new World({ pay: { result: "keep", resultKeepMs: 20_000 } });
+  const keep = (): number => {
+    const origin = world.publish("pay");
+    world.turn();
+    world.endWith(origin, Buffer.from("r"));
+    world.turn();
+    return origin;
+  };
+  const first = keep();
+  const { all } = world.delivery.states.results;
+  assert.ok(all.has(first));
+  world.wall += 86_400_000;
+  const second = keep();
+  assert.ok(all.has(first) && all.has(second));
+  world.now += 21_000;
+  keep();
+  assert.not(all.has(first) || all.has(second), "their time is over");
+});
+
+test("a record that a lane has found isn't handed out from there once it has moved", () => {
+  const records = [1, 2, 3].map((sequence) => ({ sequence }) as LogRecord);
+  let next = 0;
+  const walk = { seek: () => {}, skipTo: () => {}, next: () => records[next++], close: () => {} };
+  const host = { wants: () => true, nextUnsettled: (place: number) => place, laneRecordsMax: 0, known: () => 3 };
+  const lane = new Lane({ ...host, walk: () => walk as unknown as LogWalk }, 1, undefined);
+  lane.fallBehind(1);
+  assert.is(lane.peek(10)?.sequence, 1);
+  lane.moved(2);
+  assert.is(lane.peek(10)?.sequence, 1, "another one has moved");
+  lane.moved(1);
+  assert.is(lane.peek(10)?.sequence, 2);
 });
 
 test.run();

@@ -511,12 +511,6 @@ export const INTAKE_BUGS: readonly SeededBug[] = [
     to: "",
   },
   {
-    name: "a copy of a record that its lane has found in the log is handed out beside it",
-    file: VISITS,
-    from: "lane.moved(replaces);",
-    to: "",
-  },
-  {
     name: "a suspect runs without its group when its key is free",
     file: "delivery/hand-out.js",
     from: 'if (!suspects.mayRun(job.origin))\n            return "taken";',
@@ -551,12 +545,6 @@ export const INTAKE_BUGS: readonly SeededBug[] = [
     file: "delivery/outcomes.js",
     from: "ends.began(job.origin);\n        suspects.survived(job.origin);",
     to: "ends.began(job.origin);",
-  },
-  {
-    name: "results age by a clock that was set ahead",
-    file: STATE_LOG,
-    from: "timeMs = this.#steady.nowMs()",
-    to: "timeMs = this.#clock.wall()",
   },
   {
     name: "results age by the times of published records",
