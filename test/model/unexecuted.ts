@@ -15,7 +15,7 @@ export interface Exception {
 
 export const UNEXECUTED: readonly Exception[] = [
   {
-    module: "journal/opener/state",
+    module: "journal/state",
     lines: [
       "switch (Atomics.load(this.#control, STATE)) {",
       "return Atomics.load(this.#control, SPACE) === SPACE_FULL;",
