@@ -1,5 +1,5 @@
 // health() and journal of a running intake; faults are those of a real disk where there is one.
-import { mkdirSync, renameSync, rmSync } from "node:fs";
+import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -58,6 +58,24 @@ for (const [what, act] of [
       renameSync(directory, `${directory}.moved`);
       mkdirSync(directory);
     },
+  ],
+  [
+    "replaced by a file",
+    (directory: string) => {
+      renameSync(directory, `${directory}.moved`);
+      writeFileSync(directory, "");
+    },
+  ],
+  [
+    "replaced by a link to itself",
+    (directory: string) => {
+      renameSync(directory, `${directory}.moved`);
+      symlinkSync(directory, directory);
+    },
+  ],
+  [
+    "moved with the one above it",
+    (directory: string) => renameSync(join(directory, ".."), `${join(directory, "..")}-b`),
   ],
 ] as const) {
   test(`a directory that was ${what} is told without any publish, and none is taken`, async () => {

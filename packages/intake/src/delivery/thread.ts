@@ -9,7 +9,7 @@ import { Parker, unpark } from "@millrace/atomics-sync";
 import { type Random, seededRandom } from "@millrace/base";
 import { decode } from "@millrace/codec";
 import type { Storage } from "@millrace/journal";
-import { findReserve, readCheckpoints, SegmentList } from "@millrace/journal/kernel";
+import { findReserve, isNotThere, readCheckpoints, SegmentList } from "@millrace/journal/kernel";
 import { Submitter } from "@millrace/scheduler";
 import { unpackOutcome } from "../format/outcome.ts";
 import type { RangeSet } from "../format/range-set.ts";
@@ -380,7 +380,7 @@ function readUnlessGone(segments: SegmentList): ReturnType<SegmentList["read"]> 
   try {
     return segments.read();
   } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return [];
+    if (isNotThere(thrown)) return [];
     throw thrown;
   }
 }

@@ -18,6 +18,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { tryLock } from "./file-lock.ts";
+import { isNotThere } from "./not-there.ts";
 import type { OpenMode, Space, Storage, StorageFile } from "./storage.ts";
 
 const FLAGS: Readonly<Record<OpenMode, number>> = {
@@ -113,9 +114,14 @@ class NodeFile implements StorageFile {
   }
 
   isNamed(name: string): boolean {
-    const found = statSync(join(this.#directory, name), { throwIfNoEntry: false });
     const { ino, dev } = fstatSync(this.#fd);
-    return found !== undefined && found.ino === ino && found.dev === dev;
+    try {
+      const found = statSync(join(this.#directory, name));
+      return found.ino === ino && found.dev === dev;
+    } catch (thrown) {
+      if (isNotThere(thrown)) return false;
+      throw thrown;
+    }
   }
 
   tryLock(): boolean {
