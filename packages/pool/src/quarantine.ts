@@ -34,6 +34,7 @@ export class Quarantine {
   readonly #startTimeoutMs: number;
   readonly #headerReader: string;
   #pool: Tinypool | undefined;
+  #isClosed = false;
   /** The newest call, when it is over. */
   #newest: Promise<void> = Promise.resolve();
 
@@ -64,6 +65,11 @@ export class Quarantine {
   }
 
   async #run({ handler, argument, header, timeoutMs }: QuarantinedCall): Promise<unknown> {
+    if (this.#isClosed) {
+      throw poolError("ERR_QUARANTINE_DIED", `the quarantine was closed before ${handler} was called`, {
+        details: { handler },
+      });
+    }
     const request: QuarantineRequest = {
       url: this.#url,
       startTimeoutMs: this.#startTimeoutMs,
@@ -136,8 +142,9 @@ export class Quarantine {
     await pool?.destroy();
   }
 
-  /** Ends the process, whatever runs there. */
+  /** Ends the process, whatever runs there. Calls that wait are never made. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     await this.#pool?.destroy();
   }
 }
