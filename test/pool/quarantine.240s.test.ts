@@ -1,5 +1,5 @@
 /** Calls in a child process, and what is left when they end it. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { test } from "uvu";
@@ -8,7 +8,7 @@ import { encode } from "@millrace/codec";
 import { headerReader } from "@millrace/intake/internal/publisher/opening";
 import { TaskHeaderWriter } from "@millrace/intake/internal/format/task-header";
 import { Quarantine } from "@millrace/pool";
-import { rejectsWith, temporaryDirectory } from "../support.ts";
+import { rejectsWith, temporaryDirectory, until } from "../support.ts";
 
 const handlers = new URL("../fixtures/quarantine-handlers.js", import.meta.url).href;
 
@@ -51,7 +51,7 @@ for (const end of ["kills", "exits", "throwsLater"]) {
   });
 }
 
-for (const handler of ["hangs", "blocks", "obeys", "ignores", "late"]) {
+for (const handler of ["hangs", "blocks", "obeys", "throwsWhenLate", "ignores", "late"]) {
   test(`the time limit ends a call that ${handler}, and the next one is handled`, async () => {
     await withQuarantine(async (call) => {
       const late = call(handler, "first", 100);
@@ -89,6 +89,21 @@ test("a module that blocks its process while it loads is given up", async () => 
   } finally {
     await blocked.close();
   }
+});
+
+test("a call that waits when the quarantine is closed starts no process", async () => {
+  const file = join(temporaryDirectory(), "called");
+  const quarantine = new Quarantine(handlers, headerReader(), 30_000);
+  const call = (handler: string, sequence: number): Promise<unknown> => {
+    const argument = Uint8Array.from(encode({ file, text: handler }));
+    return quarantine.call({ handler, argument, header: headerOf(sequence), timeoutMs: 60_000 });
+  };
+  const calls = [call("hangs", 1), call("echo", 2)].map((each) => rejectsWith(each, "ERR_QUARANTINE_DIED"));
+  await until(() => existsSync(file), "the first one runs", 60_000);
+  await quarantine.close();
+  await Promise.all([...calls, rejectsWith(call("echo", 3), "ERR_QUARANTINE_DIED")]);
+  assert.is(readFileSync(file, "utf8"), "hangs\n");
+  await quarantine.close();
 });
 
 test("a process that was idle for its time, or just is, takes the next call", async () => {

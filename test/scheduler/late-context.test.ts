@@ -2,6 +2,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Blocking } from "@millrace/pool";
+import { blockingContext } from "@millrace/pool/internal/blocking-context";
 import type * as handlers from "../fixtures/late-handlers.ts";
 import { schedulersOf } from "./with-scheduler.ts";
 
@@ -35,6 +36,18 @@ test("a call that was made in time settles, although its maker didn't await it",
     await run.runWithoutAwaiting(undefined);
     assert.is(await run.awaitIt(), "in time");
   }));
+
+test("a handler that hears the signal reads that it is cancelled", () => {
+  const delivered = {
+    isLate: () => false,
+    record: undefined,
+    openStage: (): never => assert.unreachable("not staged") as never,
+  };
+  const context = blockingContext(undefined, delivered);
+  assert.not(context.signal.aborted || context.isCancelled);
+  context.abort();
+  assert.ok(context.signal.aborted && context.isCancelled);
+});
 
 test("the same holds on a thread of the blocking pool", async () => {
   const pool = new Blocking<typeof handlers>(url.href, ["keep", "useKept"], { threadsMax: 1 });

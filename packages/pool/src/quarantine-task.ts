@@ -40,6 +40,7 @@ let loading: Promise<LoadedHandlers> | undefined;
 export default async function quarantineTask(request: QuarantineRequest): Promise<QuarantineAnswer> {
   const header = Buffer.from(request.header, "base64");
   let failureOf = (thrown: unknown): unknown => thrown;
+  let isLate = (): boolean => false;
   try {
     loading ??= loadWithin(request.url, NO_MACHINE, request.startTimeoutMs);
     const { handlers } = await loading;
@@ -50,25 +51,30 @@ export default async function quarantineTask(request: QuarantineRequest): Promis
       hooks.failureOf(header, { handler, thrown, runsBefore: 0, ranMs: performance.now() - begunAt });
     const bind = (one: (name: string) => unknown): object => bindHandlers([...handlers.keys()], one);
     const endsAt = await begin(request.timeoutMs);
-    const isLate = (): boolean => performance.now() >= endsAt;
     const context = blockingContext(undefined, {
-      isLate,
+      isLate: () => performance.now() >= endsAt,
       record: hooks.readHeader(header, 0),
       openStage: (_slot, mustRun) => hooks.openStage(header, { mustRun, bind, ask: askNobody }),
     });
+    isLate = () => context.isCancelled;
     const call = hooks.around(request.handler, handler) as Handler;
     const timer = setTimeout(() => context.abort(), request.timeoutMs);
     begunAt = performance.now();
     const result = await call(decode(Buffer.from(request.argument, "base64")), context);
     clearTimeout(timer);
+    const isTooLate = isLate();
     context.end();
-    if (isLate()) return { error: undefined, outcome: undefined, isLate: true };
+    if (isTooLate) return LATE;
     const outcome = hooks.outcomeOf(header, context.stage, result, performance.now() - begunAt);
     return { error: undefined, outcome: outcome === undefined ? undefined : textOf(encode(outcome)) };
   } catch (thrown) {
+    // Most handlers that hear the signal throw.
+    if (isLate()) return LATE;
     return { error: textOf(encodeThrown(failureOf(thrown))), outcome: undefined };
   }
 }
+
+const LATE: QuarantineAnswer = { error: undefined, outcome: undefined, isLate: true };
 
 /** Tells the quarantine that the handler is called; when its time is over. */
 async function begin(timeoutMs: number): Promise<number> {

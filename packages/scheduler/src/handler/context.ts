@@ -140,7 +140,8 @@ export class TaskContext<Handlers = Record<string, Handler>, Delivered = unknown
    * look costs about 10 ns.
    */
   get isCancelled(): boolean {
-    return this.#isOver || this.#host.isCancelled(this.#slot);
+    // A timer may come a little before the time that it waits for.
+    return this.#isOver || this.#controller?.signal.aborted === true || this.#host.isCancelled(this.#slot);
   }
 
   /** @deprecated The former name of `isCancelled`. */
