@@ -24,12 +24,12 @@ export function addReplay(program: Command, common: (command: Command) => Comman
     .option("--key <key>", "with this order key")
     .addOption(new Option("--priority <priority>", "with this priority").choices(["high", "normal", "low"]))
     .option("--to-handler <name>", "give them to another handler")
-    .option("--rate <n>", "at most so many a second", positiveNumber("--rate", 1e9))
+    .option("--rate <n>", "at most this many a second", positiveNumber("--rate", 1e9))
     .option("--name <name>", "under one name each record is replayed once, and the same command goes on")
     .option("--dry-run", "only count them")
     .option("--shadow <module>", "publish nothing: give them to this module's handlers, and compare how they end")
     .option("--ignore <path...>", "with --shadow: what isn't compared, such as result.at or published[*].headers")
-    .option("--allow <n>", "with --shadow: so many differences, or such a share (1%), exit with 0", allowedBy)
+    .option("--allow <n>", "with --shadow: up to this many differences, or this share (1%), exit with 0", allowedBy)
     .option(
       "--timeout-ms <n>",
       "with --shadow: the longest time of a handler (default: 30000)",

@@ -55,7 +55,7 @@ export interface RedriveOptions extends DeadFilter {
   readonly toHandler?: string;
   /** Count them, and do nothing. Default false. */
   readonly dryRun?: boolean;
-  /** At most so many a second. Default: no limit but the handler's own. */
+  /** At most this many a second. Default: no limit but the handler's own. */
   readonly ratePerSecond?: number;
   /** Ends a redrive early: what was redriven stays so. */
   readonly signal?: AbortSignal;

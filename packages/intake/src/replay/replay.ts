@@ -62,7 +62,7 @@ export interface ReplayOptions {
   readonly filter?: RecordedFilter;
   /** The handler that gets them; default the one that each was published to. */
   readonly handler?: string;
-  /** At most so many a second. Default: as fast as the intake takes them. */
+  /** At most this many a second. Default: as fast as the intake takes them. */
   readonly ratePerSecond?: number;
   /** Count them, and publish nothing. Default false. */
   readonly dryRun?: boolean;

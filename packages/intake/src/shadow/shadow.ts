@@ -38,7 +38,7 @@ export interface ShadowOptions {
   readonly filter?: RecordedFilter;
   /** The handler that gets them; default the one that each was handled by. */
   readonly handler?: string;
-  /** At most so many a second. Default: as fast as they end. */
+  /** At most this many a second. Default: as fast as they end. */
   readonly ratePerSecond?: number;
   /** Threads. Default 1. */
   readonly processors?: number;
