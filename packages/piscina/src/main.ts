@@ -1,7 +1,7 @@
 /** What `require("piscina")` gives: the class, with everything else as its static members. */
 import { EventEmitterAsyncResource } from "node:events";
 import type { MessagePort, Transferable as TransferListItem, Worker } from "node:worker_threads";
-import type { AbortSignalAny } from "@millrace/thread-pool";
+import type { AbortSignalAny, TransferList } from "@millrace/thread-pool";
 import { histogramOf, type PiscinaHistogram, type PiscinaHistogramSummary } from "./histogram.ts";
 import {
   checkOptions,
@@ -16,7 +16,6 @@ import { ThreadPool } from "./pool.ts";
 import { state } from "./state.ts";
 import { queueOptionsSymbol, transferableSymbol, valueSymbol } from "./symbols.ts";
 import * as tasks from "./task.ts";
-import type { TransferList } from "./task.ts";
 
 /** The version of piscina whose interface this is. */
 const VERSION = "5.3.2";

@@ -2,9 +2,9 @@
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import type { ResourceLimits, SHARE_ENV } from "node:worker_threads";
-import type { AbortSignalAny } from "@millrace/thread-pool";
+import type { AbortSignalAny, TransferList } from "@millrace/thread-pool";
 import type { PiscinaLoadBalancer } from "./balancer.ts";
-import { FixedQueue, isTaskQueue, type TaskQueue, type TransferList } from "./task.ts";
+import { FixedQueue, isTaskQueue, type TaskQueue } from "./task.ts";
 
 export type EnvSpecifier = NodeJS.Dict<string> | typeof SHARE_ENV;
 

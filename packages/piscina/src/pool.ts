@@ -11,7 +11,7 @@
  * its error. A task on a thread that dies is rejected with what killed the thread.
  */
 import type { AsyncResource } from "node:async_hooks";
-import { type AbortSignalAny, isAborted, reasonOf } from "@millrace/thread-pool";
+import { type AbortSignalAny, isAborted, reasonOf, type TaskCallback } from "@millrace/thread-pool";
 import {
   AbortError,
   closeTimedOut,
@@ -25,7 +25,7 @@ import { Timing } from "./histogram.ts";
 import { type FilledOptions, fillOptions, type Options, pathOf, type RunOptions, TIMEOUT_MAX } from "./options.ts";
 import type { Response } from "./protocol.ts";
 import { threadSymbol } from "./symbols.ts";
-import { type TaskCallback, TaskInfo, type TaskQueue } from "./task.ts";
+import { TaskInfo, type TaskQueue } from "./task.ts";
 import { type Death, Thread, type ThreadEvents } from "./thread.ts";
 
 /** The emitter whose events the pool makes. */

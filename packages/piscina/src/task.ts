@@ -1,10 +1,6 @@
 /** A task of the pool, and the queues of waiting tasks. */
-import { AsyncResource } from "node:async_hooks";
-import type { Transferable as TransferListItem } from "node:worker_threads";
-import { type AbortSignalAny, LinkedQueue, Mover, onAbort } from "@millrace/thread-pool";
+import { LinkedQueue, Mover, PoolTask, type TaskCallback, type TaskOptions } from "@millrace/thread-pool";
 import { moveSymbols, queueOptionsSymbol } from "./symbols.ts";
-
-export type TransferList = readonly TransferListItem[];
 
 export interface Task {
   /** What the caller put under `Piscina.queueOptionsSymbol` of the task's value. */
@@ -94,61 +90,17 @@ export class ArrayTaskQueue implements TaskQueue {
 
 export const mover: Mover = new Mover(moveSymbols);
 
-export interface TaskInfoOptions {
-  readonly task: unknown;
-  readonly transferList: TransferList;
-  readonly filename: string;
-  readonly name: string;
-  readonly signal: AbortSignalAny | null;
-  readonly triggerAsyncId: number;
-}
-
-/** `failure` is undefined when the task has a result; a task may throw anything, undefined too. */
-export type TaskCallback = (failure: Failure | undefined, result: unknown) => void;
-
-export interface Failure {
-  readonly error: unknown;
-}
-
-let tasks = 0;
-
-/** An `AsyncResource`, so that async hooks see who waits for the result. */
-export class TaskInfo extends AsyncResource implements Task {
-  readonly taskId: number = tasks++;
-  readonly filename: string;
-  readonly name: string;
-  readonly signal: AbortSignalAny | null;
-  readonly transferList: TransferList;
+export class TaskInfo extends PoolTask implements Task {
   readonly created: number = performance.now();
   /** When it was sent to a thread; 0 while it waits. */
   started = 0;
-  /** The value; null once it is sent. Queues of users look at it. */
-  task: unknown;
-  #isOver = false;
-  readonly #callback: TaskCallback;
-  #stopListening: (() => void) | undefined;
 
-  constructor({ task, transferList, filename, name, signal, triggerAsyncId }: TaskInfoOptions, callback: TaskCallback) {
-    super("Piscina.Task", { requireManualDestroy: true, triggerAsyncId });
-    const parcel = mover.parcel(task, transferList);
-    this.task = parcel.value;
-    this.transferList = parcel.transferList;
-    this.filename = filename;
-    this.name = name;
-    this.signal = signal;
-    this.#callback = callback;
+  constructor(options: TaskOptions, callback: TaskCallback) {
+    super("Piscina.Task", mover, options, callback);
   }
 
   get [queueOptionsSymbol](): object | null {
     return (this.task as { [queueOptionsSymbol]?: object } | null | undefined)?.[queueOptionsSymbol] ?? null;
-  }
-
-  get isAbortable(): boolean {
-    return this.signal !== null;
-  }
-
-  get isOver(): boolean {
-    return this.#isOver;
   }
 
   /** What a balancer sees. */
@@ -156,27 +108,5 @@ export class TaskInfo extends AsyncResource implements Task {
     const { taskId, filename, name, created, isAbortable } = this;
     const options: Task = { [queueOptionsSymbol]: this[queueOptionsSymbol] };
     return { taskId, filename, name, created, isAbortable, ...options };
-  }
-
-  /** Calls `listener` when the task is aborted before it is over. */
-  listen(listener: () => void): void {
-    if (this.signal !== null) this.#stopListening = onAbort(this.signal, listener);
-  }
-
-  complete(result: unknown): void {
-    this.#settle(undefined, result);
-  }
-
-  fail(error: unknown): void {
-    this.#settle({ error }, undefined);
-  }
-
-  /** The first outcome counts. */
-  #settle(failure: Failure | undefined, result: unknown): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
-    this.#stopListening?.();
-    this.runInAsyncScope(this.#callback, null, failure, result);
-    this.emitDestroy();
   }
 }

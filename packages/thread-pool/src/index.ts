@@ -10,3 +10,4 @@ export {
   onAbort,
   reasonOf,
 } from "./signal.ts";
+export { type Failure, PoolTask, type TaskCallback, type TaskOptions, type TransferList } from "./task.ts";

@@ -2,9 +2,9 @@
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import type { ResourceLimits } from "node:worker_threads";
-import type { AbortSignalAny } from "@millrace/thread-pool";
+import type { AbortSignalAny, TransferList } from "@millrace/thread-pool";
 import type { TinypoolChannel } from "./protocol.ts";
-import { type TaskQueue, type TransferList, WaitingTasks } from "./task.ts";
+import { type TaskQueue, WaitingTasks } from "./task.ts";
 
 export interface Options {
   /** The module with the tasks: a path or a URL. */

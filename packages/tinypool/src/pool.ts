@@ -7,11 +7,11 @@
  * there. Whenever a worker goes, the waiting tasks get workers again.
  */
 import type { AsyncResource } from "node:async_hooks";
-import { isAborted } from "@millrace/thread-pool";
+import { type Failure, isAborted } from "@millrace/thread-pool";
 import { Lane, type LaneEvents } from "./lane.ts";
 import { type FilledOptions, fillOptions, type Options, pathOf, type RunOptions } from "./options.ts";
 import type { ResponseMessage } from "./protocol.ts";
-import { type Failure, TaskInfo, type TaskQueue } from "./task.ts";
+import { TaskInfo, type TaskQueue } from "./task.ts";
 
 /** The emitter whose events the pool makes. */
 export interface PoolFace {
