@@ -1,6 +1,8 @@
 // What a program that uses tinypool gets from the drop-in, on threads and on processes.
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { MessageChannel } from "node:worker_threads";
 import { test } from "uvu";
@@ -8,7 +10,7 @@ import * as assert from "uvu/assert";
 import * as members from "@millrace/tinypool";
 import { Tinypool } from "@millrace/tinypool";
 import { Tinypool as Original } from "tinypool";
-import { until } from "../support.ts";
+import { temporaryDirectory, until } from "../support.ts";
 import { both, filename, moduleOf, outcomeOf, RUNTIMES, withPool } from "./support.ts";
 
 for (const runtime of RUNTIMES) {
@@ -79,10 +81,18 @@ for (const runtime of RUNTIMES) {
     await withPool({ runtime, minThreads: 2, maxThreads: 2 }, async (pool) => {
       const ids = (): number[] => pool.threads.map(({ threadId }) => threadId);
       const before = ids();
-      const busy = pool.run("new Promise((resolve) => setTimeout(resolve, 300, 'busy'))");
+      const file = join(temporaryDirectory(), "go");
+      const busy = pool.run(`new Promise((resolve) => {
+        const timer = setInterval(() => {
+          if (!require("node:fs").existsSync(${JSON.stringify(file)})) return;
+          clearInterval(timer);
+          resolve("busy");
+        }, 10);
+      })`);
       await pool.run("1");
       await pool.recycleWorkers();
       assert.is(before.filter((id) => ids().includes(id)).length, 1);
+      writeFileSync(file, "");
       assert.is(await busy, "busy");
       assert.is(before.filter((id) => ids().includes(id)).length, 0);
       assert.is(pool.threads.length, 2);
@@ -215,7 +225,9 @@ test("teardown runs once before a worker ends, and its error rejects the task", 
 });
 
 test("terminateTimeout rejects the task of a worker that doesn't end", async () => {
-  const pool = new Tinypool({ filename, isolateWorkers: true, terminateTimeout: 10, minThreads: 1, maxThreads: 1 });
+  // Long enough for the worker's successor, which `destroy` ends under the same limit.
+  const terminateTimeout = 5000;
+  const pool = new Tinypool({ filename, isolateWorkers: true, terminateTimeout, minThreads: 1, maxThreads: 1 });
   const worker = pool.threads[0] as members.TinypoolWorker;
   const end = worker.terminate.bind(worker);
   worker.terminate = () => new Promise(() => {});
