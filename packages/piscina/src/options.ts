@@ -2,9 +2,9 @@
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import type { ResourceLimits, SHARE_ENV } from "node:worker_threads";
-import type { AbortSignalAny, TransferList } from "@millrace/thread-pool";
+import { type AbortSignalAny, isTaskQueue, type TransferList } from "@millrace/thread-pool";
 import type { PiscinaLoadBalancer } from "./balancer.ts";
-import { FixedQueue, isTaskQueue, type TaskQueue } from "./task.ts";
+import { FixedQueue, type TaskQueue } from "./task.ts";
 
 export type EnvSpecifier = NodeJS.Dict<string> | typeof SHARE_ENV;
 
@@ -79,9 +79,6 @@ export interface CloseOptions {
   /** Rejects the tasks that haven't begun. */
   force?: boolean;
 }
-
-/** Milliseconds. A longer time would overflow, and the timer would fire at once. */
-export const TIMEOUT_MAX: number = 2 ** 31 - 1;
 
 const parallelism = availableParallelism();
 

@@ -11,7 +11,15 @@
  * its error. A task on a thread that dies is rejected with what killed the thread.
  */
 import type { AsyncResource } from "node:async_hooks";
-import { type AbortSignalAny, isAborted, reasonOf, type TaskCallback } from "@millrace/thread-pool";
+import {
+  type AbortSignalAny,
+  isAborted,
+  reasonOf,
+  rejectWaiting,
+  type TaskCallback,
+  TIMEOUT_MAX,
+  WorkerSet,
+} from "@millrace/thread-pool";
 import {
   AbortError,
   closeTimedOut,
@@ -22,7 +30,7 @@ import {
   workerExited,
 } from "./errors.ts";
 import { Timing } from "./histogram.ts";
-import { type FilledOptions, fillOptions, type Options, pathOf, type RunOptions, TIMEOUT_MAX } from "./options.ts";
+import { type FilledOptions, fillOptions, type Options, pathOf, type RunOptions } from "./options.ts";
 import type { Response } from "./protocol.ts";
 import { threadSymbol } from "./symbols.ts";
 import { TaskInfo, type TaskQueue } from "./task.ts";
@@ -36,7 +44,7 @@ export interface PoolFace {
 
 export class ThreadPool implements ThreadEvents {
   readonly options: FilledOptions;
-  readonly threads: Set<Thread> = new Set();
+  readonly threads: WorkerSet<Thread> = new WorkerSet();
   readonly timing: Timing | undefined;
   readonly started: number = performance.now();
   completed = 0;
@@ -44,14 +52,13 @@ export class ThreadPool implements ThreadEvents {
   readonly #face: PoolFace;
   readonly #queue: TaskQueue;
   /** Threads that get tasks: ready ones, and those that were there from the start. */
-  readonly #usable = new Set<Thread>();
+  readonly #usable = new WorkerSet<Thread>();
   #closing: Promise<void> | undefined;
   #destroying: Promise<void> | undefined;
   #isDestroying = false;
   /** The newest thread that has ended or got ready ended before it was ready. */
   #failsToStart = false;
   #isUsageNoted = false;
-  #isDraining = false;
   /** Called when no task is left, while the pool closes. */
   #onEmpty: (() => void) | undefined;
 
@@ -109,7 +116,7 @@ export class ThreadPool implements ThreadEvents {
     this.#closing ??= this.#close().finally(() => {
       this.#closing = undefined;
     });
-    if (force) this.#rejectWaiting(new AbortError("pool is closed"));
+    if (force) rejectWaiting(this.#queue, new AbortError("pool is closed"));
     return this.#closing;
   }
 
@@ -138,7 +145,7 @@ export class ThreadPool implements ThreadEvents {
     if (failure !== undefined) task.fail(failure.error);
     else if (cloneFault === undefined) task.complete(result);
     else task.fail(new DOMException(cloneFault, "DataCloneError"));
-    this.#drainOthers();
+    if (this.options.atomics !== "disabled") this.threads.drain();
   }
 
   onMessage(message: unknown): void {
@@ -152,7 +159,7 @@ export class ThreadPool implements ThreadEvents {
     const error = "error" in death ? death.error : workerExited(death.code);
     this.#failsToStart = !thread.isReady;
     let isHeard = thread.tasks.size > 0;
-    if (this.#failsToStart && this.threads.size === 0) isHeard = this.#rejectWaiting(error) || isHeard;
+    if (this.#failsToStart && this.threads.size === 0) isHeard = rejectWaiting(this.#queue, error) || isHeard;
     this.#end(thread, error);
     if ("error" in death && !isHeard) this.#face.emit("error", error);
   }
@@ -201,21 +208,8 @@ export class ThreadPool implements ThreadEvents {
     return chosen === undefined || chosen.isDestroyed ? undefined : chosen;
   }
 
-  /**
-   * An idle thread, else the one with the fewest tasks below `usageMax`. An abortable task gets a
-   * thread for itself, since its abort ends the thread.
-   */
   #leastBusy(usageMax: number = this.options.concurrentTasksPerWorker): Thread | undefined {
-    let found: Thread | undefined;
-    let least = usageMax;
-    for (const thread of this.#usable) {
-      const usage = thread.tasks.size;
-      if (usage >= least || thread.isRunningAbortableTask) continue;
-      found = thread;
-      least = usage;
-      if (usage === 0) break;
-    }
-    return found;
+    return this.#usable.leastBusy(usageMax);
   }
 
   /** Offers waiting tasks until one is declined, and starts threads for what is left. */
@@ -303,29 +297,6 @@ export class ThreadPool implements ThreadEvents {
     this.#noteEmpty();
   }
 
-  /** Rejects what waits. Returns whether something did. */
-  #rejectWaiting(error: unknown): boolean {
-    let isHeard = false;
-    while (this.#queue.size > 0) {
-      const info = this.#queue.shift() as TaskInfo | null;
-      if (info === null) break;
-      info.fail(error);
-      isHeard = true;
-    }
-    return isHeard;
-  }
-
-  /** Takes in what other threads have answered meanwhile, in the same turn of the event loop. */
-  #drainOthers(): void {
-    if (this.#isDraining || this.options.atomics === "disabled") return;
-    this.#isDraining = true;
-    try {
-      for (const thread of this.threads) thread.drain();
-    } finally {
-      this.#isDraining = false;
-    }
-  }
-
   #noteEnd({ started }: TaskInfo): void {
     if (started > 0) {
       this.completed++;
@@ -379,7 +350,7 @@ export class ThreadPool implements ThreadEvents {
   async #destroy(): Promise<void> {
     // No thread is started from here on.
     this.#isDestroying = true;
-    this.#rejectWaiting(threadTermination());
+    rejectWaiting(this.#queue, threadTermination());
     const threads = [...this.threads];
     for (const thread of threads) this.#remove(thread);
     await Promise.all(threads.map((thread) => thread.exited));

@@ -27,12 +27,6 @@ export interface TaskQueue {
   unshift?(task: Task): void;
 }
 
-export function isTaskQueue(value: unknown): value is TaskQueue {
-  if (typeof value !== "object" || value === null || !("size" in value)) return false;
-  const queue = value as Record<string, unknown>;
-  return ["shift", "remove", "push"].every((method) => typeof queue[method] === "function");
-}
-
 /** The default: first in, first out; `remove` costs the same anywhere. */
 export class FixedQueue implements TaskQueue {
   readonly #tasks = new LinkedQueue<Task>();

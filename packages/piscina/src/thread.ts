@@ -2,11 +2,10 @@
 import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
 import { join } from "node:path";
 import { MessageChannel, type MessagePort, Worker, type WorkerOptions } from "node:worker_threads";
-import { Mailbox } from "@millrace/thread-pool";
+import { Mailbox, PoolWorker } from "@millrace/thread-pool";
 import type { PiscinaWorker } from "./balancer.ts";
-import { threadTermination } from "./errors.ts";
 import { type PiscinaHistogramSummary, record, summaryOf } from "./histogram.ts";
-import { type FilledOptions, ownMembers, TIMEOUT_MAX } from "./options.ts";
+import { type FilledOptions, ownMembers } from "./options.ts";
 import { READY, type Request, type Response, type Startup } from "./protocol.ts";
 import { threadSymbol } from "./symbols.ts";
 import type { TaskInfo } from "./task.ts";
@@ -44,23 +43,18 @@ function workerOptionsOf(options: FilledOptions): WorkerOptions {
   }) as unknown as WorkerOptions;
 }
 
-export class Thread {
+export class Thread extends PoolWorker<TaskInfo> {
   readonly worker: Worker;
   /** What a balancer sees. */
   readonly interface: PiscinaWorker;
-  readonly tasks: Map<number, TaskInfo> = new Map();
-  /** Whether it has loaded its module. */
-  isReady = false;
   /** Resolves when the worker has ended. */
   readonly exited: Promise<void>;
   readonly #events: ThreadEvents;
   readonly #mailbox: Mailbox<Response | typeof READY>;
   readonly #histogram: RecordableHistogram | null;
-  #isDestroyed = false;
-  #isLeaving = false;
-  #idleTimer: NodeJS.Timeout | undefined;
 
   constructor(options: FilledOptions, events: ThreadEvents) {
+    super();
     this.#events = events;
     this.#histogram = options.workerHistogram ? createHistogram() : null;
     this.interface = interfaceOf(this);
@@ -92,85 +86,42 @@ export class Thread {
   }
 
   #die(death: Death): void {
-    if (!this.#isDestroyed) this.#events.onDeath(this, death);
-  }
-
-  get isDestroyed(): boolean {
-    return this.#isDestroyed;
-  }
-
-  /** Whether a task runs here whose abort ends the thread. */
-  get isRunningAbortableTask(): boolean {
-    for (const task of this.tasks.values()) if (task.isAbortable) return true;
-    return false;
+    if (!this.isDestroyed) this.#events.onDeath(this, death);
   }
 
   /** Sends a task. Throws when its value can't be cloned. */
   post(task: TaskInfo): void {
     const request: Request = { taskId: task.taskId, task: task.task, filename: task.filename, name: task.name };
     this.#mailbox.send(request, task.transferList);
-    task.task = null;
-    this.tasks.set(task.taskId, task);
-    this.stopIdling();
+    this.addTask(task);
     this.#mailbox.port.ref();
   }
 
-  /** Takes in what it has sent already. */
-  drain(): void {
-    if (!this.#isDestroyed) this.#mailbox.drain();
-  }
-
-  /** Calls `listener` when the thread has had nothing to do for this time. */
-  idle(timeoutMs: number, listener: () => void): void {
-    this.stopIdling();
-    this.#idleTimer = setTimeout(listener, Math.min(timeoutMs, TIMEOUT_MAX)).unref();
-  }
-
-  stopIdling(): void {
-    clearTimeout(this.#idleTimer);
-    this.#idleTimer = undefined;
+  override drain(): void {
+    if (!this.isDestroyed) this.#mailbox.drain();
   }
 
   /** Ends the thread; its tasks are rejected with `error`. */
-  destroy(error: unknown = threadTermination()): void {
-    if (this.#isDestroyed) return;
-    this.#isDestroyed = true;
-    this.stopIdling();
+  destroy(error: unknown): void {
+    if (this.isDestroyed) return;
+    this.markDestroyed();
     // The process then waits for the end of the thread.
     this.#mailbox.port.close();
     void this.worker.terminate();
-    const tasks = [...this.tasks.values()];
-    this.tasks.clear();
-    for (const task of tasks) task.fail(error);
+    this.failTasks(error);
   }
 
   #take(message: Response | typeof READY): void {
-    if (this.#isDestroyed) return;
+    if (this.isDestroyed) return;
     if (message === READY) {
       this.isReady = true;
       this.#events.onReady(this);
     } else {
       if (this.#histogram !== null) record(this.#histogram, message.time);
-      const task = this.tasks.get(message.taskId) as TaskInfo;
-      this.tasks.delete(message.taskId);
-      this.#events.onDone(this, task, message);
+      this.#events.onDone(this, this.takeTask(message.taskId), message);
     }
-    if (this.tasks.size === 0) this.#leave();
-  }
-
-  /**
-   * A thread without tasks keeps no process alive. What it said over its parent port before its
-   * last answer may come two turns of the event loop later.
-   */
-  #leave(): void {
-    if (this.#isLeaving) return;
-    this.#isLeaving = true;
-    setImmediate(() =>
-      setImmediate(() => {
-        this.#isLeaving = false;
-        if (this.tasks.size === 0) this.#mailbox.port.unref();
-      }),
-    );
+    // A thread without tasks keeps no process alive.
+    if (this.tasks.size === 0) this.unrefSoon(this.#mailbox.port);
   }
 
   /** What this thread's tasks took; null unless `workerHistogram` is set. */

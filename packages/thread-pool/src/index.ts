@@ -11,3 +11,5 @@ export {
   reasonOf,
 } from "./signal.ts";
 export { type Failure, PoolTask, type TaskCallback, type TaskOptions, type TransferList } from "./task.ts";
+export { isTaskQueue, rejectWaiting } from "./task-queue.ts";
+export { PoolWorker, TIMEOUT_MAX, WorkerSet } from "./worker.ts";

@@ -127,4 +127,5 @@ export {
   markMovable,
   type Transferable,
 } from "./symbols.ts";
-export { isTaskQueue, type Task, type TaskQueue } from "./task.ts";
+export { isTaskQueue } from "@millrace/thread-pool";
+export type { Task, TaskQueue } from "./task.ts";

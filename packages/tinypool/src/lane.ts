@@ -1,15 +1,13 @@
 /** A worker of the pool: its thread or process, the way to it, and the tasks that it has. */
 import { inspect } from "node:util";
 import { MessageChannel, type Transferable as TransferListItem } from "node:worker_threads";
-import { Mailbox } from "@millrace/thread-pool";
-import { type FilledOptions, TIMEOUT_MAX } from "./options.ts";
+import { Mailbox, PoolWorker, TIMEOUT_MAX } from "@millrace/thread-pool";
+import type { FilledOptions } from "./options.ts";
 import { ProcessWorker } from "./process-worker.ts";
 import type { ReadyMessage, RequestMessage, ResponseMessage, StartupMessage, TinypoolWorker } from "./protocol.ts";
 import type { TinypoolWorkerMessage } from "./protocol.ts";
 import type { TaskInfo } from "./task.ts";
 import { ThreadWorker } from "./thread-worker.ts";
-
-const TERMINATED = "Terminating worker thread";
 
 /** What a worker tells its pool. */
 export interface LaneEvents {
@@ -32,11 +30,9 @@ function errorOf(members: unknown): unknown {
   return error;
 }
 
-export class Lane {
+export class Lane extends PoolWorker<TaskInfo> {
   readonly worker: TinypoolWorker;
   readonly workerId: number;
-  readonly tasks: Map<number, TaskInfo> = new Map();
-  isReady = false;
   /** Replaced when its tasks are over. */
   isToBeRecycled = false;
   usedMemory = 0;
@@ -44,12 +40,10 @@ export class Lane {
   readonly #events: LaneEvents;
   /** Threads only. */
   readonly #mailbox: Mailbox<Incoming> | undefined;
-  #isDestroyed = false;
-  #isLeaving = false;
-  #idleTimer: NodeJS.Timeout | undefined;
   #ending: Promise<void> | undefined;
 
   constructor(options: FilledOptions, workerId: number, events: LaneEvents) {
+    super();
     this.#events = events;
     this.workerId = workerId;
     const { env, argv, execArgv, resourceLimits, workerData, trackUnmanagedFds, serialization } = options;
@@ -83,15 +77,6 @@ export class Lane {
     }
   }
 
-  get isDestroyed(): boolean {
-    return this.#isDestroyed;
-  }
-
-  get isRunningAbortableTask(): boolean {
-    for (const task of this.tasks.values()) if (task.isAbortable) return true;
-    return false;
-  }
-
   /** Sends a task. Throws when its value can't be sent. */
   post(task: TaskInfo): void {
     if (task.channel !== undefined) this.worker.setChannel?.(task.channel);
@@ -99,40 +84,31 @@ export class Lane {
     if (this.#mailbox === undefined) this.#sendToProcess("port", request);
     else this.#mailbox.send(request, task.transferList as TransferListItem[]);
     task.hasStarted = true;
-    task.task = null;
-    this.tasks.set(task.taskId, task);
-    this.stopIdling();
+    this.addTask(task);
     if (this.#mailbox === undefined) this.worker.ref?.();
     else this.#mailbox.port.ref();
   }
 
-  /** Takes in what a thread has sent already. */
-  drain(): void {
-    if (!this.#isDestroyed) this.#mailbox?.drain();
+  override get takesTasks(): boolean {
+    return !this.isToBeRecycled && super.takesTasks;
   }
 
-  idle(timeoutMs: number, listener: () => void): void {
-    this.stopIdling();
-    this.#idleTimer = setTimeout(listener, Math.min(timeoutMs, TIMEOUT_MAX)).unref();
+  override drain(): void {
+    if (!this.isDestroyed) this.#mailbox?.drain();
   }
 
-  stopIdling(): void {
-    clearTimeout(this.#idleTimer);
-    this.#idleTimer = undefined;
-  }
-
-  /** Ends the worker and rejects its tasks. Rejects when it takes longer than `timeoutMs`. */
-  destroy(timeoutMs: number | undefined): Promise<void> {
-    this.#ending ??= this.#destroy(timeoutMs);
+  /**
+   * Ends the worker; its tasks are rejected with `error`. Rejects when it takes longer than
+   * `timeoutMs`.
+   */
+  destroy(timeoutMs: number | undefined, error: unknown): Promise<void> {
+    this.#ending ??= this.#destroy(timeoutMs, error);
     return this.#ending;
   }
 
-  async #destroy(timeoutMs: number | undefined): Promise<void> {
-    this.#isDestroyed = true;
-    this.stopIdling();
-    const tasks = [...this.tasks.values()];
-    this.tasks.clear();
-    for (const task of tasks) task.fail(new Error(TERMINATED));
+  async #destroy(timeoutMs: number | undefined, error: unknown): Promise<void> {
+    this.markDestroyed();
+    this.failTasks(error);
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<never>((_, reject) => {
       if (timeoutMs === undefined || timeoutMs <= 0) return;
@@ -151,39 +127,26 @@ export class Lane {
   }
 
   #die(error: unknown): void {
-    if (!this.#isDestroyed) this.#events.onDeath(this, error);
+    if (!this.isDestroyed) this.#events.onDeath(this, error);
   }
 
   #take(message: Incoming): void {
-    if (this.#isDestroyed) return;
+    if (this.isDestroyed) return;
     if ("ready" in message) {
       this.isReady = true;
       this.#events.onReady(this);
     } else {
-      const task = this.tasks.get(message.taskId) as TaskInfo;
-      this.tasks.delete(message.taskId);
+      const task = this.takeTask(message.taskId);
       this.usedMemory = message.usedMemory;
       const error = this.#mailbox === undefined ? errorOf(message.error) : message.error;
       this.#events.onDone(this, task, { ...message, error });
     }
+    // A worker without tasks keeps no process alive.
     if (this.tasks.size === 0) this.#leave();
   }
 
-  /** A worker without tasks keeps no process alive. */
   #leave(): void {
-    if (this.#mailbox === undefined) {
-      if (!this.#isDestroyed) this.worker.unref?.();
-      return;
-    }
-    if (this.#isLeaving) return;
-    this.#isLeaving = true;
-    // What the thread said over its parent port before its last answer may come two turns later.
-    const { port } = this.#mailbox;
-    setImmediate(() =>
-      setImmediate(() => {
-        this.#isLeaving = false;
-        if (this.tasks.size === 0) port.unref();
-      }),
-    );
+    if (this.#mailbox !== undefined) this.unrefSoon(this.#mailbox.port);
+    else if (!this.isDestroyed) this.worker.unref?.();
   }
 }

@@ -66,9 +66,6 @@ export interface RunOptions {
   runtime?: Options["runtime"];
 }
 
-/** Milliseconds. A longer time would overflow, and the timer would fire at once. */
-export const TIMEOUT_MAX: number = 2 ** 31 - 1;
-
 /** Own members alone: what sits in a prototype is nobody's option. */
 export function withNullPrototype<T extends object>(source: T): T {
   return Object.assign(Object.create(null) as T, source);

@@ -7,7 +7,7 @@
  * there. Whenever a worker goes, the waiting tasks get workers again.
  */
 import type { AsyncResource } from "node:async_hooks";
-import { type Failure, isAborted } from "@millrace/thread-pool";
+import { type Failure, isAborted, rejectWaiting, WorkerSet } from "@millrace/thread-pool";
 import { Lane, type LaneEvents } from "./lane.ts";
 import { type FilledOptions, fillOptions, type Options, pathOf, type RunOptions } from "./options.ts";
 import type { ResponseMessage } from "./protocol.ts";
@@ -33,17 +33,16 @@ const terminated = (): Error => new Error("Terminating worker thread");
 
 export class WorkerPool implements LaneEvents {
   readonly options: FilledOptions;
-  readonly lanes: Set<Lane> = new Set();
+  readonly lanes: WorkerSet<Lane> = new WorkerSet();
   readonly started: number = performance.now();
   completed = 0;
   readonly #face: PoolFace;
   readonly #queue: TaskQueue;
   /** Workers that get tasks: ready ones, and those that were there from the start. */
-  readonly #usable = new Set<Lane>();
+  readonly #usable = new WorkerSet<Lane>();
   readonly #ids = new Set<number>();
   /** The newest worker that has ended or got ready ended before it was ready. */
   #failsToStart = false;
-  #isDraining = false;
   #destroying: Promise<void> | undefined;
 
   constructor(face: PoolFace, options: Options) {
@@ -133,7 +132,7 @@ export class WorkerPool implements LaneEvents {
       this.#letIdle(lane);
       this.#settle(task, failure, result);
     }
-    this.#drainOthers();
+    if (this.options.useAtomics) this.lanes.drain();
   }
 
   onDeath(lane: Lane, error: unknown): void {
@@ -141,12 +140,9 @@ export class WorkerPool implements LaneEvents {
     // What it had answered before counts.
     lane.drain();
     this.#failsToStart = !lane.isReady;
-    const tasks = [...lane.tasks.values()];
-    lane.tasks.clear();
-    this.#end(lane);
-    for (const task of tasks) task.fail(error);
-    let isHeard = tasks.length > 0;
-    if (this.#failsToStart && this.lanes.size === 0) isHeard = this.#rejectWaiting(error) || isHeard;
+    let isHeard = lane.tasks.size > 0;
+    this.#end(lane, error);
+    if (this.#failsToStart && this.lanes.size === 0) isHeard = rejectWaiting(this.#queue, error) || isHeard;
     this.#startNeeded();
     if (!isHeard) this.#face.emit("error", error);
   }
@@ -182,18 +178,8 @@ export class WorkerPool implements LaneEvents {
     return true;
   }
 
-  /** An abortable task gets a worker for itself, since its abort ends the worker. */
   #leastBusy(usageMax: number = this.options.concurrentTasksPerWorker): Lane | undefined {
-    let found: Lane | undefined;
-    let least = usageMax;
-    for (const lane of this.#usable) {
-      const usage = lane.tasks.size;
-      if (usage >= least || lane.isToBeRecycled || lane.isRunningAbortableTask) continue;
-      found = lane;
-      least = usage;
-      if (usage === 0) break;
-    }
-    return found;
+    return this.#usable.leastBusy(usageMax);
   }
 
   /** Gives waiting tasks to workers with room, and starts workers for what is left. */
@@ -271,7 +257,7 @@ export class WorkerPool implements LaneEvents {
   async #retire(lane: Lane): Promise<void> {
     this.#forget(lane);
     await this.#tearDown(lane);
-    await lane.destroy(this.options.terminateTimeout);
+    await lane.destroy(this.options.terminateTimeout, terminated());
   }
 
   /** Runs the export `teardown` on a worker that has begun. */
@@ -288,9 +274,9 @@ export class WorkerPool implements LaneEvents {
     });
   }
 
-  /** Ends a worker at once. */
-  #end(lane: Lane): void {
-    lane.destroy(this.options.terminateTimeout).catch((error: unknown) => this.#face.emit("error", error));
+  /** Ends a worker at once; its tasks are rejected with `error`. */
+  #end(lane: Lane, error: unknown): void {
+    lane.destroy(this.options.terminateTimeout, error).catch((fault: unknown) => this.#face.emit("error", fault));
   }
 
   #abort(info: TaskInfo): void {
@@ -300,33 +286,10 @@ export class WorkerPool implements LaneEvents {
       for (const lane of this.lanes) {
         if (!lane.tasks.has(info.taskId)) continue;
         this.#forget(lane);
-        this.#end(lane);
+        this.#end(lane, terminated());
       }
     }
     this.#startNeeded();
-  }
-
-  /** Rejects what waits. Returns whether something did. */
-  #rejectWaiting(error: unknown): boolean {
-    let isHeard = false;
-    while (this.#queue.size > 0) {
-      const info = this.#queue.shift() as TaskInfo | null;
-      if (info === null) break;
-      info.fail(error);
-      isHeard = true;
-    }
-    return isHeard;
-  }
-
-  /** Takes in what other threads have answered meanwhile, in the same turn of the event loop. */
-  #drainOthers(): void {
-    if (this.#isDraining || !this.options.useAtomics) return;
-    this.#isDraining = true;
-    try {
-      for (const lane of this.lanes) lane.drain();
-    } finally {
-      this.#isDraining = false;
-    }
   }
 
   async #destroy(): Promise<void> {
@@ -336,11 +299,11 @@ export class WorkerPool implements LaneEvents {
       if (lane.tasks.size === 0 && lane.isReady) await this.#retire(lane);
       else {
         this.#forget(lane);
-        await lane.destroy(this.options.terminateTimeout);
+        await lane.destroy(this.options.terminateTimeout, terminated());
       }
       await lane.exited;
     });
-    this.#rejectWaiting(terminated());
+    rejectWaiting(this.#queue, terminated());
     await Promise.all(ends);
   }
 }

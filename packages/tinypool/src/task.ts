@@ -19,11 +19,6 @@ export interface TaskQueue {
   cancel(): void;
 }
 
-export function isTaskQueue(value: any): boolean {
-  if (typeof value !== "object" || value === null || !("size" in value)) return false;
-  return ["shift", "remove", "push"].every((method) => typeof value[method] === "function");
-}
-
 /** First in, first out. */
 export class WaitingTasks extends LinkedQueue<Task> implements TaskQueue {
   cancel(): void {
