@@ -1,8 +1,7 @@
 // Writes docs/command.md from the command's own description; test/workspace/docs.test.ts holds the
 // page to it.
-import { writeFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { buildProgram } from "../packages/cli/dist/program.js";
+import { filled, writePage } from "./generated-page.mjs";
 
 const program = buildProgram(() => {});
 
@@ -58,19 +57,6 @@ function section(command, path) {
   ];
 }
 
-const COLUMNS = 100;
-
-function filled(text) {
-  const lines = [""];
-  for (const word of text.match(/(?:`[^`]*`|[^\s`])+/g)) {
-    const line = lines.at(-1);
-    if (line === "") lines[lines.length - 1] = word;
-    else if (line.length + 1 + word.length <= COLUMNS) lines[lines.length - 1] = `${line} ${word}`;
-    else lines.push(word);
-  }
-  return lines.join(text.startsWith("- ") ? "\n  " : "\n");
-}
-
 function leaves(command, path) {
   const below = command.commands.filter((each) => each.name() !== "help");
   if (below.length === 0) return [section(command, path)];
@@ -107,6 +93,4 @@ ${leaves(program, ["millrace"]).flat().join("\n").trimEnd()}
 `;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  writeFileSync(new URL("../docs/command.md", import.meta.url), commandPage());
-}
+writePage(import.meta, "command.md", commandPage);

@@ -1,7 +1,5 @@
 // Writes docs/errors.md from the tables in the code; test/workspace/docs.test.ts holds the page to
 // them.
-import { writeFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { baseErrors } from "@millrace/base";
 import { channelErrors } from "@millrace/channels";
 import { cliErrors } from "@millrace/cli";
@@ -13,6 +11,7 @@ import { poolErrors } from "@millrace/pool";
 import { schedulerErrors } from "@millrace/scheduler";
 import { serverErrors } from "@millrace/server";
 import { syncErrors } from "@millrace/atomics-sync";
+import { filled, writePage } from "./generated-page.mjs";
 
 const tables = [
   ["All packages", baseErrors],
@@ -27,20 +26,6 @@ const tables = [
   ["Server", serverErrors],
   ["Command", cliErrors],
 ];
-
-const COLUMNS = 100;
-
-/** A paragraph in lines; what stands in backticks isn't broken. */
-function filled(text) {
-  const lines = [""];
-  for (const word of text.match(/(?:`[^`]*`|[^\s`])+/g)) {
-    const line = lines.at(-1);
-    if (line === "") lines[lines.length - 1] = word;
-    else if (line.length + 1 + word.length <= COLUMNS) lines[lines.length - 1] = `${line} ${word}`;
-    else lines.push(word);
-  }
-  return lines.join("\n");
-}
 
 export function errorsPage() {
   const sections = tables.map(([title, table]) => {
@@ -59,6 +44,4 @@ recognises errors of another copy of the package. This page is made from the tab
 ${sections.join("\n")}`;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  writeFileSync(new URL("../docs/errors.md", import.meta.url), errorsPage());
-}
+writePage(import.meta, "errors.md", errorsPage);

@@ -1,10 +1,10 @@
 // Writes the table of metrics in docs/operate.md from their definitions; test/ops/metrics holds the
 // page to them.
-import { readFileSync, writeFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+import { readFileSync } from "node:fs";
 import { METRICS } from "millrace";
+import { writePage } from "./generated-page.mjs";
 
-const page = fileURLToPath(new URL("../docs/operate.md", import.meta.url));
+const page = new URL("../docs/operate.md", import.meta.url);
 const PART = /(<!-- metrics: [^>]* -->\n)[^]*?(<!-- \/metrics -->)/;
 
 export function operatePage() {
@@ -16,4 +16,4 @@ export function operatePage() {
   return readFileSync(page, "utf8").replace(PART, (_, begin, end) => `${begin}\n${table}\n\n${end}`);
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(page, operatePage());
+writePage(import.meta, "operate.md", operatePage);
