@@ -11,7 +11,7 @@ import { temporaryDirectory, until } from "../support.ts";
 const recorderUrl = new URL("../fixtures/recorder.js", import.meta.url);
 const faultStorage = new URL("../fixtures/fault-storage.js", import.meta.url).href;
 const ENOSPC = 28;
-/** So many looks of the retention, each a second apart. */
+/** Looks of the retention that a test waits for; a second lies between two. */
 const LOOKS = 4;
 /**
  * The pause between two batches of ACKs on a full disk, and how long the first of the slow handlers
@@ -32,22 +32,30 @@ function intakeOf(mill: Recorder): NonNullable<ReturnType<Recorder["stats"]>["in
   return intake;
 }
 
-test("on a full disk copies leave half of the reserve to ACKs, each time", async () => {
+/** Options of a journal with small segments, and the storage whose faults are armed by `faults`. */
+function faultyJournal() {
   const directory = temporaryDirectory();
-  const file = join(directory, "notes");
-  const journalDirectory = join(directory, "journal");
-  mkdirSync(journalDirectory);
+  const journal = {
+    directory: join(directory, "journal"),
+    recordBytesMax: 8192,
+    batchBytesMax: 16_384,
+    segmentBytesMax: SEGMENT_BYTES,
+    ringBytes: 2 ** 20,
+  };
+  mkdirSync(journal.directory);
   const faults = new Faults();
+  const faulty = { url: faultStorage, data: { directory: journal.directory, faults: faults.buffer } };
+  return { directory, file: join(directory, "notes"), journal, faults, faulty };
+}
+
+test("on a full disk copies leave half of the reserve to ACKs, each time", async () => {
+  const { directory, file, journal, faults, faulty } = faultyJournal();
   const mill: Recorder = await open<typeof recorder>({
     handlers: recorderUrl,
     processors: 1,
     journal: {
-      directory: journalDirectory,
-      recordBytesMax: 8192,
-      batchBytesMax: 16_384,
-      segmentBytesMax: SEGMENT_BYTES,
-      ringBytes: 2 ** 20,
-      storage: { url: faultStorage, data: { directory: journalDirectory, faults: faults.buffer } },
+      ...journal,
+      storage: faulty,
       retryBaseMs: 1000,
       retryMaxMs: 1000,
       failuresMax: 0,
@@ -91,7 +99,7 @@ test("on a full disk copies leave half of the reserve to ACKs, each time", async
   // What stays is in the first segment, and more than half of the reserve.
   const second = await publishFailing(100, RECORD_BYTES, others);
   const first = await publishFailing(900, 20, most);
-  const segments = (): number => readdirSync(journalDirectory).filter((name) => name.startsWith("log-")).length;
+  const segments = (): number => readdirSync(journal.directory).filter((name) => name.startsWith("log-")).length;
   for (let round = 0; round < 100 && segments() < 6; round += 1) await publish(20);
   faults.arm("spareWrite", ENOSPC);
   await publishUntilFull();
@@ -128,21 +136,13 @@ test("on a full disk copies leave half of the reserve to ACKs, each time", async
 });
 
 test("attempts on a full disk are counted across a restart", async () => {
-  const directory = temporaryDirectory();
-  const file = join(directory, "notes");
-  const journalDirectory = join(directory, "journal");
-  mkdirSync(journalDirectory);
-  const faults = new Faults();
+  const { directory, file, journal, faults, faulty } = faultyJournal();
   const start = (storage?: NonNullable<MillraceOptions["journal"]>["storage"]): Promise<Recorder> =>
     open<typeof recorder>({
       handlers: recorderUrl,
       processors: 1,
       journal: {
-        directory: journalDirectory,
-        recordBytesMax: 8192,
-        batchBytesMax: 16_384,
-        segmentBytesMax: SEGMENT_BYTES,
-        ringBytes: 2 ** 20,
+        ...journal,
         backoff: [100],
         ...(storage === undefined ? undefined : { storage }),
         failuresMax: 0,
@@ -155,7 +155,7 @@ test("attempts on a full disk are counted across a restart", async () => {
       .map((line) => Number(line.split(" ")[2]));
   const obstacle = join(directory, "obstacle");
   writeFileSync(obstacle, "");
-  const mill = await start({ url: faultStorage, data: { directory: journalDirectory, faults: faults.buffer } });
+  const mill = await start(faulty);
   faults.arm("spareWrite", ENOSPC);
   let refused: unknown;
   for (let round = 0; round < 2000 && refused === undefined; round += 1) {
