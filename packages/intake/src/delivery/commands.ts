@@ -14,13 +14,12 @@ export interface Letters {
 export class Commands {
   readonly #gates: Gates;
   readonly #stateLog: StateLog;
-
   readonly #stagedAdmission: StagedAdmission;
 
   constructor(gates: Gates, stateLog: StateLog, stagedAdmission: StagedAdmission) {
-    this.#stagedAdmission = stagedAdmission;
     this.#gates = gates;
     this.#stateLog = stateLog;
+    this.#stagedAdmission = stagedAdmission;
   }
 
   /** Nothing of the handler is begun any more, or again; `onDurable` when that outlives a crash. */

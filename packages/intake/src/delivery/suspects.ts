@@ -28,7 +28,8 @@ const BEHIND_LEASE_MAX = 4096;
 const LANES = 3;
 
 export class Suspects {
-  readonly #all: ReadonlySet<number>;
+  /** Those that come at once, in their groups, and not through a lane. */
+  readonly #early: ReadonlySet<number>;
   /** Unclean ends by origin, of those that haven't come back. */
   readonly #ends: Map<number, number>;
   /** Of those, the ones that wait for a group. The others are in one, or wait for their turn. */
@@ -48,8 +49,8 @@ export class Suspects {
    */
   constructor(suspects: ReadonlyMap<number, number>, comeInTurn: boolean) {
     this.#ends = new Map([...suspects].toSorted(([left], [right]) => left - right));
-    this.#all = new Set(comeInTurn ? [] : this.#ends.keys());
-    this.#left = new Set(this.#all);
+    this.#early = new Set(comeInTurn ? [] : this.#ends.keys());
+    this.#left = new Set(this.#early);
   }
 
   get size(): number {
@@ -58,7 +59,7 @@ export class Suspects {
 
   /** Whether a lane must leave this record alone: it comes, or came, with its group. */
   has(origin: number): boolean {
-    return this.#all.has(origin);
+    return this.#early.has(origin);
   }
 
   /** For `Delivery.describe`. */
@@ -73,9 +74,9 @@ export class Suspects {
     return this.#ends.size === 0 ? 0 : (this.#ends.get(origin) ?? 0);
   }
 
-  /** Those that come at once. */
+  /** As they stood at the opening. */
   get early(): Iterable<number> {
-    return this.#all;
+    return this.#early;
   }
 
   /** Those that haven't come back, with their ends. */
