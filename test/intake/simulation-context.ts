@@ -1,0 +1,66 @@
+/**
+ * What all parts of a simulation share: the seed and what it decides, the dice, the clock, the
+ * disk, the counts, and the way to report a broken promise.
+ */
+import { type Random, seededRandom } from "@millrace/base";
+import { SimClock } from "./simulation-clock.ts";
+import { type Conditions, conditionsOf } from "./simulation-conditions.ts";
+import { SimDisk } from "./simulation-disk.ts";
+
+/** A promise is broken. */
+class Broken extends Error {}
+
+interface SimulationCounts {
+  crashes: number;
+  runs: number;
+  records: number;
+  checkpoints: number;
+  truncations: number;
+  checkpointsLost: number;
+  redriven: number;
+  closes: number;
+  quarantined: number;
+  /** Processes that records have ended. */
+  kills: number;
+  scheduled: number;
+  steps: number;
+}
+
+export class SimContext {
+  readonly seed: number;
+  readonly conditions: Conditions;
+  readonly random: Random;
+  readonly clock: SimClock;
+  readonly disk: SimDisk;
+  readonly counts: SimulationCounts = {
+    crashes: 0,
+    runs: 0,
+    records: 0,
+    checkpoints: 0,
+    truncations: 0,
+    checkpointsLost: 0,
+    redriven: 0,
+    closes: 0,
+    quarantined: 0,
+    kills: 0,
+    scheduled: 0,
+    steps: 0,
+  };
+
+  constructor(seed: number) {
+    this.seed = seed;
+    this.conditions = conditionsOf(seed);
+    this.random = seededRandom(seed);
+    const clock = new SimClock(this.random, this.conditions.isClockSet);
+    this.clock = clock;
+    this.disk = new SimDisk(() => ({ wallMs: clock.wall(), atMs: clock.now() }));
+  }
+
+  trace(what: string): void {
+    if (process.env["MILLRACE_INTAKE_TRACE"] !== undefined) console.log(`${this.counts.steps}: ${what}`);
+  }
+
+  broken(what: string): never {
+    throw new Broken(`seed ${this.seed}, step ${this.counts.steps}: ${what}`);
+  }
+}
