@@ -247,6 +247,18 @@ export const INTAKE_BUGS: readonly SeededBug[] = [
     to: "for (const [origin, place] of []) {",
   },
   {
+    name: "a handler that is paused gets records",
+    file: "delivery/handler-gate.js",
+    from: "if (this.isPaused)",
+    to: "if (false)",
+  },
+  {
+    name: "a handler that was paused gets records after a restart",
+    file: "delivery/opening.js",
+    from: "gates.named(name).isPaused = true;",
+    to: ";",
+  },
+  {
     name: "a snapshot forgets the handlers that are paused",
     file: "snapshot/paused-section.js",
     from: "paused.add(name);",

@@ -1,7 +1,8 @@
 /** What operators ask for: handlers paused and resumed, dead letters redriven and dropped. */
 import type { Letters } from "@millrace/intake/internal/delivery/commands";
 import type { SimContext } from "./simulation-context.ts";
-import type { Known, KnownRecords } from "./simulation-known.ts";
+import type { Known } from "./simulation-known.ts";
+import type { SimOracle } from "./simulation-oracle.ts";
 import { HANDLERS, type SimProcess } from "./simulation-process.ts";
 import { PRODUCER } from "./simulation-publisher.ts";
 import type { SimSchedules } from "./simulation-schedules.ts";
@@ -10,15 +11,15 @@ export class SimCommands {
   readonly #context: SimContext;
   readonly #process: SimProcess;
   readonly #schedules: SimSchedules;
-  readonly #known: KnownRecords;
+  readonly #oracle: SimOracle;
   /** Commands that were given before, and may be given again when the letter is another. */
   readonly #letters: Letters[] = [];
 
-  constructor(context: SimContext, process: SimProcess, schedules: SimSchedules, known: KnownRecords) {
+  constructor(context: SimContext, process: SimProcess, schedules: SimSchedules, oracle: SimOracle) {
     this.#context = context;
     this.#process = process;
     this.#schedules = schedules;
-    this.#known = known;
+    this.#oracle = oracle;
   }
 
   /** Any command. */
@@ -34,7 +35,7 @@ export class SimCommands {
   commandLetters(): void {
     const { random } = this.#context;
     const { commands } = this.#process.delivery;
-    const dead = [...this.#known.all()].filter(({ state, isDurable }) => state === "dead" && isDurable);
+    const dead = [...this.#oracle.known.all()].filter(({ state, isDurable }) => state === "dead" && isDurable);
     const dice = random.below(5);
     if (dice === 0 && random.below(4) === 0) commands.dropProducer(PRODUCER);
     else if (dice === 0) {
@@ -68,6 +69,7 @@ export class SimCommands {
 
   pause(handler: string, isPaused: boolean): void {
     this.#process.delivery.commands.pause(handler, isPaused);
+    this.#oracle.pauses.commanded(handler, isPaused);
   }
 
   resumeAll(): void {

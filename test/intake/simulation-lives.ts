@@ -35,10 +35,10 @@ export class SimLives {
 
   open(): void {
     this.#process.open(this.#oracle, (checkpoint) => this.#checkpoint(checkpoint));
+    this.#oracle.processOpened();
     const { conditions, counts } = this.#context;
     const { stalled } = conditions;
     if (stalled !== undefined && counts.steps < stalled.untilStep) this.#parts.commands.pause(stalled.handler, true);
-    this.#oracle.processOpened();
   }
 
   /** The process dies: rings, memory and what runs are gone. */

@@ -1,8 +1,9 @@
 /**
  * The oracle stands outside of the intake. It follows what becomes of each record, by what the
  * process tells, by the log and by what handlers do, and checks at every step what
- * `docs/intake-states.md` promises. It asks three more oracles: `Produced` about records that are
- * published in groups, `RecordedEnds` about ends that are recorded, `BeginOracle` about begins.
+ * `docs/intake-states.md` promises. It asks four more oracles: `Produced` about records that are
+ * published in groups, `RecordedEnds` about ends that are recorded, `BeginOracle` about begins,
+ * `PauseOracle` about handlers that are paused.
  */
 import { RECORD_TYPE } from "@millrace/journal";
 import { handlerName, termsOf } from "@millrace/intake/internal/format/record-header";
@@ -15,7 +16,8 @@ import { BeginOracle } from "./simulation-begins.ts";
 import type { SimContext } from "./simulation-context.ts";
 import { isProducerDrop, isSteady, type SimRecord } from "./simulation-disk.ts";
 import { type Known, KnownRecords } from "./simulation-known.ts";
-import type { SimProcess, Watcher } from "./simulation-process.ts";
+import { PauseOracle } from "./simulation-pauses.ts";
+import { HANDLERS, type SimProcess, type Watcher } from "./simulation-process.ts";
 import type { SimTask } from "./simulation-runner.ts";
 
 export class SimOracle implements Watcher {
@@ -25,6 +27,7 @@ export class SimOracle implements Watcher {
   readonly known: KnownRecords;
   readonly produced: Produced;
   readonly recorded: RecordedEnds;
+  readonly pauses: PauseOracle;
   readonly #begins: BeginOracle;
   /** Records that are handled in processes of their own, the oldest there first. */
   quarantined: number[] = [];
@@ -35,6 +38,7 @@ export class SimOracle implements Watcher {
     this.known = new KnownRecords(context);
     this.produced = new Produced((what) => context.broken(what));
     this.recorded = new RecordedEnds((what) => context.broken(what));
+    this.pauses = new PauseOracle(context);
     this.#begins = new BeginOracle(context, process, this.known);
   }
 
@@ -51,6 +55,7 @@ export class SimOracle implements Watcher {
       known.inHand = false;
       this.#believeTheDisk(known);
     }
+    this.pauses.processOpened();
     this.compareProduced();
   }
 
@@ -122,6 +127,10 @@ export class SimOracle implements Watcher {
 
   // ── handlers ──────────────────────────────────────────────────────────────────────────────────
 
+  handedOut(task: SimTask): void {
+    this.pauses.handedOut(new TaskHeader(task.header).sequence, HANDLERS[task.handler] as string);
+  }
+
   begun(task: SimTask): void {
     // It may begin late: what it leaves doesn't count.
     if (task.isAbandoned) return;
@@ -141,6 +150,7 @@ export class SimOracle implements Watcher {
   quarantine(origin: number): void {
     this.quarantined.push(origin);
     const known = this.known.of(origin);
+    this.pauses.handedOut(origin, known.handler);
     this.#openAgain(known);
     this.#begins.checkAlone(known);
     this.#isInHand(known);

@@ -31,6 +31,8 @@ const KEPT = { result: "keep", resultKeepMs: 20_000, record: "outcomes" } as con
 
 /** Sees what the process does. */
 export interface Watcher extends DeliveryEvents {
+  /** A thread gets a record. */
+  handedOut(task: SimTask): void;
   /** A handler is called. */
   begun(task: SimTask): void;
   /** The time of a handler's attempt is over. */
@@ -63,6 +65,7 @@ export class SimProcess {
     this.#watcher = watcher;
     this.log = new SimLog(disk, random);
     this.runner = new SimRunner(() => clock.now());
+    this.runner.onSubmit = (task) => watcher.handedOut(task);
     this.runner.onBegin = (task) => watcher.begun(task);
     this.runner.onAbandon = (task) => watcher.abandoned(task);
     const newest = disk.checkpoints.at(-1);

@@ -34,6 +34,8 @@ export class SimRunner implements Runner {
     this.#now = now;
   }
 
+  /** Told of every task that is handed out. */
+  onSubmit: (task: SimTask) => void = () => {};
   /** Told of every task that is begun. */
   onBegin: (task: SimTask) => void = () => {};
   /** Told of every task whose time is over. */
@@ -51,7 +53,7 @@ export class SimRunner implements Runner {
     for (let slot = this.first; slot < this.first + this.capacity; slot += 1) {
       if (this.tasks.has(slot)) continue;
       const own = { payload: Uint8Array.from(payload), header: Uint8Array.from(header) };
-      this.tasks.set(slot, {
+      const task: SimTask = {
         slot,
         handler,
         ...own,
@@ -61,7 +63,9 @@ export class SimRunner implements Runner {
         isOver: false,
         isOk: false,
         value: undefined,
-      });
+      };
+      this.tasks.set(slot, task);
+      this.onSubmit(task);
       return slot;
     }
     return FULL;

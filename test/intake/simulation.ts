@@ -50,7 +50,7 @@ export class Simulation {
     this.#publisher = new SimPublisher(context);
     this.#writer = new SimWriter(context, this.#process, this.#publisher, this.#schedules, this.#oracle);
     this.#handlers = new SimHandlers(context, this.#process, this.#publisher, this.#oracle);
-    this.#commands = new SimCommands(context, this.#process, this.#schedules, this.#oracle.known);
+    this.#commands = new SimCommands(context, this.#process, this.#schedules, this.#oracle);
     this.#lives = new SimLives(context, this.#process, this.#oracle, {
       publisher: this.#publisher,
       writer: this.#writer,
