@@ -1,6 +1,15 @@
+/**
+ * `Delivery` in a world that a test moves by hand: the simulation's log, disk and threads, a clock
+ * that stands still, and dice that always fall the same. For a case that the simulation meets in
+ * few schedules or in none, told step by step: publish, turn, end, crash, close.
+ *
+ * Nothing is checked here, and every handler does what the test says. There are no checkpoints: a
+ * process that opens reads the whole log.
+ */
 import type { Random } from "@millrace/base";
 import { RECORD_TYPE } from "@millrace/journal";
 import { Delivery } from "@millrace/intake/internal/delivery/delivery";
+import type { DeliveryEvents } from "@millrace/intake/internal/delivery/events";
 import { handlerTerms, type HandlerOptions } from "@millrace/intake/internal/delivery/policy";
 import { HeaderParser, type Terms } from "@millrace/intake/internal/format/record-header";
 import { packOutcome } from "@millrace/intake/internal/format/outcome";
@@ -10,6 +19,7 @@ import { partsOf } from "./produced.ts";
 import { SimDisk, SimLog, SimRecord } from "./simulation-disk.ts";
 import { SimRunner, type SimTask } from "./simulation-runner.ts";
 
+/** The ring is never full, and pauses are as long as they can be. */
 const random = { below: (n: number) => (n === 1 ? 0 : 1), fraction: () => 1 } as unknown as Random;
 const LIMITS = { keysMax: 40, forMs: 15_000 };
 
@@ -21,12 +31,17 @@ export class World {
   runner!: SimRunner;
   delivery!: Delivery;
   readonly handlers: Record<string, HandlerOptions>;
+  /** Records whose handlers this process has called, in order. */
   begun: number[] = [];
+  /** Records that this process has put into quarantine, in order. */
   quarantined: number[] = [];
+
   constructor(handlers: Record<string, HandlerOptions>) {
     this.handlers = handlers;
     this.open();
   }
+
+  /** A process begins; one that lived until now has died. */
   open(): void {
     this.begun = [];
     this.quarantined = [];
@@ -35,6 +50,15 @@ export class World {
     this.runner.onBegin = (task) => this.begun.push(new TaskHeader(task.header).sequence);
     const names = Object.keys(this.handlers);
     const states = readStates(this.log, undefined, LIMITS);
+    const events: DeliveryEvents = {
+      wantsFinished: false,
+      finished: () => {},
+      dead: () => {},
+      expired: () => {},
+      judged: () => {},
+      told: () => {},
+      quarantine: (origin) => void this.quarantined.push(origin),
+    };
     this.delivery = new Delivery(
       { log: this.log, runner: this.runner, clock: { now: () => this.now, wall: () => this.wall }, random },
       states,
@@ -46,18 +70,16 @@ export class World {
         handlerTerms: (name) =>
           handlerTerms(name, this.handlers[name] ?? {}, { retryBaseMs: 60_000, backoff: "constant" }),
       },
-      {
-        wantsFinished: false,
-        finished: () => {},
-        dead: () => {},
-        expired: () => {},
-        judged: () => {},
-        told: () => {},
-        quarantine: (origin: number) => void this.quarantined.push(origin),
-      } as never,
+      events,
     );
   }
-  crash = (): void => this.open();
+
+  /** The process dies; what it has committed and `sync` hasn't written is gone. */
+  crash(): void {
+    this.open();
+  }
+
+  /** Durable at once; returns its sequence. */
   publish(handler: string, key?: string, terms: Partial<Terms> = {}): number {
     const parts = partsOf(
       { handler, priority: 1, key, payload: "p", terms: { isOrdered: key !== undefined, ...terms } as Terms },
@@ -66,10 +88,13 @@ export class World {
     this.disk.append(new SimRecord({ ...parts, type: RECORD_TYPE.data }));
     return this.disk.last;
   }
+
+  /** What the process has committed becomes durable. */
   sync(): void {
     for (const record of this.log.committed.splice(0)) this.disk.append(record);
   }
-  /** Turns until nothing happens; all that is handed out is begun. */
+
+  /** By default as many turns as any test needs; all that is handed out is begun. */
   turn(rounds = 12): void {
     for (let round = 0; round < rounds; round += 1) {
       this.delivery.turn();
@@ -77,34 +102,45 @@ export class World {
       this.sync();
     }
   }
+
   advance(ms: number): void {
     this.now += ms;
     this.wall += ms;
   }
-  task(origin: number): SimTask | undefined {
-    return [...this.runner.tasks.values()].find(
-      ({ header, isOver }) => !isOver && new TaskHeader(header).sequence === origin,
-    );
+
+  /** Whether a thread has the record and its handler hasn't ended. */
+  isInHand(origin: number): boolean {
+    return this.#inHand(origin) !== undefined;
   }
+
+  /** The handler of a record in hand returns, or throws `error`. */
   end(origin: number, error?: unknown): void {
-    const task = this.task(origin) as SimTask;
-    task.isOver = true;
-    task.isOk = error === undefined;
-    task.value = error;
+    this.#over(origin, error === undefined, error);
   }
+
   /** As `end`, of a handler whose result is kept. */
   endWith(origin: number, bytes: Uint8Array): void {
-    this.end(origin);
-    this.over(origin).value = packOutcome({ staged: [], result: { isOk: true, bytes } });
+    this.#over(origin, true, packOutcome({ staged: [], result: { isOk: true, bytes } }));
   }
-  private over(origin: number): SimTask {
-    return [...this.runner.tasks.values()].find(({ header }) => new TaskHeader(header).sequence === origin) as SimTask;
+
+  #over(origin: number, isOk: boolean, value: unknown): void {
+    const task = this.#inHand(origin) as SimTask;
+    task.isOver = true;
+    task.isOk = isOk;
+    task.value = value;
   }
+
+  #inHand(origin: number): SimTask | undefined {
+    const isIt = ({ header, isOver }: SimTask): boolean => !isOver && new TaskHeader(header).sequence === origin;
+    return [...this.runner.tasks.values()].find(isIt);
+  }
+
+  /** The process ends in order and abandons what is in hand; the next one opens. */
   close(): void {
     this.delivery.drain();
-    for (let i = 0; i < 20; i += 1) {
+    for (let round = 0; round < 20; round += 1) {
       this.delivery.turn();
-      if (i > 2) this.delivery.abandon();
+      if (round > 2) this.delivery.abandon();
       this.sync();
       if (this.delivery.isOver && !this.log.hasNews()) break;
     }
