@@ -92,6 +92,34 @@ test("a suspect whose handler is paused holds no other suspect", () => {
   }
 });
 
+test("a suspect whose handler was paused is no more suspect after the next end", () => {
+  const world = new World({ pay: { concurrencyMax: 1 } });
+  for (let each = 0; each < 4 * GROUP_MAX; each += 1) world.publish("pay");
+  world.turn();
+  world.crash();
+  const seconds = (rounds: number): void => {
+    for (let round = 0; round < rounds; round += 1) {
+      world.turn(2);
+      for (const origin of world.begun) if (world.isInHand(origin)) world.end(origin);
+      world.advance(1001);
+    }
+  };
+  // One runs at a time; the others of its group were named, and wait.
+  seconds(6);
+  const last = world.begun.at(-1) as number;
+  const named = /trying ([\d ]+)/.exec(world.delivery.describe())?.[1]?.split(" ").map(Number) ?? [];
+  const waiting = named.filter((origin) => origin !== last);
+  assert.ok(waiting.length > 0, world.delivery.describe());
+  world.delivery.commands.pause("pay", true);
+  seconds(4);
+  world.crash();
+  const suspects = findSuspects(world.log, world.delivery.states, world.wall);
+  assert.equal(
+    waiting.filter((origin) => suspects.get(origin) !== 1),
+    [],
+  );
+});
+
 test("a suspect that has come back is cleared by the last group too", () => {
   const world = new World({ pay: {} });
   world.publish("pay");

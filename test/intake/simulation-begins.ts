@@ -95,7 +95,7 @@ export class BeginOracle {
     }
   }
 
-  /** Attempts count from 1, and none is forgotten that the log says or that failed since the opening. */
+  /** Attempts count from 1. None is forgotten that the log says, or that failed since then. */
   #checkAttempt(header: TaskHeader): void {
     const { sequence, attempt } = header;
     const failed = this.#failed.get(attemptsName(header)) ?? 0;
