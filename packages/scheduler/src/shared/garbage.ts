@@ -48,20 +48,32 @@ export class Garbage {
   /** Collects if that is worth it. */
   collect(): void {
     if (this.#bytes < COLLECT_BYTES) return;
+    gc ??= collector();
+    // At the next tick again.
+    if (gc === undefined) return;
     this.#bytes = 0;
     this.#busyTicks = 0;
     shrinkBuffers();
-    gc ??= collector();
     gc();
   }
 }
 
 let gc: (() => void) | undefined;
 
-/** V8's own function, which it hands out to contexts that are made while this flag is set. */
-function collector(): () => void {
-  setFlagsFromString("--expose-gc");
-  const found = runInNewContext("gc") as () => void;
-  setFlagsFromString("--no-expose-gc");
+/** Contexts that are made to find it, before the next tick has to try. */
+const LOOKS_MAX = 10;
+
+/**
+ * V8's own function. In a process that was started with `--expose-gc` every thread has it;
+ * otherwise V8 hands it out to contexts that are made while the flag is set. The flag is the
+ * process's: another thread may take it back in between, and then nothing is found.
+ */
+function collector(): (() => void) | undefined {
+  let found = globalThis.gc as (() => void) | undefined;
+  for (let look = 0; found === undefined && look < LOOKS_MAX; look += 1) {
+    setFlagsFromString("--expose-gc");
+    found = runInNewContext("globalThis.gc") as typeof found;
+    setFlagsFromString("--no-expose-gc");
+  }
   return found;
 }
