@@ -62,6 +62,9 @@ export async function both<T>(options: PoolOptions, ask: (pool: Piscina) => Prom
     try {
       answers.push(await ask(pool));
     } finally {
+      // piscina 5.3.2 runs a task that it has rejected for want of a queue. If that one answers
+      // while the pool is destroyed, the pool emits an error, which would end the process.
+      if (Pool !== Piscina) pool.on("error", () => {});
       await pool.destroy();
     }
   }
