@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Histogram } from "@millrace/metrics";
 import type { ReporterOptions } from "../terminal/reporter.ts";
+import { removeInUse } from "../terminal/temporary.ts";
 import { duration, round } from "../terminal/units.ts";
 import type { VictimPlace } from "./victim.ts";
 
@@ -37,7 +38,7 @@ export function createWorkplace(options: LoadOptions): Workplace {
   const base = mkdtempSync(join(tmpdir(), `${PREFIX}${process.pid}-`));
   const ledgerDirectory = join(base, "ledgers");
   mkdirSync(ledgerDirectory);
-  const remove = (): void => rmSync(base, { recursive: true, force: true });
+  const remove = (): void => removeInUse(base);
   process.once("exit", remove);
   return {
     directory: options.dir ?? join(base, "journal"),

@@ -9,6 +9,7 @@ import { rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { isMillraceError } from "@millrace/base";
 import { type Millrace, open } from "@millrace/runtime";
+import { removeInUse } from "../terminal/temporary.ts";
 import { encodeAnswer, FrameReader, OUTCOME } from "./protocol.ts";
 import type * as handlers from "./victim-handlers.ts";
 
@@ -33,7 +34,7 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal
  */
 function endWithGenerator(): void {
   try {
-    rmSync(base, { recursive: true, force: true });
+    removeInUse(base);
   } finally {
     process.kill(process.pid, "SIGKILL");
   }

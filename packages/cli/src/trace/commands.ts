@@ -6,7 +6,7 @@
  * MILLRACE_TRACE_DIRECTORY (and the two variables beside it) and writes one file per runtime there.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, parse, resolve } from "node:path";
 import { messageOf } from "@millrace/base";
@@ -16,6 +16,7 @@ import { cliError } from "../errors.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
+import { removeInUse } from "../terminal/temporary.ts";
 import { duration, grouped, table } from "../terminal/units.ts";
 import { type Spread, type TraceStats, traceStats } from "./stats.ts";
 
@@ -40,7 +41,7 @@ const LOOK_MS = 50;
 export async function record(command: readonly string[], options: TraceRecordOptions): Promise<number> {
   const reporter = new Reporter(options);
   const directory = mkdtempSync(join(tmpdir(), "millrace-trace-"));
-  process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
+  process.once("exit", () => removeInUse(directory));
   try {
     const ended = await runTraced(command, directory, options);
     const traces = collect(directory, options.out);
@@ -58,7 +59,7 @@ export async function record(command: readonly string[], options: TraceRecordOpt
     );
     return signals.exitCode ?? (ended.exitCode === 0 || ended.wasEnded ? EXIT.ok : EXIT.failure);
   } finally {
-    rmSync(directory, { recursive: true, force: true });
+    removeInUse(directory);
   }
 }
 

@@ -1,0 +1,23 @@
+/** Directories of this command that other threads or processes use. */
+import { renameSync, rmSync } from "node:fs";
+
+/**
+ * Removes a directory, also while others make files in it by its name: under another name they
+ * don't find it. Several may remove the same one.
+ */
+export function removeInUse(path: string): void {
+  const aside = `${path}-removed`;
+  // Until nobody has made it once more.
+  while (isRenamed(path, aside)) rmSync(aside, { recursive: true, force: true });
+}
+
+/** False when it doesn't exist. */
+function isRenamed(path: string, to: string): boolean {
+  try {
+    renameSync(path, to);
+    return true;
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw thrown;
+  }
+}
