@@ -48,6 +48,9 @@ testIf(existsSync("/bin/bash"))("a reader that leaves early ends every command q
     [["journal", "inspect", "--dir", directory, "--json"], "true"],
     // A few lines fit into the pipe: no later write would find that it is closed.
     [["journal", "tail", "--dir", directory, "--lines", "3", "--follow"], "head -1"],
+    [["journal", "tail", "--dir", directory, "--lines", "3", "--follow"], "{ read a; read b; read c; sleep 1; }"],
+    // Another process reads on for a while.
+    [["journal", "tail", "--dir", directory, "--lines", "3", "--follow"], "{ sleep 2 <&0 & exec head -3; }"],
     [["journal", "tail", "--dir", directory, "--lines", "3", "--follow", "--json"], "true"],
     [["ingest", input, "--handler", `${handlers}#note`, "--dir", join(input, "../data"), "--processors", "1"], "true"],
   ];

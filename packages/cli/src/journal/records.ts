@@ -9,7 +9,7 @@ import { LogReader, readMarks, recordAt, RecordCursor, scanLog, surveyLog } from
 import { decode } from "@millrace/codec";
 import { cliError } from "../errors.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
-import { drained, isOutputAbandoned, isOutputClosed } from "../terminal/closed-pipes.ts";
+import { drained, isOutputClosed, OutputReaders } from "../terminal/closed-pipes.ts";
 import { errorDocument, Reporter } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
 import { grouped } from "../terminal/units.ts";
@@ -163,9 +163,10 @@ export async function tail(options: TailOptions): Promise<number> {
     printer.givenUp(from, to),
   );
   const stop = signals.takeOver();
+  const readers = new OutputReaders();
   try {
     await printer.printAll(following.read(last), stop);
-    while (options.follow === true && !stop.aborted && !isOutputAbandoned()) {
+    while (options.follow === true && !stop.aborted && !readers.areGone()) {
       await pause(LOOK_MS, stop);
       // Another process's records count as durable once its `marks` say so.
       await printer.printAll(following.read(readMarks(storage)?.durableSequence ?? 0), stop);
