@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -6,7 +6,7 @@ import { isMillraceError } from "@millrace/base";
 import { type Acknowledgement, type Millrace, type MillraceOptions, open } from "millrace";
 import { Faults } from "../fixtures/fault-storage.ts";
 import type * as recorder from "../fixtures/recorder.ts";
-import { temporaryDirectory, until } from "../support.ts";
+import { rejectsWith, temporaryDirectory, until } from "../support.ts";
 
 const recorderUrl = new URL("../fixtures/recorder.js", import.meta.url);
 const faultStorage = new URL("../fixtures/fault-storage.js", import.meta.url).href;
@@ -149,13 +149,14 @@ test("attempts on a full disk are counted across a restart", async () => {
       },
     });
   const attempts = (): number[] =>
-    readFileSync(file, "utf8")
-      .split("\n")
+    (existsSync(file) ? readFileSync(file, "utf8").split("\n") : [])
       .filter((line) => line.startsWith("failing"))
       .map((line) => Number(line.split(" ")[2]));
   const obstacle = join(directory, "obstacle");
   writeFileSync(obstacle, "");
   const mill = await start(faulty);
+  // Before that the disk has no room for what becomes of records.
+  await until(() => readdirSync(journal.directory).some((name) => /^reserve-.*wal$/.test(name)), "there is a reserve");
   faults.arm("spareWrite", ENOSPC);
   let refused: unknown;
   for (let round = 0; round < 2000 && refused === undefined; round += 1) {
@@ -180,6 +181,37 @@ test("attempts on a full disk are counted across a restart", async () => {
   rmSync(obstacle);
   await again.drain({ all: true });
   await again.close();
+});
+
+test("close gives up what a disk has no room for, and says so", async () => {
+  for (const [limit, code] of [
+    [undefined, "ERR_JOURNAL_FULL"],
+    // The time was over before anybody knew of the disk.
+    [{ timeoutMs: 100 }, "ERR_CLOSE_ABORTED"],
+  ] as const) {
+    const { file, journal, faults, faulty } = faultyJournal();
+    const start = (storage?: NonNullable<MillraceOptions["journal"]>["storage"]): Promise<Recorder> =>
+      open<typeof recorder>({
+        handlers: recorderUrl,
+        processors: 1,
+        journal: { ...journal, ...(storage === undefined ? undefined : { storage }) },
+      });
+    const mill = await start(faulty);
+    const { done } = await mill.publish.slowly({ file, text: "handled", waitMs: 2000 });
+    done.catch(ignore);
+    await until(() => intakeOf(mill).running === 1, "a handler has it");
+    // As where a file system copies on write: not even a prepared segment has room.
+    faults.arm("logWrite", ENOSPC);
+    await until(() => existsSync(file), "it is handled");
+    const refused = await rejectsWith(mill.close(limit), code);
+    if (limit === undefined) assert.match(refused.message, /no room for 5 s .*delivered again/);
+    assert.ok(faults.fired("logWrite") > 0, "the fault fired");
+    await rejectsWith(done, "ERR_INTAKE_CLOSED");
+    const again = await start();
+    await again.drain();
+    assert.equal(readFileSync(file, "utf8").trimEnd().split("\n").length, 2);
+    await again.close();
+  }
 });
 
 test.run();

@@ -18,6 +18,7 @@ import {
   setTimeout,
 } from "@millrace/base";
 import type { Journal } from "@millrace/journal";
+import { journalError } from "@millrace/journal/kernel";
 import type { Quarantine } from "@millrace/pool";
 import type { ControlServer } from "../control/server.ts";
 import { intakeError } from "../errors.ts";
@@ -40,6 +41,8 @@ const drainRules = { signal: optional(abortSignal()), all: boolean(false) } sati
 /** The most that `stopNow` waits for delivery, and `closeSoon` twice for the journal. */
 const STOP_MS = 1000;
 const DISK_MS = 3000;
+/** How long nothing may become durable on a full disk before a stop goes on without. */
+const FULL_DISK_MS = 5000;
 /** How often `drain({ all: true })` looks again. */
 const LOOK_MS = 20;
 
@@ -59,6 +62,8 @@ export class Ending {
   readonly #parts: Endable;
   /** Undefined without a control socket. */
   control: ControlServer | undefined;
+  /** Why the journal was given up before its end. */
+  #unwritten: Error | undefined;
   #stopping: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
@@ -121,6 +126,7 @@ export class Ending {
     if (this.control !== undefined) await isOverWithin(this.control.close(), STOP_MS / 2);
     await journal.settle();
     delivery.drain();
+    if (!(await this.#exitsUnlessDiskIsFull())) this.#giveUpWriting();
     await delivery.exited();
     await checkpoints.settled();
     await quarantine.close();
@@ -130,11 +136,40 @@ export class Ending {
     );
   }
 
+  /**
+   * Waits until delivery has ended. False when no handler runs and the disk has had no room for
+   * what became of the last records, not even in the reserve, for a while.
+   */
+  async #exitsUnlessDiskIsFull(): Promise<boolean> {
+    const { journal, delivery, cells } = this.#parts;
+    const exited = delivery.exited();
+    // Ends: with delivery, or on a disk that stays full.
+    for (;;) {
+      const durable = journal.durableSequence;
+      if (await isOverWithin(exited, FULL_DISK_MS)) return true;
+      const isIdle = cells.get("running") === 0 && journal.durableSequence === durable;
+      if (isIdle && journal.vitals().isDiskFull) return false;
+    }
+  }
+
+  /** Whoever waits is told, and the journal ends without saying that it has ended in order. */
+  #giveUpWriting(): void {
+    const { journal } = this.#parts;
+    const text = `the disk has had no room for ${FULL_DISK_MS / 1000} s for what became of the last records: they are delivered again`;
+    this.#unwritten = journalError("ERR_JOURNAL_FULL", text, { details: { directory: journal.directory } });
+    journal.poison();
+  }
+
   async #close(): Promise<void> {
     await this.stop();
     const { journal, delivery } = this.#parts;
-    await journal.close();
-    delivery.release();
+    try {
+      await journal.close();
+    } catch (thrown) {
+      throw this.#unwritten ?? thrown;
+    } finally {
+      delivery.release();
+    }
   }
 }
 
