@@ -186,8 +186,8 @@ test("attempts on a full disk are counted across a restart", async () => {
 test("close gives up what a disk has no room for, and says so", async () => {
   for (const [limit, code] of [
     [undefined, "ERR_JOURNAL_FULL"],
-    // The time was over before anybody knew of the disk.
-    [{ timeoutMs: 100 }, "ERR_CLOSE_ABORTED"],
+    // The time was over before anybody knew of the disk: the journal was given up at once.
+    [{ timeoutMs: 100 }, "ERR_JOURNAL_POISONED"],
   ] as const) {
     const { file, journal, faults, faulty } = faultyJournal();
     const start = (storage?: NonNullable<MillraceOptions["journal"]>["storage"]): Promise<Recorder> =>
