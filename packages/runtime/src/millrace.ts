@@ -105,7 +105,8 @@ export interface Millrace<Handlers = Record<string, Handler>> {
   /**
    * Publishes a record: resolves when it is on disk; the handler gets it afterwards, again after a
    * crash, at least once. Rejects with `ERR_JOURNAL_UNCERTAIN` when it may or may not be stored,
-   * with any other code when it certainly isn't.
+   * and with `ERR_IDEMPOTENCY_MISMATCH` when its key belongs to another payload, so that no handler
+   * will get it. With any other code it certainly isn't stored.
    */
   readonly publish: Publish<Handlers>;
   /**
