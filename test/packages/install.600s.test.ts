@@ -1,5 +1,5 @@
 /** The packed packages in empty projects, as npm, pnpm and yarn install them. */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -68,6 +68,28 @@ const ALONE_PRINTS: Readonly<Record<string, string>> = {
 /** Packages of ours that lie in a project. */
 const ours = (project: string): string[] => readdirSync(join(project, "node_modules/@millrace")).toSorted();
 
+const README: string = readFileSync(join(root, "README.md"), "utf8");
+/** Native parts differ by system, and dependencies by a patch. */
+const SIZE_TOLERANCE = 0.15;
+
+/** `figure`: with a group for a number of MB on the front page. */
+function assertSays(figure: RegExp, bytes: number): void {
+  const said = Number(figure.exec(README)?.[1]);
+  assert.ok(Math.abs(bytes / 1e6 - said) <= said * SIZE_TOLERANCE, `${bytes} bytes, README.md says ${said} MB`);
+}
+
+/** The front page says the bytes of our tarballs that were installed, and of all files there. */
+function assertSaysSizes(modules: string, { packages }: Workshop): void {
+  let packed = 0;
+  for (const { name, size } of packages) if (existsSync(join(modules, name))) packed += size;
+  let installed = 0;
+  for (const entry of readdirSync(modules, { recursive: true, withFileTypes: true })) {
+    if (entry.isFile()) installed += statSync(join(entry.parentPath, entry.name)).size;
+  }
+  assertSays(/([\d.]+) MB packed/, packed);
+  assertSays(/([\d.]+) MB installed/, installed);
+}
+
 function tests(workshop: Workshop): void {
   const { url } = workshop.registry;
 
@@ -75,6 +97,12 @@ function tests(workshop: Workshop): void {
     const project = workshop.project("npm", files);
     await workshop.install(project, "millrace");
     await works(project);
+  });
+
+  test("npm installs as much as the front page says", async () => {
+    const project = workshop.project("size");
+    await workshop.install(project, "millrace");
+    assertSaysSizes(join(project, "node_modules"), workshop);
   });
 
   test("pnpm installs millrace", async () => {
