@@ -1,7 +1,7 @@
 /**
- * Snapshots of version 1, of Millrace 0.1: u32 version, three u32 counts, u64 unused, then pairs of
- * f64: settled and droppable ranges, places of DEAD records by origin, places by origin. They are
- * read, and never written.
+ * Snapshots of version 1, of the first builds: u32 version, three u32 counts, u64 unused, then
+ * pairs of f64: settled and droppable ranges, places of DEAD records by origin, places by origin.
+ * They are read, and never written.
  */
 import { intakeError } from "../errors.ts";
 import { REASON } from "../format/state-records.ts";
