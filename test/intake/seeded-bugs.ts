@@ -559,6 +559,24 @@ export const INTAKE_BUGS: readonly SeededBug[] = [
     to: "ends.began(job.origin);",
   },
   {
+    name: "a record of a stopped handler is counted by every lane that passes it",
+    file: "delivery/turns.js",
+    from: "own !== lane && lane.handler === undefined",
+    to: "own !== lane",
+  },
+  {
+    name: "a record of a stopped handler is counted when it comes and when it is read",
+    file: "delivery/lane.js",
+    from: "this.isAhead(place) && place <= this.#splitAt",
+    to: "this.isAhead(place)",
+  },
+  {
+    name: "a copy of a record of a stopped handler is counted beside the record",
+    file: "delivery/lane.js",
+    from: "else\n            this.#ahead = Math.max(0, this.#ahead - 1);",
+    to: "",
+  },
+  {
     name: "results age by the times of published records",
     file: STATES,
     from: "if (type === RECORD_TYPE.ack || type === RECORD_TYPE.result)",

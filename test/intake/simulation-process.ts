@@ -132,7 +132,15 @@ export class SimProcess {
     for (let turns = 0; turns < 8; turns += 1) {
       const handled = this.delivery.turn() + this.housekeeping.turn();
       this.#watcher.turned();
+      this.#checkAside();
       if (handled === 0) return;
     }
+  }
+
+  /** What is set aside, so that it holds up no publish, is a part of what is unfinished. */
+  #checkAside(): void {
+    const { aside, states } = this.delivery;
+    const unfinished = this.log.known - states.settled.size;
+    if (aside > unfinished) this.#context.broken(`${aside} records are set aside, of ${unfinished}`);
   }
 }

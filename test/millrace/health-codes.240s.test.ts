@@ -11,12 +11,17 @@ interface Handlers {
   nap(given: { readonly ms: number }): unknown;
   note(given: unknown): unknown;
   dies(given: unknown): unknown;
+  holds(given: { readonly until: string }): unknown;
 }
 
 const handlers = new URL(
   `data:text/javascript,${encodeURIComponent(`
     export function nap({ ms }) { Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms); }
     export function note() {}
+    import { existsSync } from "node:fs";
+    export async function holds({ until }) {
+      while (!existsSync(until)) await new Promise((resolve) => setTimeout(resolve, 5));
+    }
   `)}`,
 );
 const faultStorage = new URL("../fixtures/fault-storage.js", import.meta.url).href;
@@ -140,14 +145,27 @@ test("no worker thread is told, and that there is one again", async () => {
 test("a level that rises is told before it rejects", async () => {
   const journal = { directory: temporaryDirectory(), levels: { unfinished: { high: 100, low: 50 } } };
   await withMill({ journal }, async (mill) => {
-    await mill.pause("note");
-    for (let n = 0; n < 99 && mill.level === "ok"; n += 1) await mill.publish.note(n);
+    const go = join(temporaryDirectory(), "go");
+    for (let n = 0; n < 99 && mill.level === "ok"; n += 1) await mill.publish.holds({ until: go });
     assert.is(mill.level, "slow");
     assert.is((await told(mill, "LEVEL_SLOW")).status, "degraded");
     assert.is((await healthAnswer(mill, "ready")).status, 200);
-    await mill.resume("note");
+    writeFileSync(go, "");
     await mill.drain();
     await until(() => reasonOf(mill, "LEVEL_SLOW") === undefined, "it falls");
+  });
+});
+
+test("a paused handler at the mark is told, and takes the service from nobody", async () => {
+  const journal = { directory: temporaryDirectory(), levels: { unfinished: { high: 10 } } };
+  await withMill({ journal }, async (mill) => {
+    await mill.pause("note");
+    for (let n = 0; n < 10; n += 1) await mill.publish.note(n);
+    const { status, details } = await told(mill, "HANDLERS_FULL");
+    assert.equal([status, details["handlers"]], ["degraded", "note"]);
+    assert.is((await healthAnswer(mill, "ready")).status, 200);
+    await mill.resume("note");
+    await until(() => reasonOf(mill, "HANDLERS_FULL") === undefined, "it takes records again");
   });
 });
 

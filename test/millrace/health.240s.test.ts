@@ -50,7 +50,7 @@ test("a runtime that works is ok, with a journal and without", async () => {
 });
 
 for (const [what, act] of [
-  ["removed", (directory: string) => rmSync(directory, { recursive: true })],
+  ["removed", (directory: string) => rmSync(directory, { recursive: true, maxRetries: 20 })],
   ["moved", (directory: string) => renameSync(directory, `${directory}.moved`)],
   [
     "replaced",

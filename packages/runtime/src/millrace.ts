@@ -127,6 +127,11 @@ export interface Millrace<Handlers = Record<string, Handler>> {
    * refused, as `whenFull` says. `stats().intake.level` says why, and how fast it drains.
    */
   readonly level: Level;
+  /**
+   * As `level`, for publishes to one handler: "reject" as well while that one is stopped and too
+   * many records are unfinished. Throws `ERR_HANDLER_UNKNOWN`.
+   */
+  levelOf(handler: PublishedName<Handlers>): Level;
   /** Calls `listener` for each event of this name from now on; see `IntakeEvents`. */
   on<Name extends keyof IntakeEvents>(name: Name, listener: (event: IntakeEvents[Name]) => void): void;
   off<Name extends keyof IntakeEvents>(name: Name, listener: (event: IntakeEvents[Name]) => void): void;

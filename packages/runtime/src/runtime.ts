@@ -184,6 +184,10 @@ export class Runtime<Handlers> implements Millrace<Handlers> {
     return this.#theIntake("level").level;
   }
 
+  levelOf(handler: string): Level {
+    return this.#theIntake("levelOf").levelOf(handler);
+  }
+
   on<Name extends keyof IntakeEvents>(name: Name, listener: (event: IntakeEvents[Name]) => void): void {
     this.#theIntake("on").events.on(name, listener);
   }

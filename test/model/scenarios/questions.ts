@@ -55,7 +55,7 @@ function answer(shared: Shared, count: number, last: number): void {
   if (answers.isAllAwaited) answers.allDone();
 }
 
-/** As `answer`, and says after each record how many are unfinished. */
+/** As `answer`, and says after each record how many are unfinished. One waits for its time. */
 function answerBelow(shared: Shared, count: number, last: number): void {
   const words = new Int32Array(shared.words);
   const threads = new Int32Array(shared.threads);
@@ -71,10 +71,10 @@ function answerBelow(shared: Shared, count: number, last: number): void {
     if (!answers.hasQuestions() && Atomics.load(news, 0) === finished) parker.wait(Infinity);
     else parker.cancel();
     finished = Atomics.load(news, 0);
-    answers.tellBalance(-finished);
+    answers.tellBalance(1 - finished, -finished);
     read += answers.read();
   }
-  answers.tellBalance(-finished);
+  answers.tellBalance(1 - finished, -finished);
 }
 
 /** The record that isn't the first with its key. */
@@ -171,7 +171,7 @@ export const scenarios: Scenario[] = [
           };
           questions.below(-2);
         });
-        log.push(questions.balance);
+        log.push(questions.balance, questions.runnableBalance);
         assert.not.ok(questions.isExpecting());
       },
       delivery: (shared) => answerBelow(shared, 2, 2),
@@ -183,7 +183,7 @@ export const scenarios: Scenario[] = [
       },
     },
     check(_shared, { logs }) {
-      assert.equal(logs["opener"], [-2]);
+      assert.equal(logs["opener"], [-1, -2]);
     },
     tickMs: 1,
     bounds: { preemptions: 2 },
@@ -249,9 +249,15 @@ export const mutants: Mutant[] = [
     to: "",
   },
   {
+    breaks: "who is told that unfinished records are fewer reads an older number of those that can run",
+    file: ANSWERS,
+    from: "Atomics.store(this.#words, RUNNABLE, runnable);",
+    to: "",
+  },
+  {
     breaks: "who waits for fewer unfinished records is told too early",
     file: ANSWERS,
-    from: "((balance - this.#below) | 0) > 0",
+    from: "((runnable - this.#below) | 0) > 0",
     to: "false",
   },
   {

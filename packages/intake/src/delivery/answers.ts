@@ -24,6 +24,7 @@ import {
   QUESTIONS_TAKEN_MAX,
   questionsPlace,
   REFUSED,
+  RUNNABLE,
   VERDICT,
 } from "./control.ts";
 
@@ -70,7 +71,7 @@ export class Answers {
   #expired = new RangeSet();
   /** Whether an opener waits until nothing can run. */
   isAllAwaited = false;
-  /** The balance that the opener waits for, and how often it has asked. */
+  /** The runnable balance that the opener waits for, and how often it has asked. */
   #below = 0;
   #belowAsked = 0;
 
@@ -159,10 +160,11 @@ export class Answers {
     this.#answer(ALL, 0, 0);
   }
 
-  /** The balance has changed: for the opener to read, before it is told. */
-  tellBalance(balance: number): void {
+  /** The balances have changed: for the opener to read, before it is told. */
+  tellBalance(balance: number, runnable: number): void {
     Atomics.store(this.#words, BALANCE, balance);
-    if (this.#belowAsked === 0 || ((balance - this.#below) | 0) > 0) return;
+    Atomics.store(this.#words, RUNNABLE, runnable);
+    if (this.#belowAsked === 0 || ((runnable - this.#below) | 0) > 0) return;
     for (; this.#belowAsked > 0; this.#belowAsked -= 1) this.#answer(BELOW, 0, 0);
   }
 

@@ -9,6 +9,8 @@
  *   2  BALANCE    unfinished records less those taken out of the opener's data ring, modulo 2^32;
  *                 written by the delivery thread after each turn, read by the opener, which adds
  *                 what it has put into that ring
+ *   3  RUNNABLE   as BALANCE, without the records that wait for something else than the end of
+ *                 others: `Delivery.aside`
  *
  * then two SPSC rings:
  *
@@ -16,7 +18,7 @@
  *     FINISHED   tell me when the record is finished and its ACK is durable
  *     ALL        tell me when nothing can run any more
  *     VERDICT    is this record, which has a key, the first one with it
- *     BELOW      tell me when BALANCE is at most the low word; a later one replaces the earlier
+ *     BELOW      tell me when RUNNABLE is at most the low word; a later one replaces the earlier
  *   answers    delivery → opener: kind, sequence low, high, first low, high
  *     FINISHED, ALL, BELOW as asked; FIRST, DUPLICATE, MISMATCH, REFUSED for VERDICT, the second
  *     and third with the sequence of the first one. A dead or expired record is answered by a
@@ -28,6 +30,7 @@ import { LINE_WORDS, type SpscRingPlace, spscRingWords } from "@millrace/shared-
 export const STATE = 0;
 export const COMMANDS = 1;
 export const BALANCE = 2;
+export const RUNNABLE = 3;
 
 export const FINISHED = 1;
 export const ALL = 2;

@@ -53,6 +53,7 @@ import { Ends } from "./ends.ts";
 import type { DeliveryCounts, DeliveryEvents } from "./events.ts";
 import { FailedAttempts } from "./failed-attempts.ts";
 import { Gates } from "./gates.ts";
+import { STOPS } from "./handler-gate.ts";
 import { HandOut } from "./hand-out.ts";
 import { Hands } from "./hands.ts";
 import { Jobs } from "./jobs.ts";
@@ -291,6 +292,21 @@ export class Delivery {
     const held = new Map<string, number>();
     for (const { handler, waiting } of this.stopped()) held.set(handler, (held.get(handler) ?? 0) + waiting);
     return this.#gates.reports(held);
+  }
+
+  /** Names of handlers that get no record now, however many of those in hand end. */
+  stoppedNames(): string[] {
+    return this.#gates.stoppedNames();
+  }
+
+  /**
+   * Records that are known to wait for something else than the end of others: for their time, for
+   * a handler that is stopped, or for room among the dead letters.
+   */
+  get aside(): number {
+    let aside = this.#returns.delayed + this.deaths.waiting;
+    for (const { why, waiting } of this.stopped()) if (STOPS.has(why)) aside += waiting;
+    return aside;
   }
 
   laneReports(): LaneReport[] {

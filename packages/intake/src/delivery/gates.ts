@@ -67,6 +67,14 @@ export class Gates {
     return this.of(handler).obstacle(this.#clock.now()) === undefined;
   }
 
+  /** Names of those that get no record now, however many of those in hand end. */
+  stoppedNames(): string[] {
+    const now = this.#clock.now();
+    const names: string[] = [];
+    for (const gate of this.#gates.values()) if (gate.isStopped(now)) names.push(gate.name);
+    return names;
+  }
+
   /** Of all handlers that a module exports, and of those that records or commands have named. */
   reports(heldBy: ReadonlyMap<string, number>): HandlerReport[] {
     for (let handler = 0; handler < this.#handlers; handler += 1) this.of(handler);

@@ -14,6 +14,8 @@ import type { HandlerTerms } from "./policy.ts";
 
 export type Obstacle = "paused" | "busy" | "rate" | "resting" | "missing" | "unwritten";
 
+/** Obstacles that last however many of its records are finished. */
+export const STOPS: ReadonlySet<Obstacle> = new Set(["paused", "resting", "missing", "unwritten"]);
 /** What an open breaker waits after a probe that says nothing. */
 const SOON_MS = 50;
 /** What an open breaker waits at first, and at most. */
@@ -67,6 +69,12 @@ export class HandlerGate {
     if (this.#restMs > 0 && (this.#isRestingAt(now) || this.#isProbing)) return "resting";
     if (this.publishes && this.#stateLog.isFull) return "unwritten";
     return this.#hasToken(now) ? undefined : "rate";
+  }
+
+  /** Whether it gets no record at `now`, however many of those in hand end. */
+  isStopped(now: number): boolean {
+    const obstacle = this.obstacle(now);
+    return obstacle !== undefined && STOPS.has(obstacle);
   }
 
   /** When an obstacle may be gone by itself; Infinity when only an event removes it. */

@@ -83,6 +83,8 @@ export class Lane {
   #behindFrom = Infinity;
   /** Records that were seen to lie behind there. */
   #ahead = 0;
+  /** Up to here its records are met by the lane it was split from; later ones come by `push`. */
+  #splitAt = 0;
   #walk: LogWalk | undefined;
   /** What was found in the log and not handed out yet. */
   #found: LogRecord | undefined;
@@ -111,9 +113,9 @@ export class Lane {
     return this.#ready.size + this.#queue.size + this.#ahead;
   }
 
-  /** A record of this lane went by while the lane couldn't read it. */
-  passed(): void {
-    if (!this.isCaughtUp) this.#ahead += 1;
+  /** The lane that this one was split from has met a record of this one in the log. */
+  passed(place: number): void {
+    if (this.isAhead(place) && place <= this.#splitAt) this.#ahead += 1;
   }
 
   /** Every record before this place has had its turn. */
@@ -199,6 +201,7 @@ export class Lane {
    */
   moved(place: number): void {
     if (this.#found?.sequence === place) this.#passFound();
+    else this.#ahead = Math.max(0, this.#ahead - 1);
   }
 
   #passFound(): void {
@@ -271,6 +274,7 @@ export class Lane {
       lane.#queue.push(record);
     }
     lane.#behindFrom = this.#behindFrom;
+    lane.#splitAt = this.#host.known();
     // What was found may be the other lane's.
     this.#leave();
     return lane;

@@ -34,6 +34,8 @@ export interface DeliveryOptions {
   readonly schedules: readonly DeclaredSchedule[] | undefined;
   /** Records that each lane keeps in memory. */
   readonly laneRecordsMax: number;
+  /** Whether publishes wait while too many records are unfinished. */
+  readonly limitsUnfinished: boolean;
   /** Whether free bytes of the disk are wanted. */
   readonly measuresDisk: boolean;
 }
@@ -121,6 +123,8 @@ export type DeliveryReport =
   | { readonly died: readonly RecordDeath[] }
   /** Publishes for these handlers are refused: there is no room for their dead letters. */
   | { readonly fullHandlers: ReadonlySet<string> }
+  /** These handlers, and no others, get no record now, however many of those in hand end. */
+  | { readonly stoppedHandlers: ReadonlySet<string> }
   | { readonly checkpoint: Checkpoint }
   /** A record to be handled in a process of its own. */
   | {

@@ -59,6 +59,8 @@ export class DeliveryThread implements DeliveryEvents {
   /** Whose free bytes are wanted; undefined when nobody wants to know. */
   readonly #measured: Storage | undefined;
   #commandsTaken = 0;
+  readonly #limitsUnfinished: boolean;
+  #stoppedTold: ReadonlySet<string> = new Set();
   /** Deaths of this turn. */
   #died: RecordDeath[] = [];
   #deathsVersion = 0;
@@ -75,6 +77,7 @@ export class DeliveryThread implements DeliveryEvents {
     this.#openerThread = scheduler.memory.submitterThreads[0] as number;
     this.#parker = new Parker(this.#threads, scheduler.thread);
     this.#port = port;
+    this.#limitsUnfinished = options.limitsUnfinished;
     this.#measured = options.measuresDisk ? storage : undefined;
     this.#log = new JournalLog(journal, storage);
     this.#runner = new SchedulerRunner(new Submitter(scheduler.memory, scheduler.submitter), (machine, ifBlocked) =>
@@ -327,8 +330,18 @@ export class DeliveryThread implements DeliveryEvents {
       this.#deathsVersion = deaths.version;
       this.#report({ fullHandlers: deaths.fullHandlers });
     }
-    const unfinished = this.#log.known - states.settled.size;
-    this.#answers.tellBalance((unfinished - this.#log.takenFromOpener) | 0);
+    const balance = this.#log.known - states.settled.size - this.#log.takenFromOpener;
+    if (this.#limitsUnfinished) {
+      this.#tellStopped();
+      this.#answers.tellBalance(balance | 0, (balance - this.#delivery.aside) | 0);
+    } else this.#answers.tellBalance(balance | 0, balance | 0);
+  }
+
+  #tellStopped(): void {
+    const names = this.#delivery.stoppedNames();
+    if (names.length === this.#stoppedTold.size && names.every((name) => this.#stoppedTold.has(name))) return;
+    this.#stoppedTold = new Set(names);
+    this.#report({ stoppedHandlers: this.#stoppedTold });
   }
 
   /** `seen`: the state that the turn went by. */

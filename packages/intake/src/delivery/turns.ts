@@ -7,6 +7,7 @@ import type { LogRecord } from "../format/log-record.ts";
 import type { LogWalk } from "../states/log-walk.ts";
 import type { RecordStates } from "../states/record-states.ts";
 import type { Gates } from "./gates.ts";
+import type { Obstacle } from "./handler-gate.ts";
 import { Lane, type LaneHost } from "./lane.ts";
 import type { Clock, Log } from "./ports.ts";
 import { laneReport, type LaneReport } from "./reports.ts";
@@ -54,7 +55,7 @@ export class Turns implements LaneHost {
     if (states.settled.has(sequence) || states.retries.has(sequence)) return false;
     if (suspects.has(sequence)) return false;
     const own = this.laneOf(handlerOf(record), priority);
-    if (own !== lane) own.passed();
+    if (own !== lane && lane.handler === undefined) own.passed(sequence);
     return own === lane;
   }
 
@@ -202,7 +203,7 @@ export class Turns implements LaneHost {
   /**
    * Handlers that were set apart, with the reason and how many of their records are known to wait.
    */
-  *stopped(): Generator<{ readonly handler: string; readonly why: string; readonly waiting: number }, void> {
+  *stopped(): Generator<{ readonly handler: string; readonly why: Obstacle; readonly waiting: number }, void> {
     for (const lane of this.#apart.values()) {
       const gate = this.#parts.gates.of(lane.handler as number);
       const why = gate.obstacle(this.#parts.clock.now());

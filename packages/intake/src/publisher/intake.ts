@@ -206,6 +206,13 @@ export class Intake<Handlers = Record<string, Handler>> {
     return this.#parts.publisher.level;
   }
 
+  /** As `level`, for publishes to one handler. Throws `ERR_HANDLER_UNKNOWN`. */
+  levelOf(handler: string): Level {
+    const { admission, publisher } = this.#parts;
+    admission.mustBeHandler(handler);
+    return publisher.levelOf(handler);
+  }
+
   /**
    * A source of many records for `handler`, as JSON text. `id` names the source; records with a
    * sequence of it that is durable are never delivered twice. Throws `ERR_HANDLER_UNKNOWN`,

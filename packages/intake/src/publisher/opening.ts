@@ -131,8 +131,6 @@ function connect(
     },
     forPublisher,
   );
-  delivery.onReport = (report) =>
-    handOn(report, { questions, events, admission, checkpoints, producers, quarantine, delivery, endMachine });
   delivery.onDeath = (error, wasReady) => {
     journal.poison();
     publisher.end(error);
@@ -140,7 +138,7 @@ function connect(
     if (wasReady) onFailure(error);
   };
   const redactor = new Redactor(forControl.redact);
-  return {
+  const parts = {
     journal,
     cells,
     delivery,
@@ -153,4 +151,7 @@ function connect(
     producers,
     redactor,
   };
+  const readers = { ...parts, endMachine };
+  delivery.onReport = (report) => handOn(report, readers);
+  return parts;
 }

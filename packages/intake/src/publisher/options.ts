@@ -216,6 +216,7 @@ export function intakeOptions(given: IntakeOptions): {
     retain: retainTerms(own.retain as IntakeOptions["retain"]),
     schedules,
     laneRecordsMax: own.laneRecordsMax as number,
+    limitsUnfinished: marks.unfinished !== undefined,
     measuresDisk: marks.disk !== undefined,
   };
   const redact = { fallback: own.redact as Redact | undefined, handlers: redacts };

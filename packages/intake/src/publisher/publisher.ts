@@ -66,6 +66,7 @@ export class Publisher {
       ringBytes: () => journal.ringUse().bytes,
       ringBytesMax: journal.ringUse().bytesMax,
       balance: () => questions.balance,
+      runnableBalance: () => questions.runnableBalance,
       freeBytes: () => cells.get("freeBytes"),
     };
     this.#water = new Water(marks, measures, (report) => host.levelChanged(report));
@@ -76,13 +77,29 @@ export class Publisher {
   /** Delivery runs, and knows how much there is. */
   begin(): void {
     this.#water.look();
-    this.#timer = setInterval(() => this.#water.look(), LOOK_MS);
+    this.#timer = setInterval(() => this.#look(), LOOK_MS);
     this.#timer.unref();
+  }
+
+  #look(): void {
+    this.#water.look();
+    this.#room.backlogMayHaveFallen();
+  }
+
+  /** These handlers, and no others, get no record now. */
+  stopped(handlers: ReadonlySet<string>): void {
+    this.#room.stopped(handlers);
   }
 
   get level(): Level {
     this.#water.look();
     return this.#water.level;
+  }
+
+  /** As `level`, for publishes to one handler. */
+  levelOf(handler: string): Level {
+    const { level } = this;
+    return this.#water.refuses(handler) ? "reject" : level;
   }
 
   levels(): LevelReport {

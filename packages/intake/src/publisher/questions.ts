@@ -18,6 +18,7 @@ import {
   REFUSED,
   VERDICT,
   BALANCE,
+  RUNNABLE,
 } from "../delivery/control.ts";
 
 interface Asker {
@@ -109,7 +110,12 @@ export class Questions implements Source {
     return Atomics.load(this.#words, BALANCE);
   }
 
-  /** Asks to be told when the balance of unfinished records is at most this; see `onBelow`. */
+  /** As `balance`, without records that wait for something else than the end of others. */
+  get runnableBalance(): number {
+    return Atomics.load(this.#words, RUNNABLE);
+  }
+
+  /** Asks to be told when the runnable balance is at most this; see `onBelow`. */
   below(balance: number): void {
     if (this.#over !== undefined) return;
     this.#belowAsked += 1;

@@ -8,6 +8,7 @@ import type { Checkpoints } from "./checkpoints.ts";
 import type { DeliveryClient, OpenReport } from "./delivery-client.ts";
 import type { Events } from "./events.ts";
 import type { Producers } from "./producers.ts";
+import type { Publisher } from "./publisher.ts";
 import type { Questions } from "./questions.ts";
 
 /** Ends a thread that attempts hold which delivery has given up. */
@@ -19,6 +20,7 @@ export interface ReportReaders {
   readonly admission: Admission;
   readonly checkpoints: Checkpoints;
   readonly producers: Producers;
+  readonly publisher: Publisher;
   readonly quarantine: Quarantine;
   readonly delivery: DeliveryClient;
   readonly endMachine: EndMachine;
@@ -37,6 +39,7 @@ export function handOn(report: OpenReport, readers: ReportReaders): void {
   } else if ("died" in report) for (const death of report.died) events.emit("dead", death);
   else if ("event" in report) events.told(report.event);
   else if ("fullHandlers" in report) admission.full(report.fullHandlers);
+  else if ("stoppedHandlers" in report) readers.publisher.stopped(report.stoppedHandlers);
   else if ("producer" in report) readers.producers.admitted(report.producer);
   else if ("endMachine" in report) readers.endMachine(report.endMachine, report.ifBlocked);
   else if ("checkpoint" in report) checkpoints.begin(report.checkpoint);

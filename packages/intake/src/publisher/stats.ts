@@ -91,6 +91,8 @@ export interface IntakeVitals {
   readonly journal: JournalVitals;
   readonly isDeliveryRunning: boolean;
   readonly level: Level;
+  /** As in `LevelReport`. */
+  readonly refusedHandlers: readonly string[];
   /** When the oldest record was published that waits for its turn, ms since 1970; 0 for none. */
   readonly oldestMs: number;
   readonly deadLetters: number;
@@ -162,6 +164,7 @@ export function intakeVitals({ cells, delivery, publisher, journal }: Counted): 
     journal: journal.vitals(),
     isDeliveryRunning: !delivery.isOver,
     level: publisher.level,
+    refusedHandlers: publisher.levels().refusedHandlers,
     oldestMs: cells.get("oldestMs"),
     deadLetters: cells.get("deadKept"),
     unroutable: cells.get("unroutable"),

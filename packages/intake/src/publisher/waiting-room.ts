@@ -3,12 +3,17 @@
  * their time is over, their signal aborts, or the intake ends. What waits here is certainly not
  * stored.
  *
+ * Those of stopped handlers wait beside the line, so that they don't hold up others. When their
+ * handler isn't stopped any more, they come before the line: so those of one handler keep their
+ * order. A group with several handlers is as one of a stopped handler if any of them is stopped.
+ *
  * Drain, retries, redrives and close never pass through here: they may always write.
  */
 import { clearTimeout, type MillraceError, onAbort, performance, setTimeout } from "@millrace/base";
 import type { Reactor, Source } from "@millrace/atomics-sync";
 import { type AppendWaiter, journalError, type RecordParts } from "@millrace/journal/kernel";
 import { intakeError } from "../errors.ts";
+import { handlerName } from "../format/record-header.ts";
 import type { Water } from "./water.ts";
 
 /** As the options say, with their default. */
@@ -52,8 +57,11 @@ export class WaitingRoom implements Source {
   readonly #ring: Ring;
   /** Asks delivery to tell when the balance has fallen so far. */
   readonly #awaitBalance: (balance: number) => void;
-  readonly #waiting = new Set<Waiting>();
+  readonly #line = new Set<Waiting>();
+  /** Those whose handlers are stopped, all from before those of the same handlers in line. */
+  readonly #beside = new Set<Waiting>();
   #bytes = 0;
+  #besideBytes = 0;
   #awaited: number | undefined;
   #refused = 0;
 
@@ -67,7 +75,7 @@ export class WaitingRoom implements Source {
 
   /** Publishes that wait. */
   get size(): number {
-    return this.#waiting.size;
+    return this.#line.size + this.#beside.size;
   }
 
   /** Records that were refused because the intake was full. */
@@ -80,7 +88,7 @@ export class WaitingRoom implements Source {
    * `ERR_INTAKE_FULL`. `failed` is told of a wait that ends without.
    */
   admit(record: RecordParts, waiter: AppendWaiter, failed: (error: unknown) => void, patience: Patience): void {
-    if (this.#waiting.size === 0 && this.#water.isOpen()) {
+    if (this.#mayPass([record])) {
       if (this.#ring.tryAppendParts(record, waiter)) {
         this.#water.offered(1);
         return;
@@ -97,7 +105,7 @@ export class WaitingRoom implements Source {
     failed: (error: unknown) => void,
     patience: Patience,
   ): void {
-    if (this.#waiting.size === 0 && this.#water.isOpen()) {
+    if (this.#mayPass(records)) {
       if (this.#ring.tryAppendGroupParts(records, waiter)) {
         this.#water.offered(records.length);
         return;
@@ -113,9 +121,14 @@ export class WaitingRoom implements Source {
     this.#admitAll();
   }
 
+  /** So few records may be unfinished that stopped handlers take some; nobody tells of that. */
+  backlogMayHaveFallen(): void {
+    if (this.#beside.size > 0) this.#admitAll();
+  }
+
   /** Ends all waits. */
   abandon(error: Error): void {
-    for (const waiting of this.#waiting) {
+    for (const waiting of [...this.#beside, ...this.#line]) {
       this.#leave(waiting);
       waiting.failed(error);
     }
@@ -123,11 +136,38 @@ export class WaitingRoom implements Source {
   }
 
   poll(): number {
-    return this.#waiting.size === 0 ? 0 : this.#admitAll();
+    return this.size === 0 ? 0 : this.#admitAll();
   }
 
   isExpecting(): boolean {
-    return this.#waiting.size > 0;
+    return this.size > 0;
+  }
+
+  /** These handlers, and no others, are stopped. */
+  stopped(handlers: ReadonlySet<string>): void {
+    this.#water.stopped = handlers;
+    if (this.#beside.size === 0) return;
+    const inLine = [...this.#line];
+    this.#line.clear();
+    for (const waiting of this.#beside) {
+      if (this.#isStopped(waiting.records)) continue;
+      this.#leaveBeside(waiting);
+      this.#line.add(waiting);
+    }
+    for (const waiting of inLine) this.#line.add(waiting);
+    this.#admitAll();
+  }
+
+  /** Whether records may be appended now, without overtaking those before them. */
+  #mayPass(records: readonly RecordParts[]): boolean {
+    if (this.#line.size > 0) return false;
+    if (!this.#isStopped(records)) return this.#water.isOpen();
+    return this.#beside.size === 0 && this.#water.isOpenForStopped();
+  }
+
+  #isStopped(records: readonly RecordParts[]): boolean {
+    const { stopped } = this.#water;
+    return stopped.size > 0 && records.some(({ header }) => stopped.has(handlerName(Buffer.from(header))));
   }
 
   #enter(
@@ -137,29 +177,51 @@ export class WaitingRoom implements Source {
     failed: (error: unknown) => void,
     { isWaiting, timeoutMs, signal, admitted }: Patience,
   ): void {
-    if (!isWaiting) throw this.#fullError(given.length, undefined);
+    if (!isWaiting) throw this.#fullError(given, undefined);
     signal?.throwIfAborted();
     const records = given.map((record) => ownBytes(record));
     const bytes = records.reduce((sum, record) => sum + bytesOf(record), 0);
-    const bytesMax = this.#ring.pendingBytesMax;
-    if (this.#bytes + bytes > bytesMax) {
-      this.#refused += records.length;
-      throw journalError("ERR_JOURNAL_BUSY", `${this.#bytes} bytes wait to be published; the limit is ${bytesMax}`, {
-        details: { pendingBytes: this.#bytes, pendingBytesMax: bytesMax },
-      });
-    }
+    const isBeside = this.#line.size === 0 && this.#isStopped(records);
+    this.#checkBytes(bytes, isBeside, records.length);
     const sinceMs = performance.now();
     const waiting: Waiting = { records, isGroup, waiter, failed, admitted, bytes, sinceMs, stop: () => {} };
     this.#watch(waiting, timeoutMs, signal);
-    this.#waiting.add(waiting);
+    // At once, so that nobody finds it in line.
+    if (isBeside) this.#goBeside(waiting);
+    else this.#line.add(waiting);
     this.#bytes += bytes;
-    this.#askForBalance();
+    if (this.#line.size > 0) this.#askForBalance();
     this.#reactor.expect();
+  }
+
+  /** Publishes of stopped handlers leave half of the room to others. */
+  #checkBytes(bytes: number, isBeside: boolean, records: number): void {
+    const { pendingBytesMax } = this.#ring;
+    const isFull = this.#bytes + bytes > pendingBytesMax;
+    if (!isFull && !(isBeside && this.#besideBytes + bytes > pendingBytesMax / 2)) return;
+    this.#refused += records;
+    throw journalError(
+      "ERR_JOURNAL_BUSY",
+      `${this.#bytes} bytes wait to be published; the limit is ${pendingBytesMax}`,
+      {
+        details: { pendingBytes: this.#bytes, pendingBytesMax },
+      },
+    );
+  }
+
+  #goBeside(waiting: Waiting): void {
+    this.#line.delete(waiting);
+    this.#beside.add(waiting);
+    this.#besideBytes += waiting.bytes;
+  }
+
+  #leaveBeside(waiting: Waiting): void {
+    if (this.#beside.delete(waiting)) this.#besideBytes -= waiting.bytes;
   }
 
   #watch(waiting: Waiting, timeoutMs: number | undefined, signal: AbortSignal | undefined): void {
     if (timeoutMs === undefined && signal === undefined) return;
-    const expired = (): void => this.#giveUp(waiting, this.#fullError(waiting.records.length, waiting));
+    const expired = (): void => this.#giveUp(waiting, this.#fullError(waiting.records, waiting));
     const timer = timeoutMs === undefined ? undefined : setTimeout(expired, timeoutMs);
     const forget = signal && onAbort(signal, () => this.#giveUp(waiting, signal.reason as unknown));
     waiting.stop = () => {
@@ -176,30 +238,42 @@ export class WaitingRoom implements Source {
 
   #leave(waiting: Waiting): void {
     waiting.stop();
-    this.#waiting.delete(waiting);
+    this.#line.delete(waiting);
+    this.#leaveBeside(waiting);
     this.#bytes -= waiting.bytes;
   }
 
   #admitAll(): number {
     let admitted = 0;
-    for (const waiting of this.#waiting) {
-      if (admitted === ADMITTED_MAX) break;
-      if (!this.#water.isOpen()) break;
-      try {
-        if (!this.#append(waiting)) {
-          this.#water.ringIsFull();
-          break;
-        }
-        this.#leave(waiting);
-      } catch (thrown) {
-        // Poisoned, or the disk is full: it isn't stored.
-        this.#leave(waiting);
-        waiting.failed(thrown);
-      }
+    for (const waiting of this.#beside) {
+      if (admitted === ADMITTED_MAX || !this.#water.isOpenForStopped() || !this.#admit(waiting)) break;
       admitted += 1;
     }
-    if (this.#waiting.size > 0) this.#askForBalance();
+    for (const waiting of this.#line) {
+      if (admitted === ADMITTED_MAX || !this.#water.isOpen()) break;
+      if (this.#isStopped(waiting.records) && (this.#beside.size > 0 || !this.#water.isOpenForStopped())) {
+        this.#goBeside(waiting);
+      } else if (!this.#admit(waiting)) break;
+      admitted += 1;
+    }
+    if (this.#line.size > 0) this.#askForBalance();
     return admitted;
+  }
+
+  /** False when the ring has no room for it. */
+  #admit(waiting: Waiting): boolean {
+    try {
+      if (!this.#append(waiting)) {
+        this.#water.ringIsFull();
+        return false;
+      }
+      this.#leave(waiting);
+    } catch (thrown) {
+      // Poisoned, or the disk is full: it isn't stored.
+      this.#leave(waiting);
+      waiting.failed(thrown);
+    }
+    return true;
   }
 
   #append({ records, isGroup, waiter, admitted }: Waiting): boolean {
@@ -220,11 +294,15 @@ export class WaitingRoom implements Source {
     this.#awaitBalance(balance);
   }
 
-  #fullError(records: number, waiting: Waiting | undefined): MillraceError {
-    this.#refused += records;
-    const { level, cause, ratePerSecond, retryAfterMs } = this.#water.report();
+  #fullError(records: readonly RecordParts[], waiting: Waiting | undefined): MillraceError {
+    this.#refused += records.length;
+    const isStopped = this.#isStopped(records);
+    const { level, cause, ratePerSecond, retryAfterMs } = isStopped
+      ? this.#water.stoppedReport()
+      : this.#water.report();
+    const who = cause === "stopped" ? "the handler" : "the intake";
     const after = waiting === undefined ? "" : ` after ${Math.round(performance.now() - waiting.sinceMs)} ms`;
-    return intakeError("ERR_INTAKE_FULL", `the intake takes no records now${after}: ${CAUSES[cause]}`, {
+    return intakeError("ERR_INTAKE_FULL", `${who} takes no records now${after}: ${CAUSES[cause]}`, {
       details: { level, cause, ratePerSecond, retryAfterMs },
     });
   }
@@ -234,6 +312,7 @@ const CAUSES = {
   ring: "too many records wait to be stored",
   unfinished: "too many records wait to be handled",
   disk: "the disk has too little room",
+  stopped: "it is stopped, and too many records wait to be handled",
 } as const;
 
 function ownBytes(record: RecordParts): RecordParts {

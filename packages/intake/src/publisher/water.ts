@@ -6,6 +6,10 @@
  * into its ring (`offered`), and delivery says in one word how many unfinished records there are
  * less those that it has taken out of that ring. Their sum counts each record once, wherever it is
  * at the moment. All three are numbers modulo 2^32.
+ *
+ * Records that wait for their time or for a handler that is stopped don't become fewer by waiting
+ * for others. They don't count for the level, or else what can't run would hold up what can. They
+ * count for publishes to stopped handlers: these have the same marks for all unfinished records.
  */
 import { performance } from "@millrace/base";
 import { Rate } from "./rate.ts";
@@ -13,8 +17,11 @@ import { graver, type Level, type Marks, WaterLevel } from "./water-level.ts";
 
 export type { Level } from "./water-level.ts";
 
-/** What may be too full. */
-export type LevelCause = "ring" | "unfinished" | "disk";
+/**
+ * What may be too full. "unfinished": without those that wait for a time or a stopped handler.
+ * "stopped": with them, for publishes to handlers that are stopped.
+ */
+export type LevelCause = "ring" | "unfinished" | "disk" | "stopped";
 
 /** One thing that is measured. */
 export interface Gauge {
@@ -32,13 +39,18 @@ export interface Gauge {
 /** The level has changed, or is as it is. */
 export interface LevelReport {
   readonly level: Level;
-  /** What is fullest. */
+  /** What is fullest; never "stopped", which the errors of refused publishes may say. */
   readonly cause: LevelCause;
   /** Records per second that drain now: a rate at which the level doesn't rise. */
   readonly ratePerSecond: number;
   /** After this time the intake may take more, at that rate; 0 unless the level is "reject". */
   readonly retryAfterMs: number;
   readonly gauges: readonly Gauge[];
+  /**
+   * Handlers that take no record at any level: they are paused, rest, or wait for the disk, and too
+   * many records are unfinished.
+   */
+  readonly refusedHandlers: readonly string[];
 }
 
 /** What is measured. */
@@ -50,6 +62,8 @@ export interface Measures {
   readonly ringBytesMax: number;
   /** Unfinished records less those taken out of the opener's ring; modulo 2^32. */
   balance(): number;
+  /** As `balance`, without those that wait for something else than the end of others. */
+  runnableBalance(): number;
   freeBytes(): number;
 }
 
@@ -78,6 +92,9 @@ export class Water {
   /** Those that a single publish may bring to their mark. */
   readonly #counted: Measured[];
   readonly #unfinished: WaterLevel | undefined;
+  /** All unfinished records, for stopped handlers. */
+  readonly #backlog: WaterLevel | undefined;
+  #stopped: ReadonlySet<string> = new Set();
   readonly #ring: Measured;
   readonly #finishing = new Rate();
   readonly #storing = new Rate();
@@ -100,7 +117,8 @@ export class Water {
     this.#counted = [];
     if (marks.ring !== undefined) this.#counted.push(gauge("ring", "records", marks.ring, () => measures.underWay()));
     if (marks.unfinished !== undefined) {
-      const unfinished = gauge("unfinished", "records", marks.unfinished, () => this.unfinished);
+      const unfinished = gauge("unfinished", "records", marks.unfinished, () => this.#runnable);
+      this.#backlog = new WaterLevel(marks.unfinished);
       this.#unfinished = unfinished.water;
       this.#counted.push(unfinished);
     }
@@ -113,8 +131,13 @@ export class Water {
     return (this.#offered + this.#measures.balance()) | 0;
   }
 
+  /** Of those, the ones that don't wait for a time or a stopped handler. */
+  get #runnable(): number {
+    return (this.#offered + this.#measures.runnableBalance()) | 0;
+  }
+
   /**
-   * While the unfinished records are too many: the balance at which they are few enough again.
+   * While too many of them are unfinished: the runnable balance at which they are few enough again.
    */
   get awaitedBalance(): number | undefined {
     if (this.#unfinished?.level !== "reject") return undefined;
@@ -126,6 +149,25 @@ export class Water {
     if (this.level === "reject") this.look();
     else if (this.#counted.length > 0) this.#lookAt(this.#counted);
     return this.level !== "reject";
+  }
+
+  /** As `isOpen`, for a record of a stopped handler. */
+  isOpenForStopped(): boolean {
+    return this.#backlog?.update(this.unfinished) !== "reject" && this.isOpen();
+  }
+
+  /** Handlers that get no record now, however many of those in hand end. */
+  get stopped(): ReadonlySet<string> {
+    return this.#stopped;
+  }
+
+  /** Whether a handler takes nothing because it is stopped; as of the last look. */
+  refuses(handler: string): boolean {
+    return this.#backlog?.level === "reject" && this.#stopped.has(handler);
+  }
+
+  set stopped(handlers: ReadonlySet<string>) {
+    this.#stopped = handlers;
   }
 
   /** `count` records were put into the ring. */
@@ -151,6 +193,7 @@ export class Water {
 
   /** Measures everything. */
   look(): void {
+    this.#backlog?.update(this.unfinished);
     this.#lookAt(this.#all);
     const now = performance.now();
     this.#finishing.sample(now, this.#finished());
@@ -163,6 +206,13 @@ export class Water {
   report(): LevelReport {
     this.look();
     return this.#report();
+  }
+
+  /** Why a stopped handler takes nothing. */
+  stoppedReport(): LevelReport {
+    const report = this.report();
+    if (this.#backlog?.level !== "reject") return report;
+    return { ...report, level: "reject", cause: "stopped", retryAfterMs: RETRY_MS_UNKNOWN };
   }
 
   #lookAt(measured: readonly Measured[]): void {
@@ -199,12 +249,15 @@ export class Water {
       cause: fullest.cause,
       ratePerSecond: Math.round(ratePerSecond),
       retryAfterMs: this.level === "reject" ? retryAfterMs(fullest, ratePerSecond) : 0,
-      gauges: this.#all.map(({ cause, unit, water }) => {
-        const sign = unit === "bytesFree" ? -1 : 1;
-        const { level, used, marks } = water;
-        return { cause, unit, level, used: used * sign, high: marks.high * sign, low: marks.low * sign };
-      }),
+      gauges: this.#gauges(),
+      refusedHandlers: this.#backlog?.level === "reject" ? [...this.#stopped] : [],
     };
+  }
+
+  #gauges(): Gauge[] {
+    const gauges = this.#all.map(({ cause, unit, water }) => gaugeOf(cause, unit, water));
+    if (this.#backlog !== undefined) gauges.push(gaugeOf("stopped", "records", this.#backlog));
+    return gauges;
   }
 
   /** The gravest level; among equals the fullest part. */
@@ -216,6 +269,11 @@ export class Water {
     }
     return fullest;
   }
+}
+
+function gaugeOf(cause: LevelCause, unit: Gauge["unit"], { level, used, marks }: WaterLevel): Gauge {
+  const sign = unit === "bytesFree" ? -1 : 1;
+  return { cause, unit, level, used: used * sign, high: marks.high * sign, low: marks.low * sign };
 }
 
 function shareOf({ water }: Measured): number {

@@ -24,6 +24,7 @@ export const HEALTH_CODES = [
   "JOURNAL_DAMAGED",
   "LEVEL_REJECT",
   "LEVEL_SLOW",
+  "HANDLERS_FULL",
   "BACKLOG_OLD",
   "DEAD_LETTERS",
   "HANDLER_MISSING",
@@ -219,10 +220,14 @@ function journalReasons({ journal }: IntakeVitals, { diskSlowMs, diskStuckMs }: 
 }
 
 function intakeReasons(vitals: IntakeVitals, { backlogMs }: HealthLimits, add: Add): void {
-  const { isDeliveryRunning, level, oldestMs, deadLetters, unroutable } = vitals;
+  const { isDeliveryRunning, level, refusedHandlers, oldestMs, deadLetters, unroutable } = vitals;
   if (!isDeliveryRunning) add("down", "DELIVERY_DEAD", "the delivery thread has ended");
   if (level === "reject") add("down", "LEVEL_REJECT", "the intake is full: publishes wait or are refused");
   if (level === "slow") add("degraded", "LEVEL_SLOW", "the intake fills");
+  if (refusedHandlers.length > 0) {
+    const handlers = refusedHandlers.join(", ");
+    add("degraded", "HANDLERS_FULL", `too many records wait for handlers that are stopped: ${handlers}`, { handlers });
+  }
   const ageMs = oldestMs === 0 ? 0 : Math.round(performance.timeOrigin + performance.now() - oldestMs);
   if (ageMs >= backlogMs) {
     add("degraded", "BACKLOG_OLD", `the oldest record has waited ${ageMs} ms for its turn`, { ageMs });

@@ -87,14 +87,14 @@ export async function publishLines(
   // One signal for all lines: what waits is refused together, so that nothing overtakes.
   const over = new AbortController();
   setMaxListeners(0, over.signal);
-  const timer = setTimeout(() => over.abort(publications.fullError()), BATCH_WAIT_MS);
+  const timer = setTimeout(() => over.abort(publications.refusal(handler) ?? publications.fullError()), BATCH_WAIT_MS);
   let refusal: Error | undefined;
   const results = lines.map(async (line): Promise<LineResult> => {
     const { number } = line;
     try {
       const record = readLine(bytes, line, terms, isEnvelope);
       // From the first refused line on all are: a later record of a key mustn't overtake it.
-      refusal ??= publications.refusal();
+      refusal ??= publications.refusal(handler);
       if (refusal !== undefined) throw refusal;
       return { line: number, ...(await publications.wait(handler, record.payload, record.terms, over.signal)) };
     } catch (thrown) {

@@ -58,7 +58,7 @@ export class Publications {
    * the ring to the disk is full, which passes with the next sync.
    */
   async publish(handler: string, payload: unknown, terms: RecordTerms): Promise<Stored> {
-    if (this.refusal() !== undefined) return stored(await this.#call("tryPublish", handler, payload, terms));
+    if (this.refusal(handler) !== undefined) return stored(await this.#call("tryPublish", handler, payload, terms));
     return stored(
       await this.#call("publish", handler, payload, { ...terms, whenFull: "wait", timeoutMs: RING_WAIT_MS }),
     );
@@ -73,7 +73,7 @@ export class Publications {
   /** All or none. */
   async together(handler: string, records: readonly Envelope[]): Promise<Stored[]> {
     const group = records.map(({ payload, terms }) => ({ handler, payload, ...terms }));
-    const isRefused = this.refusal() !== undefined;
+    const isRefused = this.refusal(handler) !== undefined;
     const acknowledged = await this.#mill.publishMany(
       group,
       isRefused ? { whenFull: "reject" } : { whenFull: "wait", timeoutMs: RING_WAIT_MS },
@@ -81,11 +81,13 @@ export class Publications {
     return acknowledged.map(stored);
   }
 
-  /** Why the intake takes nothing, if that lasts longer than the next sync; undefined otherwise. */
-  refusal(): Error | undefined {
-    if (this.#mill.level !== "reject") return undefined;
-    const { cause } = this.#level();
-    return cause === "ring" ? undefined : this.fullError();
+  /** Why a handler takes nothing, if that lasts longer than the next sync; undefined otherwise. */
+  refusal(handler: string): Error | undefined {
+    if (this.#mill.levelOf(handler) !== "reject") return undefined;
+    // It may have fallen since.
+    const { level, cause, refusedHandlers } = this.#level();
+    if (refusedHandlers.includes(handler)) return stoppedError(handler);
+    return level !== "reject" || cause === "ring" ? undefined : this.fullError();
   }
 
   /** That the intake is full, as a publish would say it. */
@@ -102,6 +104,11 @@ export class Publications {
     const call = this.#mill[how][handler] as (payload: unknown, options: PublishOptions) => Promise<Stored>;
     return call(payload, options);
   }
+}
+
+function stoppedError(handler: string): Error {
+  const text = `the handler ${handler} takes no records now: it is stopped, and too many records wait to be handled`;
+  return intakeError("ERR_INTAKE_FULL", text, { details: { cause: "stopped", retryAfterMs: 1000 } });
 }
 
 function stored({ sequence, duplicate }: Stored): Stored {
