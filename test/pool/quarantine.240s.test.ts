@@ -1,4 +1,5 @@
 /** Calls in a child process, and what is left when they end it. */
+import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -68,6 +69,31 @@ test("a handler finds the variables of its program", async () => {
   process.env.MILLRACE_TEST_VARIABLE = "a database";
   await withQuarantine(async (call) => void (await call("needsVariables", "a database")));
 });
+
+for (const [name, flags, variables] of [
+  ["--input-type -e", ["--input-type=module", "-e"], {}],
+  ["--input-type module --eval", ["--input-type", "module", "--max-old-space-size=300", "--eval"], {}],
+  ["the type in NODE_OPTIONS", ["-e"], { NODE_OPTIONS: "--input-type=module" }],
+] as const) {
+  test(`a program that is no file has a quarantine as well: ${name}`, () => {
+    const file = join(temporaryDirectory(), "called");
+    const bytes = [encode({ file, text: "first" }), headerOf(1)].map((each) => JSON.stringify([...each]));
+    const program = `
+      import { Quarantine } from ${JSON.stringify(import.meta.resolve("@millrace/pool"))};
+      import { headerReader } from ${JSON.stringify(import.meta.resolve("@millrace/intake/internal/publisher/opening"))};
+      const quarantine = new Quarantine(${JSON.stringify(handlers)}, headerReader(), 30_000);
+      const [argument, header] = [${bytes.join()}].map((each) => Uint8Array.from(each));
+      await quarantine.call({ handler: "echo", argument, header, timeoutMs: 30_000 });
+      await quarantine.close();`;
+    const { status, stderr } = spawnSync(process.execPath, [...flags, program], {
+      encoding: "utf8",
+      env: { ...process.env, ...variables },
+      timeout: 60_000,
+    });
+    assert.is(status, 0, stderr);
+    assert.ok(existsSync(file));
+  });
+}
 
 test("the time limit counts from the call of the handler, not from the start", async () => {
   await withQuarantine(async (call) => {

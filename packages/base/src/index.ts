@@ -45,6 +45,6 @@ export {
   setTimeout,
 } from "./real-time.ts";
 export { withoutContext } from "./without-context.ts";
-export { inheritableFlags, startThread } from "./worker-thread.ts";
+export { inheritableFlags, inheritableFlagsOfProcess, startThread } from "./worker-thread.ts";
 export { checkRuntime } from "./check-runtime.ts";
 export { workerUrl } from "./worker-url.ts";

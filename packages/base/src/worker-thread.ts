@@ -19,10 +19,33 @@ export function startThread(entry: URL, options: WorkerOptions): Worker {
  * For a library that starts threads from files of its own: what to pass on to it; undefined where
  * threads may inherit everything.
  */
-export function inheritableFlags(): { readonly execArgv: string[]; readonly env: NodeJS.ProcessEnv } | undefined {
+export function inheritableFlags(): InheritableFlags | undefined {
   if (!hasInputType()) return undefined;
+  return { execArgv: loaderFlags(process.execArgv), env: variablesWithoutInputType() };
+}
+
+/** As `inheritableFlags`, for a library that starts processes: they may have nearly every flag. */
+export function inheritableFlagsOfProcess(): InheritableFlags | undefined {
+  if (!hasInputType()) return undefined;
+  return { execArgv: withoutProgram(withoutInputType(process.execArgv)), env: variablesWithoutInputType() };
+}
+
+export interface InheritableFlags {
+  readonly execArgv: string[];
+  readonly env: NodeJS.ProcessEnv;
+}
+
+function variablesWithoutInputType(): NodeJS.ProcessEnv {
   const nodeOptions = withoutInputType((process.env.NODE_OPTIONS ?? "").split(/\s+/)).join(" ");
-  return { execArgv: loaderFlags(process.execArgv), env: { ...process.env, NODE_OPTIONS: nodeOptions } };
+  return { ...process.env, NODE_OPTIONS: nodeOptions };
+}
+
+const PROGRAM = /^(-e|-p|-pe|--eval|--print)(=|$)/;
+const PROGRAM_FOLLOWS = /^(-e|-p|-pe|--eval|--print)$/;
+
+/** Flags without a program that is given as text. */
+function withoutProgram(flags: readonly string[]): string[] {
+  return flags.filter((flag, index) => !PROGRAM.test(flag) && !PROGRAM_FOLLOWS.test(flags[index - 1] ?? ""));
 }
 
 const INPUT_TYPE = /^--input-type(=|$)/;

@@ -3,7 +3,15 @@
  * starts the process for the first call, and another one when it has ended.
  */
 import { fileURLToPath } from "node:url";
-import { clearTimeout, isMillraceError, messageOf, type MillraceError, setTimeout, workerUrl } from "@millrace/base";
+import {
+  clearTimeout,
+  inheritableFlagsOfProcess,
+  isMillraceError,
+  messageOf,
+  type MillraceError,
+  setTimeout,
+  workerUrl,
+} from "@millrace/base";
 import { decode } from "@millrace/codec";
 import { Tinypool } from "original-tinypool";
 import { poolError } from "./errors.ts";
@@ -106,7 +114,7 @@ export class Quarantine {
       maxThreads: 1,
       idleTimeout: IDLE_MS,
       // tinypool gives a process no variables by itself: handlers find their database by them.
-      env: ownVariables(),
+      ...inherited(),
     });
     let giveUp = (): void => {};
     const late = new Promise<undefined>((resolve) => (giveUp = () => resolve(undefined)));
@@ -158,8 +166,10 @@ function within(ms: number): number {
   return Math.min(ms, TIMER_MS_MAX);
 }
 
-function ownVariables(): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined),
-  );
+/** Its variables, and its flags where it can't inherit them by itself. */
+function inherited(): { readonly env: Record<string, string>; readonly execArgv?: string[] } {
+  const flags = inheritableFlagsOfProcess();
+  const variables = Object.entries(flags?.env ?? process.env);
+  const env = Object.fromEntries(variables.filter((entry): entry is [string, string] => entry[1] !== undefined));
+  return flags === undefined ? { env } : { env, execArgv: flags.execArgv };
 }
