@@ -103,6 +103,25 @@ for (const scheme of ["light", "dark"] as const) {
   );
 }
 
+withPage("an address that can't be decoded shows a section all the same", () =>
+  withService(async (_mill, server) => {
+    const complaints = await withBrowser(server.pageUrl!, { expected: /404/ }, async (page) => {
+      for (const [hash, section] of [
+        ["records/key/%E0%A4", "records"],
+        ["%", "overview"],
+        ["dead/%", "dead"],
+        ["nonsense/%", "overview"],
+      ]) {
+        await page.evaluate(`location.hash = ${JSON.stringify(hash)}`);
+        await page.waitForSelector(`nav a[href="#${section}"][aria-current="page"]`);
+      }
+      await page.reload();
+      await page.waitForSelector(".status.live");
+    });
+    assert.equal(complaints, NONE);
+  }),
+);
+
 withPage("nothing is wider than a screen of 320 pixels", () =>
   withService(async (_mill, server) => {
     const complaints = await withBrowser(server.pageUrl!, { width: 320 }, async (page) => {

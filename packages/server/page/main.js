@@ -34,9 +34,18 @@ const STATUS = {
 
 /** The section and the place in it, out of `#records/key/A-1`. */
 function placeInAddress() {
-  const [name, ...rest] = decodeURIComponent(location.hash.slice(1)).split("/");
+  const [name, ...rest] = decoded(location.hash.slice(1)).split("/");
   const known = SECTIONS.some(([section]) => section === name);
   return known ? { section: name, place: rest.join("/") } : { section: "overview", place: "" };
+}
+
+/** What somebody has typed may be no code at all. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 function go(section, place) {
