@@ -1,4 +1,5 @@
 // What one address may take.
+import { once } from "node:events";
 import { Agent, request } from "node:http";
 import { createConnection, type Socket } from "node:net";
 import { test } from "uvu";
@@ -120,6 +121,26 @@ function isClosed(socket: Socket): Promise<boolean> {
     setTimeout(() => resolve(false), 1000).unref();
   });
 }
+
+test("a frame whose rest isn't read because of the rate isn't late", () =>
+  withServer({ framePort: 0, requestsPerSecondMax: 1, requestTimeoutMs: 800 }, async ({ mill, server }) => {
+    const [slow, other] = [0, 1].map(() => createConnection(server.framePort as number, "127.0.0.1")) as [
+      Socket,
+      Socket,
+    ];
+    const answerOf = async (socket: Socket): Promise<string> => String((await once(socket, "data"))[0]);
+    const answers = [answerOf(other), answerOf(slow)];
+    const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 50));
+    slow.write('{"handler":"settle",');
+    await pause();
+    // Takes what the address may send within this second.
+    other.write('{"handler":"settle","payload":1}\n');
+    await pause();
+    slow.write('"payload":2}\n');
+    for (const answer of await Promise.all(answers)) assert.match(answer, "sequence");
+    assert.is(await recordsIn(mill), 2);
+    for (const socket of [slow, other]) socket.destroy();
+  }));
 
 test("one connection too many of an address is closed, and one that ends makes room", () =>
   withServer({ framePort: 0, connectionsPerAddressMax: 3 }, async ({ server }) => {

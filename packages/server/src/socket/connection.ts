@@ -134,10 +134,11 @@ export class Connection {
         this.#fail(serverError("ERR_REQUEST_MALFORMED", "this port takes frames, and no HTTP"));
         return;
       }
-      this.#partialSince = Infinity;
       this.#host.addresses?.take(this.#address);
       void this.#answer(frame);
     }
+    // We read nothing for now: what has arrived of the next frame is late by us.
+    this.#partialSince = Infinity;
     this.#socket.pause();
   }
 
