@@ -47,8 +47,9 @@ const clientOf = ({ server }: Served): Socket => createConnection(server.framePo
 test("what a web page makes a browser post to the port is no frame", () =>
   withServer({ framePort: 0 }, async (served) => {
     const body = `${JSON.stringify({ handler: "settle", payload: "owned" })}\n`;
-    for (const path of ["/", `/${"a".repeat(4000)}`, "*"]) {
-      const head = `POST ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\n\r\n`;
+    const lines = ["/", `/${"a".repeat(4000)}`, "*", "http://127.0.0.1/"].map((path) => `POST ${path} HTTP/1.1`);
+    for (const line of [...lines, "patch / HTTP/1.1", "PRI * HTTP/2.0"]) {
+      const head = `${line}\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\n\r\n`;
       const answers = await talk(clientOf(served), "line", Buffer.from(head + body));
       assert.equal(
         answers.map(({ error }) => error?.code),

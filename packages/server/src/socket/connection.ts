@@ -33,7 +33,7 @@ export interface ConnectionHost {
  * How a request of HTTP begins, and no JSON. A page on any site can make a browser post text to a
  * port of this machine: its lines aren't frames that somebody has meant.
  */
-const HTTP_BEGIN = /^[A-Z]+ [/*]/;
+const HTTP_BEGIN = /^[a-z]+ (\/|\*|https?:)/i;
 const HTTP_BEGIN_BYTES = 20;
 
 /** A socket, or another stream of frames. */
