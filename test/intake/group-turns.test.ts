@@ -242,6 +242,46 @@ test("a clock that is set ahead ends no kept result early", () => {
   assert.not(all.has(first) || all.has(second), "their time is over");
 });
 
+test("a redriven record that holds its key and is moved doesn't wait behind itself", () => {
+  const world = new World({ pay: { attemptsMax: 1, holdsKeyWhenDead: true } });
+  world.publish("pay");
+  const dead = world.publish("pay", "k");
+  world.turn();
+  world.end(dead, new Error("no"));
+  world.delivery.commands.pause("pay", true);
+  world.turn();
+  world.close();
+  world.turn();
+  world.delivery.commands.redrive({ origins: [dead], lastDeath: 0 }, "");
+  world.turn();
+  const { parts } = world.disk.at(dead) as SimRecord;
+  world.log.stage({ ...parts, moved: { origin: dead, replaces: dead } });
+  world.log.commit(false);
+  world.sync();
+  world.delivery.commands.pause("pay", false);
+  world.turn();
+  world.end(dead);
+  world.turn();
+  const next = world.publish("pay", "k");
+  world.turn();
+  assert.ok(world.begun.includes(next), world.delivery.describe());
+});
+
+test("a dead letter that another handler gets holds its key no more", () => {
+  const world = new World({ pay: { attemptsMax: 1, holdsKeyWhenDead: true }, mail: {} });
+  const dead = world.publish("pay", "k");
+  world.turn();
+  world.end(dead, new Error("no"));
+  world.turn();
+  const next = world.publish("pay", "k");
+  world.turn();
+  world.delivery.commands.redrive({ origins: [dead], lastDeath: 0 }, "mail");
+  world.turn();
+  world.end(dead);
+  world.turn();
+  assert.ok(world.begun.includes(next), world.delivery.describe());
+});
+
 test("a record that a lane has found isn't handed out from there once it has moved", () => {
   const records = [1, 2, 3].map((sequence) => ({ sequence }) as LogRecord);
   let next = 0;

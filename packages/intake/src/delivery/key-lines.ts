@@ -75,9 +75,15 @@ export class KeyLines {
     if (next !== undefined) this.#turns.makeReady(this.#turns.laneOf(handler, priority), next);
   }
 
-  /** A dead record gets another turn. A key that it has held is its own still. */
-  redriven(origin: number): void {
+  /**
+   * A dead record gets another turn. A key that it has held is its own still; from another handler
+   * it needs another one.
+   */
+  redriven({ origin, keyName }: Job): void {
+    const held = this.#heldByDead.get(origin);
+    if (held === undefined) return;
     this.#heldByDead.delete(origin);
+    if (held.keyName !== keyName) this.giveAway(held);
   }
 
   /** A dead record is dropped: its key is free. */

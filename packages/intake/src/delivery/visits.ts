@@ -110,8 +110,8 @@ export class Visits {
 
   #redriven(origin: number): void {
     const { states, jobs, turns, keyLines } = this.#parts;
-    keyLines.redriven(origin);
     const job = jobs.again(origin);
+    keyLines.redriven(job);
     jobs.keep(job);
     const lane = turns.laneOf(job.handler, job.priority);
     if (!turns.comesBy(lane, origin, states.placeOf(origin))) turns.makeReady(lane, origin);

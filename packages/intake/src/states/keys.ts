@@ -57,6 +57,8 @@ export class Keys {
       this.#lines.set(key, { holder: origin, isRunning: false, waiting: [], next: 0 });
       return;
     }
+    // A dead record that holds its key, and comes again.
+    if (line.holder === origin || (this.#early.has(origin) && line.waiting.includes(origin, line.next))) return;
     this.#early.add(origin);
     this.#wait(line, origin);
   }
