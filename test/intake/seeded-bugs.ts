@@ -573,7 +573,7 @@ export const INTAKE_BUGS: readonly SeededBug[] = [
   {
     name: "a copy of a record of a stopped handler is counted beside the record",
     file: "delivery/lane.js",
-    from: "else\n            this.#ahead = Math.max(0, this.#ahead - 1);",
+    from: "else\n            this.#leftAt(place);",
     to: "",
   },
   {

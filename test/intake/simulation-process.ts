@@ -137,10 +137,19 @@ export class SimProcess {
     }
   }
 
-  /** What is set aside, so that it holds up no publish, is a part of what is unfinished. */
+  /**
+   * What is set aside, so that it holds up no publish, is a part of what is unfinished. When
+   * nothing can run it is all of it, but for pauses between attempts and records behind others of
+   * their key.
+   */
   #checkAside(): void {
-    const { aside, states } = this.delivery;
+    const { aside, states, waiting, delayed, keyWaiting, isDrained } = this.delivery;
     const unfinished = this.log.known - states.settled.size;
     if (aside > unfinished) this.#context.broken(`${aside} records are set aside, of ${unfinished}`);
+    // Those that were abandoned at the end have no outcome.
+    if (!isDrained || this.delivery.handlerReports().some(({ running }) => running > 0)) return;
+    const known = aside + waiting - delayed;
+    if (known <= unfinished && unfinished <= known + keyWaiting) return;
+    this.#context.broken(`${known} records are set aside, of ${unfinished} of which none can run`);
   }
 }

@@ -53,7 +53,6 @@ import { Ends } from "./ends.ts";
 import type { DeliveryCounts, DeliveryEvents } from "./events.ts";
 import { FailedAttempts } from "./failed-attempts.ts";
 import { Gates } from "./gates.ts";
-import { STOPS } from "./handler-gate.ts";
 import { HandOut } from "./hand-out.ts";
 import { Hands } from "./hands.ts";
 import { Jobs } from "./jobs.ts";
@@ -304,9 +303,7 @@ export class Delivery {
    * a handler that is stopped, or for room among the dead letters.
    */
   get aside(): number {
-    let aside = this.#returns.delayed + this.deaths.waiting;
-    for (const { why, waiting } of this.stopped()) if (STOPS.has(why)) aside += waiting;
-    return aside;
+    return this.#returns.delayed + this.deaths.waiting + this.#turns.aside + this.#keyLines.aside;
   }
 
   laneReports(): LaneReport[] {

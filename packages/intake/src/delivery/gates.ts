@@ -67,6 +67,10 @@ export class Gates {
     return this.of(handler).obstacle(this.#clock.now()) === undefined;
   }
 
+  isStopped(handler: number): boolean {
+    return this.of(handler).isStopped(this.#clock.now());
+  }
+
   /** Names of those that get no record now, however many of those in hand end. */
   stoppedNames(): string[] {
     const now = this.#clock.now();

@@ -14,8 +14,6 @@ import type { HandlerTerms } from "./policy.ts";
 
 export type Obstacle = "paused" | "busy" | "rate" | "resting" | "missing" | "unwritten";
 
-/** Obstacles that last however many of its records are finished. */
-export const STOPS: ReadonlySet<Obstacle> = new Set(["paused", "resting", "missing", "unwritten"]);
 /** What an open breaker waits after a probe that says nothing. */
 const SOON_MS = 50;
 /** What an open breaker waits at first, and at most. */
@@ -66,15 +64,25 @@ export class HandlerGate {
     if (!this.isThere) return "missing";
     if (this.isPaused) return "paused";
     if (this.running >= this.terms.concurrencyMax) return "busy";
-    if (this.#restMs > 0 && (this.#isRestingAt(now) || this.#isProbing)) return "resting";
-    if (this.publishes && this.#stateLog.isFull) return "unwritten";
+    if (this.#isShut(now)) return "resting";
+    if (this.#isUnwritten) return "unwritten";
     return this.#hasToken(now) ? undefined : "rate";
   }
 
-  /** Whether it gets no record at `now`, however many of those in hand end. */
+  /**
+   * Whether it gets no record at `now`, or none but a probe, however many others end. It may be
+   * busy as well: the probe may be all that it may have in hand.
+   */
   isStopped(now: number): boolean {
-    const obstacle = this.obstacle(now);
-    return obstacle !== undefined && STOPS.has(obstacle);
+    return !this.isThere || this.isPaused || this.#isShut(now) || this.#isUnwritten;
+  }
+
+  #isShut(now: number): boolean {
+    return this.#restMs > 0 && (this.#isRestingAt(now) || this.#isProbing);
+  }
+
+  get #isUnwritten(): boolean {
+    return this.publishes && this.#stateLog.isFull;
   }
 
   /** When an obstacle may be gone by itself; Infinity when only an event removes it. */

@@ -13,6 +13,8 @@ export class KeyLines {
   readonly #gates: Gates;
   readonly #turns: Turns;
   readonly #keys = new Keys();
+  /** By handler, records that wait here and nowhere else. */
+  readonly #late = new Map<number, number>();
   /** Keys that dead records hold, by origin: without the bytes of the records. */
   readonly #heldByDead = new Map<number, Holder>();
 
@@ -26,6 +28,22 @@ export class KeyLines {
     return this.#keys.waiting;
   }
 
+  /** Records of handlers that are stopped: none behind another runs before these run again. */
+  get aside(): number {
+    let aside = 0;
+    for (const [handler, late] of this.#late) if (this.#gates.isStopped(handler)) aside += late;
+    return aside;
+  }
+
+  /** `before`: `late` of all keys, before one of the handler's has changed. */
+  #count(handler: number, before: number): void {
+    const change = this.#keys.late - before;
+    if (change === 0) return;
+    const late = (this.#late.get(handler) ?? 0) + change;
+    if (late === 0) this.#late.delete(handler);
+    else this.#late.set(handler, late);
+  }
+
   /** For `Delivery.describe`. */
   describe(): string {
     return `keys ${this.#keys.size} with ${this.#keys.waiting} waiting (${this.#keys.describe()})`;
@@ -37,8 +55,12 @@ export class KeyLines {
   }
 
   /** Whether the record may be handed out now; otherwise it stands in line. */
-  take({ keyName, origin }: Job): boolean {
-    return keyName === undefined || this.#keys.take(keyName, origin);
+  take({ keyName, origin, handler }: Job): boolean {
+    if (keyName === undefined) return true;
+    const before = this.#keys.late;
+    const isTaken = this.#keys.take(keyName, origin);
+    this.#count(handler, before);
+    return isTaken;
   }
 
   /** A handler has the record. */
@@ -71,7 +93,9 @@ export class KeyLines {
   /** The record is over: the next one of its key gets its turn. */
   giveAway({ keyName, origin, handler, priority }: Holder): void {
     if (keyName === undefined) return;
+    const before = this.#keys.late;
     const next = this.#keys.release(keyName, origin);
+    this.#count(handler, before);
     if (next !== undefined) this.#turns.makeReady(this.#turns.laneOf(handler, priority), next);
   }
 

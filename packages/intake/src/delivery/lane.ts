@@ -85,6 +85,7 @@ export class Lane {
   #ahead = 0;
   /** Up to here its records are met by the lane it was split from; later ones come by `push`. */
   #splitAt = 0;
+  #splitFrom: Lane | undefined;
   #walk: LogWalk | undefined;
   /** What was found in the log and not handed out yet. */
   #found: LogRecord | undefined;
@@ -116,6 +117,16 @@ export class Lane {
   /** The lane that this one was split from has met a record of this one in the log. */
   passed(place: number): void {
     if (this.isAhead(place) && place <= this.#splitAt) this.#ahead += 1;
+  }
+
+  /** The record at `place`, which is ahead, was dead, and runs again when its turn comes. */
+  redriven(place: number): void {
+    if (this.#isCounted(place)) this.#ahead += 1;
+  }
+
+  /** Whether `#ahead` counts what is ahead at `place`: if not, `passed` will. */
+  #isCounted(place: number): boolean {
+    return place > this.#splitAt || this.#splitFrom?.isAhead(place) !== true;
   }
 
   /** Every record before this place has had its turn. */
@@ -201,13 +212,18 @@ export class Lane {
    */
   moved(place: number): void {
     if (this.#found?.sequence === place) this.#passFound();
-    else this.#ahead = Math.max(0, this.#ahead - 1);
+    else this.#leftAt(place);
+  }
+
+  #leftAt(place: number): void {
+    if (this.#isCounted(place)) this.#ahead = Math.max(0, this.#ahead - 1);
   }
 
   #passFound(): void {
-    this.#behindFrom = (this.#found as LogRecord).sequence + 1;
+    const { sequence } = this.#found as LogRecord;
+    this.#leftAt(sequence);
+    this.#behindFrom = sequence + 1;
     this.#found = undefined;
-    this.#ahead = Math.max(0, this.#ahead - 1);
     this.#returnIfRead();
   }
 
@@ -275,6 +291,7 @@ export class Lane {
     }
     lane.#behindFrom = this.#behindFrom;
     lane.#splitAt = this.#host.known();
+    lane.#splitFrom = this;
     // What was found may be the other lane's.
     this.#leave();
     return lane;

@@ -211,6 +211,14 @@ export class Turns implements LaneHost {
     }
   }
 
+  /** Records that are known to wait for handlers that are stopped. */
+  get aside(): number {
+    const { gates } = this.#parts;
+    let aside = 0;
+    for (const lane of this.#apart.values()) if (gates.isStopped(lane.handler as number)) aside += lane.size;
+    return aside;
+  }
+
   /** The lanes of the priorities, and those of handlers that were set apart. */
   reports(): LaneReport[] {
     const apart = Array.from(this.#apart.values(), (lane) => {

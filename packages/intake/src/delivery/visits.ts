@@ -114,7 +114,9 @@ export class Visits {
     keyLines.redriven(job);
     jobs.keep(job);
     const lane = turns.laneOf(job.handler, job.priority);
-    if (!turns.comesBy(lane, origin, states.placeOf(origin))) turns.makeReady(lane, origin);
+    const place = states.placeOf(origin);
+    if (turns.comesBy(lane, origin, place)) lane.redriven(place);
+    else turns.makeReady(lane, origin);
   }
 
   /** A record has a new place. One whose turn hasn't come gets it from there. */

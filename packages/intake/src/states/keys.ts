@@ -39,6 +39,11 @@ export class Keys {
     return this.#waiting;
   }
 
+  /** Of those, the ones that came when it was their turn: they wait here and nowhere else. */
+  get late(): number {
+    return this.#waiting - this.#early.size;
+  }
+
   /** For `Delivery.describe`: holders of lines with somebody behind them. */
   describe(): string {
     const lines = [...this.#lines].filter(([, line]) => line.waiting.length > line.next).slice(0, 8);
