@@ -137,6 +137,41 @@ test("what waits for a stopped handler leaves bytes to what waits for others", a
   });
 });
 
+test("what waits for a stopped handler in line leaves bytes to others too", async () => {
+  const text = "x".repeat(1000);
+  await withMill({ ...MARKS, pendingBytesMax: 4000 }, async (mill, file) => {
+    const go = `${file}.go`;
+    await mill.pause("note");
+    await fill(mill, () => mill.tryPublish.waits({ file, text: "", until: go }));
+    const first = mill.publish.waits({ file, text: "", until: go });
+    const late = mill.publish.note({ file, text });
+    await rejectsWith(mill.publish.note({ file, text }), "ERR_JOURNAL_BUSY");
+    const behind = mill.publish.waits({ file, text, until: go });
+    writeFileSync(go, "");
+    for (const { done } of await Promise.all([first, behind])) await done;
+    await mill.resume("note");
+    await (
+      await late
+    ).done;
+  });
+});
+
+test("records behind another of their key hold up nothing in a pause", async () => {
+  await withMill(MARKS, async (mill, file) => {
+    const go = `${file}.go`;
+    const taken = await fill(mill, (n) => mill.tryPublish.waits({ file, text: `${n}`, until: go }, { key: "k" }));
+    await mill.pause("waits");
+    for (let n = 0; n < 3 * HIGH; n += 1) await (await mill.publish.note({ file, text: "note" })).done;
+    writeFileSync(go, "");
+    await mill.resume("waits");
+    await mill.drain();
+    assert.equal(
+      linesOf(file).filter((line) => line !== "note"),
+      Array.from({ length: taken }, (_, n) => `${n}`),
+    );
+  });
+});
+
 test("records that wait for their time hold up nothing", async () => {
   await withMill(MARKS, async (mill, file) => {
     for (let n = 0; n < 3 * HIGH; n += 1) await mill.tryPublish.note({ file, text: "later" }, { delayMs: 3_600_000 });

@@ -61,7 +61,8 @@ export class WaitingRoom implements Source {
   /** Those whose handlers are stopped, all from before those of the same handlers in line. */
   readonly #beside = new Set<Waiting>();
   #bytes = 0;
-  #besideBytes = 0;
+  /** Of those, the ones of stopped handlers, in line too. */
+  #stoppedBytes = 0;
   #awaited: number | undefined;
   #refused = 0;
 
@@ -143,18 +144,29 @@ export class WaitingRoom implements Source {
     return this.size > 0;
   }
 
+  /** Those beside the line may wait for days: they keep nobody else from resting. */
+  restMs(): number {
+    return this.#line.size === 0 ? Infinity : 0;
+  }
+
   /** These handlers, and no others, are stopped. */
   stopped(handlers: ReadonlySet<string>): void {
     this.#water.stopped = handlers;
-    if (this.#beside.size === 0) return;
+    this.#stoppedBytes = 0;
     const inLine = [...this.#line];
     this.#line.clear();
     for (const waiting of this.#beside) {
-      if (this.#isStopped(waiting.records)) continue;
-      this.#leaveBeside(waiting);
+      if (this.#isStopped(waiting.records)) {
+        this.#stoppedBytes += waiting.bytes;
+        continue;
+      }
+      this.#beside.delete(waiting);
       this.#line.add(waiting);
     }
-    for (const waiting of inLine) this.#line.add(waiting);
+    for (const waiting of inLine) {
+      if (this.#isStopped(waiting.records)) this.#stoppedBytes += waiting.bytes;
+      this.#line.add(waiting);
+    }
     this.#admitAll();
   }
 
@@ -181,24 +193,25 @@ export class WaitingRoom implements Source {
     signal?.throwIfAborted();
     const records = given.map((record) => ownBytes(record));
     const bytes = records.reduce((sum, record) => sum + bytesOf(record), 0);
-    const isBeside = this.#line.size === 0 && this.#isStopped(records);
-    this.#checkBytes(bytes, isBeside, records.length);
+    const isStopped = this.#isStopped(records);
+    this.#checkBytes(bytes, isStopped, records.length);
     const sinceMs = performance.now();
     const waiting: Waiting = { records, isGroup, waiter, failed, admitted, bytes, sinceMs, stop: () => {} };
     this.#watch(waiting, timeoutMs, signal);
     // At once, so that nobody finds it in line.
-    if (isBeside) this.#goBeside(waiting);
+    if (isStopped && this.#line.size === 0) this.#beside.add(waiting);
     else this.#line.add(waiting);
     this.#bytes += bytes;
+    if (isStopped) this.#stoppedBytes += bytes;
     if (this.#line.size > 0) this.#askForBalance();
     this.#reactor.expect();
   }
 
   /** Publishes of stopped handlers leave half of the room to others. */
-  #checkBytes(bytes: number, isBeside: boolean, records: number): void {
+  #checkBytes(bytes: number, isStopped: boolean, records: number): void {
     const { pendingBytesMax } = this.#ring;
     const isFull = this.#bytes + bytes > pendingBytesMax;
-    if (!isFull && !(isBeside && this.#besideBytes + bytes > pendingBytesMax / 2)) return;
+    if (!isFull && !(isStopped && this.#stoppedBytes + bytes > pendingBytesMax / 2)) return;
     this.#refused += records;
     throw journalError(
       "ERR_JOURNAL_BUSY",
@@ -207,16 +220,6 @@ export class WaitingRoom implements Source {
         details: { pendingBytes: this.#bytes, pendingBytesMax },
       },
     );
-  }
-
-  #goBeside(waiting: Waiting): void {
-    this.#line.delete(waiting);
-    this.#beside.add(waiting);
-    this.#besideBytes += waiting.bytes;
-  }
-
-  #leaveBeside(waiting: Waiting): void {
-    if (this.#beside.delete(waiting)) this.#besideBytes -= waiting.bytes;
   }
 
   #watch(waiting: Waiting, timeoutMs: number | undefined, signal: AbortSignal | undefined): void {
@@ -239,8 +242,9 @@ export class WaitingRoom implements Source {
   #leave(waiting: Waiting): void {
     waiting.stop();
     this.#line.delete(waiting);
-    this.#leaveBeside(waiting);
+    this.#beside.delete(waiting);
     this.#bytes -= waiting.bytes;
+    if (this.#isStopped(waiting.records)) this.#stoppedBytes -= waiting.bytes;
   }
 
   #admitAll(): number {
@@ -252,7 +256,8 @@ export class WaitingRoom implements Source {
     for (const waiting of this.#line) {
       if (admitted === ADMITTED_MAX || !this.#water.isOpen()) break;
       if (this.#isStopped(waiting.records) && (this.#beside.size > 0 || !this.#water.isOpenForStopped())) {
-        this.#goBeside(waiting);
+        this.#line.delete(waiting);
+        this.#beside.add(waiting);
       } else if (!this.#admit(waiting)) break;
       admitted += 1;
     }
