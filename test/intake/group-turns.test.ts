@@ -120,6 +120,26 @@ test("a suspect whose handler was paused is no more suspect after the next end",
   );
 });
 
+test("the backlog of a handler that runs again holds up no other", () => {
+  const world = new World({ pay: {}, other: {} });
+  world.delivery.commands.pause("pay", true);
+  const backlog = Array.from({ length: 400 }, () => world.publish("pay"));
+  world.turn();
+  world.delivery.commands.pause("pay", false);
+  const others = Array.from({ length: 40 }, () => world.publish("other"));
+  for (let round = 0; round < 400 && world.begun.length < 440; round += 1) {
+    world.turn(1);
+    for (const origin of world.begun) if (world.isInHand(origin)) world.end(origin);
+  }
+  assert.equal(
+    world.begun.toSorted((left, right) => left - right),
+    [...backlog, ...others],
+  );
+  // As many of the backlog come before the last of the others as there are others, give or take.
+  const last = world.begun.indexOf(others.at(-1) as number);
+  assert.ok(last < 3 * others.length, `the last of ${others.length} others came as number ${last}`);
+});
+
 test("a suspect that has come back is cleared by the last group too", () => {
   const world = new World({ pay: {} });
   world.publish("pay");

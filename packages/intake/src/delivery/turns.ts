@@ -38,6 +38,8 @@ export class Turns implements LaneHost {
   /** The lanes of origins that are ready. */
   readonly #ready = new Map<number, Lane>();
   #turn = 0;
+  /** By priority: how often lanes that were set apart have stood beside the one of the priority. */
+  readonly #rounds: number[] = Array.from({ length: LANES }, () => 0);
   /** When an obstacle of a handler that was set apart may be gone by itself. */
   #obstaclesUntil = Infinity;
 
@@ -121,11 +123,23 @@ export class Turns implements LaneHost {
     const first = this.#turn % (AGEING * AGEING) === 0 ? 2 : this.#turn % AGEING === 0 ? 1 : 0;
     for (let step = 0; step < LANES; step += 1) {
       const priority = (first + step) % LANES;
-      for (const lane of this.#apart.values()) {
-        if (lane.priority === priority && this.#parts.gates.isRunnable(lane.handler as number)) yield lane;
-      }
-      yield this.#lanes[priority] as Lane;
+      if (this.#apart.size === 0) yield this.#lanes[priority] as Lane;
+      else yield* this.#lanesOf(priority);
     }
+  }
+
+  /**
+   * Two turns for each lane that can run, in a circle: the backlog of a handler that runs again
+   * holds up no other. Two, since every other turn is for records whose turn has come again.
+   */
+  *#lanesOf(priority: number): Generator<Lane, void> {
+    const lanes = [this.#lanes[priority] as Lane];
+    for (const lane of this.#apart.values()) {
+      if (lane.priority === priority && this.#parts.gates.isRunnable(lane.handler as number)) lanes.push(lane);
+    }
+    const round = this.#rounds[priority] as number;
+    this.#rounds[priority] = round + 1;
+    for (let step = 0; step < lanes.length; step += 1) yield lanes[((round >> 1) + step) % lanes.length] as Lane;
   }
 
   /**
