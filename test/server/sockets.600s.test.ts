@@ -26,6 +26,13 @@ function talk(socket: Socket, kind: Kind, bytes: Buffer | readonly Buffer[]): Pr
   });
 }
 
+/** What a connection by lines answers until its end. */
+function talkOf(socket: Socket): Promise<Record<string, any>[]> {
+  const chunks: Buffer[] = [];
+  socket.on("data", (chunk: Buffer) => chunks.push(chunk));
+  return new Promise((resolve) => socket.on("close", () => resolve(answersIn("line", Buffer.concat(chunks)))));
+}
+
 function answersIn(kind: Kind, bytes: Buffer): Record<string, any>[] {
   if (kind === "line") {
     const lines = bytes.toString().split("\n").slice(0, -1);
@@ -165,6 +172,24 @@ function hold(served: Served, bytes: Buffer): Promise<string> {
     socket.write(bytes);
   });
 }
+
+test("a client that never ends a write with its frame isn't slow", () =>
+  withServer({ framePort: 0, requestTimeoutMs: 1500 }, async (served) => {
+    const socket = clientOf(served);
+    const answers = talkOf(socket);
+    const count = 14;
+    const frame = `${JSON.stringify({ handler: "settle", payload: 1 })}\n`;
+    const half = frame.length >> 1;
+    socket.write(frame.slice(0, half));
+    // For longer than a frame may take.
+    for (let n = 1; n < count; n += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      socket.write(frame.slice(half) + frame.slice(0, half));
+    }
+    socket.end(frame.slice(half));
+    const stored = (await answers).filter(({ sequence }) => sequence > 0);
+    assert.is(stored.length, count);
+  }));
 
 test("slow, silent, endless and half-open clients are let go, and store nothing", () =>
   withServer({ framePort: 0, requestTimeoutMs: 400, idleTimeoutMs: 600, frameBytesMax: 1000 }, async (served) => {

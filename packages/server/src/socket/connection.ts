@@ -134,6 +134,7 @@ export class Connection {
         this.#fail(serverError("ERR_REQUEST_MALFORMED", "this port takes frames, and no HTTP"));
         return;
       }
+      this.#partialSince = Infinity;
       this.#host.addresses?.take(this.#address);
       void this.#answer(frame);
     }
