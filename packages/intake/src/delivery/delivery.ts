@@ -271,8 +271,17 @@ export class Delivery {
 
   /** Nothing is in hand, and everything that was decided is durable. */
   get isQuiet(): boolean {
-    const isIdle = this.#runner.outstanding === this.#hands.abandoned && this.#quarantined.isEmpty;
-    return isIdle && this.#failedAttempts.isQuiet && this.stateLog.isQuiet;
+    return this.#isIdle && this.#failedAttempts.isQuiet && this.stateLog.isQuiet;
+  }
+
+  /** Nothing is in hand, and a full disk keeps what was decided from becoming durable. */
+  get waitsForRoom(): boolean {
+    return this.#isIdle && !this.stateLog.isQuiet && this.#log.isDiskFull();
+  }
+
+  /** Nothing is in hand but what was abandoned. */
+  get #isIdle(): boolean {
+    return this.#runner.outstanding === this.#hands.abandoned && this.#quarantined.isEmpty;
   }
 
   /** Nothing can run now: what there is waits for a time, a handler, or a command. */

@@ -125,6 +125,8 @@ export type DeliveryReport =
   | { readonly fullHandlers: ReadonlySet<string> }
   /** These handlers, and no others, get no record now, however many of those in hand end. */
   | { readonly stoppedHandlers: ReadonlySet<string> }
+  /** At its end: for this time the disk has had no room for what became of the last records. */
+  | { readonly withoutRoomSeconds: number }
   | { readonly checkpoint: Checkpoint }
   /** A record to be handled in a process of its own. */
   | {

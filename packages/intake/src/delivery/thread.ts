@@ -36,6 +36,11 @@ import { ABANDONING, DRAINING, RUNNING, StateWord, STOPPED } from "./state-word.
 /** Longest sleep without a look around. */
 const PARK_MS = 1000;
 const TICK_MS = 1000;
+/**
+ * Ticks at the end without room on the disk, after which the opener is told; the journal tries for
+ * room every five seconds at least.
+ */
+const ROOM_TICKS_MAX = 7;
 /** Between two words of forgotten idempotency keys. */
 const EVICTED_MS = 60_000;
 /** Shortest sleep before something that is due. */
@@ -65,6 +70,8 @@ export class DeliveryThread implements DeliveryEvents {
   #died: RecordDeath[] = [];
   #deathsVersion = 0;
   #tickAt = 0;
+  #roomTicks = 0;
+  #knownAtTick = 0;
   readonly #dedupe: WindowLimits;
   #evictedTold: number;
   #evictedTellAt = 0;
@@ -192,9 +199,18 @@ export class DeliveryThread implements DeliveryEvents {
     this.#tickAt = now + TICK_MS;
     this.#runner.tick();
     this.#tellEvicted(now);
+    this.#lookForRoom();
     if (this.#measured !== undefined) {
       this.#figures.setFreeBytes(this.#measured.space?.().freeBytes ?? Infinity);
     }
+  }
+
+  /** Ticks and not a time: a process that was stopped hasn't waited. */
+  #lookForRoom(): void {
+    const isWaiting = this.#state.value >= DRAINING && this.#delivery.waitsForRoom && !this.#log.hasNews();
+    this.#roomTicks = isWaiting && this.#log.known === this.#knownAtTick ? this.#roomTicks + 1 : 0;
+    this.#knownAtTick = this.#log.known;
+    if (this.#roomTicks >= ROOM_TICKS_MAX) this.#report({ withoutRoomSeconds: (this.#roomTicks * TICK_MS) / 1000 });
   }
 
   /** Keys that were forgotten before their time; not those that an opening forgets once more. */

@@ -49,6 +49,8 @@ export class DeliveryClient {
   #begun: { readonly resolve: () => void; readonly reject: (error: unknown) => void } | undefined;
 
   onReport: (report: OpenReport) => void = () => {};
+  /** Called again and again while it ends and the disk has no room for its last records. */
+  onWithoutRoom: (seconds: number) => void = () => {};
   /** Called when the thread has ended and nobody meant it to. `wasReady`: `begin` had resolved. */
   onDeath: (error: MillraceError, wasReady: boolean) => void = () => {};
 

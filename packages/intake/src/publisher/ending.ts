@@ -41,8 +41,6 @@ const drainRules = { signal: optional(abortSignal()), all: boolean(false) } sati
 /** The most that `stopNow` waits for delivery, and `closeSoon` twice for the journal. */
 const STOP_MS = 1000;
 const DISK_MS = 3000;
-/** How long nothing may become durable on a full disk before a stop goes on without. */
-const FULL_DISK_MS = 5000;
 /** How often `drain({ all: true })` looks again. */
 const LOOK_MS = 20;
 
@@ -69,6 +67,7 @@ export class Ending {
 
   constructor(parts: Endable) {
     this.#parts = parts;
+    parts.delivery.onWithoutRoom = (seconds) => this.#giveUpWriting(seconds);
   }
 
   /** As `Intake.drain`. */
@@ -126,7 +125,6 @@ export class Ending {
     if (this.control !== undefined) await isOverWithin(this.control.close(), STOP_MS / 2);
     await journal.settle();
     delivery.drain();
-    if (!(await this.#exitsUnlessDiskIsFull())) this.#giveUpWriting();
     await delivery.exited();
     await checkpoints.settled();
     await quarantine.close();
@@ -137,26 +135,15 @@ export class Ending {
   }
 
   /**
-   * Waits until delivery has ended. False when no handler runs and the disk has had no room for
-   * what became of the last records, not even in the reserve, for a while.
+   * Delivery ends, and the disk has no room for what became of its last records, not even in the
+   * reserve. Whoever waits is told, and the journal ends without saying that it has ended in order.
    */
-  async #exitsUnlessDiskIsFull(): Promise<boolean> {
-    const { journal, delivery, cells } = this.#parts;
-    const exited = delivery.exited();
-    // Ends: with delivery, or on a disk that stays full.
-    for (;;) {
-      const durable = journal.durableSequence;
-      if (await isOverWithin(exited, FULL_DISK_MS)) return true;
-      const isIdle = cells.get("running") === 0 && journal.durableSequence === durable;
-      if (isIdle && journal.vitals().isDiskFull) return false;
-    }
-  }
-
-  /** Whoever waits is told, and the journal ends without saying that it has ended in order. */
-  #giveUpWriting(): void {
+  #giveUpWriting(seconds: number): void {
     const { journal } = this.#parts;
-    const text = `the disk has had no room for ${FULL_DISK_MS / 1000} s for what became of the last records: they are delivered again`;
-    this.#unwritten = journalError("ERR_JOURNAL_FULL", text, { details: { directory: journal.directory } });
+    // A write that is under way may succeed.
+    if (journal.vitals().syncRunningMs > 0) return;
+    const text = `the disk has had no room for ${seconds} s for what became of the last records: they are delivered again`;
+    this.#unwritten ??= journalError("ERR_JOURNAL_FULL", text, { details: { directory: journal.directory } });
     journal.poison();
   }
 
