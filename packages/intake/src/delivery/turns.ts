@@ -133,9 +133,12 @@ export class Turns implements LaneHost {
    * holds up no other. Two, since every other turn is for records whose turn has come again.
    */
   *#lanesOf(priority: number): Generator<Lane, void> {
-    const lanes = [this.#lanes[priority] as Lane];
+    const main = this.#lanes[priority] as Lane;
+    // An empty one would leave its turns to the next.
+    const lanes = main.isEmpty ? [] : [main];
     for (const lane of this.#apart.values()) {
-      if (lane.priority === priority && this.#parts.gates.isRunnable(lane.handler as number)) lanes.push(lane);
+      if (lane.priority !== priority || lane.isEmpty) continue;
+      if (this.#parts.gates.isRunnable(lane.handler as number)) lanes.push(lane);
     }
     const round = this.#rounds[priority] as number;
     this.#rounds[priority] = round + 1;
