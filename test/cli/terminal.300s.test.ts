@@ -62,6 +62,17 @@ testIf(existsSync("/bin/bash"))("a reader that leaves early ends every command q
   }
 });
 
+testIf(existsSync("/bin/bash"))("a following into a named pipe ends when nobody reads it any more", async () => {
+  const pipe = join(temporaryDirectory(), "pipe");
+  const tail = `'${process.execPath}' '${launcher}' journal tail --dir '${await journalWith(3)}' --follow`;
+  const script = `mkfifo '${pipe}'; { head -3 <'${pipe}' >/dev/null & }; ${tail} >'${pipe}'`;
+  const shell = spawn("bash", ["-c", script], { stdio: ["ignore", "ignore", "pipe"] });
+  let stderr = "";
+  shell.stderr.on("data", (chunk) => (stderr += String(chunk)));
+  const code = await new Promise((resolve) => shell.once("close", resolve));
+  assert.equal([code, stderr], [0, ""]);
+});
+
 test("with --json stdout is one document, also for wrong options and errors", async () => {
   const directory = await journalWith(3);
   const dir = ["--dir", directory];

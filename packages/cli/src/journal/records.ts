@@ -163,10 +163,10 @@ export async function tail(options: TailOptions): Promise<number> {
     printer.givenUp(from, to),
   );
   const stop = signals.takeOver();
-  const readers = new OutputReaders();
+  const readers = options.follow === true ? new OutputReaders() : undefined;
   try {
     await printer.printAll(following.read(last), stop);
-    while (options.follow === true && !stop.aborted && !readers.areGone()) {
+    while (readers !== undefined && !stop.aborted && !readers.areGone()) {
       await pause(LOOK_MS, stop);
       // Another process's records count as durable once its `marks` say so.
       await printer.printAll(following.read(readMarks(storage)?.durableSequence ?? 0), stop);

@@ -1,6 +1,6 @@
 /** Readers of our output that leave early, such as `| head -1`. */
 import { once } from "node:events";
-import { constants, fstatSync, lstatSync, readdirSync, readlinkSync } from "node:fs";
+import { constants, fstatSync, lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import type { Writable } from "node:stream";
 
 const STDOUT = 1;
@@ -35,55 +35,75 @@ export async function drained(stream: Writable): Promise<void> {
  * one outside of a container, never counts as gone.
  */
 export class OutputReaders {
-  #seen: readonly string[] = readersOfOutput();
+  readonly #pipe: string | undefined = pipeOfOutput();
+  #seen: readonly string[] = this.#readers();
 
   /** Whether readers were seen, and none is left. */
   areGone(): boolean {
     if (isOutputClosed()) return true;
-    if (this.#seen.length === 0) return false;
-    const inode = pipeOfOutput();
-    if (this.#seen.some((pid) => isReading(pid, inode))) return false;
-    // One may have handed it on to another process.
-    const found = readersOfOutput();
-    if (found.length === 0) return true;
-    this.#seen = found;
-    return false;
+    if (this.#seen.length === 0 || this.#seen.some((pid) => this.#isReading(pid))) return false;
+    // One may have handed it on to another process, which we may not look into.
+    this.#seen = this.#readers();
+    return this.#seen.length === 0 && !isAnyHidden();
   }
-}
 
-function readersOfOutput(): string[] {
-  const inode = pipeOfOutput();
-  if (inode === undefined) return [];
-  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name) && name !== String(process.pid));
-  return pids.filter((pid) => isReading(pid, inode));
+  #readers(): string[] {
+    return this.#pipe === undefined ? [] : processes().filter((pid) => this.#isReading(pid));
+  }
+
+  /** False of one that is gone, or isn't ours. */
+  #isReading(pid: string): boolean {
+    const directory = `/proc/${pid}/fd`;
+    return (entriesOf(directory) ?? []).some((fd) => this.#isReadingEnd(`${directory}/${fd}`));
+  }
+
+  /** False of a file that was closed meanwhile. */
+  #isReadingEnd(file: string): boolean {
+    try {
+      return readlinkSync(file) === this.#pipe && (lstatSync(file).mode & constants.S_IRUSR) !== 0;
+    } catch {
+      return false;
+    }
+  }
 }
 
 /** As the entries of `/proc/<pid>/fd` name it; undefined when stdout is no pipe, or unknown. */
 function pipeOfOutput(): string | undefined {
-  if (process.platform !== "linux") return undefined;
-  const stats = fstatSync(STDOUT);
-  return stats.isFIFO() ? `pipe:[${stats.ino}]` : undefined;
-}
-
-/** Whether a process has the reading end of a pipe open; false when it is gone, or not ours. */
-function isReading(pid: string, pipe: string | undefined): boolean {
-  const directory = `/proc/${pid}/fd`;
-  return entriesOf(directory).some((fd) => isReadingEnd(`${directory}/${fd}`, pipe));
-}
-
-function entriesOf(directory: string): string[] {
+  if (process.platform !== "linux" || !fstatSync(STDOUT).isFIFO()) return undefined;
   try {
-    return readdirSync(directory);
+    return readlinkSync(`/proc/self/fd/${STDOUT}`);
   } catch {
-    return [];
+    return undefined;
   }
 }
 
-/** False of a file that was closed meanwhile. */
-function isReadingEnd(file: string, pipe: string | undefined): boolean {
+/** All others that are to be seen. */
+function processes(): string[] {
+  return (entriesOf("/proc") ?? []).filter((name) => /^\d+$/.test(name) && name !== String(process.pid));
+}
+
+/** Whether a process of our session has files that we may not list, as one of `sudo` has. */
+function isAnyHidden(): boolean {
+  const session = sessionOf("self");
+  return processes().some((pid) => entriesOf(`/proc/${pid}/fd`) === undefined && sessionOf(pid) === session);
+}
+
+/** Undefined of a process that is gone. */
+function sessionOf(pid: string): string | undefined {
   try {
-    return readlinkSync(file) === pipe && (lstatSync(file).mode & constants.S_IRUSR) !== 0;
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    // Behind the name: state, parent, group, session.
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[3];
   } catch {
-    return false;
+    return undefined;
+  }
+}
+
+/** Undefined when it is gone, or may not be listed. */
+function entriesOf(directory: string): string[] | undefined {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return undefined;
   }
 }

@@ -6,9 +6,12 @@ import { renameSync, rmSync } from "node:fs";
  * don't find it. Several may remove the same one.
  */
 export function removeInUse(path: string): void {
-  const aside = `${path}-removed`;
   // Until nobody has made it once more.
-  while (isRenamed(path, aside)) rmSync(aside, { recursive: true, force: true });
+  for (let time = 0; ; time += 1) {
+    const aside = `${path}-${process.pid}-${time}`;
+    if (!isRenamed(path, aside)) return;
+    rmSync(aside, { recursive: true, force: true });
+  }
 }
 
 /** False when it doesn't exist. */
