@@ -22,6 +22,20 @@ async function newGarbage(instance: number): Promise<module.Garbage> {
 
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
+/** Whether an object that nobody holds goes with a tick, sooner or later. */
+async function collects(garbage: module.Garbage): Promise<boolean> {
+  const unneeded = unheld();
+  garbage.letGo(2 ** 30);
+  for (let ticks = 0; ticks < 100; ticks += 1) {
+    // A look holds the object until the turn is over.
+    if (unneeded.deref() === undefined) return true;
+    await nextTurn();
+    garbage.tick();
+    await nextTurn();
+  }
+  return false;
+}
+
 /** In a function of its own, so that nothing else holds the object. */
 const unheld = (): WeakRef<object> => new WeakRef({});
 
@@ -30,22 +44,25 @@ testIf(globalThis.gc === undefined)("other threads that use the collector at onc
   await new Promise((resolve) => other.once("message", resolve));
   try {
     for (let instance = 0; instance < 40; instance += 1) {
-      const garbage = await newGarbage(instance);
-      const garbageOfTest = unheld();
-      garbage.letGo(2 ** 30);
-      let ticks = 0;
-      // A look holds the object until the turn is over.
-      for (; ticks < 100 && garbageOfTest.deref() !== undefined; ticks += 1) {
-        await nextTurn();
-        garbage.tick();
-        await nextTurn();
-      }
-      assert.ok(ticks < 100, `instance ${instance} collects nothing`);
+      assert.ok(await collects(await newGarbage(instance)), `instance ${instance} collects nothing`);
     }
   } finally {
     await other.terminate();
   }
   assert.is(globalThis.gc, undefined);
+});
+
+testIf(globalThis.gc === undefined)("a gc that somebody else has put there isn't called", async () => {
+  const others: { gc?: unknown } = globalThis;
+  for (const gc of [() => assert.unreachable("it isn't ours"), 1, undefined]) {
+    others.gc = gc;
+    try {
+      assert.ok(await collects(await newGarbage(100 + String(gc).length)));
+      assert.is(others.gc, gc);
+    } finally {
+      delete others.gc;
+    }
+  }
 });
 
 test.run();

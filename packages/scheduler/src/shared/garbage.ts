@@ -64,16 +64,18 @@ let gc: (() => void) | undefined;
 const LOOKS_MAX = 10;
 
 /**
- * V8's own function. In a process that was started with `--expose-gc` every thread has it;
- * otherwise V8 hands it out to contexts that are made while the flag is set. The flag is the
- * process's: another thread may take it back in between, and then nothing is found.
+ * V8's own function, which it hands out to contexts that are made while its flag is set. The flag
+ * is the process's: another thread may take it back in between, and then nothing is found. A thread
+ * that has a `gc` leaves the flag: the process may have been started with it. Its `gc` isn't taken,
+ * since anybody may have put it there.
  */
 function collector(): (() => void) | undefined {
-  let found = globalThis.gc as (() => void) | undefined;
+  const mayBeGiven = "gc" in globalThis;
+  let found: (() => void) | undefined;
   for (let look = 0; found === undefined && look < LOOKS_MAX; look += 1) {
     setFlagsFromString("--expose-gc");
     found = runInNewContext("globalThis.gc") as typeof found;
-    setFlagsFromString("--no-expose-gc");
+    if (!mayBeGiven) setFlagsFromString("--no-expose-gc");
   }
   return found;
 }
