@@ -38,12 +38,24 @@ async function fill(mill: Millrace<Handlers>, publish: (n: number) => Promise<Ac
   throw new Error(`it takes everything: ${JSON.stringify(levelOf(mill))}`);
 }
 
+/**
+ * As `fill`, of a paused handler. Until delivery has looked at a record it can't know that it
+ * waits.
+ */
+function fillPaused(mill: Millrace<Handlers>, publish: (n: number) => Promise<Acknowledgement>): Promise<number> {
+  return fill(mill, async (n) => {
+    const acknowledgement = await publish(n);
+    await until(() => mill.stats().intake?.held === n + 1, "it is held");
+    return acknowledgement;
+  });
+}
+
 test("the backlog of a paused handler holds up that one alone", async () => {
   await withMill(MARKS, async (mill, file) => {
     const levels: string[] = [];
     mill.on("level", ({ level }) => levels.push(level));
     await mill.pause("waits");
-    const taken = await fill(mill, (n) => mill.tryPublish.waits({ file, text: `late${n}`, until: file }));
+    const taken = await fillPaused(mill, (n) => mill.tryPublish.waits({ file, text: `late${n}`, until: file }));
     assert.is(taken, HIGH);
     const { details, message } = await rejectsWith(mill.tryPublish.waits({ file, until: file }), "ERR_INTAKE_FULL");
     assert.equal([details["level"], details["cause"], details["retryAfterMs"]], ["reject", "stopped", 1000]);
@@ -53,7 +65,7 @@ test("the backlog of a paused handler holds up that one alone", async () => {
     // Many times the mark, and one after the other.
     for (let n = 0; n < 3 * HIGH; n += 1) {
       await (
-        await mill.tryPublish.note({ file, text: `${n}` })
+        await mill.publish.note({ file, text: `${n}` })
       ).done;
     }
     // A group and a publish that may wait go as well.
@@ -80,7 +92,7 @@ test("the backlog of a paused handler holds up that one alone", async () => {
 test("publishes that waited for a paused handler keep their order, also after a resume", async () => {
   await withMill({ ...MARKS, handlers: { note: { concurrencyMax: 1 } } }, async (mill, file) => {
     await mill.pause("note");
-    const taken = await fill(mill, (n) => mill.tryPublish.note({ file, text: `${n}` }));
+    const taken = await fillPaused(mill, (n) => mill.tryPublish.note({ file, text: `${n}` }));
     const waiting = Array.from({ length: 20 }, (_, n) => mill.publish.note({ file, text: `${taken + n}` }));
     await (
       await mill.publish.waits({ file, text: "other", until: handlers.pathname })
@@ -100,7 +112,7 @@ test("publishes that waited for a paused handler keep their order, also after a 
 test("a group waits for each of its handlers, and holds up none of them", async () => {
   await withMill(MARKS, async (mill, file) => {
     await mill.pause("waits");
-    await fill(mill, () => mill.tryPublish.waits({ file, text: "late", until: file }));
+    await fillPaused(mill, () => mill.tryPublish.waits({ file, text: "late", until: file }));
     const group = mill.publishMany([
       { handler: "note", payload: { file, text: "in group" } },
       { handler: "waits", payload: { file, text: "in group", until: file } },
@@ -120,9 +132,7 @@ test("what waits for a stopped handler leaves bytes to what waits for others", a
   await withMill({ ...MARKS, pendingBytesMax: 4000 }, async (mill, file) => {
     const go = `${file}.go`;
     await mill.pause("note");
-    await fill(mill, () => mill.tryPublish.note({ file, text: "" }));
-    // Until delivery has looked at them it can't know that they wait.
-    await until(() => mill.stats().intake?.held === HIGH, "all of them are held");
+    await fillPaused(mill, () => mill.tryPublish.note({ file, text: "" }));
     const late = mill.publish.note({ file, text });
     await rejectsWith(mill.publish.note({ file, text }), "ERR_JOURNAL_BUSY");
     await Promise.all(Array.from({ length: HIGH }, (_, n) => mill.publish.waits({ file, text: `${n}`, until: go })));
@@ -174,8 +184,8 @@ test("records behind another of their key hold up nothing in a pause", async () 
 
 test("records that wait for their time hold up nothing", async () => {
   await withMill(MARKS, async (mill, file) => {
-    for (let n = 0; n < 3 * HIGH; n += 1) await mill.tryPublish.note({ file, text: "later" }, { delayMs: 3_600_000 });
-    for (let n = 0; n < HIGH; n += 1) await (await mill.tryPublish.note({ file, text: "now" })).done;
+    for (let n = 0; n < 3 * HIGH; n += 1) await mill.publish.note({ file, text: "later" }, { delayMs: 3_600_000 });
+    for (let n = 0; n < HIGH; n += 1) await (await mill.publish.note({ file, text: "now" })).done;
     await until(() => mill.stats().intake?.unfinished === 3 * HIGH, "only those are left");
     assert.is(mill.level, "ok");
     // They count for handlers that are stopped.

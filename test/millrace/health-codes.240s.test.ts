@@ -161,6 +161,7 @@ test("a paused handler at the mark is told, and takes the service from nobody", 
   await withMill({ journal }, async (mill) => {
     await mill.pause("note");
     for (let n = 0; n < 10; n += 1) await mill.publish.note(n);
+    await until(() => mill.stats().intake?.held === 10, "delivery has looked at all of them");
     const { status, details } = await told(mill, "HANDLERS_FULL");
     assert.equal([status, details["handlers"]], ["degraded", "note"]);
     assert.is((await healthAnswer(mill, "ready")).status, 200);
