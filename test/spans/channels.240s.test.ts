@@ -167,13 +167,16 @@ test("events of an intake are told with its directory", async () => {
 });
 
 test("levels are told", async () => {
-  const levels = { unfinished: { high: 2, low: 1 } };
+  const levels = { unfinished: { high: 1 } };
   const directory = join(temporaryDirectory(), "journal");
   const messages = await messagesOf("millrace:level", async () => {
     const mill = await open<Handlers>({ handlers: fixture, processors: 1, journal: { directory, levels } });
-    await mill.pause("echo");
-    for (const n of [1, 2]) await mill.publish.echo(n);
-    await until(() => mill.level === "reject", "the level");
+    const published = mill.publish.echo(1);
+    assert.is(mill.level, "reject");
+    await (
+      await published
+    ).done;
+    await until(() => mill.level === "ok", "the level falls");
     await mill.close();
   });
   assert.ok(messages.some(({ level: now, directory: where }) => now === "reject" && where === directory));
