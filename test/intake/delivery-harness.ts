@@ -80,9 +80,9 @@ export class World {
   }
 
   /** Durable at once; returns its sequence. */
-  publish(handler: string, key?: string, terms: Partial<Terms> = {}): number {
+  publish(handler: string, key?: string, terms: Partial<Terms> = {}, priority = 1): number {
     const parts = partsOf(
-      { handler, priority: 1, key, payload: "p", terms: { isOrdered: key !== undefined, ...terms } as Terms },
+      { handler, priority, key, payload: "p", terms: { isOrdered: key !== undefined, ...terms } as Terms },
       this.wall,
     );
     this.disk.append(new SimRecord({ ...parts, type: RECORD_TYPE.data }));

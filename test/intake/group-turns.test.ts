@@ -140,6 +140,25 @@ test("the backlog of a handler that runs again holds up no other", () => {
   assert.ok(last < 3 * others.length, `the last of ${others.length} others came as number ${last}`);
 });
 
+test("new records of a lower priority take turns with those that come again", () => {
+  const world = new World({ pay: {} });
+  const again = Array.from({ length: 100 }, () => world.publish("pay", undefined, { notBeforeMs: world.wall + 1000 }));
+  world.turn();
+  assert.equal(world.begun, []);
+  world.advance(1001);
+  // A higher priority that always has a record.
+  for (let each = 0; each < 4000; each += 1) world.publish("pay", undefined, {}, 0);
+  const fresh = Array.from({ length: 20 }, () => world.publish("pay"));
+  const lower = new Set([...again, ...fresh]);
+  const begun = (): number[] => world.begun.filter((origin) => lower.has(origin));
+  for (let round = 0; round < 400 && begun().length < lower.size; round += 1) {
+    world.turn(1);
+    for (const origin of world.begun) if (world.isInHand(origin)) world.end(origin);
+  }
+  const last = begun().indexOf(fresh.at(-1) as number);
+  assert.ok(last >= 0 && last < 3 * fresh.length, `the last of ${fresh.length} came as number ${last}`);
+});
+
 test("a suspect that has come back is cleared by the last group too", () => {
   const world = new World({ pay: {} });
   world.publish("pay");

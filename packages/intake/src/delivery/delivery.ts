@@ -298,7 +298,7 @@ export class Delivery {
   /** For people who look: each handler, and whether its records are begun now. */
   handlerReports(): HandlerReport[] {
     const held = new Map<string, number>();
-    for (const { handler, waiting } of this.stopped()) held.set(handler, (held.get(handler) ?? 0) + waiting);
+    for (const { handler, waiting } of this.heldUp()) held.set(handler, (held.get(handler) ?? 0) + waiting);
     return this.#gates.reports(held);
   }
 
@@ -375,8 +375,8 @@ export class Delivery {
   /**
    * Handlers that were set apart, with the reason and how many of their records are known to wait.
    */
-  stopped(): ReturnType<Turns["stopped"]> {
-    return this.#turns.stopped();
+  heldUp(): ReturnType<Turns["heldUp"]> {
+    return this.#turns.heldUp();
   }
 }
 

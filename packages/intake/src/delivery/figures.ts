@@ -59,7 +59,7 @@ export class Figures {
     cells[CELLS.scheduled] = delivery.schedules.published;
     let held = deaths.waiting;
     let unroutable = 0;
-    for (const { why, waiting } of delivery.stopped()) {
+    for (const { why, waiting } of delivery.heldUp()) {
       if (why === "missing") unroutable += waiting;
       else held += waiting;
     }

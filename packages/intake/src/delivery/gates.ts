@@ -51,7 +51,7 @@ export class Gates {
   }
 
   /** A record of this handler can't be handed out now. */
-  stopped(handler: number): void {
+  heldUp(handler: number): void {
     const { isThere, name } = this.of(handler);
     if (isThere || this.#missing.has(handler)) return;
     this.#missing.add(handler);

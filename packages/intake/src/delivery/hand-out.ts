@@ -27,7 +27,7 @@ function wantsResult({ terms }: HandlerGate): boolean {
  * What came of a record's turn: a handler has it; it waits for a time or a key, or is over; it is
  * suspect, and comes with its group; there is no room now; its handler can't run now.
  */
-export type HandedOut = "given" | "taken" | "full" | "stopped";
+export type HandedOut = "given" | "taken" | "full" | "heldUp";
 
 export interface HandOutParts {
   readonly runner: Runner;
@@ -74,7 +74,7 @@ export class HandOut {
     }
     const gate = gates.of(job.handler);
     const now = clock.now();
-    if (gate.obstacle(now) !== undefined) return "stopped";
+    if (gate.obstacle(now) !== undefined) return "heldUp";
     if (window.left <= 0 || !life.isBegun()) return "full";
     if (!keyLines.take(job)) {
       suspects.waits(job.origin);

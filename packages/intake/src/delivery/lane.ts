@@ -79,6 +79,7 @@ export class Lane {
   readonly #ready = new Fifo<number>();
   readonly #queue = new Fifo<KeptRecord>();
   #queueBytes = 0;
+  #isReadyFirst = false;
   /** The first place that is still to be read from the log; Infinity while nothing is. */
   #behindFrom = Infinity;
   /** Records that were seen to lie behind there. */
@@ -178,7 +179,16 @@ export class Lane {
     this.#queue.push(kept);
   }
 
-  /** The origin whose turn has come again, before all records of `peek`; undefined without one. */
+  /**
+   * Whether the next turn is for a record whose turn has come again: every other one, so that many
+   * that keep failing don't hold up new ones.
+   */
+  isReadyFirst(): boolean {
+    this.#isReadyFirst = !this.#isReadyFirst;
+    return this.#isReadyFirst;
+  }
+
+  /** The origin whose turn has come again; undefined without one. */
   peekReady(): number | undefined {
     return this.#ready.peek();
   }

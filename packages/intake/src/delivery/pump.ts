@@ -43,7 +43,7 @@ export class Pump {
     if (lane.isEmpty && window.left > 0) {
       const handed = handOut.handOut(jobOf(record, handler));
       if (handed === "given" || handed === "taken") return;
-      if (handed === "stopped") lane = turns.setApart(handler, record.priority);
+      if (handed === "heldUp") lane = turns.setApart(handler, record.priority);
     }
     lane.push(record);
   }
@@ -69,10 +69,8 @@ export class Pump {
   /** Hands out the next record of a lane; false when it has none now. */
   #handNext(lane: Lane): boolean {
     const ready = lane.peekReady();
-    const { isReadyFirst } = this.#parts.turns;
-    if (ready !== undefined && isReadyFirst) return this.#handReady(lane, ready);
-    if (this.#handNew(lane)) return true;
-    return ready !== undefined && !isReadyFirst && this.#handReady(lane, ready);
+    if (ready === undefined) return this.#handNew(lane);
+    return lane.isReadyFirst() ? this.#handReady(lane, ready) : this.#handNew(lane) || this.#handReady(lane, ready);
   }
 
   #handNew(lane: Lane): boolean {
@@ -94,7 +92,7 @@ export class Pump {
       case "taken":
         lane.advance();
         return true;
-      case "stopped":
+      case "heldUp":
         if (lane.handler !== undefined) return false;
         turns.setApart(handler, lane.priority);
         return true;
@@ -125,7 +123,7 @@ export class Pump {
       case "taken":
         turns.takeReady(lane, origin);
         return true;
-      case "stopped":
+      case "heldUp":
         suspects.waits(origin);
         jobs.keep(job);
         if (lane.handler !== undefined) return false;

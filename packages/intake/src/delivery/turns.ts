@@ -14,8 +14,8 @@ import { laneReport, type LaneReport } from "./reports.ts";
 import type { Suspects } from "./suspects.ts";
 
 /**
- * One turn in so many goes to the next lane although the one before it has work: a low record waits
- * for at most AGEING² others.
+ * One turn in so many goes to the next priority although the one before it has work: the first
+ * record of a low lane waits for at most AGEING² others, for each lane that takes turns with it.
  */
 const AGEING = 16;
 const LANES = 3;
@@ -91,7 +91,7 @@ export class Turns implements LaneHost {
 
   /** From now on the handler's records of this priority go by themselves. */
   setApart(handler: number, priority: number): Lane {
-    this.#parts.gates.stopped(handler);
+    this.#parts.gates.heldUp(handler);
     const name = `${priority}/${handler}`;
     const known = this.#apart.get(name);
     if (known !== undefined) return known;
@@ -129,8 +129,7 @@ export class Turns implements LaneHost {
   }
 
   /**
-   * Two turns for each lane that can run, in a circle: the backlog of a handler that runs again
-   * holds up no other. Two, since every other turn is for records whose turn has come again.
+   * Lanes that can run take turns: the backlog of a handler that runs again holds up no other.
    */
   *#lanesOf(priority: number): Generator<Lane, void> {
     const main = this.#lanes[priority] as Lane;
@@ -142,15 +141,7 @@ export class Turns implements LaneHost {
     }
     const round = this.#rounds[priority] as number;
     this.#rounds[priority] = round + 1;
-    for (let step = 0; step < lanes.length; step += 1) yield lanes[((round >> 1) + step) % lanes.length] as Lane;
-  }
-
-  /**
-   * Whether records whose turn has come again go before new ones: every other time, so that many
-   * that keep failing don't hold up the others.
-   */
-  get isReadyFirst(): boolean {
-    return (this.#turn & 1) === 0;
+    for (let step = 0; step < lanes.length; step += 1) yield lanes[(round + step) % lanes.length] as Lane;
   }
 
   // ── turns that come again ─────────────────────────────────────────────────────────────────────
@@ -220,7 +211,7 @@ export class Turns implements LaneHost {
   /**
    * Handlers that were set apart, with the reason and how many of their records are known to wait.
    */
-  *stopped(): Generator<{ readonly handler: string; readonly why: Obstacle; readonly waiting: number }, void> {
+  *heldUp(): Generator<{ readonly handler: string; readonly why: Obstacle; readonly waiting: number }, void> {
     for (const lane of this.#apart.values()) {
       const gate = this.#parts.gates.of(lane.handler as number);
       const why = gate.obstacle(this.#parts.clock.now());

@@ -2,7 +2,8 @@
  * How an intake comes to its end: drain, stop, close. Each is idempotent, and `close` stops first.
  *
  *   drain      waits until no record can run; publishing goes on
- *   stop       takes no more records; handlers in hand finish; every acknowledgement is durable
+ *   stop       takes no more records; handlers in hand finish; every acknowledgement is durable,
+ *              unless the disk has no room: then `close` says so
  *   stopNow    `stop` without waiting for handlers, and not for long
  *   close      gives up the journal, and with it the directory
  *   closeSoon  `close` for a disk that may hang

@@ -99,7 +99,12 @@ export class Publisher {
   /** As `level`, for publishes to one handler. */
   levelOf(handler: string): Level {
     const { level } = this;
-    return this.#water.refuses(handler) ? "reject" : level;
+    return this.#water.refusedHandlers.has(handler) ? "reject" : level;
+  }
+
+  /** As of the last look. */
+  get refusedHandlers(): readonly string[] {
+    return [...this.#water.refusedHandlers];
   }
 
   levels(): LevelReport {

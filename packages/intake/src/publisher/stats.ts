@@ -164,7 +164,7 @@ export function intakeVitals({ cells, delivery, publisher, journal }: Counted): 
     journal: journal.vitals(),
     isDeliveryRunning: !delivery.isOver,
     level: publisher.level,
-    refusedHandlers: publisher.levels().refusedHandlers,
+    refusedHandlers: publisher.refusedHandlers,
     oldestMs: cells.get("oldestMs"),
     deadLetters: cells.get("deadKept"),
     unroutable: cells.get("unroutable"),

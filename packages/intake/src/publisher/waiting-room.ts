@@ -122,7 +122,7 @@ export class WaitingRoom implements Source {
     this.#admitAll();
   }
 
-  /** So few records may be unfinished that stopped handlers take some; nobody tells of that. */
+  /** Nobody tells that so few records are unfinished that stopped handlers take some. */
   backlogMayHaveFallen(): void {
     if (this.#beside.size > 0) this.#admitAll();
   }
@@ -213,13 +213,8 @@ export class WaitingRoom implements Source {
     const isFull = this.#bytes + bytes > pendingBytesMax;
     if (!isFull && !(isStopped && this.#stoppedBytes + bytes > pendingBytesMax / 2)) return;
     this.#refused += records;
-    throw journalError(
-      "ERR_JOURNAL_BUSY",
-      `${this.#bytes} bytes wait to be published; the limit is ${pendingBytesMax}`,
-      {
-        details: { pendingBytes: this.#bytes, pendingBytesMax },
-      },
-    );
+    const text = `${this.#bytes} bytes wait to be published; the limit is ${pendingBytesMax}`;
+    throw journalError("ERR_JOURNAL_BUSY", text, { details: { pendingBytes: this.#bytes, pendingBytesMax } });
   }
 
   #watch(waiting: Waiting, timeoutMs: number | undefined, signal: AbortSignal | undefined): void {

@@ -80,6 +80,7 @@ interface Measured {
   readonly measure: () => number;
 }
 
+const NOBODY: ReadonlySet<string> = new Set();
 const RETRY_MS_MIN = 10;
 const RETRY_MS_MAX = 60_000;
 /** When nothing drains, nobody knows. */
@@ -94,7 +95,8 @@ export class Water {
   readonly #unfinished: WaterLevel | undefined;
   /** All unfinished records, for stopped handlers. */
   readonly #backlog: WaterLevel | undefined;
-  #stopped: ReadonlySet<string> = new Set();
+  /** Handlers that get no record now, however many of those in hand end. */
+  stopped: ReadonlySet<string> = new Set();
   readonly #ring: Measured;
   readonly #finishing = new Rate();
   readonly #storing = new Rate();
@@ -156,18 +158,9 @@ export class Water {
     return this.#backlog?.update(this.unfinished) !== "reject" && this.isOpen();
   }
 
-  /** Handlers that get no record now, however many of those in hand end. */
-  get stopped(): ReadonlySet<string> {
-    return this.#stopped;
-  }
-
-  /** Whether a handler takes nothing because it is stopped; as of the last look. */
-  refuses(handler: string): boolean {
-    return this.#backlog?.level === "reject" && this.#stopped.has(handler);
-  }
-
-  set stopped(handlers: ReadonlySet<string>) {
-    this.#stopped = handlers;
+  /** Those that take nothing because they are stopped; as of the last look. */
+  get refusedHandlers(): ReadonlySet<string> {
+    return this.#backlog?.level === "reject" ? this.stopped : NOBODY;
   }
 
   /** `count` records were put into the ring. */
@@ -250,7 +243,7 @@ export class Water {
       ratePerSecond: Math.round(ratePerSecond),
       retryAfterMs: this.level === "reject" ? retryAfterMs(fullest, ratePerSecond) : 0,
       gauges: this.#gauges(),
-      refusedHandlers: this.#backlog?.level === "reject" ? [...this.#stopped] : [],
+      refusedHandlers: [...this.refusedHandlers],
     };
   }
 
