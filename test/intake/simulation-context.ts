@@ -10,20 +10,26 @@ import { SimDisk } from "./simulation-disk.ts";
 /** A promise is broken. */
 class Broken extends Error {}
 
-interface SimulationCounts {
-  crashes: number;
-  runs: number;
-  records: number;
-  checkpoints: number;
-  truncations: number;
-  checkpointsLost: number;
-  redriven: number;
-  closes: number;
-  quarantined: number;
+const COUNTS = [
+  "crashes",
+  "runs",
+  "records",
+  "checkpoints",
+  "truncations",
+  "checkpointsLost",
+  "redriven",
+  "closes",
+  "quarantined",
   /** Processes that records have ended. */
-  kills: number;
-  scheduled: number;
-  steps: number;
+  "kills",
+  "scheduled",
+  "steps",
+] as const;
+
+type SimulationCounts = Record<(typeof COUNTS)[number], number>;
+
+export function noCounts(): SimulationCounts {
+  return Object.fromEntries(COUNTS.map((name) => [name, 0])) as SimulationCounts;
 }
 
 export class SimContext {
@@ -32,20 +38,7 @@ export class SimContext {
   readonly random: Random;
   readonly clock: SimClock;
   readonly disk: SimDisk;
-  readonly counts: SimulationCounts = {
-    crashes: 0,
-    runs: 0,
-    records: 0,
-    checkpoints: 0,
-    truncations: 0,
-    checkpointsLost: 0,
-    redriven: 0,
-    closes: 0,
-    quarantined: 0,
-    kills: 0,
-    scheduled: 0,
-    steps: 0,
-  };
+  readonly counts: SimulationCounts = noCounts();
 
   constructor(seed: number) {
     this.seed = seed;

@@ -1,5 +1,6 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { noCounts } from "./simulation-context.ts";
 import { Simulation } from "./simulation.ts";
 
 const SCHEDULES = Number(process.env["MILLRACE_INTAKE_SCHEDULES"] ?? 1000);
@@ -7,18 +8,7 @@ const FIRST_SEED = Number(process.env["MILLRACE_INTAKE_SEED"] ?? 1);
 const STEPS = 400;
 
 test("the intake keeps its promises in every schedule, whatever crashes when", () => {
-  const total = {
-    crashes: 0,
-    runs: 0,
-    records: 0,
-    checkpoints: 0,
-    truncations: 0,
-    checkpointsLost: 0,
-    redriven: 0,
-    quarantined: 0,
-    kills: 0,
-    scheduled: 0,
-  };
+  const total = noCounts();
   let groups = 0;
   let results = 0;
   let ends = 0;
