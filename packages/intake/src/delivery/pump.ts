@@ -87,6 +87,7 @@ export class Pump {
       lane.advance();
       return true;
     }
+    if (!turns.isNear(lane, record.sequence)) return false;
     switch (handOut.handOut(jobOf(record, handler))) {
       case "given":
       case "taken":

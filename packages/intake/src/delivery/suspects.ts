@@ -23,8 +23,13 @@ const GROUP_MAX = 32;
 const GROUP_MS = 1000;
 /** Ends after which a suspect goes to quarantine. */
 export const QUARANTINE_ENDS = 2;
-/** Suspects of one lane behind the last lease. */
+/** Suspects of one priority behind the last lease. */
 const BEHIND_LEASE_MAX = 4096;
+/**
+ * A lane that was set apart hands out no record further ahead of its priority than this: leases
+ * don't speak of it, and whatever is in hand must be found behind the last one.
+ */
+export const AHEAD_MAX: number = BEHIND_LEASE_MAX / 2;
 const LANES = 3;
 
 export class Suspects {
