@@ -58,6 +58,39 @@ test("one producer too many is refused, and nothing of it is stored", async () =
   await again.close();
 });
 
+test("a producer whose records were refused takes no place", async () => {
+  const directory = temporaryDirectory();
+  const file = join(directory, "notes");
+  const mill = await start(directory, { producersMax: 2, levels: { unfinished: { high: 1 } } });
+  const of = (id: string) => ({ producer: { id, sequence: 1 } });
+  await mill.pause("other");
+  await mill.publish.other({ file }, of("a"));
+  const controller = new AbortController();
+  for (let n = 0; n < 5; n += 1) {
+    const given = { ...of(`refused${n}`) };
+    await rejectsWith(mill.tryPublish.other({ file }, given), "ERR_INTAKE_FULL");
+    await rejectsWith(mill.publish.other({ file }, { ...given, timeoutMs: 1 }), "ERR_INTAKE_FULL");
+    const group = [{ handler: "other" as const, payload: { file }, ...given }];
+    await rejectsWith(mill.publishMany(group, { whenFull: "reject" }), "ERR_INTAKE_FULL");
+    await rejectsWith(mill.publishMany([...group, { ...group[0], ...of("b") } as never]), "ERR_PRODUCERS_FULL");
+  }
+  // One that waits holds its place.
+  const waiting = mill.publish.other({ file }, { ...of("b"), signal: controller.signal });
+  await rejectsWith(mill.tryPublish.other({ file }, of("c")), "ERR_PRODUCERS_FULL");
+  controller.abort();
+  await waiting.catch(() => {});
+  await mill.resume("other");
+  await (
+    await mill.publish.other({ file }, of("c"))
+  ).done;
+  await rejectsWith(mill.publish.other({ file }, of("d")), "ERR_PRODUCERS_FULL");
+  assert.equal(
+    (await mill.producers.list()).map(({ id }) => id),
+    ["a", "c"],
+  );
+  await mill.close();
+});
+
 for (const ending of ["close", "terminate"] as const) {
   test(`a producer that was dropped stays dropped: ${ending}`, async () => {
     const directory = temporaryDirectory();

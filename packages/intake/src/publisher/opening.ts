@@ -126,7 +126,7 @@ function connect(
       cells,
       mustBeOpen: () => admission.mustBeOpen(),
       headerOf: (name) => admission.headerOf(name),
-      admitProducer: (id) => producers.admit(id),
+      producers,
       levelChanged: (report) => events.emit("level", report),
     },
     forPublisher,

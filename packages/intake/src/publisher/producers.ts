@@ -15,8 +15,10 @@ export interface ProducersHost {
 export class Producers {
   readonly #host: ProducersHost;
   readonly #max: number;
-  /** Those that are durable, and those that somebody has published for since the opening. */
+  /** Those of which a record is durable, or may be, and those that somebody has asked for. */
   readonly #known = new Set<string>();
+  /** How many publishes are under way of each of the others. */
+  readonly #trying = new Map<string, number>();
 
   constructor(host: ProducersHost, max: number) {
     this.#host = host;
@@ -28,16 +30,33 @@ export class Producers {
     for (const { id } of await this.#host.list()) this.#known.add(id);
   }
 
-  /** @internal A record of this producer is to be published. Throws `ERR_PRODUCERS_FULL`. */
+  /** @internal Records of this producer will be published. Throws `ERR_PRODUCERS_FULL`. */
   admit(id: string): void {
-    if (this.#known.has(id)) return;
-    if (this.#known.size >= this.#max) throw producersFull(id, this.#max);
-    this.#known.add(id);
+    this.publishing(id);
+    this.admitted(id);
   }
 
-  /** @internal A handler has published a record of this producer with the end of its own. */
+  /** @internal A record of this producer is stored, or may be. */
   admitted(id: string): void {
     this.#known.add(id);
+    this.#trying.delete(id);
+  }
+
+  /** @internal A publish begins, and `settled` follows it. Throws `ERR_PRODUCERS_FULL`. */
+  publishing(id: string): void {
+    if (this.#known.has(id)) return;
+    const trying = this.#trying.get(id);
+    if (trying === undefined && this.#known.size + this.#trying.size >= this.#max) throw producersFull(id, this.#max);
+    this.#trying.set(id, (trying ?? 0) + 1);
+  }
+
+  /** @internal What became of it: one that was refused takes no place. */
+  settled(id: string, isStored: boolean): void {
+    const trying = this.#trying.get(id);
+    if (trying === undefined) return;
+    if (isStored) this.admitted(id);
+    else if (trying === 1) this.#trying.delete(id);
+    else this.#trying.set(id, trying - 1);
   }
 
   /** Every producer of which a record is stored, sorted by id. */

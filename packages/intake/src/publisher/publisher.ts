@@ -1,6 +1,6 @@
 /** Publishing: records on their way into the journal, as far as the water level lets them. */
 import { Reactor } from "@millrace/atomics-sync";
-import { clearInterval, type MillraceError, performance, setInterval } from "@millrace/base";
+import { clearInterval, isMillraceError, type MillraceError, performance, setInterval } from "@millrace/base";
 import type { Journal } from "@millrace/journal";
 import type { AppendWaiter, RecordParts } from "@millrace/journal/kernel";
 import { Histogram } from "@millrace/metrics";
@@ -19,6 +19,7 @@ import {
 import { type Acknowledgement, Published } from "./acknowledgement.ts";
 import { prepareGroup } from "./group.ts";
 import type { PublisherOptions } from "./options.ts";
+import type { Producers } from "./producers.ts";
 import type { Questions } from "./questions.ts";
 import { type Patience, WaitingRoom } from "./waiting-room.ts";
 import { type Level, type LevelReport, Water } from "./water.ts";
@@ -28,6 +29,20 @@ const LOOK_MS = 250;
 
 /** One publish in so many is timed. */
 const TIMED_EACH = 64;
+
+type Resolve = (acknowledgement: Acknowledgement) => void;
+type Reject = (error: unknown) => void;
+
+/** How a publish ends. */
+interface Settle {
+  readonly resolve: Resolve;
+  readonly reject: Reject;
+}
+
+/** Whether the record of a publish that was rejected may be in the log. */
+function mayBeStored(error: unknown): boolean {
+  return isMillraceError(error, "ERR_JOURNAL_UNCERTAIN") || isMillraceError(error, "ERR_IDEMPOTENCY_MISMATCH");
+}
 
 /** What publishing needs of the intake. */
 export interface PublisherHost {
@@ -39,8 +54,7 @@ export interface PublisherHost {
   mustBeOpen(): void;
   /** The encoded header of a handler without terms. Throws `ERR_HANDLER_UNKNOWN`. */
   headerOf(handler: string): Uint8Array;
-  /** Throws `ERR_PRODUCERS_FULL`. */
-  admitProducer(id: string): void;
+  readonly producers: Producers;
   levelChanged(report: LevelReport): void;
 }
 
@@ -162,26 +176,46 @@ export class Publisher {
     return new Promise((resolve, reject) => {
       this.#host.mustBeOpen();
       const { parts, isJudged, producer } = prepare(handler, this.#host.headerOf(handler), value, given, true);
-      if (producer !== undefined) this.#host.admitProducer(producer);
-      const published = new Published(this.#host.questions, isJudged, this.#refused, resolve, reject);
-      this.#host.journal.appendParts(parts, published);
-      this.#water.offered(1);
+      const settle = this.#ofProducer(producer, { resolve, reject });
+      try {
+        const published = new Published(this.#host.questions, isJudged, this.#refused, settle.resolve, settle.reject);
+        this.#host.journal.appendParts(parts, published);
+        this.#water.offered(1);
+      } catch (thrown) {
+        settle.reject(thrown);
+      }
     });
   }
 
-  #admit(
-    { parts, isJudged, producer }: Prepared,
-    patience: Patience,
-    resolve: (acknowledgement: Acknowledgement) => void,
-    reject: (error: unknown) => void,
-  ): void {
-    if (producer !== undefined) this.#host.admitProducer(producer);
-    const published = new Published(this.#host.questions, isJudged, this.#refused, this.#timed(resolve), reject);
-    this.#room.admit(parts, published, reject, patience);
+  #admit({ parts, isJudged, producer }: Prepared, patience: Patience, resolve: Resolve, reject: Reject): void {
+    const settle = this.#ofProducer(producer, { resolve: this.#timed(resolve), reject });
+    try {
+      const published = new Published(this.#host.questions, isJudged, this.#refused, settle.resolve, settle.reject);
+      this.#room.admit(parts, published, settle.reject, patience);
+    } catch (thrown) {
+      settle.reject(thrown);
+    }
+  }
+
+  /** As `settle`; the producer's place depends on it as well. Throws `ERR_PRODUCERS_FULL`. */
+  #ofProducer(id: string | undefined, settle: Settle): Settle {
+    if (id === undefined) return settle;
+    const { producers } = this.#host;
+    producers.publishing(id);
+    return {
+      resolve: (acknowledgement) => {
+        producers.settled(id, true);
+        settle.resolve(acknowledgement);
+      },
+      reject: (error) => {
+        producers.settled(id, mayBeStored(error));
+        settle.reject(error);
+      },
+    };
   }
 
   /** One in 64 tells how long it took. */
-  #timed(resolve: (acknowledgement: Acknowledgement) => void): (acknowledgement: Acknowledgement) => void {
+  #timed(resolve: Resolve): Resolve {
     this.#untimed -= 1;
     if (this.#untimed >= 0) return resolve;
     this.#untimed = TIMED_EACH - 1;
@@ -222,7 +256,14 @@ export class Publisher {
         resolve([]);
         return;
       }
-      for (const { producer } of prepared) if (producer !== undefined) this.#host.admitProducer(producer);
+      const producers = this.#producersOf(prepared);
+      const settle = (isStored: boolean): void => {
+        for (const id of producers) this.#host.producers.settled(id, isStored);
+      };
+      const failed = (error: unknown): void => {
+        settle(mayBeStored(error));
+        reject(error);
+      };
       const waiters: Published[] = [];
       const acknowledged = prepared.map(
         ({ isJudged }, member) =>
@@ -232,21 +273,39 @@ export class Publisher {
       );
       const group = {
         durable: (first: number): void => {
+          settle(true);
           for (const [index, waiter] of waiters.entries()) waiter.durable(first + index);
           resolve(Promise.all(acknowledged));
         },
         failed: (error: unknown): void => {
           this.#water.refused(prepared.length);
-          reject(error);
+          failed(error);
         },
       };
-      this.#room.admitGroup(
-        prepared.map(({ parts }) => parts),
-        group,
-        reject,
-        patience,
-      );
+      const parts = prepared.map((each) => each.parts);
+      try {
+        this.#room.admitGroup(parts, group, failed, patience);
+      } catch (thrown) {
+        failed(thrown);
+      }
     });
+  }
+
+  /** The producers of a group, all of them or none. Throws `ERR_PRODUCERS_FULL`. */
+  #producersOf(prepared: readonly Prepared[]): string[] {
+    const { producers } = this.#host;
+    const begun: string[] = [];
+    try {
+      for (const { producer } of prepared) {
+        if (producer === undefined) continue;
+        producers.publishing(producer);
+        begun.push(producer);
+      }
+    } catch (thrown) {
+      for (const id of begun) producers.settled(id, false);
+      throw thrown;
+    }
+    return begun;
   }
 
   #patienceOf(wait: Wait | undefined): Patience {
