@@ -14,13 +14,13 @@ function ofIntake(read: (intake: IntakeStats) => Numbers): (snapshot: MetricsSna
 const intakeCounts: readonly MetricDefinition[] = [
   counter(
     "millrace_intake_records_total",
-    "Records that publishing has stored, and that were refused because the intake or the disk was full.",
+    "Records that a publish has stored, or refused for want of room.",
     ofIntake(({ stored, refused, journal }) => by("result", { stored, rejected: refused + journal.refused })),
     ["result"],
   ),
   counter(
     "millrace_intake_duplicates_total",
-    "Stored records that are not handled because their key came before.",
+    "Stored records that are not handled, because their key was already known.",
     ofIntake(({ duplicates }) => duplicates),
   ),
   counter(
@@ -74,7 +74,7 @@ const logCounts: readonly MetricDefinition[] = [
   ),
   counter(
     "millrace_log_records_total",
-    "Records that the journal has made durable, those about states among them.",
+    "Records that the journal has made durable, state records included.",
     ofIntake(({ journal }) => journal.records),
   ),
   seconds("millrace_log_fsync_seconds", "Write and sync of a batch.", ({ histograms }) => histograms.syncMicroseconds),
@@ -129,12 +129,12 @@ const logCounts: readonly MetricDefinition[] = [
   ),
   counter(
     "millrace_log_copied_records_total",
-    "Old records that were written again so that older segments could be deleted.",
+    "Old records written again, so that older segments could be deleted.",
     ofIntake(({ copiedForward }) => copiedForward),
   ),
   gauge(
     "millrace_log_oldest_unprocessed_timestamp_seconds",
-    "When the oldest record was published that waits for its turn; 0 for none.",
+    "When the oldest waiting record was published; 0 for none.",
     ({ intake, oldestMs }) => intake && oldestMs / 1000,
   ),
   counter(
@@ -162,7 +162,7 @@ const deliveryCounts: readonly MetricDefinition[] = [
   ),
   counter(
     "millrace_delivery_records_total",
-    "What became of records: done, retried after a failure, dead, expired or dropped.",
+    "What became of records: done, retried, dead, expired or dropped.",
     ofIntake(({ done, retried, dead, expired }) => by("result", { done, retried, dead, expired })),
     ["result"],
   ),
@@ -173,7 +173,7 @@ const deliveryCounts: readonly MetricDefinition[] = [
   ),
   gauge(
     "millrace_delivery_waiting_records",
-    "Records in hand (running), that wait for a time (retry), behind others of their key (key), whose handler is paused, at a limit or resting (held), or isn't there (unroutable).",
+    "Records that run, or wait for a retry, their key or their handler.",
     ofIntake(({ running, waitingRetries, keyWaiting, held, unroutable }) =>
       by("state", { running, retry: waitingRetries, key: keyWaiting, held, unroutable }),
     ),

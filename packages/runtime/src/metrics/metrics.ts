@@ -11,19 +11,19 @@ import type { MetricsSnapshot } from "./snapshot.ts";
 const generalMetrics: readonly MetricDefinition[] = [
   gauge(
     "millrace_build_info",
-    "Always 1; the labels tell the versions of Millrace and of Node.",
+    "Always 1; the labels are the versions of Millrace and of Node.",
     ({ version }) => [{ labels: { version, node: process.version }, value: 1 }],
     ["version", "node"],
   ),
   gauge(
     "millrace_health_status",
-    "1 when the health endpoint of this group answers 200, probes of the user left out.",
+    "1 when the health endpoint of this group answers 200, your probes aside.",
     ({ isUp }) => by("group", Object.fromEntries(HEALTH_GROUPS.map((group) => [group, isUp(group) ? 1 : 0]))),
     ["group"],
   ),
   gauge(
     "millrace_health_problem",
-    "1 for each code that mill.health() tells now.",
+    "1 for each code that mill.health() reports now.",
     ({ health }) => {
       const now = new Set(health.reasons.map(({ code }) => code));
       return by("code", Object.fromEntries(HEALTH_CODES.map((code) => [code, now.has(code) ? 1 : 0])));
@@ -40,7 +40,7 @@ const generalMetrics: readonly MetricDefinition[] = [
 /** Last: it tells how long the others took. */
 const scrape: MetricDefinition = gauge(
   "millrace_metrics_scrape_seconds",
-  "How long this very reading of the metrics took.",
+  "How long this reading of the metrics took.",
   ({ startedMs }) => (performance.now() - startedMs) / 1000,
 );
 

@@ -25,7 +25,7 @@ export const schedulerMetrics: readonly MetricDefinition[] = [
   gauge("millrace_processors", "Tasks that can run at once.", ({ scheduler }) => scheduler.processors),
   counter(
     "millrace_worker_busy_seconds_total",
-    "Time spent in stretches of tasks.",
+    "Time in which a worker thread ran tasks.",
     perWorker(({ busyMs }) => busyMs / 1000),
     ["worker"],
   ),
@@ -43,7 +43,7 @@ export const schedulerMetrics: readonly MetricDefinition[] = [
   ),
   counter(
     "millrace_worker_restarts_total",
-    "Worker threads that were started in the place of one that ended.",
+    "Worker threads that were started to replace one that had ended.",
     ({ scheduler }) => scheduler.restarts,
   ),
   counter(
@@ -54,7 +54,7 @@ export const schedulerMetrics: readonly MetricDefinition[] = [
   ),
   counter(
     "millrace_tasks_completed_total",
-    "Tasks that returned (ok), and tasks that threw (error). A delivered record is a task.",
+    "Tasks that returned (ok) or threw (error); an attempt is a task.",
     (snapshot) => by("result", { ok: total(snapshot, ({ ok }) => ok), error: total(snapshot, ({ failed }) => failed) }),
     ["result"],
   ),
@@ -99,7 +99,7 @@ export const schedulerMetrics: readonly MetricDefinition[] = [
   ),
   counter(
     "millrace_sched_faults_total",
-    "Tasks without a queue entry, wake-ups that were missed, rescues from a stuck worker.",
+    "Tasks without a queue entry, missed wake-ups, rescues from a stuck worker.",
     ({ scheduler: { sweptTasks, wakeupsMissed, rescues } }) =>
       by("kind", { swept: sweptTasks, wakeup: wakeupsMissed, rescue: rescues }),
     ["kind"],
