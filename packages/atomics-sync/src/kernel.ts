@@ -1,4 +1,4 @@
-/** What packages above build shared objects of their own on; not for users. */
+/** The parts on which packages above build shared objects of their own; not for users. */
 export { AsyncWaits } from "./objects/async-waits.ts";
 export { assertMayBlock, block, isServed, type Waited } from "./objects/block.ts";
 export { currentScope, runWithin, type WaitScope } from "./threads/blocking.ts";

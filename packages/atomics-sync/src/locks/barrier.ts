@@ -105,7 +105,7 @@ export class BarrierCore extends Monitor {
     return node;
   }
 
-  /** What came of a node that was served; it is free then. */
+  /** The outcome of a node that was served. Frees the node. */
   outcome(node: number): number {
     const outcome = this.words[node + NODE_OUTCOME] as number;
     this.space.giveNode(node);
@@ -128,7 +128,9 @@ export class BarrierCore extends Monitor {
     }
   }
 
-  /** How many have arrived for this round; -1 when one of them has changed its mind. */
+  /**
+   * Number of parties that have arrived for this round; -1 when one of them has changed its mind.
+   */
   #arrived(): number {
     let arrived = 0;
     let node = this.words[this.cell + HEAD] as number;

@@ -223,8 +223,8 @@ export class MutexCore extends Monitor {
   }
 
   /**
-   * What came of a node that was served: OWNED, OWNED_RECOVERED, ABANDONED; or TAKEN, and it waits
-   * again, at the front.
+   * The outcome of a node that was served: OWNED, OWNED_RECOVERED or ABANDONED. TAKEN: the node
+   * waits again, at the front.
    */
   served(node: number, waitedMs: number): number {
     let outcome = this.words[node + NODE_OUTCOME] as number;
@@ -279,7 +279,7 @@ export class MutexCore extends Monitor {
     if ((state & OWNER_MASK) === SHUT) Atomics.and(this.words, this.cell + CELL_STATE, ~OWNER_MASK);
   }
 
-  /** What the lock protects is in order again. */
+  /** The data that the lock protects is in order again. */
   reset(): void {
     Atomics.and(this.words, this.cell + CELL_STATE, ~ORPHAN);
     this.pump();

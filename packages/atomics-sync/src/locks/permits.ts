@@ -72,13 +72,13 @@ export class PermitsCore extends Monitor {
   }
 
   /**
-   * How many there are in all; 0 when the object was being closed while this view of it was made.
+   * Number of permits in all; 0 when the object was being closed while this view of it was made.
    */
   get permits(): number {
     return this.#permits;
   }
 
-  /** How many permits nobody holds; stale at once. */
+  /** Number of permits that nobody holds; stale at once. */
   get available(): number {
     return this.permits - Atomics.load(this.words, this.cell + TAKEN);
   }

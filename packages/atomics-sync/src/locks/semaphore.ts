@@ -20,7 +20,7 @@ const rules = { permits: integer(1, PERMITS_MAX, 1) } satisfies Rules;
 export class Permit implements Disposable {
   readonly #core: PermitsCore;
   #node = 0;
-  /** How many. */
+  /** Number of permits. */
   readonly permits: number;
   #isOver = true;
 
@@ -54,12 +54,13 @@ export class Permit implements Disposable {
 }
 
 /**
- * A counting semaphore between threads. Whoever asks for more permits than are there waits in line;
- * nobody who came later is served before, so that a large request gets its turn. Permits of a
+ * A counting semaphore between threads. A party that asks for more permits than are free waits in
+ * line. No later party is served before it, so a large request gets its turn. The permits of a
  * thread that dies come back by themselves.
  *
  * Each method that takes permits throws `ERR_SYNC_CLOSED` after `close()`, `ERR_PERMITS_TOO_MANY`
- * when there are never so many, `ERR_INVALID_OPTION` for a number that isn't a whole one above 0.
+ * for more permits than there are in all, `ERR_INVALID_OPTION` for a number that isn't a whole one
+ * above 0.
  */
 export class Semaphore {
   readonly #space: SyncSpace;
@@ -85,12 +86,12 @@ export class Semaphore {
     return new Semaphore(0, space, handle);
   }
 
-  /** How many permits there are in all, also after `close()`. */
+  /** Number of permits in all, also after `close()`. */
   get permits(): number {
     return this.#core.permits;
   }
 
-  /** How many nobody holds; stale at once. */
+  /** Number of permits that nobody holds; stale at once. */
   get available(): number {
     return this.#core.available;
   }

@@ -143,8 +143,7 @@ export class WaitGroupCore extends Monitor {
   }
 
   /**
-   * How many units were abandoned before the wait of a node that was served was over; the node is
-   * free then.
+   * Number of units that were abandoned before the wait of a served node was over. Frees the node.
    */
   abandoned(node: number): number {
     const abandoned = this.words[node + NODE_OUTCOME] as number;
@@ -243,11 +242,11 @@ export class WaitGroupCore extends Monitor {
   }
 }
 
-/** What a wait has found. */
+/** The outcome of a wait. */
 export interface WaitGroupResult {
   /**
-   * How many claimed units were given up by the death of their thread since a wait was last over:
-   * work that is perhaps half done.
+   * Number of claimed units whose thread has died since a wait was last over. Their work may be
+   * half done.
    */
   readonly abandoned: number;
 }

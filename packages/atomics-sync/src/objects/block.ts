@@ -21,7 +21,7 @@ const SLEEP_MS_MAX = 1000;
  */
 export const CLAIMED_MS = 1;
 
-/** What the node of a wait belongs to: an object, or a group. */
+/** The owner of a wait's node: an object, or a group. */
 export interface Waited {
   /** Serves the parties that can be served, in this thread or through another one. */
   pump(): void;

@@ -36,8 +36,8 @@ import { LINE_WORDS } from "@millrace/shared-memory";
 export const CELL_WORDS: number = LINE_WORDS;
 
 /**
- * What the cell is for in bits 0–7, 0 while it is free; how often it was taken into use in the bits
- * above.
+ * Bits 0–7: the kind of the cell's object, 0 while the cell is free. The bits above: how often the
+ * cell was taken into use.
  */
 export const CELL_KIND = 0;
 export const LATCH = 1;

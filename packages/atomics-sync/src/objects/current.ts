@@ -47,8 +47,8 @@ function inheritedHeap(): SharedArrayBuffer {
 if (isMainThread) currentSpace();
 
 /**
- * How many locks (Mutex, RWMutex) the calling thread holds, in whatever form: a task that holds one
- * must not run others meanwhile.
+ * Number of locks (Mutex, RWMutex) that the calling thread holds, in any form. A task that holds
+ * one must not run other tasks.
  */
 export function locksHeld(): number {
   return space?.locksHeld ?? 0;

@@ -1,4 +1,4 @@
-/** What a cell can be: the number in its KIND, and whether its STATE names an owner (cell.ts). */
+/** The kinds of cells: the number in KIND, and whether STATE names an owner (cell.ts). */
 export { GONE, PIPE_ENDS } from "./cell.ts";
 
 export const MUTEX = 1;

@@ -1,5 +1,5 @@
 /**
- * What every lock, semaphore and channel stands on: a short critical section that nobody waits for,
+ * The base of every lock, semaphore and channel: a short critical section that no thread waits for,
  * and a queue of parties.
  *
  * A party that wants something posts a node into the INBOX and then *pumps*: it takes the LATCH if
@@ -31,7 +31,7 @@
  *
  * The latch holder collects the parties that it has served and wakes them after it has given the
  * latch up. A thread that dies before that owes wake-ups. Therefore a burial wakes every thread
- * (burial.ts), and each one that waits looks after its object again.
+ * (burial.ts), and each waiting thread looks at its object again.
  *
  * Rejected: a queue in a linked list that each waiter edits (a death in mid-edit can't be told from
  * a slow thread); a futex-like wait on the object's own word (one notification may go to a waiter

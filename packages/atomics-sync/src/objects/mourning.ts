@@ -1,8 +1,7 @@
 /**
- * What a thread that has died leaves behind at one object: its nodes, what it held, the ownership,
- * and perhaps a queue that it was just editing. All of this is for the latch holder (monitor.ts),
- * and none of it knows kinds of objects: LOST, LOST_ASKS and STALE tell the kind's `repair` what
- * has happened.
+ * Cleans up after a dead thread at one object: its nodes, its holds, its ownership, and perhaps a
+ * queue that it was just editing. All of this is for the latch holder (monitor.ts), and none of it
+ * knows kinds of objects: LOST, LOST_ASKS and STALE tell the kind's `repair` what has happened.
  */
 import { CELL_STATE, GRANT_MASK, LOST, LOST_ASKS, LOST_CLAIMED, ORPHAN, OWNER_MASK } from "./cell.ts";
 import {

@@ -290,8 +290,8 @@ export class ScopeCore extends Monitor {
         this.oldest();
         return;
       }
-      // Whatever was posted while the scope was live is in the inbox by now, and must be served
-      // before the place is given away.
+      // All nodes that were posted while the scope was live are in the inbox by now. They must be
+      // served before the place is given away.
       this.settleInbox();
       // Another scope in a place that was free: the parties in the queue may wait for the end of
       // that one.

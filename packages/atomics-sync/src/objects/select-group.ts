@@ -1,5 +1,5 @@
 /**
- * A group: a party that waits for several objects, one of which serves it. What `select` stands on.
+ * A group: a party that waits for several objects, one of which serves it. `select` is built on it.
  *
  * It posts a node into each of the objects. Each node names the group's own node, which is in no
  * queue. DECISION there says who serves the party:
@@ -19,7 +19,7 @@
  * both a select that others may serve at the same time.)
  *
  * A thread that needs two groups at once claims the one with the lower node first
- * (channel-core.ts). So of several threads that are in each other's way one gets on.
+ * (channel-core.ts). So when several threads are in each other's way, one of them makes progress.
  */
 import {
   ASKS_ASYNC,
@@ -46,7 +46,7 @@ interface Member {
 
 /** The owner's end of a group; for one wait. */
 export class SelectGroup implements Waited {
-  /** What to wait for: `block` and `AsyncWaits.wait` take it. */
+  /** The node to wait for; `block` and `AsyncWaits.wait` take it. */
   readonly node: number;
   readonly #space: SyncSpace;
   readonly #ticket: number;

@@ -94,7 +94,8 @@ const LONG_LOOK_FACTOR = 50;
 const NAPS_MAX = 250;
 const NAP_MS = 0.2;
 /**
- * So often may the main thread serve others before it gives a latch up and turns to its event loop.
+ * How often the main thread may serve others before it gives a latch up and turns to its event
+ * loop.
  */
 const MAIN_ROUNDS_MAX = 16;
 
@@ -129,8 +130,8 @@ export class SyncSpace {
   readonly #ownChunks: number[] = [];
   #cellHint = 0;
   /**
-   * How many locks this thread holds, in whatever form: a task that holds one must not run others
-   * meanwhile.
+   * Number of locks that this thread holds, in any form. A task that holds one must not run other
+   * tasks.
    */
   locksHeld = 0;
   /**
@@ -152,7 +153,7 @@ export class SyncSpace {
   /** See NAPS_MAX and MAIN_ROUNDS_MAX. */
   readonly napsMax: number;
   readonly roundsMax: number;
-  /** What a nap waits on: nobody wakes it. */
+  /** The word that a nap waits on; nobody notifies it. */
   readonly #bed: Int32Array = new Int32Array(new SharedArrayBuffer(4));
   /** Whether this thread may block: not the main thread. */
   readonly mayBlock: boolean;
@@ -276,7 +277,7 @@ export class SyncSpace {
     return CELLS_AT + index * CELL_WORDS;
   }
 
-  /** What the cell is for; 0 when it is free. */
+  /** The kind of the cell's object; 0 when the cell is free. */
   kindOf(cell: number): number {
     return Atomics.load(this.words, cell + CELL_KIND) & KIND_MASK;
   }
@@ -318,7 +319,9 @@ export class SyncSpace {
     return this.#lookAround.budget();
   }
 
-  /** What came of it: served after so many looks, or not, and then the thread sleeps. */
+  /**
+   * The outcome of a look-around: served after `looks` looks, or not, and then the thread sleeps.
+   */
   hasLooked(looks: number, isServed: boolean): void {
     // An answer within the shortest look says nothing about longer ones.
     if (!isServed || looks > this.spins) this.#lookAround.looked(isServed);
@@ -460,7 +463,8 @@ export class SyncSpace {
   // ── deaths ────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * How many threads were buried; a thread that waits looks after its object again when it changes.
+   * Number of threads that were buried. When it changes, a waiting thread looks at its object
+   * again.
    */
   deaths(): number {
     return Atomics.load(this.words, DEATHS);

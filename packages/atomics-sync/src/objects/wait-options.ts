@@ -41,7 +41,7 @@ function assertOptions(form: string, options: unknown): void {
   });
 }
 
-/** What a wait in the event loop goes by; `timeoutMs` is Infinity for never. */
+/** Limits of a wait in the event loop; `timeoutMs` is Infinity for no limit. */
 export interface WaitLimits {
   readonly signal: AbortSignal | undefined;
   readonly timeoutMs: number;

@@ -26,10 +26,7 @@ import {
 } from "./node.ts";
 import type { SyncSpace } from "./space.ts";
 
-/**
- * So many nodes that have changed their mind may lie in the queue before all of them are dropped at
- * once.
- */
+/** Most cancelled nodes that may lie in the queue; with more, all of them are dropped at once. */
 const CANCELLED_MAX = 16;
 
 export class WaitQueue {

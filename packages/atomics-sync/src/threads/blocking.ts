@@ -1,7 +1,7 @@
 /**
- * What a thread does around a wait that blocks it. A machine of the scheduler hands its processor
- * to another thread first and takes one back afterwards, so that a handler that waits for a lock or
- * a channel never keeps a processor idle.
+ * Called around a wait that blocks the thread. A machine of the scheduler hands its processor to
+ * another thread first and takes one back afterwards, so that a handler that waits for a lock or a
+ * channel never keeps a processor idle.
  */
 export interface BlockingHook {
   /**
@@ -33,7 +33,7 @@ export function leaveBlocking(): void {
   hook?.leave();
 }
 
-/** What may end a blocking wait from outside: a context. */
+/** Ends a blocking wait from outside: a context, for instance. */
 export interface WaitScope {
   /** From now on its end wakes this thread; false when it is over. */
   watch(): boolean;
@@ -41,7 +41,7 @@ export interface WaitScope {
   isOver(): boolean;
   /** Milliseconds until it ends by itself, Infinity for never; it is over when none are left. */
   leftMs(): number;
-  /** What the wait throws when it is over. */
+  /** The error that the wait throws when the scope is over. */
   error(): Error;
 }
 

@@ -39,7 +39,7 @@ export class LookAround {
     return Math.max(this.#least, this.#isTrial ? this.#longest : this.#budget);
   }
 
-  /** What came of it. */
+  /** Reports the outcome of a look-around. */
   looked(hasFound: boolean): void {
     if (this.#isTrial) {
       this.#shortLooks = 0;
