@@ -28,7 +28,7 @@ import { CHUNK, type Chunk, Format } from "./formats.ts";
 import { BLOCKED, BUSY, CLOSED, DONE, FLOAT64, INT32, TIMED_OUT, VALUES } from "./outcomes.ts";
 import { PipeCore, pipeOf } from "./pipe-core.ts";
 
-/** What was received: a value, or the end of a channel that was closed and is empty. */
+/** The outcome of a receive: a value, or the end of a channel that was closed and is empty. */
 export type Received<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly value: undefined };
 
 const END: Received<never> = Object.freeze({ ok: false, value: undefined });
@@ -43,7 +43,7 @@ const intoRules = {
   into: custom("an Int32Array", (value: unknown): value is Int32Array => value instanceof Int32Array),
 };
 
-/** How many values to receive at most. Throws `ERR_INVALID_OPTION`. */
+/** The most values to receive. Throws `ERR_INVALID_OPTION`. */
 function mostOf(form: string, most: number): number {
   return most === CHUNK ? most : resolveOptions(form, mostRules, { most }).most;
 }
@@ -55,7 +55,7 @@ export interface ChanPlace {
   readonly handle: SyncHandle;
 }
 
-/** What a select needs of a channel. */
+/** The parts of a channel that a select needs. */
 export type ChanParts = Omit<ChanPlace, "handle"> & { readonly format: Format };
 
 /** A new channel's place. Throws `ERR_INVALID_OPTION`, `ERR_SYNC_SPACE_FULL`, `ERR_CHAN_MEMORY`. */

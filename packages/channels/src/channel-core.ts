@@ -348,8 +348,8 @@ export class ChannelCore extends Monitor implements Core {
   }
 
   /**
-   * What came of a node that was served: DONE or CLOSED; a value that it has received is in `low`
-   * and `high`. Gives the node back.
+   * The outcome of a node that was served: DONE or CLOSED. A received value is in `low` and `high`.
+   * Gives the node back.
    */
   finish(node: number): number {
     const outcome = this.words[node + NODE_OUTCOME] as number;

@@ -1,6 +1,6 @@
 /**
- * What a channel of either kind can do, in words instead of values; the outcomes are those of
- * outcomes.ts.
+ * The operations of both kinds of channel, on words instead of values. outcomes.ts has the
+ * outcomes.
  *
  * A value that is sent goes in as arguments; one that was received stands in `low` and `high` until
  * the next operation.

@@ -3,7 +3,10 @@ import { syncError } from "@millrace/atomics-sync/kernel";
 import { channelError } from "./errors.ts";
 import { ORPHANED, TAKEN, TIMED_OUT } from "./outcomes.ts";
 
-/** What to throw for an outcome that isn't DONE. `sent`: how many of several values were sent. */
+/**
+ * The error to throw for an outcome that isn't DONE. `sent`: number of values that were sent, of
+ * several.
+ */
 export function failure(outcome: number, timeoutMs: number | undefined, sent?: number): Error {
   const details = sent === undefined ? {} : { sent };
   if (outcome === TIMED_OUT) {

@@ -1,6 +1,6 @@
-/** What the two kinds of channel have in common: formats of values, and outcomes. */
+/** Formats of values, and outcomes: the same for both kinds of channel. */
 
-/** What a value is: a block of the shared heap, a word, two words. */
+/** Formats of a value: a block of the shared heap, a word, two words. */
 export const VALUES = 0;
 export const INT32 = 1;
 export const FLOAT64 = 2;

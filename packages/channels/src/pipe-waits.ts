@@ -18,7 +18,7 @@ export interface Waiting {
   readonly served: (outcome: number, low: number, high: number) => void;
 }
 
-/** What came of a wait, and the value that was received. */
+/** The outcome of a wait, and the value that was received. */
 interface Outcome {
   readonly outcome: number;
   readonly low: number;

@@ -69,7 +69,7 @@ export function otherwise(): OtherwiseCase {
   return { kind: "otherwise" };
 }
 
-/** What came of a case: its index, and for one that receives what it has received. */
+/** The case that was done: its index, and the received value if the case receives. */
 type Chosen<Index extends number, Case> =
   Case extends ReceiveCase<infer T>
     ? | { readonly index: Index; readonly ok: true; readonly value: T }
@@ -83,7 +83,7 @@ export type Selected<Cases extends readonly unknown[]> = {
 }[number];
 
 export interface SelectOptions {
-  /** What decides between cases that are ready at once. */
+  /** Decides between cases that are ready at the same time. */
   readonly random?: Random;
 }
 

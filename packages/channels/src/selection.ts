@@ -23,7 +23,9 @@ export interface Operation {
 export class Selection {
   readonly #space: SyncSpace;
   readonly #operations: readonly Operation[];
-  /** Of the operation that was done: DONE or CLOSED. What it has received is in its core. */
+  /**
+   * The outcome of the operation that was done: DONE or CLOSED. A received value is in its core.
+   */
   outcome: number = BLOCKED;
   /** `ERR_SYNC_CLOSED` of a channel that has refused it. */
   #refusal: unknown;
