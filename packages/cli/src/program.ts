@@ -144,7 +144,7 @@ ${EXIT_HELP}`,
     );
 }
 
-/** What an input is, and what becomes of its mistakes. */
+/** Options for the form of an input, and for its mistakes. */
 function inputOptions(command: Command): Command {
   return command
     .addOption(

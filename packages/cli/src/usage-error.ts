@@ -1,6 +1,6 @@
 /**
- * What is wrong with a command line, in the words that all other errors have. Commander has words
- * of its own for it.
+ * Errors of a command line, in the form that all other errors have. Commander has a form of its own
+ * for them.
  */
 import type { Command, CommanderError } from "commander";
 import { nearest } from "@millrace/base";

@@ -7,7 +7,7 @@ import type { Command } from "commander";
 export const SHELLS = ["bash", "zsh", "fish"] as const;
 export type Shell = (typeof SHELLS)[number];
 
-/** What may follow a path of commands: "" is the program, "journal" a group. */
+/** The words that may follow a path of commands: "" is the program, "journal" a group. */
 interface Place {
   readonly path: string;
   readonly words: readonly Word[];

@@ -149,7 +149,7 @@ export function exportLetters(directory: string, options: ExportCommandOptions):
   });
 }
 
-/** What a running intake says of itself; of one that doesn't run, that it doesn't. */
+/** Prints the figures and the health of a running intake, or that it isn't running. */
 export function status(directory: string, options: ReporterOptions): Promise<number> {
   const reporter = new Reporter(options);
   return withTarget(directory, async (target) => {

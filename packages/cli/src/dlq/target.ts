@@ -56,7 +56,7 @@ export async function withTarget(directory: string, body: (target: Target) => Pr
   try {
     return await body(target);
   } catch (thrown) {
-    // Whoever has pressed Ctrl-C knows why it ended.
+    // A user who has pressed Ctrl-C knows why the command ended.
     if (signals.exitCode === undefined) throw thrown;
     return signals.exitCode;
   } finally {

@@ -1,4 +1,4 @@
-/** What the directory of a journal lies on, and how fast a sync is there. */
+/** The file system under a journal's directory, and how fast a sync is there. */
 import { closeSync, existsSync, fdatasyncSync, mkdtempSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { messageOf } from "@millrace/base";

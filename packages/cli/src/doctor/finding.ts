@@ -1,4 +1,4 @@
-/** What `millrace doctor` finds: one line for each thing it looked at. */
+/** The findings of `millrace doctor`: one line for each thing that it looked at. */
 export interface Finding {
   readonly name: string;
   /**

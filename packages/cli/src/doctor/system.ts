@@ -1,4 +1,4 @@
-/** What the machine, or the container, gives: Node, cores, memory, open files, the clock. */
+/** The limits of the machine, or of the container: Node, cores, memory, open files, the clock. */
 import { readFileSync } from "node:fs";
 import { availableParallelism, freemem, totalmem } from "node:os";
 import { getHeapStatistics } from "node:v8";
@@ -49,7 +49,7 @@ export function nodeFinding(version: string): Finding {
   return finding("node", "ok", `Node ${version}`, data);
 }
 
-/** How many cores a container may use; undefined where nothing limits it. */
+/** Number of cores that a container may use; undefined if nothing limits it. */
 export function coresAllowed(read: ReadSystemFile): number | undefined {
   const [quota, period] = (read("/sys/fs/cgroup/cpu.max") ?? "").split(" ");
   if (Number(quota) > 0 && Number(period) > 0) return Number(quota) / Number(period);

@@ -38,7 +38,7 @@ export class CsvSplitter implements Splitter {
   readonly #rowBytesMax: number;
   readonly #quoteBytesMax: number;
   #delimiter: number | undefined;
-  /** What stands before each field in JSON; undefined before the header was read. */
+  /** The JSON before each field; undefined before the header was read. */
   #names: readonly Buffer[] | undefined;
   #namesBytes = 0;
   #json: Buffer = Buffer.alloc(0);

@@ -10,7 +10,7 @@ export interface Counts {
   /** Well-formed records in the input, and parts that are not. */
   records: number;
   malformed: number;
-  /** What the malformed parts take of the input. */
+  /** Bytes of the input that the malformed parts take. */
   skippedBytes: number;
   skippedLines: number;
   /** Of the records: stored by an earlier run, published by this one, acknowledged. */
@@ -66,7 +66,7 @@ export class Feed implements RecordSink {
     this.#splitter = splitterOf(source.format, this, { ...options, recordBytesMax: producer.jsonBytesMax });
   }
 
-  /** What the format says of itself. */
+  /** The format's own entries in the report. */
   get notes(): Readonly<Record<string, unknown>> {
     return this.#splitter.notes;
   }

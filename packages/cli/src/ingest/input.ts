@@ -192,7 +192,7 @@ async function* decompressed(
   try {
     for await (const chunk of transform) yield chunk as Buffer;
   } catch (cause) {
-    // What was cut off by a signal isn't complete.
+    // An input that a signal has cut off isn't complete.
     if (stop.aborted) return;
     if (isMillraceError(cause)) throw cause;
     const text = `${path} can't be decompressed (${compression}): ${messageOf(cause)}`;

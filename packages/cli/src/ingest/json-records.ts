@@ -7,7 +7,7 @@ import type { BigNumbers, RecordSink } from "./splitter.ts";
 const ENCODING_HINT = "; --encoding names another encoding";
 const NUMBERS_HINT = "--big-numbers keeps it";
 
-/** What is wrong with a record, and where in the bytes. */
+/** The fault of a record, and its place in the bytes. */
 export interface Mistake {
   readonly at: number;
   readonly problem: string;

@@ -9,11 +9,11 @@ const QUOTE = 0x22;
 const COMMA = 0x2c;
 const BACKSLASH = 0x5c;
 const NEWLINE = 0x0a;
-/** What closes a bracket is two behind it. */
+/** The code of a closing bracket is two behind that of the opening one. */
 const CLOSES = 2;
 
 export class JsonSkip {
-  /** What closes the open brackets. */
+  /** The closing brackets of the open ones. */
   readonly #closing: number[] = [];
   #isText = false;
   #isEscaped = false;

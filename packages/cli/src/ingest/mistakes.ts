@@ -1,4 +1,4 @@
-/** What becomes of the malformed parts of the input: they end the run, or are counted and told. */
+/** Handles the malformed parts of the input: they end the run, or are counted and reported. */
 import { cliError } from "../errors.ts";
 import type { Reporter } from "../terminal/reporter.ts";
 import type { Source } from "./feed.ts";

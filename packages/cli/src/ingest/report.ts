@@ -1,4 +1,4 @@
-/** What `ingest` says at its end: the document of --json, and the same for people. */
+/** The report of `ingest` at its end: the document of --json, and the same for people. */
 import type { StopSignal } from "../terminal/signals.ts";
 import { duration, grouped, table } from "../terminal/units.ts";
 import type { DeadReason } from "./dead.ts";
@@ -86,7 +86,9 @@ function describe({ source, format, compression, encoding, delimiter }: SourceRe
   return `${source} (${parts.filter((part) => part !== undefined).join(", ")})`;
 }
 
-/** What makes the run a failure although nothing was thrown; in the order of telling. */
+/**
+ * Reasons why the run failed although nothing was thrown, in the order in which they are printed.
+ */
 export function complaints(report: IngestReport): string[] {
   const texts: string[] = [];
   if (report.unhandled > 0) {

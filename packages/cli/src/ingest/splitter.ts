@@ -1,4 +1,4 @@
-/** What a splitter of a format gets and gives: bytes in, records and mistakes out, in order. */
+/** The interface of a format's splitter: bytes in, records and mistakes out, in order. */
 
 /** Where something stands in the input, decoded and decompressed. */
 export interface Place {
@@ -12,7 +12,7 @@ export interface Malformed extends Place {
   /** The number that the record would have had: its line, or its place in a JSON array. */
   readonly number: number;
   readonly problem: string;
-  /** What is passed over because of it. */
+  /** Bytes that are skipped because of it. */
   readonly bytes: number;
   readonly lines: number;
 }
@@ -32,11 +32,11 @@ export interface RecordSink {
 }
 
 export interface Splitter {
-  /** Takes the next bytes. What it throws ends the reading. */
+  /** Takes the next bytes. An error that it throws ends the reading. */
   push(chunk: Buffer): void;
   /** The input has ended. */
   end(): void;
-  /** What the format says of itself beside the records, for the report. */
+  /** The format's own entries in the report, beside the records. */
   readonly notes: Readonly<Record<string, unknown>>;
 }
 
@@ -45,7 +45,7 @@ export interface SplitterOptions {
   readonly recordBytesMax: number;
   /** The most bytes that one quoted field, or the search behind a mistake, may take. */
   readonly quoteBytesMax: number;
-  /** What becomes of numbers that a double doesn't hold. */
+  /** How to treat numbers that a double doesn't hold. */
   readonly bigNumbers: BigNumbers;
   readonly delimiter: string | undefined;
 }

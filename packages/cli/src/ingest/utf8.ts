@@ -25,7 +25,7 @@ function lengthAt(byte: number): number {
   return byte >= 0xe0 ? 3 : 2;
 }
 
-/** How many bytes at the end begin a character that isn't complete. */
+/** Number of bytes at the end that begin an incomplete character. */
 export function incompleteTail(bytes: Buffer): number {
   for (let back = 1; back <= 3 && back <= bytes.length; back += 1) {
     const byte = bytes[bytes.length - back] as number;

@@ -126,8 +126,8 @@ async function copyForward(
     const isSame = journal.recovery.lastSequence === contents.lastSequence;
     const { needed, lastSequence } = isSame ? contents : readContents(directory, storage);
     await copyAll(journal, needed);
-    // What the records before say of keys and pauses stands in the checkpoint alone. Two
-    // of them, because truncation stops at the older one.
+    // Only the checkpoint keeps the keys and pauses of the records before it. It is written twice,
+    // because truncation stops at the older of two checkpoints.
     const states = readLogStates(
       storage,
       contents.scan.segments.at(-1)?.header.logId as Buffer,

@@ -48,7 +48,7 @@ function lineOf(record: JournalRecord, redactor: Redactor): object {
   };
 }
 
-/** What an intake's record about records says; undefined for any other. */
+/** The content of an intake's state record; undefined for any other record. */
 function stateOf(record: JournalRecord): object | undefined {
   try {
     return stateFields(record);

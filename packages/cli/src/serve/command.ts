@@ -38,7 +38,7 @@ export interface ServeOptions extends ReporterOptions {
 /** Handlers have this share of `drainMs` at least, however long requests took. */
 const HANDLERS_SHARE = 0.25;
 
-/** What is served, and from where. */
+/** The handlers that are served, and the directory. */
 interface Content {
   readonly handlers: URL;
   readonly directory: string;

@@ -13,7 +13,7 @@ import { messageOf, nearest } from "@millrace/base";
 import type { MillraceOptions } from "@millrace/runtime";
 import { cliError } from "../errors.ts";
 
-/** What `open()` takes besides what the command's options say. */
+/** Options of `open()` beyond those of the command. */
 export interface RuntimeSettings {
   readonly runtime: Pick<MillraceOptions, "processors">;
   readonly journal: Partial<NonNullable<MillraceOptions["journal"]>>;

@@ -11,7 +11,7 @@ const ORDERS_MAX = 20;
 const ACCOUNTS = 40;
 const TOWNS = ["Lund", "Porto", "Graz", "Gdynia", "Cork"];
 
-/** What the demo is opened with. */
+/** Options of the demo's journal. */
 export const demoJournal: Partial<NonNullable<MillraceOptions["journal"]>> = {
   // The system's directory for temporary files may be memory, and nobody needs these records.
   allowUnsafeStorage: true,
