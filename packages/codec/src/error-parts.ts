@@ -1,6 +1,6 @@
 /**
- * What an error consists of: the class of JavaScript or Node that it stems from, the name of its
- * own class, the members that are hidden (not enumerable), and the others.
+ * Takes an error apart: the class of JavaScript or Node that it stems from, the name of its own
+ * class, the hidden (not enumerable) members, and the others.
  *
  * Reads by `[[Get]]`, so that `code` and `name` arrive that a class has as getters over private
  * fields. An error may be any object: one of a library that inherits from Error in the old way

@@ -2,10 +2,10 @@
  * Reads over one JSON value in bytes: where it ends, whether it is JSON, and whether a double holds
  * each of its numbers.
  *
- * It builds nothing: whoever handles the record parses it, on another thread, so this thread only
- * has to know that the parse will succeed and alter nothing. What it takes is what `JSON.parse`
- * takes (test/cli/ingest-formats.test.ts compares them), without values nested deeper than
- * `DEPTH_MAX`. The bytes are UTF-8 already.
+ * It builds nothing: another thread, which handles the record, parses it. This thread only has to
+ * know that the parse will succeed and alter nothing. It takes what `JSON.parse` takes
+ * (test/cli/ingest-formats.test.ts compares them), but no values nested deeper than `DEPTH_MAX`.
+ * The bytes are UTF-8 already.
  */
 
 /** Values may be nested so deep; others recurse over what we let through. */
@@ -15,7 +15,7 @@ export const DEPTH_MAX = 1000;
 export const MISTAKE = -1;
 export const INCOMPLETE = -2;
 
-/** So many digits a double keeps always. */
+/** A double keeps every number of at most this many digits. */
 const DIGITS_SAFE = 15;
 
 const QUOTE = 0x22;
@@ -233,7 +233,7 @@ export function textOf(bytes: Uint8Array, from: number, end: number): string {
 export function isExact(text: string, isInteger: boolean): boolean {
   const value = Number(text);
   if (isInteger) return Number.isSafeInteger(value);
-  // What another program has written from a double comes back as it was, in most cases.
+  // In most cases a number that another program has written from a double comes back unchanged.
   if (String(value) === text) return true;
   if (!Number.isFinite(value)) return false;
   const { digits, exponent } = decimal(text);
@@ -243,7 +243,9 @@ export function isExact(text: string, isInteger: boolean): boolean {
   return held.digits === digits && held.exponent === exponent;
 }
 
-/** What `toPrecision` takes; no double needs as many digits to be told from its neighbours. */
+/**
+ * The most that `toPrecision` takes. No double needs as many digits to be told from its neighbours.
+ */
 const PRECISION_MAX = 100;
 
 /** The digits without zeros at both ends, and the power of ten of the point before them. */
