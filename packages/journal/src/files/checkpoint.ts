@@ -40,7 +40,7 @@ export interface Checkpoint {
   readonly bytes: Buffer;
 }
 
-/** What the first page of a checkpoint says. */
+/** The content of a checkpoint's first page. */
 export interface CheckpointPage {
   readonly name: string;
   readonly logId: Buffer;

@@ -109,7 +109,9 @@ export const RECORD_VALUE = 1;
 export const RECORD_HEADER_VALUE = 2;
 export const RECORD_MOVED = 4;
 
-/** What a record is. Types above `data` belong to the intake; the journal stores them all alike. */
+/**
+ * Types of records. Those above `data` belong to the intake; the journal stores all types alike.
+ */
 export const RECORD_TYPE = {
   data: 1,
   lease: 2,
@@ -123,7 +125,7 @@ export const RECORD_TYPE = {
   lost: 9,
   /** Idempotency keys that were used lately. */
   window: 11,
-  /** What a handler returned, for those who ask later. */
+  /** A handler's result, kept for later readers. */
   result: 12,
   /** How one attempt to handle a record ended. */
   attempt: 13,

@@ -25,8 +25,8 @@ export class CheckpointWriter {
   }
 
   /**
-   * Writes a checkpoint; `markedGeneration` is the one that marks name. What each step promises if
-   * the power goes right after it:
+   * Writes a checkpoint; `markedGeneration` is the one that marks name. What the disk has after
+   * each step, if the power goes right after it:
    *
    *   the newest written again in its place  the same bytes: nothing has changed
    *   the first one written a first time     it is there, or none

@@ -40,7 +40,7 @@ import { isDiskFull, type Storage } from "../storage/storage.ts";
 import { storageError } from "../storage/storage-errors.ts";
 import { firstNeeded, giveUpSegments } from "./truncate.ts";
 
-/** What the opening found, for the keeper. */
+/** The opening's findings that the keeper needs. */
 export interface KeeperStart {
   readonly directory: string;
   readonly logId: Buffer;
@@ -106,7 +106,7 @@ export class Keeper {
    */
   #areMarksSure: boolean;
   #marksAt = 0;
-  /** What was durable when the keeper last looked, and when that was. */
+  /** The durable sequence when the keeper last looked, and the time of that look. */
   #seen = -1;
   #seenAt = 0;
   #commandsSeen = 0;

@@ -34,8 +34,8 @@ export function firstNeeded(
 }
 
 /**
- * What a segment that is given up can become: bytes of a useful spare, at least and at most, and of
- * a useful reserve.
+ * The sizes at which a given-up segment is reused: least and most bytes of a useful spare, and
+ * bytes of a useful reserve.
  */
 export interface Reuse {
   readonly isReusing: boolean;

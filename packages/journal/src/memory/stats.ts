@@ -1,4 +1,4 @@
-/** What the writer thread counts; read by anyone. */
+/** The writer thread's counters; any thread may read them. */
 import { counterPlaces, Counters, countersBytes } from "@millrace/metrics";
 
 const NAMES = [

@@ -12,8 +12,8 @@ const PAUSE_MS_MIN = 5;
 const PAUSE_MS_MAX = 100;
 
 /**
- * What `lock` returns. While it throws `ERR_JOURNAL_LOCKED`, tries again until `waitMs` are over.
- * Throws that error then, and the signal's reason.
+ * Returns what `lock` returns. While `lock` throws `ERR_JOURNAL_LOCKED`, tries again until `waitMs`
+ * are over, and then throws that error. Throws the signal's reason when it aborts.
  */
 export async function awaitLock(
   lock: () => () => void,

@@ -1,4 +1,4 @@
-/** What the writer thread has counted, as its opener reads it. */
+/** The writer thread's counters, as its opener reads them. */
 import { performance } from "@millrace/base";
 import { Histogram } from "@millrace/metrics";
 import type { JournalMemory } from "../memory/control.ts";

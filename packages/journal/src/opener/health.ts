@@ -6,7 +6,7 @@ export interface Health {
   readonly isReady: boolean;
   /** Why not; empty when it is ready. */
   readonly reasons: readonly string[];
-  /** What doesn't stop the journal but should be known. */
+  /** Faults that don't stop the journal. */
   readonly warnings: readonly string[];
 }
 

@@ -42,7 +42,7 @@ import { JournalState } from "./state.ts";
 import type { JournalStats } from "./stats.ts";
 import type { JournalVitals } from "./vitals.ts";
 
-/** What the delivery thread needs: a plain value for `workerData`. */
+/** A plain value for `workerData`, with which the delivery thread uses the journal. */
 export interface DeliveryHandle {
   readonly storage: StorageSource;
   readonly memory: JournalMemory;
@@ -147,7 +147,7 @@ export class Journal {
     return journal;
   }
 
-  /** What the opening found. */
+  /** The findings of the opening. */
   get recovery(): RecoverySummary {
     return this.#summary as RecoverySummary;
   }
@@ -453,7 +453,10 @@ export class Journal {
     if (unmarked !== undefined) throw unmarked;
   }
 
-  /** What has kept the keeper from its last duty; the log is closed and durable in any case. */
+  /**
+   * Returns the error that kept the keeper from its last duty. The log is closed and durable in any
+   * case.
+   */
   async #writeLastMarks(): Promise<Error | undefined> {
     if (this.#state.name !== "closed") return undefined;
     try {

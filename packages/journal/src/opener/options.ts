@@ -167,7 +167,7 @@ export function limitsOf(options: ResolvedJournalOptions): JournalLimits {
 export interface AppendOptions {
   /** For `find` and for order; up to 65,535 bytes. A text is stored as UTF-8. */
   readonly key?: Uint8Array | string;
-  /** What a reader needs before the payload: bytes or a value; up to 65,535 bytes. */
+  /** Data that a reader needs before the payload: bytes or a value; up to 65,535 bytes. */
   readonly headers?: unknown;
   /**
    * 0 to 255, default data. Those of RECORD_TYPE mean something to an intake, which opens no log

@@ -48,7 +48,7 @@ const readRules = {
   signal: optional(abortSignal()),
 } satisfies Rules;
 
-/** What readings need to know of the log that is open. */
+/** The open log, as readings need it. */
 export interface OpenLog {
   /** Everything up to this sequence is durable. */
   durable(): number;
@@ -179,7 +179,7 @@ export class Readings {
 
   /** If it is open. */
   #openedLookup(): Promise<Lookup | undefined> {
-    // Whoever asked for it was told why it can't be.
+    // The caller that asked for it has got the error.
     return this.#lookup?.catch(() => undefined) ?? Promise.resolve(undefined);
   }
 

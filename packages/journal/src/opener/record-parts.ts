@@ -1,4 +1,4 @@
-/** What a user appends, as the parts of a record. */
+/** Makes the parts of a record from a user's append. */
 import { encode } from "@millrace/codec";
 import { RECORD_HEADER_VALUE, RECORD_VALUE } from "../files/format.ts";
 import { type AppendOptions, resolveAppendOptions } from "./options.ts";

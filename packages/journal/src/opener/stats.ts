@@ -1,4 +1,4 @@
-/** What a journal says about itself: a plain value. */
+/** The figures of a journal: a plain value. */
 import type { HistogramSummary } from "@millrace/metrics";
 import type { DamageReport } from "../keeper/scrub.ts";
 import type { StorageKind } from "../storage/storage-guard.ts";

@@ -1,6 +1,6 @@
 import type { StateName } from "./state.ts";
 
-/** What a look at a running journal costs little to know: for health checks that come often. */
+/** Figures of a running journal that are cheap to read, for frequent health checks. */
 export interface JournalVitals {
   readonly state: StateName;
   /** Why it is poisoned: what failed, and the system's error; undefined otherwise. */

@@ -7,7 +7,7 @@ import { ERRNO, STEP, STEPS } from "../memory/control.ts";
 import { errnoName } from "../storage/storage.ts";
 import type { WriterReport, WriterWorkerData } from "../writer/writer.worker.ts";
 
-/** What the writer reports of a log that it could open. */
+/** The writer's report of a log that it could open. */
 export type OpenedLog = Exclude<WriterReport, { readonly error: Uint8Array }>;
 
 export class WriterClient {
@@ -45,7 +45,7 @@ export class WriterClient {
     });
   }
 
-  /** What has stopped the writer: the step, and the system's error if there was one. */
+  /** The failure that has stopped the writer: the step, and the system's error if there was one. */
   failure(): { readonly step: string; readonly errno: string | undefined } {
     const errno = Atomics.load(this.#control, ERRNO);
     const step = STEPS[Atomics.load(this.#control, STEP)] ?? "the writer thread";

@@ -1,6 +1,6 @@
 /**
- * What lies in a segment behind its last valid batch: nothing, a torn batch, or a batch that proves
- * damage.
+ * Looks behind the last valid batch of a segment: there is nothing, a torn batch, or a batch that
+ * proves damage.
  */
 import {
   ALIGNMENT,
@@ -92,7 +92,7 @@ function readUntilZeros(file: StorageFile, start: number, stop: number): Buffer 
   return bytes;
 }
 
-/** How many bytes there are up to the last that isn't zero. */
+/** Number of bytes up to the last one that isn't zero. */
 function usedBytes(bytes: Buffer): number {
   let end = bytes.length;
   while (end >= ZEROS.length && ZEROS.compare(bytes, end - ZEROS.length, end) === 0) end -= ZEROS.length;

@@ -104,7 +104,7 @@ function checkBeginning(found: readonly Found[], marks: Marks | undefined): void
   }
 }
 
-/** What is to be deleted must be of this log: marks of another one would give up all of it. */
+/** Segments to be deleted must belong to this log: marks of another log would give up all of it. */
 function checkGivenUp(storage: Storage, givenUp: readonly string[], found: readonly Found[]): void {
   const first = found[0];
   for (const name of givenUp) {

@@ -18,7 +18,7 @@ export interface ReadPlan {
   /** Ends after this sequence, or before the first record that is newer than `toMs`. */
   readonly to?: number | undefined;
   readonly toMs?: number | undefined;
-  /** What is durable now. */
+  /** The sequence that is durable now. */
   readonly durable: () => number;
   /**
    * Waits until more than this is durable; false at the end. Without it the reading ends at the

@@ -17,7 +17,7 @@ export interface JournalRecord {
   readonly payload: Buffer;
   /** The headers as they were given; undefined without. Throws `ERR_VALUE_CORRUPT`. */
   readonly headers: unknown;
-  /** What was appended: the value, or the bytes. Throws `ERR_VALUE_CORRUPT`. */
+  /** The payload as it was appended: the value, or the bytes. Throws `ERR_VALUE_CORRUPT`. */
   readonly value: unknown;
   /** Whether it belongs to one atomic group with the next record. */
   readonly continues: boolean;

@@ -54,7 +54,7 @@ export interface BatchCopy {
   readonly body: Buffer;
 }
 
-/** What one segment holds. */
+/** The content of one segment. */
 export interface SegmentScan {
   readonly name: string;
   readonly header: SegmentHeader;
@@ -307,8 +307,8 @@ function isReadableNow(segment: Found, reader: SegmentReader, file: StorageFile)
   const later = firstBatch(file, seal, offset + ALIGNMENT, false);
   if (later === undefined) return false;
   if (reader.next()) return true;
-  // What was durable when the later batch was written; that batch itself may have been acknowledged
-  // or not.
+  // The records that were durable when the later batch was written. That batch itself may have been
+  // acknowledged or not.
   const lastSequence = later.header.durableSequence;
   throw damaged(
     segment.name,

@@ -1,14 +1,12 @@
 /**
- * What proves, beside the segments themselves, that records were durable: the file `marks` and the
- * checkpoints.
+ * Files beside the segments that prove that records were durable: `marks` and the checkpoints.
  *
  *   marks         everything up to their durable sequence is in the log; if they name a checkpoint,
  *                 one from which the log can be read on is there
  *   a checkpoint  everything before its sequence is in the log, or was given up
  *
- * A log that contradicts one of them was changed by somebody else: a copy that was put back in
- * part, a file that is lost. What is appended to it would take sequences that a checkpoint calls
- * finished.
+ * If a log contradicts one of them, somebody else has changed it: a copy was put back in part, or a
+ * file is lost. Records appended to it would take sequences that a checkpoint calls finished.
  */
 import { type CheckpointPage, isWhole, readCheckpointPages } from "../files/checkpoint.ts";
 import { type Marks, MARKS_NAME, readMarks } from "../files/marks.ts";

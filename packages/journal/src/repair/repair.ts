@@ -200,8 +200,8 @@ class Repair {
       for (const segment of gap.hollow) end = this.#create(gap, segment, end, 0);
       return;
     }
-    // Nothing is readable. What is known to have been durable becomes LOST records; otherwise the
-    // log begins anew.
+    // Nothing is readable. Sequences that are known to have been durable become LOST records;
+    // without any the log begins anew.
     for (const id of this.#parts.ids) {
       this.#keep(id, this.#bytesOf(id));
       if (id !== this.#parts.first || lostIn(gap) === 0) this.#storage.remove(segmentName(id));

@@ -189,8 +189,8 @@ class Surveyor {
         const { offset, nextSequence } = reader.position;
         if (offset >= stop) return;
         const later = laterBatch(file, header, offset, Math.min(stop, file.size()), nextSequence);
-        // What was written before a valid batch is complete: look once more, if it wasn't at the
-        // first look.
+        // Everything before a valid batch is completely written by now: if it wasn't at the first
+        // look, look once more.
         if (later !== undefined && reader.next()) {
           this.#readable(reader);
           continue;
@@ -231,7 +231,7 @@ class Surveyor {
     if (end !== undefined && (end.offset < offset || end.nextSequence < nextSequence)) return;
     if (isWhole && end.nextSequence !== nextSequence) return;
     this.#visit(header, copy.header, copy.body);
-    // What is behind it names a chain value, unless the gap goes on: then any value will do.
+    // The batch behind it names a chain value, unless the gap goes on: then any value will do.
     const chain = isWhole ? end.chain : copy.header.crc;
     this.#close({ segment: header.segment, offset, nextSequence, chain, salt: undefined }, copy);
     if (!isWhole) this.#open = { ...opened, offset };
@@ -290,7 +290,10 @@ class Surveyor {
     this.#beforeLast = undefined;
   }
 
-  /** What is known to be durable and isn't there; and hollow segments in front of the last. */
+  /**
+   * Adds the sequences that are known to be durable and are missing, and hollow segments in front
+   * of the last one.
+   */
   #end(durable: number): void {
     const before = this.#here;
     // An opening sets a newest segment aside by itself when it holds nothing at all.

@@ -2,8 +2,8 @@
  * Gives back the room that a closed log doesn't use: spares, and the part of the newest segment
  * behind its last batch.
  *
- * The next opening begins a segment of its own and never writes there. What lies behind a torn
- * batch is kept: an opening sets it aside.
+ * The next opening begins a segment of its own and never writes there. Bytes behind a torn batch
+ * stay: an opening sets them aside.
  */
 import { segmentName } from "../files/format.ts";
 import { listSpares } from "../files/spare.ts";

@@ -268,7 +268,7 @@ export class MemoryStorage implements Storage {
       last = block;
       block = this.#nextOf(block);
     }
-    // What is left over.
+    // The blocks that are left over.
     for (let next = block; next >= 0;) {
       const free = next;
       next = this.#nextOf(free);

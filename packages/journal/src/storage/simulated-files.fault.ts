@@ -11,7 +11,7 @@ export type Block = Uint8Array;
 export const ZEROS: Block = new Uint8Array(BLOCK_BYTES);
 
 export interface PendingBlock {
-  /** What was written since the last sync that counted, oldest first. */
+  /** Blocks written since the last sync that counted, oldest first. */
   readonly versions: Block[];
   /** A failed sync has dropped it: no sync makes it durable, unless it is written again. */
   isLost: boolean;
@@ -19,10 +19,10 @@ export interface PendingBlock {
 
 export interface Inode {
   readonly isDirectory: boolean;
-  /** What the kernel shows; `undefined` is a hole. */
+  /** Blocks as the kernel shows them; `undefined` is a hole. */
   blocks: (Block | undefined)[];
   size: number;
-  /** What is on disk for certain. */
+  /** Blocks that are on disk for certain. */
   safeBlocks: (Block | undefined)[];
   safeSize: number;
   readonly pending: Map<number, PendingBlock>;

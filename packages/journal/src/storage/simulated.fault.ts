@@ -184,7 +184,7 @@ export class SimulatedStorage implements Storage {
 
   // ── crashes ───────────────────────────────────────────────────────────────────────────────────
 
-  /** What a power cut now would leave open. Values for `crash`, in this order. */
+  /** The choices that a power cut would leave open now. Values for `crash`, in this order. */
   choices(): Choice[] {
     const choices: Choice[] = this.#changes.map(() => ({ kind: "entry", options: 2 }));
     for (const inode of this.#inodes()) {
@@ -350,7 +350,7 @@ export class SimulatedStorage implements Storage {
     if (this.#locks.get(inode) === file) this.#locks.delete(inode);
   }
 
-  /** What a file is called now: it may have been renamed since it was opened. */
+  /** The file's name now: it may have been renamed since it was opened. */
   nameOf(inode: Inode, opened: string): string {
     if (this.#names.get(opened) === inode) return opened;
     for (const [name, other] of this.#names) if (other === inode) return name;

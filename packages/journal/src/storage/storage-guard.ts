@@ -1,7 +1,7 @@
 /**
- * What lies under a journal's directory: a sync on a memory file system promises nothing, and one
- * over a network promises what the server likes. Known by the magic numbers of statfs(2) on Linux;
- * elsewhere nothing is known and nothing refused.
+ * Finds the kind of file system under a journal's directory. A sync on a memory file system
+ * promises nothing, and one over a network promises what the server likes. The magic numbers of
+ * statfs(2) tell on Linux; elsewhere nothing is known and nothing refused.
  */
 import { statfsSync } from "node:fs";
 import { journalError } from "../errors.ts";
@@ -63,13 +63,13 @@ export const MEMORY_KIND: StorageKind = {
   reason: "it lives in this process: nothing survives its end",
 };
 
-/** What `directory`, which exists, lies on. */
+/** The kind of storage under `directory`, which exists. */
 export function storageKind(directory: string): StorageKind {
   if (process.platform !== "linux") return kindOf(0);
   return kindOf(statfsSync(directory).type);
 }
 
-/** What a magic number of statfs(2) stands for. */
+/** The kind of storage that a magic number of statfs(2) stands for. */
 export function kindOf(magic: number): StorageKind {
   const [fileSystem, trust, reason] = KNOWN[magic >>> 0] ?? ["unknown", "unknown", ""];
   return { fileSystem, trust, reason };

@@ -1,13 +1,14 @@
 /**
  * Opening a journal: decides where the log goes on.
  *
- * The scan (scan.ts) refuses damage. What it calls torn or unfinished is copied or moved to
- * quarantine. The last valid batch, if no clean end follows, may have been read from the page cache
- * without being on disk (after a failed sync, for instance): it is written again, with its
- * sequences, as the first batch of a new segment, and nothing of it is used before that is durable.
- * Nothing is ever appended to a segment of an earlier opening.
+ * The scan (scan.ts) refuses damage. Files or parts that it calls torn or unfinished are copied or
+ * moved to quarantine. The last valid batch, if no clean end follows, may have been read from the
+ * page cache without being on disk (after a failed sync, for instance): it is written again, with
+ * its sequences, as the first batch of a new segment, and nothing of it is used before that is
+ * durable. Nothing is ever appended to a segment of an earlier opening.
  *
- * What each step promises if the power goes right after it; running recovery again gives the same:
+ * What holds after each step, if the power goes right after it; running recovery again gives the
+ * same:
  *
  *   unfinished files of ours removed   nothing of the log has changed
  *   the newest segment synced          all that is read below is on disk, except the last batch
@@ -27,7 +28,7 @@ import { keyIndexName } from "../read/key-index.ts";
 import { type Marks, writeMarks } from "../files/marks.ts";
 import { isDiskFull, replaceFile, type Storage } from "../storage/storage.ts";
 
-/** What an opening found, for people. */
+/** The findings of an opening, for people. */
 export interface RecoverySummary {
   readonly segments: number;
   /**
@@ -122,7 +123,7 @@ export function recover(storage: Storage, options: RecoveryOptions = {}): Recove
   };
 }
 
-/** What `tolerateTornTail` sets aside, `strict` refuses. */
+/** With `strict`, refuses a torn tail that `tolerateTornTail` would set aside. */
 function refuseTorn(scan: LogScan): void {
   if (scan.torn.length === 0 && !scan.isTornUnknown) return;
   const { name, end } = scan.segments.at(-1) as SegmentScan;
@@ -181,7 +182,7 @@ function syncNewest(storage: Storage): void {
 
 /**
  * Gives back what earlier openings had prepared and never used: a process that dies leaves the
- * segment that it wrote as large as that was prepared. What is torn stays.
+ * segment that it wrote as large as that was prepared. Torn bytes stay.
  */
 function cutUnusedEnds(storage: Storage, { segments, torn, isTornUnknown }: LogScan): void {
   // Of leftovers a page stays: "strict" refuses them, also later.

@@ -22,7 +22,7 @@ import {
 /** Longest that a lazy record waits for company. */
 export const LAZY_MS = 10;
 
-/** What the writer keeps about one ring. */
+/** The writer's state of one ring. */
 interface RingState {
   readonly taker: ByteRingTaker;
   readonly releaser: ByteRingReleaser;

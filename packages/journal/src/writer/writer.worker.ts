@@ -22,7 +22,7 @@ export interface WriterWorkerData {
   readonly isSynced: boolean;
 }
 
-/** What the thread reports once: the log is open, or why not (encoded, to keep code and cause). */
+/** The thread's one report: the log is open, or why not (encoded, to keep code and cause). */
 export type WriterReport =
   | {
       readonly summary: RecoverySummary;
