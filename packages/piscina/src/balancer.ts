@@ -1,9 +1,9 @@
-/** What a function of the user that chooses threads for tasks sees. */
+/** The interface for a user's function that chooses threads for tasks. */
 import type { PiscinaHistogramSummary } from "./histogram.ts";
 import type { threadSymbol } from "./symbols.ts";
 import type { PiscinaTask } from "./task.ts";
 
-/** What a balancer sees of a thread. The members follow the thread. */
+/** A thread as a balancer sees it. The members follow the thread. */
 export interface PiscinaWorker {
   /** The thread's id; -1 once it has ended. */
   readonly id: number;

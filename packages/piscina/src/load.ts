@@ -1,8 +1,9 @@
 /**
- * Finds the function of a task: the export `name` of a module, or what that promises.
+ * Finds the function of a task: the export `name` of a module, or the value that this export
+ * promises.
  *
  * A module is loaded by `require` first. So the hooks of tsx, ts-node and swc-node work, and paths
- * without an extension, and folders. What only `import` can load is imported.
+ * without an extension, and folders. A module that only `import` can load is imported.
  */
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";

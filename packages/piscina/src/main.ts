@@ -1,4 +1,4 @@
-/** What `require("piscina")` gives: the class, with everything else as its static members. */
+/** The value of `require("piscina")`: the class, with everything else as its static members. */
 import { EventEmitterAsyncResource } from "node:events";
 import type { MessagePort, Transferable as TransferListItem, Worker } from "node:worker_threads";
 import type { AbortSignalAny, TransferList } from "@millrace/thread-pool";
@@ -56,8 +56,8 @@ class Piscina<T = any, R = any> extends EventEmitterAsyncResource {
   }
 
   /**
-   * `run` as piscina had it up to version 4: `runTask(task, transferList, filename, signal)`. What
-   * is left out in the middle is left out of the call.
+   * `run` as piscina had it up to version 4: `runTask(task, transferList, filename, signal)`.
+   * Arguments may be left out in the middle.
    * @deprecated Use `run`.
    */
   runTask(task: T, ...given: (TransferList | string | AbortSignalAny | null | undefined)[]): Promise<R> {

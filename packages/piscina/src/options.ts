@@ -193,7 +193,7 @@ export function fillOptions(options: Options): FilledOptions {
   return filled;
 }
 
-/** What is wrong with the options of a call; undefined when nothing is. */
+/** The fault in the options of a call; undefined without one. */
 export function faultOfRunOptions({ transferList, filename, name, signal }: RunOptions): string | undefined {
   if (transferList !== undefined && !Array.isArray(transferList)) return "transferList argument must be an Array";
   if (filename != null && typeof filename !== "string") return "filename argument must be a string";

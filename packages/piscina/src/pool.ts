@@ -154,7 +154,7 @@ export class ThreadPool implements ThreadEvents {
 
   onDeath(thread: Thread, death: Death): void {
     this.#forget(thread);
-    // What it had answered before counts.
+    // Its earlier answers count.
     thread.drain();
     const error = "error" in death ? death.error : workerExited(death.code);
     this.#failsToStart = !thread.isReady;
@@ -282,7 +282,7 @@ export class ThreadPool implements ThreadEvents {
     this.#end(thread, threadTermination());
   }
 
-  /** Ends a thread that gets no more tasks. Whoever waited for it gets another one. */
+  /** Ends a thread that gets no more tasks. Tasks that waited for it get another thread. */
   #end(thread: Thread, error: unknown): void {
     thread.destroy(error);
     this.#startNeeded();

@@ -38,7 +38,10 @@ async function answer({ taskId, task, filename, name }: Request): Promise<Answer
   }
 }
 
-/** What can't be cloned rejects its own call: with the reason, or the error without its members. */
+/**
+ * A result that can't be cloned rejects its own call: with the reason, or with the error without
+ * its members.
+ */
 function uncloneable(message: unknown, reason: Error): Response {
   const { taskId, failure, time } = message as Response;
   const error = bareError(failure?.error);

@@ -1,4 +1,4 @@
-/** What a pool and its threads tell each other. */
+/** The messages between a pool and its threads. */
 import type { MessagePort } from "node:worker_threads";
 import type { Waiting } from "@millrace/thread-pool";
 

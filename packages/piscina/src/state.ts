@@ -1,4 +1,4 @@
-/** What a thread knows of itself: the worker sets it before it loads a task. */
+/** A thread's own state: the worker sets it before it loads a task. */
 export const state: { isWorkerThread: boolean; workerData: unknown } = {
   isWorkerThread: false,
   workerData: undefined,

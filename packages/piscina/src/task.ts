@@ -3,11 +3,11 @@ import { LinkedQueue, Mover, PoolTask, type TaskCallback, type TaskOptions } fro
 import { moveSymbols, queueOptionsSymbol } from "./symbols.ts";
 
 export interface Task {
-  /** What the caller put under `Piscina.queueOptionsSymbol` of the task's value. */
+  /** The value that the caller put under `Piscina.queueOptionsSymbol` of the task's value. */
   readonly [queueOptionsSymbol]: object | null;
 }
 
-/** What a balancer sees of a task. */
+/** A task as a balancer sees it. */
 export interface PiscinaTask extends Task {
   taskId: number;
   filename: string;
@@ -97,7 +97,7 @@ export class TaskInfo extends PoolTask implements Task {
     return (this.task as { [queueOptionsSymbol]?: object } | null | undefined)?.[queueOptionsSymbol] ?? null;
   }
 
-  /** What a balancer sees. */
+  /** The task as a balancer sees it. */
   get interface(): PiscinaTask {
     const { taskId, filename, name, created, isAbortable } = this;
     const options: Task = { [queueOptionsSymbol]: this[queueOptionsSymbol] };

@@ -15,7 +15,7 @@ const WORKER_FILE = join(__dirname, "pool.worker.js");
 /** An uncaught error or a limit; or the exit code of `process.exit()`. */
 export type Death = { readonly error: unknown } | { readonly code: number };
 
-/** What a thread tells its pool. */
+/** A thread's messages to its pool. */
 export interface ThreadEvents {
   onReady(thread: Thread): void;
   onDone(thread: Thread, task: TaskInfo, response: Response): void;
@@ -45,7 +45,7 @@ function workerOptionsOf(options: FilledOptions): WorkerOptions {
 
 export class Thread extends PoolWorker<TaskInfo> {
   readonly worker: Worker;
-  /** What a balancer sees. */
+  /** The thread as a balancer sees it. */
   readonly interface: PiscinaWorker;
   /** Resolves when the worker has ended. */
   readonly exited: Promise<void>;
@@ -124,7 +124,7 @@ export class Thread extends PoolWorker<TaskInfo> {
     if (this.tasks.size === 0) this.unrefSoon(this.#mailbox.port);
   }
 
-  /** What this thread's tasks took; null unless `workerHistogram` is set. */
+  /** Run times of this thread's tasks; null unless `workerHistogram` is set. */
   get histogram(): PiscinaHistogramSummary | null {
     return this.#histogram === null ? null : summaryOf(this.#histogram);
   }
