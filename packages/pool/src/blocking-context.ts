@@ -12,7 +12,7 @@ export const NO_MACHINE = -1;
 
 /** Of a call that delivers a record. */
 export interface Delivered {
-  /** What the handler finds as `context.record`. */
+  /** The handler's `context.record`. */
   readonly record: unknown;
   /** Makes `context.publish`. */
   readonly openStage: ContextHost["openStage"];

@@ -30,7 +30,7 @@ export interface BlockingRequest {
   readonly deadlineMs: number | undefined;
 }
 
-/** What a thread of the pool is started with. */
+/** The start data of a thread of the pool. */
 export interface BlockingThread {
   /**
    * Where it prints to: a BroadcastChannel, since piscina starts the threads and can hand no port
@@ -40,7 +40,7 @@ export interface BlockingThread {
   readonly count: Int32Array;
 }
 
-/** What a thread posts beside its answers: why it ends, and the call that it runs. */
+/** A thread's message beside its answers: why it ends, and the call that it runs. */
 export interface BlockingEnd {
   readonly call: number;
   readonly lastWords: LastWords;

@@ -116,7 +116,7 @@ const schedulerError = errorFactory(schedulerErrors);
 /** How long the module may take to load, unless the runtime says otherwise. */
 const START_MS = 30_000;
 
-/** What piscina says of a thread that ended without an error. */
+/** Piscina's message for a thread that ended without an error. */
 const EXITED = /exited with code: (\d+)/;
 
 /** After an end that piscina tells of, until the last words of the thread are here. */
@@ -133,7 +133,7 @@ export class Blocking<Handlers = Record<string, Handler>> {
   readonly #running = new Set<BlockingCall>();
   #opening: Promise<Piscina> | undefined;
   #pool: Piscina | undefined;
-  /** What handlers print; from the first call on. */
+  /** The output of handlers; from the first call on. */
   #output: Output | undefined;
   #completed = 0;
   #calls = 0;

@@ -21,7 +21,10 @@ export interface QuarantineRequest {
   readonly timeoutMs: number;
 }
 
-/** What the process tells when it is about to call the handler: from then on its time counts. */
+/**
+ * The process sends this when it is about to call the handler: from then on the handler's time
+ * counts.
+ */
 export interface Begun {
   readonly millraceBegun: true;
 }
@@ -29,7 +32,9 @@ export interface Begun {
 export interface QuarantineAnswer {
   /** The encoded error in base64; undefined when the handler returned. */
   readonly error: string | undefined;
-  /** What `TaskHooks.outcomeOf` says of a handler that returned, encoded, in base64. */
+  /**
+   * The outcome that `TaskHooks.outcomeOf` gives for a handler that returned, encoded, in base64.
+   */
   readonly outcome: string | undefined;
   /** It came back when its time was over: what it has left doesn't count. */
   readonly isLate?: boolean;

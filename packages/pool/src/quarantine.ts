@@ -30,11 +30,11 @@ export interface QuarantinedCall {
   readonly timeoutMs: number;
 }
 
-/** What a handler gets to end by itself when its time is over. */
+/** Time in which a handler may end by itself when its time limit is over. */
 const GRACE_MS = 1000;
-/** What a process may take to start, beside its module. */
+/** Time that a process may take to start, beside its module. */
 const START_MS = 30_000;
-/** What timers take. */
+/** The longest time that timers take. */
 const TIMER_MS_MAX: number = 2 ** 31 - 1;
 
 export class Quarantine {
@@ -145,7 +145,7 @@ export class Quarantine {
   async #endProcess(answer: Promise<unknown>): Promise<void> {
     const pool = this.#pool;
     this.#pool = undefined;
-    // Whatever it says now comes too late.
+    // Any answer comes too late now.
     answer.catch(() => {});
     await pool?.destroy();
   }
