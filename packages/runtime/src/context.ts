@@ -9,7 +9,7 @@ import type { Handler, TaskContext as AnyTaskContext } from "@millrace/scheduler
 export type Context<Handlers = Record<string, Handler>> = AnyTaskContext<Handlers, DeliveredRecord> &
   Publishing<Handlers>;
 
-/** What the handler of a record may publish together with its end. */
+/** How the handler of a record publishes records together with its end. */
 export interface Publishing<Handlers> {
   /**
    * Publishes records together with the end of the one that this task delivers:

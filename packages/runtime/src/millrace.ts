@@ -1,6 +1,6 @@
 /**
- * What `open()` takes, and the runtime that it returns, as its user sees it. The class behind it is
- * in runtime.ts.
+ * The options of `open()`, and the runtime that it returns, as its user sees it. The class behind
+ * it is in runtime.ts.
  */
 import type { MillraceError } from "@millrace/base";
 import type { BackupSummary } from "@millrace/journal";
@@ -143,14 +143,14 @@ export interface Millrace<Handlers = Record<string, Handler>> {
   /** The producers of which records are stored: list them, drop those that won't come back. */
   readonly producers: Producers;
   /**
-   * What the handler returned for this record, of a handler with `result: "keep"`; waits until the
-   * record is done, also one of an earlier process. Rejects with `ERR_RESULT_EXPIRED`,
+   * The result of the handler for this record, if the handler has `result: "keep"`. Waits until the
+   * record is done, also for a record of an earlier process. Rejects with `ERR_RESULT_EXPIRED`,
    * `ERR_RESULT_TOO_LARGE`, `ERR_RESULT_UNSUPPORTED`, and as `Acknowledgement.done` does.
    */
   result(sequence: number): Promise<unknown>;
   /**
-   * What has become of the record that a publish resolved with; undefined when no record has this
-   * sequence, or had it as far as that is known.
+   * The state of the record with this sequence; undefined when no record has it, or had it, as far
+   * as is known.
    */
   recordState(sequence: number): Promise<RecordState | undefined>;
   /** Records that failed for the last time: list them, hand them out again, drop them. */
@@ -168,8 +168,8 @@ export interface Millrace<Handlers = Record<string, Handler>> {
    */
   schedule(name: string, options: ScheduleOptions<PublishedName<Handlers>>): Promise<void>;
   /**
-   * Ends a schedule; resolves with whether there was one, when that is durable. What it has
-   * published stays.
+   * Ends a schedule. Resolves with whether there was one, when its end is durable. The records that
+   * it has published stay.
    */
   unschedule(name: string): Promise<boolean>;
   /** All schedules, by name. */

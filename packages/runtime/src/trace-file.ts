@@ -19,7 +19,7 @@ export const TRACE_ENVIRONMENT = {
   seconds: "MILLRACE_TRACE_SECONDS",
 } as const;
 
-/** What the environment asks for. */
+/** The trace that the environment asks for. */
 export interface TraceRequest {
   readonly directory: string;
   readonly records: number;
@@ -93,7 +93,7 @@ export class TraceFile {
   }
 }
 
-/** What the scheduler has recorded; undefined without its option `trace`. */
+/** The scheduler's recorded trace; undefined without its option `trace`. */
 export function traceOf<Handlers>(scheduler: Scheduler<Handlers>): ChromeTrace | undefined {
   const rings = scheduler.traceRings;
   return rings === undefined ? undefined : chromeTrace(rings, readTrace(rings), scheduler.handlerNames);

@@ -1,4 +1,4 @@
-/** What `/health/live`, `/health/ready` and `/health/started` answer, for any HTTP server. */
+/** The answers of `/health/live`, `/health/ready` and `/health/started`, for any HTTP server. */
 import { version } from "./version.ts";
 import { type HealthGroup, isAgainst } from "./groups.ts";
 import type { HealthReason, MillraceHealth } from "./health.ts";
@@ -24,7 +24,7 @@ export interface HealthBody {
   readonly version: string;
   /** Why it is down. */
   readonly reasons: readonly HealthNote[];
-  /** What should be known, and doesn't make it down. */
+  /** Faults that don't make the status "DOWN". */
   readonly warnings: readonly HealthNote[];
 }
 

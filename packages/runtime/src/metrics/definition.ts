@@ -1,4 +1,4 @@
-/** What a metric is, and how its numbers are read. */
+/** The definition of a metric, and how its numbers are read. */
 import { type Histogram, histogramSamples, type MetricFamily, type MetricSample } from "@millrace/metrics";
 import type { MetricsSnapshot } from "./snapshot.ts";
 

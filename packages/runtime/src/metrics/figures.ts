@@ -1,4 +1,4 @@
-/** What people look at, from two readings of a runtime's metrics: rates, and how it stands now. */
+/** Figures for people, from two readings of a runtime's metrics: rates, and the present state. */
 import type { MetricFamily } from "@millrace/metrics";
 
 export interface Reading {

@@ -1,4 +1,4 @@
-/** What is told of the journal, of records, and of dead letters; nothing without a journal. */
+/** Metrics of the journal, of records, and of dead letters; none without a journal. */
 import type { IntakeStats } from "@millrace/intake";
 import type { MetricSample } from "@millrace/metrics";
 import { by, counter, gauge, type MetricDefinition, records, seconds, stateSet } from "./definition.ts";

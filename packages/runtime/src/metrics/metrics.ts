@@ -53,7 +53,7 @@ export function familiesOf(snapshot: MetricsSnapshot): MetricFamily[] {
   return definitions.map((definition) => familyOf(definition, snapshot)).filter((family) => family !== undefined);
 }
 
-/** What has metrics: a runtime. */
+/** An object with metrics: a runtime. */
 export interface Measured {
   metrics(): readonly MetricFamily[];
 }

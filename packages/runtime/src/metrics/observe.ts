@@ -21,13 +21,13 @@ export interface ObservingMeter {
   removeBatchObservableCallback(callback: (result: MetricObserver) => void, instruments: object[]): void;
 }
 
-/** What an instrument is made with. */
+/** The options with which an instrument is made. */
 export interface ObservedInstrument {
   readonly description: string;
   readonly unit: string;
 }
 
-/** What a meter gives to a callback. */
+/** The observer that a meter gives to a callback. */
 export interface MetricObserver {
   observe(instrument: object, value: number, attributes: Readonly<Record<string, string>>): void;
 }
@@ -72,7 +72,7 @@ export function observedName({ name, type }: Pick<MetricDescription, "name" | "t
   return { name: stem, unit: UNITS[word] as string };
 }
 
-/** What one metric is observed by; of a histogram by the part that a sample is. */
+/** The instruments of one metric; those of a histogram, by the part that a sample belongs to. */
 type Instruments = Readonly<Record<"" | "_bucket" | "_sum" | "_count", object>>;
 
 function instrumentsOf(meter: ObservingMeter, description: MetricDescription): Instruments {
@@ -122,7 +122,7 @@ function observeFamily(
 ): void {
   if (instruments === undefined) return;
   for (const { suffix = "", labels, value } of samples) {
-    // What nobody knows is infinite; exporters take no such number.
+    // An unknown value is infinite; exporters take no such number.
     if (Number.isFinite(value)) result.observe(instruments[suffix], value, { ...own, ...labels });
   }
 }

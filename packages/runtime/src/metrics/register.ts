@@ -66,7 +66,7 @@ class Source {
   }
 }
 
-/** What a registry takes for a metric. */
+/** A metric as a registry takes it. */
 class Collector {
   readonly [COLLECTOR] = true;
   /** A registry that writes OpenMetrics takes the end of a counter's name away. */

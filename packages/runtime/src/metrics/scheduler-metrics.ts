@@ -1,4 +1,4 @@
-/** What is told of worker threads and their tasks. */
+/** Metrics of worker threads and their tasks. */
 import type { MetricSample } from "@millrace/metrics";
 import type { MachineCounts } from "@millrace/scheduler";
 import { by, counter, gauge, type MetricDefinition, seconds } from "./definition.ts";

@@ -1,4 +1,4 @@
-/** What metrics are made from: one look at everything that a runtime counts. */
+/** The data under the metrics: one look at everything that a runtime counts. */
 import type { IntakeStats } from "@millrace/intake";
 import type { Histogram } from "@millrace/metrics";
 import type { BlockingStats } from "@millrace/pool";
