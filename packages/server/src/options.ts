@@ -54,7 +54,7 @@ export interface ServerOptions extends RequestOptions {
   readonly page?: boolean;
   /** Called when a user of the page has changed something. Default: nothing. */
   readonly onAction?: (action: AdminAction) => void;
-  /** What readiness asks as well: a database, for instance. */
+  /** Checks that readiness includes: of a database, for instance. */
   readonly probes?: Probes;
   /** TCP port for frames, on `host`; none without it. */
   readonly framePort?: number;
@@ -135,7 +135,7 @@ const endRules = {
   drainMs: integer(0, TIMER_MS_MAX, 20_000),
 } satisfies Rules;
 
-/** What may be absent. */
+/** Options that may be absent. */
 type Absent =
   | "connectionsPerAddressMax"
   | "requestsPerSecondMax"

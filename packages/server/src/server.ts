@@ -44,13 +44,13 @@ export interface RecordServer {
   readonly framePort: number | undefined;
   /**
    * The live page, with the token that it needs unless a file has tokens; undefined without one.
-   * Who has it may do everything: keep it out of logs.
+   * Anybody who has it may do everything: keep it out of logs.
    */
   readonly pageUrl: string | undefined;
   /**
    * Reads frames from a stream, such as standard input, and writes their answers to another one,
    * which stays open. Resolves when the input has ended and each frame has its answer, or the
-   * server ends. Who may write there needs no token.
+   * server ends. A writer of the stream needs no token.
    */
   take(input: Readable, output: Writable): Promise<void>;
   /**
@@ -229,7 +229,7 @@ class Server implements RecordServer {
       this.#sockets.push(this.#frames);
     }
     if (framePath !== undefined) {
-      // Whoever may connect is the owner of everything that a token could protect.
+      // A client that may connect owns everything that a token could protect.
       const owner = { ...connections, access: OPEN_ACCESS, addresses: undefined };
       this.#sockets.push(await SocketListener.listen({ path: framePath }, owner, connectionsMax, undefined));
     }

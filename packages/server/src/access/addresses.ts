@@ -1,5 +1,5 @@
 /**
- * What one address may take: connections at once, and requests a second. One client that goes wild
+ * Limits of one address: connections at once, and requests a second. One client that goes wild
  * leaves room for the others. Behind a proxy all clients have one address, so there is no limit
  * unless one is given.
  */
@@ -22,8 +22,8 @@ const V4_IN_V6 = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i;
 const NETWORK_GROUPS = 4;
 
 /**
- * Who is counted as one. A client of IPv6 has a network of 2^64 addresses (RFC 6177) and may take
- * another one for each request, so its network counts. IPv4 within IPv6 is IPv4.
+ * The name under which an address is counted. A client of IPv6 has a network of 2^64 addresses (RFC
+ * 6177) and may take another one for each request, so its network counts. IPv4 within IPv6 is IPv4.
  */
 function clientOfAddress(address: string): string {
   if (!address.includes(":")) return address;

@@ -1,6 +1,7 @@
 /**
  * Requests that other sites make a browser send. A token is in no cookie, so they can't change or
- * read anything that needs one. What needs none on this machine is kept from them as well.
+ * read anything that needs one. Routes that need none on this machine refuse these requests as
+ * well.
  */
 import type { IncomingHttpHeaders } from "node:http";
 import { serverError } from "../errors.ts";

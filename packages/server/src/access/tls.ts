@@ -8,7 +8,7 @@ export interface TlsFiles {
   /** Paths of PEM files. */
   readonly cert: string;
   readonly key: string;
-  /** Whose certificates clients need to have: without one of them there is no connection. */
+  /** The authority whose certificates clients need: without one there is no connection. */
   readonly ca?: string | undefined;
 }
 

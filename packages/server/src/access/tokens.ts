@@ -1,10 +1,10 @@
 /**
- * Who may do what: tokens from a file.
+ * Tokens from a file, and the scopes of each.
  *
  *   # publisher of the shop
  *   sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 publish,read
  *
- * The file has hashes, so whoever reads it can't use them. A token is as good as its randomness:
+ * The file has hashes, which nobody who reads it can use. A token is as good as its randomness:
  * SHA-256 is fast, and 32 random bytes can't be guessed all the same.
  */
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";

@@ -8,7 +8,7 @@ import { mustBeOwnName, mustBeOwnSite } from "../access/own-site.ts";
 export interface AdminRoutesOptions {
   readonly mill: Millrace;
   readonly probes: Probes | undefined;
-  /** Who may see texts, figures and metrics: they name handlers and paths. */
+  /** Guards texts, figures and metrics: they name handlers and paths. */
   readonly access: Access;
   /** Whether this is served on this machine alone. */
   readonly isLoopback: boolean;

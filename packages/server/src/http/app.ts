@@ -10,9 +10,9 @@ import { errorDocument, retryAfterSeconds, statusOf } from "../records/status.ts
 export interface AppOptions {
   readonly access: Access;
   readonly bodyBytesMax: number;
-  /** What a route does with JSON of this type; others are refused. */
+  /** The types of JSON that routes take; others are refused. */
   readonly contentTypes: readonly string[];
-  /** What one address may ask for; undefined: as much as it wants. */
+  /** Limits of one address; undefined: no limits. */
   readonly addresses?: Addresses;
   /** Looked at before a route with a scope, when a token has let it pass. Throws. */
   readonly guard?: (headers: IncomingHttpHeaders) => void;
@@ -35,7 +35,7 @@ function ours(thrown: unknown): unknown {
   const { code, statusCode } = thrown as Partial<FastifyError>;
   const [known, text] = CODES[code ?? ""] ?? [];
   if (known !== undefined && text !== undefined) return serverError(known, text, { cause: thrown });
-  // What fastify and Node find wrong with a request that has no entry above.
+  // Faults that fastify and Node find in a request and that have no entry above.
   if (code?.startsWith("FST_") === true && statusCode !== undefined && statusCode < 500) {
     return serverError("ERR_REQUEST_MALFORMED", (thrown as Error).message, { cause: thrown });
   }

@@ -12,7 +12,7 @@ import {
 } from "../records/publication.ts";
 import { type ErrorDocument, errorDocument } from "../records/status.ts";
 
-/** What has become of one line; lines count from 1. */
+/** The result of one line; lines count from 1. */
 export type LineResult =
   | ({ readonly line: number } & Stored)
   | { readonly line: number; readonly error: ErrorDocument };

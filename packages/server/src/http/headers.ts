@@ -1,4 +1,4 @@
-/** What the headers and the query of a request say about its records. */
+/** Reads the options of records from the headers and the query of a request. */
 import { isUtf8 } from "node:buffer";
 import type { IncomingMessage } from "node:http";
 import { nearest } from "@millrace/base";
@@ -54,8 +54,8 @@ function idempotencyKeyOf(request: IncomingMessage): string | undefined {
 }
 
 /**
- * The trace that the request belongs to. What isn't valid is left out and refuses nothing, as the
- * W3C has it: proxies on the way may have made it.
+ * The trace that the request belongs to. An invalid header is left out and refuses nothing, as the
+ * W3C has it: a proxy on the way may have made it.
  */
 function traceIn({ headersDistinct }: IncomingMessage): Pick<RecordTerms, "traceparent" | "tracestate"> {
   const [traceparent, ...more] = headersDistinct[TRACEPARENT] ?? [];

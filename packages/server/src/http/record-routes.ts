@@ -13,7 +13,7 @@ import { switchesIn, termsIn } from "./headers.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {
-    /** What a token needs to have for this route; without it nobody needs one. */
+    /** The scope that a token needs for this route; without it nobody needs a token. */
     readonly scope?: Scope;
   }
 }

@@ -1,7 +1,7 @@
 /**
- * What goes to open pages by itself: a moment each second, as server-sent events. Nothing is read
- * while nobody looks. The last minutes stay a while after that, so that a page which was hidden has
- * its charts when it is looked at again.
+ * Sends a moment to each open page every second, as server-sent events. Nothing is read while
+ * nobody looks. The last minutes stay a while after that, so that a page which was hidden has its
+ * charts when it is looked at again.
  */
 import type { ServerResponse } from "node:http";
 import { clearInterval, performance, setInterval } from "@millrace/base";

@@ -65,9 +65,9 @@ function read(path: string, place: () => string | URL): Buffer {
 const IMPORT_MAP = /<script type="importmap">([^<]*)<\/script>/;
 
 /**
- * What the browser lets the page do: load from this server, and nothing else. The one script within
- * the document is the map of imports, known by its hash. No text can become markup: nothing may
- * hand one to the parser of HTML.
+ * The page's policy for the browser: load from this server, and do nothing else. The one script
+ * within the document is the map of imports, known by its hash. No text can become markup: nothing
+ * may hand one to the parser of HTML.
  */
 export function pageHeaders(document: Buffer): Readonly<Record<string, string>> {
   const [, map = ""] = IMPORT_MAP.exec(document.toString("utf8")) ?? [];

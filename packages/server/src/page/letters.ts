@@ -24,8 +24,8 @@ export function filterInQuery(query: unknown): DeadFilter {
 }
 
 /**
- * What a redrive or drop is about. `to` is required: the page has shown how many letters died
- * before that time, and none that died later is meant.
+ * The filter and the options of a redrive or drop. `to` is required: the page has shown how many
+ * letters died before that time, and none that died later is meant.
  */
 export function changeIn(body: unknown, more: readonly string[]): RedriveOptions {
   if (typeof body !== "object" || body === null || Array.isArray(body)) throw invalid("the body must be an object");
@@ -38,7 +38,7 @@ export function changeIn(body: unknown, more: readonly string[]): RedriveOptions
   return given as RedriveOptions;
 }
 
-/** What a list shows of a letter: no payload. */
+/** A letter as a list shows it: without its payload. */
 export function lineOf(letter: Given): object {
   const { payload: _payload, headers: _headers, failures, ...line } = letter;
   const { error } = ((failures ?? []) as { error?: unknown }[]).at(-1) ?? {};

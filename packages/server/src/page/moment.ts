@@ -1,4 +1,4 @@
-/** What the page shows of a moment: metrics of the runtime, and what delivery says of itself. */
+/** A moment as the page shows it: metrics of the runtime, and the reports of delivery. */
 import type { HandlerReport, LaneReport, LevelReport } from "@millrace/intake";
 import { type Figures, figuresOf, type Millrace, quantileMs, type Reading } from "@millrace/runtime";
 

@@ -1,9 +1,9 @@
 /**
- * The live page, and what it asks.
+ * The live page, and the routes that it calls.
  *
  * Figures need a token with the scope `read` unless the page is served on this machine alone, as
- * metrics do. What comes out of records needs it always: keys, errors, payloads as `redact` lets
- * them be seen. What changes something needs the scope `admin`.
+ * metrics do. The content of records always needs it: keys, errors, payloads as `redact` lets them
+ * be seen. A route that changes something needs the scope `admin`.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { DeadFilter } from "@millrace/intake";

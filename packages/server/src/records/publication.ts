@@ -5,7 +5,7 @@ import type { Millrace } from "@millrace/runtime";
 import { unknownHandler } from "@millrace/scheduler";
 import { serverError } from "../errors.ts";
 
-/** What a client may say about a record. */
+/** The options of a record that a client may set. */
 export type RecordTerms = Pick<PublishOptions, (typeof TERMS)[number]>;
 
 /** A stored record, as it is told to its client. */

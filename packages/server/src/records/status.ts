@@ -1,7 +1,7 @@
 /** Errors as a client gets them: a status and a document. */
 import { isMillraceError, messageOf } from "@millrace/base";
 
-/** What is known of the record of a failed publish. */
+/** The error of a failed publish, as its client gets it. */
 export interface ErrorDocument {
   readonly code: string;
   readonly message: string;
@@ -65,7 +65,7 @@ function numberIn(details: Readonly<Record<string, unknown>>, name: string): num
 }
 
 /**
- * What is told of an error. What isn't meant for clients isn't: an unknown error may name files,
+ * The document of an error. It has only what is meant for clients: an unknown error may name files,
  * and payloads.
  */
 export function errorDocument(thrown: unknown): ErrorDocument {

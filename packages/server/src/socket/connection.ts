@@ -25,7 +25,7 @@ export interface ConnectionHost {
   readonly frameBytesMax: number;
   readonly frameTimeoutMs: number;
   readonly idleTimeoutMs: number;
-  /** What one address may send; undefined: as much as it wants. */
+  /** Limits of one address; undefined: no limits. */
   readonly addresses?: Addresses | undefined;
 }
 
@@ -83,7 +83,8 @@ export class Connection {
       this.#hasEnded = true;
       this.#takeFrames();
     });
-    // It is closed then. What was published is stored, whether the client hears of it or not.
+    // The socket is closed then. Published records are stored, whether the client hears of it or
+    // not.
     socket.on("error", () => {});
   }
 

@@ -17,10 +17,10 @@ export type FrameKind = "line" | "length";
 
 export class FrameReader {
   readonly #frameBytesMax: number;
-  /** What was fed and not taken, in the order of its coming. */
+  /** Bytes that were fed and not taken, in the order in which they came. */
   #chunks: Buffer[] = [];
   #bytes = 0;
-  /** So many bytes at the beginning have no line end. */
+  /** Number of bytes at the beginning in which no line end was found. */
   #searched = 0;
   #kind: FrameKind | undefined;
 

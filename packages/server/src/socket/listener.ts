@@ -84,7 +84,7 @@ export class SocketListener {
   }
 }
 
-/** What a process that was killed has left; another file is left alone, and listening fails. */
+/** Removes the socket that a killed process has left. Any other file stays, and listening fails. */
 function removeStale(path: string): void {
   if (statSync(path, { throwIfNoEntry: false })?.isSocket() === true) rmSync(path);
 }
