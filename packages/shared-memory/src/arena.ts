@@ -261,7 +261,7 @@ export class Arena {
     if (this.#regions.length === FIRST_REGION + 1) return;
     const needed = Math.max(...this.#peaks);
     let kept = (this.#regions[FIRST_REGION] as Region).bytes.length;
-    // What is most in use is kept.
+    // Keep the region that is most in use.
     const others = this.#regions
       .filter((region) => region !== undefined && region.index !== FIRST_REGION)
       .toSorted((left, right) => (right as Region).usedPages - (left as Region).usedPages) as Region[];

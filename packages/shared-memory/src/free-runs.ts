@@ -16,7 +16,7 @@ const NONE = -1;
 const PAGE_BITS = 20;
 const PAGE_MASK: number = (1 << PAGE_BITS) - 1;
 
-/** What the lists need of a region. */
+/** The parts of a region that the lists need. */
 export interface RunPages {
   readonly index: number;
   readonly lengths: Int32Array;
@@ -88,7 +88,7 @@ export class FreeRuns {
     return false;
   }
 
-  /** What `find` has found. */
+  /** The result of `find`. */
   region = 0;
   page = 0;
 

@@ -1,5 +1,5 @@
 /**
- * What all threads know of an arena: which regions it has, and how a block is named.
+ * The table through which all threads know an arena's regions, and the names of its blocks.
  *
  * An arena is a list of regions, SharedArrayBuffers of a fixed length. Its table is `ARENA_WORDS`
  * words:

@@ -17,9 +17,9 @@
  *                 clears it by Atomics.and
  *   after it    pages; the first ones are taken up by the above
  *
- * A bit that is set is a block in use, whatever died. What a dead thread had allocated and handed
- * to nobody is lost; its pages aren't. Allocating a small block is one atomic operation on a word
- * that mostly lies in the cache; freeing one takes two.
+ * A bit that is set is a block in use, whatever died. A block that a dead thread had allocated and
+ * handed to nobody is lost; the thread's pages aren't. Allocating a small block is one atomic
+ * operation on a word that mostly lies in the cache; freeing one takes two.
  *
  * A run is taken and freed page by page, and each step says whose it is:
  *

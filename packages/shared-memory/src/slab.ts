@@ -6,7 +6,7 @@ import { BLOCK_SHIFT_MIN, PAGE_SHIFT, PAGE_UNIT_SHIFT, referenceOf } from "./reg
 /** 32 KiB: 8 blocks of the largest size, 512 of the smallest. */
 export const SLAB_PAGES = 8;
 
-/** What a slab needs of the region that it lies in. */
+/** The parts of its region that a slab needs. */
 export interface SlabRegion {
   readonly index: number;
   /** By page: the slab that it belongs to. */
