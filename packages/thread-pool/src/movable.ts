@@ -59,13 +59,13 @@ export class Mover {
     return marked as T;
   }
 
-  /** What is sent for a value: itself, or what a marked object stands for. */
+  /** The parcel for a value: the value itself, or the value that a marked object stands for. */
   parcel(value: unknown, transferList: readonly TransferListItem[] = []): Parcel {
     if (!this.isMovable(value)) return { value, transferList };
     const marked = value as Record<symbol, unknown>;
     return {
       value: marked[this.#symbols.value],
-      // What is transferable may be a list.
+      // The transferable value may be a list.
       transferList: transferList.concat(marked[this.#symbols.transferable] as TransferListItem),
     };
   }

@@ -28,7 +28,7 @@ export interface ServeOptions<Request> {
   readonly ready: unknown;
   /** Works on a task. Never rejects. */
   readonly answer: (request: Request) => Promise<Response>;
-  /** What is sent for a message that can't be cloned, for this reason. */
+  /** The message to send in place of one that can't be cloned, for this reason. */
   readonly uncloneable: (message: unknown, reason: Error) => unknown;
 }
 

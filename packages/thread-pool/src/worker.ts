@@ -63,8 +63,8 @@ export abstract class PoolWorker<Task extends PoolTask> {
   }
 
   /**
-   * Lets the process end, unless the thread gets another task meanwhile. What the thread said over
-   * its parent port before its last answer may come two turns of the event loop later.
+   * Lets the process end, unless the thread gets another task meanwhile. Messages that the thread
+   * sent over its parent port before its last answer may come two turns of the event loop later.
    */
   protected unrefSoon(port: MessagePort): void {
     if (this.#isUnrefPending) return;
