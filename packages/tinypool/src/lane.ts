@@ -9,7 +9,7 @@ import type { TinypoolWorkerMessage } from "./protocol.ts";
 import type { TaskInfo } from "./task.ts";
 import { ThreadWorker } from "./thread-worker.ts";
 
-/** What a worker tells its pool. */
+/** A worker's messages to its pool. */
 export interface LaneEvents {
   onReady(lane: Lane): void;
   onDone(lane: Lane, task: TaskInfo, response: ResponseMessage): void;

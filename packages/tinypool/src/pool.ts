@@ -137,7 +137,7 @@ export class WorkerPool implements LaneEvents {
 
   onDeath(lane: Lane, error: unknown): void {
     this.#forget(lane);
-    // What it had answered before counts.
+    // Its earlier answers count.
     lane.drain();
     this.#failsToStart = !lane.isReady;
     let isHeard = lane.tasks.size > 0;

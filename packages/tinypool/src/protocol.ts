@@ -1,4 +1,4 @@
-/** What a pool and its workers tell each other; the types are those of tinypool. */
+/** The messages between a pool and its workers; the types are those of tinypool. */
 import type { MessagePort } from "node:worker_threads";
 
 /** The way between a caller and the worker that has its task. */

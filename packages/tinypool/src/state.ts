@@ -1,4 +1,4 @@
-/** What a worker knows of itself; programs read it from the process. */
+/** A worker's own state; programs read it from the process. */
 
 declare global {
   namespace NodeJS {

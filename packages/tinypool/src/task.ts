@@ -4,7 +4,7 @@ import type { TinypoolChannel } from "./protocol.ts";
 import { kQueueOptions, mover } from "./symbols.ts";
 
 export interface Task {
-  /** What the caller put under `Tinypool.queueOptionsSymbol` of the task's value. */
+  /** The value that the caller put under `Tinypool.queueOptionsSymbol` of the task's value. */
   readonly [kQueueOptions]: object | null;
   /** Rejects the task because nobody waits for it any more. */
   cancel(): void;

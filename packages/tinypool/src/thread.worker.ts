@@ -35,7 +35,10 @@ async function answer({ taskId, task, filename, name }: RequestMessage): Promise
   }
 }
 
-/** What can't be cloned rejects its own call: with the reason, or the error without its members. */
+/**
+ * A result that can't be cloned rejects its own call: with the reason, or with the error without
+ * its members.
+ */
 function uncloneable(message: unknown, reason: Error): ResponseMessage {
   const { taskId, error } = message as ResponseMessage;
   return responseOf(taskId, { error: bareError(error) ?? new Error(reason.message) });
