@@ -57,7 +57,7 @@ const realClearTimeout = real("clearTimeout", /_onTimeout/);
 /** A callback of any parameters, which stand behind the time. */
 type Run = (...parameters: never[]) => void;
 type SetTimer = (run: Run, ms?: number, ...parameters: unknown[]) => NodeJS.Timeout;
-/** What an immediate can do of what a timer can. */
+/** The part of a timer's interface that an immediate has. */
 interface Immediate {
   unref(): unknown;
 }

@@ -2,7 +2,7 @@
  * A clock that all threads of the process share: `performance.now()` begins at 0 in each thread.
  */
 
-/** What the shared clock shows when this thread's `performance.now()` is 0, in µs. */
+/** The shared clock's time when this thread's `performance.now()` is 0, in µs. */
 const originUs: number = Number(process.hrtime.bigint()) / 1000 - performance.now() * 1000;
 
 /**

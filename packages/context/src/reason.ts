@@ -1,9 +1,9 @@
 /**
  * Why a context was cancelled, as words in its place in shared memory, for the other threads.
  *
- * There is room for REASON_WORDS. What doesn't fit is left out, and the message says so: first the
- * details, then the end of the message. Stacks don't travel: they would fill the room, and what
- * they show is the canceller, which the message ought to name.
+ * There is room for REASON_WORDS. Parts that don't fit are left out, first the details, then the
+ * end of the message, and the message says so. Stacks don't travel: they would fill the room. They
+ * would show the canceller, which the message ought to name.
  */
 import { isMillraceError, MillraceError } from "@millrace/base";
 import { REASON_WORDS } from "@millrace/atomics-sync/kernel";

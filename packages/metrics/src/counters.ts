@@ -11,7 +11,7 @@ export function counterPlaces<Name extends string>(names: readonly Name[]): Coun
   return Object.fromEntries(names.map((name, index) => [name, index])) as Record<Name, number>;
 }
 
-/** How many bytes the counters take: whole pairs of cache lines. */
+/** Number of bytes that the counters take: whole pairs of cache lines. */
 export function countersBytes<Name extends string>(places: CounterPlaces<Name>): number {
   return Math.ceil((Object.keys(places).length * Float64Array.BYTES_PER_ELEMENT) / 128) * 128;
 }

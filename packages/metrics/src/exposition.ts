@@ -26,7 +26,7 @@ export function histogramSamples(
   histogram: Histogram,
   /** Upper bounds in the metric's unit, ascending, without infinity. */
   bounds: readonly number[],
-  /** What the histogram counts for one of the metric's unit: 1e6 of µs for seconds. */
+  /** The histogram's units in one unit of the metric: 1e6 µs for a second. */
   scale: number,
 ): MetricSample[] {
   const counts = histogram.cumulative(bounds.map((bound) => bound * scale));

@@ -88,8 +88,8 @@ export class Histogram {
   }
 
   /**
-   * How many values are at most each of `bounds`, which ascend. A value less than 1/32 below a
-   * bound may count as above it.
+   * Numbers of values that are at most each of `bounds`, which ascend. A value less than 1/32 below
+   * a bound may count as above it.
    */
   cumulative(bounds: readonly number[]): number[] {
     let bucket = 0;
