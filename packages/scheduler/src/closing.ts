@@ -1,4 +1,4 @@
-/** What closing a runtime with a limit needs, for the scheduler and for the packages above. */
+/** Closing a runtime with a time limit, for the scheduler and for the packages above. */
 import {
   abortSignal,
   clearTimeout,
@@ -14,7 +14,7 @@ import { schedulerError } from "./errors.ts";
 export interface CloseOptions {
   /** When it is aborted, what isn't over is ended at once. */
   readonly signal?: AbortSignal;
-  /** What isn't over after this time is ended at once. */
+  /** Tasks that aren't over after this time are ended at once. */
   readonly timeoutMs?: number;
 }
 

@@ -34,7 +34,7 @@ export interface SchedulerOptions {
    * TypeScript where Node can run it (22.18, 23.6 and later).
    */
   readonly handlers: URL | string;
-  /** How many tasks run at the same time. Default: the available parallelism. */
+  /** Number of tasks that run at the same time. Default: the available parallelism. */
   readonly processors?: number;
   /**
    * Worker threads at most: one per processor, and spares for those that wait in a handler.

@@ -1,4 +1,4 @@
-/** What a scheduler says about itself: a plain value. */
+/** The figures of a scheduler: a plain value. */
 import type { HistogramSummary, MachineCounts } from "./machine/stats.ts";
 import type { DeathReason } from "./supervisor/death.ts";
 
@@ -11,7 +11,7 @@ export interface SchedulerStats {
   readonly spare: number;
   readonly outstanding: number;
   readonly restarts: number;
-  /** How many threads ended before their time, by the reason. */
+  /** Number of threads that ended before their time, by the reason. */
   readonly deaths: Readonly<Partial<Record<DeathReason, number>>>;
   /**
    * Bytes of shared memory that hold arguments and results, or have held some in the last seconds.

@@ -143,7 +143,7 @@ export class Scheduler<Handlers = Record<string, Handler>> {
     return { memory: this.#memory, submitter, thread, handlerNames: this.#handlerNames };
   }
 
-  /** How many worker threads run now. */
+  /** Number of worker threads that run now. */
   get threads(): number {
     return this.#supervisor.running;
   }

@@ -1,4 +1,4 @@
-/** Whose promise the outcome of a task settles: one call's, or that of a list of calls. */
+/** The owner of the promise that a task's outcome settles: one call, or a list of calls. */
 import type { LimitedCall } from "./limited-call.ts";
 
 export type Settle = (value: unknown) => void;

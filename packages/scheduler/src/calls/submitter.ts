@@ -76,8 +76,8 @@ export class Submitter {
   }
 
   /**
-   * How many entries wait for a machine: in this thread's outboxes but for low priority, and in all
-   * run queues. Stale at once.
+   * Number of entries that wait for a machine: in this thread's outboxes but for low priority, and
+   * in all run queues. Stale at once.
    */
   waiting(): number {
     let entries = 0;

@@ -1,4 +1,4 @@
-/** What may stand in a `transferList`, checked before anything is moved. */
+/** Checks the objects of a `transferList` before anything is moved. */
 import { types } from "node:util";
 import { errorFactory } from "@millrace/base";
 import { codecErrors, isDetached } from "@millrace/codec";
@@ -53,8 +53,8 @@ export function detach(list: readonly object[]): void {
 }
 
 /**
- * What structured clone threw, with a code; its message says it all. The error of a getter of the
- * value stays as it is.
+ * The error of structured clone, with a code; its message says it all. An error from a getter of
+ * the value stays as it is.
  */
 export function cloneRefusal(thrown: unknown): unknown {
   if (!(thrown instanceof Error)) return thrown;

@@ -14,7 +14,7 @@ import { checkedTransferList } from "../calls/transfer-list.ts";
 // oxlint-disable-next-line typescript/no-explicit-any
 export type Handler = (argument: any, context: TaskContext) => unknown;
 
-/** What a context needs of the machine. */
+/** The parts of the machine that a context needs. */
 export interface ContextHost extends TaskGroupHost {
   readonly machine: number;
   /** How often the task had been started before. */

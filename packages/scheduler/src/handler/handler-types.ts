@@ -1,6 +1,6 @@
 /**
- * What the type of a handlers' module says: which of its exports are handlers, what they take, what
- * they promise, and how a call of one looks.
+ * Types derived from the type of a handlers' module: its handlers, their arguments and results, and
+ * the calls of each.
  */
 
 /**
@@ -42,7 +42,10 @@ type Overload<H> = H extends {
 
 type FirstOf<Parameters> = Parameters extends readonly [] ? undefined : Parameters[0 & keyof Parameters];
 
-/** What a handler takes, and what it promises; the union over overloads, of which four count. */
+/**
+ * The argument of a handler, and its promised result; the union over overloads, of which four
+ * count.
+ */
 export type ArgumentOf<H> =
   Overload<H> extends infer Each ? (Each extends [infer P, unknown] ? FirstOf<P> : never) : never;
 export type ResultOf<H> =

@@ -1,9 +1,11 @@
-/** Who fails when what a task has left behind throws, and nobody catches it. */
+/**
+ * Names the task that fails when work that it has left behind throws, and nobody catches the error.
+ */
 export interface Blamed {
   failed(error: unknown): void;
 }
 
-/** What a machine knows of a task that has submitted others: whether it can go on by itself. */
+/** A task that has submitted others, as its machine knows it: whether it can go on by itself. */
 export interface Parent {
   /** Calls and spawned tasks of this task that are not over yet. */
   children: number;

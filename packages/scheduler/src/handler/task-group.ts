@@ -7,7 +7,7 @@
 import { schedulerError } from "../errors.ts";
 import type { Parent } from "./parent.ts";
 
-/** What a group needs of its machine. */
+/** The parts of its machine that a group needs. */
 export interface TaskGroupHost {
   spawn(group: TaskGroup, index: number, name: string, argument: unknown): void;
   /** Runs other tasks until the group has nothing pending. */

@@ -1,6 +1,6 @@
 /**
- * What a package above knows of tasks with headers: the module that
- * `SchedulerOptions.headerReader` names exports these functions, and every machine loads it.
+ * The hooks with which a package above handles tasks with headers. The module that
+ * `SchedulerOptions.headerReader` names exports them, and every machine loads it.
  *
  * The first byte of a header belongs to both. With its lowest bit set, the submitter wants to know
  * what the handler returned; without it nobody reads that, and it isn't encoded. With bit 8 the
@@ -13,7 +13,7 @@ type AnyHandler = (...parameters: never[]) => unknown;
 /** Reads the header that a submitter attached to a task. */
 export type HeaderReader = (header: Uint8Array, runsBefore: number) => unknown;
 
-/** What the handler of a task with a header asks for beside its result. */
+/** The work of a task with a header beside its handler's result. */
 export interface TaskStage {
   /** `context.publish` of the handler. */
   readonly publish: object;
@@ -26,7 +26,7 @@ export interface StageHost {
   mustRun(what: string): void;
   /** An object with a member for each handler; other names throw `ERR_HANDLER_UNKNOWN`. */
   bind(one: (name: string) => unknown): object;
-  /** What the opening thread answers to a value that can be cloned: `SchedulerOptions.onAsk`. */
+  /** The opening thread's answer to a value that can be cloned: `SchedulerOptions.onAsk`. */
   ask(value: unknown): Promise<unknown>;
 }
 

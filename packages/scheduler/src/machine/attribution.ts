@@ -1,14 +1,14 @@
 /**
- * Whose fault an uncaught error is.
+ * Finds the attempt that an uncaught error belongs to.
  *
- * An async handler runs on after its first await, beside others. What it leaves behind (a timer, a
- * promise that nobody awaits, an emitter without a listener) may throw where no handler is on the
- * stack, and Node would end the thread with everything on it. Such work inherits an
+ * An async handler runs on after its first await, beside others. It may leave work behind: a timer,
+ * a promise that nobody awaits, an emitter without a listener. Such work may throw where no handler
+ * is on the stack, and Node would end the thread with everything on it. Such work inherits an
  * AsyncLocalStorage store from the attempt that began it: the error fails that attempt alone, and
  * the thread lives on. An error without a store ends the thread, as before.
  *
- * Before version 24 Node reports what a callback of queueMicrotask throws when its store is gone;
- * that still ends the thread.
+ * Before version 24, Node reports an error from a callback of queueMicrotask when its store is
+ * gone; such an error still ends the thread.
  *
  * Only attempts of records have a store, and only of handlers that are known to return promises: a
  * store costs more than a small synchronous handler. A task that runs on the stack of an attempt

@@ -23,7 +23,7 @@ export class HandlerCalls {
     runItems(this.#host, this.#handlers, items, context);
   /** Of the last call; read them before the next one. Whether the handler returned. */
   ok = true;
-  /** What it returned or threw. */
+  /** The value that it returned or threw. */
   outcome: unknown;
   /** Its context, where it may look at one. */
   context: TaskContext | undefined;

@@ -3,8 +3,8 @@
  * own, then others.
  *
  * A join runs no async handler of others: the thread's event loop stands still until the join ends.
- * It needs no other machine to go on, and no processor but the one that it may hold. What it waits
- * for is in one of three places:
+ * It needs no other machine to go on, and no processor but the one that it may hold. The task that
+ * it waits for is in one of three places:
  *
  *   here, not begun         it is run here; last of all, when every other machine waits in a join
  *                           too, an async one as well: that ends the join with ERR_ASYNC_PENDING,
@@ -152,13 +152,13 @@ export class Joins {
       this.#runner.requeue(slot, processor.claimed);
       if (idle.isAnyoneIdle()) idle.wakeOne();
       this.#refusals += 1;
-      // What lies behind it may be for a join; where nothing does, others get it all.
+      // A task behind it may be for a join; if none is, others get all of them.
       if (this.#refusals > processor.length() && !this.#helpGroup(group)) this.#waitAside(group);
       return true;
     }
     this.#refusals = 0;
     this.#runner.run(slot, processor.claimed);
-    // What it has left there isn't this handler's: others may have it.
+    // The tasks that it has left there aren't this handler's: others may have them.
     if (nested.size > 0 && this.#seat.processor !== undefined) {
       nested.share(this.#seat.processor, true);
       if (idle.isAnyoneIdle()) idle.wakeOne();
@@ -241,8 +241,8 @@ export class Joins {
   }
 
   /**
-   * What a join waits for runs elsewhere, unless that very join began it here: then it needs this
-   * thread's event loop.
+   * The task that a join waits for runs elsewhere, unless that very join began it here: then the
+   * task needs this thread's event loop.
    */
   #mustRunElsewhere(): void {
     if (!this.#load.hasOwnPending) return;

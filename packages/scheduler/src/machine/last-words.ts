@@ -11,7 +11,7 @@ import { encodeThrown } from "@millrace/codec";
 export interface LastWords {
   /** "ended": nothing kept the thread's event loop alive. */
   readonly reason: "uncaught error" | "unhandled rejection" | "exit" | "ended";
-  /** What was thrown; for an exit an error with the stack of the call. Encoded. */
+  /** The value that was thrown, encoded; for an exit an error with the stack of the call. */
   readonly error: Uint8Array<ArrayBuffer>;
 }
 

@@ -1,6 +1,6 @@
 /**
- * What a machine's thread has under way: handlers on its stack, joins among them, and tasks whose
- * promises wait for its event loop.
+ * The work under way on a machine's thread: handlers on its stack, joins among them, and tasks
+ * whose promises wait for its event loop.
  */
 import type { Parent } from "../handler/parent.ts";
 

@@ -1,4 +1,4 @@
-/** What a machine is started with, and what it asks of its supervisor. */
+/** The start data of a machine, and its requests to the supervisor. */
 import type { SchedulerMemory } from "../shared/layout.ts";
 import type { TraceRings } from "../shared/trace-ring.ts";
 
@@ -13,7 +13,7 @@ export interface MachineOptions {
   readonly trace: TraceRings | undefined;
 }
 
-/** What a machine asks of the supervisor, by message. */
+/** A machine's requests to the supervisor, by message. */
 export interface MachineOutbox {
   /** A processor has no machine. */
   wantsMachine(): void;

@@ -1,6 +1,4 @@
-/**
- * What the parts of a machine share: its view of the shared memory, and what it was started with.
- */
+/** Shared by the parts of a machine: its view of the shared memory, and its start data. */
 import { Parker } from "@millrace/atomics-sync";
 import type { HandlerEntry } from "../handler/handlers.ts";
 import type { IdleSet } from "../shared/idle.ts";
@@ -21,7 +19,7 @@ export interface MachineParts {
   readonly processors: Processors;
   readonly parker: Parker;
   readonly handlers: readonly HandlerEntry[];
-  /** What the thread has under way. */
+  /** The work under way on the thread. */
   readonly load: Load;
   readonly nested: NestedTasks;
   readonly stats: MachineStats;

@@ -214,8 +214,8 @@ export class Machine {
   }
 
   /**
-   * Finds a task and runs it; whether there was one. What lies in its own queue comes before what
-   * waits for a slot.
+   * Finds a task and runs it; whether there was one. Tasks in its own queue come before tasks that
+   * wait for a slot.
    */
   #runNext(): boolean {
     if (this.#runner.runHeld()) return true;

@@ -15,7 +15,7 @@ import { arenasOf } from "../shared/arenas.ts";
 import { type OutputPort, printTo } from "./print.ts";
 import { unpack } from "./unpack.ts";
 
-/** What a machine's thread is started with. */
+/** The start data of a machine's thread. */
 export interface MachineWorkerData {
   readonly options: MachineOptions;
   readonly handlersUrl: string;
@@ -25,10 +25,10 @@ export interface MachineWorkerData {
 }
 
 /**
- * What it reports: the names of its handlers, or why it can't start (encoded, to keep code and
- * cause); at a close that `teardown` is over, with its error. In between: that a processor has no
- * machine, that a task is in no queue, that it needs an argument that bytes can't carry, or such a
- * result.
+ * The reports of the thread: the names of its handlers, or why it can't start (encoded, to keep
+ * code and cause); at a close that `teardown` is over, with its error. In between: that a processor
+ * has no machine, that a task is in no queue, that it needs an argument that bytes can't carry, or
+ * such a result.
  */
 export type MachineReport =
   | { readonly names: readonly string[]; readonly hasTeardown: boolean; readonly systemThread: number | undefined }
@@ -56,8 +56,8 @@ export interface ParcelMail {
 }
 
 /**
- * What it gets by message. "tick": once a second, while there is memory to give back. "ping": asks
- * whether its event loop turns.
+ * The messages that it gets. "tick": once a second, while there is memory to give back. "ping":
+ * asks whether its event loop turns.
  */
 export type MachineMail = ParcelMail | Answer | "tick" | "ping";
 
@@ -82,7 +82,7 @@ const report = (message: MachineReport, transferList: readonly object[] = []): v
 speakLastWords((lastWords) => report({ lastWords }));
 /** Tickets of a machine that was replaced are not used again. */
 let parcels: number = Math.floor(performance.timeOrigin) * 1024;
-/** Who waits for an answer; numbered as parcels are. */
+/** The promises that wait for an answer; numbered as parcels are. */
 const asked = new Map<number, { resolve(value: unknown): void; reject(error: unknown): void }>();
 
 try {
@@ -133,8 +133,8 @@ try {
     try {
       value = error === undefined ? parcel && unpack(parcel) : decode(error);
     } catch (thrown) {
-      // What can't be read here fails its own call; thrown from here it would end the thread, with
-      // every task on it.
+      // A parcel that can't be read here fails its own call. An error thrown from here would end
+      // the thread, with every task on it.
       ok = false;
       value = thrown;
     }
@@ -170,7 +170,9 @@ async function taskHooks(): Promise<TaskHooks | undefined> {
   return hooks;
 }
 
-/** The last duty. What the module leaves open keeps the thread until the supervisor ends it. */
+/**
+ * The last duty. Handles that the module leaves open keep the thread until the supervisor ends it.
+ */
 async function tearDown(teardown: Hook | undefined): Promise<void> {
   let error: Uint8Array | undefined;
   try {

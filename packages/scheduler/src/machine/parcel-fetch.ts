@@ -9,7 +9,7 @@ import type { MachineOutbox } from "./machine-options.ts";
 /** A task whose argument has come, or why it can't come. */
 export interface Arrival {
   readonly slot: number;
-  /** What the task was claimed with. */
+  /** The state with which the task was claimed. */
   readonly state: number;
   readonly ok: boolean;
   readonly value: unknown;

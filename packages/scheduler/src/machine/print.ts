@@ -1,9 +1,9 @@
 /**
- * What handlers print goes to the opener's thread at once (supervisor/output.ts).
+ * Sends the output of handlers to the opener's thread at once (supervisor/output.ts).
  *
  * Node's own way hands the first line over and keeps the others until the event loops of both
- * threads have turned. A machine that sleeps between two tasks turns none; what it had kept was
- * lost when the process ended.
+ * threads have turned. A machine that sleeps between two tasks turns none; the lines that it had
+ * kept were lost when the process ended.
  */
 import type { Writable } from "node:stream";
 import type { MessagePort } from "node:worker_threads";

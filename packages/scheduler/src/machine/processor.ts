@@ -295,7 +295,9 @@ export class Processor {
     return slot;
   }
 
-  /** What waits longest: low priorities first, then the overflow ring. */
+  /**
+   * The task that may have waited longest: from low priorities first, then from the overflow ring.
+   */
   #fair(): number {
     for (let priority = PRIORITIES - 1; priority >= 0; priority -= 1) {
       const slot = this.#fromOutboxes(priority, 1);

@@ -1,6 +1,6 @@
 /**
- * What handlers ask of their machine through their contexts: to submit tasks, to join them, to
- * learn about their own.
+ * Carries out the requests that handlers make through their contexts: to submit tasks, to join
+ * them, to learn about their own.
  */
 import { encode } from "@millrace/codec";
 import { FULL } from "@millrace/shared-memory";
@@ -26,7 +26,7 @@ import type { TaskIo } from "./task-io.ts";
  */
 const ON_THE_SPOT_DEPTH_MAX = 64;
 
-/** What requests are carried out by. */
+/** The parts that carry out requests. */
 export interface RequestsParts {
   readonly parts: MachineParts;
   readonly seat: Seat;

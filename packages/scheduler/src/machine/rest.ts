@@ -39,13 +39,13 @@ export class Rest {
   /** One turn of the loop. */
   readonly #turn: () => void;
   /**
-   * What brings the loop back: nothing (it runs), a turn of the event loop, the bell, room for
-   * another async task.
+   * The event that brings the loop back: none (it runs), a turn of the event loop, the bell, room
+   * for another async task.
    */
   #resumption: "running" | "immediate" | "bell" | "room" | "closed" = "running";
   /** Sleeps in the event loop so far. */
   #sleeps = 0;
-  /** What there would be to do, of the last sleep. */
+  /** Whether there is work: the condition of the last sleep. */
   #hasWork: () => boolean = () => false;
   /** The sleep in which work was seen and left to others. */
   #leftIn = 0;
@@ -257,7 +257,7 @@ export class Rest {
     const { processors, nested } = this.#parts;
     const { processor } = this.#seat;
     if (processor === undefined ? processors.isAnyFree() : processor.seesWork()) return true;
-    // What is still pending needs the event loop, and a join its outcomes; both come back by
+    // A pending task needs the event loop, and a join needs its outcomes; both come back by
     // themselves.
     const mustClose = this.isClosed && this.#load.pendingAsync === 0 && this.#load.joinDepth === 0;
     return nested.hasOutcomes() || this.#cancellations.hasNew() || mustClose;

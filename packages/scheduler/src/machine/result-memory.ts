@@ -35,9 +35,7 @@ import type { Shared } from "../shared/shared.ts";
 import type { TaskTable } from "../shared/task-table.ts";
 import { ARENA_BYTES, BYTES, bytesWithRoom, LARGE_BYTES, REFUSED_ROOM, TOO_LARGE } from "../shared/values.ts";
 
-/**
- * What became of a result. One that can't be sent becomes an error; one without room has to wait.
- */
+/** The fate of a result. One that can't be sent becomes an error; one without room has to wait. */
 export type Written = "ok" | "failed" | "waits";
 
 interface WaitingResult {

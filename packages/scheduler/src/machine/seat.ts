@@ -56,7 +56,7 @@ export class Seat {
     return slot;
   }
 
-  /** What the task that was found last was claimed with. */
+  /** The state with which the last found task was claimed. */
   get claimed(): number {
     return (this.#processor as Processor).claimed;
   }
@@ -149,7 +149,7 @@ export class Seat {
 
   // ── seeing it ─────────────────────────────────────────────────────────────────────────────────
 
-  /** How many tasks lie here, for the figures and the trace. */
+  /** Notes the number of tasks that lie here, for the figures and the trace. */
   noteDepth(): void {
     const { stats, trace } = this.#parts;
     const entries = this.#processor?.length() ?? 0;

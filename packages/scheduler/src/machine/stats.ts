@@ -1,4 +1,4 @@
-/** What a machine counts: written by the machine by plain stores, read by anyone. */
+/** A machine's counters: the machine writes them by plain stores, and any thread reads them. */
 import {
   counterPlaces,
   Counters,
@@ -60,7 +60,7 @@ export class MachineStats {
   readonly #counters: Counters<keyof typeof PLACES>;
   readonly #waiting: Histogram;
   readonly #running: Histogram;
-  /** What the machine before this one had counted, which it goes on from. */
+  /** The counts of the machine before this one, from which it counts on. */
   readonly #before: MachineCounts;
 
   constructor(buffer: SharedArrayBuffer) {

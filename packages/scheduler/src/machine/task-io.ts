@@ -14,7 +14,7 @@ import { ResultMemory, type Written } from "./result-memory.ts";
  */
 export type SendParcel = (value: unknown, transferList: readonly object[]) => number;
 
-/** What an error may take where `arenaBytesMax` is smaller. */
+/** Bytes that an error may take even where `arenaBytesMax` is smaller. */
 const ERROR_BYTES_MIN: number = 1024 * 1024;
 
 export class TaskIo {

@@ -33,7 +33,7 @@ import type { Sharing } from "./sharing.ts";
 import type { TaskIo } from "./task-io.ts";
 import { TaskTimes } from "./task-times.ts";
 
-/** What a task is run with. */
+/** The parts with which a task is run. */
 export interface TaskRunnerParts {
   readonly parts: MachineParts;
   readonly seat: Seat;
@@ -315,7 +315,9 @@ export class TaskRunner {
     if (written !== "waits") this.#completions.complete(slot, state, written === "ok");
   }
 
-  /** What the submitter of a task with a header gets, beside whether its handler returned. */
+  /**
+   * The value that the submitter of a task with a header gets, beside whether its handler returned.
+   */
   #toSubmitter(slot: number, state: number, ok: boolean, value: unknown, stage: TaskStage | undefined): unknown {
     const ranMs = this.#times.end(slot);
     if (!ok) {

@@ -42,7 +42,7 @@ export class TurnClock {
     return now >= this.#turnEndsAt;
   }
 
-  /** What tasks have taken since the last reading, ms: for the end of a turn. */
+  /** Time that tasks have taken since the last reading, ms: for the end of a turn. */
   unreadMs(): number {
     return this.#tasksUntilReading === this.#tasksPerReading ? 0 : performance.now() - this.#readAt;
   }

@@ -27,7 +27,7 @@ import {
 import { schedulerError } from "../errors.ts";
 import { Garbage } from "./garbage.ts";
 
-/** What every thread needs; a plain value. */
+/** The memory that every thread needs; a plain value. */
 export interface ArenaMemory {
   readonly table: SharedArrayBuffer;
   readonly first: readonly SharedArrayBuffer[];

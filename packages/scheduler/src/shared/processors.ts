@@ -58,7 +58,7 @@ export interface ProcessorsPlace {
   readonly joining: number;
 }
 
-/** How many there may be, and their threads' numbers in the thread table. */
+/** The most machines, and their threads' numbers in the thread table. */
 export interface MachineNumbers {
   readonly processors: number;
   readonly machines: number;

@@ -16,7 +16,10 @@ import { PausedHandlers } from "./paused.ts";
 import { Processors } from "./processors.ts";
 import { TaskTable } from "./task-table.ts";
 
-/** What the parts of the scheduler are built from; each thread makes its own. */
+/**
+ * The views of shared memory that the parts of the scheduler are built from; each thread makes its
+ * own.
+ */
 export class Shared {
   readonly memory: SchedulerMemory;
   readonly layout: Layout;

@@ -256,8 +256,8 @@ export class TaskSlots {
   }
 
   /**
-   * What the handler returned or threw. A result that came by message isn't known here: see
-   * `resultTicket`.
+   * The value that the handler returned or threw. A result that came by message isn't known here:
+   * see `resultTicket`.
    */
   value(slot: number): unknown {
     const table = this.#table;
@@ -292,7 +292,7 @@ export class TaskSlots {
     }
   }
 
-  /** What the supervisor has noted of the machine's death, with what concerns this task alone. */
+  /** The supervisor's error for the machine's death, with details of this task alone. */
   #crashed(slot: number): Error {
     const table = this.#table;
     const machine = table.machine(slot);

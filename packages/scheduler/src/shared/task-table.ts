@@ -61,7 +61,7 @@ export const RUNNING = 3;
 export const DONE = 4;
 export const FAILED = 5;
 
-/** What `claim` returns when the entry was stale; no claimed state is 0. */
+/** `claim` returns this when the entry was stale; no claimed state is 0. */
 export const NOT_CLAIMED = 0;
 
 const STATE = 0;
@@ -110,7 +110,7 @@ export const ATTEMPTS_MAX: number = ATTEMPT_MASK;
 /** A task that killed this many machines is not tried again. */
 export const CRASHES_MAX = 3;
 
-/** What happens to a task after a failure, as bits of META: see `taskPolicy`. */
+/** The policy of a task after a failure, as bits of META: see `taskPolicy`. */
 export const NO_RETRY = 0;
 
 /**
@@ -134,7 +134,7 @@ export function isTimedPolicy(policy: number): boolean {
   return (policy & TIMED) !== 0;
 }
 
-/** How many times the task was started before, by its state. */
+/** Number of times that the task was started before, by its state. */
 export function attemptOf(state: number): number {
   return (state >> ATTEMPT_SHIFT) & ATTEMPT_MASK;
 }
@@ -261,7 +261,7 @@ export class TaskTable {
     return (Atomics.load(this.#words, slot * SLOT_WORDS + STATE) >> MACHINE_SHIFT) & MACHINE_MASK;
   }
 
-  /** How many times the task was started before, 0 at first. */
+  /** Number of times that the task was started before, 0 at first. */
   attempt(slot: number): number {
     return attemptOf(Atomics.load(this.#words, slot * SLOT_WORDS + STATE));
   }

@@ -1,6 +1,6 @@
 /**
- * What happened on a thread of the scheduler, as fixed records in a ring in shared memory: the
- * newest are kept, the oldest dropped.
+ * Events of a thread of the scheduler, as fixed records in a ring in shared memory. The ring keeps
+ * the newest, and drops the oldest.
  *
  * One ring per thread (machines first, then the threads that submit), written by that thread only,
  * read by anyone at any time. Recording is off unless the option `trace` asks for it.
@@ -22,14 +22,14 @@
  *   6     A         by kind
  *   7     B         by kind
  *
- * A reader copies what lies between `WRITTEN - capacity` and `WRITTEN`, and then looks at WRITTEN
- * again: what the owner may have begun to overwrite meanwhile is thrown away. So a record that is
- * returned is whole, and `dropped` counts the others.
+ * A reader copies the records between `WRITTEN - capacity` and `WRITTEN`, and then looks at WRITTEN
+ * again. It discards the records that the owner may have begun to overwrite meanwhile. So a record
+ * that is returned is whole, and `dropped` counts the others.
  */
 import { performance } from "@millrace/base";
 import { LINE_WORDS } from "@millrace/shared-memory";
 
-/** What a record tells. A and B are 0 where nothing is said about them. */
+/** Kinds of records. A and B are 0 unless the kind says otherwise. */
 export const TRACE = {
   /**
    * A handler was called. A: the processor, B: machine or submitter that submitted the task (see

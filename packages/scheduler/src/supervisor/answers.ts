@@ -1,6 +1,6 @@
 /**
- * What machines ask the opening thread for: arguments that go by message, and what their handlers
- * ask.
+ * Answers the requests of machines to the opening thread: arguments that go by message, and
+ * questions of handlers.
  */
 import type { Transferable } from "node:worker_threads";
 import { isMillraceError } from "@millrace/base";

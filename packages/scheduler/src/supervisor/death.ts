@@ -16,7 +16,7 @@ export interface Death {
   readonly limits?: ResourceLimits;
 }
 
-/** What was heard of a thread that has ended. */
+/** The reports about a thread that has ended. */
 export interface ThreadEnd {
   readonly exitCode: number;
   readonly lastWords: LastWords | undefined;

@@ -1,8 +1,9 @@
 /**
- * For how long a handler has held its thread, without the time in which the system let others run.
+ * Measures how long a handler has held its thread, without the time in which the system let others
+ * run.
  *
- * The watchdog sees that the same task runs still, now and then, and late on a loaded machine. What
- * lies behind its last look is unknown, so it doesn't count.
+ * The watchdog sees now and then, and late on a loaded machine, that the same task still runs. The
+ * time behind its last look is unknown, so it doesn't count.
  */
 export class LongRun {
   #since = 0;

@@ -23,7 +23,7 @@ export class LostTasks {
     this.#watchdog = watchdog;
   }
 
-  /** How many were found so far. */
+  /** Number of lost tasks that were found so far. */
   get found(): number {
     return this.#found;
   }

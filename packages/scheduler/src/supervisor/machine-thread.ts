@@ -39,7 +39,7 @@ export class MachineThread {
   /** Whether its module has a `teardown`, and whether that has returned. */
   hasTeardown = false;
   isTornDown = false;
-  /** What `teardown` has thrown, or what has ended the thread in it. */
+  /** The error that `teardown` has thrown, or that has ended the thread in it. */
   teardownError: unknown;
   /** The system's number of the thread, where that tells. */
   systemThread: number | undefined;
@@ -133,7 +133,7 @@ export class MachineThread {
         if ("lastWords" in report) lastWords = report.lastWords;
         else if ("error" in report) {
           startError ??= decode(report.error) as MillraceError;
-          // What its module has begun may keep it alive.
+          // Work that its module has begun may keep it alive.
           void worker.terminate();
         } else if ("names" in report) {
           if (startError !== undefined) return;

@@ -1,5 +1,5 @@
 /**
- * What handlers print, on the opener's thread: written before the outcome of their task is told.
+ * Writes the output of handlers on the opener's thread, before the call of their task settles.
  *
  * Each machine has a port for it, and adds to a common count after each message and before it
  * publishes an outcome. The opener compares the count, by a plain load, before it settles a call,

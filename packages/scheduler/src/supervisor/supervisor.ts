@@ -58,7 +58,7 @@ export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #shared: Shared;
   readonly recovery: Recovery;
-  /** What the machines' handlers print. */
+  /** The output of the machines' handlers. */
   readonly output: Output = new Output();
   readonly #host: SupervisorHost;
   readonly #machines: MachineThread[];
@@ -114,7 +114,7 @@ export class Supervisor {
     return this.#restarts;
   }
 
-  /** How many threads ended before their time, by the reason. */
+  /** Number of threads that ended before their time, by the reason. */
   get deaths(): Readonly<Partial<Record<DeathReason, number>>> {
     return { ...this.#deaths };
   }
@@ -124,7 +124,7 @@ export class Supervisor {
     return waitedMs(this.#machines[machine]?.systemThread);
   }
 
-  /** How many threads run now. */
+  /** Number of threads that run now. */
   get running(): number {
     return this.#machines.filter((machine) => machine.worker !== undefined).length;
   }
