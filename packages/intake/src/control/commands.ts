@@ -1,6 +1,6 @@
 /**
- * What can be asked of an intake from outside its process: of one that runs, through its control
- * socket; about dead letters and pauses also of a directory that nobody has open.
+ * Commands to an intake from outside its process. A running intake takes them through its control
+ * socket. Those about dead letters and pauses also work on a directory that nobody has open.
  */
 import { baseError, nearest } from "@millrace/base";
 import type {
@@ -32,7 +32,7 @@ export interface Controlled {
 export interface Asking {
   /** For lists: the next one; resolves when there is room for more. */
   readonly item: (item: object) => Promise<void>;
-  /** Whoever has asked is gone. */
+  /** Aborts when the client that has asked is gone. */
   readonly signal: AbortSignal;
 }
 

@@ -3,8 +3,8 @@
  * use. (`protocol.ts`)
  *
  * It lives on the opener's thread, and delivery on another: no command holds up a record. The
- * journal's lock decides who listens. Whoever has it may replace the socket that a dead process has
- * left, and takes its own away before the lock is given back.
+ * journal's lock decides which process listens. The process that has it may replace a dead
+ * process's socket, and removes its own before it gives the lock back.
  */
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
@@ -162,7 +162,7 @@ class Connection {
     }
   }
 
-  /** What isn't a request can't be answered by its number, and what follows it can't be read. */
+  /** A line that isn't a request has no number to answer by, and nothing after it can be read. */
   async #refuse(why: string): Promise<void> {
     const error = errorLine(intakeError("ERR_CONTROL_PROTOCOL", why));
     await this.#write({ v: PROTOCOL_VERSION, id: 0, error });

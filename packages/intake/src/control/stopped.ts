@@ -1,6 +1,6 @@
 /**
- * An intake's directory that nobody has open: it is opened without handlers, or only read. Who
- * reads takes no lock and writes nothing, so that a copy on a disk that is read-only will do.
+ * The directory of a stopped intake, opened without handlers, or only read. Reading takes no lock
+ * and writes nothing, so that a copy on a read-only disk will do.
  */
 import { Journal, NodeStorage, RECORD_TYPE } from "@millrace/journal";
 import { type AppendWaiter, mustBeUnused, type RecordCursor, recordAt, scanLog } from "@millrace/journal/kernel";

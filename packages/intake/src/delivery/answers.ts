@@ -1,8 +1,9 @@
 /**
- * What the opener asks about records, and the answers; see control.ts for the rings.
+ * Answers the opener's questions about records; see control.ts for the rings.
  *
- * Questions and records come by different ways: who asks may be earlier than this thread's look at
- * the record, or come when its fate is long decided. Each question gets one answer all the same.
+ * Questions and records come by different ways. A question may come before this thread has looked
+ * at the record, or long after the record's fate is decided. Each question gets one answer all the
+ * same.
  */
 import { unpark } from "@millrace/atomics-sync";
 import { invariant } from "@millrace/base";
@@ -34,12 +35,12 @@ const HISTORIES_MAX = 1024;
 const VERDICTS_MAX: number = 2 ** 20;
 /** Ranges of expired records that are told apart from finished ones; 16 bytes each. */
 const EXPIRED_RANGES_MAX = 1_000_000;
-/** So many of them are forgotten at once. */
+/** Number of ranges that are forgotten at once. */
 const EXPIRED_RANGES_FORGOTTEN = 65_536;
 const NO_BYTES = new Uint8Array(0);
 const ANSWERS = { first: FIRST, duplicate: DUPLICATE, mismatch: MISMATCH, refused: REFUSED } as const;
 
-/** What the thread knows of records when it is asked. */
+/** The thread's knowledge of records, for its answers. */
 export interface Records {
   /** The last record that was looked at. */
   known(): number;
@@ -145,7 +146,10 @@ export class Answers {
     this.#verdicts.delete(oldest as number);
   }
 
-  /** What was asked about too early, was looked at since, and wasn't judged, is a first one. */
+  /**
+   * If a record was asked about too early, was looked at since, and wasn't judged, it is a first
+   * one.
+   */
   answerFirsts(): void {
     for (const place of this.#judging) {
       if (place > this.#records.known()) continue;

@@ -1,4 +1,4 @@
-/** What people ask for: pause and resume, redrive, drop. */
+/** The commands of people: pause and resume, redrive, drop. */
 import { RECORD_TYPE } from "@millrace/journal";
 import { DROPPED, encodeExpire, encodeRedrive } from "../format/state-records.ts";
 import type { Gates } from "./gates.ts";
@@ -29,7 +29,7 @@ export class Commands {
     this.#stateLog.urge();
   }
 
-  /** What a producer has stored is forgotten, from here on in the order of the log. */
+  /** Forgets the sequences that a producer has stored, from here on in the order of the log. */
   dropProducer(producer: string, onDurable?: () => void): void {
     this.#stagedAdmission.dropped(producer);
     this.#stateLog.control({ kind: "producerDropped", producer }, onDurable);

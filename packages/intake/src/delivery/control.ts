@@ -1,5 +1,5 @@
 /**
- * What the opener and the delivery thread share besides journal and scheduler.
+ * The memory that the opener and the delivery thread share, besides journal and scheduler.
  *
  * `words`, in 32-bit words:
  *
@@ -9,8 +9,8 @@
  *   2  BALANCE    unfinished records less those taken out of the opener's data ring, modulo 2^32;
  *                 written by the delivery thread after each turn, read by the opener, which adds
  *                 what it has put into that ring
- *   3  RUNNABLE   as BALANCE, without the records that wait for something else than the end of
- *                 others: `Delivery.aside`
+ *   3  RUNNABLE   as BALANCE, without the records that wait for anything but the end of others:
+ *                 `Delivery.aside`
  *
  * then two SPSC rings:
  *
@@ -70,7 +70,7 @@ export function answersPlace(words: Int32Array): SpscRingPlace {
   return { words, base: LINE_WORDS + RING_WORDS, capacity: QUESTIONS_MAX, width: WIDTH };
 }
 
-/** What the delivery thread counts. */
+/** The delivery thread's counters. */
 const NAMES = [
   /** Attempts that were started. */
   "delivered",

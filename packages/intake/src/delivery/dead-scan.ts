@@ -16,7 +16,7 @@ export interface DeadPiece {
   readonly behind: number | undefined;
 }
 
-/** What a row of a piece has. */
+/** The columns of a row. */
 export const COLUMN = {
   /** Sequence of the record. */
   origin: 0,

@@ -12,7 +12,7 @@
  *                      │  └── its key is free again
  *                      └── its time has come
  *
- * Whatever has no durable ACK is delivered again after a crash: at least once. `RecordStates` is
+ * A record without a durable ACK is delivered again after a crash: at least once. `RecordStates` is
  * what is durably known; everything else is rebuilt from it at an opening.
  *
  * This file puts the parts together and calls them in turn. Each part gets those that stand above
@@ -101,7 +101,7 @@ export interface DeliveryTerms {
   readonly jobsBytesMax?: number | undefined;
   /** Delays, and pauses between attempts, that are in memory. Default 65,536 of each. */
   readonly waitsMemoryMax?: number | undefined;
-  /** What `open` declares; undefined: what was declared before stays as it is. */
+  /** The schedules that `open` declares; undefined: those declared before stay as they are. */
   readonly schedules?: readonly DeclaredSchedule[] | undefined;
   /** Bytes of the reserve for a full disk. */
   readonly reserveBytes: () => number;
@@ -253,14 +253,16 @@ export class Delivery {
   }
 
   /**
-   * What became of a record in quarantine: `error` is undefined when its handler has returned, and
-   * `outcome` is what it has left then.
+   * Takes the end of a record in quarantine. `error` is undefined when its handler has returned;
+   * then `outcome` is the handler's outcome.
    */
   quarantined(origin: number, error: unknown, outcome?: Outcome): void {
     this.#outcomes.leftQuarantine(origin, error, outcome);
   }
 
-  /** What has become of an acknowledged record; what expired or was dropped is "done" as well. */
+  /**
+   * The state of an acknowledged record; a record that expired or was dropped is "done" as well.
+   */
   stateOf(origin: number): Exclude<RecordState, "expired"> {
     if (this.states.isDead(origin)) return "dead";
     if (this.states.isSettled(origin)) return "done";

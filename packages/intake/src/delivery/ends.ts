@@ -11,7 +11,7 @@ import type { RecordStates } from "../states/record-states.ts";
 import type { StateLog } from "./state-log.ts";
 
 interface Finish {
-  /** What becomes durable with the ACK. */
+  /** The records that become durable with the ACK. */
   readonly records: readonly RecordParts[];
   /** Called when the ACK is on its way. */
   readonly onWay: () => void;

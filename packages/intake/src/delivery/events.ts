@@ -1,4 +1,4 @@
-/** What delivery tells the world, and what it counts. */
+/** The events and the counts of delivery. */
 import type { Verdict } from "../states/dedupe-window.ts";
 
 /** A handler kept failing and rests, is tried with one record, or works again. */
@@ -33,7 +33,7 @@ export type DeliveryEvent =
   | ({ readonly name: "handlerMissing" } & HandlerMissingEvent)
   | ({ readonly name: "keysEvicted" } & KeysEvictedEvent);
 
-/** What delivery tells: everything here was durable before. */
+/** The events of delivery: everything here was durable before. */
 export interface DeliveryEvents {
   /** Whether anybody waits for a record to be finished. */
   readonly wantsFinished: boolean;
@@ -54,7 +54,7 @@ export interface DeliveryEvents {
   told(event: DeliveryEvent): void;
 }
 
-/** How many attempts, and what came of them; for `stats()`. */
+/** Numbers of attempts, and of their outcomes; for `stats()`. */
 export interface DeliveryCounts {
   delivered: number;
   done: number;

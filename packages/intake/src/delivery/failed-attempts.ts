@@ -1,12 +1,11 @@
 /**
- * What is known of failed attempts before the log knows it: how many, since when, and when the next
- * one is due.
+ * Failed attempts that aren't in the log yet: how many, since when, and when the next one is due.
  *
  * A RETRY record is on its way for a while, and a full disk takes few of them: there is a part of
  * the reserve for them, which is written in large pieces, and nothing beyond it. Meanwhile the
  * record may leave the memory for jobs. So each failure stands here, in 30 bytes, until its RETRY
- * record is durable. Only the newest of a record is written. What the disk had no room for is
- * written when there is room again; a crash before that forgets these attempts.
+ * record is durable. Only the newest of a record is written. If the disk has no room, it is written
+ * when there is room again; a crash before that forgets these attempts.
  */
 import { RECORD_TYPE } from "@millrace/journal";
 import { briefHistory, encodeFate, type Fate } from "../format/state-records.ts";
@@ -72,7 +71,7 @@ export class FailedAttempts {
     this.#failures += 1;
     this.#known.set(origin, { attempts, dueMs, pauseMs: dueMs - writtenMs, ageMs, place: this.#failures });
     if (dueMs === Infinity) this.#reasons.set(origin, reason);
-    // What waits since the disk was full goes first.
+    // Attempts that wait since the disk was full go first.
     this.#unwritten.delete(origin);
     if (this.#parts.log.isDiskFull()) this.#unwritten.add(origin);
     else this.#write(fate, writtenMs, history, this.#failures);
@@ -129,7 +128,7 @@ export class FailedAttempts {
     return written;
   }
 
-  /** How many bytes it takes. */
+  /** Writes one, and returns its number of bytes. */
   #write(fate: Fate, writtenMs: number, history: Uint8Array, failure: number): number {
     const { origin, atMs } = fate;
     // One that never runs again keeps all that its dead letter is to say.

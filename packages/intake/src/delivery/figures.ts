@@ -1,4 +1,4 @@
-/** What the delivery thread counts, as the opener reads it: see control.ts. */
+/** The delivery thread's counters, as the opener reads them: see control.ts. */
 import { CELLS, deliveryCounts } from "./control.ts";
 import type { Delivery } from "./delivery.ts";
 import type { Housekeeping } from "./housekeeping.ts";
@@ -67,7 +67,10 @@ export class Figures {
     cells[CELLS.unroutable] = unroutable;
   }
 
-  /** What waits now that nothing can run: the opener reads it with the answer that says so. */
+  /**
+   * Keeps the numbers of records that wait although nothing can run: the opener reads them with the
+   * answer that says so.
+   */
   keepLeft(): void {
     const cells = this.#cells;
     cells[CELLS.leftScheduled] = cells[CELLS.delayed] as number;

@@ -24,7 +24,7 @@ function wantsResult({ terms }: HandlerGate): boolean {
 }
 
 /**
- * What came of a record's turn: a handler has it; it waits for a time or a key, or is over; it is
+ * The outcome of a record's turn: a handler has it; it waits for a time or a key, or is over; it is
  * suspect, and comes with its group; there is no room now; its handler can't run now.
  */
 export type HandedOut = "given" | "taken" | "full" | "heldUp";
@@ -54,7 +54,7 @@ export class HandOut {
     this.#parts = parts;
   }
 
-  /** What becomes of a record whose turn has come. */
+  /** Decides about a record whose turn has come. */
   handOut(job: Job): HandedOut {
     const { clock, gates, window, life, suspects, keyLines, returns, outcomes } = this.#parts;
     const { notBeforeMs, expiresAtMs } = job.terms;

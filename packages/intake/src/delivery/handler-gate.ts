@@ -14,9 +14,9 @@ import type { HandlerTerms } from "./policy.ts";
 
 export type Obstacle = "paused" | "busy" | "rate" | "resting" | "missing" | "unwritten";
 
-/** What an open breaker waits after a probe that says nothing. */
+/** Time that an open breaker waits after a probe that says nothing. */
 const SOON_MS = 50;
-/** What an open breaker waits at first, and at most. */
+/** Time that an open breaker waits at first, and at most. */
 const REST_MS = 1000;
 const REST_MS_MAX = 30_000;
 

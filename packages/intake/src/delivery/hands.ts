@@ -4,7 +4,7 @@ import type { Runner } from "./ports.ts";
 
 const NO_BYTES = new Uint8Array(0);
 
-/** What an attempt that was given up gets to end by itself, before its thread is looked at. */
+/** Time in which an attempt that was given up may end by itself, before its thread is looked at. */
 const GRACE_MS = 1000;
 
 interface Hand {

@@ -1,5 +1,5 @@
 /**
- * What keeps log and memory short: copies forward, WINDOW records, checkpoints.
+ * Keeps the log and the memory small: copies forward, WINDOW records, checkpoints.
  *
  * A checkpoint is taken of the durable states between two turns, so that it stands for exactly the
  * records up to the last one that was visited. Idempotency keys go into WINDOW records before,
@@ -30,7 +30,7 @@ const WINDOW_ENTRIES = 1600;
 /** Entries that a checkpoint may carry itself, before any are written for it. */
 const WINDOW_REST_MAX = 4096;
 
-/** What is to be kept, and the place before which nothing is needed (0: keep all). */
+/** The content of a checkpoint, and the place before which nothing is needed (0: keep all). */
 export interface Checkpoint {
   readonly bytes: Uint8Array;
   /** Reading goes on here. */
@@ -157,7 +157,7 @@ export class Housekeeping {
     return true;
   }
 
-  /** How many copies were begun. */
+  /** Begins copies, and returns their number. */
   #copyForward(): number {
     if (!this.#log.isDiskFull()) this.#copyRoom = Infinity;
     else if (this.#copyRoom === Infinity) this.#copyRoom = this.#world.reserveBytes() / FULL_DISK_PART;

@@ -50,7 +50,7 @@ export function jobOf(record: LogRecord, handler: number): Job {
   };
 }
 
-/** What a job takes beside its bytes, about: four small buffers, terms, an entry. */
+/** Memory of a job beside its bytes, about: four small buffers, terms, an entry. */
 const JOB_BYTES = 1024;
 
 function bytesOfJob(job: Job): number {

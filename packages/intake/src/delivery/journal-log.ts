@@ -3,8 +3,8 @@
  * ones out of the segments, and a ring of its own to write to.
  *
  * Every durable record is visited once, while its bytes are in a ring, in the order of the writer's
- * receipts. Then the ring's space is given back: delivery never holds up a producer. What a visit
- * doesn't copy is read back from the segments.
+ * receipts. Then the ring's space is given back: delivery never holds up a producer. Records that a
+ * visit doesn't copy are read back from the segments.
  */
 import { unpark } from "@millrace/atomics-sync";
 import { invariant } from "@millrace/base";

@@ -1,10 +1,11 @@
 /**
- * Segments that are kept although nobody needs them any more: for a time, or up to so many bytes.
+ * Segments that are kept although nobody needs them any more: for a time, or up to a number of
+ * bytes.
  *
  * A segment's time begins when the next one is begun. While the process runs it is measured by a
  * clock that nobody sets: a clock that is set gives nothing up too early. An opening reads the
- * times in the headers of the segments by the wall clock. What lies in the future then counts from
- * the opening.
+ * times in the headers of the segments by the wall clock. A segment whose time lies in the future
+ * then counts from the opening.
  */
 import type { Clock } from "./ports.ts";
 

@@ -1,6 +1,6 @@
 /**
- * Who stands in line for which key, in terms of jobs: a key that is given away gives the next
- * record its turn, and a dead record may hold its key.
+ * The jobs in line for each key. A key that is given away gives the next record its turn, and a
+ * dead record may hold its key.
  */
 import { Keys } from "../states/keys.ts";
 import type { Gates } from "./gates.ts";

@@ -14,7 +14,7 @@ import type { LogRecord } from "../format/log-record.ts";
 import { KeptRecord } from "../format/log-record.ts";
 import type { LogWalk } from "./ports.ts";
 
-/** What a lane keeps in memory before it falls behind. */
+/** Bytes that a lane keeps in memory before it falls behind. */
 const QUEUE_BYTES_MAX: number = 4 * 2 ** 20;
 
 /** A list that is taken from at its front. */
@@ -88,7 +88,7 @@ export class Lane {
   #splitAt = 0;
   #splitFrom: Lane | undefined;
   #walk: LogWalk | undefined;
-  /** What was found in the log and not handed out yet. */
+  /** The record that was found in the log and not handed out yet. */
   #found: LogRecord | undefined;
 
   constructor(host: LaneHost, priority: number, handler: number | undefined) {
@@ -289,8 +289,8 @@ export class Lane {
   }
 
   /**
-   * A lane for one handler alone, with everything of it that this one has in its queue or still has
-   * to read. What is ready finds its lane when its turn comes.
+   * A lane for one handler alone, with all of its records that this lane has in its queue or still
+   * has to read. A record that is ready finds its lane when its turn comes.
    */
   split(handler: number, handlerOf: (record: LogRecord) => number): Lane {
     const lane = new Lane(this.#host, this.priority, handler);
@@ -302,7 +302,7 @@ export class Lane {
     lane.#behindFrom = this.#behindFrom;
     lane.#splitAt = this.#host.known();
     lane.#splitFrom = this;
-    // What was found may be the other lane's.
+    // The record that was found may be the other lane's.
     this.#leave();
     return lane;
   }

@@ -1,6 +1,7 @@
 /**
- * What the log says about this process: that it has begun, which suspects it tries, how far its
- * lanes are, that it has ended. The next one finds out from it what this one may have had in hand.
+ * Writes into the log that this process has begun, which suspects it tries, how far its lanes are,
+ * and that it has ended. From this the next process finds out which records this one may have had
+ * in hand.
  */
 import { RECORD_TYPE } from "@millrace/journal";
 import { encodeLease } from "../format/state-records.ts";

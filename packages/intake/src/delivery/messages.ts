@@ -1,6 +1,6 @@
 /**
- * What goes between the opener and the delivery thread by message: rare things, and values that no
- * ring takes.
+ * The messages between the opener and the delivery thread: rare things, and values that no ring
+ * takes.
  */
 import type { DeliveryHandle } from "@millrace/journal/kernel";
 import type { SubmitterHandle } from "@millrace/scheduler";
@@ -28,7 +28,7 @@ export interface DeliveryOptions {
   /** Bytes that dead letters may take in the log. */
   readonly deadBytesMax: number;
   readonly producersMax: number;
-  /** What finished records are kept; undefined: all of them. */
+  /** The finished records that are kept; undefined: all of them. */
   readonly retain: RetainTerms | undefined;
   /** Undefined: what earlier processes have declared stays. */
   readonly schedules: readonly DeclaredSchedule[] | undefined;
@@ -58,7 +58,7 @@ export interface DeliveryData {
   readonly stats: SharedArrayBuffer;
 }
 
-/** What the opener asks for by message; each is answered by a report with its id. */
+/** The opener's commands by message; a report with the command's id answers each. */
 export type Command =
   | { readonly kind: "pause" | "resume"; readonly handler: string }
   | { readonly kind: "scanDead"; readonly query: DeadQuery; readonly behind: number }
@@ -74,7 +74,7 @@ export type Command =
   | { readonly kind: "lanes" }
   | { readonly kind: "dropProducer"; readonly id: string }
   | { readonly kind: "producers" }
-  /** What is durable of a producer. */
+  /** The durable state of a producer. */
   | { readonly kind: "producer"; readonly id: string };
 
 /** How each is answered. One that writes is answered when that is durable. */
@@ -104,8 +104,8 @@ export type DeliveryOrder =
   | { readonly id: number; readonly command: Command }
   | { readonly checkpointDone: boolean }
   /**
-   * What became of a record in quarantine: the encoded error, or what the handler has left
-   * (`packOutcome`); undefined without.
+   * The end of a record in quarantine: the encoded error, or the handler's outcome (`packOutcome`);
+   * undefined without.
    */
   | { readonly quarantined: number; readonly error: Uint8Array | undefined; readonly outcome: unknown };
 

@@ -37,7 +37,8 @@ export function rebuild(parts: OpeningParts): void {
       returns.in(leftMs, origin);
     }
   }
-  // What was copied forward stood before everything that is in the log at its old place.
+  // The records that were copied forward stood before everything that is in the log at its old
+  // place.
   for (const origin of movedRecords(parts).toSorted((a, b) => a - b)) returns.wake(origin);
   const first = turns.nextUnsettled(log.firstSequence);
   if (first <= log.known) turns.readFrom(first);

@@ -1,4 +1,4 @@
-/** What became of a record that was handed out: it is finished, tried again, or dead. */
+/** Decides about a record that was handed out: it is finished, tried again, or dead. */
 import { isMillraceError, type Random } from "@millrace/base";
 import { RECORD_TYPE } from "@millrace/journal";
 import type { OutcomeSink } from "@millrace/scheduler";
@@ -121,8 +121,8 @@ export class Outcomes implements OutcomeSink {
   }
 
   /**
-   * What became of a record in quarantine: `error` is undefined when its handler has returned, and
-   * `outcome` is what it has left then.
+   * Takes the end of a record in quarantine. `error` is undefined when its handler has returned;
+   * then `outcome` is the handler's outcome.
    */
   leftQuarantine(origin: number, error: unknown, outcome: Outcome | undefined): void {
     const job = this.#parts.quarantined.takeBack(origin);
@@ -136,7 +136,10 @@ export class Outcomes implements OutcomeSink {
     this.#failed(job, { ...failure, reason: quarantineReason(failure.error) });
   }
 
-  /** Attempts whose time is over are ended; what they return later is ignored. How many. */
+  /**
+   * Ends the attempts whose time is over, and returns their number. Their later results are
+   * ignored.
+   */
   endOverdue(): number {
     const { gates, hands, clock, runner } = this.#parts;
     // Looking for them costs a walk.

@@ -37,8 +37,8 @@ export interface HandlerOptions {
    */
   readonly timeoutMs?: number;
   /**
-   * What a record with a key that waits for its retry does to those behind it: "strict" holds them.
-   * Default "strict".
+   * Whether a record with a key holds up those behind it while it waits for a retry: "strict" does,
+   * "skip" doesn't. Default "strict".
    */
   readonly order?: "strict" | "skip";
   /**
@@ -67,7 +67,7 @@ export interface HandlerOptions {
    * it.
    */
   readonly resultBytesMax?: number;
-  /** What is hidden wherever payloads and headers are shown. Default: nothing. */
+  /** Hides parts of payloads and headers wherever they are shown. Default: nothing. */
   readonly redact?: Redact;
 }
 
@@ -122,7 +122,7 @@ export function handlerTerms(owner: string, given: HandlerOptions, fallback: Han
   return resolveOptions(owner, handlerRules, { ...fallback, ...given });
 }
 
-/** What an error asks for, by members that any error may have. */
+/** The wishes of an error, in members that any error may have. */
 export interface Wish {
   /** Wait this long, rather than what the policy says. */
   readonly retryAfterMs: number | undefined;
@@ -162,8 +162,9 @@ export interface FailedAttempt {
 }
 
 /**
- * What follows a failed attempt. Exponential waits are `random(0, min(max, base × 2^(n - 1)))`,
- * full jitter as AWS recommends ("Exponential Backoff And Jitter", 2015).
+ * Decides what follows a failed attempt. Exponential waits are
+ * `random(0, min(max, base × 2^(n - 1)))`, full jitter as AWS recommends ("Exponential Backoff And
+ * Jitter", 2015).
  */
 export function decide(terms: HandlerTerms, failed: FailedAttempt): Decision {
   const { attempts, firstFailedMs, nowMs, error, reason, fraction } = failed;

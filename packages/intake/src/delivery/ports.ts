@@ -1,6 +1,7 @@
 /**
- * What the delivery's state machine needs of the world. On a real thread these are the journal's
- * rings and segments, the scheduler, and the clocks; in the simulation they are arrays and a seed.
+ * The ports through which the delivery's state machine reaches the world. On a real thread these
+ * are the journal's rings and segments, the scheduler, and the clocks; in the simulation they are
+ * arrays and a seed.
  */
 import type { OutcomeSink } from "@millrace/scheduler";
 import type { RecordParts } from "@millrace/journal/kernel";
@@ -24,7 +25,7 @@ export interface Log {
   hasNews(): boolean;
   walk(): LogWalk;
 
-  // What the delivery itself writes.
+  // The records that the delivery itself writes.
   /** Most bytes of a payload. */
   readonly payloadBytesMax: number;
   readonly batchBytesMax: number;
@@ -45,7 +46,7 @@ export interface Log {
   isPoisoned(): boolean;
 }
 
-/** What runs handlers. */
+/** Runs handlers. */
 export interface Runner {
   readonly capacity: number;
   readonly first: number;
@@ -72,7 +73,7 @@ export interface Runner {
   endMachine(machine: number, ifBlocked: boolean): void;
   /** Of a task that is over or abandoned, until `settled` returns. */
   isOk(slot: number): boolean;
-  /** What a handler has left; see format/outcome.ts. Or what it threw. */
+  /** The handler's outcome (format/outcome.ts), or the error that it threw. */
   value(slot: number): unknown;
   /** Key, headers and payload as they were submitted. */
   partsOf(slot: number): { readonly key: Uint8Array; readonly headers: Uint8Array; readonly payload: Uint8Array };

@@ -42,7 +42,7 @@ export class Quarantined {
     this.#counts.delivered += 1;
   }
 
-  /** What their processes do is of no interest any more. */
+  /** Takes no more ends from their processes. */
   abandonAll(): void {
     this.#jobs.clear();
   }

@@ -1,4 +1,4 @@
-/** What people are told of handlers and lanes: the delivery thread reads it when it is asked. */
+/** Reports on handlers and lanes for people: the delivery thread makes them when it is asked. */
 import { PRIORITY, type Priority } from "@millrace/scheduler";
 import type { HandlerGate, Obstacle } from "./handler-gate.ts";
 
@@ -28,7 +28,10 @@ export interface LaneReport {
   readonly priority: Priority;
   /** The handler, of a lane that was set apart because its handler can't run now. */
   readonly handler: string | undefined;
-  /** How many are known to wait; while `isReadingSegments` there may be more on the disk. */
+  /**
+   * Number of records that are known to wait; while `isReadingSegments` there may be more on the
+   * disk.
+   */
   readonly waiting: number;
   readonly isReadingSegments: boolean;
   /** When the next one was published, ms since 1970; undefined where that isn't known. */
@@ -36,7 +39,7 @@ export interface LaneReport {
 }
 
 const PRIORITIES = Object.keys(PRIORITY) as Priority[];
-/** What `concurrencyMax` is without a limit. */
+/** The value of `concurrencyMax` without a limit. */
 const UNLIMITED: number = 2 ** 31;
 
 export function handlerReport(gate: HandlerGate, now: number, held: number): HandlerReport {
@@ -53,7 +56,7 @@ export function handlerReport(gate: HandlerGate, now: number, held: number): Han
   };
 }
 
-/** What a lane says of itself. */
+/** The part of a lane that a report reads. */
 interface LaneAtHand {
   readonly priority: number;
   readonly size: number;

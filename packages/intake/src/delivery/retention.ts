@@ -21,10 +21,10 @@ const LOOK_MS = 1000;
 /** Copied forward when at most this part of the first segment's records is still needed. */
 const LIVE_PART = 10;
 /**
- * What stays may be much of its segment, and yet hold a long log. So everything that is still
- * needed is copied forward when the log has become this many times as long as it was after the last
- * time, and at most that part of its records is needed: a byte that is written pays for less than
- * two that are copied.
+ * The needed records may be much of their segment, and yet hold a long log. So when the log has
+ * become this many times as long as after the last full pass, and at most 1 / LIVE_PART of its
+ * records is needed, all needed records are copied forward. A byte that is written pays for less
+ * than two that are copied.
  */
 const GROWTH = 2;
 /** Segments of a log that isn't worth it. */
@@ -65,7 +65,7 @@ export interface RetentionWorld {
   walk(): LogWalk;
 }
 
-/** What a look at the log has found. */
+/** The findings of a look at the log. */
 export interface Look {
   /** The place before which nothing is kept, when that gives up a segment, otherwise 0. */
   readonly before: number;
@@ -115,7 +115,7 @@ export class Retention {
     const needed = this.#states.droppable.endOf(1) + 1;
     const index = segments.findLastIndex(({ baseSequence }) => baseSequence <= needed);
     const kept = this.#kept.first(segments);
-    // What a copy that is under way replaces still looks as if it was needed.
+    // A record whose copy is under way still looks as if its old place was needed.
     if (this.#toCopy.length === 0 && this.#underWay === 0) {
       this.#planCopies(segments.slice(0, kept + 1), index, segments[kept + 1]?.baseSequence ?? known + 1);
     }

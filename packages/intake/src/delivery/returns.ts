@@ -18,7 +18,7 @@ export interface ReturnsParts {
   readonly turns: Turns;
   /** Where waits lie that the memory has no room for; without it they all stay in memory. */
   readonly scratch: Storage | undefined;
-  /** How many of each kind the memory has room for. */
+  /** Number of waits of each kind that the memory has room for. */
   readonly waitsMemoryMax: number | undefined;
 }
 

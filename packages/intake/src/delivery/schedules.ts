@@ -243,7 +243,10 @@ export class Schedules {
     return staged;
   }
 
-  /** What was passed over by a clock that was ahead is due again; what has its record isn't. */
+  /**
+   * Due times that a clock which was ahead has passed over are due again. Due times that have their
+   * record aren't.
+   */
   #setBack(wallMs: number): void {
     this.#wallMs = wallMs;
     for (const [name, entry] of this.#entries) {

@@ -34,7 +34,7 @@ interface Waiting {
   readonly timeMs: number | undefined;
 }
 
-/** What a record of the state may have beside its payload. */
+/** The parts of a state record beside its payload. */
 export interface WriteOptions {
   /** Called when the record is visited. */
   readonly onDurable?: (() => void) | undefined;
@@ -142,7 +142,7 @@ export class StateLog {
     this.write(RECORD_TYPE.control, encodeControl(control), { onDurable });
   }
 
-  /** How many entries of this size a record takes beside its head and a name. */
+  /** Number of entries of this size that a record takes beside its head and a name. */
   fitting(entryBytes: number): number {
     return Math.min(ORIGINS_MAX, Math.floor((this.#log.payloadBytesMax - HEAD_BYTES_MAX) / entryBytes));
   }

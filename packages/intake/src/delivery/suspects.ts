@@ -185,8 +185,8 @@ export class Suspects {
 }
 
 /**
- * Who may have been in hand when the process before this one ended, with the number of such ends;
- * and suspects of an earlier end who haven't come back since.
+ * The records that may have been in hand when the process before this one ended, with the number of
+ * such ends; and suspects of an earlier end that haven't come back since.
  */
 export function findSuspects(log: Log, states: RecordStates, wallMs: number): Map<number, number> {
   const { isOpen, suspects: before, trying, lease } = states.endings;

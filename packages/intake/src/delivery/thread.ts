@@ -61,7 +61,7 @@ export class DeliveryThread implements DeliveryEvents {
   readonly #delivery: Delivery;
   readonly #housekeeping: Housekeeping;
   readonly #answers: Answers;
-  /** Whose free bytes are wanted; undefined when nobody wants to know. */
+  /** The storage whose free bytes are measured; undefined when nobody needs them. */
   readonly #measured: Storage | undefined;
   #commandsTaken = 0;
   readonly #limitsUnfinished: boolean;
@@ -108,7 +108,7 @@ export class DeliveryThread implements DeliveryEvents {
     this.#evictedTold = states.window.evictedEarly;
     const waiting = recovered - states.settled.countUpTo(recovered);
     const random: Random = seededRandom(Date.now());
-    // What the reserve has, or must have had if it is in use already.
+    // Bytes of the reserve, or those that it must have had if it is in use already.
     const reserveBytes = (): number => Math.max(findReserve(storage)?.bytes ?? 0, this.#log.batchBytesMax);
     this.#delivery = new Delivery(
       { log: this.#log, runner: this.#runner, clock, random, scratch: storage },
@@ -176,7 +176,8 @@ export class DeliveryThread implements DeliveryEvents {
     this.#tick();
     this.#publish();
     this.#answers.answerFirsts();
-    // Before the questions are read. What the asker knows of was looked at, or is news.
+    // This comes before the questions are read. Every record that the asker knows of was looked at,
+    // or is news.
     if (this.#answers.isAllAwaited && this.#delivery.isDrained && !this.#log.hasNews()) this.#tellDrained();
     const asked = this.#answers.read();
     // The ACK of what is awaited may lie in the ring without hurry.

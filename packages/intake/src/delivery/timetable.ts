@@ -9,7 +9,7 @@
 import { Cron } from "croner";
 import { baseError } from "@millrace/base";
 
-/** What a timetable is made of; one of `cron` and `everyMs`. */
+/** The terms of a timetable; one of `cron` and `everyMs`. */
 export interface Times {
   readonly cron: string | undefined;
   readonly everyMs: number | undefined;

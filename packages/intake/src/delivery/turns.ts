@@ -1,5 +1,5 @@
 /**
- * Whose turn it is: the lanes of the three priorities, and those of handlers that were set apart
+ * Gives turns to the lanes of the three priorities, and to those of handlers that were set apart
  * because they can't run now.
  */
 import { RECORD_TYPE } from "@millrace/journal";

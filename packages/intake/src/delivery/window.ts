@@ -1,7 +1,7 @@
 /**
- * How many more records the machines may be given: enough to keep them busy, few enough for a
- * record of high priority to be next soon. The window is what they have finished in the last few
- * milliseconds, less what none of them has begun.
+ * Limits the records that the machines may be given: enough to keep them busy, few enough for a
+ * record of high priority to be next soon. The window is the number that they have finished in the
+ * last few milliseconds, less those that none of them has begun.
  */
 import type { Clock, Runner } from "./ports.ts";
 

@@ -93,7 +93,7 @@ export function decodeAttempt(payload: Buffer): AttemptEnd {
   };
 }
 
-/** What the handler returned or threw, or the error that stands for its result. */
+/** The value that the handler returned or threw, or the error that stands for its result. */
 export function valueOf({ bytes }: AttemptEnd): unknown {
   return decode(Buffer.from(bytes));
 }

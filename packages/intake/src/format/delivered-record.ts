@@ -1,4 +1,4 @@
-/** What a handler finds as `context.record`. */
+/** The type of a handler's `context.record`. */
 
 export interface RecordSchedule {
   readonly name: string;
@@ -8,7 +8,7 @@ export interface RecordSchedule {
   readonly missed: number;
 }
 
-/** What a handler learns about the record that it handles. */
+/** The record that a handler handles, as it sees it. */
 export interface DeliveredRecord {
   /**
    * The same at every delivery of this record, and unlike that of any other journal: a key for
@@ -39,6 +39,6 @@ export interface DeliveredRecord {
    */
   readonly traceparent: string | undefined;
   readonly tracestate: string | undefined;
-  /** What the publisher passed as `headers`. */
+  /** The `headers` that the publisher passed. */
   readonly headers: unknown;
 }

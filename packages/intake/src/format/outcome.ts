@@ -1,7 +1,7 @@
 /**
- * What a handler leaves beside the fact that it has returned, on its way from the machine to the
- * delivery thread: the records that it has staged, its result if that is kept or recorded, and how
- * long it ran if that is recorded. It never reaches the disk in this form.
+ * The outcome of a handler that has returned, on its way from the machine to the delivery thread:
+ * the records that it has staged, its result if that is kept or recorded, and how long it ran if
+ * that is recorded. It never reaches the disk in this form.
  */
 import { decode, encodeThrown } from "@millrace/codec";
 import type { RecordParts } from "@millrace/journal/kernel";
@@ -45,7 +45,7 @@ export function unpackOutcome(value: unknown): Outcome | undefined {
   };
 }
 
-/** What a handler has thrown whose attempts are recorded. */
+/** The error of a handler whose attempts are recorded. */
 export interface TimedFailure {
   readonly error: unknown;
   readonly ranMs: number | undefined;

@@ -1,6 +1,6 @@
 /**
- * What a publisher asks for, checked, and as the parts of a record. Machines load this module: it
- * imports nothing that takes long.
+ * Checks a publisher's options, and makes the parts of a record from them. Machines load this
+ * module: it imports nothing that takes long.
  */
 import { types } from "node:util";
 import {
@@ -29,7 +29,7 @@ import {
 } from "./record-header.ts";
 import { isTraceparent, isTracestate, packTrace } from "./trace-context.ts";
 
-/** What a record says about itself. */
+/** The options of a record. */
 export interface RecordOptions {
   /** Which records are started first. Default "normal". */
   readonly priority?: Priority;
@@ -75,7 +75,7 @@ export interface RecordOptions {
   readonly tracestate?: string;
 }
 
-/** What a publish does when the intake takes nothing. */
+/** How a publish behaves when the intake takes nothing. */
 export interface BackpressureOptions {
   /**
    * "wait" until it takes records again; "reject" at once with `ERR_INTAKE_FULL`. Default: the
@@ -108,10 +108,10 @@ type WithEnd<Call> = Call extends (...parameters: infer Parameters) => unknown
   ? (...parameters: Parameters) => void
   : never;
 
-/** What `context.publishNow` sends to the opening thread: handler, encoded payload, options. */
+/** The message of `context.publishNow` to the opening thread: handler, encoded payload, options. */
 export type PublishedNow = readonly [handler: string, payload: Uint8Array, options: RecordOptions | undefined];
 
-/** What it resolves with. */
+/** The answer that it resolves with. */
 export interface PublishedNowAnswer {
   readonly sequence: number;
   readonly duplicate: boolean;
@@ -131,7 +131,7 @@ const TIME_MAX = 8.64e15;
 const NO_BYTES = new Uint8Array(0);
 /** The wall clock was set when it is further from the clock that nobody sets. */
 const SET_MS = 1000;
-/** What timers take. */
+/** The longest time that timers take. */
 const TIMER_MS_MAX: number = 2 ** 31 - 1;
 
 const waitRules = {
@@ -174,7 +174,7 @@ export function mustNotWait(owner: string, given: object | undefined): void {
 }
 
 type Given = Resolved<typeof recordRules>;
-/** What a publish's own options say of waiting. */
+/** A publish's own options for waiting. */
 export interface Wait {
   readonly whenFull: "wait" | "reject" | undefined;
   readonly timeoutMs: number | undefined;
@@ -185,7 +185,7 @@ function isShort(value: unknown, bytesMax: number): value is string {
   return typeof value === "string" && value.length > 0 && Buffer.byteLength(value) <= bytesMax;
 }
 
-/** What a date can say, and what is written as f64 without loss. */
+/** An instant that a Date can hold, and that f64 writes without loss. */
 function instant(): ReturnType<typeof custom<number | Date>> {
   return custom(`a time in ms since 1970, from 0 to ${TIME_MAX}, or a valid Date`, (value): value is number | Date => {
     const ms = types.isDate(value) ? value.getTime() : value;
@@ -203,7 +203,7 @@ export interface Prepared {
   readonly isJudged: boolean;
   /** The producer that it names; undefined without. */
   readonly producer: string | undefined;
-  /** What its own options say of waiting; undefined without options. */
+  /** Its own options for waiting; undefined without options. */
   readonly wait: Wait | undefined;
 }
 

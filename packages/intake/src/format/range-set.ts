@@ -39,7 +39,7 @@ export class RangeSet {
     return index >= 0 && value <= (this.#lasts[index] as number) ? (this.#lasts[index] as number) : value - 1;
   }
 
-  /** How many members are at most `value`. */
+  /** Number of members that are at most `value`. */
   countUpTo(value: number): number {
     let count = 0;
     for (let index = 0; index < this.#firsts.length; index += 1) {

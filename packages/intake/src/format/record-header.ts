@@ -1,6 +1,5 @@
 /**
- * What the intake writes into the header of a journal record, and what it hands to a handler's
- * context.
+ * The header of a journal record as the intake writes it, and as a handler's context gets it.
  *
  * Journal header, version 1, for a record without terms of its own:
  *
@@ -50,7 +49,7 @@ const FINGERPRINT = 512;
 const STEADY = 1024;
 const KNOWN_MASK = 2047;
 
-/** What a publisher asked for, beyond handler, priority, payload and headers. */
+/** A publisher's options beyond handler, priority, payload and headers. */
 export interface Terms {
   /** Records with the same key, handler and priority run one after the other. */
   readonly isOrdered?: boolean | undefined;
@@ -259,7 +258,7 @@ function termsEnd(header: Buffer): number {
   return at;
 }
 
-/** What every record of a source has that resumes, and nothing else. */
+/** The terms that every record of a resumable source has, if it has no others. */
 function producerTerms(header: Buffer, at: number): ParsedTerms {
   const idEnd = at + 1 + (header[at] as number);
   const id = header.toString("utf8", at + 1, idEnd);

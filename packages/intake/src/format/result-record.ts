@@ -16,7 +16,7 @@ const RESULT = 1;
 const ERROR = 2;
 export const RESULT_HEAD_BYTES = 24;
 
-/** What a handler left: its result, encoded, or why that can't be kept. */
+/** A handler's result, encoded, or why it can't be kept. */
 export interface EncodedResult {
   readonly isOk: boolean;
   readonly bytes: Uint8Array;
@@ -49,7 +49,7 @@ export function decodeResultHead(payload: Buffer): ResultHead {
   return { origin: readU64(head, 0), untilMs: payload.readDoubleLE(16) };
 }
 
-/** What the handler returned; throws the error that stands instead of it. */
+/** The handler's result; throws the error that stands in its place. */
 export function resultIn(payload: Buffer): unknown {
   decodeResultHead(payload);
   const value = decode(payload, RESULT_HEAD_BYTES);

@@ -1,4 +1,4 @@
-/** What records say about schedules. */
+/** Schedules in records. */
 
 /** In the header of a record: a schedule has published it. */
 export interface Scheduled {
@@ -11,7 +11,7 @@ export interface Scheduled {
 
 export type CatchUp = "none" | "last" | "all";
 
-/** What a schedule publishes, and when. Bytes are encoded by the codec. */
+/** The record that a schedule publishes, and its times. Bytes are encoded by the codec. */
 export interface ScheduleDefinition {
   readonly handler: string;
   readonly payload: Uint8Array;

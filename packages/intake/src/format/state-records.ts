@@ -42,7 +42,7 @@ export const ORIGINS_MAX = 4096;
 /** Errors of a history: the first ones say how it began, the last ones how it ended. */
 const FIRST_KEPT = 3;
 const LAST_KEPT = 10;
-/** What a history takes beside its errors, and a failure beside its error; both generously. */
+/** Bytes of a history beside its errors, and of a failure beside its error; both generous. */
 const HISTORY_BYTES = 128;
 const FAILURE_BYTES = 96;
 /** An error is worth keeping with so many bytes at least; a RETRY record keeps so many at most. */
@@ -75,7 +75,7 @@ export function reasonName(reason: number): ReasonName {
   return (Object.keys(REASON) as ReasonName[]).find((name) => REASON[name] === reason) ?? "error";
 }
 
-/** How many ranges an ACK payload of `bytesMax` bytes takes. */
+/** Number of ranges that an ACK payload of `bytesMax` bytes takes. */
 export function rangesIn(bytesMax: number): number {
   return Math.min(RANGES_MAX, Math.floor(bytesMax / RANGE_BYTES));
 }
@@ -137,7 +137,7 @@ export interface Failure {
   readonly traceparent?: string;
 }
 
-/** What RETRY and DEAD records say. */
+/** The content of RETRY and DEAD records. */
 export interface Fate {
   readonly origin: number;
   readonly attempts: number;
@@ -178,7 +178,7 @@ export function decodeFate(payload: Buffer): Fate {
   };
 }
 
-/** What the header of a DEAD record says of the record that died. */
+/** The record that died, in the header of a DEAD record. */
 export interface DeadHeader {
   /** Bytes of the record; 0 when an older build has written it. */
   readonly recordBytes: number;
@@ -190,7 +190,7 @@ export interface DeadHeader {
 
 const DEAD_HEADER_BYTES = 8;
 
-/** What a DEAD record says of an order key, and what is asked for. */
+/** The hash of an order key in DEAD records and in filters. */
 export function deadKeyHash(key: Uint8Array): number {
   return crc32(key) || 1;
 }
@@ -367,7 +367,7 @@ export type Control =
   /** Of the suspects these are tried now, and no others; those that were cleared have survived. */
   | { readonly kind: "trying"; readonly origins: readonly number[]; readonly cleared: readonly number[] }
   | { readonly kind: "paused" | "resumed"; readonly handler: string }
-  /** What a producer has stored is forgotten. */
+  /** The sequences that a producer has stored are forgotten. */
   | { readonly kind: "producerDropped"; readonly producer: string }
   | ({ readonly kind: "scheduled" } & DefinedSchedule)
   | { readonly kind: "unscheduled"; readonly name: string };

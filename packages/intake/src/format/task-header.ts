@@ -1,5 +1,5 @@
 /**
- * What the delivery thread tells a handler about its record, in the header of the task:
+ * The header of a task, in which the delivery thread describes the record to its handler:
  *
  *   0   u8 flags: 1 the submitter wants the result (`TaskHooks`), 2 a key follows, 4 it is a replay,
  *       8 the submitter wants the time that the handler runs
@@ -26,7 +26,7 @@ const FIXED_BYTES = 72;
 const SCHEDULE_BYTES = 16;
 const NO_BYTES = new Uint8Array(0);
 
-/** What the records may take that a handler publishes together with the end of its own. */
+/** Limits of the records that a handler publishes together with the end of its own. */
 export interface StageLimits {
   /** Header, key and payload of one record. */
   readonly recordBytesMax: number;
@@ -34,7 +34,7 @@ export interface StageLimits {
   readonly groupBytesMax: number;
 }
 
-/** What a record takes in a group beside header, key and payload, at most. */
+/** Most bytes of a record in a group beside header, key and payload. */
 export const STAGED_RECORD_BYTES = 64;
 
 /** Room for what stands instead of a result that can't be kept. */

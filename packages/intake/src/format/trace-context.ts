@@ -9,7 +9,7 @@
 
 /** Beside a traceparent of version 00 and a space. */
 const TRACESTATE_BYTES_MAX: number = 255 - 55 - 1;
-/** What senders may give. */
+/** Most characters that senders may give. */
 const TRACESTATE_GIVEN_MAX = 512;
 const TRACEPARENT = /^(?!ff)([\da-f]{2})-(?!0{32})([\da-f]{32})-(?!0{16})([\da-f]{16})-([\da-f]{2})(-.*)?$/;
 const TRACESTATE = /^[\x20-\x7e]*$/;
@@ -79,7 +79,10 @@ export function unpackTrace(text: string): TraceContext {
  */
 const SPAN = "millraceSpan";
 
-/** What isn't an object, or is frozen, can't be marked: the next attempt has no link then. */
+/**
+ * A thrown value that isn't an object, or is frozen, can't be marked: the next attempt then has no
+ * link.
+ */
 export function markFailure(thrown: unknown, traceparent: string): void {
   if (typeof thrown !== "object" || thrown === null) return;
   Reflect.defineProperty(thrown, SPAN, { value: traceparent, configurable: true, enumerable: true, writable: true });

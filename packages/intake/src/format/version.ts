@@ -1,6 +1,6 @@
 /**
- * What a reader says of bytes that it doesn't know. Nothing unknown is skipped: what a newer build
- * has written may change the meaning of everything else.
+ * The errors of a reader for bytes that it doesn't know. It skips nothing unknown: a record of a
+ * newer build may change the meaning of everything else.
  */
 import type { MillraceError } from "@millrace/base";
 import { journalError } from "@millrace/journal/kernel";

@@ -1,4 +1,6 @@
-/** What a handler has returned, as it is kept: encoded, or the reason why that isn't possible. */
+/**
+ * Makes a kept result: a handler's return value, encoded, or the reason why that isn't possible.
+ */
 import { messageOf } from "@millrace/base";
 import { encode, encodeThrown } from "@millrace/codec";
 import { intakeError } from "../errors.ts";

@@ -1,6 +1,6 @@
 /**
- * What a machine loads to give handlers their records (`context.record`), and to send what they
- * leave to the delivery thread: the functions of `TaskHooks`.
+ * The functions of `TaskHooks`, which a machine loads to give handlers their records
+ * (`context.record`), and to send their outcomes to the delivery thread.
  */
 import type { Handler, StageHost, TaskStage, ThrownByHandler } from "@millrace/scheduler";
 import type { DeliveredRecord } from "../format/delivered-record.ts";
@@ -27,7 +27,7 @@ export async function begin(url: string): Promise<void> {
   spans = await RecordSpans.load(JSON.parse(given) as ResolvedSpanOptions, (record) => priors.get(record));
 }
 
-/** What is called instead of a handler. */
+/** The function that is called in place of a handler. */
 export function around(name: string, handler: Handler): Handler {
   return aroundHandler(spans, name, handler);
 }
@@ -66,7 +66,7 @@ export function openStage(header: Uint8Array, host: StageHost): TaskStage {
   return new Stage(stageLimits, host, () => spans?.active() ?? own);
 }
 
-/** What the delivery thread gets of an error: with what the handler's own policy says. */
+/** The error as the delivery thread gets it, with the decision of the handler's own policy. */
 export function failureOf(header: Uint8Array, { handler, thrown, runsBefore, ranMs }: ThrownByHandler): unknown {
   const { attempt, isRecorded } = new TaskHeader(header);
   const original = originalOf(handler as Handler);
@@ -77,7 +77,7 @@ export function failureOf(header: Uint8Array, { handler, thrown, runsBefore, ran
 
 export { checkRetry as checkHandler } from "./retry.ts";
 
-/** What the delivery thread gets; undefined when the handler has left nothing. */
+/** The outcome that the delivery thread gets; undefined when the handler has left nothing. */
 export function outcomeOf(
   header: Uint8Array,
   stage: TaskStage | undefined,

@@ -4,10 +4,11 @@ import type { Handler } from "@millrace/scheduler";
 import { isWait, isWaitTable } from "../delivery/policy.ts";
 
 /**
- * What follows an attempt that has thrown: waits in ms, the last of which repeats; or a function
- * that gets the error and the number of the attempt, from 1. It returns a wait in ms, false for no
- * further attempt, undefined for what the options say. Limits of the options (`attemptsMax`,
- * `retryForMs`) hold as well, and what the error itself asks for goes first.
+ * The policy after an attempt that has thrown: waits in ms, the last of which repeats; or a
+ * function that gets the error and the number of the attempt, from 1. The function returns a wait
+ * in ms, false for no further attempt, or undefined to follow the options. The limits of the
+ * options (`attemptsMax`, `retryForMs`) hold as well. If the error itself asks for something, that
+ * goes first.
  */
 export type Retry = readonly number[] | ((error: unknown, attempt: number) => number | false | undefined);
 
@@ -40,7 +41,7 @@ export function checkRetry(name: string, handler: Handler): void {
   });
 }
 
-/** What the handler's `retry` makes of what it has thrown, for the delivery thread. */
+/** The thrown error with the decision of the handler's `retry`, for the delivery thread. */
 export function withRetry(handler: Handler, thrown: unknown, attempt: number): unknown {
   const { retry } = handler as { retry?: Retry };
   if (retry === undefined || hasWish(thrown)) return thrown;

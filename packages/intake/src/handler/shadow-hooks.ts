@@ -16,7 +16,7 @@ export function around<One>(_name: string, handler: One): One {
   return handler;
 }
 
-/** What `context.publishNow` resolves with: no record has this sequence. */
+/** The answer of `context.publishNow`: no record has this sequence. */
 const NOWHERE: PublishedNowAnswer = { sequence: 0, duplicate: false };
 
 /** The attempt is the recorded one, however often its thread has died. */

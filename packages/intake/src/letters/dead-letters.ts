@@ -29,7 +29,7 @@ export type DeadReason = Exclude<ReasonName, "snooze">;
 
 const DEATH_REASONS = (Object.keys(REASON) as ReasonName[]).filter((name): name is DeadReason => name !== "snooze");
 
-/** Which letters; every member that is given must hold. */
+/** Picks letters: those that match every given member. */
 export interface DeadFilter {
   /** The handler in which they died. */
   readonly handler?: string;
@@ -83,7 +83,10 @@ const filterRules = {
   limit: integer(1, 2 ** 31, 1000),
   after: optional(integer(0, Number.MAX_SAFE_INTEGER, 0)),
 } satisfies Rules;
-/** What is done to letters is done to all of them; a list is to be read. */
+/**
+ * A command applies to all letters, so it has no limit by default; people read a list, so it has
+ * one.
+ */
 const allRules = { ...filterRules, limit: integer(1, 2 ** 31, 2 ** 31) } satisfies Rules;
 const dropRules = { ...allRules, dryRun: boolean(false) } satisfies Rules;
 const redriveRules = {
@@ -103,7 +106,7 @@ const PART_MS = 100;
 /** As many origins as one record takes: a part of a redrive is durable, or it isn't. */
 const PART_MAX = 4096;
 
-/** What dead letters need of a journal, whether it is delivered from or not in use. */
+/** The parts of a journal that dead letters need, whether it is delivered from or not in use. */
 export interface DeadLettersHost {
   /** The record at a place; undefined when it was given up. */
   get(place: number): Promise<JournalRecord | undefined>;
@@ -113,7 +116,7 @@ export interface DeadLettersHost {
   drop(letters: Letters): Promise<void>;
   /** Throws `ERR_HANDLER_UNKNOWN`. */
   mustBeHandler(name: string): void;
-  /** What may be shown of a payload, or of headers, as JSON can have it. */
+  /** The part of a payload, or of headers, that may be shown, as JSON can have it. */
   redacted(handler: string, value: unknown): unknown;
 }
 
@@ -134,7 +137,7 @@ export class DeadLetters {
     return letters;
   }
 
-  /** How many letters `filter` picks; `limit` doesn't count. */
+  /** Number of letters that `filter` picks, without regard to `limit`. */
   async count(filter: DeadFilter = {}): Promise<number> {
     const resolved = resolveOptions("dead.count", filterRules, filter);
     return (await this.#letters({ ...resolved, limit: Infinity })).origins.length;
@@ -220,7 +223,7 @@ export class DeadLetters {
 
   // ── picking ───────────────────────────────────────────────────────────────────────────────────
 
-  /** What a command is about. Records are read only where they alone can tell. */
+  /** The letters of a command. Reads records only where nothing else can tell. */
   async #letters(filter: Filter): Promise<Letters> {
     const rows = await this.#rows(filter);
     const origins: number[] = [];
@@ -239,7 +242,7 @@ export class DeadLetters {
     for await (const [, letter] of this.#readMatching(await this.#rows(filter), filter)) yield letter;
   }
 
-  /** What the delivery thread lets pass, in the order of the records. */
+  /** The letters that the delivery thread lets pass, in the order of the records. */
   async #rows({ handler, reason, from = 0, to = Infinity, key, after = 0 }: Filter): Promise<DeadRows> {
     const query: DeadQuery = {
       handler,

@@ -1,4 +1,4 @@
-/** What a scan of the dead letters has found: a row each, in the order of their records. */
+/** The result of a scan of the dead letters: a row each, in the order of their records. */
 import { COLUMN, COLUMNS, type DeadPiece } from "../delivery/dead-scan.ts";
 
 export interface DeadRow {

@@ -55,14 +55,14 @@ export function letterOf(record: JournalRecord, fate: JournalRecord): DeadLetter
   };
 }
 
-/** What only the records tell. */
+/** The parts of a filter that only the records can answer. */
 export interface LetterFilter {
   readonly handler?: string | undefined;
   readonly key?: string | undefined;
   readonly text?: string | undefined;
 }
 
-/** What may be seen of a handler's value. */
+/** The part of a handler's value that may be shown. */
 type Redacted = (handler: string, value: unknown) => unknown;
 
 /**

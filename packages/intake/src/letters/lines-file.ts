@@ -5,7 +5,7 @@ const OWNER_ONLY = 0o600;
 /** Bytes that gather before they are written. */
 const CHUNK_BYTES: number = 2 ** 18;
 
-/** How many lines were written; they are on disk. The file is removed if that fails. */
+/** Writes the lines to disk, and returns their number. Removes the file if that fails. */
 export async function writeLines(path: string, lines: AsyncIterable<object>): Promise<number> {
   const file = await open(path, "wx", OWNER_ONLY);
   let isComplete = false;
@@ -25,7 +25,7 @@ export async function writeLines(path: string, lines: AsyncIterable<object>): Pr
     return count;
   } finally {
     await file.close();
-    // What made the export fail is the error that counts.
+    // The error that made the export fail is the one that counts.
     if (!isComplete) await unlink(path).catch(() => {});
   }
 }

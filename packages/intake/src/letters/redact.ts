@@ -1,9 +1,9 @@
 /**
- * What may be seen of payloads and headers: the option `redact` of handlers, for everything that
- * shows them. What is stored stays as it is. (docs/adr/0025-redaction.md)
+ * The option `redact` of handlers, for everything that shows payloads and headers. Stored values
+ * stay as they are. (docs/adr/0025-redaction.md)
  *
- * Tools that read a directory which nobody has open know no options. So an intake leaves the paths
- * in the file `redact` of its directory, and for a function that there is one.
+ * Tools that read the directory of a stopped intake know no options. So an intake leaves the paths
+ * in the file `redact` of its directory; of a function it only says that there is one.
  */
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";

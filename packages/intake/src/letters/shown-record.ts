@@ -11,7 +11,7 @@ export interface ShownRecord {
   /** ISO 8601. */
   readonly publishedAt: string;
   readonly key?: string;
-  /** What the option `redact` lets be seen; bytes, dates and big numbers are texts. */
+  /** The payload as the option `redact` shows it; bytes, dates and big numbers are texts. */
   readonly payload: unknown;
   readonly headers?: unknown;
 }

@@ -1,4 +1,4 @@
-/** What a state record says, in fields that people can read: for tools that print a log. */
+/** The content of a state record, in fields that people can read: for tools that print a log. */
 import { RECORD_TYPE } from "@millrace/journal";
 import {
   ackRanges,
@@ -76,7 +76,7 @@ function attemptFields(end: AttemptEnd): object {
   };
 }
 
-/** What a schedule publishes is shown when it is published, by the rules of its handler. */
+/** A schedule's payload is shown when it is published, by the rules of its handler. */
 function controlFields(control: Control): unknown {
   if (!("definition" in control)) return toPlain(control);
   const { payload: _payload, headers: _headers, ...definition } = control.definition;

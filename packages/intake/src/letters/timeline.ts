@@ -1,6 +1,6 @@
 /**
- * What became of one record, attempt by attempt: read from the journal, from the record's place on,
- * since no table in memory keeps more than the last of it.
+ * The story of one record, attempt by attempt. Reads the journal from the record's place on, since
+ * the tables in memory keep only its last state.
  */
 import { checkArgument, integer, resolveOptions, type Rules, setImmediate } from "@millrace/base";
 import { type Journal, type JournalRecord, RECORD_TYPE } from "@millrace/journal";
@@ -109,7 +109,7 @@ class Story {
         break;
       case RECORD_TYPE.redrive: {
         const { origins, handler } = decodeRedrive(payload);
-        // What isn't dead any more isn't meant.
+        // The command doesn't mean a record that isn't dead any more.
         if (!this.#isDead || !origins.includes(this.#origin)) break;
         this.#isDead = false;
         this.events.push({ kind: "redriven", at, handler: handler === "" ? undefined : handler });

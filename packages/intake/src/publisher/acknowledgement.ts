@@ -20,9 +20,9 @@ export interface Acknowledgement<Result = unknown> {
    */
   readonly done: Promise<void>;
   /**
-   * What the handler returned, of a handler with `result: "keep"`; of a duplicate, what it returned
-   * for the first one. Rejects as `done` does, and with `ERR_RESULT_EXPIRED`,
-   * `ERR_RESULT_TOO_LARGE`, `ERR_RESULT_UNSUPPORTED`. Asked for only when it is read.
+   * The handler's result, if the handler has `result: "keep"`; for a duplicate, the result for the
+   * first record. Rejects as `done` does, and with `ERR_RESULT_EXPIRED`, `ERR_RESULT_TOO_LARGE`,
+   * `ERR_RESULT_UNSUPPORTED`. Asked for only when it is read.
    */
   readonly result: Promise<Result>;
 }

@@ -11,7 +11,7 @@ import type { Answers, Command, DeliveryData, DeliveryOrder, DeliveryReport } fr
 import { ABANDONING, DRAINING, StateWord, STOPPED } from "../delivery/state-word.ts";
 import { intakeError } from "../errors.ts";
 
-/** What a thread may take to load its modules. */
+/** Time that a thread may take to load its modules. */
 const LOADING_MS = 10_000;
 
 /** Reports that the client doesn't take itself. */

@@ -45,7 +45,7 @@ const DISK_MS = 3000;
 /** How often `drain({ all: true })` looks again. */
 const LOOK_MS = 20;
 
-/** What has to end. */
+/** The parts that have to end. */
 export interface Endable {
   readonly journal: Journal;
   readonly cells: DeliveryCounts;
@@ -136,8 +136,8 @@ export class Ending {
   }
 
   /**
-   * Delivery ends, and the disk has no room for what became of its last records, not even in the
-   * reserve. Whoever waits is told, and the journal ends without saying that it has ended in order.
+   * Delivery ends, and the disk has no room for the ends of its last records, not even in the
+   * reserve. Callers that wait get an error, and the journal ends without a clean end.
    */
   #giveUpWriting(seconds: number): void {
     const { journal } = this.#parts;

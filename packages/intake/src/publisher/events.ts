@@ -1,4 +1,4 @@
-/** What an intake tells of by itself: events with names and types. */
+/** The events of an intake, with names and types. */
 import { EventEmitter } from "node:events";
 import { callback, checkArgument, oneOf, setImmediate } from "@millrace/base";
 import type { BreakerEvent, DeliveryEvent, HandlerMissingEvent, KeysEvictedEvent } from "../delivery/events.ts";
@@ -27,7 +27,7 @@ type Listener<Name extends keyof IntakeEvents> = (event: IntakeEvents[Name]) => 
 export class Events {
   readonly #emitter = new EventEmitter();
   readonly #directory: string | undefined;
-  /** What happened before anybody could listen. */
+  /** Events that happened before anybody could listen. */
   #early: (() => void)[] | undefined = [];
 
   /** `directory`: which intake, for those who hear of all. */
@@ -56,7 +56,7 @@ export class Events {
     else if (this.#emitter.listenerCount(name) > 0) setImmediate(emit);
   }
 
-  /** As delivery tells it. What loses something, or waits for somebody, is a warning as well. */
+  /** An event of delivery. If something is lost, or waits for a person, it is a warning as well. */
   told({ name, ...event }: DeliveryEvent): void {
     if (name === "handlerMissing") {
       const { handler } = event as HandlerMissingEvent;

@@ -64,7 +64,10 @@ export class Intake<Handlers = Record<string, Handler>> {
   /** The same, but never waits: rejects at once with `ERR_INTAKE_FULL` when the intake is full. */
   readonly tryPublish: Publish<Handlers, RecordOptions>;
   readonly events: Events;
-  /** What the control socket tells of the whole runtime, which sets it once it is there. */
+  /**
+   * The metrics of the whole runtime, for the control socket. The runtime sets this once it is
+   * there.
+   */
   metrics: () => readonly object[] = () => [];
   readonly producers: Producers;
   readonly dead: DeadLetters;
@@ -231,7 +234,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     return new Producer(host, handler, id, known, options);
   }
 
-  /** What a handler asks: to publish at once. */
+  /** Carries out a handler's request: to publish at once. */
   async asked(value: unknown): Promise<PublishedNowAnswer> {
     const [handler, payload, options] = value as PublishedNow;
     const plain: PublishCall<Acknowledgement> = (record, given) =>
@@ -242,8 +245,8 @@ export class Intake<Handlers = Record<string, Handler>> {
   }
 
   /**
-   * What the handler returned for this record, of a handler with `result: "keep"`; waits until the
-   * record is done. Also after a restart. Rejects as `Acknowledgement.result` does, and with
+   * The result of the handler for this record, if the handler has `result: "keep"`. Waits until the
+   * record is done. Works after a restart, too. Rejects as `Acknowledgement.result` does, and with
    * `ERR_INVALID_OPTION` for a sequence that isn't there.
    */
   result(sequence: number): Promise<unknown> {
@@ -282,8 +285,8 @@ export class Intake<Handlers = Record<string, Handler>> {
   }
 
   /**
-   * What has become of the record with this sequence; undefined for one that no record of a handler
-   * has or, as far as that is known, had.
+   * The state of the record with this sequence; undefined if no record of a handler has it, or had
+   * it, as far as is known.
    */
   async recordState(sequence: number): Promise<RecordState | undefined> {
     const { journal, delivery } = this.#parts;
@@ -332,8 +335,8 @@ export class Intake<Handlers = Record<string, Handler>> {
   }
 
   /**
-   * Ends a schedule; resolves with whether there was one, when that is durable. What it has
-   * published stays.
+   * Ends a schedule. Resolves with whether there was one, when its end is durable. The records that
+   * it has published stay.
    */
   async unschedule(name: string): Promise<boolean> {
     checkScheduleName(name);
@@ -378,16 +381,17 @@ export class Intake<Handlers = Record<string, Handler>> {
   }
 
   /**
-   * Takes no more records, lets running handlers finish, makes all acknowledgements durable. What
-   * was not delivered stays in the journal for the next opening. Idempotent.
+   * Takes no more records, lets running handlers finish, makes all acknowledgements durable.
+   * Records that were not delivered stay in the journal for the next opening. Idempotent.
    */
   stop(): Promise<void> {
     return this.#ending.stop();
   }
 
   /**
-   * `stop` waits for no handler any more. What handlers have in hand is delivered again at the next
-   * opening, and is under no suspicion there: the log says that this process has ended in order.
+   * `stop` waits for no handler any more. The next opening delivers the records that handlers have
+   * in hand again. They are under no suspicion there: the log says that this process has ended in
+   * order.
    */
   abandon(): void {
     this.#parts.delivery.abandon();

@@ -48,7 +48,7 @@ export interface JournalView {
   /** The newest record with this order key, in the same way. */
   showByKey(key: string): Promise<ShownRecord | undefined>;
   /**
-   * What became of a record: each failed attempt with its error, each wait, its end. Reads the
+   * The story of a record: each failed attempt with its error, each wait, its end. Reads the
    * journal from the record on. Undefined as of `show`. Throws `ERR_INVALID_OPTION`,
    * `ERR_JOURNAL_DAMAGED`.
    */

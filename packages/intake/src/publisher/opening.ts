@@ -42,7 +42,7 @@ export interface IntakeSeat {
   /** Called when delivery has ended by itself. The intake takes no records any more. */
   readonly onFailure: (error: MillraceError) => void;
   readonly endMachine: EndMachine;
-  /** What makes spans, with that option. */
+  /** Makes spans, with that option. */
   readonly spans?: Spans | undefined;
 }
 

@@ -22,14 +22,14 @@ import { levelMarks, type LevelOptions } from "./level-options.ts";
 import { declaredSchedules, type ScheduleOptions } from "./schedules.ts";
 import type { WaterMarks } from "./water.ts";
 
-/** Who else may command the intake, and what is shown of records. */
+/** Options for commands from outside, and for showing records. */
 export interface ControlOptions {
   /** Whether a socket in the directory takes commands. */
   readonly isListening: boolean;
   readonly redact: RedactRules;
 }
 
-/** What the publisher takes of the options. */
+/** The options that the publisher uses. */
 export interface PublisherOptions {
   readonly marks: WaterMarks;
   /** Whether a publish waits when the intake is full. */
@@ -45,7 +45,7 @@ export interface DedupeOptions {
   readonly keysMax?: number;
 }
 
-/** What dead letters may take. */
+/** Limits of dead letters. */
 export interface DeadOptions {
   /**
    * Bytes of dead letters that the log keeps: their records, and what is written about each. At the
@@ -86,7 +86,7 @@ export interface IntakeOptions extends Omit<JournalOptions, "deliveryThread">, H
    * and unfinished records. Default: no limit but ring and disk.
    */
   readonly levels?: "textbook" | LevelOptions;
-  /** What a publish does then, unless its own options say it. Default "wait". */
+  /** How a publish behaves then, unless its own options say it. Default "wait". */
   readonly whenFull?: "wait" | "reject";
   /**
    * Producers that may be known; a record of another one rejects with `ERR_PRODUCERS_FULL`. Each
@@ -99,8 +99,8 @@ export interface IntakeOptions extends Omit<JournalOptions, "deliveryThread">, H
    */
   readonly laneRecordsMax?: number;
   /**
-   * What stays in the journal: "unfinished" records (and dead ones), "all", or finished ones as
-   * well for a while. Default "unfinished".
+   * The records that stay in the journal: "unfinished" ones (and dead ones), "all", or finished
+   * ones as well for a while. Default "unfinished".
    */
   readonly retain?: "unfinished" | "all" | RetainOptions;
   /**

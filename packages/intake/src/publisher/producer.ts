@@ -21,7 +21,7 @@ export interface ProducerOptions {
   readonly sequenceHeader?: string;
 }
 
-/** What a producer needs of the intake. */
+/** The parts of the intake that a producer needs. */
 export interface ProducerHost {
   append(records: readonly RecordParts[], waiter: AppendWaiter): void;
   /** The most bytes that header and payload of a record may have together. */
@@ -94,7 +94,7 @@ export class Producer {
     return encoded.length;
   }
 
-  /** What the journal keeps of a record, for `ContentSums`. */
+  /** The fingerprint that the journal keeps of a record, for `ContentSums`. */
   fingerprint(bytes: Buffer, start = 0, end: number = bytes.length): number {
     return crc32(bytes.subarray(start, end), HEAD_CRC);
   }

@@ -1,12 +1,12 @@
 /**
- * The producers that the intake knows. What they have stored is never forgotten by itself, so their
- * number is limited; a producer that is no longer needed is dropped by command.
+ * The producers that the intake knows. The intake never forgets their stored sequences by itself,
+ * so it limits their number; a command drops a producer that is no longer needed.
  */
 import { checkArgument, text } from "@millrace/base";
 import { producersFull } from "../errors.ts";
 import type { ProducerInfo } from "../states/producer-state.ts";
 
-/** What producers need of the delivery thread. */
+/** The parts of the delivery thread that producers need. */
 export interface ProducersHost {
   list(): Promise<readonly ProducerInfo[]>;
   drop(id: string): Promise<void>;
@@ -17,7 +17,7 @@ export class Producers {
   readonly #max: number;
   /** Those of which a record is durable, or may be, and those that somebody has asked for. */
   readonly #known = new Set<string>();
-  /** How many publishes are under way of each of the others. */
+  /** Number of publishes under way of each of the others. */
   readonly #trying = new Map<string, number>();
 
   constructor(host: ProducersHost, max: number) {

@@ -44,7 +44,7 @@ function mayBeStored(error: unknown): boolean {
   return isMillraceError(error, "ERR_JOURNAL_UNCERTAIN") || isMillraceError(error, "ERR_IDEMPOTENCY_MISMATCH");
 }
 
-/** What publishing needs of the intake. */
+/** The parts of the intake that publishing needs. */
 export interface PublisherHost {
   readonly journal: Journal;
   readonly questions: Questions;
@@ -317,7 +317,7 @@ export class Publisher {
     return { isWaiting, timeoutMs, signal };
   }
 
-  /** Whoever waits is told that nothing of it is stored. */
+  /** Rejects the publishes that wait: nothing of them is stored. */
   end(error: Error): void {
     clearInterval(this.#timer);
     this.#room.abandon(error);

@@ -1,6 +1,6 @@
 /**
- * What the opener asks the delivery thread: is this record done, is it the first with its key, can
- * nothing run any more. Answers come as promises.
+ * The opener's questions to the delivery thread: is this record done, is it the first with its key,
+ * can nothing run any more. Answers come as promises.
  */
 import { unpark, type Reactor, type Source } from "@millrace/atomics-sync";
 import { EMPTY, FULL, SpscConsumer, SpscProducer } from "@millrace/shared-memory";

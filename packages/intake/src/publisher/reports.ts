@@ -1,4 +1,4 @@
-/** What the delivery thread reports, handed to the part of the opener that it concerns. */
+/** Hands each report of the delivery thread to the part of the opener that it concerns. */
 import { encodeThrown } from "@millrace/codec";
 import type { Quarantine } from "@millrace/pool";
 import { intakeError } from "../errors.ts";

@@ -18,7 +18,7 @@ export interface ResultsHost {
 /** A result may be copied forward between two looks, hardly twice. */
 const LOOKS_MAX = 10;
 
-/** What the handler returned for this record; see `Intake.result`. */
+/** The handler's result for this record; see `Intake.result`. */
 export async function readResult(host: ResultsHost, sequence: number): Promise<unknown> {
   const { durableSequence } = host.journal.stats();
   if (!Number.isSafeInteger(sequence) || sequence < 1 || sequence > durableSequence) {

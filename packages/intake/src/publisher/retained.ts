@@ -11,7 +11,10 @@ export interface Retained {
   readonly toSequence: number;
 }
 
-/** What finished records there are: see the option `retain`. Throws `ERR_JOURNAL_DAMAGED`. */
+/**
+ * The range of finished records that are kept: see the option `retain`. Throws
+ * `ERR_JOURNAL_DAMAGED`.
+ */
 export async function retained(journal: Journal): Promise<Retained> {
   const fromMs = await firstTimeMs(journal);
   const { firstSequence: fromSequence, durableSequence: toSequence } = journal;

@@ -18,10 +18,12 @@ import { checkTimes } from "../delivery/timetable.ts";
 import type { CatchUp, ScheduleDefinition } from "../format/schedule.ts";
 import { KEY_BYTES_MAX, shortText } from "../format/publication.ts";
 
-/** What a schedule publishes, and when: one of `cron` and `everyMs` is required. */
+/** The record that a schedule publishes, and its times: one of `cron` and `everyMs` is required. */
 export interface ScheduleOptions<Name extends string = string> {
   readonly handler: Name;
-  /** What the handler gets each time; up to 16 KiB with the headers. Default undefined. */
+  /**
+   * The payload that the handler gets each time; up to 16 KiB with the headers. Default undefined.
+   */
   readonly payload?: unknown;
   readonly headers?: object;
   /**
@@ -34,8 +36,9 @@ export interface ScheduleOptions<Name extends string = string> {
   /** In which `cron` is read; a name of the IANA database. Default "UTC". */
   readonly timeZone?: string;
   /**
-   * What becomes of due times that passed while no process ran: the last one gets a record, all do
-   * up to `catchUpMax`, or none that passed more than a minute ago. Default "last".
+   * How to treat due times that passed while no process ran. "last": the last one gets a record.
+   * "all": all get one, up to `catchUpMax`. "none": none that passed more than a minute ago.
+   * Default "last".
    */
   readonly catchUp?: CatchUp;
   /** With "all": the newest ones, at most so many. 1 to 1000, default 100. */

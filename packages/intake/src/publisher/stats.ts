@@ -1,4 +1,4 @@
-/** What the intake counts: the cells of the delivery thread, publishing, and the journal. */
+/** The figures of the intake: the cells of the delivery thread, publishing, and the journal. */
 import type { Journal, JournalStats, JournalVitals } from "@millrace/journal";
 import type { DeliveryCounts } from "../delivery/control.ts";
 import type { Checkpoints } from "./checkpoints.ts";
@@ -86,7 +86,7 @@ export interface IntakeStats {
   readonly journal: JournalStats;
 }
 
-/** What health checks look at. */
+/** The figures for health checks. */
 export interface IntakeVitals {
   readonly journal: JournalVitals;
   readonly isDeliveryRunning: boolean;
@@ -99,7 +99,7 @@ export interface IntakeVitals {
   readonly unroutable: number;
 }
 
-/** What is left when `drain` resolves. */
+/** The numbers of records that are left when `drain` resolves. */
 export interface Drained {
   /** Records that wait for their next attempt. */
   readonly waitingRetry: number;

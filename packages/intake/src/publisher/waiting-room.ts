@@ -1,7 +1,7 @@
 /**
  * Publishes that find the intake full wait here, in order, until the level has fallen; or until
- * their time is over, their signal aborts, or the intake ends. What waits here is certainly not
- * stored.
+ * their time is over, their signal aborts, or the intake ends. A publish that waits here is
+ * certainly not stored.
  *
  * Those of stopped handlers wait beside the line, so that they don't hold up others. When their
  * handler isn't stopped any more, they come before the line: so those of one handler keep their
@@ -39,7 +39,7 @@ interface Waiting {
   stop: () => void;
 }
 
-/** What takes the records: the journal. False, and nothing has happened, when there is no room. */
+/** Takes the records: the journal. Returns false, and has done nothing, when there is no room. */
 export interface Ring {
   tryAppendParts(record: RecordParts, waiter: AppendWaiter): boolean;
   tryAppendGroupParts(records: readonly RecordParts[], waiter: AppendWaiter): boolean;

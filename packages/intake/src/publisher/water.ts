@@ -18,8 +18,8 @@ import { graver, type Level, type Marks, WaterLevel } from "./water-level.ts";
 export type { Level } from "./water-level.ts";
 
 /**
- * What may be too full. "unfinished": without those that wait for a time or a stopped handler.
- * "stopped": with them, for publishes to handlers that are stopped.
+ * The parts that may be too full. "unfinished": unfinished records, without those that wait for a
+ * time or a stopped handler. "stopped": with them, for publishes to handlers that are stopped.
  */
 export type LevelCause = "ring" | "unfinished" | "disk" | "stopped";
 
@@ -39,7 +39,7 @@ export interface Gauge {
 /** The level has changed, or is as it is. */
 export interface LevelReport {
   readonly level: Level;
-  /** What is fullest; never "stopped", which the errors of refused publishes may say. */
+  /** The fullest part; never "stopped", which the errors of refused publishes may say. */
   readonly cause: LevelCause;
   /** Records per second that drain now: a rate at which the level doesn't rise. */
   readonly ratePerSecond: number;
@@ -53,7 +53,7 @@ export interface LevelReport {
   readonly refusedHandlers: readonly string[];
 }
 
-/** What is measured. */
+/** The measured amounts. */
 export interface Measures {
   /** Records published and not known to be durable. */
   underWay(): number;

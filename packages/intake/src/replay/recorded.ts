@@ -1,5 +1,5 @@
 /**
- * What was delivered: the records of a part of the log that were each the first of its kind.
+ * Reads the delivered records of a part of the log: those that were each the first of its kind.
  *
  * Duplicates lie in the log as well, and so do members of a group that was refused. Nothing says
  * so: it is decided from the log, as an opening decides it (`RecordStates`). A first one that lies
@@ -14,7 +14,7 @@ import type { WindowLimits } from "../states/dedupe-window.ts";
 import { GroupReader } from "../states/groups.ts";
 import { RecordStates } from "../states/record-states.ts";
 
-/** What is read of a journal, whoever has it open. */
+/** The parts of a journal that are read, whether a service has it open or not. */
 export type RecordedLog = Pick<Journal, "firstSequence" | "durableSequence" | "lastCheckpoint" | "read">;
 
 /** A part of the log; both ends belong to it. */

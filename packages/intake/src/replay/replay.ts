@@ -1,9 +1,9 @@
 /**
- * Recorded payloads are published again, as new records that name the one that they replay.
+ * Publishes recorded payloads again, as new records that name the one that they replay.
  *
  * A replay is a producer (`replay NAME`) whose sequences are those of the records that it replays.
  * So each is delivered once for one name, whatever crashes, and a replay that was broken off goes
- * on where it stopped. What decides once about a record isn't carried over: idempotency keys,
+ * on where it stopped. Terms that decide about a record once aren't carried over: idempotency keys,
  * producers, due times, schedules. Order keys, priorities, headers and trace contexts are.
  */
 import { randomUUID } from "node:crypto";
@@ -81,11 +81,11 @@ export interface Replayed {
   readonly handlers: Readonly<Record<string, number>>;
 }
 
-/** What a replay needs of a journal, whether it is delivered from or not in use. */
+/** The parts of a journal that a replay needs, whether it is delivered from or not in use. */
 export interface ReplayHost {
   readonly journal: Journal;
   readonly dedupe: WindowLimits;
-  /** What is durable of a producer. */
+  /** The durable state of a producer. */
   producer(id: string): Promise<ProducerSnapshot>;
   /** Throws `ERR_PRODUCERS_FULL`. */
   admit(id: string): void;
@@ -157,7 +157,7 @@ const filterRules = {
   priority: optional(oneOf(["high", "normal", "low"], "normal")),
 } satisfies Rules;
 
-/** What is undefined by mistake would mean every record. Throws `ERR_INVALID_OPTION`. */
+/** A filter that is undefined by mistake would mean every record. Throws `ERR_INVALID_OPTION`. */
 export function mustBeMeant(owner: string, given: object, members: readonly string[]): void {
   for (const name of members) {
     if (!Object.hasOwn(given, name) || (given as Record<string, unknown>)[name] !== undefined) continue;

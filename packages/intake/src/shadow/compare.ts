@@ -3,7 +3,7 @@ import { isDeepStrictEqual, types } from "node:util";
 import type { ReasonName } from "../format/state-records.ts";
 import { type IgnoredPaths, type Path, pathText } from "./paths.ts";
 
-/** What a handler has published with the end of its record. */
+/** A record that a handler has published with the end of its own. */
 export interface ShadowPublished {
   readonly handler: string;
   readonly payload: unknown;
@@ -78,7 +78,7 @@ export function differenceOf(then: ComparedEnd, now: ComparedEnd, ignored: Ignor
   return found.length === 0 ? undefined : { kind: isResult ? "result" : "published", paths: found };
 }
 
-/** What the ways of ending say alone. */
+/** The kind of difference that the ways of ending alone show. */
 function kindOf(then: ReasonName | undefined, now: ReasonName | undefined): DifferenceKind | undefined {
   if (now === undefined) return then === undefined ? undefined : "returns";
   if (now === "timeout" || now === "death") return wayOf(then) === now ? undefined : now;

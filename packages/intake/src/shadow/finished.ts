@@ -28,7 +28,7 @@ export interface Finished {
   /** Of a dead record, the last of its errors that is kept. */
   readonly failure: Failure | undefined;
   readonly isDead: boolean;
-  /** What its handler has published with its end. */
+  /** The records that its handler has published with its end. */
   readonly published: readonly LogRecord[];
 }
 

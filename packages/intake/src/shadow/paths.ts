@@ -3,7 +3,7 @@ import { baseError } from "@millrace/base";
 
 export type Path = readonly (string | number)[];
 
-/** What a path begins with. */
+/** The beginnings of a path. */
 const ROOTS: readonly string[] = ["result", "error", "published"];
 const ANY = "*";
 const STEP = /\.?([^.[\]"]+)|\[(\d+|\*)\]|\["((?:[^"\\]|\\.)*)"\]/y;

@@ -1,4 +1,4 @@
-/** What a shadow replay has found: counts, differences, latencies. */
+/** The findings of a shadow replay: counts, differences, latencies. */
 import { Histogram } from "@millrace/metrics";
 import type { ReasonName } from "../format/state-records.ts";
 import { toPlain } from "../letters/plain.ts";

@@ -16,12 +16,12 @@ import type { ReasonName } from "../format/state-records.ts";
 
 /** Between two looks for attempts whose time is over. */
 const LOOK_MS = 20;
-/** What an attempt that was given up gets to end by itself. */
+/** Time in which an attempt that was given up may end by itself. */
 const GRACE_MS = 500;
 /** Attempts that were given up and run on one thread, at most. */
 const ABANDONED_MAX = 32;
 const OUTCOMES_MAX = 256;
-/** What `teardown` and what runs still get at the end. */
+/** Time for `teardown`, and for handlers that still run, at the end. */
 const CLOSE_MS = 2000;
 
 /** How an attempt ended. */
@@ -157,7 +157,7 @@ export class ShadowRunner implements Source, OutcomeSink {
     try {
       await (isQuiet ? this.#scheduler.close({ timeoutMs: CLOSE_MS }) : this.#scheduler.terminate());
     } catch (thrown) {
-      // What was found stays found.
+      // The findings so far stay.
       process.emitWarning(thrown as Error);
     } finally {
       this.#hands.clear();

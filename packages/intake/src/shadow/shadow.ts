@@ -59,7 +59,7 @@ export interface ShadowOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What it needs of a journal, whoever has it open. */
+/** The parts of a journal that it needs, whether a service has it open or not. */
 export interface ShadowHost {
   readonly log: RecordedLog;
   readonly logId: Uint8Array;
@@ -133,7 +133,7 @@ class ShadowRun {
   readonly #headers: TaskHeaderWriter;
   readonly builder: ReportBuilder;
   readonly #inHand = new Set<Promise<void>>();
-  /** What keeps the run from going on, such as a record that can't be read. */
+  /** The error that ends the run, such as a record that can't be read. */
   #failure: { readonly error: unknown } | undefined;
   /** The last record of each order key that is in hand. */
   readonly #keys = new Map<string, Promise<void>>();

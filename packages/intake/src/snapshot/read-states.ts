@@ -1,4 +1,4 @@
-/** What the log says about its records: from the newest checkpoint on, if there is one. */
+/** Reads the states of the log's records: from the newest checkpoint on, if there is one. */
 import { type Checkpoint, RECORD_TYPE, type Storage } from "@millrace/journal";
 import { journalError, readCheckpoints, SegmentList } from "@millrace/journal/kernel";
 import { WINDOW_DEFAULTS, type WindowLimits } from "../states/dedupe-window.ts";

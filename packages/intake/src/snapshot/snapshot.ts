@@ -1,5 +1,5 @@
 /**
- * What `RecordStates` knows, as the bytes of a checkpoint.
+ * The content of `RecordStates`, as the bytes of a checkpoint.
  *
  *   u32 version (2)     u32 number of sections, then of each:
  *   4 letters: its tag  u32 number of its bytes  the bytes

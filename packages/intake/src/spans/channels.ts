@@ -1,6 +1,7 @@
 /**
- * What `node:diagnostics_channel` tells, for monitors that know nothing of Millrace; the list is in
- * docs/observe.md. A channel without subscribers costs a look at it. No message has a payload.
+ * The channels of `node:diagnostics_channel`, for monitors that know nothing of Millrace;
+ * docs/observe.md lists them. A channel without subscribers costs a look at it. No message has a
+ * payload.
  */
 import { channel, tracingChannel, type TracingChannel } from "node:diagnostics_channel";
 

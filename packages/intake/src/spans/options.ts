@@ -1,4 +1,4 @@
-/** What the option `spans` of `open()` says. */
+/** The option `spans` of `open()`. */
 import { boolean, custom, number, optional, resolveOptions, type Rule, type Rules } from "@millrace/base";
 
 export interface SpanOptions {

@@ -1,11 +1,11 @@
 /**
- * What is told of a record's handler, on the thread that runs it: a span, and messages of
+ * Reports a record's handler on the thread that runs it: by a span, and by messages of
  * `node:diagnostics_channel`.
  *
  * The trace context comes with the record. The first attempt is a child of the publish's span. A
  * later one is so too, and is linked to the span of the attempt before. A redriven record and a
- * replay begin a trace of their own, with a link to the publish: that trace is long over, and what
- * sampled it decides nothing about today.
+ * replay begin a trace of their own, with a link to the publish: that trace is long over, and its
+ * sampling decides nothing about today.
  */
 import type * as Api from "@opentelemetry/api";
 import type { Handler, TaskContext } from "@millrace/scheduler";
@@ -27,8 +27,8 @@ export function originalOf(handler: Handler): Handler {
 }
 
 /**
- * What is called instead of a handler, on a thread whose module is initialised; the handler itself
- * where nobody listens.
+ * The function that is called in place of a handler, on a thread whose module is initialised; the
+ * handler itself if nobody listens.
  */
 export function around(spans: RecordSpans | undefined, name: string, handler: Handler): Handler {
   if (spans === undefined && !isHeard(RECORD)) return handler;

@@ -5,7 +5,7 @@ import { partsOfTraceparent, type TraceContext } from "../format/trace-context.t
 import type { ResolvedSpanOptions } from "./options.ts";
 import { ATTRIBUTE, spanTime, Tracing } from "./tracing.ts";
 
-/** What a publish resolves with, as far as spans tell it. */
+/** The result of a publish, as far as spans report it. */
 interface Stored {
   readonly sequence: number;
   readonly duplicate: boolean;
@@ -171,7 +171,7 @@ export class Spans {
   }
 }
 
-/** What publishing itself refuses must reach it as it is. */
+/** Options that publishing refuses must reach it unchanged. */
 function isPlain(given: unknown): given is (object & Partial<TraceContext>) | undefined {
   if (given === undefined) return true;
   if (typeof given !== "object" || given === null) return false;

@@ -42,7 +42,7 @@ export const ATTRIBUTE = {
 /** Why a span is linked to another one. */
 export type LinkKind = "retry" | "redrive" | "replay" | "duplicate";
 
-/** What a span does to a record, and its type by the conventions. */
+/** The operation of a span on a record, and its type by the conventions. */
 const OPERATIONS = { publish: "send", process: "process", ack: "settle" } as const;
 
 const TRACER = "millrace";
@@ -112,7 +112,7 @@ export class Tracing {
     return context === undefined ? [] : [{ context, attributes: { [ATTRIBUTE.link]: kind } }];
   }
 
-  /** What a record keeps of a span; undefined for one that isn't valid. */
+  /** The trace context that a record keeps of a span; undefined for a span that isn't valid. */
   traceOf(span: Api.SpanContext | undefined): TraceContext | undefined {
     if (span === undefined || !this.api.isSpanContextValid(span)) return undefined;
     const tracestate = span.traceState?.serialize() ?? "";

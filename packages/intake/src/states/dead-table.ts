@@ -3,8 +3,8 @@
  * looks at a million of them without reading the log.
  *
  * Rows stand in the order of dying. A letter that leaves is struck out; when half of the rows are
- * struck out, the others move together. Who scans them piece by piece goes by the number of a
- * death, which no such move changes.
+ * struck out, the others move together. A scan in pieces goes by the number of a death, which no
+ * such move changes.
  */
 export interface DeadState {
   /** Place of the DEAD record. */

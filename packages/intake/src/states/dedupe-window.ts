@@ -22,7 +22,7 @@ export interface WindowLimits {
 
 export const WINDOW_DEFAULTS: WindowLimits = { keysMax: 1_000_000, forMs: 86_400_000 };
 
-/** What a record with a key is. */
+/** The verdict about a record with a key. */
 export type Verdict =
   | { readonly kind: "first" }
   | { readonly kind: "duplicate"; readonly first: number }
@@ -224,7 +224,7 @@ export class DedupeWindow {
 
   // ── on disk ───────────────────────────────────────────────────────────────────────────────────
 
-  /** How many entries are of records behind `origin`. */
+  /** Number of entries of records behind `origin`. */
   countBehind(origin: number): number {
     return this.#end - this.#firstBehind(origin);
   }

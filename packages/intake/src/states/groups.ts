@@ -15,7 +15,7 @@ import { KeptRecord, type LogRecord } from "../format/log-record.ts";
 import { handlerName, isIdempotent, termsOf } from "../format/record-header.ts";
 import type { DedupeWindow } from "./dedupe-window.ts";
 
-/** What a record's group says about it. */
+/** A record's place in its group. */
 export interface Group {
   /** It came with the ACK of the record whose handler staged it: no publisher waits for it. */
   readonly isOutcome: boolean;

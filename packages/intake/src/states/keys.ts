@@ -19,7 +19,7 @@ interface Line {
 }
 
 /**
- * What was taken is let go of in pieces of this size, so that a long line costs nothing per record.
+ * Taken entries are let go of in pieces of this size, so that a long line costs nothing per record.
  */
 const TAKEN_MAX = 1024;
 

@@ -1,5 +1,5 @@
 /**
- * What is durable of a producer: which of its sequences, and what they said.
+ * The durable state of a producer: which of its sequences are stored, and sums of their content.
  *
  * A source that resumes must know whether it is still the same source. A fingerprint per record
  * would grow with the source, and one over all of it would name no place. So sequences stand in
@@ -12,7 +12,7 @@ import { RangeSet } from "../format/range-set.ts";
 /** 4 KiB per producer at most; a source of up to 1024 records has a sum for each. */
 const BLOCKS_MAX = 1024;
 
-/** What is durable of a producer. */
+/** The durable state of a producer, for people. */
 export interface ProducerInfo {
   readonly id: string;
   /** Sequences that are stored. */
@@ -82,7 +82,7 @@ function mixed(sequence: number, payloadCrc: number): number {
   return (hash ^ (hash >>> 15)) >>> 0;
 }
 
-/** What is durable of a producer, as a plain value. */
+/** The durable state of a producer, as a plain value. */
 export interface ProducerSnapshot {
   /** First and last sequence of each range. */
   readonly ranges: readonly (readonly [number, number])[];

@@ -1,5 +1,5 @@
 /**
- * What is durably known about the records of the log.
+ * The durable states of the log's records.
  *
  * A record is known by its *origin*, the sequence that it was acknowledged with. Its *place* is the
  * sequence of its newest copy: the same, unless it was copied forward. ACK records name places, all
@@ -43,9 +43,9 @@ import { ScheduleStates } from "./schedule-states.ts";
 import { ProducerState } from "./producer-state.ts";
 
 /**
- * What has become of an acknowledged record. "waiting": for its turn, a time, a handler or another
- * attempt. "expired": nobody will handle it. That is told until the process ends, or a million
- * others have expired; then "done".
+ * The state of an acknowledged record. "waiting": for its turn, a time, a handler or another
+ * attempt. "expired": nobody will handle it. The record shows this state until the process ends, or
+ * a million others have expired; then it is "done".
  */
 export type RecordState = "waiting" | "running" | "done" | "dead" | "expired";
 
@@ -294,7 +294,7 @@ export class RecordStates {
     }
   }
 
-  /** What is known of redriven records that are finished where they were published. */
+  /** Forgets redriven records that are finished where they were published. */
   #forgetRedriven(first: number, last: number): void {
     const { redriven, redirected } = this;
     if (redriven.size === 0 && redirected.size === 0) return;
@@ -312,7 +312,7 @@ export class RecordStates {
     }
   }
 
-  /** What RETRY records said of finished records. */
+  /** Drops the retries of finished records. */
   #dropRetries(first: number, last: number): void {
     for (const origin of this.retries.originsIn(first, last)) this.#dropRetry(origin);
   }
@@ -345,7 +345,7 @@ export class RecordStates {
     this.endings.suspects.delete(origin);
   }
 
-  /** What lies before this place, and wasn't copied, is no longer in the log: nobody needs it. */
+  /** Records before this place that weren't copied are no longer in the log: nobody needs them. */
   givenUp(firstPlace: number): void {
     this.settled.addRange(1, firstPlace - 1);
     this.droppable.addRange(1, firstPlace - 1);

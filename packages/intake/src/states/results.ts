@@ -3,7 +3,7 @@
  *
  * Time is that of the records that are read, not of a clock, so that reading the log again forgets
  * the same results. Only ACK and RESULT records count: their time is steady (`Steady`), so that
- * setting the clock ends no result early. Whoever reads a result compares with a clock as well.
+ * setting the clock ends no result early. A reader of a result also compares with a clock.
  */
 import { Waits } from "./waits.ts";
 

@@ -1,12 +1,12 @@
 /**
- * What RETRY records say, by origin: in an outage of a day there are millions, so that they are
- * columns of numbers, some 30 bytes a record. A map of objects took 170.
+ * The content of RETRY records, by origin. In an outage of a day there are millions of them, so
+ * they are columns of numbers, some 30 bytes a record. A map of objects took 170.
  *
  * Rows stand in the order of their origins, in chunks of up to 1024. Origins mostly come growing,
  * so that chunks are mostly full. Within a chunk an origin is 32 bits beyond the chunk's base.
  */
 
-/** What a RETRY record says of a record that isn't finished. */
+/** The retry of a record that isn't finished. */
 export interface RetryState {
   readonly attempts: number;
   /** Ms since 1970. */
@@ -20,8 +20,8 @@ export interface RetryState {
 }
 
 /**
- * What is left of the pause after an opening, ms: none that is longer than the pause itself,
- * wherever the clock was set meanwhile.
+ * The rest of the pause after an opening, ms: never longer than the pause itself, wherever the
+ * clock was set meanwhile.
  */
 export function pauseLeftMs({ dueMs, pauseMs }: RetryState, wallMs: number): number {
   return Math.max(0, Math.min(dueMs - wallMs, pauseMs));

@@ -103,7 +103,7 @@ export class Waits {
     this.#limit = this.#memoryMax;
     this.#size = kept;
     this.#resize(Math.max(CAPACITY_MIN, Math.min(this.#due.length, 2 * this.#memoryMax)));
-    // What is in order is a heap.
+    // A sorted list is a heap.
     this.#due.set(due.subarray(0, kept));
     this.#origins.set(origins.subarray(0, kept));
   }
