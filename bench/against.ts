@@ -42,7 +42,7 @@ function benchmarkOf({ root, benchmarks }: Side, name: string): Benchmark {
   return refuse(`${root} has no benchmark ${name}; there are ${benchmarks.map((each) => each.name).join(", ")}`);
 }
 
-/** What a cell of our own subject measures, by its words. */
+/** Measures a cell of our own subject; the results by their words. */
 function measure(side: Side, name: string, caseId: string, ms: number): Map<string, Measure> {
   const subject = benchmarkOf(side, name).subjects[0]?.name as string;
   const work = join(side.root, ".build", "bench-work");
@@ -59,7 +59,7 @@ function measure(side: Side, name: string, caseId: string, ms: number): Map<stri
   return new Map((JSON.parse(stdout) as Measure[]).map((each) => [`${each.what ?? ""} ${each.unit}`.trim(), each]));
 }
 
-/** How many times as good `of` is as `to`. */
+/** The factor by which `of` is better than `to`. */
 function ratio(of: Measure, to: Measure): number {
   return of.better === "more" ? of.value / to.value : to.value / of.value;
 }

@@ -1,6 +1,6 @@
 /**
- * What a backlog costs our intake: keys, records that wait, a start over unfinished ones, and a
- * search among dead letters. No peer has these figures; the limits are our own.
+ * The cost of a backlog for our intake: keys, records that wait, a start over unfinished ones, and
+ * a search among dead letters. No peer has these figures; the limits are our own.
  */
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";

@@ -1,5 +1,5 @@
 /**
- * What a benchmark is, and how its figures are put together.
+ * The parts of a benchmark, and how its figures are put together.
  *
  * A benchmark has subjects (things a user could pick) and cases (loads). A cell is one subject
  * under one case, measured in a process of its own. Every round measures all cells once, in
@@ -10,7 +10,7 @@
 export interface Measure {
   /** "records/s", "µs" … */
   readonly unit: string;
-  /** What is measured, behind the case's words, where a case has several figures: "p99". */
+  /** The name of the figure, behind the case's words, if a case has several figures: "p99". */
   readonly what?: string;
   readonly value: number;
   readonly better: "more" | "less";
@@ -182,7 +182,7 @@ export function percentile(values: Float64Array, percent: number): number {
   return values[Math.min(values.length - 1, Math.floor((values.length * percent) / 100))] as number;
 }
 
-/** How many times as long a cell may take until every call in flight is over once. */
+/** Factor by which a cell may take longer until every call in flight is over once. */
 const TURN_MS_FACTOR = 20;
 
 /**

@@ -58,8 +58,8 @@ async function lookUp(
   ms: number,
 ): Promise<Measure[]> {
   const next = scattered(count);
-  // What is prepared once, such as places of a segment without an index, isn't the cost of a
-  // look-up.
+  // Work that is done once, such as finding places in a segment without an index, isn't the cost of
+  // a look-up.
   await read(1);
   await read(count);
   let reads = 0;

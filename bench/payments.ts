@@ -1,4 +1,4 @@
-/** What the queues carry: payments of seven fields, and the terms of each. */
+/** The payments that the queues carry: seven fields, and the terms of each. */
 
 export interface Payment {
   readonly id: string;

@@ -23,7 +23,7 @@ const SETTINGS = {
 };
 
 export interface Postgres {
-  /** What `pg` takes to connect: the socket's directory is the host. */
+  /** The options with which `pg` connects: the socket's directory is the host. */
   readonly connection: {
     readonly host: string;
     readonly port: number;
@@ -52,7 +52,7 @@ function idOf(flag: "-u" | "-g"): number | undefined {
   return status === 0 ? Number(stdout) : undefined;
 }
 
-/** Who the server's process belongs to: undefined for our own user. */
+/** The owner of the server's process: undefined for our own user. */
 function owner(): { uid: number; gid: number } | undefined {
   if (process.getuid?.() !== 0) return undefined;
   const [uid, gid] = [idOf("-u"), idOf("-g")];

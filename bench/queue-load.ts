@@ -123,7 +123,7 @@ export class LoadedQueue {
 
   async #settle(): Promise<void> {
     await this.#queue.settled();
-    // What is settled has been told, or is on its way through the event loop.
+    // A settled payment has been reported, or its report is on its way through the event loop.
     for (let turn = 0; this.#done < this.#published && turn < 1000; turn += 1) await sleep(TURN_MS);
     if (this.#done !== this.#published) {
       throw new Error(`${this.#kind.name} has handled ${this.#done} of ${this.#published} payments`);

@@ -13,7 +13,7 @@ import { numberOf, type Payment, type Priority, priorityOf } from "./payments.ts
 import { postgresUnavailable, startPostgres } from "./postgres.ts";
 import { redisUnavailable, startRedis } from "./redis.ts";
 
-/** Whom a queue tells that the payment with this number is handled, and that durable. */
+/** A queue calls this when the payment with this number is handled, and its end is durable. */
 export type OnDone = (n: number) => void;
 
 export interface Queue {
@@ -193,7 +193,7 @@ const pgBoss: QueueKind = {
   },
 };
 
-/** What its page about performance sets, 24 jobs at once and 500 fetched. */
+/** The settings of its page about performance: 24 jobs at once and 500 fetched. */
 const GRAPHILE = { concurrentJobs: 24, maxPoolSize: 25, localQueue: { size: 500 }, completeJobBatchDelay: 0 };
 const GRAPHILE_PRIORITIES: Readonly<Record<Priority, number>> = { high: -1, normal: 0, low: 1 };
 

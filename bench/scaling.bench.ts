@@ -1,5 +1,5 @@
 /**
- * What more machines and longer queues cost: computing tasks on 1 to 4 machines, a skewed mix on
+ * The cost of more machines and longer queues: computing tasks on 1 to 4 machines, a skewed mix on
  * two, and tasks queued at once, from a thousand to a million.
  */
 import { availableParallelism } from "node:os";

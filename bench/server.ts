@@ -16,9 +16,9 @@ export interface ServerProcess {
 }
 
 export interface ServerOptions {
-  /** Which signal asks it to end. */
+  /** The signal that asks it to end. */
   readonly signal: "TERM";
-  /** Whose process it is; without it the benchmark's own user. */
+  /** The owner of the process; without it the benchmark's own user. */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined;
 }
 
