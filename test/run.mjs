@@ -86,7 +86,7 @@ function runFile(file) {
       },
       limitOf(file) * 1000,
     );
-    // What a test has started and left behind would keep the output open.
+    // A process that a test has started and left behind would keep the output open.
     child.on("exit", () => endGroup(child.pid));
     child.on("close", (code, signal) => {
       clearTimeout(timer);

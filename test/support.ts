@@ -1,4 +1,4 @@
-// What several tests need.
+// Helpers for several tests.
 import { mkdirSync, mkdtempSync, rmSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -75,7 +75,7 @@ export function temporaryDirectory(): string {
 }
 
 /**
- * Registers tests that count as skipped where `condition` doesn't hold. Whoever asks prints the
+ * Registers tests that count as skipped where `condition` doesn't hold. The caller prints the
  * reason.
  */
 export function testIf(condition: boolean): (name: string, run: () => void | Promise<void>) => void {

@@ -1,4 +1,4 @@
-// What a thread held is given back, however and whenever it ends, without anybody saying so.
+// A thread's locks are given back, however and whenever it ends, without a call from anybody.
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { test } from "uvu";

@@ -1,4 +1,4 @@
-// What a wait may be told by others: a hook that refuses, a busy event loop, a close that fails.
+// Faults around a wait: a hook that refuses, a busy event loop, a close that fails.
 import { Worker } from "node:worker_threads";
 import { test } from "uvu";
 import * as assert from "uvu/assert";

@@ -68,13 +68,13 @@ interface Bench {
   readonly park: () => number;
   readonly unpark: () => boolean;
   /**
-   * What the safety net does once a second, now: in these tests it never does by itself, so that
-   * only bells wake.
+   * Does now what the safety net does once a second. In these tests the net never works by itself,
+   * so that only bells wake.
    */
   readonly tick: () => void;
   /** Whether the safety net keeps the process alive. */
   readonly keepsAlive: () => boolean;
-  /** How many timers the reactor has started for it. */
+  /** Number of timers that the reactor has started for it. */
   readonly timers: () => number;
   /** Ends what rests there are; how many those were. */
   readonly endRests: () => number;

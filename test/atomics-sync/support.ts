@@ -1,4 +1,4 @@
-// What the tests of locks have in common.
+// Helpers for the tests of locks.
 import { Worker } from "node:worker_threads";
 import { type SyncHandle, watchThread } from "@millrace/atomics-sync";
 import type { SyncEnd } from "../fixtures/sync-ends.ts";

@@ -8,7 +8,9 @@ import { temporaryDirectory } from "../support.ts";
 
 const root = pathToFileURL(`${temporaryDirectory()}/`).href;
 
-/** What a caller gets when `entry` is there; both are URLs below a directory of this test. */
+/**
+ * The URL that a caller gets when `entry` is there; both are URLs below a directory of this test.
+ */
 function found(name: string, caller: string, entry: string): string {
   const file = fileURLToPath(root + entry);
   mkdirSync(dirname(file), { recursive: true });

@@ -187,7 +187,7 @@ test("nothing that prints records shows what is redacted", async () => {
   assert.match(running, "hidden");
   // A function can't be called without its service.
   assert.match(stopped, "[withheld");
-  // What is stored stays as it is.
+  // The stored payload stays as it is.
   const again = await openMill(directory, { handlers: {} });
   const [letter] = await again.dead.list();
   assert.equal((letter?.payload as { card?: unknown } | undefined)?.card, { number: SECRET, holder: "Ada" });

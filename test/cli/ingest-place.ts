@@ -61,7 +61,7 @@ export class Place {
     return millrace(all, { env: { NOTES: this.notes }, ...options });
   }
 
-  /** What the handlers got: line numbers and values. */
+  /** The line numbers and values that the handlers got. */
   handled(): [line: number, value: unknown][] {
     if (!existsSync(this.notes)) return [];
     return readFileSync(this.notes, "utf8")

@@ -1,4 +1,4 @@
-// What `millrace ingest` must not do in silence: each case as a user would run it.
+// Faults that `millrace ingest` must not hide: each case as a user would run it.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-// What the command says about places that it can't read or write.
+// The command's messages about places that it can't read or write.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";

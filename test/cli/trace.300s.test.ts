@@ -110,7 +110,7 @@ test("a signal that ends record and its program is the exit code", async () => {
   ] as const) {
     const text = "console.log('it runs'); setInterval(() => {}, 1000)";
     const outcome = await millrace(["trace", "record", "--json", "--", process.execPath, "-e", text], {
-      // What the program prints goes to stderr with --json.
+      // With --json the program's output goes to stderr.
       onStart: (child) => child.stderr?.once("data", () => child.kill(signal)),
     });
     assert.is(outcome.code, code, outcome.stderr);

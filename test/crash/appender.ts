@@ -62,7 +62,7 @@ export class Appender {
   }
 }
 
-/** What was acknowledged, over all processes: sequence → number. */
+/** The acknowledged records, over all processes: sequence → number. */
 export class Ledger {
   readonly acked: Map<number, number>;
 

@@ -11,7 +11,7 @@ import { isLong, printedSeed } from "./options.ts";
 const engine = await loadEngine();
 const seed = printedSeed();
 const random = seededRandom(seed);
-/** What `npm test` tries at least; the long form a hundred times as many. */
+/** Number of states that `npm test` tries at least; the long form tries many times as many. */
 const STATES_MIN: number = isLong ? 2_000_000 : 30_000;
 
 const explorer = new Explorer({

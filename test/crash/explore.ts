@@ -45,7 +45,7 @@ export interface ExploreOptions {
 export class Explorer {
   readonly #options: ExploreOptions;
   readonly #seen = new Set<string>();
-  /** What led to the state that is checked now, for the message of a violation. */
+  /** The steps to the state that is checked now, for the message of a violation. */
   readonly #path: string[] = [];
   /** Different pairs of disk and promises. */
   states = 0;

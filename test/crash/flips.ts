@@ -157,7 +157,7 @@ function describeLog(
   return { disk, content, durable, files, batches, otherCourse, lastIsRepeated };
 }
 
-/** What an opening must do when a byte of the log is wrong. */
+/** The outcome that an opening must have when a byte of the log is wrong. */
 export function expectedOutcome(log: SoundLog, file: string, offset: number): Outcome {
   const last = log.batches.at(-1) as BatchPlace;
   const holdsBatches = log.batches.some((batch) => batch.file === file);

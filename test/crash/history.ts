@@ -1,4 +1,4 @@
-// What was asked of a log and what it answered; says whether what is read back agrees with that.
+// The calls to a log and its answers; says whether the records that are read back agree with them.
 
 /** A record on its way: nobody has been told that it is durable. */
 export interface PendingRecord {
@@ -7,7 +7,7 @@ export interface PendingRecord {
   readonly continues: boolean;
 }
 
-/** What the log holds when it is read: `texts` from sequence `from` on. */
+/** The content of the log when it is read: `texts` from sequence `from` on. */
 export interface Content {
   readonly from: number;
   readonly texts: readonly string[];

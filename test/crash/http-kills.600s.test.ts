@@ -1,5 +1,6 @@
 // An oracle outside: clients publish over HTTP, repeat what has no answer, and the service is
-// killed again and again. What they know is compared with what the handlers have written down.
+// killed again and again. The test compares their answers with the records that the handlers have
+// written down.
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";

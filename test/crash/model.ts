@@ -9,7 +9,7 @@ import { allSelections, frameOf } from "./explore.ts";
 import { Violation } from "./history.ts";
 import { LIMITS, readContent } from "./rig.ts";
 
-/** What the log must hold: sequence 1 is at index 0. */
+/** The records that the log must hold: sequence 1 is at index 0. */
 interface Model {
   texts: readonly string[];
   /** Sequences at which a batch ends: up to where somebody may have been told. */

@@ -1,4 +1,4 @@
-// What the journal once did wrong stays right.
+// Mended faults of the journal stay mended.
 import { test } from "uvu";
 import { loadEngine } from "./engine.ts";
 import { REGRESSIONS } from "./regressions.ts";

@@ -147,7 +147,7 @@ function keepsOnSurePagesOnly(engine: Engine): void {
   }
 }
 
-/** What has to hold, and what throws when it does not. */
+/** Names of properties, and the checks that throw when they don't hold. */
 export const REGRESSIONS: Readonly<Record<string, (engine: Engine) => void>> = {
   "segments are not deleted on the word of marks that are only in the page cache": deletesOnSureMarksOnly,
   "segments are not deleted on the word of marks whose name is only in the page cache": deletesOnNamedMarksOnly,

@@ -39,7 +39,7 @@ export type Step = readonly (readonly PendingRecord[])[];
 export interface LifeOptions {
   readonly engine: Engine;
   readonly disk: SimulatedStorage;
-  /** What the log has promised so far; the records of this life are added. */
+  /** The promises of the log so far; this life adds its records. */
   readonly history: History;
   readonly steps: readonly Step[];
   /**
@@ -135,7 +135,7 @@ export class Life {
 
   #before(operation: Operation): Fault | undefined {
     const { kind, name } = operation;
-    // Whoever caught it goes on, and the process has ended.
+    // Code that has caught it goes on, although the process has ended.
     if (this.#found !== undefined) throw this.#found;
     if (this.#memory !== undefined && !this.#isKeeping) this.#actForOthers(kind, name);
     if (LOOKING.has(kind)) return this.#options.fault?.(operation, this.#isKeeping);
@@ -146,7 +146,7 @@ export class Life {
       if (fault === undefined) this.#check(operation);
       return fault;
     } catch (thrown) {
-      // What is found here must get out, whoever catches errors on the way.
+      // A violation that is found here must get out, even if other code catches errors on the way.
       this.#found ??= thrown;
       throw thrown;
     }
@@ -196,7 +196,7 @@ export class Life {
     }
   }
 
-  /** What the log has written once it never writes again. */
+  /** Checks that the log never writes over bytes that it has written. */
   #refuseRewriting({ kind, name, position, bytes }: Operation): void {
     if (!/^log-.*\.wal$/.test(name)) return;
     const end = this.#ends.get(name) ?? 0;

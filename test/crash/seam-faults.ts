@@ -8,7 +8,7 @@ import { History, Violation } from "./history.ts";
 import { Life, type Step } from "./rig.ts";
 import { randomSteps } from "./workload.ts";
 
-/** What may go wrong with an operation; a write may also have been made in part. */
+/** The faults of an operation; a write may also have been made in part. */
 const FAULTS: Readonly<Partial<Record<Operation["kind"], readonly Fault[]>>> = {
   write: [
     { code: "EIO", bytes: 0 },
@@ -32,7 +32,7 @@ const FAULTS: Readonly<Partial<Record<Operation["kind"], readonly Fault[]>>> = {
 /** Errors that pass by themselves while nothing but a spare is being prepared. */
 const PASSING: ReadonlySet<string | undefined> = new Set(["ENOSPC", "EDQUOT"]);
 
-/** What an opening on a full disk does without. */
+/** The files that an opening on a full disk does without. */
 const NEEDLESS = /^(quarantine|marks)/;
 
 export interface FaultCounts {

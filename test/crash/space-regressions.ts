@@ -1,4 +1,5 @@
-// What a journal takes of a disk, what it leaves, and what it goes on with when there is no more.
+// The room that a journal takes on a disk, the room that it leaves, and its work when there is
+// none.
 import * as assert from "uvu/assert";
 import { SimulatedStorage } from "@millrace/journal/internal/storage/simulated.fault";
 import type { JournalLimits } from "@millrace/journal/internal/files/limits";
@@ -53,7 +54,7 @@ function cutsWhatOlderBuildsLeft(engine: Engine): void {
   assert.is(textsIn(engine, disk.fork()).length, 5);
 }
 
-/** What is torn behind the end stays, also when there is no room for a copy. */
+/** Torn bytes behind the end stay, also when there is no room for a copy. */
 function keepsWhatIsTorn(engine: Engine): void {
   for (const isFull of [false, true]) {
     const opened = openOn(engine, new SimulatedStorage());
@@ -127,7 +128,10 @@ function saysThatTheDiskIsFull(engine: Engine): void {
   assert.is(textsIn(engine, full).length, 3);
 }
 
-/** What the keeper prepares never takes the last of a disk, and isn't begun where it would. */
+/**
+ * A spare that the keeper prepares never takes the last room of a disk; the keeper doesn't begin
+ * one that would.
+ */
 function leavesAMargin(engine: Engine): void {
   const opened = openOn(engine, new SimulatedStorage());
   const { disk } = opened;

@@ -1,4 +1,4 @@
-// What proves that records were durable is believed, whatever became of the other files.
+// A file that proves that records were durable is believed, whatever happened to the other files.
 import * as assert from "uvu/assert";
 import { type MillraceError } from "@millrace/base";
 import { SimulatedStorage } from "@millrace/journal/internal/storage/simulated.fault";
@@ -211,7 +211,7 @@ function restoresTheOtherCheckpoint(engine: Engine): void {
   assert.is(engine.checkpoint.readCheckpoints(disk, opened.logId).length, 1);
 }
 
-/** What a newer build has written isn't taken for torn or absent. */
+/** A page that a newer build has written isn't taken for torn or absent. */
 function refusesNewerPages(engine: Engine): void {
   const newer = (disk: SimulatedStorage, name: string, page: number, at: number, version: number): void => {
     const bytes = disk.contentOf(name).subarray(page, page + PAGE);
@@ -236,7 +236,7 @@ function refusesNewerPages(engine: Engine): void {
     newer(other, name, page, 8, 2);
     if (!isSegment(name)) refuses(engine, other, "ERR_JOURNAL_VERSION", `${name} at ${page} has format 2`);
   }
-  // What a newer build calls readable by this one is read.
+  // A page is read if its newer build calls it readable by this one.
   const disk = darken(opened.disk);
   newer(disk, "marks", (generation % 2) * PAGE, 10, 1);
   newer(disk, "marks", (generation % 2) * PAGE, 8, 2);

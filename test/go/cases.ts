@@ -1,4 +1,4 @@
-// What the files with cases have in common.
+// Helpers for the files with cases.
 import { isMillraceError } from "@millrace/base";
 
 /** By the name that the case has in Go, the words of its outcome. */

@@ -1,5 +1,5 @@
-// Our channels, locks and contexts against Go's: the same small programs in both languages. What Go
-// gives is in outcomes.json; where Go is installed that table is held to it, and
+// Our channels, locks and contexts against Go's: the same small programs in both languages.
+// outcomes.json has Go's results. Where Go is installed, the test compares them with Go itself, and
 // `MILLRACE_GO_RECORD=1 npm test -- go/go` writes it anew.
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -31,7 +31,7 @@ const differences: Differences = {
   ...contextDifferences,
 };
 
-/** What Go gives now; undefined where it isn't installed. */
+/** Go's results now; undefined if it isn't installed. */
 function outcomesOfGo(): Outcomes | undefined {
   try {
     execFileSync("go", ["version"], { stdio: "ignore" });

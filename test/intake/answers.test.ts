@@ -1,4 +1,4 @@
-// What the delivery thread remembers for those who ask late has a limit.
+// The delivery thread's memory for late questions has a limit.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Answers } from "@millrace/intake/internal/delivery/answers";

@@ -1,4 +1,4 @@
-// What a publish does when the intake is full, with the smallest marks that there are.
+// Publishes to a full intake, with the smallest marks that there are.
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";

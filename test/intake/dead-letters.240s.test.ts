@@ -1,4 +1,4 @@
-// What is asked of dead letters, and what is done to them.
+// Questions about dead letters, and commands to them.
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";

@@ -89,7 +89,7 @@ export class World {
     return this.disk.last;
   }
 
-  /** What the process has committed becomes durable. */
+  /** The records that the process has committed become durable. */
   sync(): void {
     for (const record of this.log.committed.splice(0)) this.disk.append(record);
   }

@@ -1,4 +1,4 @@
-// What an intake tells of by itself.
+// The events of an intake.
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";

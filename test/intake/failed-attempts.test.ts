@@ -1,4 +1,4 @@
-// What is known of failed attempts while the log can't take it.
+// Failed attempts while the log can't take them.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { FailedAttempts, type FailedAttemptsParts } from "@millrace/intake/internal/delivery/failed-attempts";

@@ -95,8 +95,8 @@ test("on a full disk copies leave half of the reserve to ACKs, each time", async
     await until(() => isTaken, "records are taken again").finally(() => clearInterval(trying));
   };
 
-  // Too many of all records for copies that are worth their room, until most of them are done.
-  // What stays is in the first segment, and more than half of the reserve.
+  // Too many of all records for copies that are worth their room, until most of them are done. The
+  // records that stay are in the first segment, and take more than half of the reserve.
   const second = await publishFailing(100, RECORD_BYTES, others);
   const first = await publishFailing(900, 20, most);
   const segments = (): number => readdirSync(journal.directory).filter((name) => name.startsWith("log-")).length;

@@ -42,7 +42,7 @@ const inState = ({ records }: Golden, ...states: GoldenRecord["state"][]): Golde
 const sequencesOf = (records: readonly { sequence: number }[]): number[] =>
   records.map(({ sequence }) => sequence).toSorted((left, right) => left - right);
 
-/** What was delivered is what wasn't finished, with its content. */
+/** The delivered records are the unfinished ones, with their content. */
 function checkDelivered(seen: readonly Seen[], expected: readonly GoldenRecord[], isOnce: boolean): void {
   const delivered = new Set(sequencesOf(seen));
   assert.equal([...delivered], sequencesOf(expected));
@@ -79,7 +79,7 @@ for (const each of all) {
     checkDelivered(seenIn(file), inState(each, "unfinished"), true);
     await checkDead(mill, dead);
     await mill.close();
-    // What the close has written is of this build.
+    // The records that the close has written are of this build.
     const journal = await Journal.open({ directory });
     assert.is((await journal.lastCheckpoint())?.bytes.readUInt32LE(0), SNAPSHOT_VERSION);
     await journal.close();

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { brotliDecompressSync } from "node:zlib";
 import { temporaryDirectory } from "../support.ts";
 
-/** What the earlier build has promised of a record. */
+/** The promise of the earlier build about a record. */
 export interface GoldenRecord {
   readonly sequence: number;
   readonly handler: string;

@@ -1,6 +1,6 @@
 /**
- * Who gets a turn, and when, in cases that the simulation meets seldom: suspects and their groups
- * after unclean ends (the rules are in `docs/intake-states.md`), records that wait and their keys,
+ * Turns of records in cases that the simulation meets seldom: suspects and their groups after
+ * unclean ends (the rules are in `docs/intake-states.md`), records that wait and their keys,
  * results and clocks that are set. In each test one process has its turns by hand.
  */
 import { test } from "uvu";

@@ -64,7 +64,7 @@ test("a WINDOW record stays until a durable checkpoint doesn't name it", () => {
     housekeeping.checkpoint(100);
     housekeeping.checkpointDone(isOk);
   };
-  // What those before this process name is unknown.
+  // The keys in WINDOW records from before this process are unknown.
   states.windowChunks.set(5, 1);
   checkpoint(true);
   // All keys of it have left the window; the checkpoint on disk names it.

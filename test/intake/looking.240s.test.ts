@@ -1,4 +1,4 @@
-// What people see of handlers, lanes and records.
+// Handlers, lanes and records as people see them.
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";

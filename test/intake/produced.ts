@@ -17,7 +17,7 @@ import { ackRanges } from "@millrace/intake/internal/format/state-records";
 
 const NO_BYTES = Buffer.alloc(0);
 
-/** What a record says of itself. */
+/** A record's own fields. */
 export interface Published {
   readonly handler: string;
   readonly priority: number;
@@ -40,7 +40,7 @@ export function partsOf({ handler, priority, key, terms, payload }: Published, t
 export class Produced {
   readonly #broken: (what: string) => never;
   #runs = 0;
-  /** What the latest run that returned has published, by the record's origin. */
+  /** The records that the latest returned run has published, by the record's origin. */
   readonly #returned = new Map<number, { readonly run: number; readonly count: number; readonly result?: string }>();
   /** Results that are kept: what they say, and until when. */
   readonly #kept = new Map<number, { readonly result: string; readonly untilMs: number }>();
@@ -78,7 +78,7 @@ export class Produced {
     return { staged, result: keeps ? { isOk: true, bytes: Uint8Array.from(encode(text)) } : undefined };
   }
 
-  /** What the handler of a record has returned in the run that counts, where that is kept. */
+  /** The result of a record's handler in the run that counts, if that is kept. */
   resultOf(origin: number): string | undefined {
     return this.#returned.get(origin)?.result;
   }

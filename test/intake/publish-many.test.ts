@@ -20,7 +20,7 @@ function textsOf({ file }: Place): string[] {
     .map((line) => line.split(" ")[0] as string);
 }
 
-/** How many published records the journal holds. */
+/** Number of published records that the journal holds. */
 async function recordsOf({ directory }: Place): Promise<number> {
   const journal = await Journal.open({ directory });
   let records = 0;

@@ -1,4 +1,4 @@
-// What handlers publish with the end of their records, while processes are killed.
+// Handlers publish with the end of their records, while processes are killed.
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -49,7 +49,7 @@ test("whatever terms a header has, they and the headers behind them are read bac
         assert.is(encodedHeaders(header).byteOffset - header.byteOffset, read.end);
         assert.equal(publisherHeaders(header), headers);
         assert.is(isIdempotent(header), given.idempotency !== undefined);
-        // What a delivery looks at is there, with or without the terms of the judgement.
+        // The terms that a delivery looks at are there, with or without the terms of the judgement.
         const { keepsResult = false, isOrdered = false, notBeforeMs, expiresAtMs, replayOf } = deliveryTerms(header);
         assert.equal(
           { keepsResult, isOrdered, notBeforeMs, expiresAtMs, replayOf },

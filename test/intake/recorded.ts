@@ -54,7 +54,7 @@ export class RecordedEnds {
     const { origin, attempts, atMs } = decodeFate(record.payload());
     const isLast = type === RECORD_TYPE.dead || atMs === Infinity;
     const isDead = type === RECORD_TYPE.dead;
-    // What a full disk kept from saying how an earlier attempt failed is said later.
+    // A record that a full disk has delayed says later how an earlier attempt failed.
     this.#must(origin, isDead ? "DEAD" : "RETRY", isDead ? this.#begunAt : this.#firstBegunAt, (end) => {
       const failures = end.reason === "snooze" ? end.attempt - 1 : end.attempt;
       return end.reason !== undefined && end.isLast === isLast && failures === attempts;

@@ -1,4 +1,4 @@
-// What schedules publish, by a clock of the test's own and a log that is a list.
+// Schedules publish, by a clock of the test's own and a log that is a list.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { encode } from "@millrace/codec";

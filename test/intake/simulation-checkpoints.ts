@@ -43,7 +43,7 @@ export class CheckpointOracle {
     }
   }
 
-  /** What was given up, from `first` on, was old enough, or beyond the bytes. */
+  /** Checks that the segments given up, from `first` on, were old enough, or beyond the bytes. */
   checkRetained(first: number): void {
     const { clock, conditions, disk } = this.#context;
     const { forMs, bytesMax } = conditions.retain;

@@ -1,4 +1,4 @@
-/** What operators ask for: handlers paused and resumed, dead letters redriven and dropped. */
+/** The commands of operators: handlers paused and resumed, dead letters redriven and dropped. */
 import type { Letters } from "@millrace/intake/internal/delivery/commands";
 import type { SimContext } from "./simulation-context.ts";
 import type { Known } from "./simulation-known.ts";

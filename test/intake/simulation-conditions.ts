@@ -1,10 +1,10 @@
 /**
- * What a seed decides about its schedule before the first step.
+ * The decisions of a seed about its schedule before the first step.
  *
  * Most schedules are rough: much fails, waits and dies, so that nearly every segment has a record
- * that is needed. What happens to segments that nobody needs, and to the few records that are left
- * in them, is seen in calm ones. There one handler is stalled (paused until late in the schedule)
- * and has few records, and the others finish nearly everything.
+ * that is needed. Calm ones show how segments that nobody needs go away, and the few records that
+ * are left in them. There one handler is stalled (paused until late in the schedule) and has few
+ * records, and the others finish nearly everything.
  */
 import { NOTHING_KEPT, type RetainTerms } from "@millrace/intake/internal/delivery/kept-segments";
 

@@ -1,6 +1,6 @@
 /**
- * What all parts of a simulation share: the seed and what it decides, the dice, the clock, the
- * disk, the counts, and the way to report a broken promise.
+ * Shared by all parts of a simulation: the seed and its decisions, the dice, the clock, the disk,
+ * the counts, and the way to report a broken promise.
  */
 import { type Random, seededRandom } from "@millrace/base";
 import { SimClock } from "./simulation-clock.ts";

@@ -53,7 +53,7 @@ export class SimRecord implements LogRecord {
   }
 }
 
-/** What lies on disk, whatever process looks at it. */
+/** The content of the disk, the same for every process. */
 export class SimDisk {
   readonly records: SimRecord[] = [];
   firstSequence = 1;

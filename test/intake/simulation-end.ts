@@ -1,4 +1,6 @@
-/** What must hold when everything that can end has ended: nothing is forgotten, nothing is left. */
+/**
+ * Checks at the end, when everything that can end has ended: nothing is forgotten, nothing is left.
+ */
 import type { SimContext } from "./simulation-context.ts";
 import type { KnownRecords } from "./simulation-known.ts";
 import { ABSENT_HANDLER, type SimProcess } from "./simulation-process.ts";
@@ -15,7 +17,7 @@ export function checkEnd(context: SimContext, { delivery, log }: SimProcess, kno
 
 type States = SimProcess["delivery"]["states"];
 
-/** What isn't finished, and what is dead, is still in the log. */
+/** Every unfinished record, and every dead one, is still in the log. */
 function checkDisk(context: SimContext, states: States, known: KnownRecords): void {
   for (const { sequence, handler, state, first } of known.all()) {
     const isNeeded = handler === ABSENT_HANDLER ? first === undefined : state === "dead";
@@ -24,7 +26,7 @@ function checkDisk(context: SimContext, states: States, known: KnownRecords): vo
   }
 }
 
-/** What isn't needed holds nothing: every place that isn't given away has a reason. */
+/** No record holds a place without need: every place that isn't given away has a reason. */
 function checkHeld(context: SimContext, states: States, known: KnownRecords, last: number): void {
   const needed = new Set<number>(states.windowChunks.keys());
   for (const [, { place }] of states.retries) needed.add(place);

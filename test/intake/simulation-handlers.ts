@@ -1,6 +1,6 @@
 /**
- * What handlers do, on their threads and in quarantine (in processes of their own): they begin,
- * return, fail, publish with their return, and end their process.
+ * The handlers, on their threads and in quarantine (in processes of their own): they begin, return,
+ * fail, publish with their return, and end their process.
  */
 import { poolError } from "@millrace/pool/internal/errors";
 import { packFailure, packOutcome, unpackOutcome } from "@millrace/intake/internal/format/outcome";
@@ -52,7 +52,7 @@ export class SimHandlers {
     const header = new TaskHeader(task.header);
     const { sequence, redriven } = header;
     task.isOver = true;
-    // What was redriven dies again often: commands that come late meet another letter.
+    // Redriven records often die again, so that late commands meet another letter.
     const dice = redriven > 0 && random.below(2) === 0 ? 6 : random.below(10);
     task.isOk = dice < 10 - conditions.rates.failingTenths;
     if (task.isOk) task.value = this.#outcomeOf(sequence, !task.isAbandoned);
@@ -93,7 +93,7 @@ export class SimHandlers {
     this.#process.delivery.quarantined(origin, isOk ? undefined : error, outcome);
   }
 
-  /** What the handler of this record has published, as its machine sends it. */
+  /** The records that this record's handler has published, as its machine sends them. */
   #outcomeOf(origin: number, counts = true): unknown {
     const { clock, conditions, random } = this.#context;
     const count = this.#isPublishing && random.below(3) === 0 ? 1 + random.below(2) : 0;

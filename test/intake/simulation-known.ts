@@ -1,4 +1,4 @@
-/** What is known of each record, by what was published, by the log, and by what handlers did. */
+/** The test's knowledge of each record: from publishers, from the log, and from handlers. */
 import type { Idempotency } from "@millrace/intake/internal/format/record-header";
 import { ContentSums } from "@millrace/intake/internal/states/producer-state";
 import type { Published } from "./produced.ts";

@@ -87,7 +87,7 @@ export class SimLives {
       this.#context.clock.advance(50);
       this.#process.turn();
       if (isAbandoning && round > 0) delivery.abandon();
-      // What was abandoned may end all the same.
+      // An abandoned attempt may end all the same.
       const isWaiting = !isAbandoning || this.#context.random.below(3) === 0;
       for (const task of runner.tasks.values()) if (isWaiting && task.isBegun && !task.isOver) handlers.endOne();
       if (!isAbandoning) handlers.endQuarantine(true);

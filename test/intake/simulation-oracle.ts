@@ -59,7 +59,7 @@ export class SimOracle implements Watcher {
     this.compareProduced();
   }
 
-  /** What was decided and not told yet is what the disk says. */
+  /** For decisions that weren't reported yet, the disk is right. */
   #believeTheDisk(known: Known): void {
     const { states } = this.#process.delivery;
     const { sequence } = known;
@@ -112,7 +112,7 @@ export class SimOracle implements Watcher {
     for (const record of group) if (isSteady(record)) this.produced.read(record.timeMs);
   }
 
-  /** What the log says of the handler's records whose ends are recorded. */
+  /** Checks the log's records of a handler whose ends are recorded. */
   #checkRecorded(record: SimRecord, originOf: (place: number) => number): void {
     const { type, replaces } = record;
     const isRecorded = (origin: number): boolean => this.known.get(origin)?.handler === "mail";
@@ -164,7 +164,7 @@ export class SimOracle implements Watcher {
     known.isDurable = false;
   }
 
-  /** What its handler has left was refused, since dead letters have no room. */
+  /** The handler's outcome was refused, since dead letters have no room. */
   #openAgain(known: Known): void {
     const wasRefused = known.state === "finished" && !known.isDurable && known.mayBeRefused;
     if (wasRefused) known.state = "unfinished";
@@ -262,7 +262,7 @@ export class SimOracle implements Watcher {
   }
 }
 
-/** What a schedule has published. */
+/** The record that a schedule has published. */
 function scheduledIn(record: SimRecord): Published {
   const header = record.header();
   const terms = termsOf(header);

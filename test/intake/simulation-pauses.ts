@@ -1,6 +1,6 @@
 /**
  * The oracle of pauses: from the command on, and in each later process that finds it in the log, no
- * record of the handler is handed out. What a thread has by then may begin.
+ * record of the handler is handed out. A record that a thread has by then may begin.
  */
 import { RECORD_TYPE } from "@millrace/journal";
 import { decodeControl } from "@millrace/intake/internal/format/state-records";

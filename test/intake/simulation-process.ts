@@ -138,9 +138,9 @@ export class SimProcess {
   }
 
   /**
-   * What is set aside, so that it holds up no publish, is a part of what is unfinished. When
-   * nothing can run it is all of it, but for pauses between attempts and records behind others of
-   * their key.
+   * Records that are set aside, so that they hold up no publish, are a part of the unfinished ones.
+   * When nothing can run they are all of them, but for pauses between attempts and records behind
+   * others of their key.
    */
   #checkAside(): void {
     const { aside, states, waiting, delayed, keyWaiting, isDrained } = this.delivery;

@@ -1,4 +1,4 @@
-/** What publishers say, and what of it is on its way to the disk. */
+/** The publishers, and their records on the way to the disk. */
 import type { Terms } from "@millrace/intake/internal/format/record-header";
 import type { Published } from "./produced.ts";
 import type { SimContext } from "./simulation-context.ts";

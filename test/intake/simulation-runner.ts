@@ -18,7 +18,7 @@ export interface SimTask {
   isAbandoned: boolean;
   isOver: boolean;
   isOk: boolean;
-  /** What it has thrown, or left. */
+  /** Its error, or its outcome. */
   value: unknown;
 }
 

@@ -41,7 +41,7 @@ export class SimSchedules {
     this.#broken = broken;
   }
 
-  /** What a process that opens the log declares. */
+  /** The schedules that a process declares when it opens the log. */
   declared(): DeclaredSchedule[] | undefined {
     if (this.#random.below(2) === 0) return undefined;
     return NAMES.filter(() => this.#random.below(2) === 0).map((name) => ({ name, definition: this.#definition() }));
@@ -75,7 +75,7 @@ export class SimSchedules {
     for (const name of NAMES) schedules.remove(name);
   }
 
-  /** Whoever keeps the clock sets it. */
+  /** An operator sets the clock. */
   clockSet(): void {
     this.#wasClockSet = true;
   }

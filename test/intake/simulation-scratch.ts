@@ -2,7 +2,7 @@
 import type { OpenMode, Storage, StorageFile } from "@millrace/journal";
 
 export class SimScratch implements Storage {
-  /** What a name stands for; a file that is open outlives its name. */
+  /** The file of each name; an open file outlives its name. */
   readonly files = new Map<string, { bytes: Uint8Array }>();
   opened = 0;
   readonly #isFull: () => boolean;

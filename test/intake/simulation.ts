@@ -144,7 +144,10 @@ export class Simulation {
     this.#oracle.compareProduced();
   }
 
-  /** What a machine has is begun, and what runs returns, until the process dies of one. */
+  /**
+   * Begins the records that machines have, and lets those that run return, until the process dies
+   * of one.
+   */
   #endAll(): void {
     for (const task of this.#process.runner.tasks.values()) {
       if (!task.isBegun && !this.#handlers.begin(task)) {
@@ -168,7 +171,7 @@ export class Simulation {
   #letGo(): void {
     this.#commands.resumeAll();
     this.#process.log.isFull = false;
-    // What is due is published; then the schedules end.
+    // Due records are published; then the schedules end.
     for (let round = 0; round < 10; round += 1) {
       this.#process.turn();
       this.#writer.syncOwn();

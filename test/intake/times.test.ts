@@ -192,7 +192,7 @@ test("setting the clock by days neither ends a record's retries nor extends them
     if (attempt === 5) ahead.wallMs += 3 * DAY;
   });
   assert.not(jumped.died);
-  // What the next process reads of it.
+  // The next process reads this from it.
   assert.is(jumped.ageMs, 9000);
   const back = new TestClock();
   const late = outage(back, (attempt) => {

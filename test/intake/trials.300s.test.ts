@@ -1,4 +1,4 @@
-// What broke when the intake was used as a new user would, each as it should be.
+// Faults that a new user of the intake has met, each as it should be.
 import { execFile } from "node:child_process";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -22,7 +22,7 @@ function idOf(storage: Storage): Buffer {
   return scanLog(storage).segments.at(-1)?.header.logId as Buffer;
 }
 
-/** What the log says, as bytes. */
+/** The states of the log, as bytes. */
 function saidBy(storage: Storage): Buffer {
   const scan = scanLog(storage);
   return encodeStates(readLogStates(storage, idOf(storage), scan.segments.at(-1)?.end.lastSequence ?? 0));

@@ -104,7 +104,7 @@ test("a directory whose files somebody removes keeps what waits", () => {
   assert.ok(waits.spilled >= 4000);
   for (const name of readdirSync(directory)) rmSync(join(directory, name));
   rmSync(directory, { recursive: true });
-  // What comes now stays in memory: the disk takes nothing any more.
+  // Waits that come now stay in memory: the disk takes nothing any more.
   for (let origin = 5000; origin < 9000; origin += 1) waits.add(origin, origin);
   assert.equal(
     takeUntil(waits, 9000).map(([, origin]) => origin),

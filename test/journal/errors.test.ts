@@ -200,7 +200,7 @@ for (const [name, errno] of [
     assert.match(journal.health().reasons.join("\n"), "no room");
     await rejectsWith(journal.append(Buffer.from("refused")), "ERR_JOURNAL_FULL");
 
-    // What frees space goes on: state records, copying forward, checkpoints.
+    // Work that frees space goes on: state records, copying forward, checkpoints.
     for (let n = 0; n < 8; n += 1) await journal.append(Buffer.alloc(3000, n), { type: RECORD_TYPE.ack });
     const moved = await journal.copyForward(1);
     assert.is((await journal.get(moved))?.origin, 1);

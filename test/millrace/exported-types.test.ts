@@ -1,4 +1,4 @@
-// Whatever an exported type of `millrace` mentions can be imported from `millrace` as well.
+// Every type that an exported type of `millrace` mentions can be imported from `millrace` as well.
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";

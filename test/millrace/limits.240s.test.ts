@@ -1,5 +1,5 @@
-// What a publish and an opening refuse, with the limit in the message; and names that every object
-// has.
+// Values that a publish and an opening refuse, with the limit in the message; and names that every
+// object has.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";

@@ -1,4 +1,4 @@
-// What open() says about options that are wrong: the user's own names, the nearest one, before
+// Errors of open() for wrong options: with the user's own names and the nearest known one, before
 // anything is started.
 import { test } from "uvu";
 import * as assert from "uvu/assert";

@@ -1,4 +1,4 @@
-// What a handler prints is there before its caller is told, whatever the program does then.
+// A handler's output is there before its call settles, whatever the program does then.
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
@@ -6,8 +6,9 @@ import * as assert from "uvu/assert";
 
 const program = fileURLToPath(new URL("../fixtures/printing.js", import.meta.url));
 /**
- * What process.exit() can't write to a full pipe is lost, also of a program without threads. So it
- * is half of what a pipe holds: a page of it without room for a whole line stays partly empty.
+ * Output that process.exit() can't write to a full pipe is lost, also in a program without threads.
+ * So it is half of a pipe's room: a page of the pipe without room for a whole line stays partly
+ * empty.
  */
 const LINES: Readonly<Record<string, number>> = { nothing: 2000, close: 2000, unawaited: 2000, exit: 100 };
 

@@ -1,5 +1,5 @@
-// What compiles and what doesn't; this file fails to compile when a type has become wrong. What
-// compiles here also runs.
+// Code that compiles, and code that must not; this file fails to compile when a type has become
+// wrong. The code that compiles also runs.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";

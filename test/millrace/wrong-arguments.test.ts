@@ -1,4 +1,4 @@
-// What calls say about arguments of a wrong type, and about filters that were never meant.
+// Errors of calls for arguments of a wrong type, and for filters that nobody can have meant.
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";

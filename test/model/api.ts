@@ -1,5 +1,6 @@
 /**
- * What a scenario is written with. See docs/checker.md; an example is scenarios/spsc-ring.ts.
+ * The functions with which a scenario is written. See docs/checker.md; an example is
+ * scenarios/spsc-ring.ts.
  *
  *   export const scenarios = [
  *     scenario({
@@ -26,9 +27,9 @@
 import type { Edit } from "./modules.ts";
 
 export interface End {
-  /** What each thread's function returned; undefined when it died or is blocked. */
+  /** The results of the threads' functions; undefined for a thread that died or is blocked. */
   readonly results: Readonly<Record<string, unknown>>;
-  /** What each thread wrote into its log, also up to its death. */
+  /** The entries that each thread wrote into its log, up to its death if it died. */
   readonly logs: Readonly<Record<string, readonly unknown[]>>;
   readonly died: readonly string[];
   readonly blocked: readonly string[];
@@ -51,8 +52,8 @@ export interface Bounds {
    */
   readonly preemptions?: number;
   /**
-   * How many waits and timers may run out of time. Default 0: what only a time-out would end counts
-   * as a deadlock.
+   * Number of waits and timers that may run out of time. Default 0: a wait that only a time-out
+   * would end counts as a deadlock.
    */
   readonly timeouts?: number;
   /** Steps of one execution, after which it counts as a livelock. Default 2000. */
@@ -87,7 +88,7 @@ export interface Scenario<S = unknown> {
   readonly main?: string;
   readonly bounds?: Bounds;
   /**
-   * What each look at the clock takes, in ms, for code that looks around for a while. Default 0:
+   * Time that each look at the clock takes, ms, for code that looks around for a while. Default 0:
    * time stands still.
    */
   readonly tickMs?: number;
@@ -108,7 +109,7 @@ export interface Scenario<S = unknown> {
 
 /** A single edit of production code that some scenario of the same file must catch. */
 export interface Mutant extends Edit {
-  /** What is broken, in a few words. */
+  /** The promise that the mutant breaks, in a few words. */
   readonly breaks: string;
   /** Only scenarios whose name contains this are run, where all of them would take long. */
   readonly by?: string;

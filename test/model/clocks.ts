@@ -28,7 +28,7 @@ export interface Conflict {
   readonly site: number;
 }
 
-/** What each thread knows of the others. */
+/** Each thread's knowledge of the others. */
 export const known: Int32Array = new Int32Array(THREADS_MAX * THREADS_MAX);
 
 /** Hash of all clocks. */
@@ -63,7 +63,7 @@ export function learn(thread: number, from: number): void {
   for (let other = 0; other < count; other += 1) raise(thread, other, known[from * THREADS_MAX + other] as number);
 }
 
-/** What `thread` does from now on is later than what it has passed on. */
+/** Everything that `thread` does from now on is later than the steps that it has passed on. */
 export function advance(thread: number): void {
   raise(thread, thread, (known[thread * THREADS_MAX + thread] as number) + 1);
 }

@@ -11,7 +11,7 @@ import { takeTimer, threadSteps } from "./platform.ts";
 import { runAlone } from "./runtime.ts";
 import { DEAD, DONE, JOINING, LOOPING, READY, type Steps, Thread, Violation, WAITING, WOKEN, world } from "./world.ts";
 
-/** What a thread may do next; a choice is `thread × 8 + kind`. */
+/** The next steps of a thread; a choice is `thread × 8 + kind`. */
 export const GO = 0;
 /** At the event loop: the next setImmediate, where `GO` is the next delivery of waitAsync. */
 export const IMMEDIATE = 1;
@@ -23,7 +23,8 @@ export const KILL = 7;
 export const KINDS = 8;
 
 /**
- * What a turn of the event loop takes: without it, code that polls for a while would poll for ever.
+ * Time that a turn of the event loop takes: without it, code that polls for a while would poll for
+ * ever.
  */
 const TURN_MS = 1;
 
@@ -220,7 +221,7 @@ export class Execution {
       thread.status = DONE;
       thread.result = value;
       thread.steps = undefined;
-      // What it still waits for in its event loop goes with it.
+      // The waits in its event loop go with it.
       world.waiters = world.waiters.filter((waiter) => waiter.thread !== thread);
     } else if (thread.op === LOOP) thread.status = LOOPING;
     else thread.status = thread.op === JOIN ? JOINING : READY;
@@ -319,7 +320,7 @@ function describe(thrown: unknown): string {
   return `${thrown.name}: ${thrown.message}${details}`;
 }
 
-/** What the set-up gave is not to be changed by threads, apart from shared memory. */
+/** Threads must not change the set-up's value, apart from shared memory. */
 function freeze(value: unknown): void {
   if (typeof value !== "object" || value === null || Object.isFrozen(value)) return;
   const prototype: unknown = Object.getPrototypeOf(value);

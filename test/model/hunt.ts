@@ -51,7 +51,7 @@ export interface Hunt {
   states: number;
   /** The scenario that noticed the edit. */
   by: Candidate | undefined;
-  /** What it noticed. */
+  /** The kind of fault that it noticed. */
   kind: string;
   message: string;
   /** The edit makes code that can't run, which says nothing about the scenario. */

@@ -13,8 +13,8 @@ import { currentMutants, type MutantTable, readTable, writeTable } from "./mutan
 import type { ScenarioRun } from "./suite.ts";
 
 /**
- * What each scenario executed when it ran last. Lines by module and text, so that it outlives a
- * build.
+ * The lines that each scenario executed when it ran last. Lines by module and text, so that it
+ * outlives a build.
  */
 const coveragePath = fileURLToPath(new URL("./executed.json", import.meta.url));
 

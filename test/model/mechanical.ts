@@ -38,7 +38,10 @@ const FLIPPED: Readonly<Record<string, string>> = {
   "!==": "===",
 };
 
-/** What the operation leaves in the word, from the old value `old` and the operands `v` and `w`. */
+/**
+ * The value that the operation leaves in the word, from the old value `old` and the operands `v`
+ * and `w`.
+ */
 const TORN: Readonly<Record<string, string>> = {
   add: "Atomics.store(a, i, old + v);",
   sub: "Atomics.store(a, i, old - v);",

@@ -180,7 +180,7 @@ export function definitionOf(url: string, name: string): { imported: string; url
   return { imported: name, url };
 }
 
-/** What a module defines and exports itself. */
+/** The names that a module defines and exports itself. */
 function exportsOf(url: string): Set<string> {
   if (!url.startsWith("file:")) return new Set();
   const names = new Set<string>();

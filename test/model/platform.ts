@@ -225,7 +225,10 @@ class AbortControllerStandIn {
 
 // ── the whole ───────────────────────────────────────────────────────────────────────────────────
 
-/** What a thread was given when it was started, by the set-up, and has changed since. */
+/**
+ * The environment that the set-up gave a thread when it was started, with the thread's changes
+ * since.
+ */
 function environmentOf(thread: Thread): Map<unknown, unknown> {
   if (thread === world.alone) return world.environment;
   return (thread.environment ??= new Map(world.environment));

@@ -125,7 +125,7 @@ export class PromiseStandIn {
     this.#settle("rejected", reason);
   }
 
-  /** What the platform calls: fulfils it with a plain value. */
+  /** Called by the platform: fulfils the promise with a plain value. */
   settle(value: unknown): void {
     this.resolve(value);
   }

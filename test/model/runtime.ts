@@ -1,4 +1,4 @@
-/** What rewritten modules call. The names are those in rewrite.ts. */
+/** The functions that rewritten modules call. Their names are those in rewrite.ts. */
 import { learn } from "./clocks.ts";
 import { JOIN, OP, PAUSE, PLAIN_READ, PLAIN_WRITE } from "./operations.ts";
 import { changeBytes, perform, readPlain, writePlain } from "./perform.ts";
@@ -146,8 +146,8 @@ function sharedView(view: DataView, site: number): unknown {
 }
 
 /**
- * A call of a function whose module isn't rewritten. What the codec does with shared memory is
- * modelled as plain accesses; shared memory that any other function is given is refused.
+ * A call of a function whose module isn't rewritten. The codec's use of shared memory is modelled
+ * as plain accesses. Shared memory in the arguments of any other function is refused.
  */
 export function $foreign(site: number, run: (...operands: never[]) => unknown, ...operands: unknown[]): unknown {
   const call = run as (...given: unknown[]) => unknown;

@@ -15,7 +15,7 @@ const limitMs = Number(process.env["MILLRACE_MODEL_MINUTES"] ?? 30) * 60_000;
 const seed = Number(process.env["MILLRACE_SEED"] ?? Date.now() % 1_000_000);
 /** Mutants made by rule in an ordinary run. A deep run makes all of them. */
 const SAMPLE = 160;
-/** What a mutant that survives may cost in a deep run, in all scenarios together; ms. */
+/** Time that a surviving mutant may cost in a deep run, in all scenarios together; ms. */
 const MUTANT_LIMIT_MS = 600_000;
 
 const queue = scenarioFiles();

@@ -19,7 +19,7 @@ export type Binding =
 /** The names that a function or module declares; blocks are not told apart. */
 export type Scope = ReadonlyMap<string, Binding>;
 
-/** What a function is to its surroundings; decides whether it can become a generator. */
+/** The role of a function in its surroundings; decides whether it can become a generator. */
 export type Role = "plain" | "getter" | "setter" | "constructor" | "native callback" | "generator";
 
 export interface FunctionInfo {
@@ -49,7 +49,7 @@ export const NATIVE_CALLERS: ReadonlySet<string> = new Set(
   ).split(" "),
 );
 
-/** What the checker's own stand-ins for the platform do at once: run listeners. */
+/** Functions of the checker's own platform that run listeners at once. */
 const TAINTED_BY_NATURE = ["abort", "dispatchEvent", "join", "pause"];
 
 /** Stand-ins made by `new` of these are pure as functions. */
@@ -136,7 +136,7 @@ interface Facts {
   readonly reads: string[];
 }
 
-/** What the function's own body does; nested functions count for themselves. */
+/** Facts about the function's own body; nested functions count for themselves. */
 function factsOf(info: FunctionInfo, plainYields: boolean): Facts {
   const facts: Facts = { always: info.node["async"] === true, calls: [], reads: [] };
   walkOwn(info.node["body"], (node) => {

@@ -18,7 +18,7 @@ export const JOINING = 4;
 export const DONE = 5;
 export const DEAD = 6;
 
-/** What a virtual thread runs from its event loop. */
+/** A function that a virtual thread runs from its event loop. */
 export type Job = () => unknown;
 
 export interface Timer {
@@ -135,7 +135,7 @@ class World {
   memoryA = 0;
   memoryB = 0;
   nowMs = 0;
-  /** What a look at the clock takes; each thread has its own clock as far as that goes. */
+  /** Time that a look at the clock takes; for this each thread has a clock of its own. */
   tickMs = 0;
   /** Whether a blocking wait runs out of time when no thread can go on otherwise. */
   timePasses = false;

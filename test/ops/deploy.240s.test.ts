@@ -23,7 +23,7 @@ const setting = (name: string): string => new RegExp(`^${name}=(.*)$`, "m").exec
 const environmentIn = (text: string): Record<string, string> =>
   Object.fromEntries(text.split(" ").map((each) => each.split("=") as [string, string]));
 
-/** What systemd complains of. */
+/** The complaints of systemd. */
 function complaints(text: string): string {
   const file = join(temporaryDirectory(), "millrace.service");
   writeFileSync(file, text);

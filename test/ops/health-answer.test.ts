@@ -1,4 +1,4 @@
-// What the health endpoints answer, and probes of the user.
+// The answers of the health endpoints, and probes of the user.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import {

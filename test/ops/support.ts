@@ -13,7 +13,7 @@ export const withPromtool = (name: string, body: () => Promise<void> | void): vo
   else test.skip(`${name} (promtool isn't installed)`, body);
 };
 
-/** What it prints, and whether it was content. */
+/** The output of promtool, and whether it was content. */
 export function promtool(args: readonly string[], input = ""): { readonly isContent: boolean; readonly text: string } {
   const { status, stdout, stderr } = spawnSync("promtool", args, { input, encoding: "utf8", timeout: 60_000 });
   return { isContent: status === 0, text: `${stdout}${stderr}` };

@@ -41,7 +41,7 @@ async function pay(url: string, body: object): Promise<[number, Record<string, u
 
 const payment = { id: "p-1", account: "A-1", amount: 10 };
 
-/** What a project must do once it is installed. */
+/** The checks of each project once it is installed. */
 const walks: Readonly<Record<string, (project: string) => Promise<void>>> = {
   async "parallel-map"(project) {
     assert.is(

@@ -30,7 +30,7 @@ const { version: VERSION } = JSON.parse(readFileSync(join(root, "packages/millra
 
 const files = { "handlers.mjs": handlers, "service.mjs": service };
 
-/** What must work once millrace is installed, whoever has installed it. */
+/** Checks that millrace works once it is installed, by whatever package manager. */
 async function works(project: string): Promise<void> {
   assert.is(await succeed(process.execPath, ["service.mjs"], { cwd: project }), SERVICE_PRINTS);
   const command = join(project, "node_modules/.bin/millrace");

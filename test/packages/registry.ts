@@ -8,7 +8,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { basename } from "node:path";
 
-/** What the release script tells of a tarball. */
+/** The release script's report of a tarball. */
 export interface Packed {
   readonly name: string;
   readonly version: string;

@@ -1,4 +1,4 @@
-/** What a release would publish is sound, and no heavier than it is said to be. */
+/** The packages of a release are sound, and no heavier than they are said to be. */
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";

@@ -1,4 +1,4 @@
-/** What the tests of the published packages share: tarballs, a registry, projects. */
+/** Helpers for the tests of the published packages: tarballs, a registry, projects. */
 import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";

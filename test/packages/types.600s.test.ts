@@ -49,7 +49,7 @@ export async function main(): Promise<void> {
 }
 `;
 
-/** What handlers are given has no members that are the machine's. */
+/** A handler's context has no members that are the machine's. */
 const hidden = `
 import type { TaskContext } from "millrace";
 export function handler(_: unknown, context: TaskContext): void {

@@ -1,4 +1,4 @@
-// What a program that uses piscina sees of `Pool`; where both must agree, both are asked.
+// `Pool` as a program that uses piscina sees it; where both must agree, both are asked.
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";

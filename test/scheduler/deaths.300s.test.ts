@@ -12,7 +12,7 @@ function open(options: Partial<SchedulerOptions> = {}): Promise<Scheduler<typeof
   return Scheduler.open<typeof handlers>({ handlers: url, processors: 1, onMachineDeath: () => {}, ...options });
 }
 
-/** What a test leaves behind is its own matter here. */
+/** Nothing here checks what a test leaves behind. */
 const withScheduler = schedulersOf<typeof handlers>(
   { handlers: url, processors: 1, onMachineDeath: () => {} },
   () => {},

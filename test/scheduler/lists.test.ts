@@ -8,7 +8,7 @@ import { schedulersOf } from "./with-scheduler.ts";
 
 const withScheduler = schedulersOf<typeof handlers>({ handlers: handlersUrl, processors: 1, onHint: () => {} });
 
-/** What `promise` rejects with. */
+/** The error that `promise` rejects with. */
 async function thrownBy(promise: Promise<unknown>): Promise<Error> {
   try {
     await promise;

@@ -1,4 +1,4 @@
-// What calls do with memory: any size fits, results wait for room, bursts leave nothing behind.
+// The memory of calls: any size fits, results wait for room, bursts leave nothing behind.
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { isMillraceError } from "@millrace/base";

@@ -1,4 +1,4 @@
-// What can't be moved fails its own call, before anything is sent.
+// An object that can't be moved fails its own call, before anything is sent.
 import { MessageChannel, type Transferable } from "node:worker_threads";
 import { test } from "uvu";
 import * as assert from "uvu/assert";

@@ -1,4 +1,4 @@
-// What one address may take.
+// Limits of one address.
 import { once } from "node:events";
 import { Agent, request } from "node:http";
 import { createConnection, type Socket } from "node:net";

@@ -21,7 +21,7 @@ if (!isBrowserThere) console.log(`skipped: there is no ${CHROMIUM} (Debian's pac
 
 export const SECTIONS = ["overview", "machines", "journal", "handlers", "records", "dead", "schedules"] as const;
 
-/** What the page must not do. */
+/** Faults of the page. */
 export interface Complaints {
   readonly errors: string[];
   /** Requests that went elsewhere. */
@@ -82,7 +82,7 @@ export async function go(page: Page, section: (typeof SECTIONS)[number]): Promis
   await page.click(`nav[aria-label="Sections"] a[href="#${section}"]`);
   await page.waitForSelector(`nav a[href="#${section}"][aria-current="page"]`);
   await page.waitForSelector("main > :nth-child(2)", { state: "attached" });
-  // What a section asks for when it is opened.
+  // Wait for the requests of the section that is opened.
   await page.waitForLoadState("domcontentloaded");
   await holds(page, "!/Looking …|Counting …|Waiting for the first/.test(document.body.innerText)");
 }

@@ -1,4 +1,4 @@
-// What the live page asks of the server, without a browser.
+// The live page's requests to the server, without a browser.
 import { createHash } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { request } from "node:http";

@@ -267,7 +267,7 @@ test("tokens have scopes, and are read again when their file changes", async () 
     const end = performance.now() + 20_000;
     while (!isNew && performance.now() < end) isNew = (await status("q")) === 202;
     assert.equal([isNew, await status("p")], [true, 401]);
-    // What can't be read changes nothing, and is told.
+    // A token file that can't be read changes nothing, and the server warns.
     writeFileSync(tokenFile, "q publish\n");
     await until(() => warnings.length > 0, "a warning");
     assert.is((warnings[0] as { code?: string }).code, "ERR_TOKEN_FILE");

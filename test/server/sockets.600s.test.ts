@@ -14,7 +14,7 @@ import { recordsIn, type Served, withServer } from "./support.ts";
 
 type Kind = "line" | "length";
 
-/** What a connection answers until its end, one after the other. */
+/** The answers of a connection until its end, one after the other. */
 function talk(socket: Socket, kind: Kind, bytes: Buffer | readonly Buffer[]): Promise<Record<string, any>[]> {
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
@@ -26,7 +26,7 @@ function talk(socket: Socket, kind: Kind, bytes: Buffer | readonly Buffer[]): Pr
   });
 }
 
-/** What a connection by lines answers until its end. */
+/** The answers of a connection by lines until its end. */
 function talkOf(socket: Socket): Promise<Record<string, any>[]> {
   const chunks: Buffer[] = [];
   socket.on("data", (chunk: Buffer) => chunks.push(chunk));
@@ -219,7 +219,7 @@ test("a client that doesn't read its answers is read no more, and let go", () =>
     const wrong = Buffer.from(`${"x".repeat(10)}\n`.repeat(50_000));
     for (let turn = 0; turn < 20; turn += 1) socket.write(wrong);
     await new Promise((resolve) => setTimeout(resolve, 3000));
-    // What we kept for it was bounded; it learns of the end when it reads.
+    // The memory that the server kept for it was bounded; it learns of the end when it reads.
     socket.resume();
     await closed;
     assert.is(await recordsIn(served.mill), 0);
@@ -268,7 +268,7 @@ test("of fuzzed frames none crashes the server, and none is stored in part", () 
       }
     }
     assert.ok(stored > 0 && refused > 0, `${stored} stored, ${refused} refused`);
-    // What is stored is what somebody was answered, and whole.
+    // Every stored record is one that a client got an answer for, and is whole.
     for await (const { sequence, payload } of served.mill.journal.read()) {
       if (payload === undefined) continue;
       assert.ok(answered.has(sequence), `record ${sequence} has an answer`);

@@ -40,7 +40,7 @@ export async function withServer(
   }
 }
 
-/** How many records of handlers the journal has. */
+/** Number of handlers' records that the journal has. */
 export async function recordsIn(mill: Millrace): Promise<number> {
   let count = 0;
   for await (const record of mill.journal.read()) if (record.handler !== "") count += 1;

@@ -46,7 +46,7 @@ function arenaOf(bytesMax = Infinity) {
 interface Block {
   readonly reference: number;
   readonly bytes: number;
-  /** What it is filled with. */
+  /** The byte that fills it. */
   readonly mark: number;
 }
 
@@ -142,7 +142,7 @@ test("a burst of one size leaves room for every other", () => {
     assert.ok(blocks.length > 0, `${bytes} bytes`);
     for (const block of blocks) arena.free(block);
     assert.is(arena.usedBytes, 0);
-    // Whatever is mapped is empty: it goes at once, when other sizes have not been needed for a
+    // Every mapped region is empty: it goes at once, when other sizes have not been needed for a
     // while.
     for (let tick = 0; tick <= GIVE_BACK_TICKS; tick += 1) arena.tick();
   }

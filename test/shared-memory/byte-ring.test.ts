@@ -32,7 +32,7 @@ function contentOf({ number, length }: { number: number; length: number }): numb
   return Array.from({ length }, (_, index) => (number * 37 + index * 11 + 1) & 255);
 }
 
-/** What a byte ring must do, with arrays of frames and positions that don't wrap. */
+/** A model of a byte ring, with arrays of frames and positions that don't wrap. */
 class Model {
   readonly capacity: number;
   staged: Frame[] = [];
@@ -184,7 +184,7 @@ test("any sequence of operations behaves like arrays of frames", () => {
           const expected = model.take(each.bytesMax, each.framesMax);
           assert.is(taker.take(each.bytesMax, each.framesMax), expected.length);
           assertSpans(taker, expected);
-          // Who only looks finds the same frames again.
+          // A consumer that only looks finds the same frames again.
           if (each.kind === "look") continue;
           taker.finish();
           model.taken += expected.length;
@@ -197,7 +197,7 @@ test("any sequence of operations behaves like arrays of frames", () => {
           releaser.release(model.takenEnd | 0);
           model.release();
         } else if (each.kind === "replace producer") {
-          // What was staged dies with the producer.
+          // Staged frames die with the producer.
           producer = new ByteRingProducer(ring);
           model.staged = [];
         } else if (each.kind === "replace taker") {

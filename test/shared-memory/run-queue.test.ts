@@ -35,7 +35,7 @@ function assertGuards({ words, base, capacity }: RunQueuePlace): void {
   );
 }
 
-/** What waits at `place` for everybody to see. */
+/** The entries at `place` that everybody can see. */
 function waitingAt(place: RunQueuePlace): number[] {
   const into = new Int32Array(place.capacity);
   return [...into.subarray(0, runQueueSnapshot(place, into))];
@@ -170,7 +170,7 @@ test("any sequence of operations on three queues behaves like arrays", () => {
           assert.is(queue.takeFrom(places[victim] as RunQueuePlace, each.parts, each.most), expected);
           if (expected !== EMPTY) assert.is(queue.moved, model.length - lengthBefore);
         } else {
-          // What was pushed and not published dies with the owner.
+          // Entries that were pushed and not published die with the owner.
           queues[each.who] = new RunQueue(places[each.who] as RunQueuePlace);
           model.unpublished = [];
         }

@@ -16,7 +16,7 @@ import type { SpscEnd, SpscResult } from "../fixtures/spsc-ends.ts";
 import { runThreads } from "../fixtures/threads.ts";
 import { throwsWith } from "../support.ts";
 
-/** What lies around a ring and must not change. */
+/** The words around a ring, which must not change. */
 const GUARD = 0x5ca1ab1e;
 
 /** A ring between two lines of guards, whose counters begin at `start`. */
@@ -99,11 +99,11 @@ test("any sequence of operations behaves like an array of at most capacity recor
           published -= consumed;
           consumed = 0;
         } else if (each === "replace producer") {
-          // What was staged and not published dies with the producer.
+          // Values that were staged and not published die with the producer.
           producer = new SpscProducer(place);
           records = records.slice(0, published);
         } else {
-          // What was consumed and not released comes again.
+          // Values that were consumed and not released come again.
           consumer = new SpscConsumer(place);
           consumed = 0;
         }

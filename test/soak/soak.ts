@@ -39,8 +39,8 @@ export async function soak({ seed, durationMs, idle }: SoakOptions): Promise<str
   });
   try {
     await round(scheduler, random);
-    // Whatever the first round leaves for good is part of the baseline: code, threads, pools of
-    // small buffers.
+    // Everything that the first round leaves for good is part of the baseline: code, threads, pools
+    // of small buffers.
     const { mappedBytes: atFirst } = await quiet(scheduler);
     await idle(() => scheduler.stats().mappedBytes === atFirst);
     const before = sizeOf(scheduler);

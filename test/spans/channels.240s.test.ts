@@ -1,4 +1,4 @@
-// What `node:diagnostics_channel` tells of the opening thread and of workers.
+// Messages of `node:diagnostics_channel` from the opening thread and from workers.
 import { AsyncLocalStorage } from "node:async_hooks";
 import { subscribe, tracingChannel, unsubscribe } from "node:diagnostics_channel";
 import { join } from "node:path";

@@ -137,7 +137,7 @@ test("HTTP requests and frames continue the trace that they name", async () => {
   }
 });
 
-/** What answers to lines through a Unix socket. */
+/** The answers to lines through a Unix socket. */
 function framesTo(path: string, lines: readonly string[]): Promise<string[]> {
   return new Promise((resolve, reject) => {
     const socket = connect(path, () => socket.end(lines.map((line) => `${line}\n`).join("")));

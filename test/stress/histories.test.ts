@@ -1,5 +1,5 @@
-// What threads see of locks, channels and semaphores can be explained by some order in which they
-// used them one after the other.
+// Some order, in which threads use locks, channels and semaphores one after the other, explains
+// what the threads see.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Mutex, Semaphore, type SyncHandle } from "@millrace/atomics-sync";
@@ -31,11 +31,11 @@ async function check<State, Input>(
   const histories = await runThreads<Operation<Input, number>[]>("history-ends", ends);
   const history = histories.flat();
   assert.ok(history.length >= THREADS * OPERATIONS);
-  // For the log: without overlaps a history would show nothing. How many there are is a matter of
-  // the machine's load.
+  // For the log: without overlaps a history would show nothing. Their number depends on the
+  // machine's load.
   const inOrder = history.toSorted((one, other) => one.calledAt - other.calledAt);
   const overlaps = inOrder.filter(({ returnedAt }, index) => returnedAt > (inOrder[index + 1]?.calledAt ?? Infinity));
-  // What says that another thread was in the midst of something is believed where one was.
+  // An outcome that says that another thread was in the midst of something is believed if one was.
   for (const busy of history.filter(({ output }) => output === BUSY)) {
     assert.ok(
       history.some(

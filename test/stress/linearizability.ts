@@ -30,7 +30,7 @@ export interface Operation<Input, Output> {
   readonly returnedAt: number;
 }
 
-/** What the object does when it is used by one thread at a time. */
+/** The object's behaviour when one thread at a time uses it. */
 export interface Model<State, Input, Output> {
   readonly initial: State;
   /**

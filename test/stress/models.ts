@@ -1,4 +1,4 @@
-// What the objects that are put under stress do when one thread at a time uses them.
+// The behaviour of the objects under stress when one thread at a time uses them.
 import type { Model } from "./linearizability.ts";
 
 /** Registers, each of its own: "write" gives nothing, "read" the value, "add" the value before. */

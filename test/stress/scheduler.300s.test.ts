@@ -14,7 +14,7 @@ const rounds = Number(process.env.MILLRACE_STRESS_ROUNDS ?? 1);
 
 type Outcome = "value" | "died" | "aborted" | "late" | "failed";
 
-/** What must become of a call that was made: its value, or one of these. */
+/** The outcomes that a call may have: its value, or one of these. */
 interface Made {
   readonly promise: Promise<unknown>;
   readonly expected: unknown;

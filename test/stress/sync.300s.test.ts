@@ -86,7 +86,7 @@ test("threads die at random at conditions and barriers, and the others go on", a
   }
   await crew.stop();
   assert.is(words[VIOLATIONS], 0, `seed ${SEED}`);
-  // One of three comes last. Who is terminated behind the barrier isn't counted.
+  // One of three comes last. A thread that is terminated behind the barrier isn't counted.
   const missing = 3 * (words[LASTS] as number) - (words[PASSES] as number);
   assert.ok(Math.abs(missing) <= 3 * crew.kills, `${words[LASTS]} rounds, ${words[PASSES]} parties, seed ${SEED}`);
   assert.ok((words[LASTS] as number) > 0, "rounds were completed");
@@ -99,7 +99,7 @@ test("threads die at random at conditions and barriers, and the others go on", a
   );
 });
 
-/** How many contexts can still be made. */
+/** Number of contexts that can still be made. */
 function freeContexts(): number {
   const scopes: Scope[] = [];
   try {

@@ -1,4 +1,4 @@
-/** What the tests of the drop-in share. */
+/** Helpers for the tests of the drop-in. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Tinypool as Original } from "tinypool";

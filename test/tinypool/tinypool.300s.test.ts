@@ -1,4 +1,4 @@
-// What a program that uses tinypool gets from the drop-in, on threads and on processes.
+// The drop-in as a program that uses tinypool sees it, on threads and on processes.
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";

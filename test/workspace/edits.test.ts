@@ -1,7 +1,7 @@
 /**
  * The edits by which the checker's mutants and the seeded bugs are made name a place in a compiled
- * module. Whoever changes such a line carries the edit over: this says so at once, and not after
- * the half hour that running them takes.
+ * module. When you change such a line, carry the edit over. This test says so at once, and not
+ * after the half hour that running them takes.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -15,7 +15,7 @@ import { INTAKE_BUGS } from "../intake/seeded-bugs.ts";
 
 const packages = fileURLToPath(new URL("../../../packages/", import.meta.url));
 
-/** What is wrong with the place of an edit; undefined when it is there, once. */
+/** The fault of an edit's place; undefined when the place is there, once. */
 function fault(path: string, from: string): string | undefined {
   if (!existsSync(path)) return `${path} isn't there`;
   const found = readFileSync(path, "utf8").split(from).length - 1;

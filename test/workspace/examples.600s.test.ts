@@ -17,7 +17,7 @@ const compiler = join(root, "node_modules/typescript/lib/tsc.js");
 
 interface Example {
   readonly files: readonly { readonly name: string; readonly text: string }[];
-  /** What the program prints, or a session in a shell. */
+  /** The program's output, or a session in a shell. */
   readonly prints: string;
   readonly isSession: boolean;
 }

@@ -23,7 +23,8 @@ const root = fileURLToPath(new URL("../../..", import.meta.url));
 const { folders } = (await import(join(root, "scripts/layers.mjs"))) as { folders: Record<string, string[]> };
 
 /**
- * What git knows, and what it would take in: a fault in a new file counts before the file is added.
+ * The files that git knows, and those that it would take in: a fault in a new file counts before
+ * the file is added.
  */
 const paths = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard"], {
   cwd: root,

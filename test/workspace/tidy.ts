@@ -1,5 +1,5 @@
 /**
- * What a reader would trip over, as functions from sources to complaints: wide lines, long
+ * Finds what a reader would trip over, by functions from sources to complaints: wide lines, long
  * functions, exports and files that nothing uses, circles of imports, imports that climb, and names
  * in documents that the code doesn't have.
  *
@@ -146,7 +146,7 @@ export function longFunctions(files: Files): string[] {
 }
 
 interface Import {
-  /** What the text says: `./a.ts`, `@millrace/base`, `node:fs`. */
+  /** The specifier as the text has it: `./a.ts`, `@millrace/base`, `node:fs`. */
   readonly specifier: string;
   /** Names that are taken from there; `*` for all of them. */
   readonly names: readonly string[];
@@ -218,7 +218,10 @@ function targetOf(path: string, specifier: string, files: Files): string | undef
   return files.has(target) ? target : undefined;
 }
 
-/** What users and other packages import from: all that these export is meant to be exported. */
+/**
+ * The files that users and other packages import from: everything that these export is meant to be
+ * exported.
+ */
 const isFace = (path: string): boolean => /^packages\/[^/]+\/src\/(index|kernel)\.ts$/.test(path);
 
 /**

@@ -25,7 +25,7 @@ function setUp(parties: number): Shared {
 function rounds(shared: Shared, thread: number, count: number, log: unknown[], timeoutMs = Infinity): void {
   const barrier = barrierOf(shared, thread);
   for (let round = 0; round < count; round += 1) {
-    // What one writes before it arrives, the others read afterwards.
+    // One thread writes before it arrives; the others read the value afterwards.
     shared.words[thread] = round + 1;
     const node = barrier.arrive(0, thread);
     if (!block(spaceOf(shared, thread), barrier, node, timeoutMs)) {
@@ -125,7 +125,7 @@ export const scenarios: Scenario[] = [
       const [outcome] = logs["other"] as number[];
       if (died.length === 0) assert.equal([outcome, logs["victim"]], [PASSED_LAST, [PASSED]]);
       else assert.ok(outcome === PASSED_LAST || outcome === IS_BROKEN);
-      // Whatever was lost, a reset makes it whole.
+      // A reset makes the barrier whole, whatever was lost.
       const barriers = [barrierOf(shared, 1), barrierOf(shared, 2)] as const;
       barriers[0].reset();
       const nodes = [barriers[0].arrive(0, 1), barriers[1].arrive(0, 2)] as const;

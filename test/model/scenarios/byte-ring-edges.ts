@@ -127,7 +127,7 @@ export const scenarios: Scenario[] = [
           if (frames === 0) continue;
           const spans = spansOf(taker);
           assert.is(spans.length, taker.spanBytes);
-          // What the walk over frames finds is what the spans hold.
+          // The walk over frames finds the content of the spans.
           let from = 0;
           while (releaser.next(taker.end)) {
             if (releaser.length > 0) assert.is(spans[from + 4], releaser.bytes[releaser.offset]);

@@ -26,7 +26,9 @@ function attempt(use: () => string): string {
   }
 }
 
-/** What the holder of an object changes; the race check tells whether two could. */
+/**
+ * The data that the holder of an object changes; the race check tells whether two threads could.
+ */
 function touch({ words }: Shared): void {
   words[0] = (words[0] as number) + 1;
 }

@@ -109,7 +109,7 @@ export const scenarios: Scenario[] = [
     threads: {
       supervisor({ memory }, log) {
         const shared = new Shared(memory);
-        // What a dead machine had taken out of its queue.
+        // The tasks that a dead machine had taken out of its queue.
         new Recovery(shared).sweep();
         log.push("swept");
       },

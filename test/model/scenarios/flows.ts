@@ -89,7 +89,7 @@ const channelOf = (shared: Channels, thread: number, index = 0): ChannelCore =>
 const pipeOf = (shared: Channels, thread: number): PipeCore =>
   new PipeCore(spaceOf(shared, thread), shared.cells[0] as number);
 
-/** What a lock protects; the race check watches. */
+/** The data that a lock protects; the race check watches. */
 function inside({ words }: Shared): void {
   words[0] = (words[0] as number) + 1;
 }

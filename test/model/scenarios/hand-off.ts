@@ -26,7 +26,7 @@ const OPEN = 2;
 interface Given extends SchedulerShared {
   /** For the submitter's thread only. */
   readonly submitter: Submitter;
-  /** What `wait` waits for and `open` sets. */
+  /** The word that `wait` waits for and `open` sets. */
   readonly gate: Int32Array;
   readonly tasks: number;
 }

@@ -1,5 +1,5 @@
 /**
- * Who sleeps and who is woken: the protocol of machine.ts around IdleSet, Parker and outbox flags,
+ * Machines sleep and are woken: the protocol of machine.ts around IdleSet, Parker and outbox flags,
  * with a counter in place of the queues.
  */
 import * as assert from "uvu/assert";
@@ -178,8 +178,8 @@ function publish(count: number, lateMs?: number) {
 function mournLow(count: number) {
   return (shared: Shared): void => {
     if (!join("low")) return;
-    // What the dead machine had taken is to be done again; at worst the other one has just taken
-    // it, or it isn't published yet, and it is done twice.
+    // The work that the dead machine had taken must be done again. At worst the other machine has
+    // just taken it, or it isn't published yet, and it is done twice.
     const undone = count - Atomics.load(shared.words, WORK) - Atomics.load(shared.words, DONE);
     if (undone > 0) Atomics.add(shared.words, WORK, undone);
     idleSet(shared).forget(LOW);

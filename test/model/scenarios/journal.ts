@@ -212,7 +212,7 @@ export const scenarios: Scenario[] = [
         }
       },
       opener({ memory }) {
-        // What `Journal.poison` does.
+        // As `Journal.poison` does.
         Atomics.store(new Int32Array(memory.control), STATE, POISONED);
         unparkAgain(new Int32Array(memory.threads), OPENER);
         unparkAgain(new Int32Array(memory.threads), WRITER);

@@ -42,7 +42,7 @@ const semaphoreOf = (shared: Shared, thread: number): Semaphore =>
 const rwMutexOf = (shared: Shared, thread: number): RWMutex => RWMutex.from(shared.handle, spaceOf(shared, thread));
 const onceOf = (shared: Shared, thread: number): Once => Once.from(shared.handle, spaceOf(shared, thread));
 
-/** What a writer does alone; the race check watches. */
+/** Only one writer at a time does this; the race check watches. */
 function write({ words }: Shared): void {
   words[1] = (words[1] as number) + 1;
 }
@@ -172,7 +172,7 @@ export const scenarios: Scenario[] = [
     check(shared, { logs, died }) {
       const [recovered] = logs["next"] as [boolean];
       if (recovered) assert.equal(died, ["mortal"]);
-      // What comes after is decided by one step of the release, and so is certain only here.
+      // One step of the release decides the rest, so the outcome is certain only here.
       if (logs["mortal"]?.length === 2) assert.not.ok(recovered);
       const hold = rwMutexOf(shared, 2).tryLock();
       assert.ok(hold !== undefined, "free at the end");

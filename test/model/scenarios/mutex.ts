@@ -48,7 +48,7 @@ function mutexOf(shared: Shared, thread: number): MutexCore {
   return new MutexCore(spaceOf(shared, thread), shared.cell);
 }
 
-/** What the lock protects. */
+/** The data that the lock protects. */
 function inside(shared: Shared): void {
   shared.words[0] = (shared.words[0] as number) + 1;
 }

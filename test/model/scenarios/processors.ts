@@ -7,8 +7,8 @@ import { type SchedulerShared, schedulerMemory } from "../fixtures/scheduler.ts"
 import { join, type Mutant, scenario, type Scenario } from "../api.ts";
 
 /**
- * What a thread without a processor does: announces itself, looks once more, sleeps. The processor
- * it got, or `NONE` when it gave up.
+ * A thread without a processor: it announces itself, looks once more, sleeps. Returns the processor
+ * that it got, or `NONE` when it gave up.
  */
 function waitForProcessor(shared: Shared, processors: Processors, machine: number): number {
   const parker = new Parker(shared.threads, machine);

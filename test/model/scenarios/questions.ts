@@ -1,5 +1,5 @@
 /**
- * What the intake's opener asks the delivery thread: every question is answered, to an event loop
+ * Questions of the intake's opener to the delivery thread: each gets its answer, in an event loop
  * that sleeps.
  */
 import * as assert from "uvu/assert";

@@ -39,9 +39,9 @@ function gated(processors: number): () => Gated {
 
 /**
  * A machine with room for `room` async tasks. `parent` waits for its children, and so takes up no
- * room; `hold` takes it up until its gate is open. The parent opens it once it has what `child`
- * returns, which is submitted when the machine is full; or an async call from outside does, `open`.
- * What `child` gets goes into the log.
+ * room; `hold` takes it up until its gate is open. The parent opens it once it has the result of
+ * `child`, which is submitted when the machine is full; or `open`, an async call from outside,
+ * opens it. The argument of `child` goes into the log.
  */
 function runMachine(index: number, room = 1, children = 1) {
   return (shared: Gated, log: unknown[]): Promise<void> => {
@@ -145,7 +145,7 @@ export const scenarios: Scenario[] = [
       machine(shared) {
         const { parts, seat } = seatOf(shared, 0);
         const slot = seat.findWork();
-        // What else a runner is made of has no part in this.
+        // The other parts of a runner have no part in this.
         if (slot >= 0) new TaskRunner({ parts, seat } as TaskRunnerParts).requeue(slot, seat.claimed);
       },
       other(shared) {

@@ -90,7 +90,7 @@ function tryMake(shared: Shared, thread: number, parent?: ScopeCore): number | s
   }
 }
 
-/** What `tryMake` says while another thread is about to give the only place back. */
+/** The code of `tryMake` while another thread is about to give the only place back. */
 const NO_PLACE = "ERR_SYNC_SPACE_FULL";
 
 /** The next scope in its place. */

@@ -50,7 +50,7 @@ function consume(place: SpscRingPlace, log: unknown[], attempts: number): void {
   }
 }
 
-/** What is left in the ring. */
+/** The values that are left in the ring. */
 function rest(place: SpscRingPlace): number[] {
   const into = new Int32Array(CAPACITY);
   const count = spscRingSnapshot(place, into);
@@ -67,7 +67,7 @@ export const scenarios: Scenario[] = [
       consumer: (place, log) => consume(place, log, ITEMS + 2),
     },
     check(place, { results, logs }) {
-      // What was sent is received in order, but for what is still in the ring.
+      // Every value that was sent is received in order, but for those still in the ring.
       const all = [...(logs["consumer"] as number[]), ...rest(place)];
       assert.equal(all, [1, 2, 3, 4].slice(0, results["producer"] as number));
     },
@@ -80,7 +80,7 @@ export const scenarios: Scenario[] = [
       producer: (place) => produce(place, 2, 2),
       successor(place) {
         join("producer");
-        // Whatever was staged and not published is gone.
+        // Values that were staged and not published are gone.
         produce(place, 2, 2);
       },
       consumer: (place, log) => consume(place, log, 6),

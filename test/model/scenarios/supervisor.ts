@@ -1,5 +1,5 @@
 /**
- * What the opener of a scheduler tells its machines by single words: that it closes, and that a
+ * Single words by which the opener of a scheduler tells its machines that it closes, and that a
  * task shall stop.
  */
 import * as assert from "uvu/assert";

@@ -69,7 +69,7 @@ export const scenarios: Scenario[] = [
     threads: {
       submitter({ memory, submitter }, log) {
         awaitOutcomes(memory, submitter, 2, log);
-        // What was freed is used again.
+        // Freed memory is used again.
         submitter.submit(0, NORMAL, NO_RETRY, 0, { text: "three" });
         submitter.publish();
         awaitOutcomes(memory, submitter, 3, log);
