@@ -6,7 +6,7 @@ import * as assert from "uvu/assert";
 import { INTAKE_BUGS, type SeededBug } from "./seeded-bugs.ts";
 
 const SCHEDULE_COUNT = 600;
-/** Which bugs to try, by their names; all of them by default. */
+/** The bugs to try, by their names; all of them by default. */
 const CHOSEN = new RegExp(process.env["MILLRACE_INTAKE_BUGS"] ?? "");
 const hook = fileURLToPath(new URL("./edit-hook.js", import.meta.url));
 const program = fileURLToPath(new URL("./simulate.js", import.meta.url));

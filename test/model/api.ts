@@ -16,10 +16,10 @@
  *   export const mutants = [{ file: "shared-memory/spsc-ring", from: "…", to: "…" }];
  *
  * Rules for the functions of a scenario:
- * - nothing but shared memory is shared: each thread makes its own objects over it. What a thread
- *   finds out goes into its
- *   own `log`, or is returned; never into a variable that another thread reads.
- * - an assertion may stand anywhere; what it throws fails the scenario.
+ * - nothing but shared memory is shared: each thread makes its own objects over it. A thread puts
+ *   its findings into its own `log`, or returns them; never into a variable that another thread
+ *   reads.
+ * - an assertion may stand anywhere; its error fails the scenario.
  * - a plain counter in shared memory inside a critical section also checks mutual exclusion, by
  *   way of the race check.
  * - no time, no randomness, no native callback with atomics in it (`forEach`, `map`): use loops.

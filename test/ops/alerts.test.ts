@@ -95,7 +95,7 @@ const cases: Readonly<Record<string, Case>> = {
 const withInstance = (series: string): string =>
   series.includes("{") ? series.replace("{", '{instance="one",') : `${series}{instance="one"}`;
 
-/** Which alerts fire at `minutes` with these series, and nothing else. */
+/** The alerts that fire at `minutes` with these series, and no others. */
 function testOf(series: Readonly<Record<string, string>>, minutes: number, fires: readonly string[]): object {
   return {
     interval: "1m",

@@ -1,6 +1,6 @@
 /**
- * Whether what several threads saw of an object can be explained by an order in which they used it
- * one after the other.
+ * Decides whether some order, in which several threads used an object one after the other, explains
+ * what they saw of it.
  *
  * Source: Wing & Gong, "Testing and verifying concurrent objects" (1993), with Lowe's memory of
  * what was tried ("Testing for linearizability", 2017), on the list of calls and returns of Horn &
@@ -10,8 +10,8 @@
  * The search walks the list of calls and returns from its head. A call that the model allows is put
  * next in the order: its call and its return leave the list, and the walk begins anew. At a return
  * whose call is still in the list it is too late for that call, so the last choice is taken back.
- * What was tried is remembered as (the set of operations in the order so far, state): no need to
- * try it twice.
+ * The search remembers what it has tried as (the set of operations in the order so far, state), and
+ * tries nothing twice.
  */
 
 export interface Operation<Input, Output> {

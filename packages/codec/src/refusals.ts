@@ -1,4 +1,4 @@
-/** Which objects can't be sent as part of an error, and about how much room an object takes. */
+/** Objects that can't be sent as part of an error, and the approximate size of an object. */
 import { EventEmitter } from "node:events";
 import { types } from "node:util";
 import { isError } from "./error-parts.ts";

@@ -151,7 +151,7 @@ export class Context {
   }
 
   /**
-   * Runs a synchronous function; whatever blocks in it, such as `mutex.lock()`, throws `err` when
+   * Runs a synchronous function; a blocking call in it, such as `mutex.lock()`, throws `err` when
    * the context is over first.
    */
   run<Result>(run: () => Result): Result {

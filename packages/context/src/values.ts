@@ -35,7 +35,7 @@ export class Values {
  */
 function frozen(value: unknown): unknown {
   const waiting: unknown[] = [value];
-  // Ends: whatever is frozen is not looked at again.
+  // Ends: a frozen value is not looked at again.
   while (waiting.length > 0) {
     const next = waiting.pop();
     if (typeof next !== "object" || next === null || ArrayBuffer.isView(next) || Object.isFrozen(next)) continue;

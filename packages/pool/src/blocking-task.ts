@@ -19,7 +19,7 @@ import { blockingContext, NO_MACHINE } from "./blocking-context.ts";
 import { buffersOf, pack, type Packed, packThrown, unpack } from "./packed.ts";
 
 export interface BlockingRequest {
-  /** Which call it is, for the last words of its thread. */
+  /** The number of the call, for the last words of its thread. */
   readonly id: number;
   /** The module with the handlers, and how long it may take to load. */
   readonly url: string;

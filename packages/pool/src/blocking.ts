@@ -337,7 +337,7 @@ export class Blocking<Handlers = Record<string, Handler>> {
   #deathError({ request: { id, handler } }: BlockingCall, thrown: unknown): Error {
     const exit = EXITED.exec(messageOf(thrown));
     const death = deathOf({
-      // Node's code for whatever else ends a thread.
+      // Node's code for any other end of a thread.
       exitCode: exit === null ? 1 : Number(exit[1]),
       lastWords: this.#lastWords.get(id),
       error: exit === null ? thrown : undefined,

@@ -25,7 +25,7 @@ export interface PoolOptions {
    * The module with the task functions: a path, or a file URL. Optional if every run() names one.
    */
   readonly filename?: string | null;
-  /** Which export is called. Default "default". */
+  /** The export that is called. Default "default". */
   readonly name?: string;
   /** At most `maxThreads`, and without effect: all of those start at once and stay. */
   readonly minThreads?: number;

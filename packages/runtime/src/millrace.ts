@@ -202,7 +202,7 @@ export interface Millrace<Handlers = Record<string, Handler>> {
    */
   shadow(options: ShadowOptions): Promise<ShadowReport>;
   /**
-   * Which records are still in the journal, finished ones as well: see `retain`. Throws
+   * The range of records that are still in the journal, finished ones as well: see `retain`. Throws
    * `ERR_JOURNAL_DAMAGED`.
    */
   retained(): Promise<Retained>;

@@ -87,7 +87,7 @@ export class TraceFile {
     clearTimeout(this.#timer);
     filesWritten += 1;
     const file = join(this.#request.directory, `trace-${process.pid}-${filesWritten}.json`);
-    // Under another name first: who waits for the file must not read half of it.
+    // Under another name first: a reader that waits for the file must not read half of it.
     writeFileSync(`${file}.part`, JSON.stringify(this.#read()));
     renameSync(`${file}.part`, file);
   }

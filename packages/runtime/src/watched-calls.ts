@@ -4,7 +4,7 @@ import { bindHandlers } from "@millrace/scheduler";
 
 type Calls = Readonly<Record<string, (argument: never, options?: never) => Promise<unknown>>>;
 
-/** `calls` as they are told; `how` says which they are. */
+/** Reports `calls`; `how` says which kind they are. */
 export function watchedCalls<All extends object>(
   how: "run" | "runMany" | "blocking",
   names: readonly string[],

@@ -4,7 +4,10 @@ import type { Priority } from "./shared/priorities.ts";
 
 /** Options of one call. */
 export interface RunOptions {
-  /** Which calls are started first; low ones still get every 61st start. Default "normal". */
+  /**
+   * Calls of a higher priority are started first; low ones still get every 61st start. Default
+   * "normal".
+   */
   readonly priority?: Priority;
   /**
    * When the task runs again: "none" (default) never; "crash" when its worker thread has died;

@@ -28,7 +28,7 @@ import type { ConnectionHost } from "./socket/connection.ts";
 import { SocketListener } from "./socket/listener.ts";
 import { FrameStream } from "./socket/stream.ts";
 
-/** Idle connections stay open so long after the server has stopped to accept. */
+/** Time that idle connections stay open after the server has stopped accepting. */
 const LINGER_MS = 500;
 /** A filter of dead letters is the largest thing that the page sends. */
 const ADMIN_BODY_BYTES_MAX: number = 64 * 1024;

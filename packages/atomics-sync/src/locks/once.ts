@@ -1,5 +1,5 @@
 /**
- * Something that is done once, whatever threads ask for it.
+ * Something that is done once, however many threads ask for it.
  *
  * Source: Go's sync.Once. A word of its mutex's cell says that it was done; the mutex keeps others
  * waiting meanwhile. When the thread that does it dies, the mutex goes to the next one, which finds
@@ -16,9 +16,9 @@ import { type BlockOptions, timeLimit, waitOptions, type WaitOptions } from "../
 const TYPE = "Once";
 
 /**
- * Does something once, whatever threads ask for it; each of them goes on when it is done. As in Go
- * it counts as done when the function throws: the error goes to the one whose function it was, the
- * others go on. When its thread dies meanwhile, the next one that asks does it.
+ * Does something once, however many threads ask for it; each of them goes on when it is done. As in
+ * Go it counts as done when the function throws: the error goes to the caller whose function threw,
+ * and the others go on. When the thread that runs it dies, the next caller does it.
  *
  * Inside the function, don't ask the same Once again: it waits for itself. Each method throws
  * `ERR_SYNC_CLOSED` after `close()`.

@@ -49,7 +49,7 @@ import type { SyncSpace } from "../objects/space.ts";
 const PERMITS = CELL_KIND_WORDS;
 const TAKEN: number = CELL_KIND_WORDS + 1;
 
-/** ASKS of a node: no other party holds permits meanwhile, and its death is told. */
+/** ASKS of a node: no other party holds permits meanwhile, and its death is reported. */
 export const ASKS_EXCLUSIVE: number = ASKS_KIND;
 
 const RECOVERED = 1;
@@ -215,7 +215,7 @@ export class PermitsCore extends Monitor {
     return this.words[this.cell + TAKEN] as number;
   }
 
-  /** By an atomic store, for those who look without the latch. */
+  /** By an atomic store, for threads that look without the latch. */
   #setTaken(taken: number): void {
     Atomics.store(this.words, this.cell + TAKEN, taken);
   }

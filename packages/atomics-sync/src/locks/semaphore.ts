@@ -98,7 +98,7 @@ export class Semaphore {
 
   /**
    * Blocks the thread until it has `permits` permits. Not on the main thread (`ERR_BLOCKING_MAIN`).
-   * Throws `ERR_LOCK_HELD` where the thread holds so many itself that it would wait for ever,
+   * Throws `ERR_LOCK_HELD` if the thread itself holds so many permits that it would wait for ever,
    * `ERR_SYNC_TIMEOUT` when `timeoutMs` have passed.
    */
   acquire(permits: number = 1, options?: BlockOptions): Permit {

@@ -13,7 +13,7 @@ import type { SyncSpace } from "./space.ts";
 export interface SyncHandle {
   /** The class, such as "Mutex". */
   readonly type: string;
-  /** Which process; which place in it; the how manieth object in that place. */
+  /** The process; the place in it; the number of objects that had been in that place before. */
   readonly space: number;
   readonly cell: number;
   readonly generation: number;

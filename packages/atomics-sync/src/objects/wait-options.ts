@@ -3,7 +3,9 @@ import { baseError, custom, optional, resolveOptions, type Rule, type Rules } fr
 
 /** For a wait that blocks its thread. */
 export interface BlockOptions {
-  /** Gives up after so many milliseconds, 0 to 2³¹ − 1, with `ERR_SYNC_TIMEOUT`. Default: never. */
+  /**
+   * Gives up after this many milliseconds, 0 to 2³¹ − 1, with `ERR_SYNC_TIMEOUT`. Default: never.
+   */
   readonly timeoutMs?: number | undefined;
 }
 

@@ -161,7 +161,7 @@ export class WaitQueue {
     this.#drop(node);
   }
 
-  /** Takes any node out of the queue, before its owner is told what became of it. */
+  /** Takes any node out of the queue, before its owner learns the outcome. */
   protected unlink(node: number): void {
     const next = this.words[node + QUEUE_NEXT] as number;
     let previous = this.words[this.cell + HEAD] as number;

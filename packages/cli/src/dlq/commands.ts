@@ -75,7 +75,7 @@ function lineOf({ sequence, handler, key, reason, attempts, diedAt, failures }: 
   const { name, message } = (failures.at(-1)?.error ?? {}) as { name?: unknown; message?: unknown };
   const error = typeof message === "string" ? `${String(name)}: ${message}` : "";
   const parts = [sequence, diedAt ?? "-", handler, key ?? "-", reason, attempts, error];
-  // One letter, one line, whatever an error has in it.
+  // One letter, one line, even if an error has line breaks.
   return parts.join("  ").replaceAll(/\s*[\r\n]+\s*/g, " ");
 }
 

@@ -16,7 +16,7 @@ async function targetOf(directory: string, signal: AbortSignal): Promise<Target>
   storageOf(directory);
   const client = await ControlClient.connect(directory);
   if (client !== undefined) {
-    // The service ends what was asked for when whoever asked is gone.
+    // The service ends a command when the client that has sent it is gone.
     signal.addEventListener("abort", () => client.close());
     return {
       isRunning: true,

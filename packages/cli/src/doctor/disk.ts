@@ -15,7 +15,7 @@ const INODES_MIN = 1000;
 
 const BLOCK_BYTES: number = 4 * KIBI;
 const BLOCKS = 256;
-/** A measurement ends after so many syncs, or so much time. */
+/** A measurement ends after this many syncs, or after this time. */
 const SYNCS_MAX = 200;
 const MEASURE_MS = 3000;
 const SLOW_P99_MS = 50;
@@ -102,7 +102,7 @@ function syncFinding(scratch: string): Finding {
   return finding("sync", "ok", text, data);
 }
 
-/** Lock, threads and files of a real journal, and what a caller waits who awaits each record. */
+/** Lock, threads and files of a real journal, and the wait of a caller that awaits each record. */
 async function journalFinding(directory: string): Promise<Finding> {
   try {
     const journal = await Journal.open({ directory, allowUnsafeStorage: true, segmentBytesMax: 8 * MEBI });

@@ -18,10 +18,10 @@ export interface DeadReason {
   readonly lines: readonly number[];
 }
 
-/** Reasons that are told, and lines beside each. */
+/** Most reasons that are reported, and most lines beside each. */
 const REASONS_MAX = 5;
 const LINES_MAX = 5;
-/** Different errors that are told apart. */
+/** Most different errors that are counted apart. */
 const ERRORS_MAX = 1000;
 const OTHERS = "other errors";
 /** Letters in memory at once. */

@@ -46,7 +46,7 @@ export interface FeedOptions extends Omit<SplitterOptions, "recordBytesMax"> {
   readonly onProgress: () => void;
 }
 
-/** The bytes of a piece that is split at once, for so many records in flight. */
+/** The bytes of a piece that is split at once, for this many records in flight. */
 const PIECE_BYTES_MIN = 1024;
 const PIECE_BYTES_PER_RECORD = 32;
 

@@ -1,4 +1,4 @@
-/** Which format an input has, and what splits it. */
+/** Finds the format of an input, and the splitter for it. */
 import { cliError } from "../errors.ts";
 import { CsvSplitter } from "./csv.ts";
 import { JsonArraySplitter } from "./json-array.ts";

@@ -7,7 +7,7 @@ import type { Malformed } from "./splitter.ts";
 
 /** Malformed parts that are printed one by one; further ones are only counted. */
 const SHOWN_MAX = 20;
-/** Problems that are told apart, and lines beside each. */
+/** Most problems that are counted apart, and most lines beside each. */
 const PROBLEMS_MAX = 5;
 const LINES_MAX = 5;
 

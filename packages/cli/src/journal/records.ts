@@ -265,7 +265,7 @@ class RecordPrinter {
 }
 
 /**
- * Writes records as lines of JSON to a file or stdout; `salvage` takes whatever is readable of a
+ * Writes records as lines of JSON to a file or stdout; `salvage` takes the readable parts of a
  * damaged journal.
  */
 export async function exportRecords(options: ExportOptions): Promise<number> {

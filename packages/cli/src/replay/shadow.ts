@@ -14,7 +14,7 @@ import { grouped, table } from "../terminal/units.ts";
 import type { ReplayCommandOptions } from "./command.ts";
 import { type End, given } from "./ends.ts";
 
-/** Differences that are no failure: so many, or such a part of the records. */
+/** Differences that are no failure: their number, or their share of the records. */
 export type Allowed = { readonly count: number } | { readonly part: number };
 
 export interface ShadowCommandOptions extends ReplayCommandOptions {

@@ -45,7 +45,7 @@ interface Content {
   readonly journal: RuntimeSettings["journal"];
   /** Called when it is served; what it returns, when it ends. */
   readonly begin?: (mill: Millrace) => () => Promise<void>;
-  /** Whether the address of the page is told with its token, wherever it is printed. */
+  /** Whether the page's address is printed with its token, wherever the output goes. */
   readonly showsToken: boolean;
   readonly farewell: string;
 }

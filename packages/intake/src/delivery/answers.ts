@@ -29,7 +29,7 @@ import {
   VERDICT,
 } from "./control.ts";
 
-/** Histories of dead records that are kept for those who ask late. */
+/** Histories of dead records that are kept for late questions. */
 const HISTORIES_MAX = 1024;
 /** Verdicts that nobody has asked for: groups of a `Producer` never do. 100 bytes each. */
 const VERDICTS_MAX: number = 2 ** 20;
@@ -164,7 +164,7 @@ export class Answers {
     this.#answer(ALL, 0, 0);
   }
 
-  /** The balances have changed: for the opener to read, before it is told. */
+  /** The balances have changed: the opener reads them when it gets the answer. */
   tellBalance(balance: number, runnable: number): void {
     Atomics.store(this.#words, BALANCE, balance);
     Atomics.store(this.#words, RUNNABLE, runnable);

@@ -321,7 +321,7 @@ export class Delivery {
     return this.#turns.reports();
   }
 
-  /** Where records wait, in a line: for whoever looks for one. */
+  /** Where records wait, as one line of text for a person. */
   describe(): string {
     return (
       `lanes ${this.#turns.describe()}, waits ${this.#returns.waiting}, ${this.#keyLines.describe()}, ` +

@@ -46,8 +46,8 @@ export interface DeliveryEvents {
   /** A record isn't delivered; `isAsked`: its publisher asks why. */
   judged(place: number, verdict: Verdict, isAsked: boolean): void;
   /**
-   * A record is to be handled in a process of its own, within `timeoutMs`; `Delivery.quarantined`
-   * is told what became of it.
+   * A record is to be handled in a process of its own, within `timeoutMs`; its end goes to
+   * `Delivery.quarantined`.
    */
   quarantine(origin: number, handler: string, header: Uint8Array, payload: Uint8Array, timeoutMs: number): void;
   /** Something that users may want to know. */

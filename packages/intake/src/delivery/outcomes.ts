@@ -37,7 +37,7 @@ import type { Suspects } from "./suspects.ts";
 import type { Window } from "./window.ts";
 
 /**
- * A record that has ended its process in quarantine so often, counting all its failures, is dead.
+ * A record that has ended its process in quarantine this often, counting all its failures, is dead.
  */
 const QUARANTINE_ATTEMPTS = 3;
 /** Records that get their room before the other duties get their turn. */
@@ -267,7 +267,7 @@ export class Outcomes implements OutcomeSink {
     ends.began(origin);
     failedAttempts.over(origin);
     stateLog.write(RECORD_TYPE.dead, payload, { header });
-    // The one who awaits it wants to know.
+    // A caller may wait for this end.
     stateLog.urge();
     keyLines.died(job);
     return true;

@@ -66,7 +66,7 @@ export class Returns {
     this.#pauses.close();
   }
 
-  /** The record's turn comes again in so many ms. */
+  /** The record's turn comes again in `waitMs` ms. */
   in(waitMs: number, origin: number): void {
     this.#pauses.add(this.#parts.clock.now() + waitMs, origin);
   }

@@ -128,7 +128,7 @@ export class Schedules {
     return undefined;
   }
 
-  /** Ends a schedule; `onDurable` is told whether there was one when that outlives a crash. */
+  /** Ends a schedule; when that is durable, `onDurable` gets whether there was one. */
   remove(name: string, onDurable?: (wasThere: boolean) => void): void {
     const { stateLog } = this.#parts;
     if (!this.#isKnown(name)) {

@@ -99,7 +99,7 @@ export class StateLog {
 
   /**
    * The record at `place` is finished, and its handler has published `records`. `onStaged` is
-   * called when they are in the ring: whatever is written then comes after them.
+   * called when they are in the ring: records that are written then come after them.
    */
   finishedWith(place: number, records: readonly RecordParts[], onStaged: () => void): void {
     const bytes = records.reduce((sum, record) => sum + this.#log.bytesOf(record), 0);

@@ -27,7 +27,7 @@ export const QUARANTINE_ENDS = 2;
 const BEHIND_LEASE_MAX = 4096;
 /**
  * A lane that was set apart hands out no record further ahead of its priority than this: leases
- * don't speak of it, and whatever is in hand must be found behind the last one.
+ * don't speak of it, and records in hand must be found behind the last one.
  */
 export const AHEAD_MAX: number = BEHIND_LEASE_MAX / 2;
 const LANES = 3;

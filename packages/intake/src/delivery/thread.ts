@@ -37,8 +37,8 @@ import { ABANDONING, DRAINING, RUNNING, StateWord, STOPPED } from "./state-word.
 const PARK_MS = 1000;
 const TICK_MS = 1000;
 /**
- * Ticks at the end without room on the disk, after which the opener is told; the journal tries for
- * room every five seconds at least.
+ * Ticks at the end without room on the disk, after which the thread tells the opener; the journal
+ * tries for room every five seconds at least.
  */
 const ROOM_TICKS_MAX = 7;
 /** Between two words of forgotten idempotency keys. */

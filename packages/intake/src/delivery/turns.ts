@@ -14,7 +14,7 @@ import { laneReport, type LaneReport } from "./reports.ts";
 import { AHEAD_MAX, type Suspects } from "./suspects.ts";
 
 /**
- * One turn in so many goes to the next priority although the one before it has work: the first
+ * One turn in this many goes to the next priority although the one before it has work. So the first
  * record of a low lane waits for at most AGEING² others, for each lane that takes turns with it.
  */
 const AGEING = 16;
@@ -240,7 +240,7 @@ export class Turns implements LaneHost {
     return [...this.#lanes.map((lane) => laneReport(lane, undefined)), ...apart];
   }
 
-  /** Where records wait, in a line: for whoever looks for one. */
+  /** Where records wait, as one line of text for a person. */
   describe(): string {
     return [...this.#lanes, ...this.#apart.values()].map((lane) => lane.describe()).join(" ");
   }

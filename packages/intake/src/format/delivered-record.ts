@@ -31,7 +31,7 @@ export interface DeliveredRecord {
    * that the handler leaves is kept.
    */
   readonly isShadow: boolean;
-  /** Which schedule has published the record, and for which due time; undefined without one. */
+  /** The schedule that has published the record, and the due time; undefined without one. */
   readonly schedule: RecordSchedule | undefined;
   /**
    * The trace that the record belongs to, as a W3C `traceparent`, and its `tracestate`; undefined

@@ -31,7 +31,7 @@ import { isTraceparent, isTracestate, packTrace } from "./trace-context.ts";
 
 /** The options of a record. */
 export interface RecordOptions {
-  /** Which records are started first. Default "normal". */
+  /** Records of a higher priority are started first. Default "normal". */
   readonly priority?: Priority;
   /**
    * Anything that is stored with the record and given to the handler as `context.record.headers`.

@@ -45,7 +45,7 @@ const LAST_KEPT = 10;
 /** Bytes of a history beside its errors, and of a failure beside its error; both generous. */
 const HISTORY_BYTES = 128;
 const FAILURE_BYTES = 96;
-/** An error is worth keeping with so many bytes at least; a RETRY record keeps so many at most. */
+/** Least bytes with which an error is worth keeping, and most bytes that a RETRY record keeps. */
 const ERROR_BYTES_MIN = 256;
 const BRIEF_BYTES_MAX = 512;
 /** Most bytes of one encoded error. */
@@ -356,7 +356,7 @@ export function decodeLease(payload: Buffer): Lease {
 
 /** Rare events that must outlive a crash. */
 export type Control =
-  /** A process begins to deliver; so many before it ended without `closed`. */
+  /** A process begins to deliver; the number of those before it that ended without `closed`. */
   | { readonly kind: "opened"; readonly uncleanEnds: number }
   /** Records that may have been in hand at such an end: pairs of origin and number of ends. */
   | { readonly kind: "suspected"; readonly suspects: Float64Array }

@@ -11,7 +11,7 @@ import { Stage } from "./stage.ts";
 
 export { begin, checkHandler, failureOf, outcomeOf } from "./record-hooks.ts";
 
-/** Nobody is told: the record was handled before, by the service itself. */
+/** The hooks report nothing: the service itself handled the record before. */
 export function around<One>(_name: string, handler: One): One {
   return handler;
 }

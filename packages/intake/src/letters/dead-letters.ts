@@ -101,7 +101,7 @@ type Filter = Resolved<typeof filterRules>;
 
 /** Letters whose records are read together, in the order of the log: each batch is read once. */
 const READ_TOGETHER = 1024;
-/** A redrive with a rate takes so long for each part. */
+/** Time that a redrive with a rate takes for each part. */
 const PART_MS = 100;
 /** As many origins as one record takes: a part of a redrive is durable, or it isn't. */
 const PART_MAX = 4096;

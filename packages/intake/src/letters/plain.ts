@@ -3,7 +3,7 @@
 /** Deeper values are named, not shown: JSON's own readers overflow at some thousand levels. */
 const DEPTH_MAX = 100;
 /**
- * A part that stands in several places is written out in each, up to so many such parts: thirty
+ * A part that stands in several places is written out in each, up to this many such parts: thirty
  * objects that each hold the next one twice would be a billion.
  */
 const REPEATS_MAX = 1000;

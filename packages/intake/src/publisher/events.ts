@@ -30,7 +30,7 @@ export class Events {
   /** Events that happened before anybody could listen. */
   #early: (() => void)[] | undefined = [];
 
-  /** `directory`: which intake, for those who hear of all. */
+  /** `directory` names the intake, for listeners to all of them. */
   constructor(directory: string | undefined) {
     this.#directory = directory;
   }

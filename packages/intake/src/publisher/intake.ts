@@ -154,7 +154,7 @@ export class Intake<Handlers = Record<string, Handler>> {
     }
   }
 
-  /** Which records are still in the journal: see the option `retain`. */
+  /** The range of records that are still in the journal: see the option `retain`. */
   retained(): Promise<Retained> {
     return retained(this.#parts.journal);
   }

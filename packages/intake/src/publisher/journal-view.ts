@@ -6,7 +6,7 @@ import type { Redactor } from "../letters/redact.ts";
 import { shownRecord, type ShownRecord } from "../letters/shown-record.ts";
 import { type Timeline, timelineOf, type TimelineOptions } from "../letters/timeline.ts";
 
-/** A record of a handler as it lies in the journal, whatever has become of it. */
+/** A record of a handler as it lies in the journal, finished or not. */
 export interface StoredRecord {
   /** The record's number: the one that its publish resolved with. */
   readonly sequence: number;

@@ -13,7 +13,7 @@ export interface CountMarks {
 /** Free bytes of the disk: nothing is taken below `freeBytesMin`. */
 export interface DiskMarks {
   readonly freeBytesMin: number;
-  /** Until there are so many free bytes again. Default a quarter more. */
+  /** Until there are this many free bytes again. Default: a quarter more. */
   readonly freeBytesResume?: number;
 }
 

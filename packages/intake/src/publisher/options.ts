@@ -60,7 +60,7 @@ export interface DeadOptions {
  * both is given.
  */
 export interface RetainOptions {
-  /** At least so long after a segment was full, ms. Default: no limit. */
+  /** How long a segment is kept at least after it was full, ms. Default: no limit. */
   readonly forMs?: number;
   /** Bytes of all segments, beyond which the oldest go. Default: no limit. */
   readonly bytesMax?: number;

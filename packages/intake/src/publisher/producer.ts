@@ -133,7 +133,7 @@ export class Producer {
     await this.whenAtMost(0);
   }
 
-  /** Resolves when at most so many records aren't durable yet. Rejects as `publish` does. */
+  /** Resolves when at most `records` records aren't durable yet. Rejects as `publish` does. */
   async whenAtMost(records: number): Promise<void> {
     while (!this.#isRefused && this.#underWay > records) {
       if (this.#records.length === this.#underWay) this.send();

@@ -24,10 +24,10 @@ import type { Questions } from "./questions.ts";
 import { type Patience, WaitingRoom } from "./waiting-room.ts";
 import { type Level, type LevelReport, Water } from "./water.ts";
 
-/** The level is looked at so often although nothing is published. */
+/** Time between two looks at the level when nothing is published. */
 const LOOK_MS = 250;
 
-/** One publish in so many is timed. */
+/** One publish in this many is timed. */
 const TIMED_EACH = 64;
 
 type Resolve = (acknowledgement: Acknowledgement) => void;

@@ -57,7 +57,7 @@ export class Questions implements Source {
   #belowAsked = 0;
   /** Called when the balance that was asked for is reached. */
   onBelow: () => void = () => {};
-  /** Set once nobody answers any more: for those who ask then. */
+  /** Set once nobody answers any more: the error for later questions. */
   #over: Error | undefined;
 
   constructor(words: SharedArrayBuffer, threads: Int32Array, deliveryThread: number, reactor: Reactor) {

@@ -1,7 +1,7 @@
 import type { Journal } from "@millrace/journal";
 import { firstTimeMs } from "../replay/recorded.ts";
 
-/** Which records are still in the journal, whatever has become of them. */
+/** The records that are still in the journal, finished or not. */
 export interface Retained {
   /** The first sequence that is still there; one more than `toSequence` when there is none. */
   readonly fromSequence: number;

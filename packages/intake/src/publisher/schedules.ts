@@ -41,7 +41,7 @@ export interface ScheduleOptions<Name extends string = string> {
    * Default "last".
    */
   readonly catchUp?: CatchUp;
-  /** With "all": the newest ones, at most so many. 1 to 1000, default 100. */
+  /** With "all": at most this many, the newest ones. 1 to 1000, default 100. */
   readonly catchUpMax?: number;
   /** As of `publish`. */
   readonly priority?: Priority;

@@ -86,7 +86,7 @@ export class WaitingRoom implements Source {
 
   /**
    * Appends a record at once where there is room; otherwise keeps a copy until there is, or throws
-   * `ERR_INTAKE_FULL`. `failed` is told of a wait that ends without.
+   * `ERR_INTAKE_FULL`. `failed` gets the error of a wait that ends without room.
    */
   admit(record: RecordParts, waiter: AppendWaiter, failed: (error: unknown) => void, patience: Patience): void {
     if (this.#mayPass([record])) {

@@ -36,7 +36,7 @@ import type { WindowLimits } from "../states/dedupe-window.ts";
 import type { ProducerSnapshot } from "../states/producer-state.ts";
 import { recorded, type RecordedRange, recordedRange } from "./recorded.ts";
 
-/** Which records; every member that is given must hold. */
+/** Picks records: those that match every given member. */
 export interface RecordedFilter {
   /** Published to this handler, or to one of these. */
   readonly handler?: string | readonly string[];
@@ -101,7 +101,7 @@ const NAME_BYTES_MAX: number = PRODUCER_ID_BYTES_MAX - PREFIX.length;
 /** Records that are stored together, and their bytes. */
 const GROUP_RECORDS_MAX = 256;
 const GROUP_BYTES_MAX: number = 256 * 1024;
-/** A replay with a rate takes so long for each group. */
+/** Time that a replay with a rate takes for each group. */
 const GROUP_MS = 100;
 /** As the scheduler numbers them. */
 const PRIORITIES: Readonly<Record<Priority, number>> = { high: 0, normal: 1, low: 2 };
@@ -121,7 +121,7 @@ const names = custom<string | readonly string[]>(
     typeof value === "string" || (Array.isArray(value) && value.every((name) => typeof name === "string")),
 );
 
-/** Which records: the rules of `from`, `to` and `filter`. */
+/** The rules of `from`, `to` and `filter`, which pick the records. */
 export const rangeRules: {
   readonly from: Rule<number | Date | "checkpoint" | undefined>;
   readonly to: Rule<number | Date | undefined>;

@@ -43,8 +43,8 @@ const PATHS_MAX = 10;
 /** Deeper values are compared as a whole. */
 const DEPTH_MAX = 100;
 /**
- * Two parts that were compared are compared again where else they stand, so often in all: values
- * whose parts point at each other have more ways through them than anybody can walk.
+ * Parts that were compared already are compared again in other places at most this often in all.
+ * Values whose parts point at each other have more ways through them than anybody can walk.
  */
 const REPEATS_MAX = 1000;
 

@@ -75,7 +75,7 @@ export class ShadowRunner implements Source, OutcomeSink {
       startTimeoutMs,
       guests: [Reactor.current().thread],
       headerReader: workerUrl("../handler/shadow-hooks", import.meta.url),
-      // A thread that ends is told as the end of its record.
+      // The end of a thread counts as the end of its record.
       onMachineDeath: () => {},
       onHint: () => {},
     });

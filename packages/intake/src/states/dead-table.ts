@@ -26,7 +26,7 @@ export interface DeadState {
   readonly bytes: number;
 }
 
-/** Which letters; undefined members let all pass. */
+/** Picks letters; undefined members let all pass. */
 export interface DeadQuery {
   readonly handler?: string | undefined;
   readonly reason?: number | undefined;

@@ -8,7 +8,7 @@
  *                    member with a known key is dropped, and the others stand
  *
  * Whether a group is refused is known at its last member, so that its members are kept until then.
- * A group never spans batches: whoever reads whole batches reads whole groups.
+ * A group never spans batches: a reader of whole batches reads whole groups.
  */
 import { RECORD_TYPE } from "@millrace/journal";
 import { KeptRecord, type LogRecord } from "../format/log-record.ts";

@@ -69,8 +69,8 @@ export class Keys {
   }
 
   /**
-   * Whether the record may be handed to its handler now; otherwise it stands in line, and is told
-   * by `release`.
+   * Whether the record may be handed to its handler now; otherwise it stands in line until
+   * `release` names it.
    */
   take(key: string, origin: number): boolean {
     const line = this.#lines.get(key);

@@ -22,7 +22,7 @@ export class Results {
   readonly #ends = new Waits();
   readonly #forgotten: (place: number) => void;
 
-  /** `forgotten` is told the place of each RESULT record that nobody needs any more. */
+  /** `forgotten` gets the place of each RESULT record that nobody needs any more. */
   constructor(forgotten: (place: number) => void) {
     this.#forgotten = forgotten;
   }

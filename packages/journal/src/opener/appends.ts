@@ -184,7 +184,7 @@ export class Appends implements Source {
   }
 
   poll(): number {
-    // Before the receipts: what is told as durable then isn't called uncertain below.
+    // Before the receipts: a record that they report as durable then isn't called uncertain below.
     const isPoisoned = this.#producer.isPoisoned();
     let handled = 0;
     while (handled < WAITERS_MAX && (this.#toTell > 0 || this.#nextReceipt())) {

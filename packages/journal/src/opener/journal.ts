@@ -222,7 +222,7 @@ export class Journal {
   }
 
   /**
-   * As `appendMany`, for a package above that makes the parts itself; `waiter` is told the first
+   * As `appendMany`, for a package above that makes the parts itself; `waiter` gets the first
    * sequence.
    */
   appendGroupParts(records: readonly RecordParts[], waiter: AppendWaiter): void {

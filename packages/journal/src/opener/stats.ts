@@ -26,7 +26,7 @@ export interface JournalStats {
   readonly refused: number;
   /** How often the writer had to wait for a segment to be prepared. */
   readonly spareWaits: number;
-  /** False with the option `sync: "none"`: nothing is durable, whatever is called so. UNSAFE. */
+  /** False with the option `sync: "none"`: nothing is durable, although it is called so. UNSAFE. */
   readonly isSynced: boolean;
   readonly storage: StorageKind;
   /**

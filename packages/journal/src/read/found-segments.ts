@@ -1,6 +1,6 @@
 /**
- * Which segments belong to a log, and whether one of them is missing; judged by their names and
- * headers alone.
+ * Finds the segments that belong to a log, and whether one of them is missing; judged by their
+ * names and headers alone.
  */
 import {
   BatchSeal,

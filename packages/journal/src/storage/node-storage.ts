@@ -31,7 +31,10 @@ const FLAGS: Readonly<Record<OpenMode, number>> = {
 /** Payments are for the user that the process runs as. */
 export const FILE_MODE = 0o600;
 
-/** Permissions of a directory whose files have `fileMode`: whoever reads them may list it. */
+/**
+ * Permissions of a directory whose files have `fileMode`: users that may read the files may list
+ * it.
+ */
 export function directoryMode(fileMode: number): number {
   return fileMode | ((fileMode & 0o444) >> 2);
 }

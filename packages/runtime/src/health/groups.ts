@@ -10,8 +10,8 @@ export type HealthGroup = "live" | "ready" | "started";
 export const HEALTH_GROUPS: readonly HealthGroup[] = ["live", "ready", "started"];
 
 /**
- * What another process heals. A stuck or full disk isn't among it: a restart in a loop would only
- * add to it. Nor is a close: to be killed while it drains is what it must not be.
+ * Faults that a new process heals. A stuck or full disk isn't one of them: restarts in a loop would
+ * only make it worse. Nor is a close: a process must not be killed while it drains.
  */
 const HEALED_BY_RESTART: ReadonlySet<HealthCode> = new Set([
   "THREADS_DEAD",

@@ -1,9 +1,9 @@
 /**
  * Whether a runtime works, and every reason for doubt.
  *
- * A look costs some loads from shared memory. What takes time is measured beforehand: free space,
- * by a call of the system that may hang with the disk and that nobody waits for; and the delay of
- * this thread's event loop.
+ * A look costs some loads from shared memory. Slow things are measured beforehand: free space, by a
+ * call of the system that may hang with the disk and that nobody waits for; and the delay of this
+ * thread's event loop.
  */
 import { statfs } from "node:fs/promises";
 import { type IntervalHistogram, monitorEventLoopDelay } from "node:perf_hooks";
@@ -52,8 +52,8 @@ export interface MillraceHealth {
 /** From when on something counts. */
 export interface HealthOptions {
   /**
-   * `DISK_SLOW` and `DISK_STUCK`: a write to the disk has not returned for so long. Default 1 s and
-   * 10 s.
+   * `DISK_SLOW` and `DISK_STUCK`: a write to the disk has not returned for this long, ms. Default 1
+   * s and 10 s.
    */
   readonly diskSlowMs?: number;
   readonly diskStuckMs?: number;
@@ -63,11 +63,11 @@ export interface HealthOptions {
    */
   readonly freeBytesMin?: number;
   /**
-   * `BACKLOG_OLD`: a record has waited so long for its turn, although its handler can run. Default
-   * 60 s.
+   * `BACKLOG_OLD`: a record has waited this long for its turn, ms, although its handler can run.
+   * Default 60 s.
    */
   readonly backlogMs?: number;
-  /** `EVENT_LOOP_DELAY`: a timer of the opening thread came so much too late. Default 1 s. */
+  /** `EVENT_LOOP_DELAY`: a timer of the opening thread came this much too late, ms. Default 1 s. */
   readonly eventLoopDelayMs?: number;
 }
 
@@ -97,10 +97,10 @@ export function healthOptions(given: HealthOptions | undefined): HealthLimits {
 }
 
 const SAMPLE_MS = 1000;
-/** Delays are forgotten after so many samples. */
+/** Delays are forgotten after this many samples. */
 const DELAY_SAMPLES = 10;
 export interface HealthSources {
-  /** How many worker threads run. */
+  /** Number of worker threads that run. */
   threads(): number;
   isClosing(): boolean;
   /** Undefined without a journal. */

@@ -1,7 +1,8 @@
 /**
- * What a service depends on besides its own journal: a database, a cache. Each look has a time
- * limit, and is remembered for a while, so that a health check that comes every second, from
- * several sides, is no load. One look at a time: where one hangs, no second one is begun.
+ * Probes of the things that a service depends on besides its own journal: a database, a cache. Each
+ * look has a time limit, and is remembered for a while, so that a health check that comes every
+ * second, from several sides, is no load. One look at a time: while one hangs, no second one is
+ * begun.
  */
 import {
   boolean,
@@ -28,8 +29,8 @@ export interface Probe {
   /** For how long a result is given again. Default 5 s. */
   readonly cacheMs?: number;
   /**
-   * Whether readiness answers 503 while it is down. Default false: it is told as a warning. What
-   * all replicas share would take all of them out at once.
+   * Whether readiness answers 503 while it is down. Default false: it is a warning. A dependency
+   * that all replicas share would take all of them out at once.
    */
   readonly isRequired?: boolean;
 }
@@ -45,7 +46,7 @@ export interface ProbeResult {
   readonly ageMs: number;
 }
 
-/** What fits into an answer of 2 kB. */
+/** Most probes: as many as fit into an answer of 2 kB. */
 const PROBES_MAX = 16;
 const REASON_MAX = 200;
 const HOUR_MS = 3_600_000;

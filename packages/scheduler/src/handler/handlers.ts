@@ -98,7 +98,7 @@ export interface LoadedHandlers {
 
 /**
  * As `loadHandlers`, with the module's `initialize`, and within a time; for threads and processes
- * that nobody watches while they start. `machine`: what `initialize` is told.
+ * that nobody watches while they start. `machine`: the number that `initialize` gets.
  */
 export async function loadWithin(url: string, machine: number, startTimeoutMs: number): Promise<LoadedHandlers> {
   let timer: NodeJS.Timeout | undefined;

@@ -50,7 +50,9 @@ export class Attempt implements Blamed {
   }
 }
 
-/** The record is settled, and nobody waits for it: its thread lives on, and the error is told. */
+/**
+ * The record is settled, and nobody waits for it: its thread lives on, and the error is a warning.
+ */
 function tellLate(error: unknown): void {
   const detail = error instanceof Error ? error.stack : undefined;
   process.emitWarning(`uncaught after its record's attempt was over: ${messageOf(error)}`, {

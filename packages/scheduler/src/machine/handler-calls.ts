@@ -38,7 +38,7 @@ export class HandlerCalls {
 
   /**
    * Calls handler `number` for the task that was claimed in `slot` as `state`; `kind`: of its
-   * argument. `blamed`: who fails when what the handler leaves behind throws.
+   * argument. `blamed`: the attempt that fails when work that the handler leaves behind throws.
    */
   call(slot: number, state: number, number: number, kind: number, argument: unknown, blamed?: Blamed): void {
     const handler = this.#handlers[number] as HandlerEntry;

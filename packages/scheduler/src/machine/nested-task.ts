@@ -1,4 +1,4 @@
-/** A task that a handler of this machine has submitted, and who gets its outcome. */
+/** A task that a handler of this machine has submitted, and the receiver of its outcome. */
 import type { Parent } from "../handler/parent.ts";
 import type { TaskGroup } from "../handler/task-group.ts";
 

@@ -57,7 +57,7 @@ export class NestedTasks {
   readonly #guard = new MemoryGuard();
   #stack: Int32Array;
   #top = 0;
-  /** By slot: who gets the outcome, and the place in a group. */
+  /** By slot: the receiver of the outcome, and the place in a group. */
   readonly #owners: (TaskOwner | undefined)[];
   readonly #indexes: Int32Array;
   /** Tasks beyond the slots. */
@@ -275,7 +275,7 @@ export class NestedTasks {
 
   /** Ends the tasks of the group that no machine has begun, with this error. */
   drop(group: TaskGroup, error: unknown): void {
-    // All are taken out first: an outcome that is told may let others in.
+    // All are taken out first: when an outcome is delivered, others may come in.
     const dropped: number[] = [];
     let kept = 0;
     for (let at = 0; at < this.#top; at += 1) {

@@ -176,7 +176,7 @@ export class ResultMemory {
   }
 
   /**
-   * Before the thread sleeps: from now on who reads a result wakes it. Look at `hasFreed`
+   * Before the thread sleeps: from now on a thread that reads a result wakes it. Look at `hasFreed`
    * afterwards.
    */
   announce(): void {

@@ -8,8 +8,8 @@
 import { schedulerError } from "../errors.ts";
 
 /**
- * Joins on the stack from which on it is looked at: so many fit in any stack that Node starts a
- * thread with.
+ * Depth of joins from which on the stack is checked. This many joins fit in any stack that Node
+ * starts a thread with.
  */
 const LOOK_DEPTH = 64;
 /**

@@ -265,7 +265,7 @@ export class TaskRunner {
     attempt: Attempt,
   ): void {
     attempt.begin((error) => {
-      // The handler may run on: it is told.
+      // The handler may run on: its signal aborts.
       context?.abort();
       this.#settleLater(slot, state, false, error, context);
     });

@@ -8,7 +8,7 @@ const TURN_MS = 5;
 /** The clock is read about this often. */
 const CLOCK_MS = 0.2;
 const CLOCK_TASKS_MAX = 64;
-/** From so many tasks per reading on, tasks count as short. */
+/** With at least this many tasks per reading, tasks count as short. */
 const SHORT_TASKS = 16;
 
 export class TurnClock {

@@ -1,5 +1,5 @@
 /**
- * Which machines sleep, which search for work, and which one to wake.
+ * The machines that sleep, those that search for work, and the choice of one to wake.
  *
  * Rule, from Go's runtime and Tokio: new work wakes one machine, and only when no machine searches;
  * a searcher that finds work wakes the next. So a burst wakes machines one after the other instead
@@ -87,7 +87,7 @@ export class IdleSet {
     return this.#wakeAsync();
   }
 
-  /** The machine that this thread chose last, if it hasn't come after so long; -1 otherwise. */
+  /** The machine that this thread chose last, if it hasn't come after LATE_MS; -1 otherwise. */
   #late(): number {
     if (this.#chosen < 0) return -1;
     if (!isWaking(this.#threads, this.#machineThreads[this.#chosen] as number)) {

@@ -1,6 +1,6 @@
 /**
- * Which outboxes may hold entries: per priority a bit per outbox, so that a machine looks at one
- * word instead of every outbox.
+ * Flags of the outboxes that may hold entries: per priority a bit per outbox, so that a machine
+ * looks at one word instead of every outbox.
  *
  * A flag may be set for an empty outbox, never unset for one with entries. The owner sets it after
  * it has published. A machine that finds the outbox empty clears the flag and then looks once more.

@@ -1,6 +1,6 @@
 /**
- * Which machine holds which processor, and which machines wait for one: this lets a thread that
- * blocks give its processor to another.
+ * The machine that holds each processor, and the machines that wait for one: this lets a thread
+ * that blocks give its processor to another.
  *
  * Source: handoffp and sysmon in Go's runtime; block_in_place in Tokio, whose rule for the way back
  * is ours: a machine whose processor was taken meanwhile goes on with its task without one, and

@@ -312,7 +312,7 @@ export class TaskSlots {
     return this.#arena.bytesOf(block).subarray(start, start + this.#table.argumentBytes(slot));
   }
 
-  /** The header, likewise. */
+  /** The header of the task, as bytes of the same block. */
   headerBytes(slot: number): Uint8Array {
     const block = this.#table.argumentBlock(slot);
     const start = offsetOf(block) + this.#table.argumentBytes(slot);

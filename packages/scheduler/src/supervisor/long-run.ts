@@ -18,7 +18,7 @@ export class LongRun {
     this.ms = 0;
   }
 
-  /** The task still runs, and its thread has waited for a processor so long by now. */
+  /** The task still runs. `waited`: how long its thread has waited for a processor by now. */
   look(now: number, waited: number): void {
     // Before the first look the thread may have waited too: by that much the hint comes too early.
     this.#waitedBefore ??= waited;

@@ -24,7 +24,7 @@ export interface ThreadListener {
   ended(death: Death, startError: MillraceError | undefined): void;
 }
 
-/** An event loop that doesn't turn for so long is blocked. */
+/** An event loop that doesn't turn for this long is blocked. */
 const BLOCKED_MS = 500;
 
 export class MachineThread {

@@ -22,7 +22,7 @@ interface Entry {
   readonly scopes: ReadonlySet<Scope>;
 }
 
-/** The file is looked at so often. */
+/** Time between two looks at the file. */
 const LOOK_MS = 1000;
 /** A file with tokens is a page, not a database. */
 const ENTRIES_MAX = 10_000;
@@ -65,7 +65,7 @@ export class TokenFile implements Access {
   #entries: readonly Entry[];
   #version: string;
 
-  /** `warn` is told when a changed file can't be used. Throws `ERR_TOKEN_FILE`. */
+  /** `warn` is called when a changed file can't be used. Throws `ERR_TOKEN_FILE`. */
   constructor(path: string, warn: (error: Error) => void) {
     this.#path = path;
     this.#warn = warn;

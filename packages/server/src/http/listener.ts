@@ -28,7 +28,7 @@ export interface Place {
   readonly port: number;
 }
 
-/** Late requests are found out so often. */
+/** Time between two looks for late requests, and for the end of connections. */
 const CHECK_MS = 500;
 const LOOK_MS = 20;
 const HEADER_BYTES_MAX: number = 16 * 1024;

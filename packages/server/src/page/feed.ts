@@ -14,7 +14,7 @@ const EVERY_MS = 1000;
 /** Ten minutes. */
 const ROWS_MAX = 600;
 const KEEP_MS = 600_000;
-/** A page that has read nothing for so long is closed: it may be gone, and holds a place. */
+/** A page that has read nothing for this long is closed: it may be gone, and holds a place. */
 const UNREAD_MS = 30_000;
 /** Each takes a connection and some kilobytes a second. */
 const PAGES_MAX = 32;

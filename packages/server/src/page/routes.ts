@@ -194,7 +194,7 @@ function addHandlers(app: FastifyInstance, { mill, onAction }: PageOptions, guar
   }
 }
 
-/** The action is done, whatever becomes of the news. */
+/** The action is done, even if nobody gets the news. */
 function tell(onAction: PageOptions["onAction"], action: AdminAction): void {
   try {
     onAction?.(action);

@@ -8,7 +8,7 @@ import { serverError } from "../errors.ts";
 /** The options of a record that a client may set. */
 export type RecordTerms = Pick<PublishOptions, (typeof TERMS)[number]>;
 
-/** A stored record, as it is told to its client. */
+/** A stored record, as its client gets it. */
 export interface Stored {
   readonly sequence: number;
   readonly duplicate: boolean;
@@ -21,7 +21,10 @@ export interface Envelope {
   readonly terms: RecordTerms;
 }
 
-/** A request waits so long for room in the ring to the disk: many syncs, and no client's limit. */
+/**
+ * Time that a request waits for room in the ring to the disk: many syncs, and shorter than any
+ * client's limit.
+ */
 const RING_WAIT_MS = 2000;
 /** Of a name in a message. */
 const NAME_SHOWN_MAX = 100;
