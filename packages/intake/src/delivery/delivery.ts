@@ -1,9 +1,9 @@
 /**
- * Delivery: hands durable records to handlers, and writes down what became of them.
+ * Delivery: hands durable records to handlers, and writes down how they end.
  *
- * It is one state machine on one thread, driven turn by turn; it alone decides what becomes of a
- * record. It knows nothing of threads: `ports.ts` says what it needs of the world, and the
- * simulation drives it with arrays, a seed and a clock of its own.
+ * It is one state machine on one thread, driven turn by turn; it alone decides about a record. It
+ * knows nothing of threads: it reaches the world through `ports.ts`, and the simulation drives it
+ * with arrays, a seed and a clock of its own.
  *
  *   durable ──visit──► lane ──► in hand ──returned──► finished ──ACK durable──► told
  *                      ▲  ▲         │
@@ -12,33 +12,33 @@
  *                      │  └── its key is free again
  *                      └── its time has come
  *
- * A record without a durable ACK is delivered again after a crash: at least once. `RecordStates` is
- * what is durably known; everything else is rebuilt from it at an opening.
+ * A record without a durable ACK is delivered again after a crash: at least once. `RecordStates`
+ * has the durable states; an opening rebuilds everything else from them.
  *
  * This file puts the parts together and calls them in turn. Each part gets those that stand above
  * it, and no part knows this one:
  *
  *   state-log     the records that delivery writes
  *   gates         whether a handler can run now
- *   suspects      what an earlier process may have had in hand when it ended without a word
- *   turns, lane   whose turn it is
+ *   suspects      records that an earlier process may have had in hand when it crashed
+ *   turns, lane   the order in which records get their turns
  *   failed-attempts  failures that the log doesn't know yet
  *   jobs          records whose turn comes again, out of memory or the log
- *   ends          what is over by records that aren't durable yet
+ *   ends          records whose ends aren't durable yet
  *   deaths        room for dead letters
  *   key-lines     which record of a key is next
- *   returns       what waits for a time
- *   quarantined   what runs in a process of its own
- *   life          what the log says about this process
- *   staged-admission   whether what a handler has published may be stored
- *   recorder      writes down how attempts end, where that is asked for
- *   outcomes      what became of a record that was handed out
- *   hand-out      one record to its handler
- *   pump          records out of their lanes
- *   visits        what a record means that has become durable
- *   commands      what people ask for
+ *   returns       records that wait for a time
+ *   quarantined   records that run in a process of their own
+ *   life          this process's own records in the log
+ *   staged-admission   whether a handler's published records may be stored
+ *   recorder      writes down how attempts end, if the option `record` asks for it
+ *   outcomes      the end of a record that was handed out
+ *   hand-out      gives one record to its handler
+ *   pump          takes records out of their lanes
+ *   visits        takes note of each record that has become durable
+ *   commands      the commands of people
  *   schedules     records that are published whenever a time comes
- *   opening       what is rebuilt
+ *   opening       rebuilds all of this
  */
 import { invariant, type Random } from "@millrace/base";
 import type { Storage } from "@millrace/journal";

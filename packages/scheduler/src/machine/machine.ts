@@ -8,14 +8,14 @@
  *
  * The parts of a machine, each built from those before it:
  *
- *   Load          what the thread has under way
- *   NestedTasks   what its handlers have submitted
+ *   Load          the work under way on the thread
+ *   NestedTasks   tasks that its handlers have submitted
  *   Seat          the processor that it holds
  *   Sharing       how its private tasks become visible to others
  *   ParcelFetch   the argument that is on its way by message
  *   Rest          how it sleeps and comes back
- *   Requests      what handlers ask for through their contexts
- *   HandlerCalls  one call of a handler
+ *   Requests      requests of handlers, through their contexts
+ *   HandlerCalls  calls of handlers, one at a time
  *   OwnTasks      tasks that it has submitted and runs itself
  *   TaskRunner    tasks of others, each from its claim to its outcome
  *   Joins         handlers that wait for their tasks
