@@ -262,7 +262,7 @@ export class Chan<T> {
     }
   }
 
-  /** Sends the values of a chunk that can be sent at once; whether those were all. */
+  /** Sends the values of a chunk that can be sent at once. Returns whether those were all. */
   #sendSome(chunk: Chunk): boolean {
     chunk.next += this.#core.trySendMany(chunk.words, chunk.next, chunk.end);
     return chunk.next === chunk.end;

@@ -61,8 +61,8 @@ function keyOf(filename: string, name: string): string {
 async function load(filename: string, name: string): Promise<TaskFunction> {
   const url = filename.includes("://") ? filename : pathToFileURL(filename).href;
   const namespace = (await import(url)) as Record<string, unknown>;
-  // CommonJS exports lie in `default`; what TypeScript compiled to CommonJS has another `default`
-  // there.
+  // CommonJS exports lie in `default`; a module that TypeScript has compiled to CommonJS has
+  // another `default` there.
   const inner = namespace.default as Record<string, unknown> | undefined;
   const found = [namespace[name], inner?.[name]].find((each) => typeof each === "function");
   if (found === undefined) {

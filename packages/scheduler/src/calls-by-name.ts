@@ -58,7 +58,7 @@ export class CallsByName<Handlers> {
     );
   }
 
-  /** Rejects with what is wrong with the options. */
+  /** Rejects with the fault of the options. */
   async #callWith(name: string, handler: number, options: RunOptions, argument: unknown): Promise<unknown> {
     return await this.#call(handler, runOptions(name, options), argument);
   }

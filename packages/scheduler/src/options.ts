@@ -1,4 +1,4 @@
-/** The options of a scheduler and of a call: what is allowed, and what they become. */
+/** The options of a scheduler and of a call: their rules, and their resolved form. */
 import { availableParallelism } from "node:os";
 import type { ResourceLimits } from "node:worker_threads";
 import {

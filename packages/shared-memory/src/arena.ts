@@ -148,8 +148,8 @@ export class Arena {
   }
 
   /**
-   * Empty slabs become free pages; whether there was one. Not as soon as they are empty: under a
-   * steady load they would be made again at once.
+   * Makes free pages of empty slabs. Returns whether there was one. Not as soon as they are empty:
+   * under a steady load they would be made again at once.
    */
   #endEmptySlabs(): boolean {
     let hasEnded = false;

@@ -199,7 +199,7 @@ export class SharedHeap {
     own.splice(1, 1);
   }
 
-  /** Gives all empty pages of this thread back; whether there was one. */
+  /** Gives all empty pages of this thread back. Returns whether there was one. */
   #giveEmptyBack(): boolean {
     let hasGiven = false;
     for (let sizeClass = BLOCK_SHIFT_MIN; sizeClass < this.#own.length; sizeClass += 1) {

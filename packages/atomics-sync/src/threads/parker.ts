@@ -95,8 +95,8 @@ export class Parker {
   }
 
   /**
-   * Blocks until woken or until `timeoutMs` has passed; whether it was woken. Never on a thread
-   * whose event loop must run.
+   * Blocks until woken or until `timeoutMs` has passed. Returns whether it was woken. Never on a
+   * thread whose event loop must run.
    */
   wait(timeoutMs: number): boolean {
     const outcome = Atomics.wait(this.#words, parkWord(this.id), SYNC, timeoutMs);

@@ -43,7 +43,7 @@ interface Content {
   readonly handlers: URL;
   readonly directory: string;
   readonly journal: RuntimeSettings["journal"];
-  /** Called when it is served; what it returns, when it ends. */
+  /** Called when it is served. The function that it returns is called at the end. */
   readonly begin?: (mill: Millrace) => () => Promise<void>;
   /** Whether the page's address is printed with its token, wherever the output goes. */
   readonly showsToken: boolean;

@@ -79,7 +79,7 @@ export class ControlServer {
     socket.once("close", () => this.#connections.delete(connection));
   }
 
-  /** Ends all connections, and what they have asked for where it can be ended. */
+  /** Ends all connections, and those of their commands that can be ended. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const connection of this.#connections) connection.end();

@@ -175,8 +175,8 @@ export class Answers {
   // ── questions ─────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Reads all questions, up to as many as have a place; how many there were. An opener that gets an
-   * answer asks again at once: it must find the place of the question before.
+   * Reads all questions, up to as many as have a place. Returns their number. An opener that gets
+   * an answer asks again at once: it must find the place of the question before.
    */
   read(): number {
     let asked = 0;

@@ -276,12 +276,12 @@ export class Delivery {
     return this.#isIdle && this.#failedAttempts.isQuiet && this.stateLog.isQuiet;
   }
 
-  /** Nothing is in hand, and a full disk keeps what was decided from becoming durable. */
+  /** Nothing is in hand, and a full disk keeps decisions from becoming durable. */
   get waitsForRoom(): boolean {
     return this.#isIdle && !this.stateLog.isQuiet && this.#log.isDiskFull();
   }
 
-  /** Nothing is in hand but what was abandoned. */
+  /** Nothing is in hand but abandoned attempts. */
   get #isIdle(): boolean {
     return this.#runner.outstanding === this.#hands.abandoned && this.#quarantined.isEmpty;
   }
@@ -292,7 +292,7 @@ export class Delivery {
     return this.#turns.isDrained;
   }
 
-  /** Nothing is in hand but what was abandoned, and the last record is durable. */
+  /** Nothing is in hand but abandoned attempts, and the last record is durable. */
   get isOver(): boolean {
     return this.isQuiet && this.#life.isClosed();
   }

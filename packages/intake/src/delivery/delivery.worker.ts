@@ -11,8 +11,8 @@ const port = parentPort;
 invariant(port !== null, "delivery.worker runs in a worker thread");
 const report = (message: DeliveryReport): void => port.postMessage(message);
 
-// The thread starts while scheduler and journal do; what it works with comes when they are ready.
-// Null: the opening has failed.
+// The thread starts while scheduler and journal do; its parts come when they are ready. Null: the
+// opening has failed.
 const [data] = (await once(port, "message")) as [DeliveryData | null];
 if (data !== null) await deliver(data);
 

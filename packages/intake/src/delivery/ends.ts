@@ -2,7 +2,7 @@
  * Records that are over by what isn't durable yet: finished, dead or expired; and those that are
  * finished while they are copied forward.
  *
- * The states know only what is durable. Between a decision and its durable record, `Ends` keeps the
+ * The states know only durable records. Between a decision and its durable record, `Ends` keeps the
  * record from getting another turn.
  */
 import type { RecordParts } from "@millrace/journal/kernel";

@@ -95,7 +95,10 @@ export class FailedAttempts {
     return this.#unwritten.size === 0 || this.#room < LEFT_BYTES ? Infinity : this.#writeAt;
   }
 
-  /** Writes what the disk had no room for; how many. `isEnding`: there is no later turn. */
+  /**
+   * Writes the attempts that the disk had no room for, and returns their number. `isEnding`: there
+   * is no later turn.
+   */
   turn(isEnding: boolean): number {
     const { log, clock, reserveBytes } = this.#parts;
     if (!log.isDiskFull()) {

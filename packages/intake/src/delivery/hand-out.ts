@@ -125,7 +125,7 @@ export class HandOut {
     });
   }
 
-  /** Lets the machines see what was handed out. */
+  /** Lets the machines see the records that were handed out. */
   publish(): void {
     if (this.#hasUnpublished) this.#parts.runner.publish();
     this.#hasUnpublished = false;

@@ -1,13 +1,14 @@
 /**
  * Whether a handler may be given a record now, and why not: paused by command, at its limit of
- * concurrency or rate, resting because it kept failing, or because what it has published waits for
- * room on the disk.
+ * concurrency or rate, resting because it kept failing, or waiting because records that it has
+ * published wait for room on the disk.
  *
- * The breaker counts first attempts that failed, in a row: when what a handler needs is down, new
- * records fail too, while a few bad records fail at each of their attempts and say nothing of the
- * rest. At `failuresMax` it opens: nothing is handed out for a while, then one record is, as a
- * probe. A success closes it. A probe that fails doubles the pause, up to a cap, if it was a first
- * attempt; otherwise the next one is tried soon. Source of the states: Nygard, "Release It!", 2007.
+ * The breaker counts first attempts that failed, in a row: when a service that a handler needs is
+ * down, new records fail too, while a few bad records fail at each of their attempts and say
+ * nothing of the rest. At `failuresMax` it opens: nothing is handed out for a while, then one
+ * record is, as a probe. A success closes it. A probe that fails doubles the pause, up to a cap, if
+ * it was a first attempt; otherwise the next one is tried soon. Source of the states: Nygard,
+ * "Release It!", 2007.
  */
 import type { BreakerEvent } from "./events.ts";
 import type { HandlerTerms } from "./policy.ts";
@@ -130,7 +131,7 @@ export class HandlerGate {
     }
     this.#failures += 1;
     if (this.terms.failuresMax === 0 || (this.#failures < this.terms.failuresMax && !isProbe)) return;
-    // Failures of what was handed out before the breaker opened don't lengthen the pause.
+    // Failures of records that were handed out before the breaker opened don't lengthen the pause.
     if (this.#restMs > 0 && !isProbe) return;
     this.#restMs = this.#restMs === 0 ? REST_MS : Math.min(this.#restMs * 2, REST_MS_MAX);
     this.#restUntil = now + this.#restMs;

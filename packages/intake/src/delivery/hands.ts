@@ -15,7 +15,7 @@ interface Hand {
    * When its time may be over, or the grace of an attempt that was given up; Infinity: never.
    */
   until: number;
-  /** The attempt was ended without waiting for it; what it returns is ignored. */
+  /** The attempt was ended without waiting for it; its result is ignored. */
   isAbandoned: boolean;
   /** It still runs when its grace is over. */
   lasts: boolean;

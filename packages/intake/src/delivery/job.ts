@@ -1,4 +1,7 @@
-/** A record on its way to a handler: what is needed to run it, wherever its bytes come from. */
+/**
+ * A record on its way to a handler: everything that is needed to run it, wherever its bytes come
+ * from.
+ */
 import type { LogRecord } from "../format/log-record.ts";
 import { deliveryTerms, encodedHeaders, type Terms } from "../format/record-header.ts";
 import { keyName } from "../states/keys.ts";

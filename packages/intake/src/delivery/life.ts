@@ -48,7 +48,7 @@ export class Life {
 
   /**
    * Before anything is handed out the log says that a process has begun: if it ends without saying
-   * so, what it had in hand is suspect. True once that is durable.
+   * so, the records that it had in hand are suspect. True once that is durable.
    */
   isBegun(): boolean {
     if (this.#beginning === "unwritten") this.#begin();

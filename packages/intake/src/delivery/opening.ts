@@ -1,4 +1,4 @@
-/** At an opening: what delivery has in memory is built again from what is durably known. */
+/** Rebuilds delivery's memory at an opening from the durable states. */
 import { pauseLeftMs } from "../states/retry-table.ts";
 import type { RecordStates } from "../states/record-states.ts";
 import type { Deaths } from "./deaths.ts";

@@ -114,7 +114,7 @@ export class Outcomes implements OutcomeSink {
     this.#failed(job, { ...failure, reason: hasDied ? REASON.death : REASON.error });
   }
 
-  /** Machines pack what a handler throws whose attempts are recorded. */
+  /** Machines pack the error of a handler whose attempts are recorded. */
   #failureOf({ handler }: Job, error: unknown): ReturnType<typeof unpackFailure> {
     const isRecorded = this.#parts.gates.of(handler).terms.record === "outcomes";
     return isRecorded ? unpackFailure(error) : { error, ranMs: undefined };
@@ -230,7 +230,9 @@ export class Outcomes implements OutcomeSink {
     keyLines.waits(job);
   }
 
-  /** Records that waited for room among the dead letters; how many have got it. */
+  /**
+   * Gives room to records that wait for it among the dead letters. Returns how many have got it.
+   */
   letDie(): number {
     const { deaths, jobs, clock } = this.#parts;
     let died = 0;

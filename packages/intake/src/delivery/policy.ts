@@ -1,19 +1,19 @@
 /**
- * When a failed record is tried again, and what a handler may take: options, errors' wishes,
+ * When a failed record is tried again, and the limits of a handler: options, wishes of errors,
  * defaults.
  */
 import { boolean, custom, integer, number, oneOf, optional, resolveOptions, type Rule } from "@millrace/base";
 import { REASON } from "../format/state-records.ts";
 
 /**
- * Paths such as `card.number` or `items[*].secret`, or a function that returns what may be seen. It
- * is called on the opener's thread.
+ * Paths such as `card.number` or `items[*].secret`; or a function that gets a value and returns
+ * what may be shown. The function is called on the opener's thread.
  */
 export type Redact = readonly string[] | ((value: unknown) => unknown);
 
 /** How a handler's records are treated. Every member may be left out. */
 export interface HandlerOptions {
-  /** Attempts at most; the record is dead after the last one. Default: no limit but time. */
+  /** Most attempts; the record is dead after the last one. Default: no limit but time. */
   readonly attemptsMax?: number;
   /** A record that keeps failing is dead this long after its first failure. Default 24 hours. */
   readonly retryForMs?: number;
@@ -22,9 +22,9 @@ export interface HandlerOptions {
   /** Longest wait before any attempt. Default 60 s. */
   readonly retryMaxMs?: number;
   /**
-   * How waits grow: doubled each time with full jitter, by `retryBaseMs` each time, or not at all;
-   * or a list of waits in ms, the last of which repeats.
-   * Default "exponential".
+   * How waits grow: "exponential" doubles them each time, with full jitter; "linear" adds
+   * `retryBaseMs` each time; "constant" keeps them. Or a list of waits in ms, the last of which
+   * repeats. Default "exponential".
    */
   readonly backoff?: "exponential" | "linear" | "constant" | readonly number[];
   /** Records in hand at the same time. Default: no limit of its own. */
@@ -42,29 +42,30 @@ export interface HandlerOptions {
    */
   readonly order?: "strict" | "skip";
   /**
-   * First attempts that fail in a row, after which the handler rests for a while; 0: never. Default
-   * 20.
+   * Number of first attempts that fail in a row, after which the handler rests for a while; 0:
+   * never. Default 20.
    */
   readonly failuresMax?: number;
   /**
-   * Whether a dead record holds those of its key until it is redriven or dropped. Default false.
+   * Whether a dead record holds up the records of its key until it is redriven or dropped. Default
+   * false.
    */
   readonly holdsKeyWhenDead?: boolean;
   /**
-   * Whether what the handler returns is kept with the end of its record, for `ack.result` and
-   * `mill.result`. Default "none": nobody reads it, and it isn't encoded.
+   * "keep": the journal keeps the handler's result with the end of its record, for `ack.result` and
+   * `mill.result`. Default "none": nobody reads the result, and it isn't encoded.
    */
   readonly result?: "keep" | "none";
   /** How long it is kept, ms. Default one hour. */
   readonly resultKeepMs?: number;
   /**
    * "outcomes": the journal says how each attempt ended, with which result or error, and after how
-   * long. That stays as long as its segment, see `retain`. Default "none".
+   * long. These records stay as long as their segment, see `retain`. Default "none".
    */
   readonly record?: "outcomes" | "none";
   /**
-   * Longest result that is kept or recorded, encoded. Default 65,536, and as far as a record takes
-   * it.
+   * Most bytes of a kept or recorded result, encoded. Default 65,536, or less if a record can't
+   * hold that.
    */
   readonly resultBytesMax?: number;
   /** Hides parts of payloads and headers wherever they are shown. Default: nothing. */

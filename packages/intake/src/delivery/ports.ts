@@ -62,7 +62,7 @@ export interface Runner {
   hasOutcomes(): boolean;
   /** Once a second: gives memory back that isn't needed any more. */
   tick(): void;
-  /** Takes back what no machine has, and tells the slots; how many. */
+  /** Takes back the tasks that no machine has, and reports their slots. Returns their number. */
   cancelQueued(cancelled: (slot: number) => void): number;
   /** How long a timed task runs by now, ms; undefined while no machine runs it. */
   runningMs(slot: number): number | undefined;

@@ -48,7 +48,7 @@ export class Pump {
     lane.push(record);
   }
 
-  /** Hands out what there is room for; how many. */
+  /** Hands out the records that there is room for, and returns their number. */
   turn(): number {
     const { window, turns, handOut } = this.#parts;
     turns.joinAgain();

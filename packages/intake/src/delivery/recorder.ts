@@ -2,9 +2,9 @@
  * Writes down how attempts end, for handlers whose option `record` asks for it.
  *
  * The ATTEMPT record goes into the ring before the one that the end leads to. So whenever an ACK,
- * RETRY or DEAD record is durable, what it follows from is durable too; after a crash in between an
- * attempt may be recorded whose record is handled again. While the disk is full nothing is
- * recorded: the room is for what ends records.
+ * RETRY or DEAD record is durable, the end that it follows from is durable too. After a crash in
+ * between, the record of a recorded attempt may be handled again. While the disk is full nothing is
+ * recorded: the room is for the records that end others.
  */
 import { encode, encodeThrown } from "@millrace/codec";
 import type { EncodedResult } from "../format/result-record.ts";

@@ -8,7 +8,7 @@ export interface HandlerReport {
   /**
    * "open": it gets records. "paused": by command. "busy": as many are in hand as `concurrencyMax`.
    * "rate": as many were begun as `ratePerSecond`. "resting": it kept failing. "missing": no module
-   * exports it. "unwritten": what it has published waits for room on the disk.
+   * exports it. "unwritten": records that it has published wait for room on the disk.
    */
   readonly state: "open" | Obstacle;
   /** Records that it has in hand. */

@@ -76,7 +76,7 @@ export class Returns {
     this.#delays.add(dueMs, origin);
   }
 
-  /** Those whose time has come; how many. */
+  /** Takes those whose time has come, and returns their number. */
   wakeDue(): number {
     const { clock } = this.#parts;
     return this.#wake(this.#pauses, clock.now()) + this.#wake(this.#delays, clock.wall());

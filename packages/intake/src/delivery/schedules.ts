@@ -97,8 +97,8 @@ export class Schedules {
   published = 0;
 
   /**
-   * `declared`: what `open` declares; what earlier processes declared beside it goes. Throws
-   * `ERR_SCHEDULE_REFUSED`.
+   * `declared`: the schedules that `open` declares; others that earlier processes declared are
+   * removed. Throws `ERR_SCHEDULE_REFUSED`.
    */
   constructor(parts: SchedulesParts, declared?: readonly DeclaredSchedule[]) {
     this.#parts = parts;
@@ -226,7 +226,7 @@ export class Schedules {
     return clock.now() + waitMs;
   }
 
-  /** Publishes what is due; how many records. */
+  /** Publishes the records that are due, and returns their number. */
   turn(): number {
     const wallMs = this.#parts.clock.wall();
     if (wallMs < this.#wallMs - STEP_MS) this.#setBack(wallMs);

@@ -1,6 +1,6 @@
 /**
- * Whether what a handler has published with its end may be stored: `Admission` asks the same of a
- * publish, but knows nothing of records that are staged on a machine.
+ * Decides whether the records that a handler has published with its end may be stored: `Admission`
+ * asks the same of a publish, but knows nothing of records that are staged on a machine.
  *
  * A producer counts from the end of the handler that has named it, and not only once its record is
  * durable: two handlers must not bring the last one twice.

@@ -172,7 +172,7 @@ export class StateLog {
     this.#unvisited.get(type)?.shift()?.();
   }
 
-  /** Somebody waits for what was written. */
+  /** Somebody waits for the records that were written. */
   urge(): void {
     this.#isUrgent = true;
   }

@@ -4,31 +4,31 @@ export interface RecordSchedule {
   readonly name: string;
   /** Ms since 1970: the same at every delivery. */
   readonly dueAtMs: number;
-  /** Due times since the schedule's record before that got none: see `catchUp`. */
+  /** Number of due times since the schedule's last record that got no record: see `catchUp`. */
   readonly missed: number;
 }
 
 /** The record that a handler handles, as it sees it. */
 export interface DeliveredRecord {
   /**
-   * The same at every delivery of this record, and unlike that of any other journal: a key for
-   * consumers downstream.
+   * The same at every delivery of this record, and different from that of every record of any
+   * journal: an idempotency key for systems downstream.
    */
   readonly id: string;
   /** The record's number in the journal: unique, the same at every delivery. */
   readonly sequence: number;
   readonly publishedAtMs: number;
-  /** 1 for the first delivery; counted across restarts. */
+  /** 1 for the first delivery; it counts on across restarts. */
   readonly attempt: number;
-  /** How often it was a dead letter and was redriven; `attempt` began anew each time. */
+  /** How often the record was redriven as a dead letter; `attempt` began anew each time. */
   readonly redriven: number;
   /** The order key; undefined without. */
   readonly key: string | undefined;
   /** The sequence of the record that this one replays; undefined for a record of its own. */
   readonly replay: { readonly of: number } | undefined;
   /**
-   * Whether this is a shadow replay (`Millrace.shadow`): the record was handled before, and nothing
-   * that the handler leaves is kept.
+   * Whether this is a shadow replay (`Millrace.shadow`): the record was handled before, and the
+   * handler's result and published records aren't kept.
    */
   readonly isShadow: boolean;
   /** The schedule that has published the record, and the due time; undefined without one. */

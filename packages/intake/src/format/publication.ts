@@ -33,9 +33,7 @@ import { isTraceparent, isTracestate, packTrace } from "./trace-context.ts";
 export interface RecordOptions {
   /** Records of a higher priority are started first. Default "normal". */
   readonly priority?: Priority;
-  /**
-   * Anything that is stored with the record and given to the handler as `context.record.headers`.
-   */
+  /** An object that is stored with the record; the handler gets it as `context.record.headers`. */
   readonly headers?: object;
   /**
    * Records of one handler and priority with the same key run one after the other, in the order of
@@ -43,10 +41,10 @@ export interface RecordOptions {
    */
   readonly key?: string;
   /**
-   * A record with a key that this handler got before, within the window of `dedupe`, isn't
-   * delivered again: the publish resolves with the first one's sequence and `duplicate: true`.
-   * Another payload under the same key rejects with `ERR_IDEMPOTENCY_MISMATCH`. Up to 255 bytes of
-   * UTF-8.
+   * If this handler got a record with the same key within the window of `dedupe`, the new one isn't
+   * delivered: the publish resolves with the first one's sequence and `duplicate: true`. With
+   * another payload under the same key it rejects with `ERR_IDEMPOTENCY_MISMATCH`. Up to 255 bytes
+   * of UTF-8.
    */
   readonly idempotencyKey?: string;
   /**
@@ -59,27 +57,27 @@ export interface RecordOptions {
   /** Not delivered before this time: ms since 1970, or a date. */
   readonly notBefore?: number | Date;
   /**
-   * Not delivered after this time has passed, in ms from now: `done` rejects with
-   * `ERR_RECORD_EXPIRED` then.
+   * Not delivered after this time has passed, in ms from now; `done` then rejects with
+   * `ERR_RECORD_EXPIRED`.
    */
   readonly ttlMs?: number;
   /** Not delivered after this time: ms since 1970, or a date. */
   readonly expiresAt?: number | Date;
   /**
    * The trace that the record belongs to: `traceparent` and `tracestate` of the W3C's trace
-   * context. They are kept with the record, across restarts: the handler's span is a child of this
-   * one. Default: the active span, with the option `spans` of `open()`.
+   * context. The log keeps them with the record, across restarts: the handler's span is a child of
+   * this one. Default: the active span, with the option `spans` of `open()`.
    */
   readonly traceparent?: string;
-  /** Of no use without `traceparent`. The first 199 bytes are kept, in whole entries. */
+  /** Has no effect without `traceparent`. Its first 199 bytes are kept, in whole entries. */
   readonly tracestate?: string;
 }
 
 /** How a publish behaves when the intake takes nothing. */
 export interface BackpressureOptions {
   /**
-   * "wait" until it takes records again; "reject" at once with `ERR_INTAKE_FULL`. Default: the
-   * option `whenFull` of `journal`.
+   * "wait": until the intake takes records again. "reject": at once, with `ERR_INTAKE_FULL`.
+   * Default: the option `whenFull` of `journal`.
    */
   readonly whenFull?: "wait" | "reject";
   /** Longest wait, ms; then the publish rejects with `ERR_INTAKE_FULL`. Default: no limit. */
@@ -99,7 +97,7 @@ export interface RecordToPublish<Name extends string = string> extends RecordOpt
 /** The exports of a module that are handlers. */
 export type PublishedName<Handlers> = HandlerName<Handlers>;
 
-/** `context.publish`: calls that put a record aside, for the end of the handler's own. */
+/** `context.publish`: calls that put a record aside until the handler's own record ends. */
 export type PublishWithEnd<Handlers> = {
   readonly [Name in PublishedName<Handlers>]: WithEnd<CallOf<HandlerOf<Handlers, Name>, RecordOptions, void>>;
 };

@@ -1,6 +1,6 @@
 /**
- * As record-hooks.ts, for the machines of a shadow replay: what a handler publishes goes no further
- * than into the outcome of its task, and what it publishes at once goes nowhere.
+ * As record-hooks.ts, for the machines of a shadow replay: records that a handler publishes go no
+ * further than into the outcome of its task, and those that it publishes at once go nowhere.
  */
 import type { StageHost, TaskStage } from "@millrace/scheduler";
 import type { PublishedNowAnswer } from "../format/publication.ts";

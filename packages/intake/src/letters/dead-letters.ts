@@ -1,4 +1,4 @@
-/** Dead letters: what is asked of them, and what is done to them by filter. */
+/** Questions about dead letters, and commands to them, by filter. */
 import {
   abortSignal,
   baseError,

@@ -37,7 +37,7 @@ export interface PublisherOptions {
   readonly producersMax: number;
 }
 
-/** How long idempotency keys are remembered: the smaller of both limits. */
+/** How long idempotency keys are remembered: until either limit is reached. */
 export interface DedupeOptions {
   /** Default 24 hours. */
   readonly forMs?: number;
@@ -48,16 +48,16 @@ export interface DedupeOptions {
 /** Limits of dead letters. */
 export interface DeadOptions {
   /**
-   * Bytes of dead letters that the log keeps: their records, and what is written about each. At the
-   * limit records wait instead of dying, and publishes for their handlers are refused with
+   * Bytes of dead letters that the log keeps: their records, and the DEAD record of each. At the
+   * limit records wait instead of dying, and publishes for their handlers reject with
    * `ERR_DEAD_LETTERS_FULL`, until letters are redriven or dropped. Default 1 GiB.
    */
   readonly bytesMax?: number;
 }
 
 /**
- * How long finished records stay, by whole segments: until either limit is passed. At least one of
- * both is given.
+ * How long finished records stay, by whole segments: until either limit is passed. Give at least
+ * one of the two.
  */
 export interface RetainOptions {
   /** How long a segment is kept at least after it was full, ms. Default: no limit. */
@@ -67,7 +67,8 @@ export interface RetainOptions {
 }
 
 /**
- * The members of `HandlerOptions` here are for handlers without options of their own in `handlers`.
+ * The members of `HandlerOptions` here are defaults for all handlers; `handlers` has those of one
+ * handler.
  */
 export interface IntakeOptions extends Omit<JournalOptions, "deliveryThread">, HandlerOptions {
   /** @deprecated The former name of `attemptsMax`. */
@@ -77,24 +78,24 @@ export interface IntakeOptions extends Omit<JournalOptions, "deliveryThread">, H
   readonly dedupe?: DedupeOptions;
   readonly dead?: DeadOptions;
   /**
-   * Whether the intake listens on a Unix socket in its directory, `control.sock`, that its owner
-   * alone may use: for `millrace dlq` and `millrace intake`. Default true.
+   * Whether the intake listens on `control.sock`, a Unix socket in its directory that only its
+   * owner may use: for `millrace dlq` and `millrace intake`. Default true.
    */
   readonly control?: boolean;
   /**
-   * When publishes wait or are refused; "textbook": from 1000 records on, until 500 again, for ring
-   * and unfinished records. Default: no limit but ring and disk.
+   * When publishes wait or are refused. "textbook": from 1000 records on until there are 500 again,
+   * both in the ring and unfinished. Default: no limit but ring and disk.
    */
   readonly levels?: "textbook" | LevelOptions;
   /** How a publish behaves then, unless its own options say it. Default "wait". */
   readonly whenFull?: "wait" | "reject";
   /**
-   * Producers that may be known; a record of another one rejects with `ERR_PRODUCERS_FULL`. Each
-   * takes some 100 bytes of memory, or up to 4 KiB. Default 10,000.
+   * Most producers that the intake knows; a record of a further one rejects with
+   * `ERR_PRODUCERS_FULL`. Each takes some 100 bytes of memory, or up to 4 KiB. Default 10,000.
    */
   readonly producersMax?: number;
   /**
-   * Records that each priority keeps in memory for its handlers; the rest is read back from the
+   * Records that the intake keeps in memory for each priority; it reads the others back from the
    * disk. Default 4096.
    */
   readonly laneRecordsMax?: number;
@@ -104,8 +105,8 @@ export interface IntakeOptions extends Omit<JournalOptions, "deliveryThread">, H
    */
   readonly retain?: "unfinished" | "all" | RetainOptions;
   /**
-   * Schedules by their names. A declared one that isn't here any more is removed, a different one
-   * replaced, at the opening. Left out: those that were declared before stay as they are.
+   * Schedules by their names. The opening removes a declared schedule that isn't here any more, and
+   * replaces one that is different. Left out: the schedules declared before stay as they are.
    */
   readonly schedules?: Readonly<Record<string, ScheduleOptions>>;
 }

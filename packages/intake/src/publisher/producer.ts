@@ -78,7 +78,7 @@ export class Producer {
   /**
    * Adds the record `bytes[start, end)`, JSON text in UTF-8, at most `jsonBytesMax` of it. The
    * bytes are copied. It is stored with its group: when the group is full, or at `flush`. Throws
-   * what a group before has failed with.
+   * the error with which an earlier group has failed.
    */
   add(sequence: number, bytes: Buffer, start = 0, end: number = bytes.length): void {
     this.#add(sequence, JSON_HEAD, bytes, start, end);

@@ -66,9 +66,9 @@ export class Producers {
   }
 
   /**
-   * Forgets what a producer has stored; resolves when that is durable. Its records stay; a sequence
-   * that is published again afterwards is a first one. An unknown id does no harm. Throws
-   * `ERR_INVALID_OPTION`.
+   * Forgets the sequences that a producer has stored. Resolves when that is durable. Its records
+   * stay; a sequence that is published again afterwards is a first one. An unknown id does no harm.
+   * Throws `ERR_INVALID_OPTION`.
    */
   async drop(id: string): Promise<void> {
     checkArgument("producers.drop", "the id", text(), id);

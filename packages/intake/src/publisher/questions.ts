@@ -26,7 +26,7 @@ interface Asker {
   readonly reject: (error: unknown) => void;
 }
 
-/** Told what a record with a key is. */
+/** Gets the verdict about a record with a key. */
 export interface VerdictWaiter {
   first(): void;
   /** Another record came first; its sequence, 0 where only a producer's sequence says so. */
@@ -96,7 +96,10 @@ export class Questions implements Source {
     this.#ask(VERDICT, sequence);
   }
 
-  /** Resolves when no record can run: what is left waits for a time, a handler or a command. */
+  /**
+   * Resolves when no record can run: the records that are left wait for a time, a handler or a
+   * command.
+   */
   all(): Promise<void> {
     if (this.#over !== undefined) return Promise.reject(this.#over);
     return new Promise((resolve, reject) => {

@@ -1,6 +1,6 @@
 /**
- * Runs handlers of another module on threads of their own, one record a task: what they throw, how
- * long they take and what they end touches nothing else.
+ * Runs handlers of another module on threads of their own, one record a task: their errors, their
+ * time and the threads that they end affect nothing else.
  *
  * An attempt whose time is over is given up: its handler is told, and its thread is ended a while
  * later if it is blocked or holds many such attempts. Other records that ran on a thread that ends

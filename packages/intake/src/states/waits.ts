@@ -96,7 +96,7 @@ export class Waits {
     try {
       runs.write(pairsOf(due, origins, kept));
     } catch {
-      // A full or failing disk is said by the journal; what waits is in the log in any case.
+      // The journal reports a full or failing disk; the waits are in the log in any case.
       this.#limit = this.#size * 2;
       return;
     }

@@ -1,6 +1,6 @@
 /**
- * Copies a log while it is being written: complete up to what was durable at the beginning, each
- * batch checked.
+ * Copies a log while it is being written: complete up to the sequence that was durable at the
+ * beginning, each batch checked.
  *
  * The copy is what a crash right after that moment would have left, so opening it is an ordinary
  * recovery.
@@ -52,7 +52,8 @@ export function backUpFromOutside(storage: Storage, directory: string): BackupSu
       const isGivenUp =
         isMillraceError(thrown, "ERR_JOURNAL_TRUNCATED") || (thrown as NodeJS.ErrnoException).code === "ENOENT";
       if (!isGivenUp || attempt === ATTEMPTS_MAX) throw thrown;
-      // Its owner has given up a segment meanwhile: the copy begins anew with what is left.
+      // Its owner has given up a segment meanwhile: the copy begins anew with the segments that are
+      // left.
       for (const name of readdirSync(directory)) rmSync(join(directory, name));
     }
   }

@@ -182,7 +182,7 @@ export class Keeper {
 
   // ── marks ─────────────────────────────────────────────────────────────────────────────────────
 
-  /** Writes `marks` when it is time; how long until it will be. */
+  /** Writes `marks` when it is time. Returns the time until the next. */
   #writeMarks(): number {
     const durable = this.#durable();
     const now = this.#nowMs();
@@ -225,7 +225,7 @@ export class Keeper {
 
   // ── commands ──────────────────────────────────────────────────────────────────────────────────
 
-  /** One step of the command at hand; whether there is more to do. */
+  /** One step of the command at hand. Returns whether there is more to do. */
   #stepCommand(): boolean {
     if (this.#task === undefined) {
       this.#commandsSeen = Atomics.load(this.#control, COMMANDS);
@@ -293,7 +293,7 @@ export class Keeper {
 
   // ── scrub ─────────────────────────────────────────────────────────────────────────────────────
 
-  /** A step of the scrub when it is time; how long until the next. */
+  /** A step of the scrub when it is time. Returns the time until the next. */
   #stepScrub(): number {
     const startedAt = this.#nowMs();
     if (startedAt < this.#scrubAt) return this.#scrubAt - startedAt;

@@ -215,7 +215,7 @@ export class JournalProducer {
     writeU64(bytes, replaces, 8);
   }
 
-  /** Forgets what was staged. */
+  /** Forgets the staged records. */
   rollback(): void {
     this.#ring.rollback();
   }
@@ -283,7 +283,7 @@ export class JournalProducer {
     return Atomics.load(this.#control, SPACE) === SPACE_FULL;
   }
 
-  /** Whether the journal is poisoned: what has no receipt now is uncertain. */
+  /** Whether the journal is poisoned: a record that has no receipt now is uncertain. */
   isPoisoned(): boolean {
     return Atomics.load(this.#control, STATE) === POISONED;
   }

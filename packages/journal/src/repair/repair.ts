@@ -211,8 +211,8 @@ class Repair {
   }
 
   /**
-   * Writes records behind the readable part of a segment; what lay there is cut off. Returns its
-   * new end.
+   * Writes records behind the readable part of a segment, and cuts off the bytes that lay there.
+   * Returns its new end.
    */
   #extend(gap: Gap, records: number): SegmentEnd {
     const { before } = gap;

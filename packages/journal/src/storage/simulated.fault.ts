@@ -98,7 +98,7 @@ export interface Fault {
 const ERRNO = { EIO: 5, ENOSPC: 28, EROFS: 30, EDQUOT: 122, ENOENT: 2, EEXIST: 17, EISDIR: 21 } as const;
 
 export class SimulatedStorage implements Storage {
-  /** Called before every call; what it returns happens instead. */
+  /** Called before every call; the fault that it returns happens instead. */
   before: (operation: Operation) => Fault | undefined = () => undefined;
   /** Called after every call that succeeded. */
   after: (operation: Operation) => void = () => {};

@@ -181,7 +181,7 @@ export class Calls implements Source, OutcomeSink {
     this.#reactor.remove(this);
   }
 
-  /** Rejects what is still under way; the machines are gone. */
+  /** Rejects the calls that are still under way; the machines are gone. */
   abandon(): void {
     this.#isClosed = true;
     const error = schedulerError("ERR_SCHEDULER_CLOSED", "the runtime was terminated before the task was over");
@@ -222,8 +222,8 @@ export class Calls implements Source, OutcomeSink {
   // ── on the way to a slot ──────────────────────────────────────────────────────────────────────
 
   /**
-   * Finds a slot for the call, or lets it wait; whether it has one. An argument that can't be sent
-   * settles the call.
+   * Finds a slot for the call, or lets it wait. Returns whether it has one. An argument that can't
+   * be sent settles the call.
    */
   #place(owner: CallOwner, place: number, handler: number, options: CallOptions, value: unknown): boolean {
     if (this.#waiting.length > 0 || options.transferList !== undefined) {

@@ -1,5 +1,5 @@
 /**
- * The second argument of a handler: what it learns about its task, and what it can do from within
+ * The second argument of a handler: facts about its task, and calls that it can make from within
  * the task.
  */
 import { schedulerError } from "../errors.ts";
@@ -55,8 +55,8 @@ export interface TaskGroupView<Handlers = Record<string, Handler>> {
   spawn<Name extends HandlerName<Handlers>>(name: Name, ...argument: ArgumentsOf<HandlerOf<Handlers, Name>>): void;
   /**
    * Waits for all of them, running other tasks meanwhile, and returns their results in the order of
-   * the spawns; throws the first error. Throws `ERR_ASYNC_PENDING` when it would have to block the
-   * thread on which one of them, an async handler, is pending: use `done` there.
+   * the spawns. Throws the first error. Throws `ERR_ASYNC_PENDING` if one of them is an async
+   * handler that is pending on this thread, which it would have to block: use `done` there.
    */
   join(): unknown[];
   /** As `join`, for async handlers. */
@@ -64,7 +64,7 @@ export interface TaskGroupView<Handlers = Record<string, Handler>> {
 }
 
 /**
- * The second argument of a handler. It is of use while the task runs: afterwards its methods throw
+ * The second argument of a handler. Use it while the task runs: afterwards its methods throw
  * `ERR_TASK_OVER`, `run` rejects with it, and `signal` is aborted.
  */
 export class TaskContext<Handlers = Record<string, Handler>, Delivered = unknown> {
@@ -118,7 +118,7 @@ export class TaskContext<Handlers = Record<string, Handler>, Delivered = unknown
     return this.#theStage("publish").publish;
   }
 
-  /** Publishes a record at once, whatever becomes of this task. Throws `ERR_RECORD_ABSENT`. */
+  /** Publishes a record at once, even if this task fails. Throws `ERR_RECORD_ABSENT`. */
   get publishNow(): unknown {
     return this.#theStage("publishNow").publishNow;
   }

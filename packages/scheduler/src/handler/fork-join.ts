@@ -83,7 +83,7 @@ export function runItems(
   return [reduced];
 }
 
-/** Throws what a handler has thrown, once nothing of the list runs any more. */
+/** Throws the error of a handler, once nothing of the list runs any more. */
 function fail(thrown: unknown, pending: readonly unknown[], split: Split): Promise<never> {
   try {
     if (pending.length > 0 || split.tryJoin() === undefined) return failLater(thrown, pending, split);

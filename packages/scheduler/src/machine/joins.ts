@@ -132,7 +132,8 @@ export class Joins {
   }
 
   /**
-   * Runs a task of the group that lies in some queue, unless it is async; whether there was one.
+   * Runs a task of the group that lies in some queue, unless it is async. Returns whether there was
+   * one.
    */
   #helpGroup(group: TaskGroup): boolean {
     const { nested } = this.#parts;

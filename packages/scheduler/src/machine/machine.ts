@@ -47,7 +47,7 @@ import { TurnClock } from "./turn-clock.ts";
 
 /** Looks between two readings of the clock. */
 const SPIN_LOOKS = 8;
-/** After this many tasks the machine reads the outcomes of what others run for it. */
+/** After this many tasks the machine reads the outcomes of tasks that others run for it. */
 const DRAIN_EVERY = 8;
 
 export class Machine {
@@ -214,8 +214,8 @@ export class Machine {
   }
 
   /**
-   * Finds a task and runs it; whether there was one. Tasks in its own queue come before tasks that
-   * wait for a slot.
+   * Finds a task and runs it. Returns whether there was one. Tasks in its own queue come before
+   * tasks that wait for a slot.
    */
   #runNext(): boolean {
     if (this.#runner.runHeld()) return true;
@@ -227,8 +227,8 @@ export class Machine {
   }
 
   /**
-   * Runs the youngest task that waits for a slot; whether there was one. Also without a processor:
-   * as a step of the handler that waits for it.
+   * Runs the youngest task that waits for a slot. Returns whether there was one. Works without a
+   * processor too: as a step of the handler that waits for it.
    */
   #runWaiting(): boolean {
     const task = this.#nested.takeWaiting();
@@ -240,9 +240,9 @@ export class Machine {
   }
 
   /**
-   * As many async tasks are pending as may be, or results wait for room. The tasks may wait for
-   * what they have submitted, so that is still run, and its outcomes are read; everything else is
-   * left to others. False when the loop comes back by itself.
+   * The most async tasks are pending, or results wait for room. The pending tasks may wait for
+   * tasks that they have submitted, so those still run, and their outcomes are read; everything
+   * else is left to others. False when the loop comes back by itself.
    */
   #waitForRoom(): boolean {
     this.#drain();
@@ -256,7 +256,7 @@ export class Machine {
     return this.#rest.untilRoom(this.#io.results);
   }
 
-  /** Runs a task that a machine has submitted, if one lies here; whether there was one. */
+  /** Runs a task that a machine has submitted, if one lies here. Returns whether there was one. */
   #runSubmitted(): boolean {
     if (this.#seat.processor === undefined && !this.#seat.take()) return false;
     const processor = this.#seat.processor as Processor;
@@ -275,8 +275,8 @@ export class Machine {
   }
 
   /**
-   * Reads the outcomes of what others have run; how many. They may have made room for more tasks,
-   * which others may have.
+   * Reads the outcomes of tasks that others have run, and returns their number. They may have made
+   * room for more tasks, which others may have.
    */
   #drain(): number {
     const drained = this.#nested.drain();
@@ -337,9 +337,9 @@ export class Machine {
   }
 
   /**
-   * Looks for work for a while before sleeping; whether there is some. The machine counts as
-   * searching meanwhile, so that a thread that submits one task after the other doesn't wake it for
-   * each.
+   * Looks for work for a while before sleeping. Returns whether there is some. The machine counts
+   * as searching meanwhile, so that a thread that submits one task after the other doesn't wake it
+   * for each.
    */
   #spin(): boolean {
     const processor = this.#seat.processor;

@@ -46,7 +46,7 @@ function isHeapFull(): boolean {
   return getHeapStatistics().used_heap_size > HEAP_PART * oldBytesMax();
 }
 
-/** V8's limit covers both generations; what waits for long lies in the old one. */
+/** V8's limit covers both generations; tasks that wait for long lie in the old one. */
 function oldBytesMax(): number {
   return getHeapStatistics().heap_size_limit - (resourceLimits.maxYoungGenerationSizeMb ?? 0) * MIB;
 }

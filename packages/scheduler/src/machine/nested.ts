@@ -329,7 +329,10 @@ export class NestedTasks {
 
   // ── outcomes ──────────────────────────────────────────────────────────────────────────────────
 
-  /** Reads what other machines have done for this one; how many tasks. */
+  /**
+   * Reads the outcomes of tasks that other machines have run for this one, and returns their
+   * number.
+   */
   drain(): number {
     let drained = 0;
     for (let machine = 0; machine < this.#completions.length; machine += 1) {

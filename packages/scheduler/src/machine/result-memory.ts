@@ -192,7 +192,7 @@ export class ResultMemory {
     return false;
   }
 
-  /** Sends the results that have room now; how many. */
+  /** Sends the results that have room now, and returns their number. */
   sendWaiting(): number {
     return this.#send(true);
   }

@@ -32,7 +32,7 @@ export class Seat {
     return this.#processor;
   }
 
-  /** Takes a processor that nobody has; whether there was one. */
+  /** Takes a processor that nobody has. Returns whether there was one. */
   take(): boolean {
     const { processors, machine, shared, trace } = this.#parts;
     const index = processors.acquire(machine, this.#last);

@@ -110,7 +110,7 @@ export class TaskRunner {
 
   // ── beginning ─────────────────────────────────────────────────────────────────────────────────
 
-  /** Runs the task that was put aside until it is alone; whether there was one. */
+  /** Runs the task that was put aside until it is alone. Returns whether there was one. */
   runHeld(): boolean {
     const slot = this.#held;
     if (slot === EMPTY) return false;
@@ -133,7 +133,10 @@ export class TaskRunner {
     else this.#call(slot, state);
   }
 
-  /** A task whose handler is paused is left to the supervisor (paused.ts); whether it is. */
+  /**
+   * Leaves a task whose handler is paused to the supervisor (paused.ts). Returns whether it is
+   * paused.
+   */
   #putBack(slot: number, state: number): boolean {
     const { table } = this.#parts;
     const handler = table.handler(slot);

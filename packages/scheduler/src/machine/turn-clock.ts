@@ -31,7 +31,7 @@ export class TurnClock {
     return this.#tasksUntilReading <= 0;
   }
 
-  /** Reads the clock; whether the turn is over. */
+  /** Reads the clock. Returns whether the turn is over. */
   read(): boolean {
     const now = performance.now();
     this.elapsedMs = now - this.#readAt;

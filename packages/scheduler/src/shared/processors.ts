@@ -255,8 +255,8 @@ export class Processors {
   // ── from outside ──────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Supervisor, once the machine's thread is gone: takes away what it held. Whether that was a
-   * processor.
+   * Supervisor, once the machine's thread is gone: takes away its processor. Returns whether it had
+   * one.
    */
   forget(machine: number): boolean {
     this.unblock(machine);

@@ -204,7 +204,10 @@ export class TaskSlots {
     return this.#table.claimOwn(slot, machine, this.#generations[slot - this.first] as number);
   }
 
-  /** Takes the task back and frees its slot, unless a machine has it already; whether it did. */
+  /**
+   * Takes the task back and frees its slot, unless a machine has it already. Returns whether it
+   * did.
+   */
   cancel(slot: number): boolean {
     if (!this.#table.cancel(slot)) return false;
     this.#nextGeneration(slot);

@@ -188,8 +188,8 @@ export class TaskTable {
   }
 
   /**
-   * Submitter: takes the task back and frees its slot, unless a machine has it already; whether it
-   * did. The generation moves on.
+   * Submitter: takes the task back and frees its slot, unless a machine has it already. Returns
+   * whether it did. The generation moves on.
    */
   cancel(slot: number): boolean {
     const word = slot * SLOT_WORDS + STATE;

@@ -44,7 +44,7 @@ export class Output {
     this.#ports.add(channel);
   }
 
-  /** Writes what was printed before the outcomes that were just read. */
+  /** Writes the output that was printed before the outcomes that were just read. */
   flushCounted(): void {
     if (this.count[0] !== this.#seen) this.flush();
   }

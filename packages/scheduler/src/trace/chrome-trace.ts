@@ -227,8 +227,7 @@ class Exporter {
   }
 
   /**
-   * Ends the innermost slice of that task; what was opened inside it and not ended (its end was not
-   * recorded) ends with it.
+   * Ends the innermost slice of that task. Slices inside it whose end was not recorded end with it.
    */
   #close(open: OpenSlice[], record: TraceRecord, firstMs: number): void {
     const outcome = record.kind === TRACE.end ? { ok: record.a === 1 } : { async: true };

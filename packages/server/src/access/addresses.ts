@@ -52,7 +52,7 @@ export class Addresses {
     this.#now = now;
   }
 
-  /** A connection comes; whether it may stay. Then `closed` is to be called at its end. */
+  /** Takes note of a new connection. Returns whether it may stay; then call `closed` at its end. */
   opened(address: string): boolean {
     const client = this.#clientOf(address);
     if (client.connections >= this.#connectionsMax) return false;
