@@ -78,11 +78,12 @@ function coreOf(space: SyncSpace, cell: number): Core {
  * A channel between threads: values go in at one end and come out at the other in the same order,
  * each to one receiver. Any number of threads and of async flows may send and receive.
  *
- * `capacity` values are kept; beyond that senders wait. With capacity 0 a sender waits for a
- * receiver: they meet. A value is copied, as structuredClone() does it, when it is sent.
+ * The channel keeps up to `capacity` values; when it is full, senders wait. With capacity 0 a
+ * sender waits until it meets a receiver. A value is copied, as structuredClone() does it, when it
+ * is sent.
  *
- * When a thread dies, its waits are over and other parties are served in its stead. A value that it
- * had been handed is gone with it; one that it was about to send is not sent.
+ * When a thread dies, its waits are over, and other parties are served instead. A value that it had
+ * been handed is gone with it; one that it was about to send is not sent.
  *
  * Each method throws `ERR_SYNC_CLOSED` after `free()`. Those that send throw `ERR_CHAN_CLOSED`
  * after `close()`, and `ERR_VALUE_UNSUPPORTED`, `ERR_CHAN_VALUE` or `ERR_CHAN_MEMORY` for what
@@ -118,7 +119,7 @@ export class Chan<T> {
    * faster. The first thread that sends and the first that receives are the ends; others get
    * `ERR_CHAN_ENDS`. The sender closes it. `capacity` is at least 1.
    *
-   * When the thread at the other end dies, a receiver gets what was sent before, then
+   * When the thread at the other end dies, a receiver gets the values that were sent before, then
    * `ERR_CHAN_ORPHANED`; a sender gets that error once the buffer is full. `select` can't wait for
    * such a channel.
    */
@@ -136,7 +137,7 @@ export class Chan<T> {
     return new Chan<number>(0, makePlace(kinds.PIPE, FLOAT64, capacity, currentSpace()));
   }
 
-  /** The channel that a handle means. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`. */
+  /** The channel that a handle names. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`. */
   static from<T>(handle: SyncHandle, space: SyncSpace = currentSpace()): Chan<T> {
     const cell = cellOf(space, TYPE, handle);
     return new Chan<T>(0, { space, core: coreOf(space, cell), handle });
@@ -169,8 +170,8 @@ export class Chan<T> {
   }
 
   /**
-   * Resolves when the value is sent. Rejects with `ERR_SYNC_TIMEOUT`, or with the signal's reason:
-   * then it isn't.
+   * Resolves when the value is sent. Rejects with `ERR_SYNC_TIMEOUT`, or with the signal's reason;
+   * then the value isn't sent.
    */
   async sendAsync(value: T, options?: WaitOptions): Promise<void> {
     const given = waitOptions("Chan.sendAsync", options);
@@ -196,8 +197,8 @@ export class Chan<T> {
   }
 
   /**
-   * Sends a value if that is possible at once, and says whether it was. It may not be while another
-   * thread is interrupted in the midst of an operation on the channel.
+   * Sends a value if that is possible at once. Returns whether it was. It may be impossible while
+   * another thread is interrupted in the middle of an operation on the channel.
    */
   trySend(value: T): boolean {
     this.#encode(value);
@@ -211,7 +212,7 @@ export class Chan<T> {
   }
 
   /**
-   * Sends all of `values`, many at one go as far as there is room; blocks while there is none. When
+   * Sends all of `values`, as many at a time as there is room for. Blocks while there is none. When
    * it throws, `details.sent` says how many were sent.
    */
   sendMany(values: ArrayLike<T>, options?: BlockOptions): void {
@@ -271,8 +272,8 @@ export class Chan<T> {
   // ── receiving ─────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Receives a value, or `{ ok: false }` once the channel is closed and empty; blocks until then.
-   * Not on the main thread.
+   * Receives a value, or `{ ok: false }` once the channel is closed and empty. Blocks until it has
+   * either. Not on the main thread.
    */
   recv(options?: BlockOptions): Received<T> {
     return this.#recv(timeLimit("Chan.recv", options));
@@ -308,7 +309,7 @@ export class Chan<T> {
 
   /**
    * Receives a value, or `{ ok: false }`, if that is possible at once; undefined otherwise, also
-   * while another thread is interrupted in the midst of an operation on the channel.
+   * while another thread is interrupted in the middle of an operation on the channel.
    */
   tryRecv(): Received<T> | undefined {
     this.assertOpen();
@@ -319,8 +320,8 @@ export class Chan<T> {
   }
 
   /**
-   * Receives 1 to `most` values, as many as there are; none once the channel is closed and empty.
-   * Blocks until then.
+   * Receives 1 to `most` values, as many as there are, or none once the channel is closed and
+   * empty. Blocks until it has some.
    */
   recvMany(most: number = CHUNK, options?: BlockOptions): T[] {
     const timeoutMs = timeLimit("Chan.recvMany", options);
@@ -442,7 +443,7 @@ export class Chan<T> {
     return this.#core.length();
   }
 
-  /** Values that it keeps before senders wait. */
+  /** Number of values that it keeps before senders wait. */
   get cap(): number {
     return this.#core.capacity;
   }

@@ -36,7 +36,7 @@ export interface PipeEndAwaited {
 
 /** A channel at whose ends flows wait. */
 export interface AwaitedPipe {
-  /** Serves the flows that can be served; their number. */
+  /** Serves the flows that can be served. Returns their number. */
   poll(): number;
   /** Whether flows wait at either end. */
   hasFlows(): boolean;

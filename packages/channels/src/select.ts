@@ -98,10 +98,10 @@ const selectRules = { random: custom("a source of random numbers", isRandom, () 
 const afterRules = { ms: milliseconds } satisfies Rules;
 
 /**
- * Does one of the cases, the first that is possible; blocks until then, not on the main thread
- * (`ERR_BLOCKING_MAIN`). Of several that are ready a random one is taken. Throws `ERR_CHAN_CLOSED`
- * when it is to send to a channel that is closed; a closed channel is always ready to receive from,
- * with `ok` false. `ERR_SELECT_CASES` for more than 64 cases, and for one-to-one channels.
+ * Does the first of the cases that is possible. Blocks until one is; not on the main thread
+ * (`ERR_BLOCKING_MAIN`). If several are ready, it takes a random one. Throws `ERR_CHAN_CLOSED` for
+ * a case that sends to a closed channel. A receive from a closed channel is always ready, with `ok`
+ * false. `ERR_SELECT_CASES` for more than 64 cases, and for one-to-one channels.
  */
 export function select<const Cases extends readonly SelectCase[]>(
   cases: Cases,

@@ -45,7 +45,7 @@ export class Context {
   }
 
   /**
-   * The context that a handle means; one that was closed meanwhile is over. Throws
+   * The context that a handle names; a context that was closed meanwhile is over. Throws
    * `ERR_SYNC_HANDLE`.
    */
   static from(handle: ContextHandle): Context {
@@ -90,14 +90,14 @@ export class Context {
     return this.#view?.err;
   }
 
-  /** The reason that was given to `cancel`, in other threads a copy; otherwise `err`. */
+  /** The reason that `cancel` got, in other threads as a copy; otherwise `err`. */
   get cause(): unknown {
     return this.err?.cause ?? this.err;
   }
 
   /**
-   * Aborts when the context is over, with `cause` as its reason. Made when it is asked for; it
-   * doesn't keep the process alive.
+   * A signal that aborts when the context is over, with `cause` as its reason. The first read makes
+   * it. It doesn't keep the process alive.
    */
   get done(): AbortSignal {
     return this.#view === undefined ? never.signal : this.#view.signal;
@@ -108,7 +108,7 @@ export class Context {
     return this.done;
   }
 
-  /** When it ends by itself; undefined for never. */
+  /** The time at which it ends by itself; undefined if it never does. */
   get deadline(): Date | undefined {
     const deadlineUs = this.#view?.deadlineUs ?? Infinity;
     return deadlineUs === Infinity ? undefined : new Date(Date.now() + (deadlineUs - nowUs()) / 1000);
@@ -141,9 +141,9 @@ export class Context {
   }
 
   /**
-   * Cancels it and all contexts below it, in all threads; false when it was over already. Name,
-   * message, code and details of an error travel, as far as they fit into 488 bytes. Throws
-   * `ERR_CONTEXT_BACKGROUND`.
+   * Cancels it and all contexts below it, in all threads. Returns false when it was over already.
+   * Other threads get the name, message, code and details of an error, as far as they fit into 488
+   * bytes. Throws `ERR_CONTEXT_BACKGROUND`.
    */
   cancel(reason?: Error | string): boolean {
     if (this.#view === undefined) throw contextError("ERR_CONTEXT_BACKGROUND", "the background can't be cancelled");
@@ -159,9 +159,9 @@ export class Context {
   }
 
   /**
-   * Blocks the thread until it is over; false when `timeoutMs` have passed before. Not on the main
-   * thread (`ERR_BLOCKING_MAIN`): use `done`. The background has no end to wait for:
-   * `ERR_CONTEXT_BACKGROUND`.
+   * Blocks the thread until it is over. Returns false when `timeoutMs` have passed before. Not on
+   * the main thread (`ERR_BLOCKING_MAIN`): use `done`. Throws `ERR_CONTEXT_BACKGROUND` for the
+   * background, which never ends.
    */
   wait(options?: BlockOptions): boolean {
     const timeoutMs = timeLimit("Context.wait", options);
@@ -170,7 +170,7 @@ export class Context {
   }
 }
 
-/** A context of its own, which this thread has made. `using` closes it. */
+/** A context that this thread has made. `using` closes it. */
 export class Scope extends Context implements Disposable {
   readonly #view: ScopeView;
   #isClosed = false;
@@ -181,8 +181,8 @@ export class Scope extends Context implements Disposable {
   }
 
   /**
-   * Ends it and all contexts below it, and gives its place in memory back. A thread that ends does
-   * so for all that it has left open.
+   * Ends it and all contexts below it, and gives its place in memory back. When a thread ends, all
+   * scopes that it has left open are closed.
    */
   close(): void {
     if (this.#isClosed) return;
@@ -211,14 +211,14 @@ export function withCancel(parent: Context): Scope {
   return scopeBelow(parent, Infinity);
 }
 
-/** A scope as of `withCancel` that also ends at `deadline`, if the parent's isn't earlier. */
+/** A scope as from `withCancel` that also ends at `deadline`, if the parent's isn't earlier. */
 export function withDeadline(parent: Context, deadline: Date): Scope {
   const { deadline: until } = resolveOptions("withDeadline", deadlineRules, { deadline });
   return scopeBelow(parent, untilUs(until.getTime() - Date.now()));
 }
 
 /**
- * A scope as of `withCancel` that also ends after `timeoutMs`, 0 to 2³¹ − 1, if the parent's
+ * A scope as from `withCancel` that also ends after `timeoutMs`, 0 to 2³¹ − 1, if the parent's
  * deadline isn't earlier. Throws `ERR_INVALID_OPTION`.
  */
 export function withTimeout(parent: Context, timeoutMs: number): Scope {
@@ -246,7 +246,7 @@ function scopeBelow(parent: Context, endsUs: number): Scope {
 
 /**
  * The same scope with one more value, which hides one of the same name above. Throws
- * `ERR_VALUE_UNSUPPORTED` for what can't go to another thread.
+ * `ERR_VALUE_UNSUPPORTED` for a value that can't go to another thread.
  */
 export function withValue(parent: Context, key: string, value: unknown): Context {
   return new Context(Context.viewOf(parent), Context.valuesOf(parent).with(key, value));

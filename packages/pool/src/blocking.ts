@@ -70,7 +70,10 @@ export interface BlockingCallOptions {
    * once, and replaced when the next call needs one.
    */
   readonly signal?: AbortSignal;
-  /** Rejects and ends it after this time from the call, with `ERR_TASK_TIMEOUT`. Default none. */
+  /**
+   * Ends the call after this time, counted from the call, and rejects it with `ERR_TASK_TIMEOUT`.
+   * Default none.
+   */
   readonly timeoutMs?: number;
   /** Moved instead of copied, at the call. The argument then goes by structured clone. */
   readonly transferList?: readonly Transferable[];
@@ -271,7 +274,7 @@ export class Blocking<Handlers = Record<string, Handler>> {
   }
 
   /**
-   * The last words of the call's thread come by another port than what tells of its end. They were
+   * The last words of the call's thread come by another port than the message of its end. They were
    * sent before it, so that they are here two turns of the event loop later. A thread that was
    * terminated, or ran out of memory, has none.
    */

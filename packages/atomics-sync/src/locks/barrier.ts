@@ -211,8 +211,8 @@ const rules = { parties: integer(1, PARTIES_MAX, 1) } satisfies Rules;
  * Lets a number of parties wait for each other, round after round. A party is a thread, or an async
  * flow on one.
  *
- * It breaks when a thread that has ever arrived at it dies (`leave` says that it may end), and when
- * a party gives up while it waits. Then all parties that wait, and all that arrive, get
+ * It breaks when a thread dies that has ever arrived at it and hasn't called `leave`, and when a
+ * party gives up while it waits. Then all parties that wait, and all that arrive, get
  * `ERR_BARRIER_BROKEN`, until `reset()`. Each method throws `ERR_SYNC_CLOSED` after `close()`.
  */
 export class Barrier {
@@ -234,7 +234,7 @@ export class Barrier {
     if (of === undefined) this.#core.setParties(parties);
   }
 
-  /** The barrier that a handle means. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`. */
+  /** The barrier that a handle names. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`. */
   static from(handle: SyncHandle, space: SyncSpace = currentSpace()): Barrier {
     return new Barrier(0, space, handle);
   }
@@ -248,9 +248,9 @@ export class Barrier {
   }
 
   /**
-   * Blocks the thread until all parties have arrived; true for the one of them that came last. Not
-   * on the main thread (`ERR_BLOCKING_MAIN`). Throws `ERR_BARRIER_BROKEN`, and `ERR_SYNC_TIMEOUT`
-   * when `timeoutMs` have passed, which breaks the barrier for the others.
+   * Blocks the thread until all parties have arrived. Returns true for the party that came last.
+   * Not on the main thread (`ERR_BLOCKING_MAIN`). Throws `ERR_BARRIER_BROKEN`, and
+   * `ERR_SYNC_TIMEOUT` when `timeoutMs` have passed, which breaks the barrier for the others.
    */
   wait(options?: BlockOptions): boolean {
     this.#assertOpen();
@@ -263,9 +263,9 @@ export class Barrier {
   }
 
   /**
-   * Resolves when all parties have arrived; with true for the one of them that came last. Rejects
-   * with `ERR_BARRIER_BROKEN`; with `ERR_SYNC_TIMEOUT` or the signal's reason, and then the barrier
-   * is broken for the others.
+   * Resolves when all parties have arrived, with true for the party that came last. Rejects with
+   * `ERR_BARRIER_BROKEN`; with `ERR_SYNC_TIMEOUT` or the signal's reason, and then the barrier is
+   * broken for the others.
    */
   async waitAsync(options?: WaitOptions): Promise<boolean> {
     this.#assertOpen();

@@ -147,8 +147,8 @@ const TYPE = "Cond";
 
 /**
  * A condition variable between threads. A party that holds its mutex waits until another one, which
- * has changed the data under the mutex, signals. Look at the condition in a loop: another party may
- * have been there first, and a death wakes all that wait.
+ * has changed the data under the mutex, signals. Check the condition in a loop: another party may
+ * have been there first, and a death wakes all parties that wait.
  */
 export class Cond {
   readonly #space: SyncSpace;
@@ -172,7 +172,7 @@ export class Cond {
   }
 
   /**
-   * The condition that a handle means. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`, also when its
+   * The condition that a handle names. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`, also when its
    * mutex was closed.
    */
   static from(handle: SyncHandle, space: SyncSpace = currentSpace()): Cond {
@@ -181,10 +181,10 @@ export class Cond {
 
   /**
    * Releases the mutex that `hold` stands for, blocks the thread until it is signalled, and takes
-   * the mutex again; `hold.isRecovered` is then what the last taking found. Not on the main thread
-   * (`ERR_BLOCKING_MAIN`). After `timeoutMs` it takes the mutex again as well and throws
-   * `ERR_SYNC_TIMEOUT`. Throws `ERR_LOCK_NOT_HELD` when `hold` is over or of another mutex. Where
-   * the mutex can't be had again (`ERR_LOCK_ABANDONED`), the hold is over.
+   * the mutex again; `hold.isRecovered` then belongs to this last time. Not on the main thread
+   * (`ERR_BLOCKING_MAIN`). After `timeoutMs` it also takes the mutex again, and throws
+   * `ERR_SYNC_TIMEOUT`. Throws `ERR_LOCK_NOT_HELD` when `hold` is over or of another mutex. If it
+   * can't get the mutex again (`ERR_LOCK_ABANDONED`), the hold is over.
    */
   wait(hold: Hold, options?: BlockOptions): void {
     const timeoutMs = timeLimit("Cond.wait", options);
@@ -210,8 +210,8 @@ export class Cond {
   }
 
   /**
-   * As `wait`, without blocking the thread; resolves with the mutex taken again. Rejects as well
-   * with the mutex taken again, with `ERR_SYNC_TIMEOUT` or with the signal's reason.
+   * As `wait`, without blocking the thread. The mutex is taken again when it resolves, and also
+   * when it rejects with `ERR_SYNC_TIMEOUT` or with the signal's reason.
    */
   async waitAsync(hold: Hold, options?: WaitOptions): Promise<void> {
     const given = waitOptions("Cond.waitAsync", options);

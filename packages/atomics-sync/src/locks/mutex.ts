@@ -16,8 +16,8 @@ const TYPE = "Mutex";
 export interface MutexOptions {
   /**
    * What happens when the thread that holds the lock dies. "recover" (default): the next party gets
-   * it, with `isRecovered` true, and should look after the data that the lock protects. "fail":
-   * every attempt throws `ERR_LOCK_ABANDONED` until `reset()` is called.
+   * it, with `isRecovered` true, and should check the data that the lock protects. "fail": every
+   * attempt throws `ERR_LOCK_ABANDONED` until `reset()` is called.
    */
   readonly onOwnerDeath?: "recover" | "fail";
 }
@@ -37,7 +37,10 @@ export class Hold implements Disposable {
     this.#core = core;
   }
 
-  /** Whether the holder before died while it had the lock: what it protects may be half done. */
+  /**
+   * Whether the last holder died while it had the lock: the data that it protects may be half
+   * changed.
+   */
   get isRecovered(): boolean {
     return this.#isRecovered;
   }
@@ -99,14 +102,14 @@ export class Mutex {
     if (of === undefined && onOwnerDeath === "fail") this.#core.setFails();
   }
 
-  /** The lock that a handle means. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`. */
+  /** The lock that a handle names. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`. */
   static from(handle: SyncHandle, space: SyncSpace = currentSpace()): Mutex {
     return new Mutex({}, space, handle);
   }
 
   /**
    * Blocks the thread until it has the lock. Not on the main thread (`ERR_BLOCKING_MAIN`). Throws
-   * `ERR_LOCK_HELD` where the thread holds it already or one of its async flows waits for it,
+   * `ERR_LOCK_HELD` if the thread holds the lock already or one of its async flows waits for it,
    * `ERR_SYNC_TIMEOUT` when `timeoutMs` have passed.
    */
   lock(options?: BlockOptions): Hold {
@@ -158,7 +161,7 @@ export class Mutex {
     return this.#core.isLocked();
   }
 
-  /** After `ERR_LOCK_ABANDONED`: what the lock protects is in order again. */
+  /** Call it after `ERR_LOCK_ABANDONED`, once the data that the lock protects is in order again. */
   reset(): void {
     this.#assertOpen();
     this.#core.reset();
@@ -178,7 +181,7 @@ export class Mutex {
   }
 }
 
-/** The error that an attempt without success is. */
+/** The error of an attempt without success. */
 export function failureOf(outcome: number, timeoutMs: number | undefined): Error {
   if (outcome === TIMED_OUT) return syncError("ERR_SYNC_TIMEOUT", `the lock was not to be had within ${timeoutMs} ms`);
   if (outcome === SELF)

@@ -36,7 +36,7 @@ export class Once {
     this.handle = { ...this.#mutex.handle, type: TYPE };
   }
 
-  /** The one that a handle means. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`. */
+  /** The Once that a handle names. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`. */
   static from(handle: SyncHandle, space: SyncSpace = currentSpace()): Once {
     return new Once(space, handle);
   }
@@ -46,9 +46,10 @@ export class Once {
   }
 
   /**
-   * Calls `run` unless that, or another, was called already; true if this call did. Blocks the
-   * thread while another one does it: not on the main thread (`ERR_BLOCKING_MAIN`). Throws what
-   * `run` throws; `ERR_LOCK_HELD` inside of it; `ERR_SYNC_TIMEOUT` when `timeoutMs` have passed.
+   * Calls `run`, unless a function was called already. Returns whether this call did. Blocks the
+   * thread while another thread runs its function; not on the main thread (`ERR_BLOCKING_MAIN`).
+   * Throws what `run` throws; `ERR_LOCK_HELD` inside of it; `ERR_SYNC_TIMEOUT` when `timeoutMs`
+   * have passed.
    */
   do(run: () => void, options?: BlockOptions): boolean {
     timeLimit("Once.do", options);
@@ -72,8 +73,8 @@ export class Once {
   }
 
   /**
-   * As `do`, and waits for what `run` returns. Rejects also with `ERR_SYNC_TIMEOUT`, or with the
-   * signal's reason, when it had to wait for another one for too long.
+   * As `do`, and waits for the promise of `run`. Also rejects with `ERR_SYNC_TIMEOUT`, or with the
+   * signal's reason, when another caller takes too long.
    */
   async doAsync(run: () => void | PromiseLike<void>, options?: WaitOptions): Promise<boolean> {
     waitOptions("Once.doAsync", options);

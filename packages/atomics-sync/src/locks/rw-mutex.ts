@@ -49,8 +49,8 @@ export class RWHold implements Disposable {
   }
 
   /**
-   * Whether a writer has died while it had the lock, and no other writer has had it between: the
-   * data that the lock protects may be half done.
+   * Whether a writer has died while it had the lock, and no other writer has had it since: the data
+   * that the lock protects may be half changed.
    */
   get isRecovered(): boolean {
     return this.#isRecovered;
@@ -71,13 +71,13 @@ export class RWHold implements Disposable {
 }
 
 /**
- * A lock that many parties may hold to read, or one to write. A party that comes later waits for
- * those before it: a stream of readers doesn't keep a writer off, nor writers a reader. It isn't
- * reentrant: a thread that reads must not ask again, a writer may be in line between.
+ * A lock that many parties may hold to read, or one to write. A party waits for all that came
+ * before it, so a stream of readers can't keep a writer out, nor writers a reader. It isn't
+ * reentrant: a thread that reads must not ask again, because a writer may be in line between.
  *
- * When a writer dies, the lock is free, and `isRecovered` tells every party that gets it, until a
- * writer has had it. A reader's death says nothing. Each method that takes the lock throws
- * `ERR_SYNC_CLOSED` after `close()`.
+ * When a writer dies, the lock is free, and `isRecovered` is true for every party that gets it,
+ * until a writer has had it. A reader's death has no such effect. Each method that takes the lock
+ * throws `ERR_SYNC_CLOSED` after `close()`.
  */
 export class RWMutex {
   readonly #space: SyncSpace;
@@ -94,14 +94,14 @@ export class RWMutex {
     if (of === undefined) this.#core.setPermits(PERMITS_MAX);
   }
 
-  /** The lock that a handle means. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`. */
+  /** The lock that a handle names. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`. */
   static from(handle: SyncHandle, space: SyncSpace = currentSpace()): RWMutex {
     return new RWMutex(space, handle);
   }
 
   /**
    * Blocks the thread until it may write. Not on the main thread (`ERR_BLOCKING_MAIN`). Throws
-   * `ERR_LOCK_HELD` where it would have to wait and holds the lock already, `ERR_SYNC_TIMEOUT` when
+   * `ERR_LOCK_HELD` if it would have to wait and holds the lock already, `ERR_SYNC_TIMEOUT` when
    * `timeoutMs` have passed.
    */
   lock(options?: BlockOptions): RWHold {

@@ -59,7 +59,7 @@ export class Permit implements Disposable {
  * thread that dies come back by themselves.
  *
  * Each method that takes permits throws `ERR_SYNC_CLOSED` after `close()`, `ERR_PERMITS_TOO_MANY`
- * for more permits than there are in all, `ERR_INVALID_OPTION` for a number that isn't a whole one
+ * for more permits than there are in all, `ERR_INVALID_OPTION` for anything but a whole number
  * above 0.
  */
 export class Semaphore {
@@ -81,7 +81,7 @@ export class Semaphore {
     if (of === undefined) this.#core.setPermits(permits);
   }
 
-  /** The semaphore that a handle means. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`. */
+  /** The semaphore that a handle names. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`. */
   static from(handle: SyncHandle, space: SyncSpace = currentSpace()): Semaphore {
     return new Semaphore(0, space, handle);
   }

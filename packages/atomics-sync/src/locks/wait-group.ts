@@ -254,8 +254,8 @@ export interface WaitGroupResult {
 const NOTHING_ABANDONED: WaitGroupResult = Object.freeze({ abandoned: 0 });
 
 /**
- * One unit of work that a thread has made its own. `using` finishes it; so does the death of the
- * thread, and then the wait says so.
+ * One unit of work that a thread has made its own. `using` finishes it. So does the death of the
+ * thread, and the wait then reports it.
  */
 export class Claim implements Disposable {
   readonly #core: WaitGroupCore;
@@ -268,7 +268,8 @@ export class Claim implements Disposable {
   }
 
   /**
-   * The unit is done. In the thread that claimed it. Throws `ERR_LOCK_NOT_HELD` the second time.
+   * The unit is done. Call it in the thread that has claimed the unit. Throws `ERR_LOCK_NOT_HELD`
+   * the second time.
    */
   done(): void {
     if (this.#isOver) throw syncError("ERR_LOCK_NOT_HELD", "the unit was finished already");
@@ -285,9 +286,9 @@ export class Claim implements Disposable {
 const TYPE = "WaitGroup";
 
 /**
- * Waits until a number of units of work are done, on whatever threads. `add` before the work is
- * handed out, `done` once per unit, `wait` for all. As in Go it may be used again; units that are
- * added before all waits of the last round are over begin the next round all the same.
+ * Waits until a number of units of work are done, on any threads. Call `add` before you hand out
+ * the work, `done` once per unit, and `wait` for all. As in Go a group may be used again. Units
+ * that are added before all waits of the last round are over already belong to the next round.
  *
  * A unit whose thread dies stays undone for ever, unless the thread has claimed it. Each method
  * throws `ERR_SYNC_CLOSED` after `close()`.
@@ -308,7 +309,7 @@ export class WaitGroup {
     this.handle = of ?? handleOf(space, TYPE, cell);
   }
 
-  /** The group that a handle means. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`. */
+  /** The group that a handle names. Throws `ERR_SYNC_HANDLE`, `ERR_SYNC_CLOSED`. */
   static from(handle: SyncHandle, space: SyncSpace = currentSpace()): WaitGroup {
     return new WaitGroup(space, handle);
   }
@@ -335,9 +336,9 @@ export class WaitGroup {
   }
 
   /**
-   * Makes one unit this thread's own: it counts as done when the thread says so, or dies. May have
-   * to wait for a moment; where the main thread would have to, it throws `ERR_BLOCKING_MAIN`.
-   * Throws `ERR_WAIT_GROUP_NEGATIVE` when no unclaimed unit is left.
+   * Makes one unit this thread's own: it counts as done when the thread says so, or dies. It may
+   * have to wait for a moment; on the main thread it then throws `ERR_BLOCKING_MAIN`. Throws
+   * `ERR_WAIT_GROUP_NEGATIVE` when no unclaimed unit is left.
    */
   claim(): Claim {
     this.#assertOpen();

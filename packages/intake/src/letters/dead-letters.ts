@@ -57,7 +57,7 @@ export interface RedriveOptions extends DeadFilter {
   readonly dryRun?: boolean;
   /** At most this many a second. Default: no limit but the handler's own. */
   readonly ratePerSecond?: number;
-  /** Ends a redrive early: what was redriven stays so. */
+  /** Ends a redrive early: letters that were redriven stay so. */
   readonly signal?: AbortSignal;
 }
 
@@ -150,11 +150,11 @@ export class DeadLetters {
   }
 
   /**
-   * Gives the letters that `filter` picks now to their handler again, or to another one; resolves
-   * with their number when that is durable. Each death is redriven once, however often it is asked
-   * for; after a crash on the way the rest are dead still, and can be asked for again. Attempts
-   * begin anew, and `context.record.redriven` counts. An idempotency key isn't looked at again.
-   * Throws `ERR_INVALID_OPTION`, `ERR_HANDLER_UNKNOWN`.
+   * Redrives the letters that `filter` picks now: their handler gets them again, or another one
+   * does. Resolves with their number when that is durable. Each death is redriven once, however
+   * many calls ask for it. After a crash on the way the rest are still dead, and can be redriven by
+   * another call. Attempts begin anew, and `context.record.redriven` counts. An idempotency key
+   * isn't looked at again. Throws `ERR_INVALID_OPTION`, `ERR_HANDLER_UNKNOWN`.
    */
   async redrive(options: RedriveOptions): Promise<number> {
     mustBeMeant("dead.redrive", options);
@@ -176,10 +176,10 @@ export class DeadLetters {
   }
 
   /**
-   * Gives the letters that `filter` picks up for good; resolves with their number when that is
-   * durable. Nobody can read them through Millrace from then on. Their bytes leave the disk when
-   * their segment is given up: soon after nothing before it is needed, at once with `millrace
-   * journal compact`, and from copies and backups not at all.
+   * Drops the letters that `filter` picks, for good. Resolves with their number when that is
+   * durable. From then on nobody can read them through Millrace. Their bytes leave the disk when
+   * the journal gives up their segment: soon after nothing before it is needed, or at once with
+   * `millrace journal compact`. Copies and backups keep them.
    */
   async drop(options: DropOptions): Promise<number> {
     mustBeMeant("dead.drop", options);
@@ -191,7 +191,7 @@ export class DeadLetters {
 
   /**
    * Writes the letters that `filter` picks into a new file, a line of JSON each, redacted as the
-   * handler's option `redact` says; resolves with their number when the file is on disk. Throws
+   * handler's option `redact` says. Resolves with their number when the file is on disk. Throws
    * `ERR_INVALID_OPTION`, and the system's error for a file that can't be made, or is there.
    */
   async export(options: DeadExportOptions): Promise<number> {

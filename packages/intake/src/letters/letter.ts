@@ -66,8 +66,8 @@ export interface LetterFilter {
 type Redacted = (handler: string, value: unknown) => unknown;
 
 /**
- * A text is looked for in what may be seen: who may count letters could find the rest out, letter
- * by letter.
+ * Looks for a text only in the parts that may be shown. Otherwise a user who may only count letters
+ * could find the rest out, letter by letter.
  */
 export function matches(letter: DeadLetter, { handler, key, text }: LetterFilter, redacted: Redacted): boolean {
   if (handler !== undefined && letter.handler !== handler) return false;

@@ -14,15 +14,15 @@ export interface Acknowledgement<Result = unknown> {
   /** Whether another record with the same key, or the same producer's sequence, came first. */
   readonly duplicate: boolean;
   /**
-   * Resolves when the handler has finished and that is durable too. Rejects with `ERR_RECORD_DEAD`
-   * after the last attempt, with `ERR_RECORD_EXPIRED` when nobody will handle it any more. Asked
-   * for only when it is read.
+   * Resolves when the handler has finished and this is durable too. Rejects with `ERR_RECORD_DEAD`
+   * after the last attempt, with `ERR_RECORD_EXPIRED` when nobody will handle it any more. Delivery
+   * is asked for it only when it is read.
    */
   readonly done: Promise<void>;
   /**
    * The handler's result, if the handler has `result: "keep"`; for a duplicate, the result for the
    * first record. Rejects as `done` does, and with `ERR_RESULT_EXPIRED`, `ERR_RESULT_TOO_LARGE`,
-   * `ERR_RESULT_UNSUPPORTED`. Asked for only when it is read.
+   * `ERR_RESULT_UNSUPPORTED`. Delivery is asked for it only when it is read.
    */
   readonly result: Promise<Result>;
 }

@@ -10,7 +10,7 @@ import type { LevelReport } from "./water.ts";
 export interface IntakeEvents {
   /** The level has changed. */
   readonly level: LevelReport;
-  /** A handler that kept failing rests, is tried, or works again. */
+  /** A handler that kept failing rests, is tested with one record, or works again. */
   readonly breaker: BreakerEvent;
   /** Records wait for a handler that isn't there; a warning says so too. */
   readonly handlerMissing: HandlerMissingEvent;
@@ -46,8 +46,8 @@ export class Events {
   }
 
   /**
-   * In a turn of the event loop of its own: a listener that throws ends as an uncaught exception,
-   * and not in what the intake is doing.
+   * In a turn of the event loop of its own: an error of a listener becomes an uncaught exception,
+   * and doesn't disturb the intake.
    */
   emit<Name extends keyof IntakeEvents>(name: Name, event: IntakeEvents[Name]): void {
     tell(name, () => ({ ...event, directory: this.#directory }));

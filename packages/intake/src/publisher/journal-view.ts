@@ -20,7 +20,7 @@ export interface StoredRecord {
   readonly headers: unknown;
 }
 
-/** The journal of a running intake, to be read. */
+/** The journal of a running intake, for reading. */
 export interface JournalView {
   readonly directory: string;
   /** Everything up to this place is durable. */
@@ -34,7 +34,7 @@ export interface JournalView {
    */
   read(options?: ReadOptions): AsyncGenerator<StoredRecord, void>;
   /**
-   * The record at this place; undefined when it isn't durable yet, was given up, or is none of a
+   * The record at this place; undefined when it isn't durable yet, was given up, or belongs to no
    * handler. Throws `ERR_JOURNAL_DAMAGED`.
    */
   get(place: number): Promise<StoredRecord | undefined>;
@@ -42,7 +42,7 @@ export interface JournalView {
   find(key: string): Promise<StoredRecord | undefined>;
   /**
    * The record with this sequence as it may be shown: redacted as the handler's option `redact`
-   * says. Undefined when it isn't there any more, or is none of a handler.
+   * says. Undefined when it isn't there any more, or belongs to no handler.
    */
   show(sequence: number): Promise<ShownRecord | undefined>;
   /** The newest record with this order key, in the same way. */

@@ -37,7 +37,7 @@ export class Producer {
   readonly id: string;
   /** The sequences that were durable when the producer was opened. */
   readonly stored: RangeSet = new RangeSet();
-  /** Sums over what they said; compare them with `ContentSums` over the source as it is now. */
+  /** Sums over their content; compare them with `ContentSums` over the source as it is now. */
   readonly content: ContentSums;
   readonly #host: ProducerHost;
   readonly #head: HeaderTemplate;

@@ -50,7 +50,9 @@ export class Producers {
     this.#trying.set(id, (trying ?? 0) + 1);
   }
 
-  /** @internal What became of it: one that was refused takes no place. */
+  /**
+   * @internal The end of a publish: one that was refused takes no place.
+   */
   settled(id: string, isStored: boolean): void {
     const trying = this.#trying.get(id);
     if (trying === undefined) return;

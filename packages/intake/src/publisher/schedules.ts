@@ -31,9 +31,12 @@ export interface ScheduleOptions<Name extends string = string> {
    * seven with years behind them; or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.
    */
   readonly cron?: string;
-  /** Due this long after the schedule was first defined, and so on; from 1000. */
+  /**
+   * Ms between two due times, the first one this long after the schedule was first defined; from
+   * 1000.
+   */
   readonly everyMs?: number;
-  /** In which `cron` is read; a name of the IANA database. Default "UTC". */
+  /** The time zone in which `cron` is read; a name of the IANA database. Default "UTC". */
   readonly timeZone?: string;
   /**
    * How to treat due times that passed while no process ran. "last": the last one gets a record.

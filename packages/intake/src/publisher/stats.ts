@@ -93,7 +93,7 @@ export interface IntakeVitals {
   readonly level: Level;
   /** As in `LevelReport`. */
   readonly refusedHandlers: readonly string[];
-  /** When the oldest record was published that waits for its turn, ms since 1970; 0 for none. */
+  /** When the oldest record that waits for its turn was published, ms since 1970; 0 for none. */
   readonly oldestMs: number;
   readonly deadLetters: number;
   readonly unroutable: number;

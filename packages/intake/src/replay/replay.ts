@@ -47,14 +47,14 @@ export interface RecordedFilter {
 
 export interface ReplayOptions {
   /**
-   * Names the replay: under one name each record is replayed once, and a replay that was broken off
-   * goes on. It is remembered as the producer `replay NAME` until that is dropped. Default: a new
-   * name, which is forgotten when the replay is complete.
+   * The replay's name. Under one name each record is replayed once, and an interrupted replay goes
+   * on. The intake remembers the name as the producer `replay NAME` until that is dropped. Default:
+   * a new name, which is forgotten when the replay is complete.
    */
   readonly name?: string;
   /**
-   * The first record: its sequence, the time at which it was published at the earliest, or
-   * "checkpoint" for the first one behind the newest checkpoint. Default: the first that is there.
+   * The first record: its sequence, the earliest time of its publishing, or "checkpoint" for the
+   * first one behind the newest checkpoint. Default: the first that is there.
    */
   readonly from?: number | Date | "checkpoint";
   /** The last record: its sequence, or a time. Default: the last that is durable at the call. */
@@ -66,7 +66,7 @@ export interface ReplayOptions {
   readonly ratePerSecond?: number;
   /** Count them, and publish nothing. Default false. */
   readonly dryRun?: boolean;
-  /** Ends a replay early: what was published stays so. */
+  /** Ends a replay early: the records that it has published stay. */
   readonly signal?: AbortSignal;
 }
 
@@ -182,7 +182,7 @@ export function pickedBy(owner: string, given: RecordedFilter = {}): (record: Lo
 
 /**
  * See `Millrace.replay`. Throws `ERR_INVALID_OPTION`, `ERR_REPLAY_RANGE`, `ERR_HANDLER_UNKNOWN`,
- * `ERR_PRODUCERS_FULL`, what a publish throws, and the signal's reason.
+ * `ERR_PRODUCERS_FULL`, the errors of a publish, and the signal's reason.
  */
 export async function replay(host: ReplayHost, given: ReplayOptions = {}): Promise<Replayed> {
   const options = resolveOptions("replay", rules, given);

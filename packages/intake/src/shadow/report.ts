@@ -43,7 +43,7 @@ export interface Latencies {
 export interface ShadowHandlerReport {
   readonly records: number;
   readonly different: number;
-  /** How long handlers ran: of attempts of which that was recorded, and now. */
+  /** How long handlers ran: in the recorded attempts that say so, and now. */
   readonly recordedMs: Latencies;
   readonly shadowMs: Latencies;
 }
@@ -54,8 +54,8 @@ export interface ShadowReport extends Readonly<Unended> {
   readonly same: number;
   readonly different: number;
   /**
-   * Of all that were compared, those whose result or error wasn't recorded, or can't be: only what
-   * they published and whether they failed was compared.
+   * Of all compared records, those whose result or error wasn't recorded, or can't be. Of these
+   * only the published records and the failure were compared.
    */
   readonly unrecorded: number;
   readonly kinds: Readonly<Partial<Record<DifferenceKind, number>>>;
@@ -136,7 +136,7 @@ export class ReportBuilder {
   }
 }
 
-/** `redacted` says what may be seen of a handler's values. */
+/** `redacted` gives the parts of a handler's values that may be shown. */
 export function shownEnd(
   handler: string,
   { reason, value, isKnown, published, ranMs }: ComparedEnd,

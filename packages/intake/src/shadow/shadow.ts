@@ -1,6 +1,7 @@
 /**
- * Shadow replay: recorded records through the handlers of another module, beside what became of
- * them. Nothing is written: what the handlers publish is compared, and never stored.
+ * Shadow replay: gives recorded records to the handlers of another module, and compares their ends
+ * with the recorded ones. It writes nothing: the records that the handlers publish are compared,
+ * and never stored.
  */
 import {
   abortSignal,
@@ -31,9 +32,9 @@ import { type ShadowEnd, ShadowRunner } from "./runner.ts";
 export interface ShadowOptions {
   /** The module whose handlers get the records: a URL or a path, as for `open`. */
   readonly handlers: URL | string;
-  /** As of `replay`: a sequence, a time, or "checkpoint". Default: the first that is there. */
+  /** As for `replay`: a sequence, a time, or "checkpoint". Default: the first that is there. */
   readonly from?: number | Date | "checkpoint";
-  /** As of `replay`. Default: the last that is durable at the call. */
+  /** As for `replay`. Default: the last that is durable at the call. */
   readonly to?: number | Date;
   readonly filter?: RecordedFilter;
   /** The handler that gets them; default the one that each was handled by. */
@@ -49,8 +50,8 @@ export interface ShadowOptions {
   /** How long a thread may take to load the module, ms. Default 30 s. */
   readonly startTimeoutMs?: number;
   /**
-   * Places that aren't compared, with all that is below them: `result.at`, `published[*].headers`,
-   * `error.message`.
+   * Places that the shadow replay doesn't compare, with everything below them: `result.at`,
+   * `published[*].headers`, `error.message`.
    */
   readonly ignore?: readonly string[];
   /** Differences that the report shows; all are counted. Default 100. */

@@ -162,7 +162,7 @@ export class Journal {
     return this.#readings.firstSequence;
   }
 
-  /** Names this log, in whatever directory a copy of it lies. */
+  /** The name of this log, the same for a copy in any directory. */
   get logId(): Uint8Array {
     return this.#logId;
   }
@@ -276,7 +276,10 @@ export class Journal {
     });
   }
 
-  /** A handle for another thread that wants to append; `producers` of them can be had. */
+  /**
+   * A handle for another thread that wants to append. There are as many as the option `producers`
+   * says.
+   */
   producerHandle(): ProducerHandle {
     if (this.#nextProducer === this.#options.producers) {
       throw journalError("ERR_JOURNAL_PRODUCERS", `all ${this.#options.producers} handles for producers are taken`);
@@ -381,7 +384,7 @@ export class Journal {
     if (this.#state.poison()) this.#followers.wakeAll();
   }
 
-  /** As `stats`, the part that is for health checks: some loads from shared memory. */
+  /** The part of `stats` for health checks; costs some loads from shared memory. */
   vitals(): JournalVitals {
     const state = this.#state.name;
     return {
@@ -420,7 +423,10 @@ export class Journal {
     };
   }
 
-  /** Whether records can be taken now, and every reason for doubt. Also while the disk is stuck. */
+  /**
+   * Whether records can be taken now, and every reason for doubt. Works while the disk is stuck,
+   * too.
+   */
   health(): Health {
     return healthOf(this.stats());
   }

@@ -76,18 +76,18 @@ export interface JournalOptions {
   /** Ends that wait; `open` rejects with the signal's reason. */
   readonly lockSignal?: AbortSignal;
   /**
-   * Permissions of the files that the journal creates. A directory that it creates also lets those
-   * who may read search it. The process's umask takes away from both. Default 0o600: nobody else.
+   * Permissions of the files that the journal creates. In a directory that it creates, users who
+   * may read may also search. The process's umask takes away from both. Default 0o600: nobody else.
    */
   readonly fileMode?: number;
-  /** Take a file system that keeps nothing, or one over a network. Default false. */
+  /** Accept a file system that keeps nothing, or one over a network. Default false. */
   readonly allowUnsafeStorage?: boolean;
   /**
    * Number of threads besides the opener that can append. `producerHandle()` gives a handle for
    * each. Default 0.
    */
   readonly producers?: number;
-  /** Told when the background finds damage in old segments. Default: a warning of the process. */
+  /** Called when the background finds damage in old segments. Default: a warning of the process. */
   readonly onDamage?: (damage: DamageReport) => void;
   /**
    * `memoryStorage()` makes a journal that needs no disk and keeps nothing (UNSAFE). A module can
