@@ -56,6 +56,24 @@ test("each record of a group has a handler, options and an outcome of its own", 
   });
 });
 
+test("each member of a group with thousands reaches its handler with its own bytes", async () => {
+  const place = newPlace();
+  const { file } = place;
+  await withMill(place, {}, async (mill) => {
+    // Also beside others: what a lane has no room for is read back from the log.
+    const groups = Array.from({ length: 4 }, (_, group) =>
+      Array.from({ length: 2500 }, (_each, index) => {
+        const text = `${group}-${index}${"x".repeat(index % 7)}`;
+        return { handler: "note", payload: { file, text }, headers: { text } } satisfies RecordToPublish<"note">;
+      }),
+    );
+    await Promise.all(groups.map((group) => mill.publishMany(group)));
+    await mill.drain();
+    const texts = groups.flat().map(({ payload }) => payload.text);
+    assert.equal(textsOf(place).toSorted(), texts.toSorted());
+  });
+});
+
 test("a bad member refuses the group before anything is staged", async () => {
   const place = newPlace();
   const { file } = place;

@@ -133,6 +133,10 @@ export class SimLog implements Log {
     return taken;
   }
 
+  hold(record: LogRecord): LogRecord {
+    return record;
+  }
+
   hasNews(): boolean {
     return this.known < this.#disk.last;
   }

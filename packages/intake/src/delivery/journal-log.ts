@@ -21,7 +21,7 @@ import {
   sequenceOf,
 } from "@millrace/journal/kernel";
 import { ByteRingReleaser, EMPTY, FRAME_WORD_BYTES, SpscConsumer } from "@millrace/shared-memory";
-import type { LogRecord } from "../format/log-record.ts";
+import { KeptRecord, type LogRecord } from "../format/log-record.ts";
 import { SegmentWalk } from "../states/segment-walk.ts";
 import type { Log, LogWalk } from "./ports.ts";
 
@@ -36,6 +36,8 @@ interface RingView {
 const OPENER_RING = 0;
 /** Receipts taken before the other duties get their turn. */
 const RECEIPTS_MAX = 64;
+/** Members of a group that are held where they lie; the others are copied. */
+const HELD_MAX = 1024;
 
 export class JournalLog implements Log {
   readonly firstSequence: number;
@@ -50,6 +52,9 @@ export class JournalLog implements Log {
   #known: number;
   /** Records that came out of the opener's ring for data. */
   takenFromOpener = 0;
+  /** The members of the group that is visited: each lies in its ring until all of it are. */
+  readonly #holders: RecordCursor[] = [];
+  #held = 0;
 
   constructor(journal: DeliveryHandle, storage: Storage) {
     const { memory } = journal;
@@ -122,7 +127,20 @@ export class JournalLog implements Log {
       cursor.at(releaser.offset - FRAME_WORD_BYTES);
       this.#known = first + index;
       visit(cursor);
+      if (!cursor.continues) this.#held = 0;
     }
+  }
+
+  hold(record: LogRecord): LogRecord {
+    if (!(record instanceof RecordCursor) || this.#held === HELD_MAX) return new KeptRecord(record);
+    let holder = this.#holders[this.#held];
+    if (holder === undefined) {
+      holder = new RecordCursor();
+      this.#holders.push(holder);
+    }
+    this.#held += 1;
+    holder.standAt(record);
+    return holder;
   }
 
   walk(): LogWalk {

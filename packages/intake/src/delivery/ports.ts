@@ -22,6 +22,8 @@ export interface Log {
    * Returns how many receipts it took.
    */
   takeNews(visit: (record: LogRecord) => void): number;
+  /** The record that is visited, with bytes that stay until the last one of its group is. */
+  hold(record: LogRecord): LogRecord;
   hasNews(): boolean;
   walk(): LogWalk;
 

@@ -15,12 +15,14 @@ import { jobOf } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 import type { KeyLines } from "./key-lines.ts";
 import type { Life } from "./life.ts";
+import type { Log } from "./ports.ts";
 import type { Pump } from "./pump.ts";
 import type { Schedules } from "./schedules.ts";
 import type { StateLog } from "./state-log.ts";
 import type { Turns } from "./turns.ts";
 
 export interface VisitsParts {
+  readonly log: Log;
   readonly states: RecordStates;
   readonly events: DeliveryEvents;
   readonly counts: DeliveryCounts;
@@ -45,7 +47,7 @@ export class Visits {
 
   constructor(parts: VisitsParts) {
     this.#parts = parts;
-    this.#groups = new GroupReader(parts.states.window);
+    this.#groups = new GroupReader(parts.states.window, (record) => parts.log.hold(record));
   }
 
   /** A durable record. It is visited once all members of its group are there. */

@@ -29,10 +29,13 @@ const REFUSED: Group = Object.freeze({ isOutcome: false, isRefused: true });
 
 export class GroupReader {
   readonly #window: DedupeWindow;
-  #members: KeptRecord[] = [];
+  readonly #hold: (record: LogRecord) => LogRecord;
+  #members: LogRecord[] = [];
 
-  constructor(window: DedupeWindow) {
+  /** `hold`: the record with bytes that stay until its group is visited. Default: a copy. */
+  constructor(window: DedupeWindow, hold = (record: LogRecord): LogRecord => new KeptRecord(record)) {
     this.#window = window;
+    this.#hold = hold;
   }
 
   /** Visits a record of the log at once, or a group when its last member is there. */
@@ -41,7 +44,7 @@ export class GroupReader {
       visit(record, ALONE);
       return;
     }
-    this.#members.push(new KeptRecord(record));
+    this.#members.push(this.#hold(record));
     if (record.continues) return;
     const members = this.#members;
     this.#members = [];

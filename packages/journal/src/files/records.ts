@@ -8,6 +8,8 @@ function viewOf(body: Buffer): DataView {
   return new DataView(body.buffer, body.byteOffset, body.length);
 }
 
+const NO_BYTES: Buffer = Buffer.alloc(0);
+
 /** Walks the records of a batch's body. */
 export class RecordCursor {
   #body: Buffer = Buffer.alloc(0);
@@ -31,6 +33,8 @@ export class RecordCursor {
   payloadEnd = 0;
   /** Start of the record's frame. */
   start = 0;
+  /** Of this record, once somebody has asked for it. */
+  #header: Buffer | undefined;
 
   reset(body: Buffer, firstSequence: number): void {
     this.#body = body;
@@ -55,6 +59,7 @@ export class RecordCursor {
     const view = this.#view;
     const word = view.getUint32(start, true);
     this.start = start;
+    this.#header = undefined;
     this.sequence += 1;
     this.continues = frameContinues(word);
     this.type = view.getUint8(start + 4);
@@ -80,12 +85,27 @@ export class RecordCursor {
     return this.#origin === 0 ? this.sequence : this.#origin;
   }
 
+  /** Goes to the record at which `other` stands, in the same bytes. */
+  standAt(other: RecordCursor): void {
+    this.#body = other.#body;
+    this.#view = other.#view;
+    this.sequence = other.sequence - 1;
+    this.at(other.start);
+  }
+
   header(): Buffer {
-    return this.#body.subarray(this.headerStart, this.keyStart);
+    this.#header ??= this.#body.subarray(this.headerStart, this.keyStart);
+    return this.#header;
   }
 
   key(): Buffer {
+    if (this.keyStart === this.payloadStart) return NO_BYTES;
     return this.#body.subarray(this.keyStart, this.payloadStart);
+  }
+
+  /** Header, key and payload, one behind the other. */
+  parts(): Buffer {
+    return this.#body.subarray(this.headerStart, this.payloadEnd);
   }
 
   payload(): Buffer {
