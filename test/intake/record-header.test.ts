@@ -4,6 +4,7 @@ import {
   deliveryTerms,
   encodedHeaders,
   encodeTerms,
+  HeaderParser,
   isIdempotent,
   publisherHeaders,
   termsOf,
@@ -65,6 +66,31 @@ test("whatever terms a header has, they and the headers behind them are read bac
     ),
     { numRuns: 1000 },
   );
+});
+
+test("handlers and producers with names of one length are told apart in any order", () => {
+  const names = ["pay", "pax", "ship", "é1"];
+  const parser = new HeaderParser(names);
+  const name = fc.constantFrom(...names);
+  const id = fc.constantFrom("file-1", "file-2", "file-10", "datei-é", "datei-e");
+  fc.assert(
+    fc.property(fc.array(fc.tuple(name, id, time)), (records) => {
+      for (const [handler, producer, sequence] of records) {
+        const given = { id: producer, sequence, payloadCrc: sequence };
+        const header = Buffer.from(encodeTerms(handler, { producer: given }));
+        assert.is(parser.handler(header), names.indexOf(handler));
+        assert.equal(termsOf(header).producer, given);
+      }
+    }),
+  );
+});
+
+test("a header that ends within the name or the id isn't taken for a longer one", () => {
+  const parser = new HeaderParser(["pay"]);
+  const header = Buffer.from(encodeTerms("pay", { producer: { id: "file-1", sequence: 1, payloadCrc: 1 } }));
+  assert.is(parser.handler(header), 0);
+  assert.is.not(parser.handler(header.subarray(0, 4)), 0);
+  assert.is(parser.handler(header), 0);
 });
 
 test.run();

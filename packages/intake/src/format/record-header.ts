@@ -156,6 +156,28 @@ function maskOf(terms: Terms): number {
 }
 
 /**
+ * A short text in bytes that was read last: comparing with it costs less than to make a text of the
+ * bytes and to look that up.
+ */
+class LastBytes {
+  readonly #bytes = Buffer.allocUnsafeSlow(TEXT_BYTES_MAX);
+  #length = -1;
+
+  /** Whether `from[start, end)` are the bytes that were set. */
+  isAt(from: Buffer, start: number, end: number): boolean {
+    if (end - start !== this.#length) return false;
+    const bytes = this.#bytes;
+    for (let index = 0; start + index < end; index += 1) if (bytes[index] !== from[start + index]) return false;
+    return true;
+  }
+
+  /** At most `TEXT_BYTES_MAX` bytes. */
+  set(from: Buffer, start: number, end: number): void {
+    this.#length = from.copy(this.#bytes, 0, start, end);
+  }
+}
+
+/**
  * Reads journal headers; remembers the numbers of handlers, since a few names come again and again.
  */
 export class HeaderParser {
@@ -163,6 +185,9 @@ export class HeaderParser {
   /** Names by their bytes in Latin-1, which is a cheap text to look up. */
   readonly #known = new Map<string, number>();
   readonly #names: string[];
+  /** The name that was read last, and its number. */
+  readonly #last = new LastBytes();
+  #lastNumber = 0;
 
   constructor(handlerNames: readonly string[]) {
     this.#names = [...handlerNames];
@@ -174,9 +199,18 @@ export class HeaderParser {
    * Throws `ERR_RECORD_UNREADABLE` and `ERR_JOURNAL_VERSION`.
    */
   handler(header: Buffer): number {
-    const name = header.toString("latin1", 2, nameEnd(header));
-    const known = this.#known.get(name);
-    if (known !== undefined) return known;
+    const end = nameEnd(header);
+    // Most records go to the handler of the one before.
+    if (this.#last.isAt(header, 2, end)) return this.#lastNumber;
+    const name = header.toString("latin1", 2, end);
+    const known = this.#known.get(name) ?? this.#learn(header, name);
+    this.#last.set(header, 2, end);
+    this.#lastNumber = known;
+    return known;
+  }
+
+  /** The number of a name that is read for the first time; `name`: in Latin-1. */
+  #learn(header: Buffer, name: string): number {
     const text = handlerName(header);
     let number = this.#numbers.get(text) ?? this.#names.indexOf(text);
     if (number < 0) number = this.#names.push(text) - 1;
@@ -258,10 +292,20 @@ function termsEnd(header: Buffer): number {
   return at;
 }
 
+/** The producer's id that was read last. */
+const lastIdBytes = new LastBytes();
+let lastId = "";
+
 /** The terms that every record of a resumable source has, if it has no others. */
 function producerTerms(header: Buffer, at: number): ParsedTerms {
   const idEnd = at + 1 + (header[at] as number);
-  const id = header.toString("utf8", at + 1, idEnd);
+  const isLast = lastIdBytes.isAt(header, at + 1, idEnd);
+  // The same text again needs no new hash when it is looked up.
+  const id = isLast ? lastId : header.toString("utf8", at + 1, idEnd);
+  if (!isLast) {
+    lastIdBytes.set(header, at + 1, idEnd);
+    lastId = id;
+  }
   const producer = { id, sequence: header.readDoubleLE(idEnd), payloadCrc: header.readUInt32LE(idEnd + 8) };
   return { isOrdered: false, producer, end: idEnd + 12 };
 }
