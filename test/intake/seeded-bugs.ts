@@ -489,7 +489,7 @@ export const INTAKE_BUGS: readonly SeededBug[] = [
   {
     name: "an ACK is written without the result that is kept",
     file: "delivery/outcomes.js",
-    from: "if (outcome?.result !== undefined &&",
+    from: "if (result !== undefined &&",
     to: "if (false &&",
   },
   {

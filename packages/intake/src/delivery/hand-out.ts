@@ -73,7 +73,7 @@ export class HandOut {
       }
     }
     const gate = gates.of(job.handler);
-    const now = clock.now();
+    const { now } = window;
     if (gate.obstacle(now) !== undefined) return "heldUp";
     if (window.left <= 0 || !life.isBegun()) return "full";
     if (!keyLines.take(job)) {

@@ -174,7 +174,7 @@ export class Lane {
       this.#ahead = 1;
       return;
     }
-    const kept = new KeptRecord(record);
+    const kept = KeptRecord.of(record);
     this.#queueBytes += kept.bytes;
     this.#queue.push(kept);
   }

@@ -21,6 +21,7 @@ import type { Ends } from "./ends.ts";
 import type { DeliveryCounts } from "./events.ts";
 import type { FailedAttempts } from "./failed-attempts.ts";
 import type { Gates } from "./gates.ts";
+import type { HandlerGate } from "./handler-gate.ts";
 import type { Hands } from "./hands.ts";
 import { type Job, recordBytesOf } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
@@ -45,6 +46,8 @@ const DEATHS_MAX = 64;
 /** When a record is due that has no attempt left. */
 const NEVER = Infinity;
 const NO_BYTES = new Uint8Array(0);
+const NO_RECORDS: readonly RecordParts[] = [];
+const NOTHING = (): void => {};
 
 export interface OutcomesParts {
   readonly log: Log;
@@ -166,18 +169,25 @@ export class Outcomes implements OutcomeSink {
   #succeeded(job: Job, outcome: Outcome | undefined): void {
     const { gates, counts, suspects, failedAttempts, ends, keyLines, recorder } = this.#parts;
     const gate = gates.of(job.handler);
-    const records: RecordParts[] = (outcome?.staged ?? []).map((record) => ({ ...record, type: RECORD_TYPE.data }));
     gate.succeeded();
-    if (records.length > 0) gate.publishes = true;
     recorder.returned(job, gate, outcome?.result, outcome?.ranMs);
-    if (outcome?.result !== undefined && gate.terms.result === "keep") {
-      records.push(this.#resultOf(job.origin, gate.terms, outcome.result));
-    }
+    const records = outcome === undefined ? NO_RECORDS : this.#recordsOf(job, gate, outcome);
     counts.done += 1;
     suspects.survived(job.origin);
     failedAttempts.over(job.origin);
     // The next one of its key comes later: so do the records that it publishes.
-    ends.finished(job.origin, records, () => keyLines.giveAway(job));
+    const onWay = job.keyName === undefined ? NOTHING : (): void => keyLines.giveAway(job);
+    ends.finished(job.origin, records, onWay);
+  }
+
+  /** What becomes durable with the record's end. */
+  #recordsOf({ origin }: Job, gate: HandlerGate, { staged, result }: Outcome): readonly RecordParts[] {
+    const records: RecordParts[] = staged.map((record) => ({ ...record, type: RECORD_TYPE.data }));
+    if (records.length > 0) gate.publishes = true;
+    if (result !== undefined && gate.terms.result === "keep") {
+      records.push(this.#resultOf(origin, gate.terms, result));
+    }
+    return records;
   }
 
   #resultOf(origin: number, { resultKeepMs }: HandlerTerms, result: EncodedResult): RecordParts {

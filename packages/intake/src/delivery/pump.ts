@@ -30,6 +30,7 @@ export interface PumpParts {
 
 export class Pump {
   readonly #parts: PumpParts;
+  readonly #handFrom = (lane: Lane): boolean => this.#handNext(lane);
 
   constructor(parts: PumpParts) {
     this.#parts = parts;
@@ -54,16 +55,11 @@ export class Pump {
     turns.joinAgain();
     let handed = 0;
     for (; handed < SUBMIT_MAX && window.left > 0; handed += 1) {
-      if (!this.#handOne()) break;
+      if (!turns.takeInTurn(this.#handFrom)) break;
     }
     handOut.publish();
     // A lane that reads on and has found nothing yet isn't through.
     return handed + (window.left > 0 && turns.isAnyReading ? 1 : 0);
-  }
-
-  #handOne(): boolean {
-    for (const lane of this.#parts.turns.inTurn()) if (this.#handNext(lane)) return true;
-    return false;
   }
 
   /** Hands out the next record of a lane; false when it has none now. */

@@ -117,15 +117,20 @@ export class Turns implements LaneHost {
     return this.#obstaclesUntil;
   }
 
-  /** The lanes that can run, the one whose turn it is first. */
-  *inTurn(): Generator<Lane, void> {
+  /**
+   * Offers the lanes that can run, the one whose turn it is first, until one is taken; whether one
+   * was.
+   */
+  takeInTurn(take: (lane: Lane) => boolean): boolean {
     this.#turn += 1;
     const first = this.#turn % (AGEING * AGEING) === 0 ? 2 : this.#turn % AGEING === 0 ? 1 : 0;
     for (let step = 0; step < LANES; step += 1) {
       const priority = (first + step) % LANES;
-      if (this.#apart.size === 0) yield this.#lanes[priority] as Lane;
-      else yield* this.#lanesOf(priority);
+      if (this.#apart.size === 0) {
+        if (take(this.#lanes[priority] as Lane)) return true;
+      } else for (const lane of this.#lanesOf(priority)) if (take(lane)) return true;
     }
+    return false;
   }
 
   /**

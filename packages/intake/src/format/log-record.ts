@@ -1,6 +1,8 @@
 /**
  * A record of the log, wherever its bytes lie: in a ring, in a batch that was read, or in a copy.
  */
+import { RecordCursor } from "@millrace/journal/kernel";
+
 export interface LogRecord {
   /** The place: the sequence of this very record. */
   readonly sequence: number;
@@ -18,7 +20,12 @@ export interface LogRecord {
   payload(): Buffer;
 }
 
-/** A record with bytes of its own, which stay when the ring or the batch goes on. */
+const NO_BYTES: Buffer = Buffer.alloc(0);
+
+/**
+ * A record with bytes of its own, which stay when the ring or the batch goes on. Each view of them
+ * is made once: it costs as much as reading what it shows.
+ */
 export class KeptRecord implements LogRecord {
   readonly sequence: number;
   readonly origin: number;
@@ -31,6 +38,7 @@ export class KeptRecord implements LogRecord {
   readonly #bytes: Buffer;
   readonly #keyStart: number;
   readonly #payloadStart: number;
+  #header: Buffer | undefined;
 
   constructor(record: LogRecord) {
     this.sequence = record.sequence;
@@ -41,15 +49,24 @@ export class KeptRecord implements LogRecord {
     this.timeMs = record.timeMs;
     this.flags = record.flags;
     this.continues = record.continues;
+    if (record instanceof RecordCursor) {
+      const parts = record.parts();
+      this.#keyStart = record.keyStart - record.headerStart;
+      this.#payloadStart = record.payloadStart - record.headerStart;
+      this.#bytes = Buffer.allocUnsafe(parts.length);
+      this.#bytes.set(parts, 0);
+      return;
+    }
     const header = record.header();
     const key = record.key();
-    const payload = record.payload();
     this.#keyStart = header.length;
     this.#payloadStart = header.length + key.length;
-    this.#bytes = Buffer.allocUnsafe(this.#payloadStart + payload.length);
-    this.#bytes.set(header, 0);
-    this.#bytes.set(key, this.#keyStart);
-    this.#bytes.set(payload, this.#payloadStart);
+    this.#bytes = Buffer.concat([header, key, record.payload()]);
+  }
+
+  /** The record, if its bytes are its own; otherwise with a copy of them. */
+  static of(record: LogRecord): KeptRecord {
+    return record instanceof KeptRecord ? record : new KeptRecord(record);
   }
 
   /** Bytes that it keeps. */
@@ -58,10 +75,12 @@ export class KeptRecord implements LogRecord {
   }
 
   header(): Buffer {
-    return this.#bytes.subarray(0, this.#keyStart);
+    this.#header ??= this.#bytes.subarray(0, this.#keyStart);
+    return this.#header;
   }
 
   key(): Buffer {
+    if (this.#keyStart === this.#payloadStart) return NO_BYTES;
     return this.#bytes.subarray(this.#keyStart, this.#payloadStart);
   }
 

@@ -51,7 +51,14 @@ export class RangeSet {
   }
 
   add(value: number): void {
-    this.addRange(value, value);
+    const index = this.#lasts.length - 1;
+    if (index < 0 || this.#lasts[index] !== value - 1) {
+      this.addRange(value, value);
+      return;
+    }
+    // In order, as nearly all are.
+    this.#lasts[index] = value;
+    this.#size += 1;
   }
 
   /** Adds all numbers from `first` to `last`. */

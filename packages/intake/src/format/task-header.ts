@@ -12,7 +12,7 @@
  *   72  the key; of a schedule f64 due time, f64 missed and its name; the trace context and the last
  *       attempt's span, in ASCII; the publisher's headers, encoded
  */
-import { decode } from "@millrace/codec";
+import { copyBytes, decode } from "@millrace/codec";
 import type { WANTS_RESULT, WANTS_TIME } from "@millrace/scheduler";
 import { ATTEMPT_HEAD_BYTES_MAX } from "./attempt-record.ts";
 import { RESULT_HEAD_BYTES } from "./result-record.ts";
@@ -70,11 +70,22 @@ export interface TaskFacts {
 export class TaskHeaderWriter {
   readonly #logId: Uint8Array;
   readonly #limits: StageLimits;
-  #bytes: Buffer = Buffer.alloc(256);
+  #bytes: Buffer = Buffer.alloc(0);
+  #view: DataView = new DataView(this.#bytes.buffer);
+  /** The last header: most are as long as the one before, and a view takes longer than a field. */
+  #written: Buffer = this.#bytes;
 
   constructor(logId: Uint8Array, limits: StageLimits) {
     this.#logId = logId;
     this.#limits = limits;
+    this.#room(256);
+  }
+
+  #room(bytes: number): void {
+    this.#bytes = Buffer.alloc(bytes);
+    this.#view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset, bytes);
+    this.#bytes.set(this.#logId, 32);
+    this.#written = this.#bytes;
   }
 
   write({
@@ -96,7 +107,7 @@ export class TaskHeaderWriter {
     const traceStart = FIXED_BYTES + key.length + scheduleBytes;
     const headersStart = traceStart + trace.length + lastSpan.length;
     const length = headersStart + headers.length;
-    if (length > this.#bytes.length) this.#bytes = Buffer.alloc(length * 2);
+    if (length > this.#bytes.length) this.#room(length * 2);
     const bytes = this.#bytes;
     const { recordBytesMax, groupBytesMax } = this.#limits;
     // Half of the group is left for what the handler publishes.
@@ -109,20 +120,21 @@ export class TaskHeaderWriter {
       (replayOf > 0 ? IS_REPLAY : 0) |
       (isRecorded ? RECORDS : 0);
     bytes[1] = 0;
-    bytes.writeUInt16LE(key.length, 2);
-    bytes.writeUInt32LE(resultMax, 4);
-    bytes.writeDoubleLE(sequence, 8);
-    bytes.writeDoubleLE(timeMs, 16);
-    bytes.writeDoubleLE(attempt, 24);
-    bytes.set(this.#logId, 32);
-    bytes.writeUInt16LE(scheduleBytes, 64);
-    bytes.writeUInt16LE(Math.min(redriven, 0xffff), 66);
-    bytes.writeUInt16LE(trace.length, 68);
-    bytes.writeUInt16LE(lastSpan.length, 70);
-    bytes.writeDoubleLE(replayOf, 48);
-    bytes.writeUInt32LE(recordBytesMax, 56);
-    bytes.writeUInt32LE(groupBytesMax - resultRoom, 60);
-    bytes.set(key, FIXED_BYTES);
+    // A view takes half of the time of a `Buffer`'s methods.
+    const view = this.#view;
+    view.setUint16(2, key.length, true);
+    view.setUint32(4, resultMax, true);
+    view.setFloat64(8, sequence, true);
+    view.setFloat64(16, timeMs, true);
+    view.setFloat64(24, attempt, true);
+    view.setFloat64(48, replayOf, true);
+    view.setUint32(56, recordBytesMax, true);
+    view.setUint32(60, groupBytesMax - resultRoom, true);
+    view.setUint16(64, scheduleBytes, true);
+    view.setUint16(66, Math.min(redriven, 0xffff), true);
+    view.setUint16(68, trace.length, true);
+    view.setUint16(70, lastSpan.length, true);
+    if (key.length > 0) bytes.set(key, FIXED_BYTES);
     if (scheduled !== undefined) {
       const start = FIXED_BYTES + key.length;
       bytes.writeDoubleLE(scheduled.dueMs, start);
@@ -131,8 +143,9 @@ export class TaskHeaderWriter {
     }
     if (trace !== "") bytes.write(trace, traceStart, "latin1");
     if (lastSpan !== "") bytes.write(lastSpan, traceStart + trace.length, "latin1");
-    bytes.set(headers, headersStart);
-    return bytes.subarray(0, length);
+    if (headers.length > 0) copyBytes(headers, 0, headers.length, bytes, headersStart);
+    if (this.#written.length !== length) this.#written = bytes.subarray(0, length);
+    return this.#written;
   }
 }
 

@@ -24,10 +24,13 @@ export interface ProducerInfo {
 /** Sums over blocks of `2 ** shift` sequences. */
 export class ContentSums {
   #shift: number;
+  /** Sequences in a block. */
+  #size: number;
   #sums: Uint32Array;
 
   constructor(shift = 0, sums: Uint32Array = new Uint32Array(0)) {
     this.#shift = shift;
+    this.#size = 2 ** shift;
     this.#sums = Uint32Array.from(sums);
   }
 
@@ -40,13 +43,12 @@ export class ContentSums {
   }
 
   blockOf(sequence: number): number {
-    return Math.floor(sequence / 2 ** this.#shift);
+    return Math.floor(sequence / this.#size);
   }
 
   /** First and last sequence of a block. */
   range(block: number): readonly [first: number, last: number] {
-    const size = 2 ** this.#shift;
-    return [block * size, (block + 1) * size - 1];
+    return [block * this.#size, (block + 1) * this.#size - 1];
   }
 
   sumOf(block: number): number {
@@ -54,8 +56,11 @@ export class ContentSums {
   }
 
   add(sequence: number, payloadCrc: number): void {
-    while (this.blockOf(sequence) >= BLOCKS_MAX) this.#merge();
-    const block = this.blockOf(sequence);
+    let block = this.blockOf(sequence);
+    while (block >= BLOCKS_MAX) {
+      this.#merge();
+      block = this.blockOf(sequence);
+    }
     if (block >= this.#sums.length) this.#grow(block);
     // The array takes it modulo 2^32.
     this.#sums[block] = (this.#sums[block] as number) + mixed(sequence, payloadCrc);
@@ -72,6 +77,7 @@ export class ContentSums {
     for (const [block, sum] of this.#sums.entries()) merged[block >> 1] = (merged[block >> 1] as number) + sum;
     this.#sums = merged;
     this.#shift += 1;
+    this.#size *= 2;
   }
 }
 

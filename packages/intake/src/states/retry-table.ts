@@ -121,6 +121,7 @@ export class RetryTable {
   }
 
   has(origin: number): boolean {
+    if (this.#size === 0) return false;
     const chunk = this.#chunks[this.#chunkOf(origin)];
     if (chunk === undefined) return false;
     const row = chunk.rowFrom(origin);
