@@ -36,10 +36,10 @@ export function errorsPage() {
   });
   return `# Errors
 
-Every error of Millrace has a \`code\`; match on it, the texts may change. \`details\` holds the values
-that matter, \`cause\` the error behind it, \`cure\` what to do. \`isMillraceError(error, code)\` also
-recognises errors of another copy of the package. This page is made from the tables in the code by
-\`node scripts/errors-page.mjs\`.
+Every error of Millrace has a \`code\`. Match on the code: the texts may change. \`details\` has the
+values that matter, \`cause\` is the error behind it, and \`cure\` says what to do.
+\`isMillraceError(error, code)\` also recognises errors of another copy of the package.
+\`node scripts/errors-page.mjs\` makes this page from the tables in the code.
 
 ${sections.join("\n")}`;
 }

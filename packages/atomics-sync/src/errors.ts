@@ -27,7 +27,7 @@ export const syncErrors: ErrorTable<SyncErrorCode> = {
     cure: "Close those that are no longer used: close() gives their place back.",
   },
   ERR_WAITERS_EXHAUSTED: {
-    cause: "More parties wait for, or hold, locks and channels at once than there is room for.",
+    cause: "More parties hold or wait for locks and channels at once than there is room for.",
     cure: "Let fewer operations wait at once, for instance by a semaphore around them; release what isn't needed.",
   },
   ERR_SYNC_HANDLE: {
@@ -36,15 +36,15 @@ export const syncErrors: ErrorTable<SyncErrorCode> = {
   },
   ERR_SYNC_CLOSED: {
     cause: "The object was closed.",
-    cure: "Close it when every thread is through with it.",
+    cure: "Close an object only when every thread has finished with it.",
   },
   ERR_SYNC_IN_USE: {
-    cause: "An object was to be closed while somebody held it or waited for it.",
-    cure: "Close it when every thread is through with it.",
+    cause: "close() was called on an object that somebody holds or waits for.",
+    cure: "Close an object only when every thread has finished with it.",
   },
   ERR_SYNC_TIMEOUT: {
     cause: "The time limit of a wait has passed.",
-    cure: "Find out who holds what was waited for, or allow more time.",
+    cure: "Find out which thread holds the object for so long, or allow more time.",
   },
   ERR_BLOCKING_MAIN: {
     cause: "A form that blocks its thread was called on the main thread, which must never block.",
@@ -52,7 +52,7 @@ export const syncErrors: ErrorTable<SyncErrorCode> = {
   },
   ERR_LOCK_HELD: {
     cause: "A thread would wait for ever for a lock or for permits that it holds itself, or behind its own event loop.",
-    cure: "Release them first, or take them once around the whole.",
+    cure: "Release them first, or take them once around the whole section.",
   },
   ERR_LOCK_NOT_HELD: {
     cause: "A lock, a permit or a claim was released by a thread that doesn't hold it, or twice.",
@@ -60,10 +60,10 @@ export const syncErrors: ErrorTable<SyncErrorCode> = {
   },
   ERR_LOCK_ABANDONED: {
     cause: 'The thread that held the lock has died, and the lock was made with onOwnerDeath: "fail".',
-    cure: "Bring what the lock protects back into order, then call reset().",
+    cure: "Bring the data that the lock protects back into order, then call reset().",
   },
   ERR_PERMITS_TOO_MANY: {
-    cause: "More permits were asked for than the semaphore has.",
+    cause: "A request asked for more permits than the semaphore has in all.",
     cure: "Ask for fewer, or make the semaphore with more.",
   },
   ERR_WAIT_GROUP_NEGATIVE: {
@@ -71,8 +71,8 @@ export const syncErrors: ErrorTable<SyncErrorCode> = {
     cure: "Call add() before the work is started, and done() once per unit; a claimed unit is finished through its claim.",
   },
   ERR_BARRIER_BROKEN: {
-    cause: "A party of the barrier has died or given up, so that the others would wait in vain.",
-    cure: "Start the round anew when all parties are there again: reset() repairs the barrier.",
+    cause: "A party of the barrier has died or given up, so the others would wait in vain.",
+    cure: "Call reset() to repair the barrier, and start the round anew when all parties are there again.",
   },
 };
 

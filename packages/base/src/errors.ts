@@ -81,17 +81,17 @@ export const baseErrors: ErrorTable<BaseErrorCode> = {
     cure: "Correct the option that the message names.",
   },
   ERR_INVARIANT: {
-    cause: "Something that must always hold did not: a bug in Millrace.",
+    cause: "A condition that must always hold did not hold: a bug in Millrace.",
     cure: "Report it with the message and the stack; nothing acknowledged is at risk.",
   },
   ERR_RUNTIME_UNSUPPORTED: {
     cause:
-      "The program runs under Deno, whose worker threads lack what Millrace needs to close, and whose process a journal's native part would end.",
-    cure: "Run it with Node.js from 20.19 on, or with Bun. Locks and channels alone work under Deno.",
+      "The program runs under Deno. Its worker threads lack a call that Millrace needs to close, and the journal's native part would end its process.",
+    cure: "Run it with Node.js 20.19 or later, or with Bun. Only locks and channels work under Deno.",
   },
   ERR_THREAD_FILE: {
     cause:
-      "The file that a thread of Millrace starts from isn't beside the code that starts it. A bundler has put that code into another file.",
+      "The file with which a thread of Millrace starts isn't beside the code that starts the thread. A bundler has moved that code into another file.",
     cure: "Leave `millrace` and `@millrace/*` out of the bundle and install them beside it; docs/bundlers.md has the line for each bundler.",
   },
 };

@@ -11,11 +11,11 @@ export type ChannelErrorCode =
 
 export const channelErrors: ErrorTable<ChannelErrorCode> = {
   ERR_CHAN_CLOSED: {
-    cause: "Something was sent to a channel that is closed, or it was closed a second time.",
-    cure: "Let the sender close the channel, once, when it has sent everything; with several senders, when the last one is through.",
+    cause: "A value was sent to a closed channel, or the channel was closed a second time.",
+    cure: "Let the sender close the channel once, when it has sent everything. With several senders, let the last one close it.",
   },
   ERR_CHAN_IN_USE: {
-    cause: "A channel's memory was given back while it wasn't closed, or while somebody waited for it.",
+    cause: "free() was called on a channel that isn't closed, or that somebody waits for.",
     cure: "Close the channel, let everybody receive the end, then call free().",
   },
   ERR_CHAN_VALUE: {
@@ -25,7 +25,7 @@ export const channelErrors: ErrorTable<ChannelErrorCode> = {
   },
   ERR_CHAN_MEMORY: {
     cause: "The memory that all channels of the process share is full of values that nobody has received yet.",
-    cure: "Let the receivers keep up: make the channels smaller, so that senders wait earlier.",
+    cure: "Make the channels smaller, so that senders wait earlier, or add receivers.",
   },
   ERR_CHAN_ENDS: {
     cause: "A one-to-one channel was used by a second sender or a second receiver.",
@@ -33,10 +33,10 @@ export const channelErrors: ErrorTable<ChannelErrorCode> = {
   },
   ERR_CHAN_ORPHANED: {
     cause: "The thread at the other end of a one-to-one channel has died.",
-    cure: "Make a new channel for the thread that takes its place. What was received before this error is all that was sent.",
+    cure: "Make a new channel for the thread that takes its place. You have received every value that was sent before.",
   },
   ERR_SELECT_CASES: {
-    cause: "A select was given no case, too many, or the same channel for a case that it can't wait for.",
+    cause: "A select got no case, more than 64 cases, or a channel that it can't wait for.",
     cure: "Give it 1 to 64 cases.",
   },
 };

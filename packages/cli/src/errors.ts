@@ -21,20 +21,20 @@ export const cliErrors: ErrorTable<CliErrorCode> = {
   },
   ERR_CLI_USAGE: {
     cause: "The command line has an unknown option, or a value outside its range.",
-    cure: "See --help; the message names what is wrong.",
+    cure: "See --help; the message names the fault.",
   },
   ERR_DEAD_LETTER_MISSING: {
     cause: "The record isn't dead: it never was, or it was redriven or dropped.",
-    cure: "See `millrace dlq list` for those that are.",
+    cure: "`millrace dlq list` shows the dead ones.",
   },
   ERR_INGEST_INPUT: {
-    cause: "The input doesn't exist, can't be read, decompressed or decoded, or its format can't be told.",
-    cure: "Check the path and the permissions, or name what the message asks for: --format, --encoding.",
+    cause: "The input doesn't exist, can't be read, decompressed or decoded, or its format can't be recognised.",
+    cure: "Check the path and the permissions, or give the option that the message asks for: --format, --encoding.",
   },
   ERR_INGEST_MALFORMED: {
     cause:
-      "A part of the input is no record of its format, or would be altered by reading it. A wrong header, and an array that isn't closed, end the run in any case.",
-    cure: "Correct the place that the message names, or pass --on-error skip. What came before is stored; run again to go on.",
+      "A part of the input isn't a record of its format, or reading would alter it. A wrong header, and an array that isn't closed, end the run in any case.",
+    cure: "Correct the place that the message names, or pass --on-error skip. The records before it are stored; run the command again to go on.",
   },
   ERR_INGEST_CHANGED: {
     cause: "A record differs from what an earlier run has stored of the same source, or isn't there any more.",
@@ -42,7 +42,7 @@ export const cliErrors: ErrorTable<CliErrorCode> = {
   },
   ERR_JOURNAL_FOREIGN: {
     cause:
-      "The journal holds a record or a checkpoint that no intake has written, so nothing tells which records are finished.",
+      "The journal has a record or a checkpoint that no intake has written, so nothing says which records are finished.",
     cure: "Compact only journals of open({ journal }) or ingest. In a journal of your own, use checkpoint() and truncateBefore().",
   },
   ERR_JOURNAL_MISSING: {
@@ -50,11 +50,11 @@ export const cliErrors: ErrorTable<CliErrorCode> = {
     cure: "Check the path; a journal has files named log-….wal.",
   },
   ERR_LOAD_VICTIM: {
-    cause: "The process under test couldn't start, or ended although nobody killed it.",
-    cure: "Run again with --verbose to see what it printed.",
+    cause: "The process under test couldn't start, or ended by itself.",
+    cure: "Run again with --verbose to see its output.",
   },
   ERR_SERVICE_STOPPED: {
-    cause: "The command is about a service that runs, and none has this directory open with a control socket.",
+    cause: "The command needs a running service, and none has this directory open with a control socket.",
     cure: "Start the service, without `control: false`; `millrace journal inspect` reads the directory of a stopped one.",
   },
   ERR_TRACE_FILE: {

@@ -9,13 +9,13 @@ export const codecErrors: ErrorTable<CodecErrorCode> = {
     cure: "Send plain data: what structuredClone() takes, without ports and shared memory.",
   },
   ERR_VALUE_TOO_LARGE: {
-    cause: "The bytes of a value would be more than a buffer of Node can hold.",
+    cause: "The encoded value has more bytes than a buffer of Node can hold.",
     cure: "Send it in parts, or write it to a file and send the file's name.",
   },
   ERR_VALUE_MEMORY: {
     cause:
-      "The operating system gave no memory to encode or decode a value; `details.bytes` says how much, where it is known.",
-    cure: "Raise the limit of the process or container, or keep fewer and smaller values in hand.",
+      "The operating system gave no memory to encode or decode a value; `details.bytes` says how much was needed, if it is known.",
+    cure: "Raise the memory limit of the process or container, or hold fewer and smaller values at once.",
   },
   ERR_VALUE_CORRUPT: {
     cause: "Bytes are not an encoded value.",

@@ -17,15 +17,15 @@ export const contextErrors: ErrorTable<ContextErrorCode> = {
     cure: "Allow more time, or find out what took so long.",
   },
   ERR_CONTEXT_CLOSED: {
-    cause: "A context, or one above it, was closed: whoever made it has left its scope.",
+    cause: "A context, or one above it, was closed: the code that made it has left its scope.",
     cure: "Wait for the work of a scope before you leave it, or give the work a context that lives longer.",
   },
   ERR_CONTEXT_MAKER_DIED: {
     cause: "The thread that had made a context, or one above it, has ended without closing it.",
-    cure: "Look for why the thread ended; its error, or its exit code, is with whoever started it.",
+    cure: "Find out why the thread ended: the code that started it has its error or its exit code.",
   },
   ERR_CONTEXT_BACKGROUND: {
-    cause: "The background context, which is never over, was to be cancelled.",
+    cause: "cancel() was called on the background context, which is never over.",
     cure: "Cancel a context that withCancel, withTimeout or withDeadline has made.",
   },
 };

@@ -32,77 +32,79 @@ export const intakeErrors: ErrorTable<IntakeErrorCode> = {
   },
   ERR_INTAKE_FULL: {
     cause:
-      "The intake's level is \"reject\" (details.cause: ring, unfinished or disk), and the publish doesn't wait, or has waited for timeoutMs. The record isn't stored.",
-    cure: "Publish again after details.retryAfterMs, or more slowly: details.ratePerSecond is what drains now.",
+      "The intake is full (details.cause: ring, unfinished, disk or stopped), and the publish doesn't wait, or has waited for timeoutMs. The record isn't stored.",
+    cure: "Publish again after details.retryAfterMs, or more slowly: details.ratePerSecond is the rate at which the intake drains now.",
   },
   ERR_CONTROL_PROTOCOL: {
-    cause: "What came through the control socket isn't a request: no JSON, of another version, or too long.",
-    cure: "Use the `millrace` command of the version that the service has.",
+    cause: "The control socket got a line that isn't a request: no JSON, of another version, or too long.",
+    cure: "Use the `millrace` command of the service's version.",
   },
   ERR_CONTROL_SOCKET: {
     cause:
-      "The control socket can't be made or used: its path is too long for this system, the file system has no sockets, the user is another one, or its process has ended.",
-    cure: "Put the journal into a directory with a shorter path, or work as the user that runs the service. The service itself runs without the socket; `control: false` asks for none.",
+      "The control socket can't be made or used: its path is too long for this system, the file system has no sockets, another user owns it, or its process has ended.",
+    cure: "Put the journal into a directory with a shorter path, or work as the user that runs the service. The service itself runs without the socket; `control: false` makes none.",
   },
   ERR_DEAD_LETTERS_FULL: {
     cause:
-      "A record of this handler has failed for the last time, and the dead letters take as many bytes as `dead.bytesMax` allows. The publish isn't stored.",
-    cure: "Look at the letters with mill.dead or `millrace dlq`, and redrive or drop some. The records that wait then become dead letters, and publishes are taken again.",
+      "A record of this handler has failed for the last time, and the dead letters already take as many bytes as `dead.bytesMax` allows. The new record isn't stored.",
+    cure: "Look at the letters with mill.dead or `millrace dlq`, and redrive or drop some. Then the waiting records become dead letters, and the handler takes publishes again.",
   },
   ERR_PRODUCERS_FULL: {
-    cause: "A record names a producer that the intake doesn't know, and it knows producersMax. It isn't stored.",
-    cure: "Drop producers that won't come back (mill.producers.drop), or raise producersMax. None is forgotten by itself.",
+    cause:
+      "A record names a producer that the intake doesn't know, and it already knows producersMax of them. The record isn't stored.",
+    cure: "Drop producers that won't come back (mill.producers.drop), or raise producersMax. The intake forgets none by itself.",
   },
   ERR_RECORD_DEAD: {
-    cause: "A record's handler failed at every one of attemptsMax attempts.",
-    cure: "The cause holds the last error; the record is still in the journal, marked as dead.",
+    cause:
+      "A record has failed for the last time: its attempts or its time are used up, or its error allows no further attempt.",
+    cure: "`cause` is the last error. The record is a dead letter now: see mill.dead.",
   },
   ERR_REPLAY_RANGE: {
-    cause: "A replay names records that were given up already, or that aren't durable yet. Nothing of it is published.",
-    cure: "details says which are there: ask for those. To have more the next time, let `retain` keep finished records for longer.",
+    cause:
+      "The range of a replay has records that are no longer in the journal, or that aren't durable yet. Nothing was published.",
+    cure: "`details` says which records there are: ask for those. To have more next time, let `retain` keep finished records for longer.",
   },
   ERR_RESULT_EXPIRED: {
     cause:
-      "A record is done, and no result of it is kept: its handler keeps none, its time (resultKeepMs) is over, or there were more than a million.",
-    cure: 'Give the handler the option `result: "keep"`, ask earlier, or let it keep results longer.',
+      "A record is done, and its result isn't kept: the handler keeps none, its time (resultKeepMs) is over, or there were more than a million newer ones.",
+    cure: 'Give the handler the option `result: "keep"`, read the result earlier, or raise resultKeepMs.',
   },
   ERR_RESULT_TOO_LARGE: {
-    cause: "The record is done, but what its handler returned is larger than resultBytesMax, so it wasn't kept.",
+    cause: "The record is done, but its result is larger than resultBytesMax and wasn't kept.",
     cure: "Return less, a reference for instance, or raise resultBytesMax.",
   },
   ERR_RESULT_UNSUPPORTED: {
-    cause:
-      "The record is done, but what its handler returned can't be stored, so it wasn't kept: a function, or a value with one.",
-    cure: "Return data. The message says which part it is.",
+    cause: "The record is done, but its result can't be stored and wasn't kept: it is a function, or has one in it.",
+    cure: "Return plain data. The message names the part at fault.",
   },
   ERR_STAGE_TOO_LARGE: {
     cause:
-      "context.publish was given a record that is too large, or more records than one atomic group takes: they are stored together with the end of the handler's own record.",
-    cure: "Publish less from one record: cut its work into several records first. details names the limits, which follow from recordBytesMax, batchBytesMax and ringBytes.",
+      "context.publish got a record that is too large, or more records than one atomic group may have. The group is stored together with the end of the handler's own record.",
+    cure: "Publish less from one record, or split its work into several records first. `details` has the limits, which follow from recordBytesMax, batchBytesMax and ringBytes.",
   },
   ERR_RECORD_EXPIRED: {
-    cause: "A record's time (ttlMs, expiresAt) was over before it could be handled, or it was dropped by command.",
-    cure: "Publish it again if it is still wanted.",
+    cause: "A record's time (ttlMs, expiresAt) was over before a handler got it, or a command has dropped it.",
+    cure: "Publish the record again if you still want it handled.",
   },
   ERR_IDEMPOTENCY_MISMATCH: {
     cause: "An idempotency key was used before for another payload, within the window of `dedupe`.",
-    cure: "Use a key that belongs to one payload; details.sequence is the record that has it. The new one isn't handled.",
+    cure: "Use each key for one payload only; details.sequence is the record that has this key. The new record isn't handled.",
   },
   ERR_DELIVERY_DIED: {
     cause: "The delivery thread ended: a bug, or out of memory. The journal takes no more records.",
-    cure: "Start the process again: everything that was acknowledged is delivered then. Report the cause if it isn't memory.",
+    cure: "Restart the process: it then delivers every acknowledged record. Report the cause if it isn't memory.",
   },
   ERR_RECORD_UNREADABLE: {
     cause: "A record or a checkpoint of the journal has bytes that no version of the intake writes.",
-    cure: "Another program has written into this journal: give the intake a directory of its own. If not, report it.",
+    cure: "If another program has written into this journal, give the intake a directory of its own. Otherwise report it.",
   },
   ERR_SPANS_UNAVAILABLE: {
-    cause: "open() was given `spans`, and the package @opentelemetry/api isn't installed where Millrace finds it.",
+    cause: "open() got the option `spans`, and Millrace can't find the package @opentelemetry/api.",
     cure: "Install @opentelemetry/api 1.9 or later beside millrace, or leave the option out.",
   },
   ERR_SCHEDULE_REFUSED: {
-    cause: "A schedule can't be kept: there are 1000 others, or payload and headers are larger than a record may be.",
-    cure: "Remove schedules with unschedule(), or let the payload name what the handler then reads.",
+    cause: "A schedule can't be stored: there are 1000 others, or its payload and headers are too large for a record.",
+    cure: "Remove schedules with unschedule(), or let the payload name a file or row that the handler reads.",
   },
 };
 

@@ -34,12 +34,12 @@ export const journalErrors: ErrorTable<JournalErrorCode> = {
   },
   ERR_JOURNAL_FULL: {
     cause:
-      "The disk, or the user's quota, has no room for the next segment; the records that finish others are still written.",
-    cure: "Try again later: handled records are deleted. Or free space. This record was certainly not stored.",
+      "The disk, or the user's quota, has no room for the next segment. Records that finish others are still written.",
+    cure: "Free space, or try again later, when handled records were deleted. This record was certainly not stored.",
   },
   ERR_JOURNAL_LOCKED: {
     cause: "Another process has the directory open, or this process has it open already.",
-    cure: "Use another directory, or end the other process. The lock goes with the process; there is nothing to delete. Where one process takes over from another, set lockWaitMs.",
+    cure: "Use another directory, or end the other process. The lock ends with the process; there is nothing to delete. If one process takes over from another, set lockWaitMs.",
   },
   ERR_JOURNAL_NATIVE: {
     cause:
@@ -47,15 +47,15 @@ export const journalErrors: ErrorTable<JournalErrorCode> = {
     cure: "Leave `millrace` and `@millrace/*` out of a bundle (docs/bundlers.md). There are builds for Linux with glibc, macOS and Windows on x64 and arm64.",
   },
   ERR_JOURNAL_POISONED: {
-    cause: "An earlier write or sync failed, and nothing is written after that.",
-    cure: "Solve what the message names (disk, permissions), then start the process again. This record was certainly not stored.",
+    cause: "An earlier write or sync failed, and the journal writes nothing after that.",
+    cure: "Solve the problem that the message names (disk, permissions), then restart the process. This record was certainly not stored.",
   },
   ERR_JOURNAL_NO_KEY: {
-    cause: "A reading was to begin with a key that no record in the journal has.",
-    cure: "Ask with find(key) first, or read from a sequence or a time.",
+    cause: "A read was to begin at a key that no record in the journal has.",
+    cure: "Look for the key with find(key) first, or read from a sequence or a time.",
   },
   ERR_JOURNAL_PRODUCERS: {
-    cause: "More handles for producing threads were asked for than `producers` allows.",
+    cause: "producerHandle() was called more often than the option `producers` allows.",
     cure: "Raise the option `producers`.",
   },
   ERR_JOURNAL_RECORD_TOO_LARGE: {
@@ -64,29 +64,28 @@ export const journalErrors: ErrorTable<JournalErrorCode> = {
   },
   ERR_JOURNAL_STORAGE: {
     cause:
-      "The directory can't be read or written: missing permission, a read-only or full file system, a path that is no directory.",
+      "The directory can't be read or written: a permission is missing, the file system is read-only or full, or the path is no directory.",
     cure: "Correct the path or the permissions, or free disk space; the message has the system's own error.",
   },
   ERR_JOURNAL_TORN: {
     cause: 'The journal ends with a batch that is incomplete, and it was opened with `recovery: "strict"`.',
-    cure: 'After a crash that is the normal end of a record that nobody was promised: open with `recovery: "tolerateTornTail"`, which sets it aside.',
+    cure: 'After a crash this is normal, and no acknowledged record is in the batch. Open with `recovery: "tolerateTornTail"`, which sets the batch aside.',
   },
   ERR_JOURNAL_TRUNCATED: {
-    cause: "The record was given up by truncateBefore, or by an intake that had finished it.",
-    cure: "Read from `recovery.firstSequence` or from the checkpoint; readers of the journal that truncates are waited for.",
+    cause: "truncateBefore has given the record up, or an intake has finished it.",
+    cure: "Read from `recovery.firstSequence` or from the checkpoint. A journal that truncates waits for its own readers.",
   },
   ERR_JOURNAL_UNSAFE_STORAGE: {
-    cause:
-      "The directory lies on a file system that keeps nothing (tmpfs, ramfs) or on one over a network (NFS, SMB, 9p, Ceph).",
-    cure: "Use a local disk, or set allowUnsafeStorage when losing the journal is all right.",
+    cause: "The directory is on a file system in memory (tmpfs, ramfs) or over a network (NFS, SMB, 9p, Ceph).",
+    cure: "Use a local disk. If you may lose the journal, set allowUnsafeStorage.",
   },
   ERR_JOURNAL_UNCERTAIN: {
     cause:
-      "A write or sync failed, or the writer thread ended, while the record was under way: it may be stored or not.",
-    cure: "After a restart publish it again under the same idempotency key.",
+      "A write or sync failed, or the writer thread ended, while the record was under way. The record may be stored or not.",
+    cure: "Publish the record again after a restart, with the same idempotency key.",
   },
   ERR_JOURNAL_VERSION: {
-    cause: "The journal was written by a newer format than this version can read.",
+    cause: "The journal has a newer format than this version can read.",
     cure: "Use a newer version of Millrace.",
   },
 };

@@ -26,44 +26,44 @@ export const serverErrors: ErrorTable<ServerErrorCode> = {
     cure: "Mount the request handler before body parsers such as express.json().",
   },
   ERR_PAGE_BUSY: {
-    cause: "Too many live pages are open, or a search for a text in dead letters runs already.",
+    cause: "Too many live pages are open, or another search for a text in dead letters is running.",
     cure: "Close a page, or ask again when the search has ended.",
   },
   ERR_PAGE_FILES: {
-    cause: "A file of the live page, or of a library that it uses, isn't where the package has it.",
-    cure: "Install the package anew; a bundle has to leave @millrace/server outside. `page: false` serves no page.",
+    cause: "A file of the live page, or of a library that it uses, is missing from the package.",
+    cure: "Install the package again, and leave @millrace/server out of a bundle. With `page: false` the server has no page.",
   },
   ERR_PAGE_ORIGIN: {
-    cause: "A request to the live page came by a foreign name, or another site made the browser send it.",
-    cure: "Open the page by 127.0.0.1 or localhost. A proxy in front needs an adminHost that isn't this machine alone.",
+    cause: "A request to the live page named another host than this machine, or another site made the browser send it.",
+    cure: "Open the page at 127.0.0.1 or localhost. Behind a proxy, set an adminHost beyond this machine.",
   },
   ERR_RECORD_UNKNOWN: {
     cause: "No record of a handler has the sequence that was asked for.",
-    cure: "Ask with a sequence that a publish was answered with.",
+    cure: "Ask with a sequence from the answer to a publish.",
   },
   ERR_REQUEST_INVALID: {
-    cause: "A request names an option that doesn't exist, names one twice, or gives it a value outside its range.",
-    cure: "Correct what the message names. Nothing of the request is stored.",
+    cause: "A request has an unknown option, an option twice, or a value outside its range.",
+    cure: "Correct the option that the message names. Nothing of the request is stored.",
   },
   ERR_REQUEST_MALFORMED: {
     cause:
-      "What was sent isn't HTTP, a frame or JSON, isn't UTF-8, or has a number that JavaScript would alter. details.position counts bytes from 0.",
+      "The request isn't HTTP, a frame or JSON, isn't UTF-8, or has a number that JavaScript would alter. details.position counts bytes from 0.",
     cure: "Correct the place that the message names; send large numbers as texts. The record isn't stored.",
   },
   ERR_REQUEST_RATE: {
-    cause: "More requests have come from this address than requestsPerSecondMax. Nothing is stored.",
+    cause: "This address has sent more requests than requestsPerSecondMax allows. Nothing is stored.",
     cure: "Send it again after retryAfterMs, several records at once, or raise the limit.",
   },
   ERR_REQUEST_ROUTE: {
     cause: "The server has nothing at this path and method.",
-    cure: "See docs/serve.md for what it has.",
+    cure: "docs/serve.md lists its paths and methods.",
   },
   ERR_REQUEST_TIMEOUT: {
-    cause: "A request or a frame had not arrived in full when its time was over. It isn't stored.",
+    cause: "A request or a frame didn't arrive in full in time. It isn't stored.",
     cure: "Send it faster, or raise requestTimeoutMs.",
   },
   ERR_REQUEST_TOO_LARGE: {
-    cause: "A request, a frame or its headers are larger than the server takes, or have more lines. Nothing is stored.",
+    cause: "A request, a frame or its headers are too large, or a batch has too many lines. Nothing is stored.",
     cure: "Send less at once, or raise bodyBytesMax or linesMax.",
   },
   ERR_REQUEST_TYPE: {
@@ -71,12 +71,12 @@ export const serverErrors: ErrorTable<ServerErrorCode> = {
     cure: "Send application/json or application/x-ndjson in UTF-8, without Content-Encoding.",
   },
   ERR_SERVER_DRAINING: {
-    cause: "The server is about to end and takes no new record. The record isn't stored.",
+    cause: "The server is shutting down and takes no new record. The record isn't stored.",
     cure: "Send it again, to another instance or after the restart.",
   },
   ERR_SERVER_EXPOSED: {
-    cause: "The server was asked to listen beyond this machine although nobody would need a token.",
-    cure: "Give tokenFile, or a client authority for TLS, or listen on 127.0.0.1. insecureNoAuth admits everybody.",
+    cause: "The server would listen beyond this machine, and nobody would need a token.",
+    cure: "Set tokenFile, or a client authority for TLS, or listen on 127.0.0.1. insecureNoAuth admits everybody.",
   },
   ERR_SERVER_LISTEN: {
     cause: "The server can't listen there: the port or path is taken or not allowed, or a TLS file can't be used.",
@@ -84,7 +84,7 @@ export const serverErrors: ErrorTable<ServerErrorCode> = {
   },
   ERR_TOKEN_FILE: {
     cause: "The file with the tokens can't be read, or a line of it isn't `sha256:HEX SCOPES`.",
-    cure: "Correct the line that the message names. A server that runs goes on with the tokens that it has read before.",
+    cure: "Correct the line that the message names. A running server keeps the tokens that it has read before.",
   },
   ERR_TOKEN_REFUSED: {
     cause: "A request has no token, or one that isn't in the file.",
