@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const docs = join(root, "docs");
 const api = join(docs, "api");
 
-/** What users import. The other packages are parts of these. */
+/** The packages that users import. The others are parts of these. */
 const PACKAGES = ["millrace", "server", "pool", "journal", "scheduler", "channels", "context", "atomics-sync"];
 
 /** Resolves with what TypeDoc has to complain of. */

@@ -1,4 +1,4 @@
-// What the scripts share that write a page of docs/ from the code.
+// Helpers for the scripts that write a page of docs/ from the code.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";

@@ -1,7 +1,7 @@
 import fastify from "fastify";
 import { healthAnswer, isMillraceError, metricsText, open } from "millrace";
 
-/** What a client may make of an error. With any other code the payment may have been stored. */
+/** The status of an error for a client. With any other code the payment may have been stored. */
 const STATUS = {
   ERR_IDEMPOTENCY_MISMATCH: 422,
   ERR_INTAKE_FULL: 429,

@@ -1,5 +1,5 @@
-// What the compat scripts share: a folder in which another pool's own tests find ours in its place.
-// Nothing of theirs is kept: what they need is fetched into .build/compat.
+// Helpers for the compat scripts: a folder in which another pool's own tests find ours in its
+// place. Nothing of theirs is kept: what they need is fetched into .build/compat.
 import { execFileSync, spawn } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";

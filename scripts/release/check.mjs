@@ -1,5 +1,5 @@
-// What is wrong with packed packages: publint and are-the-types-wrong, sizes, and versions that
-// don't agree. Returns complaints, a line each.
+// Finds faults of packed packages: publint and are-the-types-wrong, sizes, and versions that don't
+// agree. Returns complaints, a line each.
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";

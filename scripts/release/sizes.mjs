@@ -1,5 +1,5 @@
-// What each package may weigh: bytes of its tarball and of its files on disk. A limit is a third
-// to a half above what the package weighed when it was last set.
+// The size limits of each package: bytes of its tarball and of its files on disk. A limit is a
+// third to a half above what the package weighed when it was last set.
 export const LIMITS = {
   "@millrace/atomics-sync": { tarball: 130_000, files: 495_000 },
   "@millrace/base": { tarball: 17_000, files: 60_000 },
@@ -21,7 +21,7 @@ export const LIMITS = {
   "@millrace/thread-pool": { tarball: 15_000, files: 45_000 },
 };
 
-/** What is too heavy, a line each. */
+/** The packages that are too heavy, a line each. */
 export function tooHeavy(packages) {
   return packages.flatMap(({ name, size, unpackedSize }) => {
     const limit = LIMITS[name];

@@ -1,4 +1,5 @@
-// What the release scripts know of the workspace: its packages and the versions of what they use.
+// The workspace as the release scripts know it: its packages, and the versions of their
+// dependencies.
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";

@@ -2,7 +2,7 @@
 
 const NAME = "millrace-token";
 
-/** What the server has refused, in its own words. */
+/** A refusal of the server, in its own words. */
 export class Refused extends Error {
   constructor(status, { code, message }) {
     super(message);
@@ -64,7 +64,7 @@ export function query(values) {
   return known.length === 0 ? "" : `?${new URLSearchParams(known)}`;
 }
 
-/** What to tell of something that failed. */
+/** The text for a failure. */
 export function problem(error) {
   if (error instanceof Refused && error.status === 401) return "This needs a token: choose “Token” above.";
   if (error instanceof Refused && error.status === 403) return `This token isn't enough: ${error.message}.`;

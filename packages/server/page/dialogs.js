@@ -14,7 +14,7 @@ export function Dialog({ title, onClose, children }) {
       // Its event of closing comes later, when another dialog may be there already.
       isGone.current = true;
       current.close();
-      // Whoever works with the keyboard goes on where the dialog was opened.
+      // A user of the keyboard goes on where the dialog was opened.
       opener?.focus?.();
     };
   }, []);

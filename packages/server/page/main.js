@@ -39,7 +39,7 @@ function placeInAddress() {
   return known ? { section: name, place: rest.join("/") } : { section: "overview", place: "" };
 }
 
-/** What somebody has typed may be no code at all. */
+/** A text that somebody has typed may be no code at all. */
 function decoded(text) {
   try {
     return decodeURIComponent(text);

@@ -57,12 +57,12 @@ export function Table({ label, heads, children, empty, count }) {
   </div>`;
 }
 
-/** What failed, for those who look and those who listen. */
+/** A failure, for users who see and users who listen. */
 export function Problem({ error }) {
   return html`<p class="problem" role="alert">${error === undefined ? "" : problem(error)}</p>`;
 }
 
-/** What the server answers to `path`, asked again whenever one of `inputs` changes. */
+/** The server's answer to `path`, asked again whenever one of `inputs` changes. */
 export function useAnswer(path, inputs = []) {
   const [state, setState] = useState({ isLoading: true });
   useEffect(() => {
