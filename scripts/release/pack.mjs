@@ -115,12 +115,20 @@ function stageEsModules(name, built, to, manifest) {
   );
 }
 
+/** Folders that are published as they are, such as the files of the live page. */
+function stageFolders(name, to, { files }) {
+  const made = new Set(["bin", "dist"]);
+  for (const folder of files.filter((each) => !made.has(each)))
+    cpSync(join(root, "packages", name, folder), join(to, folder), { recursive: true });
+}
+
 /** The folder of a package as its tarball has it. */
 function stage(name, built) {
   const to = join(built, "packages", name);
   const manifest = publishedManifest(readJson(`packages/${name}/package.json`));
   if (manifest.type === "commonjs") stageCommonJs(name, built, join(to, "dist"), manifest);
   else stageEsModules(name, built, to, manifest);
+  stageFolders(name, to, manifest);
   write(join(to, "package.json"), `${JSON.stringify(manifest, undefined, 2)}\n`);
   write(join(to, "README.md"), readmeOf(name, manifest));
   write(join(to, "LICENSE"), readText("LICENSE"));

@@ -15,7 +15,7 @@ export const LIMITS = {
   "@millrace/pool": { tarball: 26_000, files: 90_000 },
   "@millrace/runtime": { tarball: 50_000, files: 167_000 },
   "@millrace/scheduler": { tarball: 181_000, files: 665_000 },
-  "@millrace/server": { tarball: 45_000, files: 160_000 },
+  "@millrace/server": { tarball: 80_000, files: 260_000 },
   "@millrace/shared-memory": { tarball: 40_000, files: 145_000 },
   "@millrace/tinypool": { tarball: 26_000, files: 95_000 },
   "@millrace/thread-pool": { tarball: 15_000, files: 45_000 },

@@ -1,4 +1,6 @@
 /** The packed packages in empty projects, as npm, pnpm and yarn install them. */
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
@@ -37,6 +39,21 @@ async function works(project: string): Promise<void> {
   assert.is(await succeed(command, ["--version"], { cwd: project }), `${VERSION}\n`);
   const inspected = await succeed(command, ["journal", "inspect", "--dir", "data", "--json"], { cwd: project });
   assert.is((JSON.parse(inspected) as { damage: unknown }).damage ?? undefined, undefined);
+}
+
+/** The address that `millrace serve` prints behind `page`. Rejects with its output when it ends. */
+function pageOf(child: ChildProcessWithoutNullStreams): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let output = "";
+    const look = (chunk: Buffer): void => {
+      output += String(chunk);
+      const page = /^page (http:\S+)$/m.exec(output)?.[1];
+      if (page !== undefined) resolve(page);
+    };
+    child.stdout.on("data", look);
+    child.stderr.on("data", look);
+    child.once("exit", () => reject(new Error(output)));
+  });
 }
 
 const alone: Readonly<Record<string, string>> = {
@@ -90,13 +107,29 @@ function assertSaysSizes(modules: string, { packages }: Workshop): void {
   assertSays(/([\d.]+) MB installed/, installed);
 }
 
+/** The installed command serves metrics, and the live page with its libraries. */
+async function serves(project: string): Promise<void> {
+  const args = ["serve", "--handlers", "./handlers.mjs", "--dir", "./served", "--port", "0", "--admin-port", "0"];
+  const child = spawn(join(project, "node_modules/.bin/millrace"), args, { cwd: project });
+  try {
+    const page = await pageOf(child);
+    for (const path of ["/", "/page/main.js", "/page/library/preact.js", "/page/library/uplot.css", "/metrics"])
+      assert.is((await fetch(new URL(path, page))).status, 200, path);
+  } finally {
+    child.kill("SIGTERM");
+  }
+  const [code] = (await once(child, "exit")) as [number | null];
+  assert.is(code, 0);
+}
+
 function tests(workshop: Workshop): void {
   const { url } = workshop.registry;
 
-  test("npm install millrace brings the library and the command", async () => {
+  test("npm install millrace brings the library, the command and the live page", async () => {
     const project = workshop.project("npm", files);
     await workshop.install(project, "millrace");
     await works(project);
+    await serves(project);
   });
 
   test("npm installs as much as the front page says", async () => {

@@ -1,5 +1,6 @@
 /** The packages of a release are sound, and no heavier than they are said to be. */
-import { join } from "node:path";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { temporaryDirectory } from "../support.ts";
@@ -32,6 +33,25 @@ test("no tarball holds fakes, maps, build files or sources", () => {
     const unwanted = paths.filter((path) => /\.map$|tsbuildinfo|\.fault\.|\.model\.|(^|\/)src\/|\.test\./.test(path));
     assert.equal(unwanted, [], name);
   }
+});
+
+test("a tarball holds every file of the folders that its package names", () => {
+  const folders: string[] = [];
+  for (const { name, files } of packages) {
+    const directory = join(root, "packages", basename(name));
+    const manifest = JSON.parse(readFileSync(join(directory, "package.json"), "utf8")) as { files: string[] };
+    const paths = new Set(files.map(({ path }) => path));
+    // What is compiled is in the tarball as far as an entry reaches it.
+    for (const folder of manifest.files.filter((each) => each !== "dist")) {
+      folders.push(`${name}/${folder}`);
+      for (const file of readdirSync(join(directory, folder), { recursive: true, encoding: "utf8" })) {
+        if (statSync(join(directory, folder, file)).isFile())
+          assert.ok(paths.has(join(folder, file)), `${name}: ${join(folder, file)}`);
+      }
+    }
+  }
+  // The launcher and the live page at least.
+  assert.ok(folders.includes("@millrace/cli/bin") && folders.includes("@millrace/server/page"), folders.join());
 });
 
 test.run();
