@@ -5,8 +5,8 @@
  * The copy is what a crash right after that moment would have left, so opening it is an ordinary
  * recovery.
  */
-import { existsSync, readdirSync, rmSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { existsSync, readdirSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { isMillraceError } from "@millrace/base";
 import { readCheckpoints, writeCheckpoint } from "../files/checkpoint.ts";
 import { journalError } from "../errors.ts";
@@ -16,6 +16,7 @@ import { scanLog } from "../read/scan.ts";
 import { type Marks, writeMarks } from "../files/marks.ts";
 import { makeDirectories, syncDirectory } from "../storage/lock.ts";
 import { directoryMode, FILE_MODE, NodeStorage } from "../storage/node-storage.ts";
+import { storageError } from "../storage/storage-errors.ts";
 import { readFully, type Storage, writeFully } from "../storage/storage.ts";
 
 export interface BackupSummary {
@@ -51,17 +52,18 @@ export function backUpFromOutside(storage: Storage, directory: string): BackupSu
     } catch (thrown) {
       const isGivenUp =
         isMillraceError(thrown, "ERR_JOURNAL_TRUNCATED") || (thrown as NodeJS.ErrnoException).code === "ENOENT";
-      if (!isGivenUp || attempt === ATTEMPTS_MAX) throw thrown;
       // Its owner has given up a segment meanwhile: the copy begins anew with the segments that are
       // left.
-      for (const name of readdirSync(directory)) rmSync(join(directory, name));
+      if (!isGivenUp || attempt === ATTEMPTS_MAX) throw thrown;
     }
   }
 }
 
 /**
  * Copies the log up to `durableSequence` into `directory`, which must be empty or absent. The copy
- * and its name are durable at the end. Throws `ERR_JOURNAL_STORAGE` for another directory.
+ * and its name are durable at the end. If it fails, the directory is empty again. Throws
+ * `ERR_JOURNAL_STORAGE` for another directory and one that can't be written, `ERR_JOURNAL_FULL`
+ * where the copy has no room.
  */
 export function* backUp(
   storage: Storage,
@@ -69,15 +71,10 @@ export function* backUp(
   marks: Marks,
   durableSequence: number,
 ): Generator<void, BackupSummary> {
-  if (existsSync(directory) && readdirSync(directory).length > 0) {
-    throw journalError("ERR_JOURNAL_STORAGE", `${directory} is not empty: a backup goes into a directory of its own`, {
-      details: { directory },
-    });
-  }
   // Read before the log: a checkpoint never speaks of more than was durable when it was made.
   const checkpoints = readCheckpoints(storage, marks.logId);
-  makeDirectories(resolve(directory), directoryMode(FILE_MODE));
-  const target = new NodeStorage(directory);
+  const target = inCopy(directory, () => emptyDirectory(directory));
+  let isComplete = false;
   const reader = new LogReader(storage);
   const ends = new Map<number, number>();
   let copied = 0;
@@ -98,32 +95,57 @@ export function* backUp(
       // next segment.
       const end = ends.get(segment) ?? SEGMENT_HEADER_BYTES;
       bytes += end;
-      yield* copy(storage, target, segmentName(segment), end);
+      yield* copy(storage, directory, segmentName(segment), end);
     }
-    for (const checkpoint of checkpoints.toReversed()) writeCheckpoint(target, marks.logId, checkpoint);
-    writeMarks(target, { ...marks, durableSequence });
-    target.syncDirectory();
-    // The directory may have been there already, with a name that isn't durable.
-    syncDirectory(dirname(resolve(directory)));
+    inCopy(directory, () => {
+      for (const checkpoint of checkpoints.toReversed()) writeCheckpoint(target, marks.logId, checkpoint);
+      writeMarks(target, { ...marks, durableSequence });
+      target.syncDirectory();
+      // The directory may have been there already, with a name that isn't durable.
+      syncDirectory(dirname(resolve(directory)));
+    });
+    isComplete = true;
     const { firstSequence } = marks;
     return { directory, segments: last - marks.firstSegment + 1, bytes, firstSequence, lastSequence: durableSequence };
   } finally {
     reader.close();
+    // A part would look like a whole log, and be in the way of the next backup.
+    if (!isComplete) for (const name of target.list()) target.remove(name);
   }
 }
 
-function* copy(from: Storage, to: Storage, name: string, bytes: number): Generator<void, void> {
+/** Throws `ERR_JOURNAL_STORAGE`. */
+function emptyDirectory(directory: string): NodeStorage {
+  if (existsSync(directory) && readdirSync(directory).length > 0) {
+    throw journalError("ERR_JOURNAL_STORAGE", `${directory} is not empty: a backup goes into a directory of its own`, {
+      details: { directory },
+    });
+  }
+  makeDirectories(resolve(directory), directoryMode(FILE_MODE));
+  return new NodeStorage(directory);
+}
+
+/** The system's errors name the copy: without that they could be of the journal. */
+function inCopy<T>(directory: string, write: () => T): T {
+  try {
+    return write();
+  } catch (thrown) {
+    throw storageError(directory, thrown);
+  }
+}
+
+function* copy(from: Storage, directory: string, name: string, bytes: number): Generator<void, void> {
   const source = from.open(name, "read");
-  const target = to.open(name, "create");
+  const target = inCopy(directory, () => new NodeStorage(directory).open(name, "create"));
   try {
     const buffer = Buffer.alloc(Math.min(STEP_BYTES, bytes));
     for (let done = 0; done < bytes;) {
       const read = readFully(source, buffer, Math.min(buffer.length, bytes - done), done);
-      writeFully(target, [buffer.subarray(0, read)], done);
+      inCopy(directory, () => writeFully(target, [buffer.subarray(0, read)], done));
       done += read;
       yield;
     }
-    target.sync();
+    inCopy(directory, () => target.sync());
   } finally {
     source.close();
     target.close();
