@@ -8,7 +8,16 @@
  */
 import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { custom, optional, powerOfTwo, resolveOptions, type Rules, clearTimeout, setTimeout } from "@millrace/base";
+import {
+  custom,
+  messageOf,
+  optional,
+  powerOfTwo,
+  resolveOptions,
+  type Rules,
+  clearTimeout,
+  setTimeout,
+} from "@millrace/base";
 import { type ChromeTrace, chromeTrace, readTrace, type Scheduler } from "@millrace/scheduler";
 
 /** Names of the variables. */
@@ -87,9 +96,17 @@ export class TraceFile {
     clearTimeout(this.#timer);
     filesWritten += 1;
     const file = join(this.#request.directory, `trace-${process.pid}-${filesWritten}.json`);
-    // Under another name first: a reader that waits for the file must not read half of it.
-    writeFileSync(`${file}.part`, JSON.stringify(this.#read()));
-    renameSync(`${file}.part`, file);
+    try {
+      // Under another name first: a reader that waits for the file must not read half of it.
+      writeFileSync(`${file}.part`, JSON.stringify(this.#read()));
+      renameSync(`${file}.part`, file);
+    } catch (thrown) {
+      // The program that is looked at goes on as if nobody looked.
+      process.emitWarning(`no trace could be written: ${messageOf(thrown)}`, {
+        type: "MillraceWarning",
+        code: "MILLRACE_TRACE_FILE",
+      });
+    }
   }
 }
 
