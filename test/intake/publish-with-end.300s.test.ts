@@ -7,10 +7,10 @@ import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { isMillraceError, seededRandom } from "@millrace/base";
-import { open } from "millrace";
+import { type Millrace, type MillraceOptions, open } from "millrace";
 import { Faults } from "../fixtures/fault-storage.ts";
 import type * as handlers from "../fixtures/publishing-handlers.ts";
-import { temporaryDirectory, until } from "../support.ts";
+import { rejectsWith, temporaryDirectory, until } from "../support.ts";
 
 const ENOSPC = 28;
 /** Their groups take more than a quarter of the reserve. */
@@ -95,24 +95,39 @@ test("a record that only a process of its own survives publishes from there", as
   assert.is(producedIn(file).get(7)?.size, 1);
 });
 
-test("on a full disk groups wait, and no other handler does", async () => {
+type Mill = Millrace<typeof handlers>;
+
+interface Filled {
+  readonly mill: Mill;
+  readonly faults: Faults;
+  readonly file: string;
+  /** Opens the directory once more, on a disk with room. */
+  readonly again: () => Promise<Mill>;
+  /** Resolves when the last one is done. */
+  readonly done: Promise<unknown>;
+}
+
+/** On a full disk the handlers of all large orders have returned, and some groups wait for room. */
+async function withGroupsThatWait(): Promise<Filled> {
   const root = temporaryDirectory();
   const file = join(root, "notes");
   const directory = join(root, "journal");
   mkdirSync(directory);
   const faults = new Faults();
-  const mill = await open<typeof handlers>({
-    handlers: new URL("../fixtures/publishing-handlers.js", import.meta.url),
-    processors: 1,
-    journal: {
-      directory,
-      recordBytesMax: 8192,
-      batchBytesMax: 16_384,
-      segmentBytesMax: 2 ** 20,
-      ringBytes: 2 ** 20,
-      storage: { url: faultStorage, data: { directory, faults: faults.buffer } },
-    },
-  });
+  const start = (storage?: NonNullable<MillraceOptions["journal"]>["storage"]): Promise<Mill> =>
+    open<typeof handlers>({
+      handlers: new URL("../fixtures/publishing-handlers.js", import.meta.url),
+      processors: 1,
+      journal: {
+        directory,
+        recordBytesMax: 8192,
+        batchBytesMax: 16_384,
+        segmentBytesMax: 2 ** 20,
+        ringBytes: 2 ** 20,
+        ...(storage === undefined ? undefined : { storage }),
+      },
+    });
+  const mill = await start({ url: faultStorage, data: { directory, faults: faults.buffer } });
   await mill.pause("order");
   const orders = await Promise.all(
     Array.from({ length: LARGE_ORDERS }, (_, n) => mill.publish.order({ file, n, count: 2, bytes: 3000 })),
@@ -133,18 +148,54 @@ test("on a full disk groups wait, and no other handler does", async () => {
       .filter((line) => line.startsWith("order")).length;
   await until(() => existsSync(file) && wrote() === LARGE_ORDERS, "all handlers have returned", 60_000);
   await other.done;
+  const done = Promise.all(orders.map((order) => order.done));
   // A quarter of the reserve takes a part of them.
   const isDone = await Promise.race([
-    Promise.all(orders.map(({ done }) => done)).then(() => true),
+    done.then(
+      () => true,
+      () => false,
+    ),
     new Promise((resolve) => setTimeout(resolve, 1000, false)),
   ]);
   assert.is(isDone, false, "some wait for room");
-  faults.disarm("spareWrite");
-  await Promise.all(orders.map(({ done }) => done));
-  await mill.drain();
-  await mill.close();
+  return { mill, faults, file, again: () => start(), done };
+}
+
+function assertProducedOnce(file: string): void {
   const produced = producedIn(file);
   for (let n = 0; n < LARGE_ORDERS; n += 1) assert.is(produced.get(n)?.size, 2, `order ${n}`);
+}
+
+test("on a full disk groups wait, and no other handler does", async () => {
+  const { mill, faults, file, done } = await withGroupsThatWait();
+  faults.disarm("spareWrite");
+  await done;
+  await mill.drain();
+  await mill.close();
+  assertProducedOnce(file);
+});
+
+test("close says that groups which wait for room are given up; they are handled again", async () => {
+  const { mill, file, again, done } = await withGroupsThatWait();
+  const refused = await rejectsWith(mill.close(), "ERR_JOURNAL_FULL");
+  assert.match(refused.message, /no room for what the handlers of \d+ records have left/);
+  await rejectsWith(done, "ERR_INTAKE_CLOSED");
+  const next = await again();
+  assert.ok((next.stats().intake?.recovered ?? 0) > 0);
+  await next.drain();
+  await next.close();
+  assertProducedOnce(file);
+});
+
+test("terminate() says nothing of groups that wait for room", async () => {
+  const { mill, file, again, done } = await withGroupsThatWait();
+  const refused = rejectsWith(done, "ERR_INTAKE_CLOSED");
+  await mill.terminate();
+  await refused;
+  const next = await again();
+  await next.drain();
+  await next.close();
+  assertProducedOnce(file);
 });
 
 test.run();

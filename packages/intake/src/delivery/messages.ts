@@ -127,6 +127,8 @@ export type DeliveryReport =
   | { readonly stoppedHandlers: ReadonlySet<string> }
   /** At its end: for this time the disk has had no room for what became of the last records. */
   | { readonly withoutRoomSeconds: number }
+  /** At its end: the disk had no room for what so many handlers have left. */
+  | { readonly groupsGivenUp: number }
   | { readonly checkpoint: Checkpoint }
   /** A record to be handled in a process of its own. */
   | {

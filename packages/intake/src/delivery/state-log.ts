@@ -65,6 +65,8 @@ export class StateLog {
   #attemptBytes = 0;
   /** ATTEMPT records that weren't written, because the disk was full. */
   unrecorded = 0;
+  /** Groups that were given up at the end, because the disk was full. */
+  groupsGivenUp = 0;
   readonly #groups: Group[] = [];
   #groupsBytes = 0;
   /** Bytes of groups that may be written before the disk has room again. */
@@ -278,6 +280,7 @@ export class StateLog {
   }
 
   #giveGroupsUp(): void {
+    this.groupsGivenUp += this.#groups.length;
     for (const { place } of this.#groups.splice(0)) this.#grouped.delete(place);
     this.#groupsBytes = 0;
   }

@@ -155,6 +155,8 @@ export class DeliveryThread implements DeliveryEvents {
   run(): void {
     this.#state.raise(RUNNING);
     while (this.#turn());
+    const { groupsGivenUp } = this.#delivery.stateLog;
+    if (groupsGivenUp > 0) this.#report({ groupsGivenUp });
     // The next opening begins here.
     if (!this.#log.isPoisoned()) {
       this.#housekeeping.checkpoint(0);

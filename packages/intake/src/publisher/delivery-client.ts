@@ -51,6 +51,8 @@ export class DeliveryClient {
   onReport: (report: OpenReport) => void = () => {};
   /** Called again and again while it ends and the disk has no room for its last records. */
   onWithoutRoom: (seconds: number) => void = () => {};
+  /** Called when it ends, and the disk had no room for what so many handlers have left. */
+  onGroupsGivenUp: (count: number) => void = () => {};
   /** Called when the thread has ended and nobody meant it to. `wasReady`: `begin` had resolved. */
   onDeath: (error: MillraceError, wasReady: boolean) => void = () => {};
 

@@ -61,14 +61,21 @@ export class Ending {
   readonly #parts: Endable;
   /** Undefined without a control socket. */
   control: ControlServer | undefined;
-  /** Why the journal was given up before its end. */
+  /** The disk had no room for what became of records: all of it, or what handlers have left. */
   #unwritten: Error | undefined;
+  /** Nobody waits for what handlers leave. */
+  #isAbandoned = false;
   #stopping: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(parts: Endable) {
     this.#parts = parts;
     parts.delivery.onWithoutRoom = (seconds) => this.#giveUpWriting(seconds);
+    parts.delivery.onGroupsGivenUp = (count) => {
+      this.#unwritten ??= this.#fullError(
+        `the disk had no room for what the handlers of ${count} records have left: these are delivered again`,
+      );
+    };
   }
 
   /** As `Intake.drain`. */
@@ -95,6 +102,7 @@ export class Ending {
   /** As `Intake.stopNow`. */
   async stopNow(): Promise<void> {
     const { delivery } = this.#parts;
+    this.#isAbandoned = true;
     delivery.abandon();
     const stopped = this.stop();
     if (await isOverWithin(stopped, STOP_MS)) return await stopped;
@@ -144,8 +152,12 @@ export class Ending {
     // A write that is under way may succeed.
     if (journal.vitals().syncRunningMs > 0) return;
     const text = `the disk has had no room for ${seconds} s for what became of the last records: they are delivered again`;
-    this.#unwritten ??= journalError("ERR_JOURNAL_FULL", text, { details: { directory: journal.directory } });
+    this.#unwritten ??= this.#fullError(text);
     journal.poison();
+  }
+
+  #fullError(text: string): Error {
+    return journalError("ERR_JOURNAL_FULL", text, { details: { directory: this.#parts.journal.directory } });
   }
 
   async #close(): Promise<void> {
@@ -158,6 +170,7 @@ export class Ending {
     } finally {
       delivery.release();
     }
+    if (this.#unwritten !== undefined && !this.#isAbandoned) throw this.#unwritten;
   }
 }
 

@@ -43,6 +43,7 @@ export function handOn(report: OpenReport, readers: ReportReaders): void {
   else if ("producer" in report) readers.producers.admitted(report.producer);
   else if ("endMachine" in report) readers.endMachine(report.endMachine, report.ifBlocked);
   else if ("withoutRoomSeconds" in report) readers.delivery.onWithoutRoom(report.withoutRoomSeconds);
+  else if ("groupsGivenUp" in report) readers.delivery.onGroupsGivenUp(report.groupsGivenUp);
   else if ("checkpoint" in report) checkpoints.begin(report.checkpoint);
   else void handleInQuarantine(report, readers);
 }
