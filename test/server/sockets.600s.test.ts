@@ -1,7 +1,7 @@
 // Frames over TCP and Unix sockets, from clients of every kind.
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { connect, createConnection, type Socket } from "node:net";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
@@ -9,8 +9,9 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type Random, seededRandom } from "@millrace/base";
 import { FrameReader, frameOf } from "@millrace/server/internal/socket/frames";
-import { temporaryDirectory } from "../support.ts";
-import { recordsIn, type Served, withServer } from "./support.ts";
+import { createServer } from "@millrace/server";
+import { rejectsWith, temporaryDirectory } from "../support.ts";
+import { openMill, recordsIn, type Served, withServer } from "./support.ts";
 
 type Kind = "line" | "length";
 
@@ -140,6 +141,31 @@ test("a Unix socket is its owner's, and replaces what a killed process left", as
     assert.ok(answer!.sequence > 0);
   });
   assert.not.ok(existsSync(framePath));
+});
+
+test("a path where nothing can listen is refused, and nothing stays open", async () => {
+  const directory = temporaryDirectory();
+  const mill = await openMill();
+  for (const [framePath, why] of [
+    [join(directory, "f".repeat(120)), "a socket's path has at most"],
+    [join(directory, "absent", "frames.sock"), "there is no directory"],
+  ] as const) {
+    const error = await rejectsWith(createServer(mill, { framePath, framePort: 0, adminPort: 0 }), "ERR_SERVER_LISTEN");
+    assert.match(error.message, why);
+  }
+  assert.equal(readdirSync(directory), []);
+  await mill.close();
+});
+
+test("a Unix socket at which another server listens is left alone", async () => {
+  const framePath = join(temporaryDirectory(), "frames.sock");
+  await withServer({ framePath }, async () => {
+    const other = await openMill();
+    await rejectsWith(createServer(other, { framePath }), "ERR_SERVER_LISTEN");
+    await other.close();
+    const [answer] = await talk(connect(framePath), "line", frames("line", { handler: "settle", payload: 1 }));
+    assert.ok(answer!.sequence > 0);
+  });
 });
 
 test("a connection needs a token before its first record", async () => {

@@ -132,6 +132,10 @@ tlsTest("with an authority only clients with its certificate are let in, also fr
 test("TLS files that can't be used are told before anything listens", async () => {
   const mill = await openMill();
   await rejectsWith(createServer(mill, { tls: { cert: "/nowhere", key: "/nowhere" } }), "ERR_SERVER_LISTEN");
+  const text = join(temporaryDirectory(), "text");
+  writeFileSync(text, "no certificate");
+  const error = await rejectsWith(createServer(mill, { tls: { cert: text, key: text } }), "ERR_SERVER_LISTEN");
+  assert.match(error.message, text);
   await rejectsWith(createServer(mill, { tls: { cert: "c" } as never }), "ERR_INVALID_OPTION");
   await mill.close();
 });

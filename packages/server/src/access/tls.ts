@@ -1,6 +1,6 @@
 /** TLS from files, and client certificates. */
 import { readFileSync } from "node:fs";
-import type { TlsOptions } from "node:tls";
+import { createSecureContext, type TlsOptions } from "node:tls";
 import { messageOf } from "@millrace/base";
 import { serverError } from "../errors.ts";
 
@@ -22,11 +22,20 @@ function read(path: string): Buffer {
 
 /** A handshake has to be over in `handshakeMs`. Throws `ERR_SERVER_LISTEN`. */
 export function tlsOptions({ cert, key, ca }: TlsFiles, handshakeMs: number): TlsOptions {
+  const files = { cert: read(cert), key: read(key), ...(ca === undefined ? undefined : { ca: read(ca) }) };
+  try {
+    createSecureContext(files);
+  } catch (cause) {
+    const paths = Object.values({ cert, key, ca }).filter((path) => path !== undefined);
+    throw serverError("ERR_SERVER_LISTEN", `TLS can't use ${paths.join(", ")}: ${messageOf(cause)}`, {
+      cause,
+      details: { cert, key, ca },
+    });
+  }
   return {
-    cert: read(cert),
-    key: read(key),
+    ...files,
     handshakeTimeout: handshakeMs,
     minVersion: "TLSv1.2",
-    ...(ca === undefined ? undefined : { ca: read(ca), requestCert: true, rejectUnauthorized: true }),
+    ...(ca === undefined ? undefined : { requestCert: true, rejectUnauthorized: true }),
   };
 }

@@ -1,6 +1,7 @@
 /** A port or a path where clients send frames. */
-import { chmodSync, rmSync, statSync } from "node:fs";
-import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import { chmodSync, existsSync, rmSync, statSync } from "node:fs";
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createServer as createTlsServer } from "node:tls";
 import { clearInterval, messageOf, performance, setInterval } from "@millrace/base";
@@ -13,6 +14,8 @@ export type SocketPlace = { readonly host: string; readonly port: number } | { r
 
 const LOOK_MS = 250;
 const END_LOOK_MS = 20;
+/** What the address of a Unix socket holds. */
+const ADDRESS_BYTES_MAX = process.platform === "linux" ? 107 : 103;
 /** Its owner alone. */
 const SOCKET_MODE = 0o600;
 
@@ -51,16 +54,18 @@ export class SocketListener {
       listener.#connections.set(socket, new Connection(socket, host));
       socket.once("close", () => listener.#connections.delete(socket));
     });
-    if ("path" in place) removeStale(place.path);
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", (cause) => {
-        const where = "path" in place ? place.path : `${place.host}:${place.port}`;
-        clearInterval(listener.#timer);
-        reject(serverError("ERR_SERVER_LISTEN", `can't listen on ${where}: ${messageOf(cause)}`, { cause }));
+    try {
+      if ("path" in place) await preparePath(place.path);
+      await new Promise<void>((resolve, reject) => {
+        server.once("error", reject);
+        server.listen(place, resolve);
       });
-      server.listen(place, resolve);
-    });
-    if ("path" in place) chmodSync(place.path, SOCKET_MODE);
+      if ("path" in place) chmodSync(place.path, SOCKET_MODE);
+    } catch (cause) {
+      const where = "path" in place ? place.path : `${place.host}:${place.port}`;
+      await listener.end(AbortSignal.abort());
+      throw serverError("ERR_SERVER_LISTEN", `can't listen on ${where}: ${messageOf(cause)}`, { cause });
+    }
     return listener;
   }
 
@@ -84,7 +89,26 @@ export class SocketListener {
   }
 }
 
-/** Removes the socket that a killed process has left. Any other file stays, and listening fails. */
-function removeStale(path: string): void {
-  if (statSync(path, { throwIfNoEntry: false })?.isSocket() === true) rmSync(path);
+/** Throws where nothing can listen, or somebody else does. */
+async function preparePath(path: string): Promise<void> {
+  const bytes = Buffer.byteLength(path);
+  // Node would cut it off, and listen elsewhere.
+  if (bytes > ADDRESS_BYTES_MAX) throw new RangeError(`a socket's path has at most ${ADDRESS_BYTES_MAX} bytes`);
+  if (!existsSync(dirname(path))) throw new Error(`there is no directory ${dirname(path)}`);
+  // Any other file stays, and listening fails.
+  if (statSync(path, { throwIfNoEntry: false })?.isSocket() !== true) return;
+  if (await isAnswered(path)) throw new Error("another process listens there");
+  // A killed process has left it.
+  rmSync(path, { force: true });
+}
+
+/** Unless it is refused: then nobody listens any more. */
+function isAnswered(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path, () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", ({ code }: NodeJS.ErrnoException) => resolve(code !== "ECONNREFUSED" && code !== "ENOENT"));
+  });
 }
