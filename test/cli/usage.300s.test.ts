@@ -1,4 +1,5 @@
 /** Mistakes in a command line: each is told in one style, and leads to the help of its command. */
+import { resolve } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { documentOf, millrace } from "./support.ts";
@@ -43,6 +44,53 @@ const cases: readonly [args: readonly string[], message: string, help: string][]
     '--seconds must be a number above 0 and at most 86400, not "0"',
     "millrace load run",
   ],
+  // An empty value is a variable of a script that isn't set.
+  [["journal", "verify", "--dir", ""], "--dir must not be empty", "millrace journal verify"],
+  [["dlq", "list", ""], "<dir> must not be empty", "millrace dlq list"],
+  [["dlq", "drop", "./data", "--text", ""], "--text must not be empty", "millrace dlq drop"],
+  [["intake", "pause", "./data", ""], "<handler> must not be empty", "millrace intake pause"],
+  [["ingest", "", "--handler", "a#b", "--dir", "d"], "<file> must not be empty", "millrace ingest"],
+  [["replay", "./data", "--shadow", ""], "--shadow must not be empty", "millrace replay"],
+  [["trace", "record", "--out", "", "--", "node"], "--out must not be empty", "millrace trace record"],
+  [
+    ["dlq", "drop", "./data", "--after", ""],
+    '--after must be a whole number from 0 to 9007199254740991, not ""',
+    "millrace dlq drop",
+  ],
+  [["serve", "--port", ""], '--port must be a whole number from 0 to 65535, not ""', "millrace serve"],
+  [["serve", "--port", " 80"], '--port must be a whole number from 0 to 65535, not " 80"', "millrace serve"],
+  [["serve", "--port", "0x50"], '--port must be a whole number from 0 to 65535, not "0x50"', "millrace serve"],
+  [
+    ["load", "run", "--rate", "0x10"],
+    '--rate must be a number above 0 and at most 1000000, not "0x10"',
+    "millrace load run",
+  ],
+  [
+    ["dlq", "drop", "./data", "--to", "12"],
+    '--to must be a time such as 2026-01-31T12:00:00Z, not "12"',
+    "millrace dlq drop",
+  ],
+  [
+    ["dlq", "list", "./data", "--from", "record 12"],
+    '--from must be a time such as 2026-01-31T12:00:00Z, not "record 12"',
+    "millrace dlq list",
+  ],
+  // A timer would fire at once.
+  [
+    ["top", "./data", "--interval", "100000m"],
+    '--interval must be a duration from 10ms to 35791m, not "100000m"',
+    "millrace top",
+  ],
+  [
+    ["top", "./data", "--interval", "0s"],
+    '--interval must be a duration from 10ms to 35791m, not "0s"',
+    "millrace top",
+  ],
+  [
+    ["serve", "--handlers", "x://y z", "--dir", "d", "--port", "0"],
+    `--handlers: there is no file ${resolve("x://y z")}`,
+    "millrace serve",
+  ],
 ];
 
 for (const [args, message, help] of cases) {
@@ -53,6 +101,19 @@ for (const [args, message, help] of cases) {
     assert.is(code, 2);
   });
 }
+
+test("a value of any length leaves its message readable", async () => {
+  const { code, stderr } = await millrace(["journal", "verify", "--dir", "x".repeat(100_000)]);
+  assert.is(code, 1);
+  assert.match(stderr, /^millrace: x+…x+ can't be used: ENAMETOOLONG.*'x+…x+' \(ERR_JOURNAL_STORAGE\)\n/);
+  assert.ok(stderr.length < 2000, String(stderr.length));
+});
+
+test("an empty variable of the environment is named", async () => {
+  const { code, stderr } = await millrace(["serve", "--handlers", "x.js"], { env: { MILLRACE_DIR: "" } });
+  assert.match(stderr, "MILLRACE_DIR must not be empty");
+  assert.is(code, 2);
+});
 
 test("with --json the document leads to the same help", async () => {
   const outcome = await millrace(["journal", "verify", "--json"]);

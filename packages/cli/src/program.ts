@@ -26,6 +26,7 @@ import { signals } from "./terminal/signals.ts";
 import { parseDurationMs, powerOfTwo, positiveNumber, wholeNumber } from "./terminal/units.ts";
 import { addOperate } from "./top/program.ts";
 import { record, stats, type TraceRecordOptions } from "./trace/commands.ts";
+import { refuseEmpty } from "./usage-error.ts";
 
 /** `setExitCode` is called when a command has run. */
 export function buildProgram(setExitCode: (code: number) => void): Command {
@@ -35,6 +36,7 @@ export function buildProgram(setExitCode: (code: number) => void): Command {
     // main.ts prints errors, with a code and as JSON.
     .configureOutput({ outputError: () => {} })
     .exitOverride()
+    .hook("preAction", (_, command) => refuseEmpty(command))
     .addHelpText("after", EXIT_HELP);
   const run: Runner =
     (command) =>

@@ -40,6 +40,27 @@ export function checkHelp({ command, rest }: NamedCommand): void {
   throw cliError("ERR_CLI_USAGE", unknownCommand(command, asked));
 }
 
+/**
+ * An empty value is a variable of a script that isn't set: no option and no argument takes one.
+ * What a program to run is given is its own affair. Throws `ERR_CLI_USAGE`.
+ */
+export function refuseEmpty(command: Command): void {
+  for (const option of command.options) {
+    const name = option.attributeName();
+    if (!hasEmpty(command.getOptionValue(name))) continue;
+    const isOfEnvironment = command.getOptionValueSource(name) === "env";
+    throw emptyError((isOfEnvironment ? option.envVar : option.long) ?? name);
+  }
+  for (const [index, argument] of command.registeredArguments.entries()) {
+    const value: unknown = command.processedArgs[index];
+    const isProgram = argument.name() === "program" && Array.isArray(value);
+    if (hasEmpty(isProgram ? value[0] : value)) throw emptyError(`<${argument.name()}>`);
+  }
+}
+
+const hasEmpty = (value: unknown): boolean => value === "" || (Array.isArray(value) && value.includes(""));
+const emptyError = (name: string): Error => cliError("ERR_CLI_USAGE", `${name} must not be empty`);
+
 /** Commander's error as one of ours, with the same meaning. */
 export function usageError({ code, message }: CommanderError, named: NamedCommand): Error {
   return cliError("ERR_CLI_USAGE", textOf(code, message.replace(/^error: /, "").replaceAll("\n", " "), named));

@@ -3,7 +3,7 @@ import { type Command, Option } from "commander";
 import { cliError } from "../errors.ts";
 import { EXIT_HELP } from "../terminal/exit-codes.ts";
 import type { ReporterOptions } from "../terminal/reporter.ts";
-import { positiveNumber, wholeNumber } from "../terminal/units.ts";
+import { positiveNumber, timeMs, wholeNumber } from "../terminal/units.ts";
 import {
   drop,
   type DoOptions,
@@ -29,8 +29,8 @@ const DIRECTORY = "directory of the journal; a service may have it open";
 /** A time as text, in ms since 1970. Throws `ERR_CLI_USAGE`. */
 function timeOf(option: string): (text: string) => number {
   return (text) => {
-    const ms = Date.parse(text);
-    if (!Number.isNaN(ms)) return ms;
+    const ms = timeMs(text);
+    if (ms !== undefined) return ms;
     throw cliError("ERR_CLI_USAGE", `${option} must be a time such as 2026-01-31T12:00:00Z, not "${text}"`);
   };
 }

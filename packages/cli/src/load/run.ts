@@ -83,7 +83,7 @@ function parseTarget(text: string): Target {
     throw cliError("ERR_CLI_USAGE", `--slo must be like p99<20ms, with p50, p90, p99, p99.9 or max, not "${text}"`);
   }
   const percentile = (match[1] as string).replace(".", "") as keyof Latency;
-  return { text, percentile, limitMs: parseDurationMs(match[2] as string, "--slo") };
+  return { text, percentile, limitMs: parseDurationMs(match[2] as string, "--slo", "1us") };
 }
 
 async function measure(

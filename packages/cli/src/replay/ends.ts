@@ -1,5 +1,6 @@
 /** Ends of a range of records, as people type them. */
 import { cliError } from "../errors.ts";
+import { timeMs } from "../terminal/units.ts";
 
 /** A sequence, a time in ms since 1970, or the word. */
 export type End = { readonly sequence: number } | { readonly ms: number } | "checkpoint";
@@ -9,9 +10,8 @@ export function endOf(option: string, takesCheckpoint: boolean): (text: string) 
   return (text) => {
     if (takesCheckpoint && text === "checkpoint") return "checkpoint";
     if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return { sequence: Number(text) };
-    // A lone number of another form would be a year, or worse.
-    const ms = /^\d{4}-/.test(text) ? Date.parse(text) : Number.NaN;
-    if (!Number.isNaN(ms)) return { ms };
+    const ms = timeMs(text);
+    if (ms !== undefined) return { ms };
     const word = takesCheckpoint ? ", checkpoint" : "";
     throw cliError(
       "ERR_CLI_USAGE",

@@ -6,6 +6,7 @@ import { isMillraceError, onAbort } from "@millrace/base";
 import { type Millrace, open } from "@millrace/runtime";
 import { type AdminAction, createServer, type RecordServer, type ServerOptions } from "@millrace/server";
 import { cliError } from "../errors.ts";
+import { outputIsCourtesy } from "../terminal/closed-pipes.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
@@ -177,7 +178,11 @@ function announce(reporter: Reporter, server: RecordServer, options: ServeOption
   const text = `records ${document.url}/v1/records  health ${document.adminUrl}/health/ready${page}`;
   // With --stdin the answers go to stdout.
   if (options.stdin === true) reporter.message(text);
-  else reporter.result(document, () => text);
+  else {
+    // A service doesn't fail because its log is on a full disk.
+    outputIsCourtesy();
+    reporter.result(document, () => text);
+  }
 }
 
 function tellAction(reporter: Reporter, { what, of, count }: AdminAction): void {
@@ -191,7 +196,7 @@ function mustHave(value: string | undefined, option: string): string {
 
 function moduleOf(given: string | undefined): URL {
   const path = mustHave(given, "--handlers");
-  if (path.includes("://")) return new URL(path);
+  if (URL.canParse(path) && path.includes("://")) return new URL(path);
   if (existsSync(path)) return pathToFileURL(resolve(path));
   throw cliError("ERR_CLI_USAGE", `--handlers: there is no file ${resolve(path)}`, { details: { path } });
 }

@@ -17,7 +17,7 @@ export function parseHandler(text: string): HandlerOption {
   }
   const path = text.slice(0, hash);
   const name = text.slice(hash + 1);
-  if (path.includes("://")) return { module: new URL(path), name };
+  if (URL.canParse(path) && path.includes("://")) return { module: new URL(path), name };
   if (!existsSync(path))
     throw cliError("ERR_CLI_USAGE", `--handler: there is no file ${resolve(path)}`, { details: { path } });
   return { module: pathToFileURL(resolve(path)), name };

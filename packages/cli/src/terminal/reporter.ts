@@ -17,6 +17,8 @@ export interface ReporterOptions {
 /** A terminal's progress line is redrawn this often; elsewhere a line is printed this often. */
 const REDRAW_MS = 100;
 const LINE_MS = 5000;
+/** Of a long word a message shows its beginning and its end. */
+const SHOWN_LENGTH = 200;
 
 /** Whether the document is printed; one per process, whichever reporter prints it. */
 let isDocumentPrinted = false;
@@ -88,7 +90,7 @@ export class Reporter {
     this.#clearProgress();
     const error = this.#documentOf(thrown);
     const { code, message, cure } = error;
-    process.stderr.write(`millrace: ${message} (${code})\n`);
+    process.stderr.write(`millrace: ${shortened(message)} (${code})\n`);
     if (cure !== undefined) process.stderr.write(`  ${cure}\n`);
     if (this.isVerbose) process.stderr.write(`${stackOf(thrown)}\n`);
     if (this.isJson && !isDocumentPrinted) this.#document({ ...document, error });
@@ -108,6 +110,11 @@ export class Reporter {
     this.#isProgressShown = false;
     process.stderr.write("\r\x1b[2K");
   }
+}
+
+/** A value that a message repeats may be of any length; a document has it whole. */
+function shortened(message: string): string {
+  return message.replaceAll(/\S{500,}/g, (word) => `${word.slice(0, SHOWN_LENGTH)}…${word.slice(-SHOWN_LENGTH)}`);
 }
 
 export interface ErrorDocument {

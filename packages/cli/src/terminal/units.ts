@@ -3,19 +3,41 @@ import { cliError } from "../errors.ts";
 
 const DURATION_MS: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1000, m: 60_000 };
 
+/** The longest time of Node's timers, 24 days; beyond that they fire at once. */
+const DURATION_MS_MAX: number = 2 ** 31 - 1;
+
 /** `250ms`, `1.5s`, `2m` as milliseconds. Throws `ERR_CLI_USAGE`. */
-export function parseDurationMs(text: string, option: string): number {
-  const match = /^(\d+(?:\.\d+)?)(us|ms|s|m)$/.exec(text);
-  if (match === null)
-    throw cliError("ERR_CLI_USAGE", `${option} must be a duration such as 250ms or 1.5s, not "${text}"`);
-  return Number(match[1]) * (DURATION_MS[match[2] as string] as number);
+export function parseDurationMs(text: string, option: string, min = "0s"): number {
+  const ms = durationMs(text);
+  const minMs = durationMs(min) as number;
+  if (ms !== undefined && ms >= minMs && ms <= DURATION_MS_MAX) return ms;
+  const range = ms === undefined ? "such as 250ms or 1.5s" : `from ${min} to 35791m`;
+  throw cliError("ERR_CLI_USAGE", `${option} must be a duration ${range}, not "${text}"`);
 }
+
+function durationMs(text: string): number | undefined {
+  const [, number, unit] = /^(\d+(?:\.\d+)?)(us|ms|s|m)$/.exec(text) ?? [];
+  return unit === undefined ? undefined : Number(number) * (DURATION_MS[unit] as number);
+}
+
+/**
+ * A time as ISO 8601 has it, with or without the time of day, in ms since 1970; undefined for
+ * another text. `Date.parse` alone takes "record 12" for a day in December.
+ */
+export function timeMs(text: string): number | undefined {
+  const ms = /^\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d\S*)?$/.test(text) ? Date.parse(text) : Number.NaN;
+  return Number.isNaN(ms) ? undefined : ms;
+}
+
+/** In digits alone: `Number` takes an empty text for 0. */
+const WHOLE = /^\d+$/;
+const POSITIVE = /^(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
 
 /** A whole number in a range, for commander. */
 export function wholeNumber(option: string, min: number, max: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (Number.isInteger(value) && value >= min && value <= max) return value;
+    if (WHOLE.test(text) && value >= min && value <= max) return value;
     throw cliError("ERR_CLI_USAGE", `${option} must be a whole number from ${min} to ${max}, not "${text}"`);
   };
 }
@@ -24,7 +46,7 @@ export function wholeNumber(option: string, min: number, max: number): (text: st
 export function powerOfTwo(option: string, max: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (Number.isInteger(Math.log2(value)) && value >= 2 && value <= max) return value;
+    if (WHOLE.test(text) && Number.isInteger(Math.log2(value)) && value >= 2 && value <= max) return value;
     throw cliError("ERR_CLI_USAGE", `${option} must be a power of two from 2 to ${max}, not "${text}"`);
   };
 }
@@ -33,7 +55,7 @@ export function powerOfTwo(option: string, max: number): (text: string) => numbe
 export function positiveNumber(option: string, max: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (value > 0 && value <= max) return value;
+    if (POSITIVE.test(text) && value > 0 && value <= max) return value;
     throw cliError("ERR_CLI_USAGE", `${option} must be a number above 0 and at most ${max}, not "${text}"`);
   };
 }

@@ -17,7 +17,7 @@ export function addOperate(program: Command, common: (command: Command) => Comma
     .option("--once", "one picture; --json means this as well")
     .addOption(
       new Option("--interval <time>", "between two pictures; rates are those of this time")
-        .argParser((text) => parseDurationMs(text, "--interval"))
+        .argParser((text) => parseDurationMs(text, "--interval", "10ms"))
         .default(1000, "1s"),
     )
     .addHelpText("after", `\nExamples:\n  millrace top ./data\n  millrace top ./data --once --json\n${EXIT_HELP}`)
