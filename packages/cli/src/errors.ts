@@ -2,6 +2,7 @@ import { errorFactory, type ErrorFactory, type ErrorTable } from "@millrace/base
 
 export type CliErrorCode =
   | "ERR_CLI_OUTPUT"
+  | "ERR_CLI_TEMPORARY"
   | "ERR_CLI_USAGE"
   | "ERR_DEAD_LETTER_MISSING"
   | "ERR_INGEST_CHANGED"
@@ -16,8 +17,12 @@ export type CliErrorCode =
 
 export const cliErrors: ErrorTable<CliErrorCode> = {
   ERR_CLI_OUTPUT: {
-    cause: "The file for the output exists already, or can't be created.",
-    cure: "Name a new file in a directory that you may write to.",
+    cause: "The output can't be written: its file exists already or can't be created, or its disk is full.",
+    cure: "Name a new file, in a directory that you may write to, on a disk with room.",
+  },
+  ERR_CLI_TEMPORARY: {
+    cause: "The directory for temporary files isn't there, can't be written, or has too long a path.",
+    cure: "Set TMPDIR to a directory with a short path that you may write to.",
   },
   ERR_CLI_USAGE: {
     cause: "The command line has an unknown option, or a value outside its range.",

@@ -3,6 +3,7 @@
  * style of all errors.
  */
 import { CommanderError } from "commander";
+import { cliError } from "./errors.ts";
 import { buildProgram } from "./program.ts";
 import { bearClosedPipes } from "./terminal/closed-pipes.ts";
 import { EXIT, exitCodeOf } from "./terminal/exit-codes.ts";
@@ -16,7 +17,11 @@ export async function main(argv: readonly string[]): Promise<number> {
   const program = buildProgram((code) => (exitCode = code));
   const named = namedCommand(program, argv);
   const reporter = new Reporter({ ...reporterOptionsOf(argv), command: named.path });
-  bearClosedPipes();
+  bearClosedPipes((cause) => {
+    // There is no place for a document.
+    reporter.beginDocument();
+    reporter.error(cliError("ERR_CLI_OUTPUT", `stdout can't be written: ${cause.message}`, { cause }));
+  });
   printWarnings(reporter);
   signals.ready(() => reporter.interrupted(signals.received));
   try {

@@ -1,8 +1,9 @@
 /** The file system under a journal's directory, and how fast a sync is there. */
-import { closeSync, existsSync, fdatasyncSync, mkdtempSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fdatasyncSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { messageOf } from "@millrace/base";
 import { Journal, storageKind } from "@millrace/journal";
+import { directoryIn } from "../terminal/temporary.ts";
 import { duration, grouped } from "../terminal/units.ts";
 import { type Finding, finding } from "./finding.ts";
 
@@ -34,13 +35,19 @@ export async function diskFindings(directory: string): Promise<Finding[]> {
   const place = nearestDirectory(directory);
   const findings = [kindFinding(place), roomFinding(place)];
   let scratch: string | undefined;
+  const remove = (): void => {
+    if (scratch !== undefined) rmSync(scratch, { recursive: true, force: true });
+  };
+  // A signal ends the process in the midst.
+  process.once("exit", remove);
   try {
-    scratch = mkdtempSync(join(place, ".millrace-doctor-"));
+    scratch = directoryIn(place, ".millrace-doctor-");
     findings.push(syncFinding(scratch), await journalFinding(join(scratch, "journal")));
   } catch (thrown) {
     findings.push(finding("directory", "unsafe", `nothing can be written in ${place}: ${messageOf(thrown)}`));
   } finally {
-    if (scratch !== undefined) rmSync(scratch, { recursive: true, force: true });
+    remove();
+    process.off("exit", remove);
   }
   return findings;
 }

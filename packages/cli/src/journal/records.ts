@@ -1,15 +1,12 @@
 /** `millrace journal tail` and `export`: print the records of a journal as lines of JSON. */
-import { createWriteStream } from "node:fs";
-import { once } from "node:events";
-import type { Writable } from "node:stream";
-import { isMillraceError, messageOf } from "@millrace/base";
+import { isMillraceError } from "@millrace/base";
 import { handlerName, publisherHeaders, type Redactor, stateFields, storedRedactor, toPlain } from "@millrace/intake";
 import { type JournalRecord, RECORD_TYPE, type Storage } from "@millrace/journal";
 import { LogReader, readMarks, recordAt, RecordCursor, scanLog, surveyLog } from "@millrace/journal/kernel";
 import { decode } from "@millrace/codec";
-import { cliError } from "../errors.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { drained, isOutputClosed, OutputReaders } from "../terminal/closed-pipes.ts";
+import { NewFile } from "../terminal/new-file.ts";
 import { errorDocument, Reporter } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
 import { grouped } from "../terminal/units.ts";
@@ -158,7 +155,7 @@ export async function tail(options: TailOptions): Promise<number> {
   const { segments } = scanLog(storage, { everything: false });
   const last = segments.at(-1)?.end.lastSequence ?? 0;
   const first = segments[0]?.header.baseSequence ?? 1;
-  const printer = new RecordPrinter(reporter, process.stdout, storedRedactor(options.dir));
+  const printer = new RecordPrinter(reporter, undefined, storedRedactor(options.dir));
   const following = new Following(storage, Math.max(first, last - options.lines + 1), (from, to) =>
     printer.givenUp(from, to),
   );
@@ -198,7 +195,7 @@ function pause(ms: number, stop: AbortSignal): Promise<void> {
 /** Prints records as lines of JSON, or with --json as one document. */
 class RecordPrinter {
   readonly #reporter: Reporter;
-  readonly #out: Writable;
+  readonly #file: NewFile | undefined;
   readonly #redactor: Redactor;
   readonly #isDocument: boolean;
   readonly #givenUp: { readonly firstSequence: number; readonly lastSequence: number }[] = [];
@@ -206,31 +203,36 @@ class RecordPrinter {
   records = 0;
 
   /** A file gets lines in any case: the document on stdout then only counts them. */
-  constructor(reporter: Reporter, out: Writable, redactor: Redactor) {
+  constructor(reporter: Reporter, file: NewFile | undefined, redactor: Redactor) {
     this.#reporter = reporter;
     this.#redactor = redactor;
-    this.#out = out;
-    this.#isDocument = reporter.isJson && out === process.stdout;
+    this.#file = file;
+    this.#isDocument = reporter.isJson && file === undefined;
   }
 
   /** Until the records or the output end, or `stop` aborts. */
   async printAll(records: Iterable<JournalRecord>, stop: AbortSignal): Promise<void> {
     for (const record of records) {
-      if (stop.aborted || isOutputClosed()) return;
+      if (stop.aborted || (this.#file === undefined && isOutputClosed())) return;
       this.print(record);
-      if (this.#out.writableNeedDrain) await drained(this.#out);
+      if (this.#file === undefined && process.stdout.writableNeedDrain) await drained(process.stdout);
       else if (this.records % RECORDS_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve));
     }
   }
 
   print(record: JournalRecord): void {
     const line = JSON.stringify(lineOf(record, this.#redactor));
-    if (!this.#isDocument) this.#out.write(`${line}\n`);
+    if (!this.#isDocument) this.#write(`${line}\n`);
     else {
       this.#begin();
-      this.#out.write(`${this.records === 0 ? "" : ","}\n    ${line}`);
+      this.#write(`${this.records === 0 ? "" : ","}\n    ${line}`);
     }
     this.records += 1;
+  }
+
+  #write(text: string): void {
+    if (this.#file === undefined) process.stdout.write(text);
+    else this.#file.write(text);
   }
 
   /** The journal's owner has given these up before they could be read. */
@@ -246,7 +248,7 @@ class RecordPrinter {
       const fields = Object.entries({ givenUp: this.#givenUp, ...rest })
         .filter(([, value]) => value !== undefined)
         .map(([name, value]) => `,\n  ${JSON.stringify(name)}: ${JSON.stringify(value)}`);
-      this.#out.write(`\n  ]${fields.join("")}\n}\n`);
+      this.#write(`\n  ]${fields.join("")}\n}\n`);
     } else if (this.#reporter.isJson)
       this.#reporter.result({ records: this.records, givenUp: this.#givenUp, ...rest }, () => "");
   }
@@ -260,7 +262,7 @@ class RecordPrinter {
     if (this.#isBegun) return;
     this.#isBegun = true;
     this.#reporter.beginDocument();
-    this.#out.write('{\n  "records": [');
+    this.#write('{\n  "records": [');
   }
 }
 
@@ -271,25 +273,26 @@ class RecordPrinter {
 export async function exportRecords(options: ExportOptions): Promise<number> {
   const reporter = new Reporter(options);
   const storage = storageOf(options.dir);
-  const out = options.output === undefined ? process.stdout : await createFile(options.output);
-  const printer = new RecordPrinter(reporter, out, storedRedactor(options.dir));
+  const redactor = storedRedactor(options.dir);
+  const file = options.output === undefined ? undefined : new NewFile(options.output);
+  const printer = new RecordPrinter(reporter, file, redactor);
   const stop = signals.takeOver();
   const { from = 1, to = Number.MAX_SAFE_INTEGER } = options;
   let missing: readonly MissingRecords[] = [];
   try {
     if (options.salvage === true) missing = salvage(storage, from, to, printer);
     else await exportSound(storage, from, to, printer, stop);
+    if (!stop.aborted) file?.finish();
   } catch (thrown) {
     printer.failed(thrown);
     throw thrown;
+  } finally {
+    file?.close();
   }
-  printer.end({ output: options.output, missing });
-  if (out !== process.stdout) {
-    out.end();
-    await once(out, "finish");
-  }
-  for (const { file, offset, firstSequence, lastSequence } of missing) {
-    reporter.message(`missing: records ${firstSequence} to ${lastSequence} (${file} at offset ${offset})`);
+  if (file !== undefined && stop.aborted) reporter.message(`stopped: ${options.output} isn't complete, and is removed`);
+  printer.end({ output: stop.aborted ? undefined : options.output, missing });
+  for (const { file: name, offset, firstSequence, lastSequence } of missing) {
+    reporter.message(`missing: records ${firstSequence} to ${lastSequence} (${name} at offset ${offset})`);
   }
   reporter.message(`${grouped(printer.records)} records`);
   return signals.exitCode ?? (missing.length === 0 ? EXIT.ok : EXIT.dataLost);
@@ -333,15 +336,4 @@ async function exportSound(
 /** The last batch may hold more records than were asked for. */
 function* upTo(last: number, records: Iterable<JournalRecord>): Generator<JournalRecord, void> {
   for (const record of records) if (record.sequence <= last) yield record;
-}
-
-/** Throws `ERR_CLI_OUTPUT`, also for a file that is there already. */
-async function createFile(path: string): Promise<Writable> {
-  const out = createWriteStream(path, { flags: "wx", mode: 0o600 });
-  try {
-    await once(out, "open");
-    return out;
-  } catch (cause) {
-    throw cliError("ERR_CLI_OUTPUT", `${path} can't be written: ${messageOf(cause)}`, { cause, details: { path } });
-  }
 }

@@ -1,10 +1,10 @@
 /** The options, the directories and the latency figures that both load commands use. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Histogram } from "@millrace/metrics";
+import { cliError } from "../errors.ts";
 import type { ReporterOptions } from "../terminal/reporter.ts";
-import { removeInUse } from "../terminal/temporary.ts";
+import { KEPT_NAME, removeInUse, temporaryDirectory } from "../terminal/temporary.ts";
 import { duration, round } from "../terminal/units.ts";
 import type { VictimPlace } from "./victim.ts";
 
@@ -26,25 +26,31 @@ export interface Workplace extends VictimPlace {
 }
 
 const PREFIX = "millrace-load-";
-/** Marks a directory that a run has kept for a closer look. */
-const KEPT_NAME = "kept";
+/** What the address of a Unix socket holds, on macOS; on Linux it is four more. */
+const ADDRESS_BYTES_MAX = 103;
 
 /**
  * The journal, and beside it, never within it, the ledgers and the socket. All goes with the
  * process.
  */
 export function createWorkplace(options: LoadOptions): Workplace {
-  removeLeftovers();
-  const base = mkdtempSync(join(tmpdir(), `${PREFIX}${process.pid}-`));
-  const ledgerDirectory = join(base, "ledgers");
-  mkdirSync(ledgerDirectory);
+  const base = temporaryDirectory(PREFIX);
   const remove = (): void => removeInUse(base);
   process.once("exit", remove);
+  const socketPath = join(base, "socket");
+  // Node would cut it off, and listen elsewhere.
+  if (Buffer.byteLength(socketPath) > ADDRESS_BYTES_MAX) {
+    throw cliError("ERR_CLI_TEMPORARY", `no socket can have a path as long as ${socketPath}`, {
+      details: { directory: base },
+    });
+  }
+  const ledgerDirectory = join(base, "ledgers");
+  mkdirSync(ledgerDirectory);
   return {
     directory: options.dir ?? join(base, "journal"),
     base,
     ledgerDirectory,
-    socketPath: join(base, "socket"),
+    socketPath,
     processors: options.processors,
     verbose: options.verbose === true,
     remove,
@@ -53,30 +59,6 @@ export function createWorkplace(options: LoadOptions): Workplace {
       writeFileSync(join(base, KEPT_NAME), "");
     },
   };
-}
-
-/** Removes the directories of runs that were killed together with their victims. */
-function removeLeftovers(): void {
-  for (const name of readdirSync(tmpdir())) {
-    const pid = name.startsWith(PREFIX) ? /^(\d+)-/.exec(name.slice(PREFIX.length))?.[1] : undefined;
-    const path = join(tmpdir(), name);
-    if (pid === undefined || isAlive(Number(pid)) || existsSync(join(path, KEPT_NAME))) continue;
-    try {
-      rmSync(path, { recursive: true, force: true });
-    } catch {
-      // Another user's.
-    }
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (thrown) {
-    // Another user's process can't be asked.
-    return (thrown as NodeJS.ErrnoException).code !== "ESRCH";
-  }
 }
 
 export interface Latency {

@@ -1,9 +1,9 @@
 /** `millrace serve --demo`: a directory of its own, and traffic that is made up. */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { seededRandom, workerUrl } from "@millrace/base";
 import type { Millrace, MillraceOptions } from "@millrace/runtime";
+import { temporaryDirectory } from "../terminal/temporary.ts";
 
 const EVERY_MS = 100;
 /** Orders each time at most; each has a mail, and every second one a parcel. */
@@ -31,7 +31,7 @@ export function demoHandlers(): URL {
 
 /** Emptied and removed by `remove`. */
 export function demoDirectory(): { readonly path: string; remove(): void } {
-  const path = mkdtempSync(join(tmpdir(), "millrace-demo-"));
+  const path = temporaryDirectory("millrace-demo-");
   return { path: join(path, "data"), remove: () => rmSync(path, { recursive: true, force: true }) };
 }
 

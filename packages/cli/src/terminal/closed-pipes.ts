@@ -1,46 +1,75 @@
 /** Readers of our output that leave early, such as `| head -1`. */
-import { once } from "node:events";
-import { constants, fstatSync, lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { constants, fstatSync, lstatSync, readdirSync, readFileSync, readlinkSync, writeSync } from "node:fs";
 import type { Writable } from "node:stream";
+import { EXIT } from "./exit-codes.ts";
 
 const STDOUT = 1;
 
-/** A reader that leaves early is no error: the output that is left is dropped. */
-export function bearClosedPipes(): void {
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code !== "EPIPE") throw error;
-    });
-  }
+/** What a write to stdout has failed with, but for a reader that has left. */
+let failure: Error | undefined;
+let isNeeded = true;
+
+/**
+ * A reader that leaves early is no error: the output that is left is dropped. Any other failure of
+ * stdout, such as a full disk, is told once, and a command that would have ended with 0 ends with
+ * 1. A failure of stderr can't be told to anybody.
+ */
+export function bearClosedPipes(tell: (error: Error) => void): void {
+  process.stderr.on("error", () => {});
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE" || failure !== undefined) return;
+    failure = error;
+    tell(error);
+  });
+  // The last write may fail after the command has ended.
+  process.once("exit", () => {
+    if (failure !== undefined && isNeeded) process.exitCode ||= EXIT.failure;
+  });
+}
+
+/** What the command prints on stdout is a courtesy: without it the command does its work. */
+export function outputIsCourtesy(): void {
+  isNeeded = false;
 }
 
 /**
- * Whether a write to stdout has found that nobody reads it any more: a command that only prints may
- * end.
+ * Whether a write to stdout has found that nobody reads it any more, or that it can't be written: a
+ * command that only prints may end.
  */
 export function isOutputClosed(): boolean {
-  return process.stdout.destroyed || !process.stdout.writable;
+  return failure !== undefined || process.stdout.destroyed || !process.stdout.writable;
 }
 
 /** Resolves when a stream takes more, or takes nothing ever again: its error is heard elsewhere. */
-export async function drained(stream: Writable): Promise<void> {
-  await Promise.race([once(stream, "drain"), once(stream, "close")]).catch(() => {});
+export function drained(stream: Writable): Promise<void> {
+  return new Promise((resolve) => {
+    const events = ["drain", "close", "error"];
+    const end = (): void => {
+      for (const event of events) stream.off(event, end);
+      resolve();
+    };
+    for (const event of events) stream.on(event, end);
+    if (stream.destroyed || !stream.writable || !stream.writableNeedDrain) end();
+  });
 }
 
 /**
- * The processes that read the pipe which is our stdout: for a command that waits for something to
- * print, and would learn from its next write alone that nobody reads on.
+ * Who reads our stdout: for a command that waits for something to print, and would learn from its
+ * next write alone that nobody reads on.
  *
- * Known on Linux, of processes whose files this one may list. A reader that can't be seen, such as
- * one outside of a container, never counts as gone.
+ * A write of no bytes asks a Unix socket, which is what a program in Node gives to its children. A
+ * pipe answers nothing to that. So its readers are looked for among the processes: known on Linux,
+ * of processes whose files this one may list. A reader that can't be seen, such as one outside of a
+ * container, never counts as gone; nor does one behind a TCP connection that it has ended in order.
  */
 export class OutputReaders {
+  readonly #isSocket: boolean = fstatSync(STDOUT).isSocket();
   readonly #pipe: string | undefined = pipeOfOutput();
   #seen: readonly string[] = this.#readers();
 
   /** Whether readers were seen, and none is left. */
   areGone(): boolean {
-    if (isOutputClosed()) return true;
+    if (isOutputClosed() || (this.#isSocket && isClosedSocket())) return true;
     if (this.#seen.length === 0 || this.#seen.some((pid) => this.#isReading(pid))) return false;
     // One may have handed it on to another process, which we may not look into.
     this.#seen = this.#readers();
@@ -64,6 +93,15 @@ export class OutputReaders {
     } catch {
       return false;
     }
+  }
+}
+
+function isClosedSocket(): boolean {
+  try {
+    writeSync(STDOUT, Buffer.alloc(0));
+    return false;
+  } catch (thrown) {
+    return ["EPIPE", "ECONNRESET"].includes((thrown as NodeJS.ErrnoException).code ?? "");
   }
 }
 

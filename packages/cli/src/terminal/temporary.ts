@@ -1,5 +1,58 @@
 /** Directories of this command that other threads or processes use. */
-import { renameSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { messageOf } from "@millrace/base";
+import { cliError } from "../errors.ts";
+
+/** A file that marks a directory which was kept for a closer look. */
+export const KEPT_NAME = "kept";
+
+/**
+ * A new directory in the system's one for temporary files. Its name begins with `prefix` and this
+ * process's id: what a process has left that was killed goes when the next one asks for the same
+ * prefix. Throws `ERR_CLI_TEMPORARY`.
+ */
+export function temporaryDirectory(prefix: string): string {
+  const parent = tmpdir();
+  try {
+    return directoryIn(parent, prefix);
+  } catch (cause) {
+    throw cliError("ERR_CLI_TEMPORARY", `${parent} can't hold temporary files: ${messageOf(cause)}`, {
+      cause,
+      details: { directory: parent },
+    });
+  }
+}
+
+/** As `temporaryDirectory`, in another place. Throws the system's errors. */
+export function directoryIn(parent: string, prefix: string): string {
+  removeLeftovers(parent, prefix);
+  return mkdtempSync(join(parent, `${prefix}${process.pid}-`));
+}
+
+function removeLeftovers(parent: string, prefix: string): void {
+  for (const name of readdirSync(parent)) {
+    const pid = name.startsWith(prefix) ? /^(\d+)-/.exec(name.slice(prefix.length))?.[1] : undefined;
+    const path = join(parent, name);
+    if (pid === undefined || isAlive(Number(pid)) || existsSync(join(path, KEPT_NAME))) continue;
+    try {
+      rmSync(path, { recursive: true, force: true });
+    } catch {
+      // Another user's.
+    }
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (thrown) {
+    // Another user's process can't be asked.
+    return (thrown as NodeJS.ErrnoException).code !== "ESRCH";
+  }
+}
 
 /**
  * Removes a directory, also while others make files in it by its name: under another name they

@@ -1,10 +1,11 @@
 /** `millrace top DIR`: a running service at a glance, through its control socket. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { ControlClient } from "@millrace/intake";
 import type { MetricFamily } from "@millrace/metrics";
 import { type Figures, figuresOf, type Reading } from "@millrace/runtime";
 import { cliError } from "../errors.ts";
 import { storageOf } from "../journal/place.ts";
-import { isOutputClosed } from "../terminal/closed-pipes.ts";
+import { OutputReaders } from "../terminal/closed-pipes.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
@@ -16,6 +17,8 @@ export interface TopOptions extends ReporterOptions {
 }
 
 const BAR = 20;
+/** Whether anybody reads on is looked at this often. */
+const LOOK_MS = 200;
 const MEBI: number = 2 ** 20;
 
 /** With `--once` or `--json` one picture; otherwise a new one each interval until a signal. */
@@ -31,12 +34,14 @@ export async function top(directory: string, options: TopOptions): Promise<numbe
   }
   signal.addEventListener("abort", () => client.close());
   const isOnce = options.once === true || reporter.isJson;
+  const readers = isOnce ? undefined : new OutputReaders();
   const isTerminal = process.stdout.isTTY && process.env.TERM !== "dumb";
   try {
     let before = await readingOf(client);
     // Ends: after one picture, at a signal, when nobody reads, or when the service is gone.
     for (;;) {
-      await pause(options.interval, signal);
+      await pause(options.interval, signal, () => readers?.areGone() === true);
+      if (readers?.areGone() === true) return EXIT.ok;
       const now = await readingOf(client);
       const figures = figuresOf(before, now);
       before = now;
@@ -46,7 +51,6 @@ export async function top(directory: string, options: TopOptions): Promise<numbe
         );
         return EXIT.ok;
       }
-      if (isOutputClosed()) return EXIT.ok;
       process.stdout.write(`${isTerminal ? "\x1b[H\x1b[J" : ""}${picture(directory, figures)}\n`);
     }
   } catch (thrown) {
@@ -58,19 +62,13 @@ export async function top(directory: string, options: TopOptions): Promise<numbe
   }
 }
 
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const ended = (): void => {
-      clearTimeout(timer);
-      reject(signal.reason as Error);
-    };
-    const timer = setTimeout(() => {
-      signal.removeEventListener("abort", ended);
-      resolve();
-    }, ms);
-    signal.addEventListener("abort", ended, { once: true });
-    if (signal.aborted) ended();
-  });
+/** Waits, at most until `isOver`. Rejects when the signal aborts. */
+async function pause(ms: number, signal: AbortSignal, isOver: () => boolean): Promise<void> {
+  const end = performance.now() + ms;
+  // Ends: each turn brings the end nearer.
+  for (let leftMs = ms; leftMs > 0 && !isOver(); leftMs = end - performance.now()) {
+    await sleep(Math.min(leftMs, LOOK_MS), undefined, { signal });
+  }
 }
 
 async function readingOf(client: ControlClient): Promise<Reading> {

@@ -6,9 +6,8 @@
  * MILLRACE_TRACE_DIRECTORY (and the two variables beside it) and writes one file per runtime there.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { copyFileSync, mkdtempSync, readdirSync, readFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join, parse, resolve } from "node:path";
+import { accessSync, constants, copyFileSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join, parse, resolve } from "node:path";
 import { messageOf } from "@millrace/base";
 import type { ChromeTrace } from "@millrace/scheduler";
 import { TRACE_ENVIRONMENT } from "@millrace/runtime";
@@ -16,7 +15,7 @@ import { cliError } from "../errors.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
-import { removeInUse } from "../terminal/temporary.ts";
+import { KEPT_NAME, removeInUse, temporaryDirectory } from "../terminal/temporary.ts";
 import { duration, grouped, table } from "../terminal/units.ts";
 import { type Spread, type TraceStats, traceStats } from "./stats.ts";
 
@@ -40,11 +39,19 @@ const LOOK_MS = 50;
 
 export async function record(command: readonly string[], options: TraceRecordOptions): Promise<number> {
   const reporter = new Reporter(options);
-  const directory = mkdtempSync(join(tmpdir(), "millrace-trace-"));
-  process.once("exit", () => removeInUse(directory));
+  mustBeWritable(resolve(options.out));
+  const directory = temporaryDirectory("millrace-trace-");
+  let isKept = false;
+  const remove = (): void => {
+    if (!isKept) removeInUse(directory);
+  };
+  process.once("exit", remove);
   try {
     const ended = await runTraced(command, directory, options);
-    const traces = collect(directory, options.out);
+    const traces = collect(directory, options.out, () => {
+      isKept = true;
+      writeFileSync(join(directory, KEPT_NAME), "");
+    });
     if (traces.length === 0) {
       const failure = cliError("ERR_TRACE_NONE", `${command.join(" ")} wrote no trace (${describe(ended)})`, {
         details: { ...ended },
@@ -59,8 +66,28 @@ export async function record(command: readonly string[], options: TraceRecordOpt
     );
     return signals.exitCode ?? (ended.exitCode === 0 || ended.wasEnded ? EXIT.ok : EXIT.failure);
   } finally {
-    removeInUse(directory);
+    remove();
   }
+}
+
+/** Before the program runs: it may take long, and run only once. Throws `ERR_CLI_OUTPUT`. */
+function mustBeWritable(out: string): void {
+  try {
+    const found = statSync(out, { throwIfNoEntry: false });
+    if (found?.isDirectory() === true) throw new Error("it is a directory");
+    const place = found === undefined ? dirname(out) : out;
+    if (found === undefined && !statSync(place).isDirectory()) throw new Error(`${place} is no directory`);
+    accessSync(place, constants.W_OK);
+  } catch (cause) {
+    throw outputError(out, cause, "");
+  }
+}
+
+function outputError(path: string, cause: unknown, more: string): Error {
+  return cliError("ERR_CLI_OUTPUT", `${path} can't be written: ${messageOf(cause)}${more}`, {
+    cause,
+    details: { path },
+  });
 }
 
 export function stats(file: string, options: ReporterOptions): number {
@@ -136,12 +163,20 @@ function tracesIn(directory: string): string[] {
     .toSorted();
 }
 
-/** Copies the first trace to `out`, and further ones beside it with a number. */
-function collect(directory: string, out: string): { file: string; trace: ChromeTrace }[] {
+/**
+ * Copies the first trace to `out`, and further ones beside it with a number. `keep` is called when
+ * that fails: the program may not run once more.
+ */
+function collect(directory: string, out: string, keep: () => void): { file: string; trace: ChromeTrace }[] {
   return tracesIn(directory).map((name, index) => {
     const { dir, name: stem, ext } = parse(resolve(out));
     const file = index === 0 ? resolve(out) : join(dir, `${stem}.${index + 1}${ext}`);
-    copyFileSync(join(directory, name), file);
+    try {
+      copyFileSync(join(directory, name), file);
+    } catch (cause) {
+      keep();
+      throw outputError(file, cause, `; the trace stays in ${directory}`);
+    }
     return { file, trace: read(file) };
   });
 }
