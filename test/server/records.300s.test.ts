@@ -87,6 +87,11 @@ test("what isn't JSON, UTF-8 or exact is refused with its place", () =>
 test("types, encodings, sizes and paths that aren't served have a status of their own", () =>
   withServer({ bodyBytesMax: 1000, handlers: ["settle"] }, async ({ url }) => {
     const at = `${url}/v1/records/settle`;
+    const { body } = await post(at, "a=1", { "content-type": "application/x-www-form-urlencoded" });
+    assert.is(
+      body.error.message,
+      "the body's type must be application/json or application/x-ndjson, not application/x-www-form-urlencoded",
+    );
     const expected: [number, string, () => Promise<{ status: number; body: Record<string, any> }>][] = [
       [415, "ERR_REQUEST_TYPE", () => post(at, "1", { "content-type": "text/plain" })],
       [415, "ERR_REQUEST_TYPE", () => post(at, "1", { "content-type": "application/json; charset=latin1" })],

@@ -25,7 +25,6 @@ export interface AppOptions {
 /** Of fastify, as ours. */
 const CODES: Readonly<Record<string, readonly [code: ServerErrorCode, text: string]>> = {
   FST_ERR_CTP_BODY_TOO_LARGE: ["ERR_REQUEST_TOO_LARGE", "the body is larger than the server takes"],
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: ["ERR_REQUEST_TYPE", "the body's type isn't one that the server reads"],
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: ["ERR_REQUEST_MALFORMED", "the body isn't as long as Content-Length says"],
   FST_ERR_BAD_URL: ["ERR_REQUEST_MALFORMED", "the path isn't a valid one"],
   FST_ERR_MAX_PARAM_LENGTH: ["ERR_REQUEST_ROUTE", "the path is too long"],
@@ -42,6 +41,11 @@ function ours(thrown: unknown): unknown {
   // The client has gone while it sent its body: nobody reads this answer.
   if (code === "ECONNRESET") return serverError("ERR_REQUEST_MALFORMED", "the body has ended early", { cause: thrown });
   return thrown;
+}
+
+/** `curl -d` alone says that it sends a form. */
+function typeError(given = "none", known: readonly string[]): Error {
+  return serverError("ERR_REQUEST_TYPE", `the body's type must be ${known.join(" or ")}, not ${given.slice(0, 100)}`);
 }
 
 /** Sends an error as a document. */
@@ -97,7 +101,10 @@ export function buildApp(options: AppOptions): FastifyInstance {
       done(null, body),
     );
   }
-  app.setErrorHandler((error, _request, reply) => refuse(reply, error));
+  app.setErrorHandler((error, { headers }, reply) => {
+    const isOfType = (error as Partial<FastifyError>).code === "FST_ERR_CTP_INVALID_MEDIA_TYPE";
+    return refuse(reply, isOfType ? typeError(headers["content-type"], options.contentTypes) : error);
+  });
   app.setNotFoundHandler((request, reply) =>
     refuse(reply, serverError("ERR_REQUEST_ROUTE", `there is no ${request.method} ${request.url.slice(0, 100)}`)),
   );
