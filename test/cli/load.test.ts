@@ -1,7 +1,11 @@
+import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { payloadCrc } from "@millrace/cli/internal/load/payload";
 import { reconcile, STATUS } from "@millrace/cli/internal/load/reconcile";
+import type * as handlers from "@millrace/cli/internal/load/victim-handlers";
+import { open } from "millrace";
+import { temporaryDirectory } from "../support.ts";
 import { documentOf, millrace } from "./support.ts";
 
 interface CrashDocument {
@@ -66,6 +70,28 @@ test("load crash: killed at random moments, nothing acknowledged is lost", async
   console.log(
     `# 3 kills: ${document.acknowledged} acknowledged, ${document.duplicates} handled again, ${document.lost} lost, ${document.ghosts} ghosts`,
   );
+});
+
+test("records that an earlier run has left are no ghosts", async () => {
+  const directory = join(temporaryDirectory(), "journal");
+  const mill = await open<typeof handlers>({
+    handlers: import.meta.resolve("@millrace/cli/internal/load/victim-handlers"),
+    processors: 1,
+    journal: { directory, allowUnsafeStorage: true },
+  });
+  // Due while the next run is under way; their payloads are none of its own.
+  const left = Array.from({ length: 50 }, (_, n) => ({
+    handler: "handle" as const,
+    payload: { run: "earlier", id: n * 1000, payload: Buffer.from("other") },
+    delayMs: 1000,
+  }));
+  await mill.publishMany(left);
+  await mill.close();
+  const args = ["load", "crash", "--dir", directory, "--seconds", "3", "--kills", "1", "--rate", "200", "--json"];
+  const outcome = await millrace([...args, "--processors", "1"]);
+  const document = documentOf<CrashDocument>(outcome);
+  assert.equal([document.ghosts, document.lost], [0, 0], outcome.stderr);
+  assert.is(outcome.code, 0, outcome.stderr);
 });
 
 test("load run: counts match, and a missed target is exit code 4", async () => {

@@ -1,5 +1,6 @@
 /** Starts, watches and kills the process under test. */
 import { type ChildProcess, fork } from "node:child_process";
+import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 import { workerUrl } from "@millrace/base";
 import { cliError } from "../errors.ts";
@@ -35,7 +36,12 @@ export class Victim {
   constructor(place: VictimPlace) {
     const entry = fileURLToPath(workerUrl("./victim.worker", import.meta.url));
     this.#child = fork(entry, [place.directory, place.socketPath, String(place.processors), place.base], {
-      env: { ...process.env, MILLRACE_LOAD_LEDGER: place.ledgerDirectory },
+      env: {
+        ...process.env,
+        MILLRACE_LOAD_LEDGER: place.ledgerDirectory,
+        // No other run has a directory of this name.
+        MILLRACE_LOAD_RUN: basename(place.base),
+      },
       stdio: ["ignore", place.verbose ? 2 : "ignore", place.verbose ? 2 : "ignore", "ipc"],
     });
     process.once("exit", this.#killAtExit);

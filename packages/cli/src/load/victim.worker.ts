@@ -24,6 +24,7 @@ export type VictimReport =
   | { readonly failed: string; readonly code: string | undefined };
 
 const [directory, socketPath, processors, base] = process.argv.slice(2) as [string, string, string, string];
+const runName = process.env.MILLRACE_LOAD_RUN as string;
 
 // A signal to the whole process group, such as Ctrl-C, is for the generator: it decides how this
 // process ends.
@@ -86,7 +87,7 @@ function serve(mill: Millrace<typeof handlers>, socket: Socket): void {
     answers.push(encodeAnswer(id, outcome));
   };
   const reader = new FrameReader((id, payload) => {
-    mill.publish.handle({ id, payload }).then(
+    mill.publish.handle({ run: runName, id, payload }).then(
       () => answer(id, OUTCOME.acknowledged),
       (error: unknown) =>
         answer(id, isMillraceError(error, "ERR_JOURNAL_UNCERTAIN") ? OUTCOME.uncertain : OUTCOME.rejected),
