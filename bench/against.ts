@@ -15,11 +15,14 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
-import type { Benchmark, Measure } from "./harness.ts";
+import type { Measure } from "./harness.ts";
+
+/** What a checkout measures of its own subject: the ids of the cases of each benchmark. */
+type Cases = Readonly<Record<string, { readonly subject: string; readonly ids: readonly string[] }>>;
 
 interface Side {
   readonly root: string;
-  readonly benchmarks: readonly Benchmark[];
+  readonly cases: Cases;
 }
 
 const CELL_LIMIT_MS = 120_000;
@@ -29,22 +32,39 @@ function refuse(text: string): never {
   process.exit(2);
 }
 
-async function sideOf(root: string): Promise<Side> {
+/** Asks a process of that checkout: code of two checkouts doesn't run in one. */
+const LIST = `
+  const { benchmarks } = await import(process.argv[1]);
+  const own = ({ cases, subjects: [ours] }) => ({
+    subject: ours.name,
+    ids: cases.map(({ id }) => id).filter((id) => ours.measures?.(id) ?? true),
+  });
+  const all = Object.fromEntries(benchmarks.map((each) => [each.name, own(each)]));
+  process.stdout.write(JSON.stringify(all), () => process.exit());
+`;
+
+function sideOf(root: string): Side {
   const file = join(root, ".build", "bench", "benchmarks.js");
   if (!existsSync(file)) refuse(`there is no ${file}: build that checkout first (npm run build)`);
-  const { href } = pathToFileURL(file);
-  return { root, benchmarks: ((await import(href)) as { benchmarks: Benchmark[] }).benchmarks };
+  const args = ["--input-type=module", "--eval", LIST, pathToFileURL(file).href];
+  const { status, signal, stdout } = spawnSync(process.execPath, args, {
+    encoding: "utf8",
+    timeout: CELL_LIMIT_MS,
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  if (status !== 0) throw new Error(`${root}, its benchmarks: ${signal ?? `exit code ${status}`}`);
+  return { root, cases: JSON.parse(stdout) as Cases };
 }
 
-function benchmarkOf({ root, benchmarks }: Side, name: string): Benchmark {
-  const found = benchmarks.find((each) => each.name === name);
+function benchmarkOf({ root, cases }: Side, name: string): Cases[string] {
+  const found = cases[name];
   if (found !== undefined) return found;
-  return refuse(`${root} has no benchmark ${name}; there are ${benchmarks.map((each) => each.name).join(", ")}`);
+  return refuse(`${root} has no benchmark ${name}; there are ${Object.keys(cases).join(", ")}`);
 }
 
 /** Measures a cell of our own subject; the results by their words. */
 function measure(side: Side, name: string, caseId: string, ms: number): Map<string, Measure> {
-  const subject = benchmarkOf(side, name).subjects[0]?.name as string;
+  const { subject } = benchmarkOf(side, name);
   const work = join(side.root, ".build", "bench-work");
   mkdirSync(work, { recursive: true });
   const directory = mkdtempSync(join(work, "against-"));
@@ -104,14 +124,12 @@ const ms = Number(values.ms ?? 1000);
 if (directory === undefined || names.length === 0 || !(rounds >= 1) || !(ms >= 1)) {
   refuse("usage: npm run bench:against -- DIRECTORY NAME… [--case REGEX] [--rounds N] [--ms N]");
 }
-const here = await sideOf(fileURLToPath(new URL("../..", import.meta.url)));
-const there = await sideOf(resolve(directory));
+const here = sideOf(fileURLToPath(new URL("../..", import.meta.url)));
+const there = sideOf(resolve(directory));
 const wanted = new RegExp(values.case ?? "");
 for (const name of names) {
   const [own, other] = [benchmarkOf(here, name), benchmarkOf(there, name)];
-  const isThere = (id: string): boolean => other.cases.some((each) => each.id === id);
-  const cases = own.cases.filter(({ id }) => wanted.test(id) && (own.subjects[0]?.measures?.(id) ?? true));
-  for (const { id } of cases) if (isThere(id)) compare(here, there, name, id, rounds, ms);
+  const shared = own.ids.filter((id) => wanted.test(id) && other.ids.includes(id));
+  if (shared.length === 0) refuse(`${name}: the checkouts share no case that matches ${wanted}`);
+  for (const id of shared) compare(here, there, name, id, rounds, ms);
 }
-// Benchmarks may hold something open that they have only imported.
-process.exit();
