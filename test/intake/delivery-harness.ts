@@ -36,8 +36,11 @@ export class World {
   /** Records that this process has put into quarantine, in order. */
   quarantined: number[] = [];
 
-  constructor(handlers: Record<string, HandlerOptions>) {
+  readonly #jobsBytesMax: number | undefined;
+
+  constructor(handlers: Record<string, HandlerOptions>, { jobsBytesMax }: { readonly jobsBytesMax?: number } = {}) {
     this.handlers = handlers;
+    this.#jobsBytesMax = jobsBytesMax;
     this.open();
   }
 
@@ -67,6 +70,7 @@ export class World {
       {
         logId: Buffer.alloc(16, 7),
         reserveBytes: () => 100_000,
+        jobsBytesMax: this.#jobsBytesMax,
         handlerTerms: (name) =>
           handlerTerms(name, this.handlers[name] ?? {}, { retryBaseMs: 60_000, backoff: "constant" }),
       },

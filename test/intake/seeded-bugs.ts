@@ -531,8 +531,8 @@ export const INTAKE_BUGS: readonly SeededBug[] = [
   {
     name: "a suspect whose key isn't free counts as one that came back",
     file: "delivery/hand-out.js",
-    from: 'suspects.waits(job.origin);\n            return "taken";\n        }\n        if (!suspects',
-    to: 'suspects.survived(job.origin);\n            return "taken";\n        }\n        if (!suspects',
+    from: "suspects.waits(job.origin);\n            jobs.standsInLine(job);",
+    to: "suspects.survived(job.origin);\n            jobs.standsInLine(job);",
   },
   {
     name: "a record that ended a process of its own comes back as any other",

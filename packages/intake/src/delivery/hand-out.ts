@@ -8,6 +8,7 @@ import type { Gates } from "./gates.ts";
 import type { HandlerGate } from "./handler-gate.ts";
 import type { Hands } from "./hands.ts";
 import type { Job } from "./job.ts";
+import type { Jobs } from "./jobs.ts";
 import type { KeyLines } from "./key-lines.ts";
 import type { Life } from "./life.ts";
 import type { Outcomes } from "./outcomes.ts";
@@ -40,6 +41,7 @@ export interface HandOutParts {
   readonly suspects: Suspects;
   readonly quarantined: Quarantined;
   readonly keyLines: KeyLines;
+  readonly jobs: Jobs;
   readonly returns: Returns;
   readonly outcomes: Outcomes;
   readonly life: Life;
@@ -56,7 +58,7 @@ export class HandOut {
 
   /** Decides about a record whose turn has come. */
   handOut(job: Job): HandedOut {
-    const { clock, gates, window, life, suspects, keyLines, returns, outcomes } = this.#parts;
+    const { clock, gates, window, life, suspects, keyLines, jobs, returns, outcomes } = this.#parts;
     const { notBeforeMs, expiresAtMs } = job.terms;
     if (notBeforeMs !== undefined || expiresAtMs !== undefined) {
       const wall = clock.wall();
@@ -78,6 +80,7 @@ export class HandOut {
     if (window.left <= 0 || !life.isBegun()) return "full";
     if (!keyLines.take(job)) {
       suspects.waits(job.origin);
+      jobs.standsInLine(job);
       return "taken";
     }
     if (!suspects.mayRun(job.origin)) return "taken";

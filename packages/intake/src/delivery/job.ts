@@ -53,6 +53,20 @@ export function jobOf(record: LogRecord, handler: number): Job {
   };
 }
 
+/** Gives a job bytes of its own, which stay when the ring or the batch goes on. */
+export function ownBytes(job: Job): void {
+  const { key, headers, payload } = job;
+  const headersStart = key.length;
+  const payloadStart = headersStart + headers.length;
+  const bytes = Buffer.allocUnsafe(payloadStart + payload.length);
+  bytes.set(key, 0);
+  bytes.set(headers, headersStart);
+  bytes.set(payload, payloadStart);
+  job.key = bytes.subarray(0, headersStart);
+  job.headers = bytes.subarray(headersStart, payloadStart);
+  job.payload = bytes.subarray(payloadStart);
+}
+
 /** Memory of a job beside its bytes, about: four small buffers, terms, an entry. */
 const JOB_BYTES = 1024;
 
@@ -88,6 +102,11 @@ export class JobCache {
       if (this.#bytes <= this.#bytesMax) return;
       this.take(origin);
     }
+  }
+
+  /** Whether there is room for the job without letting go of another one. */
+  hasRoomFor(job: Job): boolean {
+    return this.#bytes + bytesOfJob(job) <= this.#bytesMax;
   }
 
   peek(origin: number): Job | undefined {

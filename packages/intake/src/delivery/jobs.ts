@@ -4,7 +4,7 @@ import { decodeFate, historyBytes, reasonName, withFailure } from "../format/sta
 import type { LogWalk } from "../states/log-walk.ts";
 import type { RecordStates } from "../states/record-states.ts";
 import type { FailedAttempts } from "./failed-attempts.ts";
-import { type Job, JobCache, jobOf } from "./job.ts";
+import { type Job, JobCache, jobOf, ownBytes } from "./job.ts";
 import type { Log } from "./ports.ts";
 import type { Steady } from "./steady.ts";
 
@@ -46,9 +46,7 @@ export class Jobs {
     const known = this.#cache.take(origin);
     if (known !== undefined) return known;
     const job = this.at(this.#states.placeOf(origin));
-    job.key = Uint8Array.from(job.key);
-    job.headers = Uint8Array.from(job.headers);
-    job.payload = Uint8Array.from(job.payload);
+    ownBytes(job);
     this.#readFailures(job);
     return job;
   }
@@ -85,6 +83,21 @@ export class Jobs {
   /** Keeps a job, with bytes of its own, for the next time that its turn comes. */
   keep(job: Job): void {
     this.#cache.add(job);
+  }
+
+  /**
+   * The job stands in line behind others of its key. It is kept if there is room beside those that
+   * are kept already: they stand further ahead, and come sooner.
+   */
+  standsInLine(job: Job): void {
+    if (!this.#cache.hasRoomFor(job)) return;
+    ownBytes(job);
+    this.#cache.add(job);
+  }
+
+  /** The record is over without another turn. */
+  forget(origin: number): void {
+    this.#cache.take(origin);
   }
 
   /** Throws `ERR_JOURNAL_DAMAGED`, since what isn't finished must be there. */

@@ -103,6 +103,7 @@ export class Pump {
     const { gates, turns, jobs, suspects, ends, handOut } = this.#parts;
     if (ends.isOver(origin)) {
       suspects.survived(origin);
+      jobs.forget(origin);
       turns.takeReady(lane, origin);
       return true;
     }
