@@ -404,15 +404,15 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   },
   {
     name: "spares take the last of a disk",
-    file: "files/spare.js",
+    file: "files/zero-fill.js",
     from: "if (freeBytes - bytes < margin)",
     to: "if (freeBytes < bytes)",
     layer: "regressions",
   },
   {
     name: "spares have one size",
-    file: "files/spare.js",
-    from: "if (!isDiskFull(thrown) || bytes <= least)",
+    file: "keeper/spare-maker.js",
+    from: "if (!isDiskFull(thrown) || !this.#hasReserve() || this.#spareBytes <= least)",
     to: "if (true)",
     layer: "regressions",
   },

@@ -85,7 +85,12 @@ function keepsWhatIsTorn(engine: Engine): void {
 function opensOnAFullDisk(engine: Engine): void {
   for (const hasReserve of [false, true]) {
     let opened = openOn(engine, new SimulatedStorage());
-    if (hasReserve) engine.spare.makeReserve(opened.disk, engine.limits.reserveBytes(LIMITS));
+    if (hasReserve) {
+      const bytes = engine.limits.reserveBytes(LIMITS);
+      engine.spare.makeSpare(opened.disk, bytes);
+      opened.disk.rename(engine.spare.spareName(bytes), engine.spare.reserveName(bytes));
+      opened.disk.syncDirectory();
+    }
     opened.disk.blocksMax = 500;
     appendTo(engine, opened, "a record");
     let openings = 0;

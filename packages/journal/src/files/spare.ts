@@ -10,13 +10,8 @@
  */
 import { withFile } from "./segments.ts";
 import { ALIGNMENT } from "./format.ts";
-import { diskFullError, isDiskFull, spaceOf, type Storage, writeFully } from "../storage/storage.ts";
-
-/** Written and synced at once: a long sync would hold up the syncs of the log on the same disk. */
-const CHUNK_BYTES = 1 << 20;
-/** Spares leave this part of the file system to other programs, up to a limit in bytes. */
-const MARGIN_PART: number = 1 / 64;
-const MARGIN_BYTES_MAX: number = 64 * 2 ** 20;
+import { isDiskFull, type Storage } from "../storage/storage.ts";
+import { STEP_BYTES_MAX, ZeroFill } from "./zero-fill.ts";
 
 export interface Spare {
   readonly name: string;
@@ -24,17 +19,6 @@ export interface Spare {
   /** Holds leftovers of a segment. */
   readonly isReused: boolean;
 }
-
-/** How far the making of a spare may go. */
-export interface Room {
-  /** Whether it leaves a part of the disk to other programs. */
-  readonly leavesMargin: boolean;
-  /** Asked now and then: whether the file is of no use any more. */
-  readonly isOver?: () => boolean;
-}
-
-/** A spare was of no use any more before it was complete; nothing of it is left. */
-export class SpareGivenUp extends Error {}
 
 export function spareName(bytes: number): string {
   return `spare-${bytes}.wal`;
@@ -122,9 +106,11 @@ export function shortenSpare(storage: Storage, spare: Spare, bytes: number): voi
   storage.rename(spare.name, spare.name.replace(String(spare.bytes), String(bytes)));
 }
 
-/** Makes a zero-filled spare of `bytes` bytes unless there is a spare of that size. */
-export function makeSpare(storage: Storage, bytes: number, room?: Room): void {
-  if (!listSpares(storage).some((spare) => spare.bytes === bytes)) makeZeros(storage, bytes, spareName(bytes), room);
+/** Makes a zero-filled spare of `bytes` bytes at once, unless there is a spare of that size. */
+export function makeSpare(storage: Storage, bytes: number): void {
+  if (listSpares(storage).some((spare) => spare.bytes === bytes)) return;
+  const fill = new ZeroFill(storage, spareName(bytes), bytes, false);
+  while (!fill.step(STEP_BYTES_MAX));
 }
 
 /**
@@ -134,13 +120,12 @@ export function makeSpare(storage: Storage, bytes: number, room?: Room): void {
 export function makeSpareThatFits(
   storage: Storage,
   sizes: { readonly wanted: number; readonly least: number; readonly most: number },
-  room?: Room,
 ): void {
   const { wanted, least, most } = sizes;
-  for (let bytes = wanted; ; bytes = Math.max(least, halfOf(bytes))) {
+  for (let bytes = wanted; ; bytes = smallerSpare(bytes, least)) {
     if (findSpare(storage, bytes, most) !== undefined) return;
     try {
-      makeSpare(storage, bytes, room);
+      makeSpare(storage, bytes);
       return;
     } catch (thrown) {
       if (!isDiskFull(thrown) || bytes <= least) throw thrown;
@@ -148,48 +133,10 @@ export function makeSpareThatFits(
   }
 }
 
-/** Makes a zero-filled reserve of `bytes` bytes unless there is one. */
-export function makeReserve(storage: Storage, bytes: number, room?: Room): void {
-  if (findReserve(storage) === undefined) makeZeros(storage, bytes, reserveName(bytes), room);
+/** Where a disk has no room for a spare of `bytes` bytes, one of this size may do. */
+export function smallerSpare(bytes: number, least: number): number {
+  return Math.max(least, Math.floor(bytes / 2 / ALIGNMENT) * ALIGNMENT);
 }
-
-function halfOf(bytes: number): number {
-  return Math.floor(bytes / 2 / ALIGNMENT) * ALIGNMENT;
-}
-
-/** A file has its name only when it is complete and durable. */
-function makeZeros(storage: Storage, bytes: number, name: string, { leavesMargin, isOver }: Room = ANY_ROOM): void {
-  if (leavesMargin) refuseMargin(storage, bytes, name);
-  const temporary = `${name}.tmp`;
-  if (storage.list().includes(temporary)) storage.remove(temporary);
-  const file = storage.open(temporary, "create");
-  try {
-    const zeros = Buffer.alloc(Math.min(CHUNK_BYTES, bytes));
-    for (let done = 0; done < bytes; done += CHUNK_BYTES) {
-      if (isOver?.() === true) throw new SpareGivenUp(`${name} is of no use any more`);
-      writeFully(file, [zeros.subarray(0, Math.min(CHUNK_BYTES, bytes - done))], done);
-      file.sync();
-    }
-  } catch (thrown) {
-    // Give back what was taken: on a full disk the next try and everybody else has it.
-    storage.remove(temporary);
-    throw thrown;
-  } finally {
-    file.close();
-  }
-  storage.rename(temporary, name);
-  storage.syncDirectory();
-}
-
-const ANY_ROOM: Room = { leavesMargin: false };
-
-/** Asked before the first byte: other programs never see a disk that is full for a moment. */
-function refuseMargin(storage: Storage, bytes: number, name: string): void {
-  const { freeBytes, totalBytes } = spaceOf(storage);
-  const margin = Math.min(MARGIN_BYTES_MAX, totalBytes * MARGIN_PART);
-  if (freeBytes - bytes < margin) throw diskFullError(name, bytes);
-}
-
 function list(storage: Storage, pattern: RegExp): Spare[] {
   return storage.list().flatMap((name) => {
     const match = pattern.exec(name);

@@ -17,17 +17,7 @@ import { Parker } from "@millrace/atomics-sync";
 import { encodeThrown } from "@millrace/codec";
 import { backUp } from "./backup.ts";
 import { CheckpointWriter } from "./checkpoint-writer.ts";
-import {
-  CLOSED,
-  COMMANDS,
-  IS_QUIET,
-  type JournalMemory,
-  POISONED,
-  SPARE_PAGES,
-  SPARE_STATE,
-  SPARE_WANTED,
-  STATE,
-} from "../memory/control.ts";
+import { CLOSED, COMMANDS, IS_QUIET, type JournalMemory, POISONED, SPARE_PAGES, STATE } from "../memory/control.ts";
 import { ALIGNMENT, segmentName } from "../files/format.ts";
 import { keyIndexName } from "../read/key-index.ts";
 import { type JournalLimits, reserveBytes } from "../files/limits.ts";
@@ -148,9 +138,13 @@ export class Keeper {
    * nothing is certain.
    */
   run(): void {
-    while (!this.#isOver()) {
-      const sleepMs = this.turn();
-      if (sleepMs > 0) this.#sleep(sleepMs);
+    try {
+      while (!this.#isOver()) {
+        const sleepMs = this.turn();
+        if (sleepMs > 0) this.#sleep(sleepMs);
+      }
+    } finally {
+      this.#spares.end();
     }
     if (Atomics.load(this.#control, STATE) === CLOSED) this.finish();
   }
@@ -350,7 +344,7 @@ export class Keeper {
   #hasWork(wasBehind: boolean): boolean {
     return (
       this.#isOver() ||
-      Atomics.load(this.#control, SPARE_STATE) === SPARE_WANTED ||
+      this.#spares.isAsked() ||
       Atomics.load(this.#control, COMMANDS) !== this.#commandsSeen ||
       (!wasBehind && this.#start.isSynced && this.#stats.get("durableSequence") !== this.#marks.durableSequence)
     );

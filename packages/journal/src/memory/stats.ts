@@ -7,12 +7,16 @@ const NAMES = [
   "records",
   "bytes",
   "segment",
+  /** Bytes of the segment that is being written. */
+  "segmentBytes",
   /**
    * `performance.timeOrigin + performance.now()` at the start of the running sync; 0 without one.
    */
   "syncStartedMs",
   /** How often the writer had to wait for a spare. */
   "spareWaits",
+  /** 1 while it waits for one. */
+  "isSpareAwaited",
   /** Records that were refused because the disk was full. */
   "refused",
 ] as const;

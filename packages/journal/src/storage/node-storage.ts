@@ -14,9 +14,11 @@ import {
   statfsSync,
   statSync,
   unlinkSync,
+  writeSync,
   writevSync,
 } from "node:fs";
 import { join } from "node:path";
+import { alignedZeros } from "./aligned-zeros.ts";
 import { tryLock } from "./file-lock.ts";
 import { isNotThere } from "./not-there.ts";
 import type { OpenMode, Space, Storage, StorageFile } from "./storage.ts";
@@ -57,7 +59,7 @@ export class NodeStorage implements Storage {
 
   open(name: string, mode: OpenMode): StorageFile {
     const fd = openSync(join(this.#directory, name), FLAGS[mode], this.#fileMode);
-    return new NodeFile(this.#directory, fd);
+    return new NodeFile(this.#directory, name, fd);
   }
 
   rename(from: string, to: string): void {
@@ -87,17 +89,47 @@ export class NodeStorage implements Storage {
   }
 }
 
+/** Where the system has no such flag, nothing goes past the page cache. */
+const { O_DIRECT } = constants as { readonly O_DIRECT?: number };
+/** What systems answer that don't write past the page cache there, or not from this memory. */
+const NOT_DIRECT: ReadonlySet<string | undefined> = new Set(["EINVAL", "ENOTSUP", "EOPNOTSUPP"]);
+
 class NodeFile implements StorageFile {
   readonly #directory: string;
+  readonly #name: string;
   readonly #fd: number;
+  /** The same file, for writing past the page cache; false where that can't be done. */
+  #direct: number | false | undefined;
 
-  constructor(directory: string, fd: number) {
+  constructor(directory: string, name: string, fd: number) {
     this.#directory = directory;
+    this.#name = name;
     this.#fd = fd;
   }
 
   write(buffers: readonly Uint8Array[], position: number): number {
     return writevSync(this.#fd, buffers, position);
+  }
+
+  writeZeros(position: number, length: number): boolean {
+    const zeros = alignedZeros();
+    if (zeros === undefined || O_DIRECT === undefined || this.#direct === false) return false;
+    try {
+      this.#direct ??= openSync(join(this.#directory, this.#name), constants.O_RDWR | O_DIRECT);
+      for (let done = 0; done < length;) {
+        done += writeSync(this.#direct, zeros, 0, Math.min(zeros.length, length - done), position + done);
+      }
+      return true;
+    } catch (thrown) {
+      if (!NOT_DIRECT.has((thrown as NodeJS.ErrnoException).code)) throw thrown;
+      this.#closeDirect();
+      this.#direct = false;
+      return false;
+    }
+  }
+
+  #closeDirect(): void {
+    if (typeof this.#direct === "number") closeSync(this.#direct);
   }
 
   read(buffer: Uint8Array, length: number, position: number): number {
@@ -132,6 +164,7 @@ class NodeFile implements StorageFile {
   }
 
   close(): void {
+    this.#closeDirect();
     closeSync(this.#fd);
   }
 }

@@ -53,6 +53,11 @@ export interface StorageFile {
   /** Reads up to `length` bytes into `buffer[0…]`; returns how many, 0 at the end of the file. */
   read(buffer: Uint8Array, length: number, position: number): number;
   /**
+   * Writes zeros past the page cache; false where the system doesn't do that, and then what the
+   * range holds is unknown. Without it nobody tries.
+   */
+  writeZeros?(position: number, length: number): boolean;
+  /**
    * Makes written data durable (fdatasync). After a failure nothing is known about the data, and a
    * second call proves nothing.
    */

@@ -99,6 +99,11 @@ export class LogWriter {
     return this.#segment;
   }
 
+  /** Bytes that the current segment has. */
+  get segmentBytes(): number {
+    return this.#segmentBytes;
+  }
+
   /** Bytes that the next segment should have; it takes a batch of `bodyBytes`. */
   nextSegmentBytes(bodyBytes: number): number {
     return nextSegmentBytes(this.#limits, this.#grownBytes, bodyBytes);

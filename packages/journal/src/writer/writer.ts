@@ -96,7 +96,7 @@ export class Writer {
     this.#syncHistogram = new Histogram(memory.syncHistogram);
     this.#batchHistogram = new Histogram(memory.batchHistogram);
     this.#stats.set("durableSequence", log.nextSequence - 1);
-    this.#stats.set("segment", log.segment);
+    this.#noteSegment();
     Atomics.store(this.#control, STATE, OPEN);
   }
 
@@ -210,13 +210,18 @@ export class Writer {
     this.#step = "beginning a segment";
     const spare = this.#isStarved
       ? (this.#log.findReserve(bytes) ?? this.#log.findSmallerSpare(bytes))
-      : this.#awaitSpare(bytes);
+      : this.#spareFor(bytes);
     // The next one must not begin a log of its own in another directory of that name.
     this.#mustBeInPlace();
     if (spare === undefined || !this.#unlessFull(() => this.#log.roll(spare))) return false;
-    this.#stats.set("segment", this.#log.segment);
+    this.#noteSegment();
     this.#wantSpare(bytes);
     return true;
+  }
+
+  #noteSegment(): void {
+    this.#stats.set("segmentBytes", this.#log.segmentBytes);
+    this.#stats.set("segment", this.#log.segment);
   }
 
   /** Asks the keeper for the spare that the next roll will need. */
@@ -226,6 +231,14 @@ export class Writer {
     Atomics.store(this.#control, SPARE_STATE, SPARE_WANTED);
     this.#answer = SPARE_WANTED;
     unpark(this.#threads, this.#memory.keeperThread);
+  }
+
+  /** As `#awaitSpare`; the keeper hurries meanwhile. */
+  #spareFor(bytes: number): number | undefined {
+    this.#stats.set("isSpareAwaited", 1);
+    const spare = this.#awaitSpare(bytes);
+    this.#stats.set("isSpareAwaited", 0);
+    return spare;
   }
 
   /** Size of a spare for a batch of `bytes`, when it is there; undefined when the disk is full. */
