@@ -11,11 +11,13 @@ type Modules = {
   keeper: typeof import("@millrace/journal/internal/keeper/keeper");
   limits: typeof import("@millrace/journal/internal/files/limits");
   "log-reader": typeof import("@millrace/journal/internal/read/log-reader");
+  lookup: typeof import("@millrace/journal/internal/read/lookup");
   marks: typeof import("@millrace/journal/internal/files/marks");
   opening: typeof import("@millrace/journal/internal/writer/opening");
   producer: typeof import("@millrace/journal/internal/memory/producer");
   records: typeof import("@millrace/journal/internal/files/records");
   scan: typeof import("@millrace/journal/internal/read/scan");
+  scrub: typeof import("@millrace/journal/internal/keeper/scrub");
   segments: typeof import("@millrace/journal/internal/files/segments");
   spare: typeof import("@millrace/journal/internal/files/spare");
   stats: typeof import("@millrace/journal/internal/memory/stats");
@@ -40,11 +42,13 @@ const PATHS: Readonly<Record<keyof Modules, string>> = {
   keeper: "keeper/keeper",
   limits: "files/limits",
   "log-reader": "read/log-reader",
+  lookup: "read/lookup",
   marks: "files/marks",
   opening: "writer/opening",
   producer: "memory/producer",
   records: "files/records",
   scan: "read/scan",
+  scrub: "keeper/scrub",
   segments: "files/segments",
   spare: "files/spare",
   stats: "memory/stats",

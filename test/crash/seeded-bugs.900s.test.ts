@@ -8,6 +8,7 @@ import { type Engine, loadEngine } from "./engine.ts";
 import { Explorer } from "./explore.ts";
 import { checkDamage, flips, soundLog } from "./flips.ts";
 import { liveAndDie } from "./lives.ts";
+import { checkDamagedPage, checkLargeBatch, checkLookups } from "./lookups.ts";
 import { checkModel } from "./model.ts";
 import { isLong, printedSeed } from "./options.ts";
 import { REGRESSIONS } from "./regressions.ts";
@@ -51,6 +52,11 @@ const LAYERS: Readonly<Record<Layer, (engine: Engine, seed: number) => void>> = 
     }
   },
   "seam faults": (engine, seed) => void failEverything(engine, seededRandom(seed), 2, 3),
+  lookups: (engine, seed) => {
+    checkLookups(engine, seed, 100, false);
+    checkLargeBatch(engine);
+    checkDamagedPage(engine);
+  },
   // Too rare for the others: a page only in the page cache, and a power cut in the next few steps.
   regressions: (engine) => {
     for (const check of Object.values(REGRESSIONS)) check(engine);

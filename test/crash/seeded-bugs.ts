@@ -13,7 +13,7 @@ export interface SeededBug {
   readonly layer?: Layer;
 }
 
-export type Layer = "model" | "damage" | "crash states" | "seam faults" | "regressions";
+export type Layer = "model" | "damage" | "crash states" | "seam faults" | "lookups" | "regressions";
 
 const SYNC_OF_A_BATCH =
   "this.#sync(file);\n        this.#chain = chain;\n        this.#offset += batchBytes(bodyBytes);";
@@ -443,6 +443,41 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
     from: "this.#isBroken = !isDiskFull(thrown) || this.#isWritten(file, bodyBytes, bodyCrc);",
     to: "this.#isBroken = !isDiskFull(thrown);",
     layer: "regressions",
+  },
+  {
+    name: "a page that had to go from the cache is still looked for in its old place",
+    file: "read/page-cache.js",
+    from: "owner.words[this.#pages[frame] * WORDS + FRAME] = 0;",
+    to: "",
+    layer: "lookups",
+  },
+  {
+    name: "a page that comes into the cache isn't checked",
+    file: "read/page-cache.js",
+    from: "isSound = read === bytes && table.matches(page, memory);",
+    to: "isSound = read === bytes;",
+    layer: "lookups",
+  },
+  {
+    name: "a segment that was given up stays open",
+    file: "read/lookup.js",
+    from: "this.#tools.files.closeAll();\n        for",
+    to: "for",
+    layer: "lookups",
+  },
+  {
+    name: "a segment that the writer hasn't told of is taken for damage",
+    file: "read/lookup.js",
+    from: "ids.at(-1) !== this.#inOrder.at(-1)?.header.segment",
+    to: "false",
+    layer: "lookups",
+  },
+  {
+    name: "a frame on both sides of two pieces of a batch is walked with the bytes of one",
+    file: "read/batch-pages.js",
+    from: "memory.copyWithin(0, PIECE_BYTES, PIECE_BYTES + CARRY_BYTES);",
+    to: "",
+    layer: "lookups",
   },
 ];
 

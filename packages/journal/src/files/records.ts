@@ -47,6 +47,14 @@ export class RecordCursor {
     return this.#body;
   }
 
+  /** Goes to the record with `sequence`, whose frame begins at `start` of `bytes`. */
+  goTo(bytes: Buffer, view: DataView, start: number, sequence: number): void {
+    this.#body = bytes;
+    this.#view = view;
+    this.sequence = sequence - 1;
+    this.at(start);
+  }
+
   /** Steps to the next record; false at the end. */
   next(): boolean {
     if (this.#next >= this.#body.length) return false;
@@ -113,32 +121,30 @@ export class RecordCursor {
   }
 }
 
+/** Of a frame that can't be. */
+export const MALFORMED = -1;
+
+/**
+ * Where the frame behind the one at `start` begins; `MALFORMED` where that one doesn't fit before
+ * `limit`. Looks at its first 12 bytes.
+ */
+export function frameEnd(view: DataView, start: number, limit: number): number {
+  if (limit - start < RECORD_FIXED_BYTES) return MALFORMED;
+  const end = start + 4 + frameLength(view.getUint32(start, true));
+  const moved = (view.getUint16(start + 10, true) & RECORD_MOVED) === 0 ? 0 : RECORD_MOVED_BYTES;
+  const parts = view.getUint16(start + 6, true) + view.getUint16(start + 8, true);
+  return start + RECORD_FIXED_BYTES + moved + parts > end || end > limit ? MALFORMED : alignUp(end, 8);
+}
+
 /** Whether the records in `body` fill it exactly and are `count`. */
 export function isWellFormed(body: Buffer, count: number): boolean {
-  const bytes = body.length;
   const view = viewOf(body);
   let offset = 0;
   let records = 0;
-  while (offset < bytes) {
-    if (bytes - offset < RECORD_FIXED_BYTES) return false;
-    const end = offset + 4 + frameLength(view.getUint32(offset, true));
-    const moved = (view.getUint16(offset + 10, true) & RECORD_MOVED) === 0 ? 0 : RECORD_MOVED_BYTES;
-    const parts = view.getUint16(offset + 6, true) + view.getUint16(offset + 8, true);
-    if (offset + RECORD_FIXED_BYTES + moved + parts > end || end > bytes) return false;
-    offset = alignUp(end, 8);
+  while (offset < body.length) {
+    offset = frameEnd(view, offset, body.length);
+    if (offset === MALFORMED) return false;
     records += 1;
   }
-  return offset === bytes && records === count;
-}
-
-/** Where each of the `count` records of a well-formed body begins. */
-export function recordStarts(body: Buffer, count: number): Uint32Array {
-  const view = viewOf(body);
-  const starts = new Uint32Array(count);
-  let offset = 0;
-  for (let index = 0; index < count; index += 1) {
-    starts[index] = offset;
-    offset = alignUp(offset + 4 + frameLength(view.getUint32(offset, true)), 8);
-  }
-  return starts;
+  return offset === body.length && records === count;
 }

@@ -1,6 +1,7 @@
 /** Reads a segment whole, in steps, and compares it with what its successor says about it. */
-import { segmentName, segmentOfName } from "../files/format.ts";
-import { IndexFile, keyIndexName, SegmentPlaces, writeKeyIndex } from "../read/key-index.ts";
+import { type BatchHeader, segmentName, segmentOfName } from "../files/format.ts";
+import { keyIndexName, readIndex, writeKeyIndex } from "../read/key-index.ts";
+import { BatchList, KeyList } from "../read/places.ts";
 import { readHeader } from "../files/segments.ts";
 import { SegmentReader } from "../read/segment-reader.ts";
 import type { Storage } from "../storage/storage.ts";
@@ -28,21 +29,24 @@ export function* scrubSegment(storage: Storage, name: string): Generator<void, D
   if (header === undefined || successor === undefined) return undefined;
   const end = successor.previous;
   const reader = new SegmentReader(storage.open(name, "read"), header);
-  const places = new SegmentPlaces(header);
+  const batches = new BatchList(header.baseSequence);
+  const keys = new KeyList(header.baseSequence);
   try {
     let stepEnd = STEP_BYTES;
     while (reader.position.offset < end.endOffset) {
       if (!reader.next()) break;
-      places.add(reader);
+      const { firstSequence } = reader.batch as BatchHeader;
+      batches.add(firstSequence, reader.batchOffset);
+      keys.add(reader.body, firstSequence);
       if (reader.position.offset < stepEnd) continue;
       stepEnd = reader.position.offset + STEP_BYTES;
       yield;
     }
     const { offset, nextSequence, chain } = reader.position;
     if (offset === end.endOffset && nextSequence === end.lastSequence + 1 && chain === end.chain) {
-      if (IndexFile.open(storage, header) !== undefined) return undefined;
+      if (readIndex(storage, header) !== undefined) return undefined;
       try {
-        writeKeyIndex(storage, header, places);
+        writeKeyIndex(storage, header, batches, keys);
       } finally {
         // The segment may have been given up meanwhile: then its index would stay for ever.
         const names = storage.list();

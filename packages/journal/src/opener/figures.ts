@@ -36,6 +36,11 @@ export class Figures {
     return this.#counts.get("durableSequence");
   }
 
+  /** Id of the segment that is being written; set before anything in the segment is durable. */
+  get segment(): number {
+    return this.#counts.get("segment");
+  }
+
   /** How long the running write and sync has taken so far, in ms; 0 while none runs. */
   get syncRunningMs(): number {
     const startedMs = this.#counts.get("syncStartedMs");

@@ -102,12 +102,14 @@ export class Journal {
       new Appends(new JournalProducer(this.#memory, ring), reactor, limits, () => this.stoppedError());
     this.#appends = appendsOf(0);
     this.#stateAppends = appendsOf(stateRing(options));
-    this.#readings = new Readings(this.#source, {
+    const log = {
       durable: () => this.durableSequence,
       logId: () => this.#logId,
+      newestSegment: () => this.#figures.segment,
       mustBeOpen: () => this.#mustBeOpen(),
-      more: (after, signal) => this.#more(after, signal),
-    });
+      more: (after: number, signal: AbortSignal | undefined) => this.#more(after, signal),
+    };
+    this.#readings = new Readings(this.#source, log, options.readCacheBytes);
     this.#followers = new Followers(
       reactor,
       new Int32Array(this.#memory.control),

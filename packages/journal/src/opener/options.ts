@@ -54,6 +54,12 @@ export interface JournalOptions {
    * MiB.
    */
   readonly pendingBytesMax?: number;
+  /**
+   * Memory that `get` and `find` may keep of the log, taken as they need it: pages, and checksums
+   * of the pages of batches that were checked. 0 keeps nothing, so that each of them checks a whole
+   * batch. Default 64 MiB.
+   */
+  readonly readCacheBytes?: number;
   /** How long this thread polls for receipts before its event loop may sleep. Default 100 µs. */
   readonly pollMicroseconds?: number;
   /**
@@ -114,6 +120,7 @@ const rules = {
   segmentBytesFirst: integer(2 ** 16, 2 ** 31, SEGMENT_BYTES_FIRST),
   ringBytes: powerOfTwo(2 ** 13, 2 ** 29, 8 * MIB),
   pendingBytesMax: integer(0, 2 ** 40, 256 * MIB),
+  readCacheBytes: integer(0, 2 ** 34, 64 * MIB),
   pollMicroseconds: integer(0, 1_000_000, 100),
   recovery: oneOf(["tolerateTornTail", "strict"], "tolerateTornTail"),
   verifyAll: boolean(false),

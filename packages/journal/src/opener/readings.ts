@@ -53,6 +53,8 @@ export interface OpenLog {
   /** Everything up to this sequence is durable. */
   durable(): number;
   logId(): Buffer;
+  /** Id of the segment that is being written. */
+  newestSegment(): number;
   /** Throws when the journal is closed. */
   mustBeOpen(): void;
   /**
@@ -65,17 +67,22 @@ export interface OpenLog {
 export class Readings {
   readonly #source: StorageSource;
   readonly #log: OpenLog;
+  readonly #cacheBytes: number;
   /** Where each reader is. */
   readonly #pins = new Map<object, number>();
   readonly #truncations = new Set<Promise<number>>();
   #storage: Promise<Storage> | undefined;
   #lookup: Promise<Lookup> | undefined;
+  /** Once it is open: a look-up then takes one turn of the microtask queue. */
+  #lookupNow: Lookup | undefined;
   /** The first sequence that is still there. */
   firstSequence = 1;
 
-  constructor(source: StorageSource, log: OpenLog) {
+  /** `cacheBytes`: what look-ups may keep of what they read. */
+  constructor(source: StorageSource, log: OpenLog, cacheBytes: number) {
     this.#source = source;
     this.#log = log;
+    this.#cacheBytes = cacheBytes;
   }
 
   /** The oldest sequence that a reader still wants; undefined without readers. */
@@ -122,11 +129,11 @@ export class Readings {
   }
 
   async get(sequence: number): Promise<JournalRecord | undefined> {
-    return (await this.#openLookup()).get(sequence, this.#log.durable(), this.firstSequence);
+    return (this.#openedNow() ?? (await this.#openLookup())).get(sequence);
   }
 
   async find(key: Uint8Array | string): Promise<JournalRecord | undefined> {
-    return (await this.#openLookup()).find(keyBytes(key), this.#log.durable(), this.firstSequence);
+    return (this.#openedNow() ?? (await this.#openLookup())).find(keyBytes(key));
   }
 
   async lastCheckpoint(): Promise<Checkpoint | undefined> {
@@ -212,9 +219,22 @@ export class Readings {
     return this.#storage;
   }
 
-  async #openLookup(): Promise<Lookup> {
+  #openedNow(): Lookup | undefined {
     this.#log.mustBeOpen();
-    this.#lookup ??= this.#openStorage().then((storage) => new Lookup(storage));
+    return this.#lookupNow;
+  }
+
+  #openLookup(): Promise<Lookup> {
+    this.#lookup ??= this.#openStorage().then((storage) => {
+      const log = this.#log;
+      const ends = {
+        first: () => this.firstSequence,
+        durable: () => log.durable(),
+        newestSegment: () => log.newestSegment(),
+      };
+      this.#lookupNow = new Lookup(storage, ends, this.#cacheBytes);
+      return this.#lookupNow;
+    });
     return this.#lookup;
   }
 }

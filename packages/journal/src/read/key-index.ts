@@ -13,161 +13,160 @@
  *         per record with a key: u32 CRC of the key, u32 sequence − B, sorted
  *
  * An index is advice, never the truth: the lookup reads the record at the place that it names, and
- * compares. An index that doesn't match its checksum or its segment is ignored.
+ * compares. An index that doesn't match its checksum or its segment is ignored. A lookup reads it
+ * once as a whole; then it keeps the first entry of each page, 0.4 % of the index, and reads pages.
  */
+import { endianness } from "node:os";
 import { crc32 } from "@millrace/codec";
 import { readU64, writeU64 } from "@millrace/base";
 import { ALIGNMENT, FORMAT_VERSION, type SegmentHeader } from "../files/format.ts";
-import { RecordCursor } from "../files/records.ts";
-import type { SegmentReader } from "./segment-reader.ts";
+import { CheckedPages, guess, GUESSES, PAGE_BYTES, type PageCache } from "./page-cache.ts";
+import type { BatchList, BatchPlace, KeyList, KeyPlaces } from "./places.ts";
+import { isNotThere } from "../storage/not-there.ts";
 import { readFully, type Storage, writeFully } from "../storage/storage.ts";
 
 const MAGIC: Buffer = Buffer.from("MILLINDX", "latin1");
 const HEADER_BYTES = 64;
 const ENTRY_BYTES = 8;
+const PAGE_ENTRIES: number = PAGE_BYTES / ENTRY_BYTES;
 
 export function keyIndexName(segment: number): string {
   return `index-${segment.toString(16).padStart(16, "0")}.idx`;
 }
 
-export function keyHash(key: Uint8Array): number {
-  return crc32(key);
-}
+/** The index file is no longer what it was when it was opened; the lookup does without it. */
+export class IndexLost extends Error {}
 
-/** Collects the places of a segment's records while it is read. */
-export class SegmentPlaces {
+/** An index file that was checked as a whole once. Its methods throw `IndexLost`. */
+export class IndexFile implements KeyPlaces {
+  readonly #cache: PageCache;
   readonly #base: number;
-  readonly #batches: [sequence: number, page: number][] = [];
-  readonly #keys: [hash: number, sequence: number][] = [];
-  readonly #byHash = new Map<number, number[]>();
-  readonly #cursor = new RecordCursor();
+  readonly #batches: Entries;
+  readonly #keys: Entries;
 
-  constructor(header: SegmentHeader) {
-    this.#base = header.baseSequence;
-  }
-
-  /** Adds the batch that `reader` stands on. */
-  add(reader: SegmentReader): void {
-    const first = (reader.batch as { firstSequence: number }).firstSequence;
-    this.#batches.push([first - this.#base, reader.batchOffset / ALIGNMENT]);
-    const cursor = this.#cursor;
-    cursor.reset(reader.body, first);
-    while (cursor.next()) {
-      if (cursor.keyStart === cursor.payloadStart) continue;
-      const hash = keyHash(cursor.key());
-      this.#keys.push([hash, cursor.sequence - this.#base]);
-      const known = this.#byHash.get(hash);
-      if (known === undefined) this.#byHash.set(hash, [cursor.sequence]);
-      else known.push(cursor.sequence);
-    }
-  }
-
-  /** Offset and first sequence of the batch that holds `sequence`; undefined when it isn't here. */
-  batchOf(sequence: number): readonly [offset: number, firstSequence: number] | undefined {
-    const index = lastAtMost(
-      this.#batches.length,
-      (at) => (this.#batches[at] as [number, number])[0],
-      sequence - this.#base,
-    );
-    const batch = this.#batches[index];
-    return batch === undefined ? undefined : [batch[1] * ALIGNMENT, batch[0] + this.#base];
-  }
-
-  /** Sequences of the records whose key may be the one with this hash, oldest first. */
-  sequencesOf(hash: number): readonly number[] {
-    return this.#byHash.get(hash) ?? [];
-  }
-
-  encode(header: SegmentHeader): Buffer {
-    const keys = this.#keys.toSorted((left, right) => left[0] - right[0] || left[1] - right[1]);
-    const bytes = Buffer.alloc(HEADER_BYTES + (this.#batches.length + keys.length) * ENTRY_BYTES);
-    MAGIC.copy(bytes);
-    bytes.writeUInt16LE(FORMAT_VERSION, 8);
-    writeU64(bytes, header.segment, 16);
-    header.salt.copy(bytes, 24);
-    writeU64(bytes, this.#base, 32);
-    bytes.writeUInt32LE(this.#batches.length, 40);
-    bytes.writeUInt32LE(keys.length, 44);
-    let offset = HEADER_BYTES;
-    for (const [first, second] of [...this.#batches, ...keys]) {
-      bytes.writeUInt32LE(first, offset);
-      bytes.writeUInt32LE(second, offset + 4);
-      offset += ENTRY_BYTES;
-    }
-    bytes.writeUInt32LE(crc32(bytes.subarray(HEADER_BYTES)), 48);
-    bytes.writeUInt32LE(crc32(bytes.subarray(0, HEADER_BYTES - 4)), HEADER_BYTES - 4);
-    return bytes;
-  }
-}
-
-/** An index file that was checked once; looked up by reading a few entries of it. */
-export class IndexFile {
-  readonly #storage: Storage;
-  readonly #name: string;
-  readonly #base: number;
-  readonly #batches: number;
-  readonly #keys: number;
-
-  private constructor(storage: Storage, name: string, base: number, batches: number, keys: number) {
-    this.#storage = storage;
-    this.#name = name;
-    this.#base = base;
-    this.#batches = batches;
-    this.#keys = keys;
+  private constructor(cache: PageCache, name: string, bytes: Buffer) {
+    this.#cache = cache;
+    this.#base = readU64(bytes, 32);
+    const keysStart = HEADER_BYTES + bytes.readUInt32LE(40) * ENTRY_BYTES;
+    this.#batches = new Entries(cache, name, bytes, HEADER_BYTES, keysStart);
+    this.#keys = new Entries(cache, name, bytes, keysStart, keysStart + bytes.readUInt32LE(44) * ENTRY_BYTES);
   }
 
   /** The index of a segment; undefined without a valid one. */
-  static open(storage: Storage, header: SegmentHeader): IndexFile | undefined {
-    const name = keyIndexName(header.segment);
-    if (!storage.list().includes(name)) return undefined;
-    const file = storage.open(name, "read");
-    try {
-      const bytes = Buffer.alloc(file.size());
-      readFully(file, bytes, bytes.length, 0);
-      if (bytes.length < HEADER_BYTES || !bytes.subarray(0, 8).equals(MAGIC)) return undefined;
-      if (crc32(bytes.subarray(0, HEADER_BYTES - 4)) !== bytes.readUInt32LE(HEADER_BYTES - 4)) return undefined;
-      if (bytes.readUInt16LE(8) !== FORMAT_VERSION || crc32(bytes.subarray(HEADER_BYTES)) !== bytes.readUInt32LE(48))
-        return undefined;
-      if (readU64(bytes, 16) !== header.segment || header.salt.compare(bytes, 24, 32) !== 0) return undefined;
-      return new IndexFile(storage, name, readU64(bytes, 32), bytes.readUInt32LE(40), bytes.readUInt32LE(44));
-    } finally {
-      file.close();
+  static open(storage: Storage, header: SegmentHeader, cache: PageCache): IndexFile | undefined {
+    const bytes = readIndex(storage, header);
+    return bytes === undefined ? undefined : new IndexFile(cache, keyIndexName(header.segment), bytes);
+  }
+
+  /** Gives its pages back. */
+  close(): void {
+    this.#cache.drop(this.#batches.table);
+    this.#cache.drop(this.#keys.table);
+  }
+
+  /** The batch that holds `sequence`, or would; undefined when it isn't here. */
+  batchOf(sequence: number): BatchPlace | undefined {
+    const at = this.#batches.lastAtMost(sequence - this.#base);
+    return at < 0 ? undefined : [this.#batches.second(at) * ALIGNMENT, this.#batches.first(at) + this.#base];
+  }
+
+  newest(hash: number): number {
+    const at = this.#keys.lastAtMost(hash);
+    return at >= 0 && this.#keys.first(at) === hash ? at : -1;
+  }
+
+  older(place: number): number {
+    return place > 0 && this.#keys.first(place - 1) === this.#keys.first(place) ? place - 1 : -1;
+  }
+
+  sequenceAt(place: number): number {
+    return this.#keys.second(place) + this.#base;
+  }
+}
+
+/** A list of entries, sorted by the first of their two numbers. */
+class Entries {
+  readonly #cache: PageCache;
+  readonly table: CheckedPages;
+
+  constructor(cache: PageCache, name: string, bytes: Buffer, start: number, end: number) {
+    this.#cache = cache;
+    this.table = new CheckedPages(name, start, end - start);
+    for (let page = 0; page < this.table.count; page += 1) {
+      const at = start + page * PAGE_BYTES;
+      this.table.seal(page, bytes.subarray(at, at + this.table.bytesIn(page)));
+      this.table.setFence(page, bytes.readUInt32LE(at), 0);
     }
   }
 
-  batchOf(sequence: number): readonly [offset: number, firstSequence: number] | undefined {
-    return this.#withEntries((at) => {
-      const index = lastAtMost(this.#batches, (entry) => at(entry)[0], sequence - this.#base);
-      if (index < 0) return undefined;
-      const [first, page] = at(index);
-      return [page * ALIGNMENT, first + this.#base];
-    });
-  }
-
-  sequencesOf(hash: number): readonly number[] {
-    return this.#withEntries((at) => {
-      const sequences: number[] = [];
-      let index = lastAtMost(this.#keys, (entry) => at(this.#batches + entry)[0], hash);
-      for (; index >= 0; index -= 1) {
-        const [found, sequence] = at(this.#batches + index);
-        if (found !== hash) break;
-        sequences.unshift(sequence + this.#base);
+  /** Number of the last entry whose first number is at most `wanted`; -1 without. */
+  lastAtMost(wanted: number): number {
+    const page = this.table.pageOf(wanted);
+    if (page < 0) return -1;
+    const frame = this.#hold(page);
+    const view = this.#cache.viewOf(frame);
+    const offset = this.#cache.offsetOf(frame);
+    let low = 0;
+    let high = this.table.bytesIn(page) / ENTRY_BYTES - 1;
+    for (let step = 0; low <= high; step += 1) {
+      const least = view.getUint32(offset + low * ENTRY_BYTES, true);
+      const most = view.getUint32(offset + high * ENTRY_BYTES, true);
+      if (least > wanted) high = low - 1;
+      else if (most <= wanted) low = high + 1;
+      else {
+        const middle = step < GUESSES ? low + guess(wanted - least, most - least, high - low) : (low + high) >> 1;
+        if (view.getUint32(offset + middle * ENTRY_BYTES, true) <= wanted) low = middle + 1;
+        else high = middle - 1;
       }
-      return sequences;
-    });
+    }
+    return page * PAGE_ENTRIES + high;
   }
 
-  #withEntries<T>(look: (at: (index: number) => readonly [number, number]) => T): T {
-    const file = this.#storage.open(this.#name, "read");
-    const entry = Buffer.alloc(ENTRY_BYTES);
-    try {
-      return look((index) => {
-        readFully(file, entry, ENTRY_BYTES, HEADER_BYTES + index * ENTRY_BYTES);
-        return [entry.readUInt32LE(0), entry.readUInt32LE(4)];
-      });
-    } finally {
-      file.close();
-    }
+  first(index: number): number {
+    return this.#word(index, 0);
+  }
+
+  second(index: number): number {
+    return this.#word(index, 4);
+  }
+
+  #word(index: number, within: number): number {
+    const frame = this.#hold(Math.floor(index / PAGE_ENTRIES));
+    const offset = this.#cache.offsetOf(frame) + (index % PAGE_ENTRIES) * ENTRY_BYTES;
+    return this.#cache.viewOf(frame).getUint32(offset + within, true);
+  }
+
+  #hold(page: number): number {
+    const frame = this.#cache.hold(this.table, page);
+    if (frame < 0) throw new IndexLost(`${this.table.file} has changed`);
+    return frame;
+  }
+}
+
+/** The bytes of a segment's index; undefined without a valid one. */
+export function readIndex(storage: Storage, header: SegmentHeader): Buffer | undefined {
+  const bytes = readIfThere(storage, keyIndexName(header.segment));
+  if (bytes === undefined || bytes.length < HEADER_BYTES || !bytes.subarray(0, 8).equals(MAGIC)) return undefined;
+  if (crc32(bytes.subarray(0, HEADER_BYTES - 4)) !== bytes.readUInt32LE(HEADER_BYTES - 4)) return undefined;
+  const hasRest =
+    bytes.readUInt16LE(8) === FORMAT_VERSION && crc32(bytes.subarray(HEADER_BYTES)) === bytes.readUInt32LE(48);
+  const isOfSegment = readU64(bytes, 16) === header.segment && header.salt.compare(bytes, 24, 32) === 0;
+  return hasRest && isOfSegment ? bytes : undefined;
+}
+
+function readIfThere(storage: Storage, name: string): Buffer | undefined {
+  let file;
+  try {
+    file = storage.open(name, "read");
+  } catch (thrown) {
+    if (isNotThere(thrown)) return undefined;
+    throw thrown;
+  }
+  try {
+    const bytes = Buffer.alloc(file.size());
+    return bytes.subarray(0, readFully(file, bytes, bytes.length, 0));
+  } finally {
+    file.close();
   }
 }
 
@@ -175,23 +174,54 @@ export class IndexFile {
  * Writes the index of a finished segment. A torn index fails its checksum, so it needs neither a
  * sync nor a rename.
  */
-export function writeKeyIndex(storage: Storage, header: SegmentHeader, places: SegmentPlaces): void {
+export function writeKeyIndex(storage: Storage, header: SegmentHeader, batches: BatchList, keys: KeyList): void {
   const file = storage.open(keyIndexName(header.segment), "replace");
   try {
-    writeFully(file, [places.encode(header)], 0);
+    writeFully(file, [encodeIndex(header, batches, keys)], 0);
   } finally {
     file.close();
   }
 }
 
-/** Index of the last of `count` ascending values that is at most `wanted`; -1 without. */
-function lastAtMost(count: number, value: (index: number) => number, wanted: number): number {
-  let low = 0;
-  let high = count - 1;
-  while (low <= high) {
-    const middle = (low + high) >> 1;
-    if (value(middle) <= wanted) low = middle + 1;
-    else high = middle - 1;
+function encodeIndex(header: SegmentHeader, batches: BatchList, keys: KeyList): Buffer {
+  const keysStart = HEADER_BYTES + batches.count * ENTRY_BYTES;
+  const bytes = Buffer.alloc(keysStart + keys.count * ENTRY_BYTES);
+  MAGIC.copy(bytes);
+  bytes.writeUInt16LE(FORMAT_VERSION, 8);
+  writeU64(bytes, header.segment, 16);
+  header.salt.copy(bytes, 24);
+  writeU64(bytes, header.baseSequence, 32);
+  bytes.writeUInt32LE(batches.count, 40);
+  bytes.writeUInt32LE(keys.count, 44);
+  for (let index = 0; index < batches.count; index += 1) {
+    const [first, page] = batches.entry(index);
+    bytes.writeUInt32LE(first, HEADER_BYTES + index * ENTRY_BYTES);
+    bytes.writeUInt32LE(page, HEADER_BYTES + index * ENTRY_BYTES + 4);
   }
-  return high;
+  const sorted = sortedKeys(keys);
+  for (let index = 0; index < keys.count; index += 1) {
+    bytes.writeUInt32LE(sorted[2 * index + 1 - LOW] as number, keysStart + index * ENTRY_BYTES);
+    bytes.writeUInt32LE(sorted[2 * index + LOW] as number, keysStart + index * ENTRY_BYTES + 4);
+  }
+  bytes.writeUInt32LE(crc32(bytes.subarray(HEADER_BYTES)), 48);
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, HEADER_BYTES - 4)), HEADER_BYTES - 4);
+  return bytes;
+}
+
+/** Which word of a number of 64 bits is the low one on this machine. */
+const LOW: number = endianness() === "LE" ? 0 : 1;
+
+/**
+ * CRC and sequence of every key, as the high and the low word of a number of 64 bits, in ascending
+ * order.
+ */
+function sortedKeys(keys: KeyList): Uint32Array {
+  const words = new Uint32Array(2 * keys.count);
+  for (let index = 0; index < keys.count; index += 1) {
+    const [hash, sequence] = keys.entry(index);
+    words[2 * index + LOW] = sequence;
+    words[2 * index + 1 - LOW] = hash;
+  }
+  new BigUint64Array(words.buffer).sort();
+  return words;
 }

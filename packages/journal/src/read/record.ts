@@ -1,5 +1,7 @@
 /** A record as an object, out of the batch that a cursor walks. */
+import { markAsUntransferable } from "node:worker_threads";
 import { decode } from "@millrace/codec";
+import { alignUp } from "@millrace/shared-memory";
 import { RECORD_HEADER_VALUE, RECORD_VALUE } from "../files/format.ts";
 import type { RecordCursor } from "../files/records.ts";
 
@@ -40,21 +42,19 @@ class Stored implements JournalRecord {
   /** RECORD_VALUE, RECORD_HEADER_VALUE. */
   readonly flags: number;
 
-  /** One copy for all parts. */
-  constructor(cursor: RecordCursor) {
-    const { headerStart, keyStart, payloadStart, payloadEnd } = cursor;
-    const bytes = Buffer.allocUnsafe(payloadEnd - headerStart);
-    cursor.body.copy(bytes, 0, headerStart, payloadEnd);
-    const headerBytes = keyStart - headerStart;
-    const keyEnd = payloadStart - headerStart;
+  /** `bytes` begin `shift` bytes into what `cursor` walks, and end with the record. */
+  constructor(cursor: RecordCursor, bytes: Buffer, shift: number) {
+    const headerStart = cursor.headerStart - shift;
+    const keyStart = cursor.keyStart - shift;
+    const payloadStart = cursor.payloadStart - shift;
     this.sequence = cursor.sequence;
     this.origin = cursor.origin;
     this.type = cursor.type;
     this.priority = cursor.priority;
     this.timeMs = cursor.timeMs;
-    this.header = headerBytes === 0 ? NO_BYTES : bytes.subarray(0, headerBytes);
-    this.key = keyEnd === headerBytes ? NO_BYTES : bytes.subarray(headerBytes, keyEnd);
-    this.payload = keyEnd === 0 ? bytes : bytes.subarray(keyEnd);
+    this.header = headerStart === keyStart ? NO_BYTES : bytes.subarray(headerStart, keyStart);
+    this.key = keyStart === payloadStart ? NO_BYTES : bytes.subarray(keyStart, payloadStart);
+    this.payload = payloadStart === 0 ? bytes : bytes.subarray(payloadStart);
     this.continues = cursor.continues;
     this.flags = cursor.flags;
   }
@@ -69,7 +69,39 @@ class Stored implements JournalRecord {
   }
 }
 
-/** A copy of the record that `cursor` stands on. */
+/** A copy of the record that `cursor` stands on; one copy for all parts. */
 export function recordAt(cursor: RecordCursor): JournalRecord {
-  return new Stored(cursor);
+  const { headerStart, payloadEnd } = cursor;
+  const bytes = recordRoom(payloadEnd - headerStart);
+  cursor.body.copy(bytes, 0, headerStart, payloadEnd);
+  return new Stored(cursor, bytes, headerStart);
+}
+
+/** The record that `cursor` stands on, whose bytes nobody else has: they end with the record. */
+export function recordIn(cursor: RecordCursor): JournalRecord {
+  return new Stored(cursor, cursor.body, 0);
+}
+
+/**
+ * `Buffer.allocUnsafe` takes what has up to 4 KiB out of a pool of 8 KiB. Records between these
+ * sizes come out of a pool of ours: to allocate and collect 4 KiB takes longer than to fill them.
+ */
+const POOL_BYTES: number = 2 ** 15;
+const POOLED_BYTES_LEAST = 2048;
+const POOLED_BYTES_MAX = 8192;
+let pool: Buffer = NO_BYTES;
+let pooled = 0;
+
+/** Memory for a record's bytes, not zeroed. Small ones share an ArrayBuffer, as Node's do. */
+export function recordRoom(bytes: number): Buffer {
+  if (bytes < POOLED_BYTES_LEAST || bytes > POOLED_BYTES_MAX) return Buffer.allocUnsafe(bytes);
+  if (pooled + bytes > pool.length) {
+    pool = Buffer.allocUnsafeSlow(POOL_BYTES);
+    // To transfer one record's bytes to another thread would take those of its neighbours along.
+    markAsUntransferable(pool.buffer);
+    pooled = 0;
+  }
+  const room = pool.subarray(pooled, pooled + bytes);
+  pooled += alignUp(bytes, 8);
+  return room;
 }

@@ -27,6 +27,11 @@ export interface SegmentPosition {
   readonly chain: number;
 }
 
+/** Where a reader begins. */
+export function startOf(header: SegmentHeader): SegmentPosition {
+  return { offset: SEGMENT_HEADER_BYTES, nextSequence: header.baseSequence, chain: header.chain };
+}
+
 export class SegmentReader {
   readonly header: SegmentHeader;
   readonly #file: StorageFile;
@@ -37,7 +42,7 @@ export class SegmentReader {
   #windowStart = 0;
   #windowBytes = 0;
 
-  #offset: number = SEGMENT_HEADER_BYTES;
+  #offset: number;
   #nextSequence: number;
   #chain: number;
 
@@ -49,15 +54,24 @@ export class SegmentReader {
   /** Why `next` found none. */
   reason = "";
 
-  /** `windowBytes`: how much is read at once; no more than the segment has. */
-  constructor(file: StorageFile, header: SegmentHeader, windowBytes: number = WINDOW_BYTES) {
+  /**
+   * `windowBytes`: how much is read at once; no more than the segment has. `position`: of an
+   * earlier reader of this segment.
+   */
+  constructor(
+    file: StorageFile,
+    header: SegmentHeader,
+    windowBytes: number = WINDOW_BYTES,
+    position: SegmentPosition = startOf(header),
+  ) {
     this.#windowMax = Math.min(windowBytes, header.segmentBytes);
     this.#window = Buffer.allocUnsafeSlow(this.#windowMax);
     this.#file = file;
     this.header = header;
     this.#seal = new BatchSeal(header.logId, header.segment, header.salt);
-    this.#nextSequence = header.baseSequence;
-    this.#chain = header.chain;
+    this.#offset = position.offset;
+    this.#nextSequence = position.nextSequence;
+    this.#chain = position.chain;
   }
 
   get position(): SegmentPosition {
@@ -127,21 +141,28 @@ export class SegmentReader {
     }
   }
 
+  /**
+   * Steps over the next batch by its header alone: its body may be damaged. False, with `reason`,
+   * when no header is valid here yet.
+   */
+  nextHeader(): boolean {
+    if (!this.#isInWindow(BATCH_HEADER_BYTES)) this.#fill(BATCH_HEADER_BYTES);
+    const batch = this.#parseHeader();
+    if (batch === undefined) return false;
+    this.batch = batch;
+    this.batchOffset = this.#offset;
+    this.#step(batch);
+    return true;
+  }
+
   close(): void {
     this.#file.close();
   }
 
   #parse(): boolean {
     this.batch = undefined;
-    if (!this.#isInWindow(BATCH_HEADER_BYTES)) return this.#nothing("the file ends");
-    const at = this.#offset - this.#windowStart;
-    const batch = this.#seal.decode(this.#window, at, this.#offset);
-    if (batch === undefined) {
-      const isZero = this.#window.subarray(at, at + BATCH_HEADER_BYTES).every((byte) => byte === 0);
-      return this.#nothing(isZero ? "zeros" : "no valid batch header");
-    }
-    if (batch.chain !== this.#chain) return this.#nothing("the batch doesn't follow the one before it");
-    if (batch.firstSequence !== this.#nextSequence) return this.#nothing("a gap in the sequence");
+    const batch = this.#parseHeader();
+    if (batch === undefined) return false;
     if (batch.bodyBytes > this.header.batchBytesMax) return this.#nothing("the body is larger than the limit");
     if (!this.#isInWindow(BATCH_HEADER_BYTES + batch.bodyBytes)) {
       this.#extend(BATCH_HEADER_BYTES + batch.bodyBytes);
@@ -158,6 +179,18 @@ export class SegmentReader {
     return true;
   }
 
+  #parseHeader(): BatchHeader | undefined {
+    if (!this.#isInWindow(BATCH_HEADER_BYTES)) return this.#noHeader("the file ends");
+    const at = this.#offset - this.#windowStart;
+    const batch = this.#seal.decode(this.#window, at, this.#offset);
+    if (batch === undefined) {
+      const isZero = this.#window.subarray(at, at + BATCH_HEADER_BYTES).every((byte) => byte === 0);
+      return this.#noHeader(isZero ? "zeros" : "no valid batch header");
+    }
+    if (batch.chain !== this.#chain) return this.#noHeader("the batch doesn't follow the one before it");
+    return batch.firstSequence === this.#nextSequence ? batch : this.#noHeader("a gap in the sequence");
+  }
+
   #step(batch: BatchHeader): void {
     this.#offset += batchBytes(batch.bodyBytes);
     this.#nextSequence = batch.firstSequence + batch.count;
@@ -167,6 +200,10 @@ export class SegmentReader {
   #nothing(reason: string): false {
     this.reason = reason;
     return false;
+  }
+
+  #noHeader(reason: string): undefined {
+    this.reason = reason;
   }
 
   #isInWindow(bytes: number): boolean {

@@ -157,7 +157,8 @@ export function replaceFile(storage: Storage, name: string, bytes: Uint8Array): 
 export function readFully(file: StorageFile, buffer: Uint8Array, length: number, position: number): number {
   let done = 0;
   while (done < length) {
-    const read = file.read(buffer.subarray(done), length - done, position + done);
+    const rest = done === 0 ? buffer : buffer.subarray(done);
+    const read = file.read(rest, length - done, position + done);
     if (read === 0) break;
     done += read;
   }
