@@ -92,6 +92,9 @@ test("a directory that nobody has open carries them out, and the next start sees
   const directory = directoryOf();
   await (await withLetters(directory)).close();
   await tryCommands(directory, false);
+  // Nobody says whether it has such a handler.
+  const { stdout } = await millrace("intake", "pause", directory, "setle");
+  assert.is(stdout, "setle is paused from the next start on, if the service has a handler of this name\n");
   const mill = await openMill(directory);
   await until(() => mill.stats().intake?.dead === 1, "the redriven letter again");
   assert.is(await mill.dead.count(), 2);

@@ -1,7 +1,7 @@
 // What becomes of a command whose output can't be written, and what it leaves behind then.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
@@ -254,6 +254,15 @@ testIf(process.platform === "linux")("a following ends when a Node parent reads 
   await once(child.stdout, "data");
   child.stdout.destroy();
   assert.is((await exit)[0], 0);
+});
+
+test("a following of a journal that is removed ends with its code", async () => {
+  const directory = await journalWith(1);
+  const outcome = await millrace(["journal", "tail", "--dir", directory, "--follow"], {
+    onStart: (child) => child.stdout?.once("data", () => rmSync(directory, { recursive: true })),
+  });
+  assert.is(outcome.code, 1);
+  assert.match(outcome.stderr, /holds no journal: it was removed \(ERR_JOURNAL_MISSING\)/);
 });
 
 testIf(process.platform === "linux")("top ends when nobody reads any more, however long its interval", async () => {

@@ -240,6 +240,9 @@ test("wrong settings end the command with code 2 before anything is opened", asy
     [fileWith({ port: "x" }), "whole number"],
     [fileWith({ insecureNoAuth: "no" }), "true or false"],
     [fileWith({ journal: { directory: "d" } }), "dir"],
+    [fileWith({ journal: 5 }), "journal must be an object"],
+    [fileWith({ journal: null }), "journal must be an object"],
+    [fileWith({ tokenFile: "" }), "tokenFile must not be empty"],
     [["--handlers", handlers, "--dir", "d", "--tls-key", "k"], "belong together"],
   ];
   for (const [args, text] of wrong) {

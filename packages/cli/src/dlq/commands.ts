@@ -186,7 +186,10 @@ function setPaused(
   return withTarget(directory, async (target) => {
     await target.ask(what, { handler });
     const isPaused = what === "pause";
-    reporter.result({ directory, handler, isPaused }, () => `${handler} ${isPaused ? "is paused" : "goes on"}`);
+    // Nobody knows which handlers the next service has.
+    const from = target.isRunning ? "" : " from the next start on, if the service has a handler of this name";
+    const document = { directory, isRunning: target.isRunning, handler, isPaused };
+    reporter.result(document, () => `${handler} ${isPaused ? "is paused" : "goes on"}${from}`);
     return EXIT.ok;
   });
 }

@@ -1,4 +1,5 @@
 /** Opens the directory of the journal that a command reads. */
+import { existsSync } from "node:fs";
 import { NodeStorage, type Storage } from "@millrace/journal";
 import { storageError } from "@millrace/journal/kernel";
 import { cliError } from "../errors.ts";
@@ -26,6 +27,12 @@ function namesIn(directory: string, storage: Storage): string[] {
     if (code === "ENOTDIR") throw missing(directory, "it is no directory");
     throw storageError(directory, thrown);
   }
+}
+
+/** What ended the reading of a journal: it may have been removed meanwhile. */
+export function readingError(directory: string, thrown: unknown): unknown {
+  const isGone = (thrown as NodeJS.ErrnoException).code === "ENOENT" && !existsSync(directory);
+  return isGone ? missing(directory, "it was removed") : thrown;
 }
 
 export function missing(directory: string, why: string): Error {

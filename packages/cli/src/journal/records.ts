@@ -10,7 +10,7 @@ import { NewFile } from "../terminal/new-file.ts";
 import { errorDocument, Reporter } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
 import { grouped } from "../terminal/units.ts";
-import { type JournalCommandOptions, storageOf } from "./place.ts";
+import { type JournalCommandOptions, readingError, storageOf } from "./place.ts";
 import { typeName } from "./record-types.ts";
 
 export interface TailOptions extends JournalCommandOptions {
@@ -169,8 +169,9 @@ export async function tail(options: TailOptions): Promise<number> {
       await printer.printAll(following.read(readMarks(storage)?.durableSequence ?? 0), stop);
     }
   } catch (thrown) {
-    printer.failed(thrown);
-    throw thrown;
+    const error = readingError(options.dir, thrown);
+    printer.failed(error);
+    throw error;
   } finally {
     following.close();
   }

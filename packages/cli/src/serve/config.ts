@@ -53,6 +53,7 @@ function valueOf(path: string, option: Option, value: unknown): unknown {
   if (isFlag ? typeof value !== "boolean" : typeof value !== "string" && typeof value !== "number") {
     throw wrong(path, `${option.attributeName()} must be ${isFlag ? "true or false" : "a text or a number"}`);
   }
+  if (value === "") throw wrong(path, `${option.attributeName()} must not be empty`);
   return option.parseArg === undefined || isFlag ? value : option.parseArg(String(value), undefined);
 }
 
@@ -85,6 +86,7 @@ export async function applyConfig(command: Command): Promise<RuntimeSettings> {
   const { processors, journal = {} } = content as Pick<MillraceOptions, "processors"> & {
     journal?: RuntimeSettings["journal"];
   };
+  if (typeof journal !== "object" || journal === null) throw wrong(path, "journal must be an object with options");
   if ("directory" in journal) throw wrong(path, `"dir" says where the journal is, not journal.directory`);
   return { runtime: processors === undefined ? {} : { processors }, journal, movablePorts: movablePorts(command) };
 }
