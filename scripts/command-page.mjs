@@ -77,7 +77,8 @@ description by \`node scripts/command-page.mjs\`.
 | \`--help\`, \`--version\` | |
 
 The command prints no colours, so \`NO_COLOR\` has nothing to switch off. Without a terminal it
-redraws no line. A reader that ends early (\`| head\`) ends it quietly.
+redraws no line. A reader that ends early (\`| head\`) ends it quietly. If stdout can't be written, as
+on a full disk, it says so and exits with 1; \`serve\` goes on. No option takes an empty value.
 
 | exit code | |
 |---|---|
