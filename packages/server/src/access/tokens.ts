@@ -9,6 +9,7 @@
  */
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
+import { resolve } from "node:path";
 import { clearInterval, messageOf, setInterval } from "@millrace/base";
 import { serverError } from "../errors.ts";
 
@@ -67,7 +68,8 @@ export class TokenFile implements Access {
 
   /** `warn` is called when a changed file can't be used. Throws `ERR_TOKEN_FILE`. */
   constructor(path: string, warn: (error: Error) => void) {
-    this.#path = path;
+    // The process may go to another working directory, and the file is read again.
+    this.#path = resolve(path);
     this.#warn = warn;
     this.#version = this.#look();
     this.#entries = this.#read();
