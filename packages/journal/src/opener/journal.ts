@@ -2,6 +2,7 @@
  * The journal as its opener sees it. It opens a directory, appends records, and reads them back. An
  * append resolves when its record is durable.
  */
+import { resolve as absolute } from "node:path";
 import { baseError, checkArgument, checkRuntime, messageOf, type MillraceError, path } from "@millrace/base";
 import { Reactor, ThreadTable } from "@millrace/atomics-sync";
 import type { Histogram } from "@millrace/metrics";
@@ -359,9 +360,8 @@ export class Journal {
    */
   async backup(directory: string): Promise<BackupSummary> {
     checkArgument("backup", "the directory", path(), directory);
-    return await this.#readings.holding(
-      async () => (await this.#keeperNow().send({ kind: "backup", directory })) as BackupSummary,
-    );
+    const command = { kind: "backup", directory: absolute(directory) } as const;
+    return await this.#readings.holding(async () => (await this.#keeperNow().send(command)) as BackupSummary);
   }
 
   // ── state ─────────────────────────────────────────────────────────────────────────────────────

@@ -1,4 +1,5 @@
 /** The options of a journal, each with its default and its range. */
+import { resolve } from "node:path";
 import {
   abortSignal,
   boolean,
@@ -28,8 +29,9 @@ import type { StorageSource } from "../storage/storage.ts";
 
 export interface JournalOptions {
   /**
-   * Where the log lies. The opening creates it if needed; one process at a time may use it.
-   * Required, except for a journal in memory.
+   * Where the log lies. The opening creates it if needed; one process at a time may use it. A
+   * relative path counts from the working directory of the opening. Required, except for a journal
+   * in memory.
    */
   readonly directory?: string;
   /** Largest record, with header and key; at least 1 KiB. Default 1 MiB. */
@@ -157,10 +159,17 @@ export function resolveWithJournal<R extends Rules>(owner: string, others: R, gi
   return resolveOptions(owner, { ...others, ...userRules }, withDirectory(given));
 }
 
-/** A journal in memory needs no directory. */
+/**
+ * A journal in memory needs no directory. Any other one stays where it is when the process goes to
+ * another working directory: segments are opened by name as long as it runs.
+ */
 function withDirectory(given: JournalOptions): JournalOptions {
   const isInMemory = typeof given?.storage === "object" && given.storage !== null && isMemory(given.storage);
-  return isInMemory ? { directory: "(memory)", ...given } : given;
+  if (isInMemory) return { directory: "(memory)", ...given };
+  const directory = given?.directory;
+  // Anything else is refused as it was given.
+  const isPath = typeof directory === "string" && path().accepts(directory);
+  return isPath ? { ...given, directory: resolve(directory) } : given;
 }
 
 /** Throws `ERR_INVALID_OPTION` when the sizes don't fit each other. */
