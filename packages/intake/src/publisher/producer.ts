@@ -114,7 +114,7 @@ export class Producer {
     const group = this.#bytes;
     const headerStart = this.#used;
     const payloadStart = headerStart + headerBytes;
-    if (head.length > 0) group.set(head, payloadStart);
+    for (let index = 0; index < head.length; index += 1) group[payloadStart + index] = head[index] as number;
     bytes.copy(group, payloadStart + head.length, start, end);
     this.#used += length;
     const payload = group.subarray(payloadStart, this.#used);
@@ -146,18 +146,20 @@ export class Producer {
   send(): void {
     const records = this.#records;
     if (records.length === 0) return;
+    // What waits for the disk doesn't hold the records: each collection would move all of them.
+    const count = records.length;
     this.#records = [];
     this.#used = 0;
     try {
       this.#host.append(records, {
         durable: () => {
-          this.#durable += records.length;
-          this.#less(records.length);
+          this.#durable += count;
+          this.#less(count);
         },
-        failed: (error) => this.#failed(records.length, error),
+        failed: (error) => this.#failed(count, error),
       });
     } catch (thrown) {
-      this.#failed(records.length, thrown);
+      this.#failed(count, thrown);
       throw thrown;
     }
   }

@@ -234,11 +234,12 @@ export class Publisher {
   /** A group of a producer: waits as a publish without options does. */
   appendGroup(records: readonly RecordParts[], waiter: AppendWaiter, patience: Patience = this.#patience): void {
     this.#host.mustBeOpen();
+    const count = records.length;
     const failed = (error: unknown): void => waiter.failed(error as MillraceError);
     const counted: AppendWaiter = {
       durable: (first) => waiter.durable(first),
       failed: (error) => {
-        this.#water.refused(records.length);
+        this.#water.refused(count);
         failed(error);
       },
     };
