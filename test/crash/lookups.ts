@@ -277,8 +277,8 @@ export function checkDamagedPage(engine: Engine): void {
   const opened = openOn(engine, new SimulatedStorage(), LARGE);
   const entries = Array.from({ length: 1000 }, (_, n) => ({ key: `key-${n + 1}`, text: "text".repeat(100) }));
   appendBatch(engine, opened, entries);
-  // A table of 104 pages is kept in this, and 16 of its pages.
-  const lookup = lookupOf(engine, opened, () => entries.length, 2 ** 14);
+  // A table of 106 pages takes 2,208 bytes, and is kept in an eighth of this; of its pages 16 are.
+  const lookup = lookupOf(engine, opened, () => entries.length, 2 ** 15);
   assert.is(lookup.get(500)?.sequence, 500);
   for (let sequence = 1; sequence <= 400; sequence += 1) assert.is(lookup.get(sequence)?.sequence, sequence);
   const name = engine.format.segmentName(1);

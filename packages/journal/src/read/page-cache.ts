@@ -6,7 +6,7 @@
  * more. The proof is given once. On the way it leaves a CRC of each page of 4096 bytes, and from
  * then on a record needs a page or two. The pages of an index file are treated in the same way.
  *
- * Of the bound, a quarter is for the batches' tables (16 bytes a page, so they reach 64 times as
+ * Of the bound, an eighth is for the batches' tables (16 bytes a page, so they reach 32 times as
  * far as the bound) and the rest for pages. Both are replaced by second chance: a hand goes round,
  * spares what was used since its last round, and takes the first that wasn't. A page that was used
  * once goes before one that was used twice, such as the index's.
@@ -30,7 +30,7 @@ const CHUNK_FRAMES = 256;
 /** Pages that are there in any case: what a look-up works in. */
 const FRAMES_LEAST = 16;
 /** Of the bound, for tables. */
-const TABLES_PART: number = 1 / 4;
+const TABLES_PART: number = 1 / 8;
 /** A table's object, its array and its entry in a map, about. */
 const TABLE_FIXED_BYTES = 512;
 

@@ -5,7 +5,7 @@ import type { BatchHeader } from "../files/format.ts";
 import { RecordCursor } from "../files/records.ts";
 import type { Storage } from "../storage/storage.ts";
 import { LogReader } from "./log-reader.ts";
-import { type JournalRecord, recordAt } from "./record.ts";
+import { type JournalRecord, RecordRun } from "./record.ts";
 
 export interface ReadPlan {
   /** First sequence to look at. */
@@ -46,6 +46,7 @@ export interface ReadStart {
  */
 export class RecordStream implements AsyncGenerator<JournalRecord, void> {
   readonly #cursor = new RecordCursor();
+  readonly #run = new RecordRun();
   readonly #batches: AsyncGenerator<void, void>;
   #plan: ReadPlan | undefined;
   #next = 0;
@@ -109,7 +110,7 @@ export class RecordStream implements AsyncGenerator<JournalRecord, void> {
       this.#fromMs = Number.NEGATIVE_INFINITY;
       this.#next = cursor.sequence + 1;
       at?.(this.#next);
-      return recordAt(cursor);
+      return this.#run.at(cursor);
     }
     return undefined;
   }

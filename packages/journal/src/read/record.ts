@@ -105,3 +105,31 @@ export function recordRoom(bytes: number): Buffer {
   pooled += alignUp(bytes, 8);
   return room;
 }
+
+/** Bytes of neighbours that are copied at once, where each of them takes some KiB. */
+const RUN_BYTES: number = 2 ** 16;
+
+/** Records in order: the same as `recordAt`, with one copy for a run of them. */
+export class RecordRun {
+  #body: Buffer = NO_BYTES;
+  #copy: Buffer = NO_BYTES;
+  /** The part of the body that was copied. */
+  #from = 0;
+  #to = 0;
+
+  at(cursor: RecordCursor): JournalRecord {
+    const { body, headerStart, payloadEnd } = cursor;
+    const bytes = payloadEnd - headerStart;
+    if (bytes < POOLED_BYTES_LEAST || bytes > POOLED_BYTES_MAX) return recordAt(cursor);
+    if (body !== this.#body || headerStart < this.#from || payloadEnd > this.#to) {
+      this.#body = body;
+      this.#from = headerStart;
+      this.#to = Math.min(body.length, headerStart + RUN_BYTES);
+      this.#copy = Buffer.allocUnsafeSlow(this.#to - headerStart);
+      markAsUntransferable(this.#copy.buffer);
+      body.copy(this.#copy, 0, headerStart, this.#to);
+    }
+    const start = headerStart - this.#from;
+    return new Stored(cursor, this.#copy.subarray(start, start + bytes), headerStart);
+  }
+}
