@@ -412,7 +412,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   {
     name: "spares have one size",
     file: "keeper/spare-maker.js",
-    from: "if (!isDiskFull(thrown) || !this.#hasReserve() || this.#spareBytes <= least)",
+    from: "if (!isDiskFull(thrown) || !this.#hasReserve || this.#spareBytes <= least)",
     to: "if (true)",
     layer: "regressions",
   },

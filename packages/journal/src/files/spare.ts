@@ -110,7 +110,7 @@ export function shortenSpare(storage: Storage, spare: Spare, bytes: number): voi
 export function makeSpare(storage: Storage, bytes: number): void {
   if (listSpares(storage).some((spare) => spare.bytes === bytes)) return;
   const fill = new ZeroFill(storage, spareName(bytes), bytes, false);
-  while (!fill.step(STEP_BYTES_MAX));
+  while (fill.left > 0) fill.step(STEP_BYTES_MAX);
 }
 
 /**

@@ -2,16 +2,20 @@
  * How fast the keeper fills the next segment with zeros. Every byte of it competes with the syncs
  * of the log: at full speed, a record's sync takes twenty times as long (ADR 39).
  *
- *   the writer waits, or the disk was full   as fast as it goes
- *   nothing is being logged                  nearly so, with a look after each small step
- *   otherwise                                as the log fills its segment, so that everything is
- *                                            made when that is two thirds full
+ *   the writer waits, or the last attempt   as fast as it goes
+ *   found no room
+ *   nothing is being logged                 nearly so, with a look after each small step
+ *   otherwise                               as the log fills its segment, so that everything is
+ *                                           made when that is two thirds full
+ *
+ * Nothing here is counted from a beginning: what is still to be made is shared out over what is
+ * left of the segment. So a keeper that was away, begins late, or begins anew is in time as well.
  *
  * What it reads is a hint: a number that is a turn old makes it a step early or late.
  */
 import { ALIGNMENT } from "../files/format.ts";
 import { STEP_BYTES_MAX } from "../files/zero-fill.ts";
-import { type JournalMemory, SPACE, SPACE_FULL } from "../memory/control.ts";
+import { type JournalMemory, SPACE, SPACE_FULL, SPARE_FAILED, SPARE_STATE } from "../memory/control.ts";
 import { type WriterStats, writerStats } from "../memory/stats.ts";
 
 /** How often there is a look at the log while something is to be made. */
@@ -22,8 +26,8 @@ const REST_MS = 1;
 const REST_STEP_BYTES: number = 256 * 1024;
 /** Smaller steps would cost more calls than they spare the log. */
 const STEP_BYTES_MIN: number = 64 * 1024;
-/** Everything is made when the segment is full to one part in this. */
-const AHEAD = 1.5;
+/** This part of the segment is left when everything is made. */
+const LEFT_PART: number = 1 / 3;
 
 export class Pace {
   readonly #control: Int32Array;
@@ -31,10 +35,10 @@ export class Pace {
   readonly #nowMs: () => number;
   #batches: number;
   #batchAt = -Infinity;
-  /** Bytes to make, of which are made, and the log's bytes when it began. */
-  #wanted = 0;
-  #made = 0;
-  #loggedBefore = 0;
+  /** What the log could write at the last look until everything is to be made. */
+  #ahead = 0;
+  /** Bytes that are due by that, and not made. */
+  #due = 0;
 
   constructor({ control, stats }: JournalMemory, nowMs: () => number) {
     this.#control = new Int32Array(control);
@@ -43,27 +47,43 @@ export class Pace {
     this.#batches = this.#stats.get("batches");
   }
 
-  /** From now on so many bytes are to be made. */
-  begin(bytes: number): void {
-    this.#wanted = bytes;
-    this.#made = 0;
-    this.#loggedBefore = this.#logged();
+  /** Another file is to be made: nothing of it is due yet. */
+  begin(): void {
+    this.#due = 0;
+    this.#ahead = this.#aheadNow();
   }
 
-  /** Bytes of the next step, which the caller makes at once; 0 when it isn't time. */
-  bytesDue(): number {
-    const bytes = this.#due();
-    this.#made += bytes;
-    return bytes;
+  /** Somebody waits for what is being made. */
+  get isHurried(): boolean {
+    const hasFailed = Atomics.load(this.#control, SPARE_STATE) === SPARE_FAILED;
+    const isFull = Atomics.load(this.#control, SPACE) === SPACE_FULL;
+    return hasFailed || isFull || this.#stats.get("isSpareAwaited") !== 0;
   }
 
-  #due(): number {
-    const isHurried = this.#stats.get("isSpareAwaited") !== 0 || Atomics.load(this.#control, SPACE) === SPACE_FULL;
-    if (isHurried) return STEP_BYTES_MAX;
+  /** Bytes of the next step, of `left` that are to be made; 0 when it isn't time. */
+  bytesDue(left: number): number {
+    if (this.isHurried) return STEP_BYTES_MAX;
     if (this.#isResting()) return REST_STEP_BYTES;
-    const filled = (this.#logged() - this.#loggedBefore) / this.#stats.get("segmentBytes");
-    const due = Math.ceil((this.#wanted * Math.min(1, filled * AHEAD) - this.#made) / ALIGNMENT) * ALIGNMENT;
-    return due < STEP_BYTES_MIN ? 0 : due;
+    this.#look(left);
+    return this.#due < Math.min(STEP_BYTES_MIN, left) ? 0 : Math.ceil(this.#due / ALIGNMENT) * ALIGNMENT;
+  }
+
+  /** So many bytes were made. */
+  made(bytes: number): void {
+    this.#due = Math.max(0, this.#due - bytes);
+  }
+
+  #look(left: number): void {
+    const before = this.#ahead;
+    this.#ahead = this.#aheadNow();
+    if (this.#ahead <= 0) this.#due = left;
+    // Another segment has begun where there is more ahead than before.
+    else if (this.#ahead < before) this.#due += ((left - this.#due) * (before - this.#ahead)) / before;
+    this.#due = Math.min(this.#due, left);
+  }
+
+  #aheadNow(): number {
+    return this.#stats.get("segmentLeft") - this.#stats.get("segmentBytes") * LEFT_PART;
   }
 
   #isResting(): boolean {
@@ -74,10 +94,5 @@ export class Pace {
       this.#batchAt = now;
     }
     return now - this.#batchAt >= REST_MS && this.#stats.get("syncStartedMs") === 0;
-  }
-
-  /** Bytes in the log's files, or a little more: each batch begins at a page. */
-  #logged(): number {
-    return this.#stats.get("bytes") + this.#stats.get("batches") * ALIGNMENT;
   }
 }

@@ -5,12 +5,12 @@
  * it never fills the disk to see whether there is room.
  *
  * It shares the disk with the log. So it writes in small steps, and no faster than it takes to be
- * ready when the segment is two thirds full (`Pace`); only a writer that waits makes it hurry.
+ * ready in time (`Pace`); only somebody who waits makes it hurry.
  */
 import { unpark } from "@millrace/atomics-sync";
 import { ALIGNMENT } from "../files/format.ts";
 import { type JournalLimits, leastSegmentBytes, reserveBytes } from "../files/limits.ts";
-import { findReserve, findSpare, reserveName, smallerSpare, spareName } from "../files/spare.ts";
+import { findReserve, findSpare, reserveName, smallerSpare, type Spare, spareName } from "../files/spare.ts";
 import { ZeroFill } from "../files/zero-fill.ts";
 import {
   CLOSED,
@@ -42,10 +42,16 @@ export class SpareMaker {
   readonly #pace: Pace;
   /** Pages that the writer wants, of the request at hand; 0 without one. */
   #pages = 0;
+  /** Whether there is a reserve, by the last look. */
+  #hasReserve = false;
+  /** Whether the last turn has written something: then the next one may at once. */
+  #hasStepped = false;
   /** Bytes of the spare for it: fewer than wanted where the disk has no room for more. */
   #spareBytes = 0;
   /** The file in the making. */
   #fill: ZeroFill | undefined;
+  /** Another file may have come that takes the place of this one. */
+  #mustLook = false;
   #retryAt = 0;
   #retryPauseMs = RETRY_MS;
 
@@ -83,14 +89,14 @@ export class SpareMaker {
 
   /** How long there is nothing to do. */
   dueInMs(): number {
-    if (this.#pages > 0) return LOOK_MS;
+    if (this.#pages > 0) return this.#hasStepped ? 0 : LOOK_MS;
     return Atomics.load(this.#control, SPARE_STATE) === SPARE_FAILED ? this.#retryAt - this.#nowMs() : IDLE_MS;
   }
 
   /** There is more room than before, or another spare: the next attempt needn't wait. */
   hasRoom(): void {
     this.#retryAt = 0;
-    this.end();
+    this.#mustLook = true;
   }
 
   /** Nobody waits any more for what isn't complete. */
@@ -102,14 +108,14 @@ export class SpareMaker {
 
   /** `SPARE_READY`, `SPARE_FAILED`, or `SPARE_WANTED` while there is more to do. */
   #make(pages: number): number {
-    if (pages !== this.#pages) this.#begin(pages);
+    this.#hasStepped = false;
     for (;;) {
       try {
+        if (pages !== this.#pages) this.#begin(pages);
+        this.#dropNeedless();
         this.#fill ??= this.#nextFile();
         if (this.#fill === undefined) break;
-        const bytes = this.#isOver() ? 0 : this.#pace.bytesDue();
-        if (bytes === 0) return SPARE_WANTED;
-        if (this.#fill.step(bytes)) this.#fill = undefined;
+        if (!this.#step(this.#fill)) return SPARE_WANTED;
       } catch (thrown) {
         this.#fill = undefined;
         if (this.#makesSmaller(thrown)) continue;
@@ -127,20 +133,51 @@ export class SpareMaker {
     this.end();
     this.#pages = pages;
     this.#spareBytes = pages * ALIGNMENT;
-    const missing = this.#hasReserve() ? 0 : reserveBytes(this.#limits);
-    this.#pace.begin(missing + this.#spareBytes);
+  }
+
+  /** One step, if it is due; whether the next one should follow at once. */
+  #step(fill: ZeroFill): boolean {
+    const isReserve = !this.#hasReserve;
+    const left = isReserve ? fill.left + this.#spareBytes : fill.left;
+    const bytes = this.#isOver() ? 0 : this.#pace.bytesDue(left);
+    if (bytes === 0) return false;
+    if (bytes >= fill.left) this.#mustLook = true;
+    if (this.#dropNeedless()) return true;
+    this.#hasStepped = true;
+    this.#pace.made(fill.step(bytes));
+    if (fill.left > 0) return this.#pace.isHurried;
+    this.#fill = undefined;
+    this.#hasReserve = true;
+    return true;
+  }
+
+  /** Gives the file in the making up if one came meanwhile that does as well; whether it did. */
+  #dropNeedless(): boolean {
+    if (!this.#mustLook || this.#fill === undefined) return false;
+    this.#mustLook = false;
+    const isThere = this.#hasReserve ? this.#findSpare() !== undefined : findReserve(this.#storage) !== undefined;
+    if (!isThere) return false;
+    this.#fill.giveUp();
+    this.#fill = undefined;
+    return true;
   }
 
   /** The next file to make; undefined when everything is there. */
   #nextFile(): ZeroFill | undefined {
+    this.#mustLook = false;
+    this.#pace.begin();
+    this.#hasReserve = findReserve(this.#storage) !== undefined;
     // The reserve comes first: on a full disk it is worth more than the next segment.
-    if (!this.#hasReserve()) {
+    if (!this.#hasReserve) {
       const bytes = reserveBytes(this.#limits);
       return new ZeroFill(this.#storage, reserveName(bytes), bytes, true);
     }
-    const bytes = this.#spareBytes;
-    if (findSpare(this.#storage, bytes, this.#limits.segmentBytesMax) !== undefined) return undefined;
-    return new ZeroFill(this.#storage, spareName(bytes), bytes, true);
+    if (this.#findSpare() !== undefined) return undefined;
+    return new ZeroFill(this.#storage, spareName(this.#spareBytes), this.#spareBytes, true);
+  }
+
+  #findSpare(): Spare | undefined {
+    return findSpare(this.#storage, this.#spareBytes, this.#limits.segmentBytesMax);
   }
 
   /** At the end nobody waits for a spare. */
@@ -148,14 +185,10 @@ export class SpareMaker {
     return Atomics.load(this.#control, STATE) >= CLOSED;
   }
 
-  #hasReserve(): boolean {
-    return findReserve(this.#storage) !== undefined;
-  }
-
   /** Whether the disk may have room for a smaller spare than the one that has failed. */
   #makesSmaller(thrown: unknown): boolean {
     const least = leastSegmentBytes(this.#limits, 0);
-    if (!isDiskFull(thrown) || !this.#hasReserve() || this.#spareBytes <= least) return false;
+    if (!isDiskFull(thrown) || !this.#hasReserve || this.#spareBytes <= least) return false;
     this.#spareBytes = smallerSpare(this.#spareBytes, least);
     return true;
   }

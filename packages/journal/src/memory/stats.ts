@@ -7,8 +7,9 @@ const NAMES = [
   "records",
   "bytes",
   "segment",
-  /** Bytes of the segment that is being written. */
+  /** Bytes of the segment that is being written, and those of them that are left. */
   "segmentBytes",
+  "segmentLeft",
   /**
    * `performance.timeOrigin + performance.now()` at the start of the running sync; 0 without one.
    */

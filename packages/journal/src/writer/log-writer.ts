@@ -104,6 +104,11 @@ export class LogWriter {
     return this.#segmentBytes;
   }
 
+  /** Of those, the ones that are left. */
+  get segmentLeft(): number {
+    return this.#segmentBytes - this.#offset;
+  }
+
   /** Bytes that the next segment should have; it takes a batch of `bodyBytes`. */
   nextSegmentBytes(bodyBytes: number): number {
     return nextSegmentBytes(this.#limits, this.#grownBytes, bodyBytes);

@@ -151,6 +151,7 @@ export class Writer {
     this.#stats.add("batches", 1);
     this.#stats.add("records", frames);
     this.#stats.add("bytes", bytes);
+    this.#stats.set("segmentLeft", this.#log.segmentLeft);
     this.#stats.set("durableSequence", firstSequence + frames - 1);
     this.#rings.acknowledge(firstSequence);
     if (Atomics.load(this.#control, FOLLOWERS) > 0) this.#rings.wakeFollowers();
@@ -221,6 +222,7 @@ export class Writer {
 
   #noteSegment(): void {
     this.#stats.set("segmentBytes", this.#log.segmentBytes);
+    this.#stats.set("segmentLeft", this.#log.segmentLeft);
     this.#stats.set("segment", this.#log.segment);
   }
 
