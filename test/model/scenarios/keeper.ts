@@ -148,6 +148,13 @@ export const mutants: Mutant[] = [
     to: "if (false)",
   },
   {
+    breaks: "the keeper keeps its pace although the writer waits",
+    file: "journal/keeper/spare-maker",
+    from: "|| this.#pace.isHurried;",
+    to: ";",
+    by: "is wanted",
+  },
+  {
     breaks: "the writer isn't told that its spare is ready",
     file: "journal/keeper/spare-maker",
     from: "if (outcome !== state)\n            unpark(this.#threads, this.#memory.writerThread);",

@@ -15,7 +15,7 @@
  */
 import { ALIGNMENT } from "../files/format.ts";
 import { STEP_BYTES_MAX } from "../files/zero-fill.ts";
-import { type JournalMemory, SPACE, SPACE_FULL, SPARE_FAILED, SPARE_STATE } from "../memory/control.ts";
+import { type JournalMemory, SPACE, SPACE_FULL, SPARE_AWAITED, SPARE_FAILED, SPARE_STATE } from "../memory/control.ts";
 import { type WriterStats, writerStats } from "../memory/stats.ts";
 
 /** How often there is a look at the log while something is to be made. */
@@ -57,7 +57,7 @@ export class Pace {
   get isHurried(): boolean {
     const hasFailed = Atomics.load(this.#control, SPARE_STATE) === SPARE_FAILED;
     const isFull = Atomics.load(this.#control, SPACE) === SPACE_FULL;
-    return hasFailed || isFull || this.#stats.get("isSpareAwaited") !== 0;
+    return hasFailed || isFull || Atomics.load(this.#control, SPARE_AWAITED) !== 0;
   }
 
   /** Bytes of the next step, of `left` that are to be made; 0 when it isn't time. */

@@ -81,10 +81,10 @@ export class SpareMaker {
     if (outcome !== state) unpark(this.#threads, this.#memory.writerThread);
   }
 
-  /** Whether the writer wants something else than what is being made. */
+  /** Whether the writer wants something else than what is being made, or waits for that. */
   isAsked(): boolean {
-    const isWanted = Atomics.load(this.#control, SPARE_STATE) === SPARE_WANTED;
-    return isWanted && Atomics.load(this.#control, SPARE_PAGES) !== this.#pages;
+    if (Atomics.load(this.#control, SPARE_STATE) !== SPARE_WANTED) return false;
+    return Atomics.load(this.#control, SPARE_PAGES) !== this.#pages || this.#pace.isHurried;
   }
 
   /** How long there is nothing to do. */

@@ -12,6 +12,7 @@
  *   65    SPARE_PAGES  least size wanted, in pages of 4096 bytes; written by the writer before
  *                      WANTED
  *   66    SPARE_ERRNO  written by the keeper before FAILED
+ *   67    SPARE_AWAITED  1 while the writer can't go on without a spare; written by the writer
  *   96    SPACE        OK, or FULL while the writer refuses data records because the disk is full;
  *                      written by the writer
  *   128   IS_QUIET     1 when the keeper sleeps until something becomes durable; set by the keeper,
@@ -43,6 +44,7 @@ export const STEP: number = LINE_WORDS + 1;
 export const SPARE_STATE: number = 2 * LINE_WORDS;
 export const SPARE_PAGES: number = 2 * LINE_WORDS + 1;
 export const SPARE_ERRNO: number = 2 * LINE_WORDS + 2;
+export const SPARE_AWAITED: number = 2 * LINE_WORDS + 3;
 export const SPACE: number = 3 * LINE_WORDS;
 export const IS_QUIET: number = 4 * LINE_WORDS;
 export const COMMANDS: number = 5 * LINE_WORDS;

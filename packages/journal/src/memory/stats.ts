@@ -16,8 +16,6 @@ const NAMES = [
   "syncStartedMs",
   /** How often the writer had to wait for a spare. */
   "spareWaits",
-  /** 1 while it waits for one. */
-  "isSpareAwaited",
   /** Records that were refused because the disk was full. */
   "refused",
 ] as const;

@@ -23,6 +23,7 @@ import {
   SPACE,
   SPACE_FULL,
   SPACE_OK,
+  SPARE_AWAITED,
   SPARE_ERRNO,
   SPARE_FAILED,
   SPARE_PAGES,
@@ -237,9 +238,10 @@ export class Writer {
 
   /** As `#awaitSpare`; the keeper hurries meanwhile. */
   #spareFor(bytes: number): number | undefined {
-    this.#stats.set("isSpareAwaited", 1);
+    // Before it looks for one: the keeper looks here after it has announced its sleep.
+    Atomics.store(this.#control, SPARE_AWAITED, 1);
     const spare = this.#awaitSpare(bytes);
-    this.#stats.set("isSpareAwaited", 0);
+    Atomics.store(this.#control, SPARE_AWAITED, 0);
     return spare;
   }
 
