@@ -1,15 +1,21 @@
 /** Jobs whose turn comes again: out of memory if they are there, otherwise out of the log. */
+import { RECORD_TYPE } from "@millrace/journal";
 import type { LogRecord } from "../format/log-record.ts";
 import { decodeFate, historyBytes, reasonName, withFailure } from "../format/state-records.ts";
 import type { LogWalk } from "../states/log-walk.ts";
 import type { RecordStates } from "../states/record-states.ts";
 import type { FailedAttempts } from "./failed-attempts.ts";
 import { type Job, JobCache, jobOf, ownBytes } from "./job.ts";
+import { PassedRecords } from "./passed-records.ts";
 import type { Log } from "./ports.ts";
 import type { Steady } from "./steady.ts";
 
 /** Jobs that wait and are kept in memory. */
 const CACHE_BYTES_MAX: number = 64 * 2 ** 20;
+/** The part of that for records that a reading of the log has met on its way. */
+const PASSED_PART: number = 1 / 4;
+/** So many records are read one by one on the way to a place, and kept; more are skipped. */
+const READ_THROUGH = 1024;
 
 export interface JobsParts {
   readonly log: Log;
@@ -28,6 +34,7 @@ export class Jobs {
   readonly #failedAttempts: FailedAttempts;
   readonly #handlerOf: (record: LogRecord) => number;
   readonly #cache: JobCache;
+  readonly #passed: PassedRecords;
   #walk: LogWalk | undefined;
   /** The walk stands before this place. */
   #at = Infinity;
@@ -38,7 +45,13 @@ export class Jobs {
     this.#states = states;
     this.#failedAttempts = failedAttempts;
     this.#handlerOf = handlerOf;
-    this.#cache = new JobCache(bytesMax);
+    this.#cache = new JobCache(bytesMax * (1 - PASSED_PART));
+    this.#passed = new PassedRecords(bytesMax * PASSED_PART, (place) => this.#isOver(place));
+  }
+
+  /** Whether nobody will ask for the record at a place: it is finished, or its job is in memory. */
+  #isOver(place: number): boolean {
+    return this.#states.settled.has(place) || this.#cache.peek(this.#states.originOf(place)) !== undefined;
   }
 
   /** The job of a record that isn't finished, with what is known of its attempts. */
@@ -100,17 +113,25 @@ export class Jobs {
     this.#cache.take(origin);
   }
 
+  /** The first place that the walk needs on its way; the settled ones may have been given up. */
+  #firstUnsettled(place: number): number {
+    return Math.min(place, this.#states.settled.endOf(this.#at) + 1);
+  }
+
   /** Throws `ERR_JOURNAL_DAMAGED`, since what isn't finished must be there. */
   #recordAt(place: number): LogRecord {
+    const passed = this.#passed.take(place);
+    if (passed !== undefined) return passed;
     this.#walk ??= this.#log.walk();
     if (place < this.#at) this.#walk.seek(place);
-    else this.#walk.skipTo(place);
+    else this.#walk.skipTo(place - this.#at > READ_THROUGH ? place : this.#firstUnsettled(place));
     // Ends: at the place, or behind the last durable record.
     for (;;) {
       const record = this.#walk.next();
       if (record === undefined) throw new RangeError(`place ${place} isn't in the log`);
       this.#at = record.sequence + 1;
       if (record.sequence === place) return record;
+      if (record.type === RECORD_TYPE.data) this.#passed.passed(record);
     }
   }
 }
