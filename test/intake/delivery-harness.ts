@@ -117,6 +117,12 @@ export class World {
     return this.#inHand(origin) !== undefined;
   }
 
+  /** The handler that has the record in hand; undefined without. */
+  handlerOf(origin: number): string | undefined {
+    const task = this.#inHand(origin);
+    return task === undefined ? undefined : Object.keys(this.handlers)[task.handler];
+  }
+
   /** The handler of a record in hand returns, or throws `error`. */
   end(origin: number, error?: unknown): void {
     this.#over(origin, error === undefined, error);

@@ -73,6 +73,27 @@ test("redriven records of a paused handler count where its lane reads on", () =>
   assert.equal(world.begun, [1, 2, 3, 4, 5]);
 });
 
+test("a letter that is redriven elsewhere the second time goes there", () => {
+  const world = new World({ pay: { attemptsMax: 1 }, mail: {} });
+  publish(world, "pay", 2);
+  world.turn();
+  world.end(2, new Error("no"));
+  world.delivery.commands.pause("pay", true);
+  world.turn();
+  world.close();
+  world.turn();
+  // Its lane reads it from the log, and nobody asks for what memory may have of it.
+  world.delivery.commands.redrive({ origins: [2], lastDeath: 0 }, "");
+  world.turn();
+  world.delivery.commands.pause("pay", false);
+  world.turn();
+  world.end(2, new Error("no"));
+  world.turn();
+  world.delivery.commands.redrive({ origins: [2], lastDeath: 0 }, "mail");
+  world.turn();
+  assert.is(world.handlerOf(2), "mail");
+});
+
 test("a record that is moved before it was counted doesn't count for another", () => {
   const world = new World({ pay: {}, mail: {} });
   world.delivery.commands.pause("pay", true);

@@ -112,13 +112,18 @@ export class Visits {
 
   #redriven(origin: number): void {
     const { states, jobs, turns, keyLines } = this.#parts;
+    // What memory may have of it is from before its death, for the handler in which it died.
+    jobs.forget(origin);
     const job = jobs.again(origin);
     keyLines.redriven(job);
-    jobs.keep(job);
     const lane = turns.laneOf(job.handler, job.priority);
     const place = states.placeOf(origin);
-    if (turns.comesBy(lane, origin, place)) lane.redriven(place);
-    else turns.makeReady(lane, origin);
+    if (turns.comesBy(lane, origin, place)) {
+      lane.redriven(place);
+      return;
+    }
+    jobs.keep(job);
+    turns.makeReady(lane, origin);
   }
 
   /** A record has a new place. One whose turn hasn't come gets it from there. */
