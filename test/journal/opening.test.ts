@@ -1,5 +1,6 @@
 import {
   closeSync,
+  existsSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -310,7 +311,8 @@ test("a journal on a memory file system opens only when that is allowed, and say
   }
   const directory = join("/dev/shm", `millrace-test-${process.pid}`);
   try {
-    await rejectsWith(Journal.open({ directory }), "ERR_JOURNAL_UNSAFE_STORAGE");
+    await rejectsWith(Journal.open({ directory: join(directory, "deep") }), "ERR_JOURNAL_UNSAFE_STORAGE");
+    assert.is(existsSync(directory), false, "what is refused leaves nothing");
     const journal = await Journal.open({ directory, allowUnsafeStorage: true });
     assert.is(journal.stats().storage.fileSystem, "tmpfs");
     assert.match(journal.health().warnings.join("\n"), "tmpfs");

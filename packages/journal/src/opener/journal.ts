@@ -39,6 +39,7 @@ import { type ReadOptions, Readings } from "./readings.ts";
 import type { RecoverySummary } from "../writer/recovery.ts";
 import type { StorageSource } from "../storage/storage.ts";
 import { guardStorage, MEMORY_KIND, type StorageKind, storageKind } from "../storage/storage-guard.ts";
+import { storageError } from "../storage/storage-errors.ts";
 import { JournalState } from "./state.ts";
 import type { JournalStats } from "./stats.ts";
 import type { JournalVitals } from "./vitals.ts";
@@ -130,12 +131,13 @@ export class Journal {
     const limits = limitsOf(options);
     const { directory, storage, allowUnsafeStorage, lockWaitMs, lockSignal } = options;
     const isInMemory = storage !== undefined && isMemory(storage);
+    const kind = isInMemory ? MEMORY_KIND : kindOfPlace(directory);
+    // Before the lock: what is refused leaves no trace on the storage.
+    guardStorage(directory, kind, isInMemory || allowUnsafeStorage);
     const lock = (): (() => void) => (isInMemory ? lockMemory(storage) : lockDirectory(directory, options.fileMode));
     const unlock = await awaitLock(lock, lockWaitMs, lockSignal);
     let journal: Journal;
     try {
-      const kind = isInMemory ? MEMORY_KIND : storageKind(directory);
-      guardStorage(directory, kind, isInMemory || allowUnsafeStorage);
       journal = new Journal(options, kind, unlock);
     } catch (thrown) {
       unlock();
@@ -517,5 +519,14 @@ export class Journal {
     const closed = journalError("ERR_JOURNAL_CLOSED", `the journal in ${this.directory} is closed`);
     await Promise.all([this.#readings.close(), this.#threads.end(closed)]);
     this.#unlock();
+  }
+}
+
+/** As `storageKind`. Throws `ERR_JOURNAL_STORAGE`. */
+function kindOfPlace(directory: string): StorageKind {
+  try {
+    return storageKind(directory);
+  } catch (thrown) {
+    throw storageError(directory, thrown);
   }
 }

@@ -4,7 +4,9 @@
  * statfs(2) tell on Linux; elsewhere nothing is known and nothing refused.
  */
 import { statfsSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { journalError } from "../errors.ts";
+import { isNotThere } from "./not-there.ts";
 
 export interface StorageKind {
   /** Such as "ext4", "tmpfs", "overlay"; "unknown" for others and on other systems. */
@@ -63,10 +65,17 @@ export const MEMORY_KIND: StorageKind = {
   reason: "it lives in this process: nothing survives its end",
 };
 
-/** The kind of storage under `directory`, which exists. */
+/** The kind of storage under `directory`; if that isn't there yet, the kind where it would be. */
 export function storageKind(directory: string): StorageKind {
   if (process.platform !== "linux") return kindOf(0);
-  return kindOf(statfsSync(directory).type);
+  // Ends: the root is there.
+  for (let place = resolve(directory); ; place = dirname(place)) {
+    try {
+      return kindOf(statfsSync(place).type);
+    } catch (thrown) {
+      if (!isNotThere(thrown)) throw thrown;
+    }
+  }
 }
 
 /** The kind of storage that a magic number of statfs(2) stands for. */
