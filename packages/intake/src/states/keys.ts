@@ -1,7 +1,7 @@
 /**
  * Order by key: of the records of one handler, priority and key, one is in hand, and the others
- * wait in the order of their publishing. Only keys with a record in hand take memory; a record that
- * waits behind another takes 8 to 16 bytes.
+ * wait in the order of their publishing. Only keys with a record in hand take memory; a place in a
+ * line takes 8 to 16 bytes. `Jobs` has the records of those places, as far as its memory goes.
  *
  * The record at the head of a line holds the key while it is in hand, while it waits for its retry,
  * and from an opening on until its turn comes. Records that an earlier process had in hand stand in
