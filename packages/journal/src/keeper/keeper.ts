@@ -166,7 +166,8 @@ export class Keeper {
     const isBusy = this.#stepCommand();
     const marksInMs = this.#writeMarks();
     const scrubInMs = this.#stepScrub();
-    return isBusy ? 0 : Math.max(1, Math.min(marksInMs, scrubInMs, this.#spares.dueInMs()));
+    const spareInMs = this.#spares.dueInMs();
+    return isBusy || spareInMs === 0 ? 0 : Math.max(1, Math.min(marksInMs, scrubInMs, spareInMs));
   }
 
   #isOver(): boolean {

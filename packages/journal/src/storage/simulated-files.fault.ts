@@ -69,8 +69,12 @@ export function writeInode(
     const at = (position + done) % BLOCK_BYTES;
     const part = source.subarray(done, Math.min(bytes, done + BLOCK_BYTES - at));
     const old = inode.blocks[index];
-    if (old === undefined) free -= 1;
-    if (free < 0) break;
+    // Nothing new is needed within the file, also where a power cut has brought removed files back
+    // and the disk holds more than it has room for.
+    if (old === undefined) {
+      if (free <= 0) break;
+      free -= 1;
+    }
     const block = new Uint8Array(old ?? ZEROS);
     block.set(part, at);
     putBlock(inode, index, block);
