@@ -68,7 +68,9 @@ export const syncErrors: ErrorTable<SyncErrorCode> = {
   },
   ERR_WAIT_GROUP_NEGATIVE: {
     cause: "More units of a wait group were finished, or claimed, than there were.",
-    cure: "Call add() before the work is started, and done() once per unit; a claimed unit is finished through its claim.",
+    cure:
+      "Call add() before the work is started, and done() once per unit; a claimed unit is " +
+      "finished through its claim.",
   },
   ERR_BARRIER_BROKEN: {
     cause: "A party of the barrier has died or given up, so the others would wait in vain.",

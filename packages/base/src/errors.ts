@@ -86,13 +86,17 @@ export const baseErrors: ErrorTable<BaseErrorCode> = {
   },
   ERR_RUNTIME_UNSUPPORTED: {
     cause:
-      "The program runs under Deno. Its worker threads lack a call that Millrace needs to close, and the journal's native part would end its process.",
+      "The program runs under Deno. Its worker threads lack a call that Millrace needs to " +
+      "close, and the journal's native part would end its process.",
     cure: "Run it with Node.js 20.19 or later, or with Bun. Only locks and channels work under Deno.",
   },
   ERR_THREAD_FILE: {
     cause:
-      "The file with which a thread of Millrace starts isn't beside the code that starts the thread. A bundler has moved that code into another file.",
-    cure: "Leave `millrace` and `@millrace/*` out of the bundle and install them beside it; docs/bundlers.md has the line for each bundler.",
+      "The file with which a thread of Millrace starts isn't beside the code that starts the " +
+      "thread. A bundler has moved that code into another file.",
+    cure:
+      "Leave `millrace` and `@millrace/*` out of the bundle and install them beside it; " +
+      "docs/bundlers.md has the line for each bundler.",
   },
 };
 

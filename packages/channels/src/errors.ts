@@ -12,7 +12,9 @@ export type ChannelErrorCode =
 export const channelErrors: ErrorTable<ChannelErrorCode> = {
   ERR_CHAN_CLOSED: {
     cause: "A value was sent to a closed channel, or the channel was closed a second time.",
-    cure: "Let the sender close the channel once, when it has sent everything. With several senders, let the last one close it.",
+    cure:
+      "Let the sender close the channel once, when it has sent everything. With several " +
+      "senders, let the last one close it.",
   },
   ERR_CHAN_IN_USE: {
     cause: "free() was called on a channel that isn't closed, or that somebody waits for.",
@@ -20,7 +22,8 @@ export const channelErrors: ErrorTable<ChannelErrorCode> = {
   },
   ERR_CHAN_VALUE: {
     cause:
-      "A value doesn't fit a channel of numbers: an int32 channel carries whole numbers of 32 bits, a float64 channel numbers.",
+      "A value doesn't fit a channel of numbers: an int32 channel carries whole numbers of 32 " +
+      "bits, a float64 channel numbers.",
     cure: "Send such a number, or make the channel with new Chan(), which carries any value.",
   },
   ERR_CHAN_MEMORY: {

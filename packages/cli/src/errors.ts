@@ -38,8 +38,11 @@ export const cliErrors: ErrorTable<CliErrorCode> = {
   },
   ERR_INGEST_MALFORMED: {
     cause:
-      "A part of the input isn't a record of its format, or reading would alter it. A wrong header, and an array that isn't closed, end the run in any case.",
-    cure: "Correct the place that the message names, or pass --on-error skip. The records before it are stored; run the command again to go on.",
+      "A part of the input isn't a record of its format, or reading would alter it. A wrong " +
+      "header, and an array that isn't closed, end the run in any case.",
+    cure:
+      "Correct the place that the message names, or pass --on-error skip. The records before " +
+      "it are stored; run the command again to go on.",
   },
   ERR_INGEST_CHANGED: {
     cause: "A record differs from what an earlier run has stored of the same source, or isn't there any more.",
@@ -47,8 +50,11 @@ export const cliErrors: ErrorTable<CliErrorCode> = {
   },
   ERR_JOURNAL_FOREIGN: {
     cause:
-      "The journal has a record or a checkpoint that no intake has written, so nothing says which records are finished.",
-    cure: "Compact only journals of open({ journal }) or ingest. In a journal of your own, use checkpoint() and truncateBefore().",
+      "The journal has a record or a checkpoint that no intake has written, so nothing says " +
+      "which records are finished.",
+    cure:
+      "Compact only journals of open({ journal }) or ingest. In a journal of your own, use " +
+      "checkpoint() and truncateBefore().",
   },
   ERR_JOURNAL_MISSING: {
     cause: "There is no journal in the directory.",

@@ -5,7 +5,8 @@ export type CodecErrorCode = "ERR_VALUE_UNSUPPORTED" | "ERR_VALUE_TOO_LARGE" | "
 export const codecErrors: ErrorTable<CodecErrorCode> = {
   ERR_VALUE_UNSUPPORTED: {
     cause:
-      "A value holds a part that can't become bytes: a function, a symbol, a promise, a port, shared memory, a detached buffer. `details.path` names it.",
+      "A value holds a part that can't become bytes: a function, a symbol, a promise, a port, " +
+      "shared memory, a detached buffer. `details.path` names it.",
     cure: "Send plain data: what structuredClone() takes, without ports and shared memory.",
   },
   ERR_VALUE_TOO_LARGE: {
@@ -14,7 +15,8 @@ export const codecErrors: ErrorTable<CodecErrorCode> = {
   },
   ERR_VALUE_MEMORY: {
     cause:
-      "The operating system gave no memory to encode or decode a value; `details.bytes` says how much was needed, if it is known.",
+      "The operating system gave no memory to encode or decode a value; `details.bytes` says " +
+      "how much was needed, if it is known.",
     cure: "Raise the memory limit of the process or container, or hold fewer and smaller values at once.",
   },
   ERR_VALUE_CORRUPT: {

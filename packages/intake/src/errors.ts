@@ -32,8 +32,11 @@ export const intakeErrors: ErrorTable<IntakeErrorCode> = {
   },
   ERR_INTAKE_FULL: {
     cause:
-      "The intake is full (details.cause: ring, unfinished, disk or stopped), and the publish doesn't wait, or has waited for timeoutMs. The record isn't stored.",
-    cure: "Publish again after details.retryAfterMs, or more slowly: details.ratePerSecond is the rate at which the intake drains now.",
+      "The intake is full (details.cause: ring, unfinished, disk or stopped), and the publish " +
+      "doesn't wait, or has waited for timeoutMs. The record isn't stored.",
+    cure:
+      "Publish again after details.retryAfterMs, or more slowly: details.ratePerSecond is the " +
+      "rate at which the intake drains now.",
   },
   ERR_CONTROL_PROTOCOL: {
     cause: "The control socket got a line that isn't a request: no JSON, of another version, or too long.",
@@ -41,32 +44,46 @@ export const intakeErrors: ErrorTable<IntakeErrorCode> = {
   },
   ERR_CONTROL_SOCKET: {
     cause:
-      "The control socket can't be made or used: its path is too long for this system, the file system has no sockets, another user owns it, or its process has ended.",
-    cure: "Put the journal into a directory with a shorter path, or work as the user that runs the service. The service itself runs without the socket; `control: false` makes none.",
+      "The control socket can't be made or used: its path is too long for this system, the " +
+      "file system has no sockets, another user owns it, or its process has ended.",
+    cure:
+      "Put the journal into a directory with a shorter path, or work as the user that runs " +
+      "the service. The service itself runs without the socket; `control: false` makes none.",
   },
   ERR_DEAD_LETTERS_FULL: {
     cause:
-      "A record of this handler has failed for the last time, and the dead letters already take as many bytes as `dead.bytesMax` allows. The new record isn't stored.",
-    cure: "Look at the letters with mill.dead or `millrace dlq`, and redrive or drop some. Then the waiting records become dead letters, and the handler takes publishes again.",
+      "A record of this handler has failed for the last time, and the dead letters already " +
+      "take as many bytes as `dead.bytesMax` allows. The new record isn't stored.",
+    cure:
+      "Look at the letters with mill.dead or `millrace dlq`, and redrive or drop some. Then " +
+      "the waiting records become dead letters, and the handler takes publishes again.",
   },
   ERR_PRODUCERS_FULL: {
     cause:
-      "A record names a producer that the intake doesn't know, and it already knows producersMax of them. The record isn't stored.",
-    cure: "Drop producers that won't come back (mill.producers.drop), or raise producersMax. The intake forgets none by itself.",
+      "A record names a producer that the intake doesn't know, and it already knows " +
+      "producersMax of them. The record isn't stored.",
+    cure:
+      "Drop producers that won't come back (mill.producers.drop), or raise producersMax. The " +
+      "intake forgets none by itself.",
   },
   ERR_RECORD_DEAD: {
     cause:
-      "A record has failed for the last time: its attempts or its time are used up, or its error allows no further attempt.",
+      "A record has failed for the last time: its attempts or its time are used up, or its " +
+      "error allows no further attempt.",
     cure: "`cause` is the last error. The record is a dead letter now: see mill.dead.",
   },
   ERR_REPLAY_RANGE: {
     cause:
-      "The range of a replay has records that are no longer in the journal, or that aren't durable yet. Nothing was published.",
-    cure: "`details` says which records there are: ask for those. To have more next time, let `retain` keep finished records for longer.",
+      "The range of a replay has records that are no longer in the journal, or that aren't " +
+      "durable yet. Nothing was published.",
+    cure:
+      "`details` says which records there are: ask for those. To have more next time, let " +
+      "`retain` keep finished records for longer.",
   },
   ERR_RESULT_EXPIRED: {
     cause:
-      "A record is done, and its result isn't kept: the handler keeps none, its time (resultKeepMs) is over, or there were more than a million newer ones.",
+      "A record is done, and its result isn't kept: the handler keeps none, its time " +
+      "(resultKeepMs) is over, or there were more than a million newer ones.",
     cure: 'Give the handler the option `result: "keep"`, read the result earlier, or raise resultKeepMs.',
   },
   ERR_RESULT_TOO_LARGE: {
@@ -79,8 +96,11 @@ export const intakeErrors: ErrorTable<IntakeErrorCode> = {
   },
   ERR_STAGE_TOO_LARGE: {
     cause:
-      "context.publish got a record that is too large, or more records than one atomic group may have. The group is stored together with the end of the handler's own record.",
-    cure: "Publish less from one record, or split its work into several records first. `details` has the limits, which follow from recordBytesMax, batchBytesMax and ringBytes.",
+      "context.publish got a record that is too large, or more records than one atomic group " +
+      "may have. The group is stored together with the end of the handler's own record.",
+    cure:
+      "Publish less from one record, or split its work into several records first. `details` " +
+      "has the limits, which follow from recordBytesMax, batchBytesMax and ringBytes.",
   },
   ERR_RECORD_EXPIRED: {
     cause: "A record's time (ttlMs, expiresAt) was over before a handler got it, or a command has dropped it.",
@@ -88,7 +108,9 @@ export const intakeErrors: ErrorTable<IntakeErrorCode> = {
   },
   ERR_IDEMPOTENCY_MISMATCH: {
     cause: "An idempotency key was used before for another payload, within the window of `dedupe`.",
-    cure: "Use each key for one payload only; details.sequence is the record that has this key. The new record isn't handled.",
+    cure:
+      "Use each key for one payload only; details.sequence is the record that has this key. " +
+      "The new record isn't handled.",
   },
   ERR_DELIVERY_DIED: {
     cause: "The delivery thread ended: a bug, or out of memory. The journal takes no more records.",
@@ -96,7 +118,9 @@ export const intakeErrors: ErrorTable<IntakeErrorCode> = {
   },
   ERR_RECORD_UNREADABLE: {
     cause: "A record or a checkpoint of the journal has bytes that no version of the intake writes.",
-    cure: "If another program has written into this journal, give the intake a directory of its own. Otherwise report it.",
+    cure:
+      "If another program has written into this journal, give the intake a directory of its " +
+      "own. Otherwise report it.",
   },
   ERR_SPANS_UNAVAILABLE: {
     cause: "open() got the option `spans`, and Millrace can't find the package @opentelemetry/api.",

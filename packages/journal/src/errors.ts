@@ -30,25 +30,35 @@ export const journalErrors: ErrorTable<JournalErrorCode> = {
   ERR_JOURNAL_DAMAGED: {
     cause:
       "Acknowledged data is missing or altered: a flipped bit, a lost or foreign file, a write that went elsewhere.",
-    cure: "Keep the directory as it is, check the disk, restore a copy. `millrace journal verify` names file, offset and sequences.",
+    cure:
+      "Keep the directory as it is, check the disk, restore a copy. `millrace journal verify` " +
+      "names file, offset and sequences.",
   },
   ERR_JOURNAL_FULL: {
     cause:
-      "The disk, or the user's quota, has no room for the next segment. Records that finish others are still written.",
+      "The disk, or the user's quota, has no room for the next segment. Records that finish " +
+      "others are still written.",
     cure: "Free space, or try again later, when handled records were deleted. This record was certainly not stored.",
   },
   ERR_JOURNAL_LOCKED: {
     cause: "Another process has the directory open, or this process has it open already.",
-    cure: "Use another directory, or end the other process. The lock ends with the process; there is nothing to delete. If one process takes over from another, set lockWaitMs.",
+    cure:
+      "Use another directory, or end the other process. The lock ends with the process; there " +
+      "is nothing to delete. If one process takes over from another, set lockWaitMs.",
   },
   ERR_JOURNAL_NATIVE: {
     cause:
-      "The native part that locks files (fs-native-extensions) can't be loaded: it has no build for this system, or a bundler has taken its JavaScript away from it.",
-    cure: "Leave `millrace` and `@millrace/*` out of a bundle (docs/bundlers.md). There are builds for Linux with glibc, macOS and Windows on x64 and arm64.",
+      "The native part that locks files (fs-native-extensions) can't be loaded: it has no " +
+      "build for this system, or a bundler has taken its JavaScript away from it.",
+    cure:
+      "Leave `millrace` and `@millrace/*` out of a bundle (docs/bundlers.md). There are " +
+      "builds for Linux with glibc, macOS and Windows on x64 and arm64.",
   },
   ERR_JOURNAL_POISONED: {
     cause: "An earlier write or sync failed, and the journal writes nothing after that.",
-    cure: "Solve the problem that the message names (disk, permissions), then restart the process. This record was certainly not stored.",
+    cure:
+      "Solve the problem that the message names (disk, permissions), then restart the " +
+      "process. This record was certainly not stored.",
   },
   ERR_JOURNAL_NO_KEY: {
     cause: "A read was to begin at a key that no record in the journal has.",
@@ -64,16 +74,21 @@ export const journalErrors: ErrorTable<JournalErrorCode> = {
   },
   ERR_JOURNAL_STORAGE: {
     cause:
-      "The directory can't be read or written: a permission is missing, the file system is read-only or full, or the path is no directory.",
+      "The directory can't be read or written: a permission is missing, the file system is " +
+      "read-only or full, or the path is no directory.",
     cure: "Correct the path or the permissions, or free disk space; the message has the system's own error.",
   },
   ERR_JOURNAL_TORN: {
     cause: 'The journal ends with a batch that is incomplete, and it was opened with `recovery: "strict"`.',
-    cure: 'After a crash this is normal, and no acknowledged record is in the batch. Open with `recovery: "tolerateTornTail"`, which sets the batch aside.',
+    cure:
+      "After a crash this is normal, and no acknowledged record is in the batch. Open with " +
+      '`recovery: "tolerateTornTail"`, which sets the batch aside.',
   },
   ERR_JOURNAL_TRUNCATED: {
     cause: "truncateBefore has given the record up, or an intake has finished it.",
-    cure: "Read from `recovery.firstSequence` or from the checkpoint. A journal that truncates waits for its own readers.",
+    cure:
+      "Read from `recovery.firstSequence` or from the checkpoint. A journal that truncates " +
+      "waits for its own readers.",
   },
   ERR_JOURNAL_UNSAFE_STORAGE: {
     cause: "The directory is on a file system in memory (tmpfs, ramfs) or over a network (NFS, SMB, 9p, Ceph).",
@@ -81,7 +96,8 @@ export const journalErrors: ErrorTable<JournalErrorCode> = {
   },
   ERR_JOURNAL_UNCERTAIN: {
     cause:
-      "A write or sync failed, or the writer thread ended, while the record was under way. The record may be stored or not.",
+      "A write or sync failed, or the writer thread ended, while the record was under way. " +
+      "The record may be stored or not.",
     cure: "Publish the record again after a restart, with the same idempotency key.",
   },
   ERR_JOURNAL_VERSION: {

@@ -16,18 +16,23 @@ export const poolErrors: ErrorTable<PoolErrorCode> = {
   },
   ERR_BLOCKING_CONTEXT: {
     cause:
-      "A handler that was called through mill.blocking used context.run or context.spawn, but it runs outside of the scheduler.",
+      "A handler that was called through mill.blocking used context.run or context.spawn, but " +
+      "it runs outside of the scheduler.",
     cure: "Call it through mill.run, or let the caller make the other calls.",
   },
   ERR_QUARANTINE_DIED: {
     cause:
-      "A record that may have ended processes before was handled in a child process of its own, and its handler ended that process too.",
+      "A record that may have ended processes before was handled in a child process of its " +
+      "own, and its handler ended that process too.",
     cure: "Correct the handler for this record; the error is one of the record's failures.",
   },
   ERR_QUARANTINE_TIMEOUT: {
     cause:
-      "A record was handled in a child process of its own, and its handler took longer than its time limit, or the module never loaded there. The process was ended.",
-    cure: "Give the handler enough time with `timeoutMs` (the default there is ten minutes), and let it watch context.signal.",
+      "A record was handled in a child process of its own, and its handler took longer than " +
+      "its time limit, or the module never loaded there. The process was ended.",
+    cure:
+      "Give the handler enough time with `timeoutMs` (the default there is ten minutes), and " +
+      "let it watch context.signal.",
   },
   ERR_POOL_FULL: {
     cause: "More tasks of a Pool wait than maxQueue allows.",

@@ -31,7 +31,9 @@ export const serverErrors: ErrorTable<ServerErrorCode> = {
   },
   ERR_PAGE_FILES: {
     cause: "A file of the live page, or of a library that it uses, is missing from the package.",
-    cure: "Install the package again, and leave @millrace/server out of a bundle. With `page: false` the server has no page.",
+    cure:
+      "Install the package again, and leave @millrace/server out of a bundle. With `page: " +
+      "false` the server has no page.",
   },
   ERR_PAGE_ORIGIN: {
     cause: "A request to the live page named another host than this machine, or another site made the browser send it.",
@@ -47,7 +49,8 @@ export const serverErrors: ErrorTable<ServerErrorCode> = {
   },
   ERR_REQUEST_MALFORMED: {
     cause:
-      "The request isn't HTTP, a frame or JSON, isn't UTF-8, or has a number that JavaScript would alter. details.position counts bytes from 0.",
+      "The request isn't HTTP, a frame or JSON, isn't UTF-8, or has a number that JavaScript " +
+      "would alter. details.position counts bytes from 0.",
     cure: "Correct the place that the message names; send large numbers as texts. The record isn't stored.",
   },
   ERR_REQUEST_RATE: {
