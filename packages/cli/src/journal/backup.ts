@@ -3,7 +3,7 @@ import type { BackupSummary } from "@millrace/journal";
 import { backUpFromOutside } from "@millrace/journal/kernel";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter } from "../terminal/reporter.ts";
-import { grouped, table } from "../terminal/units.ts";
+import { amount, grouped, table } from "../terminal/units.ts";
 import { type JournalCommandOptions, storageOf } from "./place.ts";
 
 export interface BackupOptions extends JournalCommandOptions {
@@ -11,12 +11,12 @@ export interface BackupOptions extends JournalCommandOptions {
 }
 
 export function backup(options: BackupOptions): number {
-  const summary: BackupSummary = backUpFromOutside(storageOf(options.dir), options.to);
+  const summary: BackupSummary = backUpFromOutside(storageOf(options.dir), options.dir, options.to);
   new Reporter(options).result({ from: options.dir, ...summary }, () =>
     table([
       ["copy", summary.directory],
       ["sequences", `${grouped(summary.firstSequence)} to ${grouped(summary.lastSequence)}`],
-      ["bytes", `${grouped(summary.bytes)} in ${grouped(summary.segments)} segments`],
+      ["bytes", `${grouped(summary.bytes)} in ${amount(summary.segments, "segment")}`],
     ]),
   );
   return EXIT.ok;

@@ -4,9 +4,12 @@
  *
  * The copy is what a crash right after that moment would have left, so opening it is an ordinary
  * recovery.
+ *
+ * A process may be killed in the midst of it. The marks are written first, so that a part is
+ * refused like a log that has lost its end: they name records and a checkpoint that aren't there.
  */
-import { existsSync, readdirSync } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { existsSync, readdirSync, realpathSync } from "node:fs";
+import { dirname, resolve, sep } from "node:path";
 import { isMillraceError } from "@millrace/base";
 import { readCheckpoints, writeCheckpoint } from "../files/checkpoint.ts";
 import { journalError } from "../errors.ts";
@@ -36,9 +39,10 @@ const ATTEMPTS_MAX = 16;
 
 /**
  * Copies the log of a journal that this process hasn't opened: another process may have it open, or
- * none. Throws as `backUp`, and `ERR_JOURNAL_DAMAGED`.
+ * none. `from` is the directory of `storage`. Throws as `backUp`, and `ERR_JOURNAL_DAMAGED`.
  */
-export function backUpFromOutside(storage: Storage, directory: string): BackupSummary {
+export function backUpFromOutside(storage: Storage, from: string, directory: string): BackupSummary {
+  mustLieOutside(directory, from);
   for (let attempt = 1; ; attempt += 1) {
     const { segments, marks: known } = scanLog(storage, { everything: false });
     const [first] = segments;
@@ -89,6 +93,10 @@ export function* backUp(
       yield;
     }
     const last = ends.size === 0 ? marks.firstSegment : Math.max(...ends.keys());
+    inCopy(directory, () => {
+      writeMarks(target, { ...marks, durableSequence });
+      for (const checkpoint of checkpoints.toReversed()) writeCheckpoint(target, marks.logId, checkpoint);
+    });
     let bytes = 0;
     for (let segment = marks.firstSegment; segment <= last; segment += 1) {
       // A segment may hold nothing but its header: an opening has repeated its only batch in the
@@ -98,8 +106,6 @@ export function* backUp(
       yield* copy(storage, directory, segmentName(segment), end);
     }
     inCopy(directory, () => {
-      for (const checkpoint of checkpoints.toReversed()) writeCheckpoint(target, marks.logId, checkpoint);
-      writeMarks(target, { ...marks, durableSequence });
       target.syncDirectory();
       // The directory may have been there already, with a name that isn't durable.
       syncDirectory(dirname(resolve(directory)));
@@ -112,6 +118,16 @@ export function* backUp(
     // A part would look like a whole log, and be in the way of the next backup.
     if (!isComplete) for (const name of target.list()) target.remove(name);
   }
+}
+
+/** A copy inside what is copied would be lost with it. Throws `ERR_JOURNAL_STORAGE`. */
+export function mustLieOutside(directory: string, journal: string): void {
+  let place = resolve(directory);
+  while (!existsSync(place)) place = dirname(place);
+  if (!`${realpathSync(place)}${sep}`.startsWith(`${realpathSync(journal)}${sep}`)) return;
+  throw journalError("ERR_JOURNAL_STORAGE", `${directory} lies in ${journal}: a backup goes into another directory`, {
+    details: { directory },
+  });
 }
 
 /** Throws `ERR_JOURNAL_STORAGE`. */

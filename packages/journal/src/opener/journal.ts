@@ -10,7 +10,7 @@ import { allocate, stateRing } from "./allocate.ts";
 import type { ProducerHandle } from "./appender.ts";
 import { Appends, type AppendWaiter } from "./appends.ts";
 import { awaitLock } from "./await-lock.ts";
-import type { BackupSummary } from "../keeper/backup.ts";
+import { type BackupSummary, mustLieOutside } from "../keeper/backup.ts";
 import type { Checkpoint } from "../files/checkpoint.ts";
 import { MARKS_NAME } from "../files/marks.ts";
 import type { JournalMemory } from "../memory/control.ts";
@@ -358,10 +358,13 @@ export class Journal {
 
   /**
    * Checks and copies everything that is durable now into an empty or absent directory. Meanwhile
-   * the journal gives up nothing. Throws `ERR_INVALID_OPTION`.
+   * the journal gives up nothing. Opening a copy whose making was killed is refused with
+   * `ERR_JOURNAL_DAMAGED`. Throws `ERR_INVALID_OPTION`, and `ERR_JOURNAL_STORAGE` for a directory
+   * in this journal's own.
    */
   async backup(directory: string): Promise<BackupSummary> {
     checkArgument("backup", "the directory", path(), directory);
+    if (this.#options.storage === undefined) mustLieOutside(directory, this.directory);
     const command = { kind: "backup", directory: absolute(directory) } as const;
     return await this.#readings.holding(async () => (await this.#keeperNow().send(command)) as BackupSummary);
   }

@@ -1,0 +1,80 @@
+import { cpSync, mkdirSync, readdirSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { Journal, NodeStorage } from "@millrace/journal";
+import { readMarks } from "@millrace/journal/internal/files/marks";
+import { backUp } from "@millrace/journal/internal/keeper/backup";
+import { rejectsWith, temporaryDirectory } from "../support.ts";
+
+const SMALL = { recordBytesMax: 8192, batchBytesMax: 16_384, segmentBytesMax: 65_536, ringBytes: 32_768 };
+
+/** Of three segments, with checkpoints, and with its first records given up. */
+async function closedJournal(): Promise<string> {
+  const directory = temporaryDirectory();
+  const journal = await Journal.open({ directory, ...SMALL });
+  for (let n = 0; n < 40; n += 1) await journal.append(Buffer.alloc(8000, n));
+  await journal.checkpoint(Buffer.from("first"), 20);
+  await journal.checkpoint(Buffer.from("second"), 20);
+  await journal.truncateBefore(10);
+  await journal.close();
+  return directory;
+}
+
+test("a copy that was broken off at any step is refused, or is whole", async () => {
+  const directory = await closedJournal();
+  const storage = new NodeStorage(directory);
+  const marks = readMarks(storage);
+  assert.ok(marks !== undefined && marks.durableSequence >= 40);
+  const copy = join(temporaryDirectory(), "copy");
+  const steps = backUp(storage, copy, marks, 40);
+  let [refused, whole] = [0, 0];
+  for (let step = steps.next(); step.done !== true; step = steps.next()) {
+    // What is there if the process is killed now.
+    const left = join(temporaryDirectory(), "left");
+    cpSync(copy, left, { recursive: true });
+    if (readdirSync(left).length === 0) continue;
+    const opened = await Journal.open({ directory: left, ...SMALL }).catch((thrown: unknown) => {
+      assert.is((thrown as { code?: string }).code, "ERR_JOURNAL_DAMAGED");
+    });
+    if (opened === undefined) {
+      refused += 1;
+      continue;
+    }
+    whole += 1;
+    assert.is(opened.recovery.lastSequence, 40);
+    assert.is((await opened.lastCheckpoint())?.bytes.toString(), "second");
+    await opened.close();
+  }
+  assert.ok(refused >= 2, `${refused} refused`);
+  assert.ok(whole <= 1, `${whole} whole`);
+});
+
+test("a backup into the journal's own directory is refused", async () => {
+  const directory = temporaryDirectory();
+  const journal = await Journal.open({ directory, ...SMALL });
+  try {
+    const link = join(temporaryDirectory(), "link");
+    symlinkSync(directory, link);
+    for (const place of [
+      directory,
+      join(directory, "copy"),
+      join(directory, "a", "..", "b", "c"),
+      join(link, "copy"),
+    ]) {
+      await rejectsWith(journal.backup(place), "ERR_JOURNAL_STORAGE");
+    }
+    assert.equal(
+      readdirSync(directory).filter((name) => ["a", "b", "copy"].includes(name)),
+      [],
+    );
+    // Its name only begins like the journal's.
+    const beside = `${directory}-copy`;
+    mkdirSync(beside);
+    assert.is((await journal.backup(beside)).lastSequence, 0);
+  } finally {
+    await journal.close();
+  }
+});
+
+test.run();
