@@ -30,6 +30,7 @@ export { SegmentList, type SegmentPlace } from "./files/segments.ts";
 export { findReserve } from "./files/spare.ts";
 export { SEGMENT_REPAIRED, SEGMENT_REUSED, SEGMENT_UNSYNCED, type SegmentHeader } from "./files/format.ts";
 export { backUpFromOutside } from "./keeper/backup.ts";
+export { completeFile, partOf } from "./storage/new-file.ts";
 export { isNotThere } from "./storage/not-there.ts";
 export { storageError } from "./storage/storage-errors.ts";
 export { replaceCheckpoint } from "./keeper/replace-checkpoint.ts";

@@ -1,6 +1,7 @@
 /** A file that a command makes, complete or not there at all. */
 import { closeSync, fsyncSync, openSync, rmSync, writeSync } from "node:fs";
 import { messageOf } from "@millrace/base";
+import { completeFile, partOf } from "@millrace/journal/kernel";
 import { cliError } from "../errors.ts";
 
 /** What is exported may be secret. */
@@ -10,6 +11,7 @@ const CHUNK_LENGTH: number = 2 ** 18;
 
 export class NewFile {
   readonly #path: string;
+  readonly #part: string;
   readonly #fd: number;
   #chunk = "";
   #isComplete = false;
@@ -18,7 +20,8 @@ export class NewFile {
   /** Throws `ERR_CLI_OUTPUT`, also for a file that is there already. */
   constructor(path: string) {
     this.#path = path;
-    this.#fd = this.#tried(() => openSync(path, "wx", OWNER_ONLY));
+    this.#part = this.#tried(() => partOf(path));
+    this.#fd = this.#tried(() => openSync(this.#part, "wx", OWNER_ONLY));
     // A second signal ends the process in the midst.
     process.once("exit", this.#removeAtExit);
   }
@@ -32,11 +35,14 @@ export class NewFile {
   /** All was written, and is on disk. Throws `ERR_CLI_OUTPUT`. */
   finish(): void {
     this.#flush();
-    this.#tried(() => fsyncSync(this.#fd));
+    this.#tried(() => {
+      fsyncSync(this.#fd);
+      completeFile(this.#part, this.#path);
+    });
     this.#isComplete = true;
   }
 
-  /** A file that isn't finished is removed: it would look as if it were. */
+  /** A file that isn't finished leaves nothing. */
   close(): void {
     closeSync(this.#fd);
     process.off("exit", this.#removeAtExit);
@@ -44,7 +50,7 @@ export class NewFile {
   }
 
   #remove(): void {
-    if (!this.#isComplete) rmSync(this.#path, { force: true });
+    if (!this.#isComplete) rmSync(this.#part, { force: true });
   }
 
   #flush(): void {

@@ -1,13 +1,18 @@
 /** A new file of JSON lines that only its owner may read. */
 import { open, unlink } from "node:fs/promises";
+import { completeFile, partOf } from "@millrace/journal/kernel";
 
 const OWNER_ONLY = 0o600;
 /** Bytes that gather before they are written. */
 const CHUNK_BYTES: number = 2 ** 18;
 
-/** Writes the lines to disk, and returns their number. Removes the file if that fails. */
+/**
+ * Writes the lines to disk, and returns their number. Leaves nothing if that fails. Throws the
+ * system's errors, `EEXIST` for a file that is there.
+ */
 export async function writeLines(path: string, lines: AsyncIterable<object>): Promise<number> {
-  const file = await open(path, "wx", OWNER_ONLY);
+  const part = partOf(path);
+  const file = await open(part, "wx", OWNER_ONLY);
   let isComplete = false;
   try {
     let count = 0;
@@ -21,11 +26,12 @@ export async function writeLines(path: string, lines: AsyncIterable<object>): Pr
     }
     await file.appendFile(chunk);
     await file.sync();
+    completeFile(part, path);
     isComplete = true;
     return count;
   } finally {
     await file.close();
     // The error that made the export fail is the one that counts.
-    if (!isComplete) await unlink(path).catch(() => {});
+    if (!isComplete) await unlink(part).catch(() => {});
   }
 }
