@@ -195,6 +195,15 @@ test("a program leaves its trace at an exit without close, or after --seconds", 
   assert.is(documentOf<Recorded>(endless).wasEnded, true);
 });
 
+test("with --seconds a program that opens no runtime is ended too", async () => {
+  const out = join(temporaryDirectory(), "trace.json");
+  const idle = [process.execPath, "-e", "setInterval(() => {}, 1000)"];
+  const outcome = await millrace(["trace", "record", "--out", out, "--seconds", "1", "--json", "--", ...idle]);
+  assert.is(outcome.code, 1, outcome.stderr);
+  assert.is(documentOf<{ error: { code: string } }>(outcome).error.code, "ERR_TRACE_NONE");
+  assert.match(outcome.stderr, "opened no runtime in time");
+});
+
 test("a program can take its own trace, while tasks run and without the command", async () => {
   const mill = await open<typeof handlers>({ handlers: handlersUrl, processors: 1, trace: 1024 });
   try {

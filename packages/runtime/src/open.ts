@@ -24,10 +24,25 @@ const rules = {
  * spans `ERR_SPANS_UNAVAILABLE`.
  */
 export function open<Handlers = Record<string, Handler>>(given: MillraceOptions): Promise<Millrace<Handlers>> {
-  return withoutContext(() => openRuntime<Handlers>(given));
+  return withoutContext(() => openTraced<Handlers>(given));
 }
 
-async function openRuntime<Handlers>(given: MillraceOptions): Promise<Millrace<Handlers>> {
+async function openTraced<Handlers>(given: MillraceOptions): Promise<Millrace<Handlers>> {
+  const request = traceRequest(process.env);
+  if (request === undefined) return await openRuntime<Handlers>(given, undefined);
+  const traceFile = new TraceFile(request);
+  try {
+    return await openRuntime<Handlers>(given, traceFile);
+  } catch (thrown) {
+    traceFile.drop();
+    throw thrown;
+  }
+}
+
+async function openRuntime<Handlers>(
+  given: MillraceOptions,
+  traceFile: TraceFile | undefined,
+): Promise<Millrace<Handlers>> {
   const {
     journal,
     blocking,
@@ -42,21 +57,22 @@ async function openRuntime<Handlers>(given: MillraceOptions): Promise<Millrace<H
   const forSpans = spanOptions(givenSpans);
   const spans = forSpans && (await Spans.load(forSpans));
   const startTimeoutMs = schedulerOptions.startTimeoutMs as number;
-  const request = traceRequest(process.env);
   const forScheduler =
-    request === undefined
+    traceFile === undefined
       ? schedulerOptions
-      : { ...schedulerOptions, trace: schedulerOptions.trace || request.records };
-  const runtime = (scheduler: Scheduler<Handlers>, intake: Intake<Handlers> | undefined): Runtime<Handlers> =>
-    new Runtime(
+      : { ...schedulerOptions, trace: schedulerOptions.trace || traceFile.records };
+  const runtime = (scheduler: Scheduler<Handlers>, intake: Intake<Handlers> | undefined): Runtime<Handlers> => {
+    // A trace file sets the option.
+    traceFile?.begin(() => traceOf(scheduler) as ChromeTrace);
+    return new Runtime(
       scheduler,
       new Blocking(moduleUrl(schedulerOptions.handlers), scheduler.handlerNames, blocking, startTimeoutMs),
       intake,
-      // A request sets the option.
-      request === undefined ? undefined : new TraceFile(request, () => traceOf(scheduler) as ChromeTrace),
+      traceFile,
       healthLimits,
       spans,
     );
+  };
   if (journal === undefined) return runtime(await Scheduler.open<Handlers>(forScheduler), undefined);
   const thread = Intake.reserveThread();
   const opening = Scheduler.open<Handlers>({

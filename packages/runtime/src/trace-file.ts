@@ -6,7 +6,7 @@
  * The file is written when the runtime is closed, when the process ends without that, or after
  * MILLRACE_TRACE_SECONDS; once.
  */
-import { renameSync, writeFileSync } from "node:fs";
+import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   custom,
@@ -69,39 +69,65 @@ const rules = {
 } satisfies Rules;
 
 /** Files of one process have numbers. */
-let filesWritten = 0;
+let filesBegun = 0;
 
 /**
  * Writes the trace once, whatever comes first: `write`, the end of the process, the time that the
- * request gives.
+ * request gives. The file has another name until it is whole: a reader that waits for it must not
+ * read half of it. It is there from the beginning, and says that a runtime opens.
  */
 export class TraceFile {
-  readonly #request: TraceRequest;
-  readonly #read: () => ChromeTrace;
-  readonly #timer: NodeJS.Timeout | undefined;
+  readonly #file: string;
+  readonly #seconds: number | undefined;
+  #read: (() => ChromeTrace) | undefined;
+  #timer: NodeJS.Timeout | undefined;
   readonly #onExit = (): void => this.write();
   #isWritten = false;
 
-  constructor(request: TraceRequest, read: () => ChromeTrace) {
-    this.#request = request;
+  /** Records kept per thread. */
+  readonly records: number;
+
+  constructor({ directory, records, seconds }: TraceRequest) {
+    this.records = records;
+    filesBegun += 1;
+    this.#file = join(directory, `trace-${process.pid}-${filesBegun}.json`);
+    this.#seconds = seconds;
+    this.#tried(() => writeFileSync(this.#part, ""));
+  }
+
+  /** The runtime is open: `read` gives what it has recorded. */
+  begin(read: () => ChromeTrace): void {
     this.#read = read;
     process.once("exit", this.#onExit);
-    if (request.seconds !== undefined) this.#timer = setTimeout(() => this.write(), request.seconds * 1000).unref();
+    if (this.#seconds !== undefined) this.#timer = setTimeout(() => this.write(), this.#seconds * 1000).unref();
+  }
+
+  /** The runtime could not be opened. */
+  drop(): void {
+    this.#tried(() => rmSync(this.#part, { force: true }));
   }
 
   write(): void {
-    if (this.#isWritten) return;
+    const read = this.#read;
+    if (this.#isWritten || read === undefined) return;
     this.#isWritten = true;
     process.off("exit", this.#onExit);
     clearTimeout(this.#timer);
-    filesWritten += 1;
-    const file = join(this.#request.directory, `trace-${process.pid}-${filesWritten}.json`);
+    this.#tried(() => {
+      writeFileSync(this.#part, JSON.stringify(read()));
+      renameSync(this.#part, this.#file);
+    });
+  }
+
+  get #part(): string {
+    return `${this.#file}.part`;
+  }
+
+  /** The program that is looked at goes on as if nobody looked. */
+  #tried(step: () => void): void {
     try {
-      // Under another name first: a reader that waits for the file must not read half of it.
-      writeFileSync(`${file}.part`, JSON.stringify(this.#read()));
-      renameSync(`${file}.part`, file);
+      step();
     } catch (thrown) {
-      // The program that is looked at goes on as if nobody looked.
       process.emitWarning(`no trace could be written: ${messageOf(thrown)}`, {
         type: "MillraceWarning",
         code: "MILLRACE_TRACE_FILE",

@@ -34,6 +34,8 @@ export interface TraceRecordOptions extends ReporterOptions {
 const END_MS = 10_000;
 /** The program decides how it ends; its trace is collected all the same. */
 const FORWARDED = ["SIGHUP", "SIGINT", "SIGTERM"] as const;
+/** With `--seconds`: how long a program may take at least until it opens a runtime. */
+const BEGIN_MS = 10_000;
 /** How often the directory is looked at while `--seconds` runs. */
 const LOOK_MS = 50;
 
@@ -103,7 +105,8 @@ interface Ended {
   readonly wasEnded: boolean;
 }
 
-function describe({ exitCode, signal }: Ended): string {
+function describe({ exitCode, signal, wasEnded }: Ended): string {
+  if (wasEnded) return "it opened no runtime in time, and was ended";
   return signal === null ? `exit code ${exitCode}` : signal;
 }
 
@@ -122,7 +125,7 @@ function runTraced(command: readonly string[], directory: string, options: Trace
   const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
   signals.takeOver();
   for (const signal of FORWARDED) process.on(signal, forward);
-  const ender = seconds === undefined ? undefined : endOnceTraced(child, directory);
+  const ender = seconds === undefined ? undefined : endOnceTraced(child, directory, seconds * 1000);
   return new Promise<Ended>((fulfil, reject) => {
     child.once("error", (cause) =>
       reject(cliError("ERR_TRACE_NONE", `${command[0]} could not be started: ${messageOf(cause)}`, { cause })),
@@ -134,12 +137,21 @@ function runTraced(command: readonly string[], directory: string, options: Trace
   });
 }
 
-/** Ends the program with SIGTERM when a trace is there, with SIGKILL when that doesn't help. */
-function endOnceTraced(child: ChildProcess, directory: string): { readonly hasEnded: boolean; stop(): void } {
+/**
+ * Ends the program with SIGTERM when a trace is there, or when none has begun in time; with SIGKILL
+ * when that doesn't help.
+ */
+function endOnceTraced(
+  child: ChildProcess,
+  directory: string,
+  traceMs: number,
+): { readonly hasEnded: boolean; stop(): void } {
   let hasEnded = false;
   let killer: NodeJS.Timeout | undefined;
+  const beginUntil = performance.now() + Math.max(BEGIN_MS, traceMs);
   const looker = setInterval(() => {
-    if (tracesIn(directory).length === 0) return;
+    const isLate = performance.now() > beginUntil && readdirSync(directory).length === 0;
+    if (!isLate && tracesIn(directory).length === 0) return;
     clearInterval(looker);
     hasEnded = true;
     child.kill("SIGTERM");
