@@ -64,10 +64,10 @@ async function tryCommands(directory: string, isRunning: boolean): Promise<void>
   const dry = JSON.parse((await millrace("dlq", "redrive", directory, "--dry-run", "--json")).stdout) as object;
   assert.equal(dry, { directory, isRunning, dryRun: true, redriven: 0, count: 3 });
   const dropped = await millrace("dlq", "drop", directory, "--text", "no audit");
-  assert.equal([dropped.code, dropped.stdout], [0, "1 letters dropped\n"]);
+  assert.equal([dropped.code, dropped.stdout], [0, "1 letter dropped\n"]);
   assert.is(
     (await millrace("dlq", "redrive", directory, "--limit", "1", "--key", "A-1")).stdout,
-    "1 letters redriven\n",
+    "1 letter redriven\n",
   );
 }
 

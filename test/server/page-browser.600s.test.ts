@@ -203,10 +203,10 @@ withPage("the keyboard is enough to pause a handler and to redrive letters", () 
       await tabTo(page, `document.activeElement?.getAttribute("name") === "key"`);
       await page.keyboard.type("acc-7");
       await page.keyboard.press("Enter");
-      await page.waitForSelector("[role=status]:has-text('1 letters match')");
+      await page.waitForSelector("[role=status]:has-text('1 letter matches')");
       await tabTo(page, `document.activeElement?.textContent === "Redrive …"`);
       await page.keyboard.press("Enter");
-      await page.waitForSelector("dialog[open]:has-text('1 letters get another turn')");
+      await page.waitForSelector("dialog[open]:has-text('1 letter gets another turn')");
       await tabTo(page, `document.activeElement?.textContent?.trim() === "Cancel"`);
       await page.keyboard.press("Enter");
       await page.waitForSelector("dialog", { state: "detached" });
@@ -217,7 +217,7 @@ withPage("the keyboard is enough to pause a handler and to redrive letters", () 
       await page.waitForSelector("dialog[open]:has-text('Redrive 1')");
       await tabTo(page, `document.activeElement?.textContent?.trim() === "Redrive 1"`);
       await page.keyboard.press("Enter");
-      await page.waitForSelector("[role=status]:has-text('1 letters redriven')");
+      await page.waitForSelector("[role=status]:has-text('1 letter redriven')");
       await mill.drain({ all: true });
       // It has died again, and its story says so.
       const { sequence } = (await mill.journal.showByKey("acc-7"))!;

@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { ask, query } from "./api.js";
 import { Dialog } from "./dialogs.js";
-import { count, time } from "./format.js";
+import { amount, count, time } from "./format.js";
 import { html, Problem, Table, useAnswer } from "./parts.js";
 import { errorText } from "./records.js";
 
@@ -51,7 +51,9 @@ export function Dead({ moment, show }) {
     <div class="actions">
       <p role="status">
         ${done}${" "}${
-          found.isLoading ? "Counting …" : found.answer !== undefined && `${count(found.answer.count)} letters match.`
+          found.isLoading
+            ? "Counting …"
+            : found.answer !== undefined && `${amount(found.answer.count, "letter matches", "letters match")}.`
         }
       </p>
       <button disabled=${!(found.answer?.count > 0)} onClick=${() => setChanging("redrive")}>Redrive …</button>
@@ -131,7 +133,7 @@ function Change({ what, filter, onClose }) {
     setBusy(true);
     try {
       const { count: changed } = await ask(`/api/dead/${what}`, { body: { ...withoutEmpty(filter), to } });
-      onClose(`${count(changed)} letters ${what === "redrive" ? "redriven" : "dropped"}.`);
+      onClose(`${amount(changed, "letter")} ${what === "redrive" ? "redriven" : "dropped"}.`);
     } catch (thrown) {
       setError(thrown);
       setBusy(false);
@@ -149,8 +151,8 @@ function Change({ what, filter, onClose }) {
           counted.answer === undefined
             ? "Counting …"
             : what === "redrive"
-              ? `${count(number)} letters get another turn, each once. Their attempts begin anew.`
-              : `${count(number)} letters are given up for good.`
+              ? `${amount(number, "letter gets", "letters get")} another turn, once. All attempts begin anew.`
+              : `${amount(number, "letter is", "letters are")} given up for good.`
         }
       </p>
       <${Problem} error=${error ?? counted.error} />

@@ -7,6 +7,11 @@ export function count(value) {
   return value === undefined || value === null ? NONE : whole.format(value);
 }
 
+/** "1 letter", "1,234 letters"; `many` for words that take more than an s. */
+export function amount(value, one, many = `${one}s`) {
+  return `${count(value)} ${value === 1 ? one : many}`;
+}
+
 /** Per second. */
 export function rate(value) {
   if (value === undefined || value === null) return NONE;

@@ -1,6 +1,6 @@
 /** The log: what is durable, how fast the disk is, what it has room for. */
 import { Chart } from "./charts.js";
-import { bytes, count, duration, milliseconds, rate } from "./format.js";
+import { amount, bytes, count, duration, milliseconds, rate } from "./format.js";
 import { Badge, Figure, html } from "./parts.js";
 
 export function Journal({ moment, columns }) {
@@ -50,7 +50,7 @@ export function Journal({ moment, columns }) {
     <section aria-labelledby="opening">
       <h3 id="opening">The last opening</h3>
       <p>
-        It took ${milliseconds(log.openingMs)}. ${count(log.recovered)} records waited.
+        It took ${milliseconds(log.openingMs)}. ${amount(log.recovered, "record")} waited.
         ${log.tornBytes > 0 && ` ${bytes(log.tornBytes)} of a torn tail, never acknowledged, were set aside.`} ${" "}The
         process has run for ${duration(moment.uptimeMs)}.
       </p>

@@ -5,7 +5,7 @@ import { cliError } from "../errors.ts";
 import { drained, isOutputClosed } from "../terminal/closed-pipes.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
-import { grouped } from "../terminal/units.ts";
+import { amount } from "../terminal/units.ts";
 import { withTarget } from "./target.ts";
 
 export interface FilterOptions extends ReporterOptions {
@@ -124,7 +124,7 @@ function change(
     const count = (await target.ask(`dead.${what}`, { ...filter, ...more, dryRun })) as number;
     const done = what === "redrive" ? "redriven" : "dropped";
     reporter.result({ directory, isRunning: target.isRunning, dryRun, [done]: dryRun ? 0 : count, count }, () =>
-      dryRun ? `${grouped(count)} letters would be ${done}` : `${grouped(count)} letters ${done}`,
+      dryRun ? `${amount(count, "letter")} would be ${done}` : `${amount(count, "letter")} ${done}`,
     );
     return EXIT.ok;
   });
@@ -144,7 +144,7 @@ export function exportLetters(directory: string, options: ExportCommandOptions):
         details: { path: file },
       });
     })) as number;
-    reporter.result({ directory, file, count }, () => `${grouped(count)} letters in ${file}`);
+    reporter.result({ directory, file, count }, () => `${amount(count, "letter")} in ${file}`);
     return EXIT.ok;
   });
 }
@@ -157,7 +157,7 @@ export function status(directory: string, options: ReporterOptions): Promise<num
       const letters = (await target.ask("dead.count", {})) as number;
       reporter.result(
         { directory, isRunning: false, deadKept: letters },
-        () => `stopped; ${grouped(letters)} dead letters`,
+        () => `stopped; ${amount(letters, "dead letter")}`,
       );
       return EXIT.ok;
     }

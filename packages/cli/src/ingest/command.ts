@@ -18,7 +18,7 @@ import { EXIT, exitCodeOf } from "../terminal/exit-codes.ts";
 import { type HandlerOption, parseHandler } from "../terminal/handler-option.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
-import { grouped, round } from "../terminal/units.ts";
+import { amount, grouped, round } from "../terminal/units.ts";
 import { deadOf, type DeadSummary, NONE_DEAD } from "./dead.ts";
 import { checkEncoding } from "./encoding.ts";
 import { Feed, type Source } from "./feed.ts";
@@ -268,7 +268,7 @@ class IngestRun {
       const share =
         input === undefined || totalBytes === 0 ? "" : ` (${Math.floor((input.readBytes() * 100) / totalBytes)} %)`;
       const skipped = malformed === 0 ? "" : `, ${grouped(malformed)} malformed`;
-      return `${grouped(records)} records${share}, ${grouped(this.#mill.stats().intake?.done ?? 0)} handled${skipped}`;
+      return `${amount(records, "record")}${share}, ${grouped(this.#mill.stats().intake?.done ?? 0)} handled${skipped}`;
     });
   }
 }

@@ -1,6 +1,6 @@
 /** The report of `ingest` at its end: the document of --json, and the same for people. */
 import type { StopSignal } from "../terminal/signals.ts";
-import { duration, grouped, table } from "../terminal/units.ts";
+import { amount, duration, grouped, table } from "../terminal/units.ts";
 import type { DeadReason } from "./dead.ts";
 import type { Counts } from "./feed.ts";
 
@@ -63,7 +63,7 @@ export function textOf(report: IngestReport): string {
   const malformed =
     report.malformed === 0
       ? "0"
-      : `${grouped(report.malformed)} (${grouped(report.skippedLines)} lines, ${grouped(report.skippedBytes)} bytes passed over)`;
+      : `${grouped(report.malformed)} (${amount(report.skippedLines, "line")}, ${amount(report.skippedBytes, "byte")} passed over)`;
   return table([
     ...report.sources.map((each) => ["source", describe(each)] as const),
     ["records", grouped(report.records)],
@@ -92,15 +92,20 @@ function describe({ source, format, compression, encoding, delimiter }: SourceRe
 export function complaints(report: IngestReport): string[] {
   const texts: string[] = [];
   if (report.unhandled > 0) {
-    texts.push(`${grouped(report.unhandled)} records wait: the module has no handler for them, or it is paused`);
+    texts.push(
+      `${amount(report.unhandled, "record waits", "records wait")}: the module has no handler for them, or it is paused`,
+    );
   }
   if (report.waiting > 0) {
-    texts.push(`${grouped(report.waiting)} records wait for their next attempt; the same command goes on with them`);
+    const records = amount(report.waiting, "record waits for its", "records wait for their");
+    texts.push(`${records} next attempt; the same command goes on with ${report.waiting === 1 ? "it" : "them"}`);
   }
   if (report.deadKept > 0) {
     const earlier = report.deadKept - report.dead;
     const since = earlier > 0 ? `, ${grouped(earlier)} of them since an earlier run` : "";
-    texts.push(`${grouped(report.deadKept)} records are dead${since}; --redrive tries them again`);
+    texts.push(
+      `${amount(report.deadKept, "record is", "records are")} dead${since}; --redrive tries ${report.deadKept === 1 ? "it" : "them"} again`,
+    );
     for (const { error, count, lines } of report.deadReasons) texts.push(`  ${counted(error, count, lines)}`);
   }
   if (report.malformed > 0 && report.records === 0) texts.push("no record could be read: is it the right format?");

@@ -15,7 +15,7 @@ import {
 import { cliError } from "../errors.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter } from "../terminal/reporter.ts";
-import { grouped } from "../terminal/units.ts";
+import { amount } from "../terminal/units.ts";
 import { type JournalCommandOptions, storageOf } from "./place.ts";
 
 export interface RepairOptions extends JournalCommandOptions {
@@ -38,7 +38,7 @@ function gapText({ file, offset, firstSequence, lastSequence, reason }: GapDocum
   const what =
     lastSequence < firstSequence
       ? "no record"
-      : `${grouped(lastSequence - firstSequence + 1)} records, ${firstSequence}-${lastSequence}`;
+      : `${amount(lastSequence - firstSequence + 1, "record")}, ${firstSequence}-${lastSequence}`;
   return `  ${what}: ${file} at offset ${offset}: ${reason}`;
 }
 
@@ -105,7 +105,7 @@ export function repair(options: RepairOptions): number {
     reporter.result(document, () =>
       document.repaired
         ? [
-            `given up: ${grouped(document.lost)} records`,
+            `given up: ${amount(document.lost, "record")}`,
             ...document.gaps.map(gapText),
             ...document.quarantined.map((name) => `  kept: ${name}`),
           ].join("\n")

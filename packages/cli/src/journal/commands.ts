@@ -16,7 +16,7 @@ import {
 } from "@millrace/journal/kernel";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter } from "../terminal/reporter.ts";
-import { grouped, table } from "../terminal/units.ts";
+import { amount, grouped, table } from "../terminal/units.ts";
 import { type JournalCommandOptions, missing, storageOf } from "./place.ts";
 import { typeName } from "./record-types.ts";
 
@@ -63,7 +63,7 @@ export function verify(options: JournalCommandOptions): number {
     reporter.result(
       document,
       () =>
-        `sound: ${grouped(document.records)} records, sequences ${grouped(document.firstSequence)} to ${grouped(document.lastSequence)}`,
+        `sound: ${amount(document.records, "record")}, sequences ${grouped(document.firstSequence)} to ${grouped(document.lastSequence)}`,
     );
     return EXIT.ok;
   } catch (thrown) {
@@ -181,7 +181,7 @@ function textOf(document: InspectDocument): string {
   return table([
     ["directory", document.directory],
     ["segments", grouped(document.segments.length)],
-    ["records", `${grouped(document.records)} in ${grouped(document.bytes)} bytes`],
+    ["records", `${grouped(document.records)} in ${amount(document.bytes, "byte")}`],
     ["sequences", `${grouped(document.firstSequence)} to ${grouped(document.lastSequence)}`],
     ["dead", grouped(document.dead)],
     ["file system", storageText(document.storage)],
@@ -192,7 +192,7 @@ function textOf(document: InspectDocument): string {
     [
       "end",
       document.tornBytes > 0
-        ? `${document.end}, ${grouped(document.tornBytes)} bytes that were never acknowledged`
+        ? `${document.end}, ${amount(document.tornBytes, "byte")} that were never acknowledged`
         : document.end,
     ],
   ]);

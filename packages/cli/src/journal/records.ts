@@ -9,7 +9,7 @@ import { drained, isOutputClosed, OutputReaders } from "../terminal/closed-pipes
 import { NewFile } from "../terminal/new-file.ts";
 import { errorDocument, Reporter } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
-import { grouped } from "../terminal/units.ts";
+import { amount } from "../terminal/units.ts";
 import { type JournalCommandOptions, readingError, storageOf } from "./place.ts";
 import { typeName } from "./record-types.ts";
 
@@ -295,7 +295,7 @@ export async function exportRecords(options: ExportOptions): Promise<number> {
   for (const { file: name, offset, firstSequence, lastSequence } of missing) {
     reporter.message(`missing: records ${firstSequence} to ${lastSequence} (${name} at offset ${offset})`);
   }
-  reporter.message(`${grouped(printer.records)} records`);
+  reporter.message(amount(printer.records, "record"));
   return signals.exitCode ?? (missing.length === 0 ? EXIT.ok : EXIT.dataLost);
 }
 

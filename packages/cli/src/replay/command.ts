@@ -2,7 +2,7 @@
 import { withTarget } from "../dlq/target.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
-import { grouped } from "../terminal/units.ts";
+import { amount, grouped } from "../terminal/units.ts";
 import { type End, endMembers, given } from "./ends.ts";
 
 export interface ReplayCommandOptions extends ReporterOptions {
@@ -46,7 +46,7 @@ export function replay(directory: string, options: ReplayCommandOptions): Promis
 function textOf({ matched, published, publishedBefore, handlers }: Replayed, dryRun: boolean): string {
   const each = Object.entries(handlers).map(([name, count]) => `${name} ${grouped(count)}`);
   const of = each.length === 0 ? "" : ` (${each.join(", ")})`;
-  const before = publishedBefore === 0 ? "" : `; ${grouped(publishedBefore)} were published before`;
-  if (dryRun) return `${grouped(matched - publishedBefore)} records would be published again${of}${before}`;
-  return `${grouped(published)} records published again${of}${before}`;
+  const before = publishedBefore === 0 ? "" : `; ${amount(publishedBefore, "was", "were")} published before`;
+  if (dryRun) return `${amount(matched - publishedBefore, "record")} would be published again${of}${before}`;
+  return `${amount(published, "record")} published again${of}${before}`;
 }
