@@ -1,11 +1,11 @@
-import { cpSync, mkdirSync, readdirSync, symlinkSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Journal, NodeStorage } from "@millrace/journal";
-import { readMarks } from "@millrace/journal/internal/files/marks";
+import { type Marks, readMarks } from "@millrace/journal/internal/files/marks";
 import { backUp } from "@millrace/journal/internal/keeper/backup";
-import { rejectsWith, temporaryDirectory } from "../support.ts";
+import { rejectsWith, temporaryDirectory, throwsWith } from "../support.ts";
 
 const SMALL = { recordBytesMax: 8192, batchBytesMax: 16_384, segmentBytesMax: 65_536, ringBytes: 32_768 };
 
@@ -19,6 +19,14 @@ async function closedJournal(): Promise<string> {
   await journal.truncateBefore(10);
   await journal.close();
   return directory;
+}
+
+async function opensWhole(copy: string): Promise<void> {
+  const opened = await Journal.open({ directory: copy, ...SMALL });
+  assert.is(opened.recovery.lastSequence, 40);
+  assert.is((await opened.lastCheckpoint())?.bytes.toString(), "second");
+  assert.is((await opened.get(40))?.payload[0], 39);
+  await opened.close();
 }
 
 test("a copy that was broken off at any step is refused, or is whole", async () => {
@@ -48,6 +56,41 @@ test("a copy that was broken off at any step is refused, or is whole", async () 
   }
   assert.ok(refused >= 2, `${refused} refused`);
   assert.ok(whole <= 1, `${whole} whole`);
+});
+
+test("two backups at once into one directory are one copy and a refusal", async () => {
+  const directory = await closedJournal();
+  const storage = new NodeStorage(directory);
+  const marks = readMarks(storage) as Marks;
+  for (const stepsBetween of [1, 2, 3]) {
+    const copy = join(temporaryDirectory(), "copy");
+    const [first, second] = [backUp(storage, copy, marks, 40), backUp(storage, copy, marks, 40)];
+    // Both have found it empty.
+    for (const steps of [first, second]) assert.not(steps.next().done);
+    for (let step = 0; step < stepsBetween; step += 1) first.next();
+    throwsWith(() => [...second], "ERR_JOURNAL_STORAGE");
+    for (const _ of first);
+    await opensWhole(copy);
+  }
+});
+
+test("a backup that fails leaves the files of others", async () => {
+  const directory = await closedJournal();
+  const storage = new NodeStorage(directory);
+  const marks = readMarks(storage) as Marks;
+  const last = readdirSync(directory)
+    .filter((name) => name.startsWith("log-"))
+    .toSorted()
+    .at(-1) as string;
+  for (const name of ["marks", "checkpoint-a", "checkpoint-b", last]) {
+    const copy = join(temporaryDirectory(), "copy");
+    const steps = backUp(storage, copy, marks, 40);
+    steps.next();
+    for (const foreign of [name, "note"]) writeFileSync(join(copy, foreign), "mine");
+    throwsWith(() => [...steps], "ERR_JOURNAL_STORAGE");
+    assert.equal(readdirSync(copy).toSorted(), [name, "note"].toSorted());
+    for (const foreign of [name, "note"]) assert.is(readFileSync(join(copy, foreign), "utf8"), "mine");
+  }
 });
 
 test("a backup into the journal's own directory is refused", async () => {

@@ -28,7 +28,7 @@
  */
 import { readU64, writeU64 } from "@millrace/base";
 import { ALIGNMENT, isPageValid, sealPage } from "./format.ts";
-import { readFully, type Storage, writeFully } from "../storage/storage.ts";
+import { readFully, type Storage, type StorageFile, writeFully } from "../storage/storage.ts";
 
 export const MARKS_NAME = "marks";
 const MAGIC: Buffer = Buffer.from("MILLMARK", "latin1");
@@ -64,7 +64,10 @@ export function readMarks(storage: Storage): Marks | undefined {
 export function writeMarks(storage: Storage, marks: Marks): void {
   const page = encode(marks);
   if (!storage.list().includes(MARKS_NAME)) {
-    createMarks(storage, page, marks.generation);
+    const temporary = `${MARKS_NAME}.tmp`;
+    writeNew(storage.open(temporary, "replace"), page, marks.generation);
+    storage.rename(temporary, MARKS_NAME);
+    storage.syncDirectory();
     return;
   }
   const file = storage.open(MARKS_NAME, "write");
@@ -76,9 +79,16 @@ export function writeMarks(storage: Storage, marks: Marks): void {
   }
 }
 
-function createMarks(storage: Storage, page: Buffer, generation: number): void {
-  const temporary = `${MARKS_NAME}.tmp`;
-  const file = storage.open(temporary, "replace");
+/**
+ * As `writeMarks`, for a directory that has no marks: throws EEXIST when there are some. A process
+ * that is killed in the midst of it leaves a file without a valid page.
+ */
+export function createMarks(storage: Storage, marks: Marks): void {
+  writeNew(storage.open(MARKS_NAME, "create"), encode(marks), marks.generation);
+  storage.syncDirectory();
+}
+
+function writeNew(file: StorageFile, page: Buffer, generation: number): void {
   try {
     const bytes = Buffer.alloc(PAGES * ALIGNMENT);
     page.copy(bytes, (generation % PAGES) * ALIGNMENT);
@@ -87,8 +97,6 @@ function createMarks(storage: Storage, page: Buffer, generation: number): void {
   } finally {
     file.close();
   }
-  storage.rename(temporary, MARKS_NAME);
-  storage.syncDirectory();
 }
 
 function encode(marks: Marks): Buffer {

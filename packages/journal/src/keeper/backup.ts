@@ -16,11 +16,12 @@ import { journalError } from "../errors.ts";
 import { SEGMENT_HEADER_BYTES, segmentName } from "../files/format.ts";
 import { LogReader } from "../read/log-reader.ts";
 import { scanLog } from "../read/scan.ts";
-import { type Marks, writeMarks } from "../files/marks.ts";
+import { createMarks, type Marks } from "../files/marks.ts";
 import { makeDirectories, syncDirectory } from "../storage/lock.ts";
-import { directoryMode, FILE_MODE, NodeStorage } from "../storage/node-storage.ts";
+import { directoryMode, FILE_MODE } from "../storage/node-storage.ts";
+import { OwnFiles } from "../storage/own-files.ts";
 import { storageError } from "../storage/storage-errors.ts";
-import { readFully, type Storage, writeFully } from "../storage/storage.ts";
+import { readFully, type Storage, type StorageFile, writeFully } from "../storage/storage.ts";
 
 export interface BackupSummary {
   readonly directory: string;
@@ -65,9 +66,9 @@ export function backUpFromOutside(storage: Storage, from: string, directory: str
 
 /**
  * Copies the log up to `durableSequence` into `directory`, which must be empty or absent. The copy
- * and its name are durable at the end. If it fails, the directory is empty again. Throws
- * `ERR_JOURNAL_STORAGE` for another directory and one that can't be written, `ERR_JOURNAL_FULL`
- * where the copy has no room.
+ * and its name are durable at the end. If it fails, nothing is left of it; files of others that
+ * came meanwhile stay as they are. Throws `ERR_JOURNAL_STORAGE` for another directory and one that
+ * can't be written, `ERR_JOURNAL_FULL` where the copy has no room.
  */
 export function* backUp(
   storage: Storage,
@@ -94,7 +95,7 @@ export function* backUp(
     }
     const last = ends.size === 0 ? marks.firstSegment : Math.max(...ends.keys());
     inCopy(directory, () => {
-      writeMarks(target, { ...marks, durableSequence });
+      createMarks(target, { ...marks, durableSequence });
       for (const checkpoint of checkpoints.toReversed()) writeCheckpoint(target, marks.logId, checkpoint);
     });
     let bytes = 0;
@@ -103,7 +104,7 @@ export function* backUp(
       // next segment.
       const end = ends.get(segment) ?? SEGMENT_HEADER_BYTES;
       bytes += end;
-      yield* copy(storage, directory, segmentName(segment), end);
+      yield* copy(storage, target, directory, segmentName(segment), end);
     }
     inCopy(directory, () => {
       target.syncDirectory();
@@ -115,8 +116,8 @@ export function* backUp(
     return { directory, segments: last - marks.firstSegment + 1, bytes, firstSequence, lastSequence: durableSequence };
   } finally {
     reader.close();
-    // A part would look like a whole log, and be in the way of the next backup.
-    if (!isComplete) for (const name of target.list()) target.remove(name);
+    // A part would be in the way of the next backup.
+    if (!isComplete) target.removeAll();
   }
 }
 
@@ -131,14 +132,14 @@ export function mustLieOutside(directory: string, journal: string): void {
 }
 
 /** Throws `ERR_JOURNAL_STORAGE`. */
-function emptyDirectory(directory: string): NodeStorage {
+function emptyDirectory(directory: string): OwnFiles {
   if (existsSync(directory) && readdirSync(directory).length > 0) {
     throw journalError("ERR_JOURNAL_STORAGE", `${directory} is not empty: a backup goes into a directory of its own`, {
       details: { directory },
     });
   }
   makeDirectories(resolve(directory), directoryMode(FILE_MODE));
-  return new NodeStorage(directory);
+  return new OwnFiles(directory);
 }
 
 /** The system's errors name the copy: without that they could be of the journal. */
@@ -150,10 +151,11 @@ function inCopy<T>(directory: string, write: () => T): T {
   }
 }
 
-function* copy(from: Storage, directory: string, name: string, bytes: number): Generator<void, void> {
-  const source = from.open(name, "read");
-  const target = inCopy(directory, () => new NodeStorage(directory).open(name, "create"));
+function* copy(from: Storage, to: Storage, directory: string, name: string, bytes: number): Generator<void, void> {
+  const target = inCopy(directory, () => to.open(name, "create"));
+  let source: StorageFile | undefined;
   try {
+    source = from.open(name, "read");
     const buffer = Buffer.alloc(Math.min(STEP_BYTES, bytes));
     for (let done = 0; done < bytes;) {
       const read = readFully(source, buffer, Math.min(buffer.length, bytes - done), done);
@@ -163,7 +165,7 @@ function* copy(from: Storage, directory: string, name: string, bytes: number): G
     }
     inCopy(directory, () => target.sync());
   } finally {
-    source.close();
+    source?.close();
     target.close();
   }
 }

@@ -1,0 +1,30 @@
+/**
+ * A directory into which others may write at the same time. It takes no file that is there already,
+ * and knows only the files that it has made: nobody else's is written or removed.
+ */
+import { NodeStorage } from "./node-storage.ts";
+import type { OpenMode, StorageFile } from "./storage.ts";
+
+export class OwnFiles extends NodeStorage {
+  readonly #made: string[] = [];
+
+  override list(): string[] {
+    return [...this.#made];
+  }
+
+  /** Throws `EEXIST` for a file that somebody else has made. */
+  override open(name: string, mode: OpenMode): StorageFile {
+    if (this.#made.includes(name)) return super.open(name, mode);
+    const file = super.open(name, "create");
+    this.#made.push(name);
+    return file;
+  }
+
+  /**
+   * The latest file first. Whoever makes the same files in the same order can't begin before all
+   * are removed.
+   */
+  removeAll(): void {
+    for (let name = this.#made.pop(); name !== undefined; name = this.#made.pop()) this.remove(name);
+  }
+}
