@@ -1,10 +1,14 @@
-import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { MessageChannel, receiveMessageOnPort } from "node:worker_threads";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Journal, NodeStorage } from "@millrace/journal";
-import { type Marks, readMarks } from "@millrace/journal/internal/files/marks";
+import { Journal, NodeStorage, type Storage } from "@millrace/journal";
+import { type Marks, readMarks, writeMarks } from "@millrace/journal/internal/files/marks";
 import { backUp } from "@millrace/journal/internal/keeper/backup";
+import { Keeper } from "@millrace/journal/internal/keeper/keeper";
+import { type JournalMemory, OPEN, POISONED, STATE } from "@millrace/journal/internal/memory/control";
+import { WRITER_STATS_BYTES, writerStats } from "@millrace/journal/internal/memory/stats";
 import { rejectsWith, temporaryDirectory, throwsWith } from "../support.ts";
 
 const SMALL = { recordBytesMax: 8192, batchBytesMax: 16_384, segmentBytesMax: 65_536, ringBytes: 32_768 };
@@ -91,6 +95,80 @@ test("a backup that fails leaves the files of others", async () => {
     assert.equal(readdirSync(copy).toSorted(), [name, "note"].toSorted());
     for (const foreign of [name, "note"]) assert.is(readFileSync(join(copy, foreign), "utf8"), "mine");
   }
+});
+
+/** A keeper of a closed journal whose only command is a backup, and what it answers. */
+function keeperOf(
+  directory: string,
+  copy: string,
+  faults: (control: Int32Array) => Partial<Storage> = () => ({}),
+): { readonly keeper: Keeper; readonly answer: () => unknown; readonly close: () => void } {
+  const control = new Int32Array(new SharedArrayBuffer(65_536));
+  const memory = {
+    control: control.buffer,
+    stats: new SharedArrayBuffer(WRITER_STATS_BYTES),
+    threads: new SharedArrayBuffer(4096),
+    keeperThread: 0,
+  } as unknown as JournalMemory;
+  Atomics.store(control, STATE, OPEN);
+  writerStats(memory.stats).set("durableSequence", 40);
+  const storage = new NodeStorage(directory);
+  const { logId, firstSegment, firstSequence } = readMarks(storage) as Marks;
+  const limits = { ...SMALL, segmentBytesFirst: SMALL.segmentBytesMax };
+  const start = { directory, logId, firstSegment, firstSequence, unread: [], limits, isReusing: true, isSynced: true };
+  const { port1: theirs, port2: ours } = new MessageChannel();
+  ours.postMessage({ id: 1, kind: "backup", directory: copy });
+  const over: Storage = Object.assign(new NodeStorage(directory), faults(control));
+  let now = 0;
+  const keeper = new Keeper(over, memory, start, theirs, () => (now += 60));
+  return {
+    keeper,
+    answer: () => (receiveMessageOnPort(ours) as { message: unknown } | undefined)?.message,
+    close: () => theirs.close(),
+  };
+}
+
+test("a backup that the journal's end breaks off leaves nothing", async () => {
+  const directory = await closedJournal();
+  const copy = join(temporaryDirectory(), "copy");
+  const broken = keeperOf(directory, copy, (control) => ({
+    open(name, mode) {
+      if (existsSync(copy) && readdirSync(copy).includes("marks")) Atomics.store(control, STATE, POISONED);
+      return new NodeStorage(directory).open(name, mode);
+    },
+  }));
+  broken.keeper.run();
+  assert.is(broken.answer(), undefined);
+  assert.equal(readdirSync(copy), []);
+  broken.close();
+});
+
+test("a backup over which the keeper dies is begun anew by the next one", async () => {
+  const directory = await closedJournal();
+  const copy = join(temporaryDirectory(), "copy");
+  const storage = new NodeStorage(directory);
+  const marks = readMarks(storage) as Marks;
+  // The log is further than the marks: the keeper is about to write them.
+  writeMarks(storage, { ...marks, generation: marks.generation + 1, durableSequence: 39 });
+  const first = keeperOf(directory, copy, () => ({
+    open(name, mode) {
+      const isFailing = name === "marks" && mode === "write" && readdirSync(copy).includes("marks");
+      if (isFailing) throw Object.assign(new Error("EIO"), { code: "EIO", errno: -5, syscall: "open" });
+      return new NodeStorage(directory).open(name, mode);
+    },
+  }));
+  assert.throws(() => first.keeper.run(), "EIO");
+  assert.is(first.answer(), undefined);
+  first.close();
+  const second = keeperOf(directory, copy);
+  let answer: unknown;
+  while (answer === undefined) {
+    second.keeper.turn();
+    answer = second.answer();
+  }
+  second.close();
+  assert.is((answer as { result?: { lastSequence: number } }).result?.lastSequence, 40);
+  await opensWhole(copy);
 });
 
 test("a backup into the journal's own directory is refused", async () => {

@@ -145,6 +145,8 @@ export class Keeper {
       }
     } finally {
       this.#spares.end();
+      // A backup removes what it has made: its caller is refused, or the next keeper begins anew.
+      this.#task?.steps.return(undefined);
     }
     if (Atomics.load(this.#control, STATE) === CLOSED) this.finish();
   }
