@@ -1,9 +1,10 @@
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { MessageChannel, receiveMessageOnPort } from "node:worker_threads";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Journal, NodeStorage, type Storage } from "@millrace/journal";
+import { segmentName } from "@millrace/journal/internal/files/format";
 import { type Marks, readMarks, writeMarks } from "@millrace/journal/internal/files/marks";
 import { backUp } from "@millrace/journal/internal/keeper/backup";
 import { Keeper } from "@millrace/journal/internal/keeper/keeper";
@@ -95,6 +96,21 @@ test("a backup that fails leaves the files of others", async () => {
     assert.equal(readdirSync(copy).toSorted(), [name, "note"].toSorted());
     for (const foreign of [name, "note"]) assert.is(readFileSync(join(copy, foreign), "utf8"), "mine");
   }
+});
+
+test("a backup that fails tells its cause, whatever becomes of its files", async () => {
+  const directory = await closedJournal();
+  const storage = new NodeStorage(directory);
+  const marks = readMarks(storage) as Marks;
+  const copy = join(temporaryDirectory(), "copy");
+  const steps = backUp(storage, copy, marks, 40);
+  while (!existsSync(join(copy, "checkpoint-a"))) steps.next();
+  rmSync(join(copy, "checkpoint-a"));
+  const next = segmentName(marks.firstSegment + 1);
+  writeFileSync(join(copy, next), "mine");
+  const error = throwsWith(() => [...steps], "ERR_JOURNAL_STORAGE");
+  assert.match(error.message, "EEXIST");
+  assert.equal(readdirSync(copy), [next]);
 });
 
 /** A keeper of a closed journal whose only command is a backup, and what it answers. */

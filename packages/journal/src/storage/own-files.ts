@@ -22,9 +22,15 @@ export class OwnFiles extends NodeStorage {
 
   /**
    * The latest file first. Whoever makes the same files in the same order can't begin before all
-   * are removed.
+   * are removed. Files that can't be removed stay: the caller has an error to tell already.
    */
   removeAll(): void {
-    for (let name = this.#made.pop(); name !== undefined; name = this.#made.pop()) this.remove(name);
+    for (let name = this.#made.pop(); name !== undefined; name = this.#made.pop()) {
+      try {
+        this.remove(name);
+      } catch (thrown) {
+        if ((thrown as NodeJS.ErrnoException).syscall === undefined) throw thrown;
+      }
+    }
   }
 }
