@@ -1,15 +1,31 @@
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { MessageChannel, receiveMessageOnPort } from "node:worker_threads";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Journal, NodeStorage, type Storage } from "@millrace/journal";
-import { segmentName } from "@millrace/journal/internal/files/format";
+import { backUpFromOutside } from "@millrace/journal/kernel";
+import { segmentName, type SegmentHeader } from "@millrace/journal/internal/files/format";
 import { type Marks, readMarks, writeMarks } from "@millrace/journal/internal/files/marks";
+import { readHeader, segmentIds } from "@millrace/journal/internal/files/segments";
+import { reusedSpareName } from "@millrace/journal/internal/files/spare";
 import { backUp } from "@millrace/journal/internal/keeper/backup";
 import { Keeper } from "@millrace/journal/internal/keeper/keeper";
 import { type JournalMemory, OPEN, POISONED, STATE } from "@millrace/journal/internal/memory/control";
 import { WRITER_STATS_BYTES, writerStats } from "@millrace/journal/internal/memory/stats";
+import type { OpenMode } from "@millrace/journal/internal/storage/storage";
 import { rejectsWith, temporaryDirectory, throwsWith } from "../support.ts";
 
 const SMALL = { recordBytesMax: 8192, batchBytesMax: 16_384, segmentBytesMax: 65_536, ringBytes: 32_768 };
@@ -111,6 +127,58 @@ test("a backup that fails tells its cause, whatever becomes of its files", async
   const error = throwsWith(() => [...steps], "ERR_JOURNAL_STORAGE");
   assert.match(error.message, "EEXIST");
   assert.equal(readdirSync(copy), [next]);
+});
+
+test("a segment that its owner gives up while it is copied isn't in the copy", async () => {
+  for (const isReused of [true, false]) {
+    const directory = await closedJournal();
+    const storage = new NodeStorage(directory);
+    const marks = readMarks(storage) as Marks;
+    const name = segmentName(marks.firstSegment);
+    const next = readHeader(storage, segmentName(marks.firstSegment + 1)) as SegmentHeader;
+    const copy = join(temporaryDirectory(), "copy");
+    const giveUp = (): void => {
+      const { generation } = readMarks(storage) as Marks;
+      const moved = { firstSegment: next.segment, firstSequence: next.baseSequence };
+      for (const step of [1, 2]) writeMarks(storage, { ...marks, ...moved, generation: generation + step });
+      const path = join(directory, name);
+      const { size } = statSync(path);
+      truncateSync(path, isReused ? size : 4096);
+      if (!isReused) return;
+      renameSync(path, join(directory, reusedSpareName(size, marks.firstSegment)));
+      // Its next life.
+      writeFileSync(join(directory, reusedSpareName(size, marks.firstSegment)), Buffer.alloc(size, "foreign"));
+    };
+    // The copying has the file open.
+    const isCopied = (opened: string): boolean => opened === name && existsSync(join(copy, name));
+    let times = 0;
+    const over: Storage = Object.assign(new NodeStorage(directory), {
+      open(opened: string, mode: OpenMode) {
+        const file = storage.open(opened, mode);
+        if (isCopied(opened) && times++ === 0) giveUp();
+        return file;
+      },
+    });
+    assert.is(backUpFromOutside(over, directory, copy).firstSequence, next.baseSequence);
+    assert.is(times, 1);
+    assert.not(existsSync(join(copy, name)));
+    await opensWhole(copy);
+  }
+});
+
+test("a segment that is cut while it is copied is damage", async () => {
+  const directory = await closedJournal();
+  const storage = new NodeStorage(directory);
+  const marks = readMarks(storage) as Marks;
+  const copy = join(temporaryDirectory(), "copy");
+  const steps = backUp(storage, copy, marks, 40);
+  const last = segmentName(segmentIds(storage).at(-1) as number);
+  while (!existsSync(join(copy, segmentName(marks.firstSegment)))) steps.next();
+  truncateSync(join(directory, last), 8192);
+  const error = throwsWith(() => [...steps], "ERR_JOURNAL_DAMAGED");
+  assert.is(error.details.file, last);
+  assert.is(error.details.offset, 8192);
+  assert.equal(readdirSync(copy), []);
 });
 
 /** A keeper of a closed journal whose only command is a backup, and what it answers. */

@@ -14,9 +14,10 @@ import { isMillraceError } from "@millrace/base";
 import { readCheckpoints, writeCheckpoint } from "../files/checkpoint.ts";
 import { journalError } from "../errors.ts";
 import { SEGMENT_HEADER_BYTES, segmentName } from "../files/format.ts";
+import { damaged } from "../read/damage.ts";
 import { LogReader } from "../read/log-reader.ts";
 import { scanLog } from "../read/scan.ts";
-import { createMarks, type Marks } from "../files/marks.ts";
+import { createMarks, type Marks, readMarks } from "../files/marks.ts";
 import { makeDirectories, syncDirectory } from "../storage/lock.ts";
 import { directoryMode, FILE_MODE } from "../storage/node-storage.ts";
 import { OwnFiles } from "../storage/own-files.ts";
@@ -30,6 +31,12 @@ export interface BackupSummary {
   /** The first and the last sequence in the copy. */
   readonly firstSequence: number;
   readonly lastSequence: number;
+}
+
+/** So many bytes of a segment. */
+interface Front {
+  readonly segment: number;
+  readonly bytes: number;
 }
 
 /** Copied in one step. */
@@ -55,11 +62,11 @@ export function backUpFromOutside(storage: Storage, from: string, directory: str
       const steps = backUp(storage, directory, marks, lastSequence);
       for (let step = steps.next(); ; step = steps.next()) if (step.done === true) return step.value;
     } catch (thrown) {
-      const isGivenUp =
+      const hasGone =
         isMillraceError(thrown, "ERR_JOURNAL_TRUNCATED") || (thrown as NodeJS.ErrnoException).code === "ENOENT";
       // Its owner has given up a segment meanwhile: the copy begins anew with the segments that are
       // left.
-      if (!isGivenUp || attempt === ATTEMPTS_MAX) throw thrown;
+      if (!hasGone || attempt === ATTEMPTS_MAX) throw thrown;
     }
   }
 }
@@ -104,7 +111,7 @@ export function* backUp(
       // next segment.
       const end = ends.get(segment) ?? SEGMENT_HEADER_BYTES;
       bytes += end;
-      yield* copy(storage, target, directory, segmentName(segment), end);
+      yield* copy(storage, target, directory, { segment, bytes: end });
     }
     inCopy(directory, () => {
       target.syncDirectory();
@@ -151,14 +158,24 @@ function inCopy<T>(directory: string, write: () => T): T {
   }
 }
 
-function* copy(from: Storage, to: Storage, directory: string, name: string, bytes: number): Generator<void, void> {
+/**
+ * The front of a segment. Throws `ERR_JOURNAL_TRUNCATED` when its owner has given it up meanwhile,
+ * and `ERR_JOURNAL_DAMAGED` when it has fewer bytes.
+ */
+function* copy(from: Storage, to: Storage, directory: string, { segment, bytes }: Front): Generator<void, void> {
+  const name = segmentName(segment);
   const target = inCopy(directory, () => to.open(name, "create"));
   let source: StorageFile | undefined;
   try {
     source = from.open(name, "read");
     const buffer = Buffer.alloc(Math.min(STEP_BYTES, bytes));
     for (let done = 0; done < bytes;) {
-      const read = readFully(source, buffer, Math.min(buffer.length, bytes - done), done);
+      const wanted = Math.min(buffer.length, bytes - done);
+      const read = readFully(source, buffer, wanted, done);
+      // What was read is of this segment unless the marks say now that it was given up: that comes
+      // before its file is cut or becomes another one's.
+      if (isGivenUp(from, segment)) throw givenUp(name);
+      if (read < wanted) throw damaged(name, done + read, `the file ends, although its batches end at ${bytes}`);
       inCopy(directory, () => writeFully(target, [buffer.subarray(0, read)], done));
       done += read;
       yield;
@@ -168,4 +185,12 @@ function* copy(from: Storage, to: Storage, directory: string, name: string, byte
     source?.close();
     target.close();
   }
+}
+
+function isGivenUp(storage: Storage, segment: number): boolean {
+  return (readMarks(storage)?.firstSegment ?? 0) > segment;
+}
+
+function givenUp(file: string): Error {
+  return journalError("ERR_JOURNAL_TRUNCATED", `${file} was given up while it was copied`, { details: { file } });
 }
