@@ -29,6 +29,8 @@ class World {
   readonly control = new Int32Array(new SharedArrayBuffer(65_536));
   readonly maker: SpareMaker;
   readonly steps: number[] = [];
+  /** Files that are open. */
+  open = 0;
   /** Throws what a call of the disk throws. */
   fail: () => void = () => {};
   freeBytes = 1e12;
@@ -66,7 +68,9 @@ class World {
         return bytes.length;
       },
       sync: () => {},
-      close: () => {},
+      close: () => {
+        this.open -= 1;
+      },
     });
     return {
       list: () => {
@@ -75,6 +79,7 @@ class World {
       },
       open: (name: string, mode: string) => {
         if (mode === "create") files.set(name, 0);
+        this.open += 1;
         return fileOf(name);
       },
       rename: (from: string, to: string) => {
@@ -249,6 +254,28 @@ test("a mistake of the system that passes ends no keeper", () => {
   world.now += 1000;
   world.maker.serve();
   assert.is(world.state, SPARE_READY);
+});
+
+test("a file in the making is given up when another call than its own fails", () => {
+  const world = new World(8 * MIB);
+  for (let attempt = 1; attempt <= 3; attempt += 1) {
+    world.want(8 * MIB);
+    world.left = 8 * MIB;
+    world.fill(0.3, 40_000);
+    assert.ok(world.files.has(`spare-${8 * MIB}.wal.tmp`), "it is being made");
+    // Where it looks for a file that does as well.
+    world.maker.hasRoom();
+    world.fail = () => {
+      throw Object.assign(new Error("EMFILE"), { code: "EMFILE", errno: -24, syscall: "scandir" });
+    };
+    world.now += 100_000;
+    world.maker.serve();
+    assert.is(world.state, SPARE_FAILED);
+    assert.is(world.open, 0);
+    assert.equal([...world.files.keys()], [`reserve-${RESERVE}.wal`]);
+    world.fail = () => {};
+    world.now += 100_000;
+  }
 });
 
 test("at the end nothing is left of a file in the making", () => {

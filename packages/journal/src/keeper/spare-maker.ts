@@ -117,6 +117,8 @@ export class SpareMaker {
         if (this.#fill === undefined) break;
         if (!this.#step(this.#fill)) return SPARE_WANTED;
       } catch (thrown) {
+        // Another call than a step of it may have failed: then it is open and has its bytes.
+        this.#fill?.giveUp();
         this.#fill = undefined;
         if (this.#makesSmaller(thrown)) continue;
         this.#pages = 0;
