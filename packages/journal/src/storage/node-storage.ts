@@ -113,9 +113,10 @@ class NodeFile implements StorageFile {
 
   writeZeros(position: number, length: number): boolean {
     const zeros = alignedZeros();
-    if (zeros === undefined || O_DIRECT === undefined || this.#direct === false) return false;
+    if (zeros === undefined) return false;
     try {
-      this.#direct ??= openSync(join(this.#directory, this.#name), constants.O_RDWR | O_DIRECT);
+      this.#direct ??= this.#openDirect();
+      if (this.#direct === false) return false;
       for (let done = 0; done < length;) {
         done += writeSync(this.#direct, zeros, 0, Math.min(zeros.length, length - done), position + done);
       }
@@ -126,6 +127,19 @@ class NodeFile implements StorageFile {
       this.#direct = false;
       return false;
     }
+  }
+
+  /**
+   * By its name, which may be another file's by now. (/proc/self/fd would lead to this very file,
+   * but not every container has it.)
+   */
+  #openDirect(): number | false {
+    if (O_DIRECT === undefined) return false;
+    const fd = openSync(join(this.#directory, this.#name), constants.O_RDWR | O_DIRECT);
+    const [own, found] = [fstatSync(this.#fd), fstatSync(fd)];
+    if (own.ino === found.ino && own.dev === found.dev) return fd;
+    closeSync(fd);
+    return false;
   }
 
   #closeDirect(): void {
