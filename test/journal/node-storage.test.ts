@@ -19,4 +19,15 @@ test("zeros go only into the file that is open, whatever has its name by now", (
   assert.ok(readFileSync(join(directory, "spare")).equals(Buffer.alloc(BYTES, "foreign")));
 });
 
+test("a file that can't be opened a second time takes zeros through the page cache", () => {
+  const directory = join(temporaryDirectory(), "journal");
+  mkdirSync(directory);
+  const file = new NodeStorage(directory).open("spare", "create");
+  renameSync(directory, `${directory}-moved`);
+  assert.is(file.writeZeros?.(0, BYTES), false);
+  assert.is(file.write([Buffer.alloc(BYTES)], 0), BYTES);
+  assert.is(file.writeZeros?.(0, BYTES), false);
+  file.close();
+});
+
 test.run();

@@ -131,11 +131,17 @@ class NodeFile implements StorageFile {
 
   /**
    * By its name, which may be another file's by now. (/proc/self/fd would lead to this very file,
-   * but not every container has it.)
+   * but not every container has it.) False when it can't be opened again, for whatever reason, such
+   * as a lack of descriptors: nobody needs it.
    */
   #openDirect(): number | false {
     if (O_DIRECT === undefined) return false;
-    const fd = openSync(join(this.#directory, this.#name), constants.O_RDWR | O_DIRECT);
+    let fd: number;
+    try {
+      fd = openSync(join(this.#directory, this.#name), constants.O_RDWR | O_DIRECT);
+    } catch {
+      return false;
+    }
     const [own, found] = [fstatSync(this.#fd), fstatSync(fd)];
     if (own.ino === found.ino && own.dev === found.dev) return fd;
     closeSync(fd);
