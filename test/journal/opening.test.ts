@@ -317,6 +317,14 @@ test("a journal on a memory file system opens only when that is allowed, and say
     assert.is(journal.stats().storage.fileSystem, "tmpfs");
     assert.match(journal.health().warnings.join("\n"), "tmpfs");
     await journal.close();
+    // The same place as a storage, with the lock on a disk.
+    const beside = { directory: join(temporaryDirectory(), "lock"), storage: { directory } };
+    await rejectsWith(Journal.open(beside), "ERR_JOURNAL_UNSAFE_STORAGE");
+    assert.is(existsSync(beside.directory), false, "what is refused leaves nothing");
+    const again = await Journal.open({ ...beside, allowUnsafeStorage: true });
+    assert.is(again.stats().storage.fileSystem, "tmpfs");
+    await rejectsWith(again.backup(join(directory, "copy")), "ERR_JOURNAL_STORAGE");
+    await again.close();
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }

@@ -3,9 +3,10 @@ import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { Journal } from "@millrace/journal";
 import { type Millrace, open } from "millrace";
 import type * as handlers from "../fixtures/handlers.ts";
-import { handlersUrl, temporaryDirectory } from "../support.ts";
+import { handlersUrl, rejectsWith, temporaryDirectory } from "../support.ts";
 
 const RECORDS = 60;
 const SEGMENT_BYTES = 2 ** 16;
@@ -42,6 +43,30 @@ test("a relative directory is the one of the opening, wherever the process goes"
   const again = await start();
   assert.is(again.stats().intake?.recovered, 0);
   await again.close();
+});
+
+test("so is a relative directory of the storage", async () => {
+  const place = temporaryDirectory();
+  for (const name of ["log", "elsewhere"]) mkdirSync(join(place, name));
+  process.chdir(place);
+  const journal = await Journal.open({
+    directory: "./lock",
+    storage: { directory: "./log" },
+    segmentBytesMax: SEGMENT_BYTES,
+    recordBytesMax: 8192,
+    batchBytesMax: 16_384,
+    ringBytes: 32_768,
+  });
+  process.chdir("elsewhere");
+  for (let n = 1; n <= 40; n += 1) assert.is(await journal.append(Buffer.alloc(3000, n)), n);
+  assert.is((await journal.get(1))?.payload[0], 1);
+  await journal.checkpoint(Buffer.from("c"), 1);
+  await journal.close();
+  assert.equal(readdirSync("."), []);
+  assert.equal(readdirSync(join(place, "lock")), ["LOCK"]);
+  assert.ok(readdirSync(join(place, "log")).includes("marks"));
+  for (const directory of ["", 7, undefined])
+    await rejectsWith(Journal.open({ directory: "./lock", storage: { directory } as never }), "ERR_INVALID_OPTION");
 });
 
 test.run();

@@ -28,6 +28,7 @@ import {
   type AppendOptions,
   type JournalOptions,
   limitsOf,
+  logDirectory,
   type ResolvedJournalOptions,
   resolveJournalOptions,
 } from "./options.ts";
@@ -131,9 +132,8 @@ export class Journal {
     const limits = limitsOf(options);
     const { directory, storage, allowUnsafeStorage, lockWaitMs, lockSignal } = options;
     const isInMemory = storage !== undefined && isMemory(storage);
-    const kind = isInMemory ? MEMORY_KIND : kindOfPlace(directory);
     // Before the lock: what is refused leaves no trace on the storage.
-    guardStorage(directory, kind, isInMemory || allowUnsafeStorage);
+    const kind = isInMemory ? MEMORY_KIND : guardPlaces(directory, logDirectory(options), allowUnsafeStorage);
     const lock = (): (() => void) => (isInMemory ? lockMemory(storage) : lockDirectory(directory, options.fileMode));
     const unlock = await awaitLock(lock, lockWaitMs, lockSignal);
     let journal: Journal;
@@ -364,7 +364,8 @@ export class Journal {
    */
   async backup(directory: string): Promise<BackupSummary> {
     checkArgument("backup", "the directory", path(), directory);
-    if (this.#options.storage === undefined) mustLieOutside(directory, this.directory);
+    const log = logDirectory(this.#options);
+    if (log !== undefined) mustLieOutside(directory, log);
     const command = { kind: "backup", directory: absolute(directory) } as const;
     return await this.#readings.holding(async () => (await this.#keeperNow().send(command)) as BackupSummary);
   }
@@ -523,6 +524,19 @@ export class Journal {
     await Promise.all([this.#readings.close(), this.#threads.end(closed)]);
     this.#unlock();
   }
+}
+
+/**
+ * Judges the directory of the lock, and the log's if that is another one. Returns the kind of the
+ * latter. Throws `ERR_JOURNAL_UNSAFE_STORAGE`, `ERR_JOURNAL_STORAGE`.
+ */
+function guardPlaces(lock: string, log: string | undefined, isAllowed: boolean): StorageKind {
+  let kind = kindOfPlace(lock);
+  guardStorage(lock, kind, isAllowed);
+  if (log === undefined || log === lock) return kind;
+  kind = kindOfPlace(log);
+  guardStorage(log, kind, isAllowed);
+  return kind;
 }
 
 /** As `storageKind`. Throws `ERR_JOURNAL_STORAGE`. */

@@ -112,7 +112,10 @@ export interface JournalOptions {
 const MIB: number = 2 ** 20;
 const WAIT_MS_MAX: number = 2 ** 31 - 1;
 const isStorageSource = (value: unknown): value is StorageSource =>
-  typeof value === "object" && value !== null && ("directory" in value || "memory" in value || "url" in value);
+  typeof value === "object" &&
+  value !== null &&
+  ("directory" in value ? isPath(value.directory) : "memory" in value || "url" in value);
+const isPath = (value: unknown): value is string => path().accepts(value);
 
 const rules = {
   directory: path(),
@@ -164,12 +167,23 @@ export function resolveWithJournal<R extends Rules>(owner: string, others: R, gi
  * another working directory: segments are opened by name as long as it runs.
  */
 function withDirectory(given: JournalOptions): JournalOptions {
-  const isInMemory = typeof given?.storage === "object" && given.storage !== null && isMemory(given.storage);
-  if (isInMemory) return { directory: "(memory)", ...given };
-  const directory = given?.directory;
-  // Anything else is refused as it was given.
-  const isPath = typeof directory === "string" && path().accepts(directory);
-  return isPath ? { ...given, directory: resolve(directory) } : given;
+  // Anything that isn't what it must be is refused as it was given.
+  if (typeof given !== "object" || given === null) return given;
+  const storage = isStorageSource(given.storage) ? given.storage : undefined;
+  if (storage !== undefined && isMemory(storage)) return { directory: "(memory)", ...given };
+  return {
+    ...given,
+    ...(isPath(given.directory) ? { directory: resolve(given.directory) } : {}),
+    ...(storage !== undefined && "directory" in storage
+      ? { storage: { ...storage, directory: resolve(storage.directory) } }
+      : {}),
+  };
+}
+
+/** The directory of the log itself, unless a module or a memory keeps it. */
+export function logDirectory({ directory, storage }: ResolvedJournalOptions): string | undefined {
+  if (storage === undefined) return directory;
+  return "directory" in storage ? storage.directory : undefined;
 }
 
 /** Throws `ERR_INVALID_OPTION` when the sizes don't fit each other. */
