@@ -1,9 +1,9 @@
 // What single reads keep in memory, and of files that are used again.
-import { readdirSync, readlinkSync, statSync } from "node:fs";
+import { readdirSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Journal, NodeStorage } from "@millrace/journal";
+import { Journal, NodeStorage, type Storage } from "@millrace/journal";
 // Internal to the package; only the journal's own tests reach for them.
 import { readHeader, segmentIds } from "@millrace/journal/internal/files/segments";
 import { segmentName, type SegmentHeader } from "@millrace/journal/internal/files/format";
@@ -120,6 +120,38 @@ for (const [what, bytesMax] of [
     files.closeAll();
   });
 }
+
+test("files that are kept open give way where no descriptor is free", () => {
+  const directory = temporaryDirectory();
+  for (const name of ["a", "b", "c", "d"]) writeFileSync(join(directory, name), name);
+  const storage = new NodeStorage(directory);
+  let open = 0;
+  let most = 3;
+  const scarce: Storage = Object.assign(new NodeStorage(directory), {
+    open(name: string, mode: "read") {
+      if (open === most) throw Object.assign(new Error("EMFILE"), { code: "EMFILE", errno: -24, syscall: "open" });
+      const file = storage.open(name, mode);
+      const close = file.close.bind(file);
+      open += 1;
+      return Object.assign(file, {
+        close() {
+          open -= 1;
+          close();
+        },
+      });
+    },
+  });
+  const files = new OpenFiles(scarce);
+  const byte = Buffer.alloc(1);
+  for (const name of ["a", "b", "c", "d", "a", "d"]) {
+    assert.is(files.get(name).read(byte, 1, 0), 1);
+    assert.is(byte.toString(), name);
+  }
+  files.closeAll();
+  assert.is(open, 0);
+  most = 0;
+  assert.throws(() => files.get("a"), "EMFILE");
+});
 
 test("readCacheBytes is checked, and a record is found without any", async () => {
   for (const readCacheBytes of [-1, 0.5, Number.NaN, 2 ** 35])

@@ -3,6 +3,8 @@ import type { Storage, StorageFile } from "../storage/storage.ts";
 
 /** Descriptors are scarce (often 1024 a process); 32 of them serve 1 GiB of segments and more. */
 const FILES_MAX = 32;
+/** Of the process, of the system. */
+const NO_DESCRIPTOR: ReadonlySet<string | undefined> = new Set(["EMFILE", "ENFILE"]);
 
 /**
  * Files open for reading, the latest ones first. A file that was removed takes up the disk's space
@@ -26,13 +28,24 @@ export class OpenFiles {
       this.#files.set(name, open);
       return open;
     }
-    const file = this.#storage.open(name, "read");
+    const file = this.#open(name);
     for (const oldest of this.#files.keys()) {
       if (this.#files.size < FILES_MAX) break;
       this.close(oldest);
     }
     this.#files.set(name, file);
     return file;
+  }
+
+  /** Where no descriptor is free, those that are held here are. */
+  #open(name: string): StorageFile {
+    try {
+      return this.#storage.open(name, "read");
+    } catch (thrown) {
+      if (this.#files.size === 0 || !NO_DESCRIPTOR.has((thrown as NodeJS.ErrnoException).code)) throw thrown;
+      this.closeAll();
+      return this.#storage.open(name, "read");
+    }
   }
 
   close(name: string): void {
