@@ -1,5 +1,5 @@
 // What single reads keep in memory, and of files that are used again.
-import { readdirSync, readlinkSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readlinkSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -9,9 +9,10 @@ import { readHeader, segmentIds } from "@millrace/journal/internal/files/segment
 import { segmentName, type SegmentHeader } from "@millrace/journal/internal/files/format";
 import { BatchProver } from "@millrace/journal/internal/read/batch-pages";
 import { KnownSegment } from "@millrace/journal/internal/read/known-segment";
+import { Lookup } from "@millrace/journal/internal/read/lookup";
 import { OpenFiles } from "@millrace/journal/internal/read/open-files";
 import { PageCache } from "@millrace/journal/internal/read/page-cache";
-import { rejectsWith, temporaryDirectory } from "../support.ts";
+import { rejectsWith, temporaryDirectory, until } from "../support.ts";
 
 const SMALL = { recordBytesMax: 8192, batchBytesMax: 16_384, segmentBytesMax: 65_536, ringBytes: 32_768 };
 const MIB: number = 2 ** 20;
@@ -151,6 +152,66 @@ test("files that are kept open give way where no descriptor is free", () => {
   assert.is(open, 0);
   most = 0;
   assert.throws(() => files.get("a"), "EMFILE");
+});
+
+/** A closed journal of 80 records in several segments, with an index to each that is full. */
+async function indexedLog(): Promise<{ directory: string; indexes: string[] }> {
+  const directory = temporaryDirectory();
+  const journal = await Journal.open({ directory, ...SMALL });
+  for (let n = 1; n <= 80; n += 1) await journal.append(Buffer.alloc(3000, n), { key: `${n}` });
+  const indexes = (): string[] => readdirSync(directory).filter((name) => name.endsWith(".idx"));
+  await until(() => indexes().length >= 4, "the keeper writes indexes");
+  await journal.close();
+  return { directory, indexes: indexes() };
+}
+
+function lookupIn(storage: Storage): Lookup {
+  const newest = segmentIds(storage).at(-1) as number;
+  return new Lookup(storage, { first: () => 1, durable: () => 80, newestSegment: () => newest }, 0);
+}
+
+function checkAll(lookup: Lookup): void {
+  for (let n = 1; n <= 80; n += 1) {
+    assert.is(lookup.get(n)?.payload[0], n);
+    assert.is(lookup.find(Buffer.from(`${n}`))?.sequence, n);
+  }
+  assert.is(lookup.find(Buffer.from("none")), undefined);
+}
+
+test("an index that can't be read is done without", async () => {
+  const { directory, indexes } = await indexedLog();
+  const storage = new NodeStorage(directory);
+  let isFailing = true;
+  const failing: Storage = Object.assign(new NodeStorage(directory), {
+    open(name: string, mode: "read") {
+      const file = storage.open(name, mode);
+      const read = file.read.bind(file);
+      const isIndex = indexes.includes(name);
+      return Object.assign(file, {
+        read(buffer: Uint8Array, length: number, position: number) {
+          if (isIndex && isFailing) throw Object.assign(new Error("EIO"), { code: "EIO", errno: -5, syscall: "read" });
+          return read(buffer, length, position);
+        },
+      });
+    },
+  });
+  const lookup = lookupIn(failing);
+  checkAll(lookup);
+  lookup.close();
+  // It fails when it is in use.
+  const later = lookupIn(failing);
+  isFailing = false;
+  checkAll(later);
+  isFailing = true;
+  checkAll(later);
+  later.close();
+  for (const name of indexes) {
+    rmSync(join(directory, name));
+    mkdirSync(join(directory, name));
+  }
+  const last = lookupIn(storage);
+  checkAll(last);
+  last.close();
 });
 
 test("readCacheBytes is checked, and a record is found without any", async () => {

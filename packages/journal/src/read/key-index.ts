@@ -13,17 +13,19 @@
  *         per record with a key: u32 CRC of the key, u32 sequence − B, sorted
  *
  * An index is advice, never the truth: the lookup reads the record at the place that it names, and
- * compares. An index that doesn't match its checksum or its segment is ignored. A lookup reads it
- * once as a whole; then it keeps the first entry of each page, 0.4 % of the index, and reads pages.
+ * compares. An index that can't be read, or doesn't match its checksum or its segment, is ignored.
+ * A lookup reads it once as a whole; then it keeps the first entry of each page, 0.4 % of the
+ * index, and reads pages.
  */
 import { endianness } from "node:os";
 import { crc32 } from "@millrace/codec";
 import { readU64, writeU64 } from "@millrace/base";
 import { ALIGNMENT, FORMAT_VERSION, type SegmentHeader } from "../files/format.ts";
+import { withFile } from "../files/segments.ts";
 import { CheckedPages, guess, GUESSES, PAGE_BYTES, type PageCache } from "./page-cache.ts";
 import type { BatchList, BatchPlace, KeyList, KeyPlaces } from "./places.ts";
 import { isNotThere } from "../storage/not-there.ts";
-import { readFully, type Storage, writeFully } from "../storage/storage.ts";
+import { readFully, type Storage, type StorageFile, writeFully } from "../storage/storage.ts";
 
 const MAGIC: Buffer = Buffer.from("MILLINDX", "latin1");
 const HEADER_BYTES = 64;
@@ -137,15 +139,16 @@ class Entries {
   }
 
   #hold(page: number): number {
-    const frame = this.#cache.hold(this.table, page);
+    const frame = readOr(-1, () => this.#cache.hold(this.table, page));
     if (frame < 0) throw new IndexLost(`${this.table.file} has changed`);
     return frame;
   }
 }
 
-/** The bytes of a segment's index; undefined without a valid one. */
+/** The bytes of a segment's index; undefined without a valid one that can be read. */
 export function readIndex(storage: Storage, header: SegmentHeader): Buffer | undefined {
-  const bytes = readIfThere(storage, keyIndexName(header.segment));
+  const name = keyIndexName(header.segment);
+  const bytes = readOr(undefined, () => withFile(storage, name, readWhole));
   if (bytes === undefined || bytes.length < HEADER_BYTES || !bytes.subarray(0, 8).equals(MAGIC)) return undefined;
   if (crc32(bytes.subarray(0, HEADER_BYTES - 4)) !== bytes.readUInt32LE(HEADER_BYTES - 4)) return undefined;
   const hasRest =
@@ -154,19 +157,18 @@ export function readIndex(storage: Storage, header: SegmentHeader): Buffer | und
   return hasRest && isOfSegment ? bytes : undefined;
 }
 
-function readIfThere(storage: Storage, name: string): Buffer | undefined {
-  let file;
+function readWhole(file: StorageFile): Buffer {
+  const bytes = Buffer.alloc(file.size());
+  return bytes.subarray(0, readFully(file, bytes, bytes.length, 0));
+}
+
+/** What `read` returns, `other` where the system has an error: nobody needs an index. */
+function readOr<T, U>(other: U, read: () => T): T | U {
   try {
-    file = storage.open(name, "read");
+    return read();
   } catch (thrown) {
-    if (isNotThere(thrown)) return undefined;
+    if (isNotThere(thrown) || (thrown as NodeJS.ErrnoException).syscall !== undefined) return other;
     throw thrown;
-  }
-  try {
-    const bytes = Buffer.alloc(file.size());
-    return bytes.subarray(0, readFully(file, bytes, bytes.length, 0));
-  } finally {
-    file.close();
   }
 }
 
