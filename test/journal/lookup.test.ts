@@ -214,6 +214,41 @@ test("an index that can't be read is done without", async () => {
   last.close();
 });
 
+test("questions for a record that a segment doesn't have take no memory", async () => {
+  const { directory } = await indexedLog();
+  const storage = new NodeStorage(directory);
+  let reads = 0;
+  const counting: Storage = Object.assign(new NodeStorage(directory), {
+    open(name: string, mode: "read") {
+      const file = storage.open(name, mode);
+      const read = file.read.bind(file);
+      return Object.assign(file, {
+        read(buffer: Uint8Array, length: number, position: number) {
+          reads += 1;
+          return read(buffer, length, position);
+        },
+      });
+    },
+  });
+  const files = new OpenFiles(counting);
+  const cache = new PageCache(files, 64 * 1024);
+  const tools = { storage: counting, files, cache, prover: new BatchProver() };
+  const headerOf = (id: number): SegmentHeader => readHeader(storage, segmentName(id)) as SegmentHeader;
+  const segment = new KnownSegment(headerOf(1), tools);
+  const beyond = headerOf(2).baseSequence;
+  assert.is(segment.record(1, false).sequence, 1);
+  assert.is(segment.record(beyond - 1, false).sequence, beyond - 1);
+  const [bytesBefore, readsBefore] = [cache.bytes, reads];
+  for (let n = 0; n < 30; n += 1) assert.throws(() => segment.record(beyond, false), "no batch with that sequence");
+  assert.is(cache.bytes, bytesBefore);
+  assert.is(reads, readsBefore);
+  assert.is(segment.record(1, false).sequence, 1);
+  assert.is(reads, readsBefore, "it is in memory still");
+  segment.close();
+  assert.is(cache.bytes, 0);
+  files.closeAll();
+});
+
 test("readCacheBytes is checked, and a record is found without any", async () => {
   for (const readCacheBytes of [-1, 0.5, Number.NaN, 2 ** 35])
     await rejectsWith(Journal.open({ directory: temporaryDirectory(), readCacheBytes }), "ERR_INVALID_OPTION");

@@ -77,6 +77,7 @@ export class KnownSegment {
     const place = index === undefined ? this.#batchesUpTo(sequence).batchOf(sequence) : index.batchOf(sequence);
     const [offset, firstSequence] = place ?? [SEGMENT_HEADER_BYTES, sequence];
     const proven = this.#proven.get(offset);
+    if (proven !== undefined && !isIn(proven, sequence)) throw this.#notThere(offset, sequence);
     // A page that has changed is proven once more: if the batch is damaged, the proof says how.
     const record = proven === undefined ? undefined : this.#in(proven, sequence);
     return record ?? this.#prove(offset, firstSequence, sequence);
@@ -105,8 +106,8 @@ export class KnownSegment {
     this.#tools.files.close(keyIndexName(this.header.segment));
   }
 
+  /** The batch must hold it; undefined when the file doesn't hold what was proven. */
   #in(pages: BatchPages, sequence: number): JournalRecord | undefined {
-    if (sequence - pages.firstSequence >= pages.records) return undefined;
     const record = recordOf(this.#tools.cache, pages, sequence);
     if (record === undefined) this.#tools.cache.drop(pages);
     return record;
@@ -117,9 +118,9 @@ export class KnownSegment {
     const pages = prover.prove(files.get(this.#name), this.#seal, this.header, offset, firstSequence);
     if (typeof pages === "string") throw this.#unreadable(offset, pages, sequence);
     const isKept = cache.keep(this.#proven, pages);
-    const record = this.#in(pages, sequence);
+    const record = isIn(pages, sequence) ? this.#in(pages, sequence) : undefined;
     if (!isKept) cache.drop(pages);
-    if (record === undefined) throw this.#unreadable(offset, "no batch with that sequence", sequence);
+    if (record === undefined) throw this.#notThere(offset, sequence);
     return record;
   }
 
@@ -168,7 +169,16 @@ export class KnownSegment {
     return this.#keys;
   }
 
+  #notThere(offset: number, sequence: number): Unreadable {
+    return this.#unreadable(offset, "no batch with that sequence", sequence);
+  }
+
   #unreadable(offset: number, reason: string, sequence: number): Unreadable {
     return new Unreadable(this.header.segment, offset, reason, sequence);
   }
+}
+
+/** Whether a batch has a record with this sequence, which isn't before its first. */
+function isIn({ firstSequence, records }: BatchPages, sequence: number): boolean {
+  return sequence - firstSequence < records;
 }

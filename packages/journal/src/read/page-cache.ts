@@ -161,8 +161,13 @@ export class PageCache {
     return (this.#owners.length - this.#free.length) * PAGE_BYTES + this.#tableBytes;
   }
 
-  /** Keeps a table in `map` under its place; false when it alone is over the bound. */
+  /**
+   * Keeps a table in `map` under its place, instead of an older one; false when it alone is over
+   * the bound.
+   */
   keep<T extends CheckedPages>(map: TableMap<T>, table: T): boolean {
+    const before = map.get(table.start);
+    if (before !== undefined) this.drop(before);
     if (table.memoryBytes > this.#tableBytesMax) return false;
     map.set(table.start, table);
     this.#tables.set(table, map as unknown as TableMap<CheckedPages>);
