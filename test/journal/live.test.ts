@@ -1,11 +1,13 @@
 // Tools that read a journal while it is written and its front is given up.
-import { readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Journal, type JournalRecord, NodeStorage } from "@millrace/journal";
-import { RecordCursor, scanLog } from "@millrace/journal/kernel";
+import { RecordCursor, scanLog, SegmentList } from "@millrace/journal/kernel";
+// Internal to the package; only the journal's own tests reach for it.
+import { segmentName } from "@millrace/journal/internal/files/format";
 import { rejectsWith, temporaryDirectory, until } from "../support.ts";
 
 const SMALL = { recordBytesMax: 8192, batchBytesMax: 16_384, segmentBytesMax: 65_536, ringBytes: 32_768 };
@@ -152,7 +154,48 @@ test("find() doesn't give an older record when a newer one may be lost", async (
   await journal.close();
 });
 
-test("get() while the record's segment is given up is undefined, not damage", async () => {
+for (const [what, lose] of [
+  ["is missing", (path: string) => rmSync(path)],
+  [
+    "has no valid header",
+    (path: string) => writeFileSync(path, Buffer.concat([Buffer.alloc(4096, 0xff), readFileSync(path).subarray(4096)])),
+  ],
+] as const) {
+  test(`records of a segment that ${what} are damaged, no older ones found`, async () => {
+    const directory = temporaryDirectory();
+    const opened = await Journal.open({ directory, ...SMALL });
+    for (let n = 1; n <= 90; n += 1) await opened.append(Buffer.alloc(3000, n), { key: `k${n % 10}` });
+    await opened.close();
+    const bases = new SegmentList(new NodeStorage(directory)).read().map(({ baseSequence }) => baseSequence);
+    assert.ok(bases.length >= 5);
+    for (const lost of [0, 2, bases.length - 1]) {
+      const journal = await Journal.open({ directory, ...SMALL });
+      await journal.append("newest", { key: "new" });
+      const name = segmentName(lost + 1);
+      const whole = readFileSync(join(directory, name));
+      lose(join(directory, name));
+      const base = bases[lost] as number;
+      const end = bases[lost + 1] ?? 91;
+      for (let turn = 0; turn < 2; turn += 1) {
+        for (const n of [base, end - 1]) await rejectsWith(journal.get(n), "ERR_JOURNAL_DAMAGED");
+        for (const n of [base - 1, end]) assert.is((await journal.get(n))?.sequence, n >= 1 ? n : undefined);
+        const error = await rejectsWith(journal.find("none"), "ERR_JOURNAL_DAMAGED");
+        assert.is(error.details.file, name);
+        assert.is((await journal.find("new"))?.sequence, journal.durableSequence);
+        for (let n = 81; n <= 90; n += 1) {
+          const found = journal.find(`k${n % 10}`);
+          // Of the segments before, nobody knows whether they have the newest.
+          if (n >= end) assert.is((await found)?.sequence, n);
+          else await rejectsWith(found, "ERR_JOURNAL_DAMAGED");
+        }
+      }
+      writeFileSync(join(directory, name), whole);
+      await journal.close();
+    }
+  });
+}
+
+test("get() and find() while segments are given up meet no damage", async () => {
   const directory = temporaryDirectory();
   const journal = await Journal.open({ directory, ...SMALL });
   for (let n = 1; n <= 60; n += 1) await journal.append(Buffer.alloc(3000, n));
@@ -163,7 +206,7 @@ test("get() while the record's segment is given up is undefined, not damage", as
   let isOver = false;
   const truncation = journal.truncateBefore(60).finally(() => (isOver = true));
   await until(() => {
-    found.push(journal.get(3));
+    found.push(journal.get(3), journal.find("none"));
     return isOver;
   }, "the truncation is over");
   await truncation;

@@ -6,6 +6,7 @@
  * (page-cache.ts).
  */
 import { segmentName } from "../files/format.ts";
+import { readMarks } from "../files/marks.ts";
 import { readHeaderIfThere, segmentIds } from "../files/segments.ts";
 import { isNotThere } from "../storage/not-there.ts";
 import type { Storage } from "../storage/storage.ts";
@@ -34,6 +35,8 @@ export class Lookup {
   readonly #known = new Map<number, KnownSegment>();
   /** The same in order, and the ends of the log when it was listed. */
   #inOrder: readonly KnownSegment[] = [];
+  /** The ids that were listed, also of segments without a valid header. */
+  #ids: readonly number[] = [];
   #newestThen = -1;
   #firstThen = -1;
 
@@ -91,15 +94,21 @@ export class Lookup {
       if ((segments[middle] as KnownSegment).header.baseSequence <= sequence) low = middle + 1;
       else high = middle - 1;
     }
-    return segments[high]?.record(sequence, high === segments.length - 1);
+    const segment = segments[high];
+    if (segment === undefined) throw this.#lost((segments[0]?.header.segment ?? this.#newestId() + 1) - 1, sequence);
+    return segment.record(sequence, high === segments.length - 1);
   }
 
   #find(key: Uint8Array, durable: number): JournalRecord | undefined {
     const segments = this.#refresh();
     const hash = keyHash(key);
+    const first = this.#log.first();
     let last = durable;
-    for (let at = segments.length - 1; at >= 0; at -= 1) {
-      const segment = segments[at] as KnownSegment;
+    let id = this.#newestId();
+    for (let at = segments.length - 1; last >= first; at -= 1, id -= 1) {
+      const segment = segments[at];
+      // One that is missing may have a newer record with this key than all before it.
+      if (segment?.header.segment !== id) throw this.#lost(id, last);
       const isNewest = at === segments.length - 1;
       const keys = segment.keys(last, isNewest);
       for (let place = keys.newest(hash); place >= 0; place = keys.older(place)) {
@@ -114,13 +123,14 @@ export class Lookup {
     return undefined;
   }
 
-  /** The segments of the log, in order. */
+  /** The segments with a valid header that are there, in order. */
   #refresh(): readonly KnownSegment[] {
     const newest = this.#log.newestSegment();
     const first = this.#log.first();
     if (newest === this.#newestThen && first === this.#firstThen) return this.#inOrder;
     const { storage } = this.#tools;
     const ids = segmentIds(storage);
+    this.#ids = ids;
     for (const [id, segment] of this.#known) {
       if (ids.includes(id)) continue;
       segment.close();
@@ -140,16 +150,28 @@ export class Lookup {
     return this.#inOrder;
   }
 
+  /** The log has a segment with this id: it gets its name before the writer tells of it. */
+  #newestId(): number {
+    return Math.max(this.#newestThen, this.#ids.at(-1) ?? 0);
+  }
+
+  #lost(segment: number, sequence: number): Unreadable {
+    const what = this.#ids.includes(segment) ? "the segment's header is invalid" : "the segment is missing";
+    return new Unreadable(segment, 0, what, sequence);
+  }
+
   /**
-   * Looks again when a segment or an index was removed between the listing and the opening of its
-   * file, or isn't what it was.
+   * What `look` gives; undefined when what can't be read was given up meanwhile, and with it all
+   * that comes before it. Looks again when a segment or an index was removed between the listing
+   * and the opening of its file, or isn't what it was.
    */
-  #again<T>(look: () => T): T {
+  #again<T>(look: () => T): T | undefined {
     // Ends: each further turn means that one more of the known segments or indexes has gone.
     for (let left = Number.POSITIVE_INFINITY; ; left -= 1) {
       try {
         return look();
       } catch (thrown) {
+        if (thrown instanceof Unreadable && this.#isGivenUp(thrown.segment)) return undefined;
         if (left <= 0 || !this.#hasChanged(thrown)) throw thrown instanceof Unreadable ? damageOf(thrown) : thrown;
         left = Math.min(left, 2 * this.#inOrder.length + 1);
         this.forget();
@@ -163,7 +185,17 @@ export class Lookup {
     // A segment was given up, and its file may be another's by now; or one was begun of which the
     // writer hasn't told yet.
     const ids = segmentIds(this.#tools.storage);
-    return !ids.includes(thrown.segment) || ids.at(-1) !== this.#inOrder.at(-1)?.header.segment;
+    return ids.length !== this.#ids.length || ids.some((id, at) => id !== this.#ids[at]);
+  }
+
+  /** Marks say so before anything happens to the segment's file. */
+  #isGivenUp(segment: number): boolean {
+    try {
+      return (readMarks(this.#tools.storage)?.firstSegment ?? 0) > segment;
+    } catch {
+      // What couldn't be read is told instead.
+      return false;
+    }
   }
 }
 
