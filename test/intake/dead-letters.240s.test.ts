@@ -121,6 +121,24 @@ test("letters go to another handler and die there, but to none that isn't there"
   });
 });
 
+test("who redrives or drops letters finds that in the counters", async () => {
+  await withMill(
+    async (mill) => {
+      const rounds = 50;
+      await die(mill, 2 * rounds);
+      await until(() => kept(mill) === 2 * rounds, "the letters");
+      await mill.pause("settle");
+      for (let left = 2 * rounds; left > 0; left -= 2) {
+        await mill.dead.redrive({ limit: 1 });
+        assert.is(kept(mill), left - 1);
+        await mill.dead.drop({ limit: 1 });
+        assert.is(kept(mill), left - 2);
+      }
+    },
+    { failuresMax: 0 },
+  );
+});
+
 test("a redrive keeps to its rate, and ends when it is told to", async () => {
   await withMill(async (mill) => {
     await die(mill, 30);

@@ -279,7 +279,11 @@ export class DeliveryThread implements DeliveryEvents {
 
   /** `answer` is called when what the command has written is durable. */
   #carryOut(command: Command, answer: (result: unknown) => void): void {
-    const done = (): void => answer(undefined);
+    // Who is told of a change finds it in the counters.
+    const done = (): void => {
+      this.#figures.write();
+      answer(undefined);
+    };
     switch (command.kind) {
       case "pause":
       case "resume":
