@@ -136,12 +136,14 @@ function append(engine: Engine, entries: readonly Entry[], isTold: boolean): Com
 
 /** As the keeper does it some time after a segment is finished. */
 function index(engine: Engine): Command {
-  return command("index", (_, { opened: { disk, log } }) => {
-    for (const id of engine.segments.segmentIds(disk)) {
-      if (id === log.segment) continue;
-      for (const step of engine.scrub.scrubSegment(disk, engine.format.segmentName(id))) assert.is(step, undefined);
-    }
-  });
+  return command("index", (_, { opened }) => indexAll(engine, opened));
+}
+
+function indexAll(engine: Engine, { disk, log }: Opened): void {
+  for (const id of engine.segments.segmentIds(disk)) {
+    if (id === log.segment) continue;
+    for (const step of engine.scrub.scrubSegment(disk, engine.format.segmentName(id))) assert.is(step, undefined);
+  }
 }
 
 function giveUp(engine: Engine, where: number): Command {
@@ -298,6 +300,46 @@ export function checkDamagedPage(engine: Engine): void {
     assert.is(code, "ERR_JOURNAL_DAMAGED");
     assert.is(details?.file, name);
     assert.is(details?.firstSequence, 500);
+  }
+  lookup.close();
+}
+
+/**
+ * A segment that was given up, of which the opener doesn't know yet, is no damage; a lost one is.
+ */
+export function checkLostSegment(engine: Engine): void {
+  const opened = openOn(engine, new SimulatedStorage());
+  const { disk } = opened;
+  let count = 0;
+  for (; opened.log.segment < 6; count += 1)
+    appendBatch(engine, opened, [{ key: `key-${count + 1}`, text: "text".repeat(500) }]);
+  const [, , third, , fifth] = new engine.segments.SegmentList(disk).read().map(({ baseSequence }) => baseSequence);
+  const early = lookupOf(engine, opened, () => count, 0);
+  assert.is(early.get(1)?.sequence, 1);
+  assert.is(early.find(Buffer.from("none")), undefined);
+  const keeper = keeperOn(engine, opened);
+  for (let turn = 0; turn < 2; turn += 1) keeper.checkpoint("", third as number);
+  keeper.truncate(third as number);
+  keeper.end();
+  // Until then it may read what it has open.
+  early.forget();
+  for (const lookup of [early, lookupOf(engine, opened, () => count, 0)]) {
+    assert.is(lookup.get(1)?.sequence, undefined);
+    assert.is(lookup.find(Buffer.from("none")), undefined);
+    assert.is(lookup.find(Buffer.from(`key-${third}`))?.sequence, third);
+    lookup.close();
+  }
+  // An index knows no end: without one the end of segment 3 would be noticed.
+  indexAll(engine, opened);
+  disk.remove(engine.format.segmentName(4));
+  const lookup = lookupOf(engine, opened, () => count, 0);
+  const isDamage = ({ code }: { code?: string }): boolean => code === "ERR_JOURNAL_DAMAGED";
+  for (let turn = 0; turn < 2; turn += 1) {
+    assert.throws(() => lookup.get((fifth as number) - 1), isDamage);
+    for (const key of ["none", "key-1", `key-${third}`])
+      assert.throws(() => lookup.find(Buffer.from(key)), isDamage, key);
+    assert.is(lookup.get(third as number)?.sequence, third);
+    assert.is(lookup.find(Buffer.from(`key-${fifth}`))?.sequence, fifth);
   }
   lookup.close();
 }

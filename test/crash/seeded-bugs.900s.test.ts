@@ -8,7 +8,7 @@ import { type Engine, loadEngine } from "./engine.ts";
 import { Explorer } from "./explore.ts";
 import { checkDamage, flips, soundLog } from "./flips.ts";
 import { liveAndDie } from "./lives.ts";
-import { checkDamagedPage, checkLargeBatch, checkLookups } from "./lookups.ts";
+import { checkDamagedPage, checkLargeBatch, checkLookups, checkLostSegment } from "./lookups.ts";
 import { checkModel } from "./model.ts";
 import { isLong, printedSeed } from "./options.ts";
 import { REGRESSIONS } from "./regressions.ts";
@@ -56,6 +56,7 @@ const LAYERS: Readonly<Record<Layer, (engine: Engine, seed: number) => void>> = 
     checkLookups(engine, seed, 100, false);
     checkLargeBatch(engine);
     checkDamagedPage(engine);
+    checkLostSegment(engine);
   },
   // Too rare for the others: a page only in the page cache, and a power cut in the next few steps.
   regressions: (engine) => {

@@ -468,8 +468,22 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   {
     name: "a segment that the writer hasn't told of is taken for damage",
     file: "read/lookup.js",
-    from: "ids.at(-1) !== this.#inOrder.at(-1)?.header.segment",
-    to: "false",
+    from: "return ids.length !== this.#ids.length || ids.some((id, at) => id !== this.#ids[at]);",
+    to: "return !ids.includes(thrown.segment);",
+    layer: "lookups",
+  },
+  {
+    name: "a key is looked for beyond a segment that is lost",
+    file: "read/lookup.js",
+    from: "if (segment?.header.segment !== id)\n                throw this.#lost(id, last);",
+    to: "if (segment === undefined) break;",
+    layer: "lookups",
+  },
+  {
+    name: "a segment that was given up is taken for a lost one",
+    file: "read/lookup.js",
+    from: "?.firstSegment ?? 0) > segment;",
+    to: "?.firstSegment ?? 0) < 0;",
     layer: "lookups",
   },
   {
