@@ -7,7 +7,7 @@ import * as zlib from "node:zlib";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { until } from "../support.ts";
-import { type Document, Place } from "./ingest-place.ts";
+import { type Document, handlers, Place } from "./ingest-place.ts";
 import { documentOf, launcher, millrace, type Outcome } from "./support.ts";
 
 const SKIP = ["--on-error", "skip"];
@@ -252,6 +252,16 @@ test("an input of which nothing is read fails, and so do too many mistakes", asy
   assert.is(many.code, 1);
   assert.match(many.stderr, /line 5, byte \d+: .*more than 2 parts are malformed/);
   assert.is((await place.ingest(some, ["--max-malformed", "2", "--on-error", "fatal"])).code, 2);
+});
+
+test("a run that a mistake ends prints how far it came", async () => {
+  const place = new Place();
+  const file = place.file("in.ndjson", `{"n":1}\n{"n":2}\nx\n`);
+  const args = ["ingest", file, "--handler", `${handlers}#note`, "--dir", place.data, "--processors", "1"];
+  const { code, stdout, stderr } = await millrace(args);
+  assert.is(code, 1, stderr);
+  assert.match(stderr, "ERR_INGEST_MALFORMED");
+  assert.match(stdout, /acknowledged +2\n/);
 });
 
 test("a mistake in a JSON array has its place, and can be skipped", async () => {

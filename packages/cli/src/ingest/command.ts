@@ -206,6 +206,8 @@ class IngestRun {
     await this.#tried(() => this.#mill.close());
     if (this.#failure !== undefined) {
       this.#reporter.error(this.#failure, report);
+      // How far it came; the document has it already.
+      if (!this.#reporter.isJson && this.#feeds.length > 0) this.#reporter.result(report, () => textOf(report));
       return exitCodeOf(this.#failure);
     }
     this.#reporter.result(report, () => textOf(report));
