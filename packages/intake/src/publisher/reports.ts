@@ -31,7 +31,10 @@ export function handOn(report: OpenReport, readers: ReportReaders): void {
   if ("dead" in report) {
     const { dead: sequence, history } = report;
     const failure = { cause: lastError(history), details: { sequence } };
-    questions.lost(sequence, intakeError("ERR_RECORD_DEAD", `record ${sequence} failed at every attempt`, failure));
+    questions.lost(
+      sequence,
+      intakeError("ERR_RECORD_DEAD", `record ${sequence} has failed for the last time`, failure),
+    );
   } else if ("expired" in report) {
     const { expired: sequence } = report;
     const text = `record ${sequence} expired, or was dropped`;
