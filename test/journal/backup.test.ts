@@ -166,6 +166,33 @@ test("a segment that its owner gives up while it is copied isn't in the copy", a
   }
 });
 
+test("no copy has a checkpoint that came after the scan without its records", async () => {
+  const directory = await closedJournal();
+  const before = join(temporaryDirectory(), "before");
+  cpSync(directory, before, { recursive: true });
+  const journal = await Journal.open({ directory, ...SMALL });
+  for (let n = 41; n <= 50; n += 1) await journal.append(Buffer.alloc(8000, n));
+  await journal.checkpoint(Buffer.from("third"), 51);
+  await journal.close();
+  const copy = join(temporaryDirectory(), "copy");
+  const newest = segmentName(segmentIds(new NodeStorage(before)).at(-1) as number);
+  let storage = new NodeStorage(before);
+  let isScanned = false;
+  const over: Storage = Object.assign(new NodeStorage(directory), {
+    list: () => storage.list(),
+    open(name: string, mode: OpenMode) {
+      isScanned ||= name === newest;
+      // The journal has gone on.
+      if (isScanned && name.startsWith("checkpoint-")) storage = new NodeStorage(directory);
+      return storage.open(name, mode);
+    },
+  });
+  assert.is(backUpFromOutside(over, directory, copy).lastSequence, 50);
+  const opened = await Journal.open({ directory: copy, ...SMALL });
+  assert.is((await opened.lastCheckpoint())?.bytes.toString(), "third");
+  await opened.close();
+});
+
 test("a segment that is cut while it is copied is damage", async () => {
   const directory = await closedJournal();
   const storage = new NodeStorage(directory);

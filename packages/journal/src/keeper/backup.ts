@@ -42,8 +42,11 @@ interface Front {
 /** Copied in one step. */
 const STEP_BYTES = 1 << 20;
 
-/** Segments given up under a backup from outside before it fails. */
+/** Changes of the log under a backup from outside before it fails. */
 const ATTEMPTS_MAX = 16;
+
+/** A checkpoint speaks of records that the copy wouldn't have: opening it would be refused. */
+class LogChanged extends Error {}
 
 /**
  * Copies the log of a journal that this process hasn't opened: another process may have it open, or
@@ -64,9 +67,11 @@ export function backUpFromOutside(storage: Storage, from: string, directory: str
     } catch (thrown) {
       const hasGone =
         isMillraceError(thrown, "ERR_JOURNAL_TRUNCATED") || (thrown as NodeJS.ErrnoException).code === "ENOENT";
-      // Its owner has given up a segment meanwhile: the copy begins anew with the segments that are
-      // left.
-      if (!hasGone || attempt === ATTEMPTS_MAX) throw thrown;
+      // Its owner has given up a segment meanwhile, or gone on: the copy begins anew with what is
+      // there.
+      if (!hasGone && !(thrown instanceof LogChanged)) throw thrown;
+      if (attempt < ATTEMPTS_MAX) continue;
+      throw thrown instanceof LogChanged ? journalError("ERR_JOURNAL_STORAGE", thrown.message) : thrown;
     }
   }
 }
@@ -85,6 +90,8 @@ export function* backUp(
 ): Generator<void, BackupSummary> {
   // Read before the log: a checkpoint never speaks of more than was durable when it was made.
   const checkpoints = readCheckpoints(storage, marks.logId);
+  const later = checkpoints.find(({ from }) => from > durableSequence + 1);
+  if (later !== undefined) throw new LogChanged(`checkpoint ${later.generation} came while the log was read`);
   const target = inCopy(directory, () => emptyDirectory(directory));
   let isComplete = false;
   const reader = new LogReader(storage);
