@@ -1,4 +1,4 @@
-import { copyFileSync, existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { test } from "uvu";
@@ -399,6 +399,21 @@ test("a record that is copied forward keeps its first sequence, however often", 
     assert.equal(record?.headers, { a: 1 });
     assert.is(record?.priority, 3);
     assert.is((await journal.find("p"))?.sequence, twice);
+  }, SMALL);
+});
+
+test("reading from a segment whose header was damaged is damage, never an empty log", async () => {
+  await withJournal(async (journal, directory) => {
+    await fill(journal, 1, 80);
+    const name = readdirSync(directory)
+      .filter((each) => each.startsWith("log-"))
+      .toSorted()[0] as string;
+    const bytes = readFileSync(join(directory, name));
+    bytes[20] = (bytes[20] as number) ^ 1;
+    writeFileSync(join(directory, name), bytes);
+    await rejectsWith(all(journal), "ERR_JOURNAL_DAMAGED");
+    await rejectsWith(all(journal, { from: 5 }), "ERR_JOURNAL_DAMAGED");
+    await rejectsWith(all(journal, { from: new Date(1) }), "ERR_JOURNAL_DAMAGED");
   }, SMALL);
 });
 

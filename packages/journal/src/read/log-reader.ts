@@ -4,7 +4,9 @@
  */
 import { journalError } from "../errors.ts";
 import { type BatchHeader, type SegmentHeader, segmentName } from "../files/format.ts";
+import { readMarks } from "../files/marks.ts";
 import { readHeaderIfThere, segmentIds } from "../files/segments.ts";
+import { damaged } from "./damage.ts";
 import { SegmentReader } from "./segment-reader.ts";
 import type { Storage } from "../storage/storage.ts";
 
@@ -56,15 +58,13 @@ export class LogReader {
 
   /**
    * Moves to the batch that holds `sequence`, or will hold it. False when the log begins later or
-   * is empty.
+   * is empty. Throws `ERR_JOURNAL_DAMAGED`.
    */
   seek(sequence: number): boolean {
     this.close();
     let found: SegmentHeader | undefined;
-    for (const id of segmentIds(this.#storage)) {
-      const header = readHeaderIfThere(this.#storage, segmentName(id));
-      if (header === "gone") continue;
-      if (header === undefined || (header.baseSequence > sequence && found !== undefined)) break;
+    for (const header of this.#headers()) {
+      if (header.baseSequence > sequence && found !== undefined) break;
       found = header;
       if (header.baseSequence > sequence) break;
     }
@@ -87,14 +87,13 @@ export class LogReader {
 
   /**
    * Moves to the first batch that was written at `timeMs` or later. False when the log is empty.
+   * Throws `ERR_JOURNAL_DAMAGED`.
    */
   seekTime(timeMs: number): boolean {
     this.close();
     let found: SegmentHeader | undefined;
-    for (const id of segmentIds(this.#storage)) {
-      const header = readHeaderIfThere(this.#storage, segmentName(id));
-      if (header === "gone") continue;
-      if (header === undefined || (header.createdMs > timeMs && found !== undefined)) break;
+    for (const header of this.#headers()) {
+      if (header.createdMs > timeMs && found !== undefined) break;
       found = header;
     }
     if (found === undefined) return false;
@@ -134,6 +133,27 @@ export class LogReader {
     this.#reader?.close();
     this.#reader = undefined;
     this.#successor = undefined;
+  }
+
+  /**
+   * The headers from the log's first segment on, up to one that is invalid: the reading ends there.
+   * Throws `ERR_JOURNAL_DAMAGED` when that is the first.
+   */
+  *#headers(): Generator<SegmentHeader, void> {
+    let isFirst = true;
+    for (const id of segmentIds(this.#storage)) {
+      const name = segmentName(id);
+      const header = readHeaderIfThere(this.#storage, name);
+      if (header === "gone") continue;
+      if (header === undefined) {
+        if (!isFirst) return;
+        // One that was given up may be cut before it is gone.
+        if ((readMarks(this.#storage)?.firstSegment ?? 0) > id) continue;
+        throw damaged(name, 0, "the segment's header is invalid");
+      }
+      isFirst = false;
+      yield header;
+    }
   }
 
   /**
