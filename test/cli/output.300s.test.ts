@@ -1,7 +1,16 @@
 // What becomes of a command whose output can't be written, and what it leaves behind then.
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
@@ -144,12 +153,29 @@ test("where a trace can't go is told before the program runs", async () => {
   const ran = join(place, "ran");
   const program = ["--", process.execPath, "-e", `require("node:fs").writeFileSync(${JSON.stringify(ran)}, "")`];
   writeFileSync(join(place, "file"), "");
-  for (const out of [place, join(place, "absent", "trace.json"), join(place, "file", "trace.json")]) {
+  execFileSync("mkfifo", [join(place, "pipe")]);
+  symlinkSync(join(place, "nowhere"), join(place, "link"));
+  const below = [join("absent", "trace.json"), join("file", "trace.json"), "pipe", "link"];
+  for (const out of [place, ...below.map((name) => join(place, name))]) {
     const outcome = await millrace(["trace", "record", "--out", out, "--json", ...program]);
     assert.is(outcome.code, 1);
     assert.is(documentOf<{ error: { code: string } }>(outcome).error.code, "ERR_CLI_OUTPUT", outcome.stdout);
     assert.not(existsSync(ran), out);
   }
+});
+
+/** A node with the numbers of the device that is always full; false where nobody may make one. */
+function madeDevice(path: string): boolean {
+  return spawnSync("mknod", [path, "c", "1", "7"]).status === 0;
+}
+
+test("a device to which a trace can't go stays", async () => {
+  const out = join(temporaryDirectory(), "device");
+  if (!madeDevice(out)) return;
+  const { code, stderr } = await millrace(["trace", "record", "--out", out, "--", process.execPath, "-e", ""]);
+  assert.is(code, 1);
+  assert.match(stderr, "device can't be written: it is no regular file (ERR_CLI_OUTPUT)");
+  assert.ok(lstatSync(out).isCharacterDevice());
 });
 
 const traced = `
@@ -174,6 +200,31 @@ testIf(process.platform === "linux")("a trace that doesn't fit stays where it wa
   // It isn't what a process has left that was killed.
   await millrace(["trace", "record", "--", process.execPath, "-e", ""], { env });
   assert.ok(existsSync(kept));
+});
+
+testIf(process.platform === "linux")("an older trace stays until the new one is whole", async () => {
+  const place = temporaryDirectory();
+  const [out, link] = [join(place, "trace.json"), join(place, "link")];
+  writeFileSync(out, "older");
+  symlinkSync(out, link);
+  // The trace is written, and then the disk is full.
+  const program = `
+    const { writeFileSync } = require("node:fs");
+    const trace = { traceEvents: [], otherData: { producer: "millrace" }, rest: "x".repeat(2 ** 21) };
+    writeFileSync(process.env.MILLRACE_TRACE_DIRECTORY + "/trace-1-1.json", JSON.stringify(trace));`;
+  const script = join(place, "program.cjs");
+  writeFileSync(script, program);
+  const line = `$millrace trace record --out ${link} -- bash -c "ulimit -f unlimited; exec ${process.execPath} ${script}"`;
+  const { code, stderr } = await shell(`ulimit -S -f 1000; ${line}`);
+  assert.is(code, 1, stderr);
+  assert.match(stderr, "EFBIG");
+  assert.is(readFileSync(out, "utf8"), "older");
+  assert.equal(readdirSync(place).toSorted(), ["link", "program.cjs", "trace.json"]);
+
+  const args = ["trace", "record", "--out", link, "--", process.execPath, "--input-type=module", "-e", traced, "close"];
+  assert.is((await millrace(args, { cwd: import.meta.dirname })).code, 0);
+  assert.match(readFileSync(out, "utf8"), "traceEvents");
+  assert.ok(lstatSync(link).isSymbolicLink());
 });
 
 test("a trace that can't be written takes nothing from the program", async () => {

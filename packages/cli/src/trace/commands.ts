@@ -6,8 +6,8 @@
  * MILLRACE_TRACE_DIRECTORY (and the two variables beside it) and writes one file per runtime there.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { accessSync, constants, copyFileSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { dirname, join, parse, resolve } from "node:path";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join, parse, resolve } from "node:path";
 import { messageOf } from "@millrace/base";
 import type { ChromeTrace } from "@millrace/scheduler";
 import { TRACE_ENVIRONMENT } from "@millrace/runtime";
@@ -17,6 +17,7 @@ import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
 import { KEPT_NAME, removeInUse, temporaryDirectory } from "../terminal/temporary.ts";
 import { duration, grouped, table } from "../terminal/units.ts";
+import { copyTo, mustBeWritable } from "./output.ts";
 import { type Spread, type TraceStats, traceStats } from "./stats.ts";
 
 export interface TraceRecordOptions extends ReporterOptions {
@@ -70,26 +71,6 @@ export async function record(command: readonly string[], options: TraceRecordOpt
   } finally {
     remove();
   }
-}
-
-/** Before the program runs: it may take long, and run only once. Throws `ERR_CLI_OUTPUT`. */
-function mustBeWritable(out: string): void {
-  try {
-    const found = statSync(out, { throwIfNoEntry: false });
-    if (found?.isDirectory() === true) throw new Error("it is a directory");
-    const place = found === undefined ? dirname(out) : out;
-    if (found === undefined && !statSync(place).isDirectory()) throw new Error(`${place} is no directory`);
-    accessSync(place, constants.W_OK);
-  } catch (cause) {
-    throw outputError(out, cause, "");
-  }
-}
-
-function outputError(path: string, cause: unknown, more: string): Error {
-  return cliError("ERR_CLI_OUTPUT", `${path} can't be written: ${messageOf(cause)}${more}`, {
-    cause,
-    details: { path },
-  });
 }
 
 export function stats(file: string, options: ReporterOptions): number {
@@ -183,12 +164,10 @@ function collect(directory: string, out: string, keep: () => void): { file: stri
   return tracesIn(directory).map((name, index) => {
     const { dir, name: stem, ext } = parse(resolve(out));
     const file = index === 0 ? resolve(out) : join(dir, `${stem}.${index + 1}${ext}`);
-    try {
-      copyFileSync(join(directory, name), file);
-    } catch (cause) {
+    copyTo(file, join(directory, name), () => {
       keep();
-      throw outputError(file, cause, `; the trace stays in ${directory}`);
-    }
+      return `; the trace stays in ${directory}`;
+    });
     return { file, trace: read(file) };
   });
 }
