@@ -1,7 +1,7 @@
 // Frames over TCP and Unix sockets, from clients of every kind.
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { connect, createConnection, type Socket } from "node:net";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
@@ -141,6 +141,22 @@ test("a Unix socket is its owner's, and replaces what a killed process left", as
     assert.ok(answer!.sequence > 0);
   });
   assert.not.ok(existsSync(framePath));
+});
+
+test("a relative path is the one of the beginning, wherever the process goes", async () => {
+  const before = process.cwd();
+  const place = temporaryDirectory();
+  const foreign = join(place, "elsewhere", "frames.sock");
+  mkdirSync(join(place, "elsewhere"));
+  writeFileSync(foreign, "");
+  process.chdir(place);
+  try {
+    await withServer({ framePath: "frames.sock" }, () => Promise.resolve(process.chdir("elsewhere")));
+  } finally {
+    process.chdir(before);
+  }
+  assert.ok(existsSync(foreign));
+  assert.not(existsSync(join(place, "frames.sock")));
 });
 
 test("a path where nothing can listen is refused, and nothing stays open", async () => {

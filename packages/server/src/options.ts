@@ -1,4 +1,5 @@
 /** Options of a server. */
+import { resolve } from "node:path";
 import {
   boolean,
   callback,
@@ -159,7 +160,9 @@ export type ServerSettings = Settings<ServerOptions>;
 export function serverOptions(given: ServerOptions): ServerSettings {
   const options = resolveOptions("createServer", rules, given);
   if (options.tls !== undefined) resolveOptions("createServer({ tls })", tlsRules, options.tls);
-  return options;
+  if (options.framePath === undefined) return options;
+  // The process may go to another working directory, and the end removes the socket.
+  return { ...options, framePath: resolve(options.framePath) };
 }
 
 /** Throws `ERR_INVALID_OPTION`. */

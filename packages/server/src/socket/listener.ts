@@ -32,7 +32,7 @@ export class SocketListener {
     }, LOOK_MS).unref();
   }
 
-  /** Throws `ERR_SERVER_LISTEN`. */
+  /** A path is absolute: the end removes the socket by it. Throws `ERR_SERVER_LISTEN`. */
   static async listen(
     place: SocketPlace,
     host: ConnectionHost,
@@ -93,7 +93,9 @@ export class SocketListener {
 async function preparePath(path: string): Promise<void> {
   const bytes = Buffer.byteLength(path);
   // Node would cut it off, and listen elsewhere.
-  if (bytes > ADDRESS_BYTES_MAX) throw new RangeError(`a socket's path has at most ${ADDRESS_BYTES_MAX} bytes`);
+  if (bytes > ADDRESS_BYTES_MAX) {
+    throw new RangeError(`a socket's path has at most ${ADDRESS_BYTES_MAX} bytes, as an absolute one, not ${bytes}`);
+  }
   if (!existsSync(dirname(path))) throw new Error(`there is no directory ${dirname(path)}`);
   // Any other file stays, and listening fails.
   if (statSync(path, { throwIfNoEntry: false })?.isSocket() !== true) return;
