@@ -116,6 +116,7 @@ test("the command line goes before the environment, and that before the file", a
       drainMs: 5,
       host: "::1",
       insecureNoAuth: true,
+      page: false,
       processors: 2,
       journal: { retain: "all" },
     }),
@@ -132,6 +133,7 @@ test("the command line goes before the environment, and that before the file", a
   assert.equal(of("adminPort"), [2002, "environment"]);
   assert.equal(of("drainMs"), [5, "file"]);
   assert.equal(of("insecureNoAuth"), [true, "file"]);
+  assert.equal(of("page"), [false, "file"]);
   assert.equal(of("adminHost"), ["127.0.0.1", "default"]);
   assert.equal(of("processors"), [2, "file"]);
   assert.equal(of("journal"), [{ retain: "all" }, "file"]);
@@ -229,7 +231,10 @@ test("wrong settings end the command with code 2 before anything is opened", asy
     writeFileSync(config, typeof content === "string" ? content : JSON.stringify(content));
     return ["--handlers", handlers, "--dir", join(place, "journal"), "--config", config];
   };
-  const wrong: [args: string[], text: string][] = [
+  const endless = join(place, "config.mjs");
+  writeFileSync(endless, "await new Promise(() => {});\n");
+  const wrong: [args: string[], text: string | RegExp][] = [
+    [["--config", endless], "it awaits what never comes"],
     [[], "--handlers is required"],
     [["--handlers", "nowhere.mjs", "--dir", "d"], "there is no file"],
     [["--demo", "--dir", "d"], "of its own"],
@@ -237,7 +242,12 @@ test("wrong settings end the command with code 2 before anything is opened", asy
     [["--port", "70000"], "whole number from 0 to 65535"],
     [fileWith("{"), "can't be read"],
     [fileWith({ prot: 1 }), 'did you mean "port"'],
-    [fileWith({ port: "x" }), "whole number"],
+    [fileWith({ port: "x" }), /--config \S+: port must be a whole number from 0 to 65535, not "x"/],
+    [fileWith({ port: [5] }), "port must be a number"],
+    [fileWith({ handlers: 5 }), "handlers must be a text"],
+    [fileWith({ host: 5 }), "host must be a text"],
+    [fileWith({ page: "no" }), "page must be true or false"],
+    [fileWith({ journal: [] }), "journal must be an object"],
     [fileWith({ insecureNoAuth: "no" }), "true or false"],
     [fileWith({ journal: { directory: "d" } }), "dir"],
     [fileWith({ journal: 5 }), "journal must be an object"],
@@ -250,6 +260,9 @@ test("wrong settings end the command with code 2 before anything is opened", asy
     assert.is(code, 2, `${args.join(" ")}: ${stderr}`);
     assert.match(stderr, text);
   }
+  const ofEnvironment = await millrace(["config", "print"], { env: { MILLRACE_ADMIN_PORT: "x" } });
+  assert.is(ofEnvironment.code, 2);
+  assert.match(ofEnvironment.stderr, /^millrace: MILLRACE_ADMIN_PORT must be a whole number/);
   const exposed = await millrace([
     "serve",
     "--handlers",

@@ -27,14 +27,25 @@ export type Origin = "command line" | "environment" | "file" | "default";
 const FOR_OPEN = ["journal", "processors"] as const;
 const ORIGINS: Readonly<Record<string, Origin>> = { cli: "command line", env: "environment", config: "file" };
 
+const TYPES = { boolean: "true or false", number: "a number", string: "a text" } as const;
+
 function wrong(path: string, problem: string, cause?: unknown): Error {
   return cliError("ERR_CLI_USAGE", `--config ${path}: ${problem}`, { cause, details: { path } });
+}
+
+/** Rejects when nothing is left that could end a module's `await`: Node would end in silence. */
+function endless(): Promise<never> {
+  return new Promise((_, reject) => {
+    process.once("beforeExit", () => reject(new Error("it awaits what never comes")));
+  });
 }
 
 async function contentOf(path: string): Promise<unknown> {
   try {
     if (!/\.[cm]?js$/.test(path)) return JSON.parse(readFileSync(path, "utf8")) as unknown;
-    const module = (await import(pathToFileURL(resolve(path)).href)) as { default?: unknown };
+    const module = (await Promise.race([import(pathToFileURL(resolve(path)).href), endless()])) as {
+      default?: unknown;
+    };
     return module.default;
   } catch (thrown) {
     throw wrong(path, `it can't be read: ${messageOf(thrown)}`, thrown);
@@ -49,12 +60,19 @@ function fileOptions(command: Command): readonly Option[] {
 
 /** A value of the file, as the command line would have it. */
 function valueOf(path: string, option: Option, value: unknown): unknown {
-  const isFlag = option.isBoolean();
-  if (isFlag ? typeof value !== "boolean" : typeof value !== "string" && typeof value !== "number") {
-    throw wrong(path, `${option.attributeName()} must be ${isFlag ? "true or false" : "a text or a number"}`);
+  const name = option.attributeName();
+  const isFlag = option.isBoolean() || option.negate;
+  const type = isFlag ? "boolean" : option.parseArg === undefined ? "string" : "number";
+  const isText = type === "number" && typeof value === "string";
+  if (typeof value !== type && !isText) throw wrong(path, `${name} must be ${TYPES[type]}`);
+  if (value === "") throw wrong(path, `${name} must not be empty`);
+  if (option.parseArg === undefined || isFlag) return value;
+  try {
+    return option.parseArg(String(value), undefined);
+  } catch (thrown) {
+    // It names the option of the command line.
+    throw wrong(path, messageOf(thrown).replace(/^\S+/, name), thrown);
   }
-  if (value === "") throw wrong(path, `${option.attributeName()} must not be empty`);
-  return option.parseArg === undefined || isFlag ? value : option.parseArg(String(value), undefined);
 }
 
 /**
@@ -86,7 +104,8 @@ export async function applyConfig(command: Command): Promise<RuntimeSettings> {
   const { processors, journal = {} } = content as Pick<MillraceOptions, "processors"> & {
     journal?: RuntimeSettings["journal"];
   };
-  if (typeof journal !== "object" || journal === null) throw wrong(path, "journal must be an object with options");
+  if (typeof journal !== "object" || journal === null || Array.isArray(journal))
+    throw wrong(path, "journal must be an object with options");
   if ("directory" in journal) throw wrong(path, `"dir" says where the journal is, not journal.directory`);
   return { runtime: processors === undefined ? {} : { processors }, journal, movablePorts: movablePorts(command) };
 }

@@ -30,9 +30,13 @@ function settable(flags: string, description: string): Option {
   return option.env(`MILLRACE_${option.name().replaceAll("-", "_").toUpperCase()}`);
 }
 
-function whole(flags: string, description: string, max: number): Option {
+function whole(flags: string, description: string, max: number, min = 0): Option {
   const option = settable(flags, description);
-  return option.argParser(wholeNumber(`--${option.name()}`, 0, max));
+  const { envVar = "" } = option;
+  return option.argParser((value: string) => {
+    const source = value === process.env[envVar] ? envVar : `--${option.name()}`;
+    return wholeNumber(source, min, max)(value);
+  });
 }
 
 /** `serve`, and `config`, which prints its settings. */
@@ -89,10 +93,10 @@ function withSettings(command: Command): Command {
       .addOption(settable("--frame-path <path>", "Unix socket for frames (default: none)"))
       .addOption(settable("--token-file <file>", "who may publish and read: lines of sha256:HEX SCOPES"))
       .addOption(
-        whole("--connections-per-address <n>", "open connections of one address (default: no limit)", 1_000_000),
+        whole("--connections-per-address <n>", "open connections of one address (default: no limit)", 1_000_000, 1),
       )
       .addOption(
-        whole("--requests-per-second <n>", "requests and frames of one address (default: no limit)", 1_000_000),
+        whole("--requests-per-second <n>", "requests and frames of one address (default: no limit)", 1_000_000, 1),
       )
       // Not by the environment: there "0" and "false" would switch it on as well.
       .option("--insecure-no-auth", "listen beyond this machine although nobody needs a token")
