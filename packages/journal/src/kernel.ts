@@ -14,7 +14,7 @@ export {
 } from "./memory/control.ts";
 export type { DeliveryHandle } from "./opener/journal.ts";
 export type { Gap } from "./repair/gap.ts";
-export { type Survey, surveyLog } from "./repair/survey.ts";
+export { type Survey, surveyInSteps, surveyLog } from "./repair/survey.ts";
 export { gapOutside, repairLog, type RepairSummary } from "./repair/repair.ts";
 export { resolveWithJournal } from "./opener/options.ts";
 export { type GroupSize, JournalProducer, type RecordParts } from "./memory/producer.ts";

@@ -20,10 +20,23 @@ const LOOKS_MAX = 32;
  * gone is a reason for another look, and never a fault.
  */
 export function lookAgain<T>(look: () => T, faultsOf: (result: T) => string): T {
+  return inOneGo(
+    lookAgainInSteps(function* () {
+      yield;
+      return look();
+    }, faultsOf),
+  );
+}
+
+/** As `lookAgain`, with looks that pause wherever they yield. */
+export function* lookAgainInSteps<T>(
+  look: () => Generator<void, T>,
+  faultsOf: (result: T) => string,
+): Generator<void, T> {
   let before = "";
   for (let looks = 0; looks < LOOKS_MAX; looks += 1) {
     try {
-      const result = look();
+      const result = yield* look();
       const faults = faultsOf(result);
       if (faults === "" || faults === before) return result;
       before = faults;
@@ -36,6 +49,14 @@ export function lookAgain<T>(look: () => T, faultsOf: (result: T) => string): T 
   throw journalError("ERR_JOURNAL_STORAGE", `the log changed during each of ${LOOKS_MAX} readings`, {
     details: { looks: LOOKS_MAX },
   });
+}
+
+/** Without pauses. */
+export function inOneGo<T>(steps: Generator<void, T>): T {
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
 }
 
 /**

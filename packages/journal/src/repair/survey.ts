@@ -24,7 +24,7 @@ import {
 import { MARKS_NAME } from "../files/marks.ts";
 import { withFile } from "../files/segments.ts";
 import { firstBatch, type PlacedBatch } from "../read/behind-end.ts";
-import { lookAgain } from "../read/look-again.ts";
+import { inOneGo, lookAgainInSteps } from "../read/look-again.ts";
 import { SegmentReader } from "../read/segment-reader.ts";
 import type { Storage, StorageFile } from "../storage/storage.ts";
 import type { Gap, GapEnd, OldCopy } from "./gap.ts";
@@ -45,7 +45,12 @@ export type SurveyVisitor = (segment: SegmentHeader, batch: BatchHeader, body: B
  * surveyed.
  */
 export function surveyLog(storage: Storage, visit?: SurveyVisitor): Survey {
-  const survey = lookAgain(
+  return inOneGo(surveyInSteps(storage, visit));
+}
+
+/** As `surveyLog`, with a pause behind every batch that is read. */
+export function* surveyInSteps(storage: Storage, visit?: SurveyVisitor): Generator<void, Survey> {
+  const survey = yield* lookAgainInSteps(
     () => new Surveyor(storage, () => {}).run(),
     ({ gaps }) => gaps.map(placeOf).join(),
   );
@@ -58,7 +63,7 @@ export function surveyLog(storage: Storage, visit?: SurveyVisitor): Survey {
     next = batch.firstSequence + batch.count;
     visit(segment, batch, body);
   };
-  const visited = lookAgain(
+  const visited = yield* lookAgainInSteps(
     () => new Surveyor(storage, visitOnce).run(),
     () => "",
   );
@@ -103,9 +108,9 @@ class Surveyor {
     this.#last = this.#lastToSurvey();
   }
 
-  run(): Survey {
+  *run(): Generator<void, Survey> {
     const { first, durable, ids } = this.#parts;
-    for (let id = first; id <= this.#last; id += 1) this.#segment(id);
+    for (let id = first; id <= this.#last; id += 1) yield* this.#segment(id);
     this.#end(durable);
     const firstSequence = this.#firstSequence ?? 1;
     const gaps = [...this.#missingBeginning(), ...this.#gaps];
@@ -133,10 +138,10 @@ class Surveyor {
     return isEmpty && this.#oldCopy(header) !== undefined ? last - 1 : last;
   }
 
-  #segment(id: number): void {
+  *#segment(id: number): Generator<void, void> {
     const header = this.#parts.header(id);
     const successor = id < this.#last ? this.#parts.header(id + 1) : undefined;
-    if (header === undefined) this.#headerless(id, successor);
+    if (header === undefined) yield* this.#headerless(id, successor);
     else {
       const start = {
         segment: id,
@@ -146,7 +151,7 @@ class Surveyor {
       };
       this.#here = start;
       this.#beforeLast = undefined;
-      this.#read(header, undefined, successor);
+      yield* this.#read(header, undefined, successor);
       if (successor !== undefined && this.#open === undefined && !isSameEnd(this.#here, successor.previous))
         this.#doubt(start, successor.previous);
     }
@@ -158,7 +163,7 @@ class Surveyor {
     this.#beforeLast = undefined;
   }
 
-  #headerless(id: number, successor: SegmentHeader | undefined): void {
+  *#headerless(id: number, successor: SegmentHeader | undefined): Generator<void, void> {
     const isThere = this.#parts.ids.includes(id);
     const file = segmentName(id);
     this.#open ??= {
@@ -171,37 +176,56 @@ class Surveyor {
     if (found === undefined) return;
     const { batch, header } = found;
     this.#close({ ...endAt(id, batch), salt: batch.salt });
-    this.#read(header, batch, successor);
+    yield* this.#read(header, batch, successor);
   }
 
   /**
    * Reads a segment from its beginning, or from a batch in it, to the end that its successor names
    * or to its own.
    */
-  #read(header: SegmentHeader, from: PlacedBatch | undefined, successor: SegmentHeader | undefined): void {
+  *#read(
+    header: SegmentHeader,
+    from: PlacedBatch | undefined,
+    successor: SegmentHeader | undefined,
+  ): Generator<void, void> {
+    const file = this.#storage.open(segmentName(header.segment), "read");
+    try {
+      yield* this.#readFile(file, header, from, successor);
+    } finally {
+      file.close();
+    }
+  }
+
+  *#readFile(
+    file: StorageFile,
+    header: SegmentHeader,
+    from: PlacedBatch | undefined,
+    successor: SegmentHeader | undefined,
+  ): Generator<void, void> {
     const stop = successor?.previous.endOffset ?? Number.POSITIVE_INFINITY;
-    withFile(this.#storage, segmentName(header.segment), (file) => {
-      const reader = new SegmentReader(file, header);
-      if (from !== undefined) reader.startAt(from.offset, from.header.firstSequence);
-      // Ends: each turn reads to the next gap and continues behind it, or is the last.
-      for (;;) {
-        while (reader.position.offset < stop && reader.next()) this.#readable(reader);
-        const { offset, nextSequence } = reader.position;
-        if (offset >= stop) return;
-        const later = laterBatch(file, header, offset, Math.min(stop, file.size()), nextSequence);
-        // Everything before a valid batch is completely written by now: if it wasn't at the first
-        // look, look once more.
-        if (later !== undefined && reader.next()) {
-          this.#readable(reader);
-          continue;
-        }
-        this.#open = { file: segmentName(header.segment), segment: header.segment, offset, reason: reader.reason };
-        const next = later === undefined ? this.#stopOf(successor) : endAt(header.segment, later);
-        this.#restoreRepeated(header, next);
-        if (next !== undefined && this.#open !== undefined) this.#close(next);
-        if (later === undefined || !reader.startAt(later.offset, later.header.firstSequence)) return;
+    const reader = new SegmentReader(file, header);
+    if (from !== undefined) reader.startAt(from.offset, from.header.firstSequence);
+    // Ends: each turn reads to the next gap and continues behind it, or is the last.
+    for (;;) {
+      while (reader.position.offset < stop && reader.next()) {
+        this.#readable(reader);
+        yield;
       }
-    });
+      const { offset, nextSequence } = reader.position;
+      if (offset >= stop) return;
+      const later = laterBatch(file, header, offset, Math.min(stop, file.size()), nextSequence);
+      // Everything before a valid batch is completely written by now: if it wasn't at the first
+      // look, look once more.
+      if (later !== undefined && reader.next()) {
+        this.#readable(reader);
+        continue;
+      }
+      this.#open = { file: segmentName(header.segment), segment: header.segment, offset, reason: reader.reason };
+      const next = later === undefined ? this.#stopOf(successor) : endAt(header.segment, later);
+      this.#restoreRepeated(header, next);
+      if (next !== undefined && this.#open !== undefined) this.#close(next);
+      if (later === undefined || !reader.startAt(later.offset, later.header.firstSequence)) return;
+    }
   }
 
   #readable(reader: SegmentReader): void {
