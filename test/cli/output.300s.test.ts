@@ -2,6 +2,7 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import {
+  cpSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -120,16 +121,45 @@ testIf(process.platform === "linux")("an export that doesn't fit is an error, an
 
 test("an export that is interrupted leaves no file that looks complete", async () => {
   const directory = await journalWith(20_000);
-  const output = join(temporaryDirectory(), "records");
-  const { code, stderr } = await millrace(["journal", "export", "--dir", directory, "--output", output], {
-    onStart: (child) => void until(() => existsSync(output), "it writes", 60_000).then(() => child.kill("SIGINT")),
-  });
-  // Where the signal comes too late all is there.
-  if (code === 0) assert.is(readFileSync(output, "utf8").trim().split("\n").length, 20_000);
-  else {
-    assert.is(code, 130);
+  for (const flags of [[], ["--salvage"]]) {
+    const place = temporaryDirectory();
+    const output = join(place, "records");
+    const { code, stderr } = await millrace(["journal", "export", "--dir", directory, "--output", output, ...flags], {
+      onStart: (child) =>
+        void until(() => readdirSync(place).length > 0, "it writes", 60_000).then(() => child.kill("SIGINT")),
+    });
+    assert.is(code, 130, stderr);
     assert.match(stderr, "isn't complete, and is removed");
-    assert.not(existsSync(output));
+    assert.equal(readdirSync(place), []);
+  }
+});
+
+test("a signal ends an export that waits for its reader", async () => {
+  const directory = await journalWith(1000);
+  for (const flags of [[], ["--salvage"]]) {
+    const child = spawn(process.execPath, [launcher, "journal", "export", "--dir", directory, ...flags]);
+    const exit = once(child, "exit") as Promise<[number | null]>;
+    await once(child.stdout, "readable");
+    child.kill("SIGINT");
+    assert.is((await exit)[0], 130);
+    child.stdout.destroy();
+  }
+});
+
+test("an export whose journal is removed while it waits ends with its code", async () => {
+  for (const flags of [[], ["--salvage"]]) {
+    const directory = await journalWith(4000);
+    const outcome = await millrace(["journal", "export", "--dir", directory, ...flags], {
+      onStart: (child) =>
+        child.stdout?.once("data", () => {
+          child.stdout?.pause();
+          rmSync(directory, { recursive: true });
+          writeFileSync(directory, "");
+          child.stdout?.resume();
+        }),
+    });
+    assert.is(outcome.code, 1);
+    assert.match(outcome.stderr, /holds no journal: it was removed.* \(ERR_JOURNAL_MISSING\)/);
   }
 });
 
@@ -307,13 +337,24 @@ testIf(process.platform === "linux")("a following ends when a Node parent reads 
   assert.is((await exit)[0], 0);
 });
 
-test("a following of a journal that is removed ends with its code", async () => {
-  const directory = await journalWith(1);
-  const outcome = await millrace(["journal", "tail", "--dir", directory, "--follow"], {
-    onStart: (child) => child.stdout?.once("data", () => rmSync(directory, { recursive: true })),
-  });
-  assert.is(outcome.code, 1);
-  assert.match(outcome.stderr, /holds no journal: it was removed \(ERR_JOURNAL_MISSING\)/);
+test("a following of a journal that is removed or replaced ends with its code", async () => {
+  const other = await journalWith(3);
+  for (const [replace, why] of [
+    [() => {}, "it was removed"],
+    [(directory: string) => mkdirSync(directory), "it was removed, and another stands there"],
+    [(directory: string) => cpSync(other, directory, { recursive: true }), "it was removed, and another stands there"],
+  ] as const) {
+    const directory = await journalWith(1);
+    const outcome = await millrace(["journal", "tail", "--dir", directory, "--follow"], {
+      onStart: (child) =>
+        child.stdout?.once("data", () => {
+          rmSync(directory, { recursive: true });
+          replace(directory);
+        }),
+    });
+    assert.is(outcome.code, 1);
+    assert.match(outcome.stderr, `holds no journal: ${why} (ERR_JOURNAL_MISSING)`);
+  }
 });
 
 testIf(process.platform === "linux")("top ends when nobody reads any more, however long its interval", async () => {

@@ -4,14 +4,16 @@ import { backUpFromOutside } from "@millrace/journal/kernel";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter } from "../terminal/reporter.ts";
 import { amount, grouped, table } from "../terminal/units.ts";
-import { type JournalCommandOptions, storageOf } from "./place.ts";
+import { type JournalCommandOptions, readingOf } from "./place.ts";
 
 export interface BackupOptions extends JournalCommandOptions {
   readonly to: string;
 }
 
 export function backup(options: BackupOptions): number {
-  const summary: BackupSummary = backUpFromOutside(storageOf(options.dir), options.dir, options.to);
+  const summary: BackupSummary = readingOf(options.dir, (storage) =>
+    backUpFromOutside(storage, options.dir, options.to),
+  );
   new Reporter(options).result({ from: options.dir, ...summary }, () =>
     table([
       ["copy", summary.directory],

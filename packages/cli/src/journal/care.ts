@@ -16,7 +16,7 @@ import { cliError } from "../errors.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter } from "../terminal/reporter.ts";
 import { amount } from "../terminal/units.ts";
-import { type JournalCommandOptions, storageOf } from "./place.ts";
+import { type JournalCommandOptions, readingOf, storageOf } from "./place.ts";
 
 export interface RepairOptions extends JournalCommandOptions {
   readonly acceptLoss: string;
@@ -50,10 +50,12 @@ export function gaps(options: JournalCommandOptions): number {
   const reporter = new Reporter(options);
   const givenUp = new RangeSet();
   const cursor = new RecordCursor();
-  const survey = surveyLog(storageOf(options.dir), (_, batch, body) => {
-    cursor.reset(body, batch.firstSequence);
-    while (cursor.next()) if (cursor.type === RECORD_TYPE.lost) givenUp.add(cursor.sequence);
-  });
+  const survey = readingOf(options.dir, (storage) =>
+    surveyLog(storage, (_, batch, body) => {
+      cursor.reset(body, batch.firstSequence);
+      while (cursor.next()) if (cursor.type === RECORD_TYPE.lost) givenUp.add(cursor.sequence);
+    }),
+  );
   const document = {
     directory: options.dir,
     firstSequence: survey.firstSequence,

@@ -4,7 +4,7 @@
  */
 import { isMillraceError, messageOf } from "@millrace/base";
 import { handlerName, RangeSet, RecordStates } from "@millrace/intake";
-import { RECORD_TYPE, storageKind, type StorageKind } from "@millrace/journal";
+import { RECORD_TYPE, type Storage, storageKind, type StorageKind } from "@millrace/journal";
 import {
   type BatchVisitor,
   type LogScan,
@@ -17,7 +17,7 @@ import {
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter } from "../terminal/reporter.ts";
 import { amount, grouped, table } from "../terminal/units.ts";
-import { type JournalCommandOptions, missing, storageOf } from "./place.ts";
+import { type JournalCommandOptions, missing, readingOf } from "./place.ts";
 import { typeName } from "./record-types.ts";
 
 const FLAG_NAMES: readonly (readonly [flag: number, name: string])[] = [
@@ -50,7 +50,7 @@ interface InspectDocument {
 
 export function inspect(options: JournalCommandOptions): number {
   const reporter = new Reporter(options);
-  const document = read(options.dir);
+  const document = readingOf(options.dir, (storage) => read(options.dir, storage));
   reporter.result(document, () => textOf(document));
   return EXIT.ok;
 }
@@ -59,7 +59,7 @@ export function inspect(options: JournalCommandOptions): number {
 export function verify(options: JournalCommandOptions): number {
   const reporter = new Reporter(options);
   try {
-    const document = { ok: true, ...read(options.dir) };
+    const document = { ok: true, ...readingOf(options.dir, (storage) => read(options.dir, storage)) };
     reporter.result(
       document,
       () =>
@@ -73,8 +73,7 @@ export function verify(options: JournalCommandOptions): number {
   }
 }
 
-function read(directory: string): InspectDocument {
-  const storage = storageOf(directory);
+function read(directory: string, storage: Storage): InspectDocument {
   let seen = new Contents();
   const cursor = new RecordCursor();
   const visit: BatchVisitor = (_, batch, body) => {

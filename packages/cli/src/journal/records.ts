@@ -2,15 +2,15 @@
 import { isMillraceError } from "@millrace/base";
 import { handlerName, publisherHeaders, type Redactor, stateFields, storedRedactor, toPlain } from "@millrace/intake";
 import { type JournalRecord, RECORD_TYPE, type Storage } from "@millrace/journal";
-import { LogReader, readMarks, recordAt, RecordCursor, scanLog, surveyLog } from "@millrace/journal/kernel";
+import { LogReader, readMarks, recordAt, RecordCursor, scanLog, surveyInSteps } from "@millrace/journal/kernel";
 import { decode } from "@millrace/codec";
 import { EXIT } from "../terminal/exit-codes.ts";
-import { drained, isOutputClosed, OutputReaders } from "../terminal/closed-pipes.ts";
+import { drained, isOutputClosed, leaveUnread, OutputReaders } from "../terminal/closed-pipes.ts";
 import { NewFile } from "../terminal/new-file.ts";
 import { errorDocument, Reporter } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
 import { amount } from "../terminal/units.ts";
-import { type JournalCommandOptions, readingError, storageOf } from "./place.ts";
+import { type JournalCommandOptions, JournalPlace } from "./place.ts";
 import { typeName } from "./record-types.ts";
 
 export interface TailOptions extends JournalCommandOptions {
@@ -145,39 +145,55 @@ class Following {
 
 /** Records looked at before other events, such as a closed pipe, get their turn. */
 const RECORDS_PER_TURN = 256;
+/** Likewise; a batch may hold many records. */
+const BATCHES_PER_TURN = 8;
 
 /**
  * Prints the last records; with `follow` also those that become durable later, until interrupted.
  */
 export async function tail(options: TailOptions): Promise<number> {
-  const reporter = new Reporter(options);
-  const storage = storageOf(options.dir);
-  const { segments } = scanLog(storage, { everything: false });
-  const last = segments.at(-1)?.end.lastSequence ?? 0;
-  const first = segments[0]?.header.baseSequence ?? 1;
-  const printer = new RecordPrinter(reporter, undefined, storedRedactor(options.dir));
-  const following = new Following(storage, Math.max(first, last - options.lines + 1), (from, to) =>
-    printer.givenUp(from, to),
-  );
+  const printer = new RecordPrinter(new Reporter(options), undefined, storedRedactor(options.dir));
+  const place = new JournalPlace(options.dir);
+  try {
+    const { segments } = scanLog(place.storage, { everything: false });
+    const last = segments.at(-1)?.end.lastSequence ?? 0;
+    const first = Math.max(segments[0]?.header.baseSequence ?? 1, last - options.lines + 1);
+    await printTail(place, printer, first, last, options.follow === true);
+    printer.end({ lastSequence: last });
+  } catch (thrown) {
+    const error = place.errorOf(thrown);
+    printer.failed(error);
+    throw error;
+  } finally {
+    place.close();
+  }
+  if (signals.received !== undefined) leaveUnread();
+  // An end by signal is how a following ends.
+  return options.follow === true ? EXIT.ok : (signals.exitCode ?? EXIT.ok);
+}
+
+async function printTail(
+  place: JournalPlace,
+  printer: RecordPrinter,
+  first: number,
+  last: number,
+  follows: boolean,
+): Promise<void> {
+  const { storage } = place;
+  const following = new Following(storage, first, (from, to) => printer.givenUp(from, to));
   const stop = signals.takeOver();
-  const readers = options.follow === true ? new OutputReaders() : undefined;
+  const readers = follows ? new OutputReaders() : undefined;
   try {
     await printer.printAll(following.read(last), stop);
     while (readers !== undefined && !stop.aborted && !readers.areGone()) {
       await pause(LOOK_MS, stop);
+      place.mustBeThere();
       // Another process's records count as durable once its `marks` say so.
       await printer.printAll(following.read(readMarks(storage)?.durableSequence ?? 0), stop);
     }
-  } catch (thrown) {
-    const error = readingError(options.dir, thrown);
-    printer.failed(error);
-    throw error;
   } finally {
     following.close();
   }
-  printer.end({ lastSequence: last });
-  // An end by signal is how a following ends.
-  return options.follow === true ? EXIT.ok : (signals.exitCode ?? EXIT.ok);
 }
 
 /** Waits, but not after `stop` has aborted. */
@@ -214,11 +230,25 @@ class RecordPrinter {
   /** Until the records or the output end, or `stop` aborts. */
   async printAll(records: Iterable<JournalRecord>, stop: AbortSignal): Promise<void> {
     for (const record of records) {
-      if (stop.aborted || (this.#file === undefined && isOutputClosed())) return;
+      if (stop.aborted || this.isClosed) return;
       this.print(record);
-      if (this.#file === undefined && process.stdout.writableNeedDrain) await drained(process.stdout);
-      else if (this.records % RECORDS_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve));
+      if (this.records % RECORDS_PER_TURN === 0 || this.isFull) await this.turn(stop);
     }
+  }
+
+  /** Until stdout takes more, and other events have had their turn. */
+  async turn(stop: AbortSignal): Promise<void> {
+    if (this.isFull) await drained(process.stdout, stop);
+    else await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  /** Whether more to print would gather in memory. */
+  get isFull(): boolean {
+    return this.#file === undefined && process.stdout.writableNeedDrain;
+  }
+
+  get isClosed(): boolean {
+    return this.#file === undefined && isOutputClosed();
   }
 
   print(record: JournalRecord): void {
@@ -273,7 +303,8 @@ class RecordPrinter {
  */
 export async function exportRecords(options: ExportOptions): Promise<number> {
   const reporter = new Reporter(options);
-  const storage = storageOf(options.dir);
+  const place = new JournalPlace(options.dir);
+  const { storage } = place;
   const redactor = storedRedactor(options.dir);
   const file = options.output === undefined ? undefined : new NewFile(options.output);
   const printer = new RecordPrinter(reporter, file, redactor);
@@ -281,21 +312,24 @@ export async function exportRecords(options: ExportOptions): Promise<number> {
   const { from = 1, to = Number.MAX_SAFE_INTEGER } = options;
   let missing: readonly MissingRecords[] = [];
   try {
-    if (options.salvage === true) missing = salvage(storage, from, to, printer);
+    if (options.salvage === true) missing = await salvage(place, from, to, printer, stop);
     else await exportSound(storage, from, to, printer, stop);
     if (!stop.aborted) file?.finish();
   } catch (thrown) {
-    printer.failed(thrown);
-    throw thrown;
+    const error = place.errorOf(thrown);
+    printer.failed(error);
+    throw error;
   } finally {
     file?.close();
+    place.close();
   }
   if (file !== undefined && stop.aborted) reporter.message(`stopped: ${options.output} isn't complete, and is removed`);
-  printer.end({ output: stop.aborted ? undefined : options.output, missing });
+  printer.end({ output: stop.aborted ? undefined : options.output, missing: stop.aborted ? undefined : missing });
   for (const { file: name, offset, firstSequence, lastSequence } of missing) {
     reporter.message(`missing: records ${firstSequence} to ${lastSequence} (${name} at offset ${offset})`);
   }
   reporter.message(amount(printer.records, "record"));
+  if (stop.aborted) leaveUnread();
   return signals.exitCode ?? (missing.length === 0 ? EXIT.ok : EXIT.dataLost);
 }
 
@@ -306,13 +340,37 @@ interface MissingRecords {
   readonly offset: number;
 }
 
-function salvage(storage: Storage, from: number, to: number, printer: RecordPrinter): readonly MissingRecords[] {
+/** What is missing; nothing, where `stop` or the end of the output has cut it off. */
+async function salvage(
+  place: JournalPlace,
+  from: number,
+  to: number,
+  printer: RecordPrinter,
+  stop: AbortSignal,
+): Promise<readonly MissingRecords[]> {
   const cursor = new RecordCursor();
-  const { gaps } = surveyLog(storage, (_, batch, body) => {
+  const steps = surveyInSteps(place.storage, (_, batch, body) => {
     cursor.reset(body, batch.firstSequence);
     while (cursor.next()) if (cursor.sequence >= from && cursor.sequence <= to) printer.print(recordAt(cursor));
   });
-  return gaps.map(({ firstSequence, lastSequence, file, offset }) => ({ firstSequence, lastSequence, file, offset }));
+  try {
+    for (let turn = 1; !stop.aborted && !printer.isClosed; turn += 1) {
+      const step = steps.next();
+      if (step.done === true) {
+        // What was removed is read as missing.
+        if (step.value.gaps.length > 0) place.mustBeThere();
+        return step.value.gaps.map(missingOf);
+      }
+      if (turn % BATCHES_PER_TURN === 0 || printer.isFull) await printer.turn(stop);
+    }
+    return [];
+  } finally {
+    steps.return(undefined as never);
+  }
+}
+
+function missingOf({ firstSequence, lastSequence, file, offset }: MissingRecords): MissingRecords {
+  return { firstSequence, lastSequence, file, offset };
 }
 
 /** Throws for a damaged journal before anything is written. */

@@ -4,6 +4,7 @@ import type { Writable } from "node:stream";
 import { EXIT } from "./exit-codes.ts";
 
 const STDOUT = 1;
+const UNREAD_MS = 1000;
 
 /** What a write to stdout has failed with, but for a reader that has left. */
 let failure: Error | undefined;
@@ -40,17 +41,30 @@ export function isOutputClosed(): boolean {
   return failure !== undefined || process.stdout.destroyed || !process.stdout.writable;
 }
 
-/** Resolves when a stream takes more, or takes nothing ever again: its error is heard elsewhere. */
-export function drained(stream: Writable): Promise<void> {
+/**
+ * Resolves when a stream takes more, or takes nothing ever again: its error is heard elsewhere. Or
+ * when `stop` aborts.
+ */
+export function drained(stream: Writable, stop?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const events = ["drain", "close", "error"];
     const end = (): void => {
       for (const event of events) stream.off(event, end);
+      stop?.removeEventListener("abort", end);
       resolve();
     };
     for (const event of events) stream.on(event, end);
-    if (stream.destroyed || !stream.writable || !stream.writableNeedDrain) end();
+    stop?.addEventListener("abort", end);
+    if (stop?.aborted === true || stream.destroyed || !stream.writable || !stream.writableNeedDrain) end();
   });
+}
+
+/**
+ * A signal has stopped the command: what it has printed can be read for a moment, and then holds
+ * the process no longer.
+ */
+export function leaveUnread(): void {
+  setTimeout(() => process.exit(), UNREAD_MS).unref();
 }
 
 /**
