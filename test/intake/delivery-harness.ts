@@ -26,6 +26,8 @@ const LIMITS = { keysMax: 40, forMs: 15_000 };
 export class World {
   now = 1000;
   wall = 1_700_000_000_000;
+  /** Time that passes whenever the process reads the clock, ms. */
+  readingMs = 0;
   readonly disk = new SimDisk(() => ({ wallMs: this.wall, atMs: this.now }));
   log!: SimLog;
   runner!: SimRunner;
@@ -37,6 +39,13 @@ export class World {
   quarantined: number[] = [];
 
   readonly #jobsBytesMax: number | undefined;
+  readonly #clock = {
+    now: (): number => {
+      this.advance(this.readingMs);
+      return this.now;
+    },
+    wall: (): number => this.wall,
+  };
 
   constructor(handlers: Record<string, HandlerOptions>, { jobsBytesMax }: { readonly jobsBytesMax?: number } = {}) {
     this.handlers = handlers;
@@ -63,7 +72,7 @@ export class World {
       quarantine: (origin) => void this.quarantined.push(origin),
     };
     this.delivery = new Delivery(
-      { log: this.log, runner: this.runner, clock: { now: () => this.now, wall: () => this.wall }, random },
+      { log: this.log, runner: this.runner, clock: this.#clock, random },
       states,
       new HeaderParser(names),
       names.length,

@@ -4,6 +4,7 @@ import * as assert from "uvu/assert";
 // Internal to the package; only its own tests reach for it.
 import { HandlerGate } from "@millrace/intake/internal/delivery/handler-gate";
 import { type HandlerOptions, handlerTerms } from "@millrace/intake/internal/delivery/policy";
+import { World } from "./delivery-harness.ts";
 
 const DAY_MS = 86_400_000;
 
@@ -74,6 +75,35 @@ test("a clock that jumps by a day neither stops a rate nor lets a storm through"
   assert.is(begun(gate, 1000), 5);
   assert.is(begun(gate, 2 * DAY_MS), 5);
   assert.is(begun(gate, 2 * DAY_MS), 0);
+});
+
+test("a question with a time before the last one gives nothing twice", () => {
+  const { gate } = gateOf({ ratePerSecond: 100 });
+  let count = 0;
+  for (let now = 10_000; now <= 20_000; now += 5) {
+    count += begun(gate, now);
+    count += begun(gate, now - 40);
+  }
+  assert.ok(count <= 1100 && count >= 1000, `${count} in ten seconds`);
+});
+
+test("a rate holds although time passes within a turn", () => {
+  for (const other of [0, 400]) {
+    const world = new World({ pay: { ratePerSecond: 100 }, other: {} });
+    world.delivery.commands.pause("pay", true);
+    const backlog = new Set(Array.from({ length: 1500 }, () => world.publish("pay")));
+    world.turn();
+    world.delivery.commands.pause("pay", false);
+    for (let each = 0; each < other; each += 1) world.publish("other");
+    world.readingMs = 3;
+    const since = world.now;
+    while (world.now < since + 4000) {
+      world.turn(1);
+      for (const origin of world.begun) if (world.isInHand(origin)) world.end(origin);
+    }
+    const count = world.begun.filter((origin) => backlog.has(origin)).length;
+    assert.ok(count >= 400 && count <= 510, `${count} in ${world.now - since} ms beside ${other}`);
+  }
 });
 
 test("a limit of concurrency holds while records are in hand", () => {

@@ -162,7 +162,7 @@ export class Delivery {
     const suspects = new Suspects(findSuspects(log, states, clock.wall()), !states.endings.isOpen);
     const hands = new Hands(runner);
     const window = new Window(runner, clock);
-    const turns = new Turns({ log, clock, states, gates, suspects, handlerOf, laneRecordsMax });
+    const turns = new Turns({ log, states, gates, suspects, handlerOf, laneRecordsMax });
     const { reserveBytes, jobsBytesMax } = terms;
     const historyOf = (origin: number): Uint8Array | undefined => jobs.historyOf(origin);
     const failedAttempts = new FailedAttempts({ log, clock, stateLog, reserveBytes, historyOf });
@@ -221,6 +221,7 @@ export class Delivery {
 
   /** All duties once; how much there was to do. */
   turn(): number {
+    this.#gates.renew();
     let handled = this.#runner.drain(this.#outcomes, DRAIN_MAX);
     this.#window.renew();
     handled += this.#log.takeNews((record) => this.visits.take(record));

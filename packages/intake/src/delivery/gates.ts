@@ -1,4 +1,9 @@
-/** The gate of every handler, known by its number; made when it is first asked for. */
+/**
+ * The gate of every handler, known by its number; made when it is first asked for.
+ *
+ * All that ask gates ask with one time, which only grows: a question with an older time than the
+ * last one would count the time between twice.
+ */
 import type { HeaderParser } from "../format/record-header.ts";
 import type { BreakerEvent, DeliveryEvent } from "./events.ts";
 import { HandlerGate } from "./handler-gate.ts";
@@ -15,6 +20,7 @@ export class Gates {
   readonly #clock: Clock;
   readonly #told: (event: DeliveryEvent) => void;
   readonly #missing = new Set<number>();
+  #now: number;
   /** How often a handler kept failing, and rested. */
   breakersOpened = 0;
   readonly #stateLog: { readonly isFull: boolean };
@@ -32,7 +38,19 @@ export class Gates {
     this.#handlers = handlers;
     this.#termsOf = termsOf;
     this.#clock = clock;
+    this.#now = clock.now();
     this.#told = told;
+  }
+
+  /** When the clock was last read for the gates: each record would read it again. */
+  get now(): number {
+    return this.#now;
+  }
+
+  /** A turn begins, or somebody asks between two turns; the time. */
+  renew(): number {
+    this.#now = this.#clock.now();
+    return this.#now;
   }
 
   of(handler: number): HandlerGate {
@@ -64,16 +82,16 @@ export class Gates {
   }
 
   isRunnable(handler: number): boolean {
-    return this.of(handler).obstacle(this.#clock.now()) === undefined;
+    return this.of(handler).obstacle(this.#now) === undefined;
   }
 
   isStopped(handler: number): boolean {
-    return this.of(handler).isStopped(this.#clock.now());
+    return this.of(handler).isStopped(this.#now);
   }
 
   /** Names of those that get no record now, however many of those in hand end. */
   stoppedNames(): string[] {
-    const now = this.#clock.now();
+    const now = this.renew();
     const names: string[] = [];
     for (const gate of this.#gates.values()) if (gate.isStopped(now)) names.push(gate.name);
     return names;
@@ -82,7 +100,7 @@ export class Gates {
   /** Of all handlers that a module exports, and of those that records or commands have named. */
   reports(heldBy: ReadonlyMap<string, number>): HandlerReport[] {
     for (let handler = 0; handler < this.#handlers; handler += 1) this.of(handler);
-    const now = this.#clock.now();
+    const now = this.renew();
     return Array.from(this.#gates.values(), (gate) => handlerReport(gate, now, heldBy.get(gate.name) ?? 0));
   }
 

@@ -75,7 +75,7 @@ export class HandOut {
       }
     }
     const gate = gates.of(job.handler);
-    const { now } = window;
+    const { now } = gates;
     if (gate.obstacle(now) !== undefined) return "heldUp";
     if (window.left <= 0 || !life.isBegun()) return "full";
     if (!keyLines.take(job)) {

@@ -20,6 +20,8 @@ const SOON_MS = 50;
 /** Time that an open breaker waits at first, and at most. */
 const REST_MS = 1000;
 const REST_MS_MAX = 30_000;
+/** A time that is this much older than the last one comes from a clock that was set back. */
+const SET_BACK_MS = 1000;
 
 export class HandlerGate {
   readonly name: string;
@@ -156,7 +158,8 @@ export class HandlerGate {
   #hasToken(now: number): boolean {
     const { ratePerSecond } = this.terms;
     if (ratePerSecond === undefined) return true;
-    this.#filledAt = Math.min(this.#filledAt, now);
+    // An older time gives nothing twice; a clock that was set back further stops nothing.
+    if (now < this.#filledAt - SET_BACK_MS) this.#filledAt = now;
     // A second's worth may come at once, no more.
     const gained = ((now - this.#filledAt) * ratePerSecond) / 1000;
     if (gained >= 1) {

@@ -217,7 +217,7 @@ export class Outcomes implements OutcomeSink {
     const counts = decision.kind === "dead" || decision.counts;
     const why = decision.kind === "retry" && !decision.counts ? decision.reason : reason;
     recorder.failed(job, gate, { error, reason: why, ranMs, isLast: decision.kind === "dead" });
-    gate.failed(clock.now(), counts && attempts === 1);
+    gate.failed(gates.renew(), counts && attempts === 1);
     if (counts) {
       job.attempts = attempts;
       job.firstMs = firstMs;

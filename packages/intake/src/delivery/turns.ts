@@ -9,7 +9,7 @@ import type { RecordStates } from "../states/record-states.ts";
 import type { Gates } from "./gates.ts";
 import type { Obstacle } from "./handler-gate.ts";
 import { Lane, type LaneHost } from "./lane.ts";
-import type { Clock, Log } from "./ports.ts";
+import type { Log } from "./ports.ts";
 import { laneReport, type LaneReport } from "./reports.ts";
 import { AHEAD_MAX, type Suspects } from "./suspects.ts";
 
@@ -22,7 +22,6 @@ const LANES = 3;
 
 export interface TurnsParts {
   readonly log: Log;
-  readonly clock: Clock;
   readonly states: RecordStates;
   readonly gates: Gates;
   readonly suspects: Suspects;
@@ -103,9 +102,10 @@ export class Turns implements LaneHost {
   /** Lanes of handlers that can run again and have caught up are one with the others. */
   joinAgain(): void {
     this.#obstaclesUntil = Infinity;
-    const now = this.#parts.clock.now();
+    const { gates } = this.#parts;
+    const { now } = gates;
     for (const [name, lane] of this.#apart) {
-      const gate = this.#parts.gates.of(lane.handler as number);
+      const gate = gates.of(lane.handler as number);
       if (gate.obstacle(now) !== undefined) {
         if (!lane.isEmpty) this.#obstaclesUntil = Math.min(this.#obstaclesUntil, gate.retryAt(now));
         lane.rest();
@@ -222,9 +222,11 @@ export class Turns implements LaneHost {
    * Handlers that were set apart, with the reason and how many of their records are known to wait.
    */
   *heldUp(): Generator<{ readonly handler: string; readonly why: Obstacle; readonly waiting: number }, void> {
+    const { gates } = this.#parts;
+    const now = gates.renew();
     for (const lane of this.#apart.values()) {
-      const gate = this.#parts.gates.of(lane.handler as number);
-      const why = gate.obstacle(this.#parts.clock.now());
+      const gate = gates.of(lane.handler as number);
+      const why = gate.obstacle(now);
       if (why !== undefined && !lane.isEmpty) yield { handler: gate.name, why, waiting: lane.size };
     }
   }

@@ -20,8 +20,6 @@ export class Window {
   #isClosed = false;
   /** Records that may be handed out in this turn. */
   left = 0;
-  /** When the turn began: each record would read the clock again. */
-  now = 0;
 
   constructor(runner: Runner, clock: Clock) {
     this.#runner = runner;
@@ -41,7 +39,6 @@ export class Window {
   /** A new turn. */
   renew(): void {
     const now = this.#clock.now();
-    this.now = now;
     if (now - this.#since >= WINDOW_MS) {
       this.#size = Math.min(Math.max(this.#finished, WINDOW_MIN), WINDOW_MAX);
       this.#finished = 0;
