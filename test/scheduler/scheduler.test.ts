@@ -253,4 +253,16 @@ test("priorities: what is high goes first, what is low isn't starved", () =>
     assert.ok(order.lastIndexOf("high") < order.lastIndexOf("low"), "most low ones ran after the high ones");
   }));
 
+test("priorities: what a machine has taken isn't starved by high ones that never end", () =>
+  withScheduler({ processors: 1 }, async ({ run }) => {
+    const order: string[] = [];
+    const note = (name: string) => (): void => void order.push(name);
+    // The machine takes a share of these into its own queue.
+    const normal = Array.from({ length: 12 }, () => run.spin(20).then(note("normal")));
+    await normal[0];
+    const high = Array.from({ length: 3000 }, () => run.spin(0.1, { priority: "high" }).then(note("high")));
+    await Promise.all([...normal, ...high]);
+    assert.ok(order.lastIndexOf("normal") < order.lastIndexOf("high"), `${order.lastIndexOf("normal")}`);
+  }));
+
 test.run();

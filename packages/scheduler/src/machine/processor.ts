@@ -83,6 +83,8 @@ export class Processor {
   #tick = 0;
   #nextStreak = 0;
   #sawHigh = false;
+  /** Whether the own queue comes first at the next turn for fairness. */
+  #isOwnTurn = false;
   /** Whether NEXT may hold a task. */
   #hasNext: boolean;
   #isSearching = false;
@@ -297,8 +299,14 @@ export class Processor {
 
   /**
    * The task that may have waited longest: from low priorities first, then from the overflow ring.
+   * While high ones are never out, the own queue has every other of these turns.
    */
   #fair(): number {
+    this.#isOwnTurn = this.#sawHigh && !this.#isOwnTurn;
+    if (this.#isOwnTurn) {
+      const own = this.#local();
+      if (own !== EMPTY) return own;
+    }
     for (let priority = PRIORITIES - 1; priority >= 0; priority -= 1) {
       const slot = this.#fromOutboxes(priority, 1);
       if (slot !== EMPTY) return slot;
