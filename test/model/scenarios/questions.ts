@@ -50,9 +50,11 @@ function answer(shared: Shared, count: number, last: number): void {
     answers.answerFirsts();
     if (answers.isAllAwaited) answers.allDone();
     read += answers.read();
+    answers.send();
   }
   answers.answerFirsts();
   if (answers.isAllAwaited) answers.allDone();
+  answers.send();
 }
 
 /** As `answer`, and says after each record how many are unfinished. One waits for its time. */
@@ -73,8 +75,10 @@ function answerBelow(shared: Shared, count: number, last: number): void {
     finished = Atomics.load(news, 0);
     answers.tellBalance(1 - finished, -finished);
     read += answers.read();
+    answers.send();
   }
   answers.tellBalance(1 - finished, -finished);
+  answers.send();
 }
 
 /** The record that isn't the first with its key. */
@@ -241,6 +245,12 @@ export const mutants: Mutant[] = [
     file: ANSWERS,
     from: "unpark(this.#threads, this.#openerThread);",
     to: "",
+  },
+  {
+    breaks: "an answer to a late question isn't sent",
+    file: ANSWERS,
+    from: "else if (this.#records.isSettled(sequence))\n            this.#answer(FINISHED, sequence, 0);",
+    to: "else if (this.#records.isSettled(sequence)) { this.#answer(FINISHED, sequence, 0); this.#isStaged = false; }",
   },
   {
     breaks: "who is told that unfinished records are fewer reads an older number",

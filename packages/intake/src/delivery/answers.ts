@@ -4,6 +4,9 @@
  * Questions and records come by different ways. A question may come before this thread has looked
  * at the record, or long after the record's fate is decided. Each question gets one answer all the
  * same.
+ *
+ * Answers gather during a turn of the thread, and are sent when it has written its counters: who is
+ * told of a record finds it counted, and is woken once for many.
  */
 import { unpark } from "@millrace/atomics-sync";
 import { invariant } from "@millrace/base";
@@ -59,6 +62,9 @@ export class Answers {
   readonly #report: (answer: LongAnswer) => void;
   readonly #questions: SpscConsumer;
   readonly #answers: SpscProducer;
+  /** Answers for which the ring has no room, until they are sent. */
+  #longAnswers: LongAnswer[] = [];
+  #isStaged = false;
   readonly #awaited = new Set<number>();
   /** Of records that nobody has asked about yet. */
   readonly #verdicts = new Map<number, Verdict>();
@@ -114,7 +120,7 @@ export class Answers {
 
   dead(origin: number, history: Uint8Array): void {
     const kept = Uint8Array.from(history);
-    if (this.#awaited.delete(origin)) this.#report({ dead: origin, history: kept });
+    if (this.#awaited.delete(origin)) this.#longAnswers.push({ dead: origin, history: kept });
     this.#histories.set(origin, kept);
     if (this.#histories.size > HISTORIES_MAX) {
       const [oldest] = this.#histories.keys();
@@ -125,7 +131,7 @@ export class Answers {
   expired(origin: number): void {
     this.#expired.add(origin);
     if (this.#expired.ranges > EXPIRED_RANGES_MAX) [, this.#expired] = this.#expired.split(EXPIRED_RANGES_FORGOTTEN);
-    if (this.#awaited.delete(origin)) this.#report({ expired: origin });
+    if (this.#awaited.delete(origin)) this.#longAnswers.push({ expired: origin });
   }
 
   /** Whether the record has expired, or was dropped, since the opening. */
@@ -200,8 +206,8 @@ export class Answers {
 
   #askedFor(sequence: number): void {
     if (this.#records.isDead(sequence)) {
-      this.#report({ dead: sequence, history: this.#histories.get(sequence) ?? NO_BYTES });
-    } else if (this.#expired.has(sequence)) this.#report({ expired: sequence });
+      this.#longAnswers.push({ dead: sequence, history: this.#histories.get(sequence) ?? NO_BYTES });
+    } else if (this.#expired.has(sequence)) this.#longAnswers.push({ expired: sequence });
     else if (this.#records.isSettled(sequence)) this.#answer(FINISHED, sequence, 0);
     else this.#awaited.add(sequence);
   }
@@ -227,6 +233,15 @@ export class Answers {
     this.#words[word + QUESTION.sequenceHigh] = Math.floor(sequence / 2 ** 32);
     this.#words[word + QUESTION.firstLow] = first | 0;
     this.#words[word + QUESTION.firstHigh] = Math.floor(first / 2 ** 32);
+    this.#isStaged = true;
+  }
+
+  /** The opener gets the answers so far. */
+  send(): void {
+    for (const answer of this.#longAnswers) this.#report(answer);
+    if (this.#longAnswers.length > 0) this.#longAnswers = [];
+    if (!this.#isStaged) return;
+    this.#isStaged = false;
     this.#answers.publish();
     unpark(this.#threads, this.#openerThread);
   }

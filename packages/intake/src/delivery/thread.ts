@@ -182,6 +182,7 @@ export class DeliveryThread implements DeliveryEvents {
     // or is news.
     if (this.#answers.isAllAwaited && this.#delivery.isDrained && !this.#log.hasNews()) this.#tellDrained();
     const asked = this.#answers.read();
+    this.#answers.send();
     // The ACK of an awaited record may lie in the ring without hurry.
     if (asked > 0 && this.#answers.wantsFinished) this.#delivery.stateLog.urge();
     handled += asked + this.#readOrders();
