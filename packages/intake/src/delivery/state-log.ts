@@ -84,6 +84,8 @@ export class StateLog {
   /** By type, what waits for the records that aren't durable yet, in their order. */
   readonly #unvisited = new Map<number, ((() => void) | undefined)[]>();
   #isUrgent = false;
+  /** Whether somebody waits for what is written from now on. */
+  isAwaited = false;
   #fullDiskAt = 0;
   #isPaused = false;
 
@@ -179,11 +181,6 @@ export class StateLog {
     this.#isUrgent = true;
   }
 
-  /** Somebody waits for what isn't written yet. */
-  urgeIfWaiting(): void {
-    if (!this.#isEmpty) this.#isUrgent = true;
-  }
-
   /** An ACK record was visited. */
   acknowledged(): void {
     const which = this.#ackRecords.shift();
@@ -240,7 +237,7 @@ export class StateLog {
     }
     if (isEnding && this.#log.isDiskFull()) this.#giveGroupsUp();
     if (staged === 0) return;
-    this.#log.commit(isEnding || this.#isUrgent);
+    this.#log.commit(isEnding || this.#isUrgent || this.isAwaited);
     this.#isUrgent = false;
   }
 

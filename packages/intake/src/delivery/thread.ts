@@ -172,7 +172,7 @@ export class DeliveryThread implements DeliveryEvents {
     const state = this.#state.value;
     if (state >= DRAINING) this.#delivery.drain();
     if (state === ABANDONING) this.#delivery.abandon();
-    if (this.#answers.isUrgent) this.#delivery.stateLog.urgeIfWaiting();
+    this.#delivery.stateLog.isAwaited = this.#answers.isUrgent;
     let handled = this.#delivery.turn();
     handled += this.#housekeeping.turn();
     this.#tick();
@@ -184,7 +184,7 @@ export class DeliveryThread implements DeliveryEvents {
     const asked = this.#answers.read();
     this.#answers.send();
     // The ACK of an awaited record may lie in the ring without hurry.
-    if (asked > 0 && this.#answers.wantsFinished) this.#delivery.stateLog.urge();
+    if (asked > 0 && this.#answers.isUrgent) this.#delivery.stateLog.urge();
     handled += asked + this.#readOrders();
     if (handled > 0) return true;
     if (state >= DRAINING && this.#delivery.isOver) return false;
