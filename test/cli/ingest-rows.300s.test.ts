@@ -1,6 +1,15 @@
 // Faults that `millrace ingest` must not hide: each case as a user would run it.
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 import * as zlib from "node:zlib";
@@ -320,6 +329,12 @@ test("several files are several sources; a missing one is told before anything i
   mkdirSync(join(place.directory, "dir"));
   const directory = await place.ingest(join(place.directory, "dir"));
   assert.match(directory.stderr, "is a directory");
+  const stdin = openSync(place.directory, "r");
+  const args = ["ingest", "-", "--handler", `${handlers}#settle`, "--dir", none.data];
+  const given = spawnSync(process.execPath, [launcher, ...args], { stdio: [stdin, "pipe", "pipe"], encoding: "utf8" });
+  closeSync(stdin);
+  assert.is(given.status, 1);
+  assert.match(given.stderr, "stdin is a directory (ERR_INGEST_INPUT)");
 });
 
 test("a file that was moved is another source", async () => {

@@ -58,7 +58,7 @@ export async function ingest(files: readonly string[], options: IngestOptions): 
   checkUsage(files, options);
   const handler = parseHandler(options.handler);
   const stop = signals.takeOver();
-  for (const file of files) if (file !== "-") await statsOf(file);
+  for (const file of files) await statsOf(file);
   // The first one before the journal: what can't be read leaves no directory behind.
   const first = await openSource(files[0] as string, options, stop);
   if (stop.aborted) {
@@ -106,7 +106,7 @@ async function openSource(path: string, options: IngestOptions, stop: AbortSigna
 /** A file's identity is where it really lies. A pipe is known by the name that it was given. */
 async function sourceName(path: string): Promise<string> {
   if (path === "-") return "stdin";
-  return (await statsOf(path)).isFile() ? await realpath(path) : resolve(path);
+  return (await statsOf(path))?.isFile() === true ? await realpath(path) : resolve(path);
 }
 
 /** Another handler is another consumer of the same file. */

@@ -33,7 +33,7 @@ const MAGIC_BYTES = 8;
  * or what a byte order mark says. Throws `ERR_INGEST_INPUT`.
  */
 export async function openInput(path: string, encoding: string | undefined, stop: AbortSignal): Promise<Input> {
-  const stats = path === "-" ? undefined : await statsOf(path);
+  const stats = await statsOf(path);
   let readBytes = 0;
   const raw = withErrors(
     () => streamOf(path, stats, stop),
@@ -52,10 +52,13 @@ export async function openInput(path: string, encoding: string | undefined, stop
 }
 
 /**
- * Throws `ERR_INGEST_INPUT`. Not `statSync`: when that has seen a pipe, the next `realpathSync` of
- * Node 20 takes links for what they lead to, and `require` finds no packages.
+ * Undefined of stdin. Throws `ERR_INGEST_INPUT`.
+ *
+ * Not `statSync`: when that has seen a pipe, the next `realpathSync` of Node 20 takes links for
+ * what they lead to, and `require` finds no packages.
  */
-export async function statsOf(path: string): Promise<Stats> {
+export async function statsOf(path: string): Promise<Stats | undefined> {
+  if (path === "-") return mustNotBeDirectory();
   let stats: Stats;
   try {
     stats = await stat(path);
@@ -65,6 +68,18 @@ export async function statsOf(path: string): Promise<Stats> {
   if (stats.isFile() || stats.isFIFO() || stats.isCharacterDevice()) return stats;
   const what = stats.isDirectory() ? "a directory" : "neither a file nor a pipe";
   throw cliError("ERR_INGEST_INPUT", `${path} is ${what}`, { details: { path } });
+}
+
+/**
+ * Node takes a directory as stdin for an empty input. Not `fstatSync`, for the same reason as in
+ * `statsOf`. Where the system has no such name nothing is known.
+ */
+async function mustNotBeDirectory(): Promise<undefined> {
+  const isDirectory = await stat("/dev/stdin").then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
+  if (isDirectory) throw cliError("ERR_INGEST_INPUT", "stdin is a directory", { details: { path: "-" } });
 }
 
 function unreadable(path: string, cause: unknown): Error {
