@@ -1,9 +1,10 @@
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { removeInUse } from "@millrace/cli/internal/terminal/temporary";
+import { directoryIn, removeInUse } from "@millrace/cli/internal/terminal/temporary";
 import { temporaryDirectory } from "../support.ts";
 
 /** A thread that makes files below the directory for as long as it is there, and counts them. */
@@ -38,6 +39,23 @@ test("a directory in which another thread makes files is removed", async () => {
     assert.equal(readdirSync(dirname(path)), []);
     await worker.terminate();
   }
+});
+
+/** A process id that nobody has any more. */
+function freeId(): number {
+  return spawnSync(process.execPath, ["-e", ""]).pid;
+}
+
+test("a leftover is removed where its process's id is valid, and left elsewhere", () => {
+  const parent = temporaryDirectory();
+  const own = basename(directoryIn(parent, "run-"));
+  const dead = own.replace(`-${process.pid}-`, `-${freeId()}-`);
+  assert.not.equal(dead, own);
+  // As another container names it, and as an earlier version did.
+  const others = [dead.replace(/^run-[0-9a-f]{8}/, "run-00000000"), `run-${freeId()}-abcdef`];
+  for (const name of [dead, ...others]) mkdirSync(join(parent, name));
+  const next = basename(directoryIn(parent, "run-"));
+  assert.equal(readdirSync(parent).toSorted(), [own, next, ...others].toSorted());
 });
 
 test("a directory that is gone is removed; one below a file can't be", () => {

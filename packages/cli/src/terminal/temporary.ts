@@ -1,20 +1,25 @@
 /** Directories of this command that other threads or processes use. */
-import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { createHash } from "node:crypto";
+import { existsSync, mkdtempSync, readdirSync, readlinkSync, renameSync, rmSync } from "node:fs";
+import { hostname, tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 import { messageOf } from "@millrace/base";
 import { cliError } from "../errors.ts";
+
+/** Digits of the name: the path of a socket below is short. */
+const ORIGIN_LENGTH = 8;
 
 /** A file that marks a directory which was kept for a closer look. */
 export const KEPT_NAME = "kept";
 
 /**
- * A new directory in the system's one for temporary files. Its name begins with `prefix` and this
- * process's id: what a process has left that was killed goes when the next one asks for the same
- * prefix. Throws `ERR_CLI_TEMPORARY`.
+ * A new directory in the system's one for temporary files. Its name begins with `prefix`, where
+ * this process's id is valid, and that id: what a process has left that was killed goes when the
+ * next one there asks for the same prefix. Throws `ERR_CLI_TEMPORARY`.
  */
 export function temporaryDirectory(prefix: string): string {
-  const parent = tmpdir();
+  // TMPDIR may be relative, and a program that is run may go to another working directory.
+  const parent = resolve(tmpdir());
   try {
     return directoryIn(parent, prefix);
   } catch (cause) {
@@ -27,8 +32,26 @@ export function temporaryDirectory(prefix: string): string {
 
 /** As `temporaryDirectory`, in another place. Throws the system's errors. */
 export function directoryIn(parent: string, prefix: string): string {
-  removeLeftovers(parent, prefix);
-  return mkdtempSync(join(parent, `${prefix}${process.pid}-`));
+  const own = `${prefix}${whereIdsAreValid()}-`;
+  removeLeftovers(parent, own);
+  return mkdtempSync(join(parent, `${own}${process.pid}-`));
+}
+
+/**
+ * Containers and machines may share a directory, and the id of a process that lives in one of them
+ * belongs to none in another.
+ */
+function whereIdsAreValid(): string {
+  return createHash("sha256").update(`${hostname()} ${idNamespace()}`).digest("hex").slice(0, ORIGIN_LENGTH);
+}
+
+/** Linux alone has them, and shows them where there is a `/proc`. */
+function idNamespace(): string {
+  try {
+    return readlinkSync("/proc/self/ns/pid");
+  } catch {
+    return "";
+  }
 }
 
 function removeLeftovers(parent: string, prefix: string): void {
