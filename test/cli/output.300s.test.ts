@@ -269,6 +269,38 @@ test("a trace that can't be written takes nothing from the program", async () =>
   assert.match(stderr, "MILLRACE_TRACE_FILE");
 });
 
+test("a trace goes where it is asked for, wherever the program goes", async () => {
+  const place = temporaryDirectory();
+  mkdirSync(join(place, "tmp"));
+  const program = `
+    import { open } from ${JSON.stringify(import.meta.resolve("millrace"))};
+    const mill = await open({ handlers: new URL(${JSON.stringify(handlers.href)}), processors: 1 });
+    process.chdir("/");
+    await mill.close();`;
+  const run = ["--input-type=module", "-e", program];
+  const args = ["trace", "record", "--out", "trace.json", "--", process.execPath, ...run];
+  const { code, stderr } = await millrace(args, { cwd: place, env: { TMPDIR: "tmp" } });
+  assert.is(code, 0, stderr);
+  const env = { ...process.env, MILLRACE_TRACE_DIRECTORY: "tmp" };
+  spawnSync(process.execPath, run, { cwd: place, env });
+  assert.is(readdirSync(join(place, "tmp")).filter((name) => name.endsWith(".json")).length, 1);
+});
+
+test("a trace that can't be written at an exit is told", () => {
+  const place = temporaryDirectory();
+  const program = `
+    import { rmSync } from "node:fs";
+    import { open } from "millrace";
+    await open({ handlers: new URL(${JSON.stringify(handlers.href)}), processors: 1 });
+    rmSync(${JSON.stringify(place)}, { recursive: true });
+    process.exit(0);`;
+  const env = { ...process.env, MILLRACE_TRACE_DIRECTORY: place };
+  const args = ["--input-type=module", "-e", program];
+  const { status, stderr } = spawnSync(process.execPath, args, { env, cwd: import.meta.dirname, encoding: "utf8" });
+  assert.is(status, 0);
+  assert.match(stderr, /MILLRACE_TRACE_FILE.*no trace could be written: ENOENT/);
+});
+
 /** Starts the command with a directory of its own for temporary files; resolves once `isSo`. */
 async function startIn(temporary: string, args: readonly string[], isSo: () => boolean): Promise<ChildProcess> {
   const child = spawn(process.execPath, [launcher, ...args], {

@@ -6,8 +6,8 @@
  * The file is written when the runtime is closed, when the process ends without that, or after
  * MILLRACE_TRACE_SECONDS; once.
  */
-import { renameSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { join, resolve } from "node:path";
 import {
   custom,
   messageOf,
@@ -40,6 +40,9 @@ export const TRACE_RECORDS_DEFAULT: number = 2 ** 16;
 /** As the scheduler's option `trace`. */
 export const TRACE_RECORDS_MAX: number = 2 ** 20;
 const SECONDS_MAX = 86_400;
+const STDERR = 2;
+const WARNING = "MillraceWarning";
+const CODE = "MILLRACE_TRACE_FILE";
 
 /** Undefined without the variable of the directory. Throws `ERR_INVALID_OPTION`. */
 export function traceRequest(environment: NodeJS.ProcessEnv): TraceRequest | undefined {
@@ -52,7 +55,8 @@ export function traceRequest(environment: NodeJS.ProcessEnv): TraceRequest | und
   };
   const options = resolveOptions("environment", rules, given);
   return {
-    directory,
+    // The process may go to another working directory before it ends.
+    directory: resolve(directory),
     records: options[TRACE_ENVIRONMENT.records],
     seconds: options[TRACE_ENVIRONMENT.seconds],
   };
@@ -81,7 +85,7 @@ export class TraceFile {
   readonly #seconds: number | undefined;
   #read: (() => ChromeTrace) | undefined;
   #timer: NodeJS.Timeout | undefined;
-  readonly #onExit = (): void => this.write();
+  readonly #onExit = (): void => this.#write(tellAtExit);
   #isWritten = false;
 
   /** Records kept per thread. */
@@ -108,6 +112,10 @@ export class TraceFile {
   }
 
   write(): void {
+    this.#write(warn);
+  }
+
+  #write(tell: (problem: string) => void): void {
     const read = this.#read;
     if (this.#isWritten || read === undefined) return;
     this.#isWritten = true;
@@ -116,7 +124,7 @@ export class TraceFile {
     this.#tried(() => {
       writeFileSync(this.#part, JSON.stringify(read()));
       renameSync(this.#part, this.#file);
-    });
+    }, tell);
   }
 
   get #part(): string {
@@ -124,15 +132,25 @@ export class TraceFile {
   }
 
   /** The program that is looked at goes on as if nobody looked. */
-  #tried(step: () => void): void {
+  #tried(step: () => void, tell = warn): void {
     try {
       step();
     } catch (thrown) {
-      process.emitWarning(`no trace could be written: ${messageOf(thrown)}`, {
-        type: "MillraceWarning",
-        code: "MILLRACE_TRACE_FILE",
-      });
+      tell(`no trace could be written: ${messageOf(thrown)}`);
     }
+  }
+}
+
+function warn(problem: string): void {
+  process.emitWarning(problem, { type: WARNING, code: CODE });
+}
+
+/** A warning would come in the next turn of the event loop. */
+function tellAtExit(problem: string): void {
+  try {
+    writeSync(STDERR, `[${CODE}] ${WARNING}: ${problem}\n`);
+  } catch {
+    // There is nobody to tell.
   }
 }
 
