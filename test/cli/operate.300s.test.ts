@@ -1,4 +1,6 @@
 // `millrace top` of a service that runs, and `millrace doctor`.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { chmodSync, existsSync, mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
@@ -85,6 +87,29 @@ test("top says that nothing runs, or that there is no journal", async () => {
   for (const interval of ["5", "-1s", "soon"]) {
     assert.is((await millrace(["top", directory, "--interval", interval])).code, 2);
   }
+});
+
+test("a service that ends or doesn't answer while it is asked is told", async () => {
+  const directory = join(temporaryDirectory(), "data");
+  await (await open<Handlers>({ handlers, processors: 1, journal: { directory } })).close();
+  const program = `
+    import { open } from "millrace";
+    const handlers = new URL(${JSON.stringify(handlers.href)});
+    await open({ handlers, processors: 1, journal: { directory: ${JSON.stringify(directory)} } });
+    console.log("open");`;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", program], { cwd: import.meta.dirname });
+  await once(child.stdout, "data");
+  child.kill("SIGSTOP");
+  const asked = ["intake", "status", directory, "--json"];
+  const late = await millrace(asked, {
+    onStart: ({ stderr }) => stderr?.once("data", () => child.kill("SIGCONT")),
+  });
+  assert.equal([late.code, late.stderr], [0, "millrace: no answer from the service yet\n"]);
+  const ended = await millrace(["top", directory, "--interval", "20ms"], {
+    onStart: ({ stdout }) => stdout?.once("data", () => child.kill("SIGKILL")),
+  });
+  assert.is(ended.code, 1);
+  assert.match(ended.stderr, /^millrace: the service that had \S+ open has ended \(ERR_SERVICE_STOPPED\)/);
 });
 
 test("doctor measures a directory, says what it found, and leaves nothing behind", async () => {

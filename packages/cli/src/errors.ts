@@ -65,7 +65,9 @@ export const cliErrors: ErrorTable<CliErrorCode> = {
     cure: "Run again with --verbose to see its output.",
   },
   ERR_SERVICE_STOPPED: {
-    cause: "The command needs a running service, and none has this directory open with a control socket.",
+    cause:
+      "The command needs a running service, and none has this directory open with a control " +
+      "socket, or it has ended before it answered.",
     cure: "Start the service, without `control: false`; `millrace journal inspect` reads the directory of a stopped one.",
   },
   ERR_TRACE_FILE: {

@@ -1,6 +1,7 @@
 /** The intake that a command is about: one that runs, or a directory that nobody has open. */
-import { type Asking, carryOut, ControlClient, openStopped, readStopped, type Stopped } from "@millrace/intake";
+import { type Asking, carryOut, openStopped, readStopped, type Stopped } from "@millrace/intake";
 import { storageOf } from "../journal/place.ts";
+import { Service } from "../journal/service.ts";
 import { signals } from "../terminal/signals.ts";
 
 export interface Target {
@@ -14,14 +15,14 @@ const ignore = (): Promise<void> => Promise.resolve();
 /** Throws `ERR_JOURNAL_MISSING`, `ERR_JOURNAL_LOCKED`, `ERR_CONTROL_SOCKET`. */
 async function targetOf(directory: string, signal: AbortSignal): Promise<Target> {
   storageOf(directory);
-  const client = await ControlClient.connect(directory);
-  if (client !== undefined) {
+  const service = await Service.of(directory);
+  if (service !== undefined) {
     // The service ends a command when the client that has sent it is gone.
-    signal.addEventListener("abort", () => client.close());
+    signal.addEventListener("abort", () => service.close());
     return {
       isRunning: true,
-      ask: (command, options, item = ignore) => client.ask(command, options, item),
-      close: async () => client.close(),
+      ask: (command, options, item) => service.ask(command, options, item),
+      close: async () => service.close(),
     };
   }
   let stopped: Stopped | undefined;

@@ -1,10 +1,10 @@
 /** `millrace top DIR`: a running service at a glance, through its control socket. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { ControlClient } from "@millrace/intake";
 import type { MetricFamily } from "@millrace/metrics";
 import { type Figures, figuresOf, type Reading } from "@millrace/runtime";
 import { cliError } from "../errors.ts";
 import { storageOf } from "../journal/place.ts";
+import { Service } from "../journal/service.ts";
 import { OutputReaders } from "../terminal/closed-pipes.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
@@ -26,23 +26,23 @@ export async function top(directory: string, options: TopOptions): Promise<numbe
   const signal = signals.takeOver();
   const reporter = new Reporter(options);
   storageOf(directory);
-  const client = await ControlClient.connect(directory);
-  if (client === undefined) {
+  const service = await Service.of(directory);
+  if (service === undefined) {
     throw cliError("ERR_SERVICE_STOPPED", `no service has ${directory} open with a control socket`, {
       details: { directory },
     });
   }
-  signal.addEventListener("abort", () => client.close());
+  signal.addEventListener("abort", () => service.close());
   const isOnce = options.once === true || reporter.isJson;
   const readers = isOnce ? undefined : new OutputReaders();
   const isTerminal = process.stdout.isTTY && process.env.TERM !== "dumb";
   try {
-    let before = await readingOf(client);
+    let before = await readingOf(service);
     // Ends: after one picture, at a signal, when nobody reads, or when the service is gone.
     for (;;) {
       await pause(options.interval, signal, () => readers?.areGone() === true);
       if (readers?.areGone() === true) return EXIT.ok;
-      const now = await readingOf(client);
+      const now = await readingOf(service);
       const figures = figuresOf(before, now);
       before = now;
       if (isOnce) {
@@ -58,7 +58,7 @@ export async function top(directory: string, options: TopOptions): Promise<numbe
     if (signals.exitCode === undefined) throw thrown;
     return signals.exitCode;
   } finally {
-    client.close();
+    service.close();
   }
 }
 
@@ -71,9 +71,9 @@ async function pause(ms: number, signal: AbortSignal, isOver: () => boolean): Pr
   }
 }
 
-async function readingOf(client: ControlClient): Promise<Reading> {
+async function readingOf(service: Service): Promise<Reading> {
   const families = new Map<string, MetricFamily>();
-  await client.ask("metrics", {}, async (item) => {
+  await service.ask("metrics", {}, async (item) => {
     const family = item as MetricFamily;
     families.set(family.name, family);
   });
