@@ -75,6 +75,22 @@ const cases: readonly [args: readonly string[], message: string, help: string][]
     '--from must be a time such as 2026-01-31T12:00:00Z, not "record 12"',
     "millrace dlq list",
   ],
+  // `Date.parse` takes it for a day in March.
+  ...["2026-02-30", "2026-02-30T12:00", "2026-02-30T12:00:00Z"].map((text): [string[], string, string] => [
+    ["dlq", "drop", "./data", "--from", text],
+    `--from must be a time such as 2026-01-31T12:00:00Z, not "${text}"`,
+    "millrace dlq drop",
+  ]),
+  [
+    ["dlq", "redrive", "./data", "--rate", "1e-9"],
+    '--rate must be a number from 0.001 to 1000000000, not "1e-9"',
+    "millrace dlq redrive",
+  ],
+  [
+    ["serve", "--requests-per-second", "0"],
+    '--requests-per-second must be a whole number from 1 to 1000000, not "0"',
+    "millrace serve",
+  ],
   // A timer would fire at once.
   [
     ["top", "./data", "--interval", "100000m"],

@@ -67,7 +67,7 @@ export function addDlq(program: Command, common: (command: Command) => Command, 
     .option("--all", "every letter")
     .option("--dry-run", "only count them")
     .option("--to-handler <name>", "another handler (default: the one in which they died)")
-    .option("--rate <n>", "at most this many a second", positiveNumber("--rate", 1e9))
+    .option("--rate <n>", "at most this many a second", positiveNumber("--rate", 1e9, 0.001))
     .addHelpText(
       "after",
       `\nExamples:\n  millrace dlq redrive ./data --handler settle --dry-run\n  millrace dlq redrive ./data --handler settle --rate 100\n${EXIT_HELP}`,

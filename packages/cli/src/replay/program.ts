@@ -24,7 +24,7 @@ export function addReplay(program: Command, common: (command: Command) => Comman
     .option("--key <key>", "with this order key")
     .addOption(new Option("--priority <priority>", "with this priority").choices(["high", "normal", "low"]))
     .option("--to-handler <name>", "give them to another handler")
-    .option("--rate <n>", "at most this many a second", positiveNumber("--rate", 1e9))
+    .option("--rate <n>", "at most this many a second", positiveNumber("--rate", 1e9, 0.001))
     .option("--name <name>", "under one name each record is replayed once, and the same command goes on")
     .option("--dry-run", "only count them")
     .option("--shadow <module>", "publish nothing: give them to this module's handlers, and compare how they end")

@@ -22,11 +22,18 @@ function durationMs(text: string): number | undefined {
 
 /**
  * A time as ISO 8601 has it, with or without the time of day, in ms since 1970; undefined for
- * another text. `Date.parse` alone takes "record 12" for a day in December.
+ * another text. `Date.parse` alone takes "record 12" for a day in December, and 30 February for
+ * one in March.
  */
 export function timeMs(text: string): number | undefined {
-  const ms = /^\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d\S*)?$/.test(text) ? Date.parse(text) : Number.NaN;
+  const day = /^(\d{4}-\d\d-\d\d)(?:[T ]\d\d:\d\d\S*)?$/.exec(text)?.[1];
+  const ms = day !== undefined && isDay(day) ? Date.parse(text) : Number.NaN;
   return Number.isNaN(ms) ? undefined : ms;
+}
+
+function isDay(day: string): boolean {
+  const ms = Date.parse(`${day}T00:00:00Z`);
+  return !Number.isNaN(ms) && new Date(ms).toISOString().startsWith(day);
 }
 
 /** In digits alone: `Number` takes an empty text for 0. */
@@ -51,12 +58,13 @@ export function powerOfTwo(option: string, max: number): (text: string) => numbe
   };
 }
 
-/** A number above zero, for commander. */
-export function positiveNumber(option: string, max: number): (text: string) => number {
+/** A number above zero, or from `min`, for commander. */
+export function positiveNumber(option: string, max: number, min = 0): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (POSITIVE.test(text) && value > 0 && value <= max) return value;
-    throw cliError("ERR_CLI_USAGE", `${option} must be a number above 0 and at most ${max}, not "${text}"`);
+    if (POSITIVE.test(text) && value > 0 && value >= min && value <= max) return value;
+    const range = min === 0 ? `above 0 and at most ${max}` : `from ${min} to ${max}`;
+    throw cliError("ERR_CLI_USAGE", `${option} must be a number ${range}, not "${text}"`);
   };
 }
 
