@@ -81,7 +81,22 @@ test("trace stats without --json is a table for people", async () => {
 
 test("what is no trace is refused", async () => {
   const file = join(temporaryDirectory(), "other.json");
-  for (const text of ["{}", "[]", "null", "not JSON", '{"traceEvents":[],"otherData":{"producer":"somebody"}}']) {
+  const whole = { producer: "millrace", beganMs: 0, durationMs: 1, machines: 1, submitters: 0, dropped: [0] };
+  const trace = (data: object, ...traceEvents: unknown[]): string => JSON.stringify({ traceEvents, otherData: data });
+  writeFileSync(file, trace(whole));
+  assert.is((await millrace(["trace", "stats", file])).code, 0);
+  for (const text of [
+    "{}",
+    "[]",
+    "null",
+    "not JSON",
+    trace({ ...whole, producer: "somebody" }),
+    trace({ producer: "millrace" }),
+    trace({ ...whole, beganMs: 1e300 }),
+    trace({ ...whole, dropped: 0 }),
+    trace(whole, null),
+    trace(whole, { ph: "X" }),
+  ]) {
     writeFileSync(file, text);
     const outcome = await millrace(["trace", "stats", file, "--json"]);
     assert.is(outcome.code, 1);

@@ -18,7 +18,7 @@ import { signals } from "../terminal/signals.ts";
 import { KEPT_NAME, removeInUse, temporaryDirectory } from "../terminal/temporary.ts";
 import { duration, grouped, table } from "../terminal/units.ts";
 import { copyTo, mustBeWritable } from "./output.ts";
-import { type Spread, type TraceStats, traceStats } from "./stats.ts";
+import { isTrace, type Spread, type TraceStats, traceStats } from "./stats.ts";
 
 export interface TraceRecordOptions extends ReporterOptions {
   readonly out: string;
@@ -174,19 +174,17 @@ function collect(directory: string, out: string, keep: () => void): { file: stri
 
 /** Throws `ERR_TRACE_FILE`. */
 function read(file: string): ChromeTrace {
-  let trace: Partial<ChromeTrace> | null;
+  let trace: unknown;
   try {
-    trace = JSON.parse(readFileSync(file, "utf8")) as Partial<ChromeTrace> | null;
+    trace = JSON.parse(readFileSync(file, "utf8"));
   } catch (cause) {
     throw cliError("ERR_TRACE_FILE", `${file} can't be read as a trace: ${messageOf(cause)}`, {
       cause,
       details: { file },
     });
   }
-  if (!Array.isArray(trace?.traceEvents) || trace.otherData?.producer !== "millrace") {
-    throw cliError("ERR_TRACE_FILE", `${file} is no trace of Millrace`, { details: { file } });
-  }
-  return trace as ChromeTrace;
+  if (isTrace(trace)) return trace;
+  throw cliError("ERR_TRACE_FILE", `${file} is no trace of Millrace`, { details: { file } });
 }
 
 function textOf(given: TraceStats): string {

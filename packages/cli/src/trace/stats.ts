@@ -60,6 +60,36 @@ export interface TraceStats {
   }[];
 }
 
+const MACHINES_MAX = 4096;
+/** What a Date holds. */
+const TIME_MS_MAX = 8.64e15;
+
+/** Whether a document is a trace of ours: with all that the numbers are computed from. */
+export function isTrace(document: unknown): document is ChromeTrace {
+  const { traceEvents, otherData } = (document ?? {}) as { [Name in keyof ChromeTrace]?: unknown };
+  const data = (otherData ?? {}) as { [Name in keyof ChromeTrace["otherData"]]?: unknown };
+  const { producer, beganMs, durationMs, machines, dropped } = data;
+  return (
+    producer === "millrace" &&
+    isNumber(beganMs, -TIME_MS_MAX, TIME_MS_MAX) &&
+    isNumber(durationMs, 0, TIME_MS_MAX) &&
+    isNumber(machines, 0, MACHINES_MAX) &&
+    Array.isArray(dropped) &&
+    dropped.every((count) => isNumber(count, 0, Infinity)) &&
+    Array.isArray(traceEvents) &&
+    traceEvents.every(isEvent)
+  );
+}
+
+function isNumber(value: unknown, min: number, max: number): boolean {
+  return typeof value === "number" && value >= min && value <= max;
+}
+
+function isEvent(value: unknown): boolean {
+  const { ph, name, ts = 0, dur = 0 } = (value ?? {}) as { [Name in keyof ChromeEvent]?: unknown };
+  return typeof ph === "string" && typeof name === "string" && typeof ts === "number" && typeof dur === "number";
+}
+
 export function traceStats({ traceEvents, otherData }: ChromeTrace): TraceStats {
   const tasks = traceEvents.filter(({ ph, cat }) => ph === "X" && cat === "task");
   const settled = settledTimes(traceEvents);
