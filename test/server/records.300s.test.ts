@@ -92,6 +92,10 @@ test("types, encodings, sizes and paths that aren't served have a status of thei
       body.error.message,
       "the body's type must be application/json or application/x-ndjson, not application/x-www-form-urlencoded",
     );
+    const untyped = await post(at, "1", { "content-type": "" });
+    assert.is(untyped.body.error.message, "the body's type must be application/json or application/x-ndjson, not none");
+    const atomic = await post(`${at}?atomic=1`, "1");
+    assert.is(atomic.body.error.message, 'unknown parameter "atomic"; this request takes none');
     const expected: [number, string, () => Promise<{ status: number; body: Record<string, any> }>][] = [
       [415, "ERR_REQUEST_TYPE", () => post(at, "1", { "content-type": "text/plain" })],
       [415, "ERR_REQUEST_TYPE", () => post(at, "1", { "content-type": "application/json; charset=latin1" })],

@@ -44,8 +44,9 @@ function ours(thrown: unknown): unknown {
 }
 
 /** `curl -d` alone says that it sends a form. */
-function typeError(given = "none", known: readonly string[]): Error {
-  return serverError("ERR_REQUEST_TYPE", `the body's type must be ${known.join(" or ")}, not ${given.slice(0, 100)}`);
+function typeError(given = "", known: readonly string[]): Error {
+  const type = given.trim() === "" ? "none" : given.slice(0, 100);
+  return serverError("ERR_REQUEST_TYPE", `the body's type must be ${known.join(" or ")}, not ${type}`);
 }
 
 /** Sends an error as a document. */

@@ -95,7 +95,8 @@ export function switchesIn<Name extends string>(query: unknown, known: readonly 
   const given = query as Record<string, unknown>;
   for (const [name, value] of Object.entries(given)) {
     if (!(known as readonly string[]).includes(name)) {
-      throw invalid(`unknown parameter ${JSON.stringify(name.slice(0, 100))}; known are ${known.join(", ")}`);
+      const which = known.length === 0 ? "this request takes none" : `known are ${known.join(", ")}`;
+      throw invalid(`unknown parameter ${JSON.stringify(name.slice(0, 100))}; ${which}`);
     }
     if (value !== "0" && value !== "1") throw invalid(`the parameter ${name} must be 0 or 1`);
   }
