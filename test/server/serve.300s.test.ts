@@ -1,14 +1,16 @@
 // The command that serves: its settings, and its end, with real clients in the midst of requests.
-import { spawn } from "node:child_process";
-import { readdirSync, writeFileSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, openSync, readdirSync, writeFileSync } from "node:fs";
 import { Agent, request } from "node:http";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Journal } from "@millrace/journal";
 import { documentOf, launcher, millrace } from "../cli/support.ts";
-import { temporaryDirectory, until } from "../support.ts";
+import { temporaryDirectory, testIf, until } from "../support.ts";
 import { startService } from "./service.ts";
 import { get, post } from "./support.ts";
 
@@ -26,6 +28,10 @@ function ask(agent: Agent, url: string, text: string, pauseMs: number): Promise<
     sent.write(text.slice(0, 5));
     setTimeout(() => sent.end(text.slice(5)), pauseMs);
   });
+}
+
+function hasIpv6(): boolean {
+  return Object.values(networkInterfaces()).some((each) => each?.some(({ address }) => address === "::1"));
 }
 
 async function storedIn(directory: string): Promise<Set<string>> {
@@ -139,6 +145,10 @@ test("the command line goes before the environment, and that before the file", a
   assert.equal(of("journal"), [{ retain: "all" }, "file"]);
   const { stdout } = await millrace(["config", "print", "--config", config]);
   assert.match(stdout, /\bport +1001$/m);
+  const module = join(place, "config.mjs");
+  writeFileSync(module, "const journal = { retain: 5n }; journal.journal = journal; export default { journal };");
+  const odd = await millrace(["config", "print", "--config", module]);
+  assert.match(odd.stdout, /journal +<ref \*1> \{ retain: 5n, journal: \[Circular \*1\] \}/);
 });
 
 test("the demo serves real traffic from a directory of its own, and leaves nothing", async () => {
@@ -203,6 +213,36 @@ test("frames from standard input are answered, and its end isn't the service's",
   assert.is((await get(health)).status, 200);
   child.kill("SIGTERM");
   assert.equal(await ended, { code: 0, signal: null });
+});
+
+testIf(hasIpv6())("addresses of IPv6 are in brackets, where they are printed", async () => {
+  const place = temporaryDirectory();
+  const options = ["--host", "::1", "--admin-host", "::1"];
+  const service = await startService(join(place, "journal"), join(place, "ledger"), options);
+  assert.match(service.url, /^http:\/\/\[::1\]:\d+$/);
+  assert.is((await get(`${service.adminUrl}/health/ready`)).status, 200);
+  service.child.kill("SIGTERM");
+  await service.ended;
+});
+
+test("an output that is full is told, and not as the input's end", async () => {
+  const place = temporaryDirectory();
+  const full = join(place, "full");
+  // A node with the numbers of the device that is always full; not everybody may make one.
+  if (spawnSync("mknod", [full, "c", "1", "7"]).status !== 0) return;
+  const handlers = fileURLToPath(new URL("../../../test/fixtures/served-handlers.mjs", import.meta.url));
+  const where = ["--handlers", handlers, "--dir", join(place, "journal"), "--port", "0", "--admin-port", "0"];
+  const output = openSync(full, "w");
+  const child = spawn(process.execPath, [launcher, "serve", "--stdin", ...where], { stdio: ["pipe", output, "pipe"] });
+  closeSync(output);
+  const ended = once(child, "close");
+  let stderr = "";
+  child.stderr?.on("data", (chunk) => (stderr += String(chunk)));
+  child.stdin?.write(`${JSON.stringify({ handler: "settle", payload: 1 })}\n`);
+  await until(() => stderr.includes("the service goes on"), "a word about the output", 60_000);
+  assert.match(stderr, "nobody takes answers any more");
+  child.kill("SIGTERM");
+  await ended;
 });
 
 test("a signal ends a service whose input is open", async () => {

@@ -1,12 +1,13 @@
 /** `millrace serve`: a runtime with its sources, until a signal ends it in order. */
 import { existsSync } from "node:fs";
+import { isIP } from "node:net";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { isMillraceError, onAbort } from "@millrace/base";
 import { type Millrace, open } from "@millrace/runtime";
 import { type AdminAction, createServer, type RecordServer, type ServerOptions } from "@millrace/server";
 import { cliError } from "../errors.ts";
-import { outputIsCourtesy } from "../terminal/closed-pipes.ts";
+import { isOutputClosed, outputIsCourtesy } from "../terminal/closed-pipes.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
@@ -121,7 +122,11 @@ async function run(options: ServeOptions, settings: RuntimeSettings, content: Co
 /** The end of the input isn't the end of the service: it has other sources. */
 function takeInput(reporter: Reporter, server: RecordServer): void {
   void server.take(process.stdin, process.stdout).then(() => {
-    if (server.state === "running") reporter.message("millrace: the input has ended; the service goes on");
+    if (server.state !== "running") return;
+    const what = isOutputClosed()
+      ? "nobody takes answers any more: the input is read no further"
+      : "the input has ended";
+    reporter.message(`millrace: ${what}; the service goes on`);
   });
 }
 
@@ -167,8 +172,8 @@ function until(signal: AbortSignal): Promise<void> {
 function announce(reporter: Reporter, server: RecordServer, options: ServeOptions, showsToken: boolean): void {
   const scheme = options.tlsCert === undefined ? "http" : "https";
   const document = {
-    url: `${scheme}://${options.host}:${server.port}`,
-    adminUrl: `http://${options.adminHost}:${server.adminPort}`,
+    url: `${scheme}://${inUrl(options.host)}:${server.port}`,
+    adminUrl: `http://${inUrl(options.adminHost)}:${server.adminPort}`,
     pageUrl: showsToken ? server.pageUrl : server.pageUrl?.replace(/#.*/, ""),
     framePort: server.framePort,
     framePath: options.framePath,
@@ -183,6 +188,10 @@ function announce(reporter: Reporter, server: RecordServer, options: ServeOption
     outputIsCourtesy();
     reporter.result(document, () => text);
   }
+}
+
+function inUrl(host: string): string {
+  return isIP(host) === 6 ? `[${host}]` : host;
 }
 
 function tellAction(reporter: Reporter, { what, of, count }: AdminAction): void {

@@ -8,6 +8,7 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { inspect } from "node:util";
 import type { Command, Option } from "commander";
 import { messageOf, nearest } from "@millrace/base";
 import type { MillraceOptions } from "@millrace/runtime";
@@ -132,6 +133,16 @@ export function originsOf(command: Command): { name: string; value: unknown; ori
 export function openOrigins({ runtime, journal }: RuntimeSettings): { name: string; value: unknown; origin: Origin }[] {
   const values = { processors: runtime.processors, journal: Object.keys(journal).length === 0 ? undefined : journal };
   return Object.entries(values).map(([name, value]) => {
-    return { name, value, origin: value === undefined ? "default" : "file" };
+    return { name, value: printable(value), origin: value === undefined ? "default" : "file" };
   });
+}
+
+/** A module may have what JSON can't hold: a BigInt, or an object within itself. */
+function printable(value: unknown): unknown {
+  try {
+    JSON.stringify(value);
+    return value;
+  } catch {
+    return inspect(value, { breakLength: Number.POSITIVE_INFINITY });
+  }
 }

@@ -128,6 +128,9 @@ export interface ErrorDocument {
 const CURES: Readonly<Record<string, string>> = {
   ERR_JOURNAL_LOCKED:
     "Use another directory, or end the other process. The lock goes with the process; there is nothing to delete.",
+  ERR_JOURNAL_UNSAFE_STORAGE:
+    "Use a local disk. If you may lose the journal, pass --allow-unsafe-storage to ingest, or set " +
+    "journal.allowUnsafeStorage in the --config of serve.",
 };
 
 /** An error as a document has it. */
