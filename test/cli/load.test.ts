@@ -1,9 +1,11 @@
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { payloadCrc } from "@millrace/cli/internal/load/payload";
 import { reconcile, STATUS } from "@millrace/cli/internal/load/reconcile";
 import type * as handlers from "@millrace/cli/internal/load/victim-handlers";
+import { Journal } from "@millrace/journal";
 import { open } from "millrace";
 import { temporaryDirectory } from "../support.ts";
 import { documentOf, millrace } from "./support.ts";
@@ -70,6 +72,20 @@ test("load crash: killed at random moments, nothing acknowledged is lost", async
   console.log(
     `# 3 kills: ${document.acknowledged} acknowledged, ${document.duplicates} handled again, ${document.lost} lost, ${document.ghosts} ghosts`,
   );
+});
+
+test("load of a directory that is in use leaves nothing", async () => {
+  const [directory, temporary] = [temporaryDirectory(), temporaryDirectory()];
+  const journal = await Journal.open({ directory });
+  for (const what of ["crash", "run"]) {
+    const outcome = await millrace(["load", what, "--dir", directory, "--seconds", "1"], {
+      env: { TMPDIR: temporary },
+    });
+    assert.is(outcome.code, 1);
+    assert.match(outcome.stderr, "the process under test");
+    assert.equal(readdirSync(temporary), [], what);
+  }
+  await journal.close();
 });
 
 test("records that an earlier run has left are no ghosts", async () => {

@@ -70,14 +70,15 @@ export async function loadCrash(options: CrashOptions): Promise<number> {
   const reporter = new Reporter(options);
   const place = createWorkplace(options);
   let keep = false;
+  const run = new CrashRun(options, place, reporter);
   try {
-    const document = await new CrashRun(options, place, reporter).run();
+    const document = await run.run();
     reporter.result(document, () => textOf(document));
     const verdict = verdictOf(document, options, reporter);
     keep = verdict === EXIT.dataLost;
     return verdict;
   } catch (thrown) {
-    keep = true;
+    keep = run.hasBegun;
     reporter.error(thrown);
     const code = isMillraceError(thrown) ? (thrown.details.code ?? thrown.code) : undefined;
     return code === "ERR_JOURNAL_DAMAGED" ? EXIT.dataLost : EXIT.failure;
@@ -99,6 +100,8 @@ class CrashRun {
   readonly #stop: AbortSignal = signals.takeOver();
   #victim: Victim | undefined;
   #kills = 0;
+  /** A process has taken records: what it left may be worth a look. */
+  hasBegun = false;
 
   constructor(options: CrashOptions, place: Workplace, reporter: Reporter) {
     this.#options = options;
@@ -125,6 +128,7 @@ class CrashRun {
     const generator = this.#generator;
     const first = await untilStopped(this.#startFirst(), this.#stop);
     if (first === STOPPED) return this.#document(0);
+    this.hasBegun = true;
     let victim = first;
     const startedAt = performance.now();
     generator.start();
