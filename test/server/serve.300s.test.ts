@@ -1,8 +1,9 @@
 // The command that serves: its settings, and its end, with real clients in the midst of requests.
-import { spawn, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, openSync, readdirSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, writeFileSync } from "node:fs";
 import { Agent, request } from "node:http";
+import { type AddressInfo, createServer } from "node:net";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -303,17 +304,37 @@ test("wrong settings end the command with code 2 before anything is opened", asy
   const ofEnvironment = await millrace(["config", "print"], { env: { MILLRACE_ADMIN_PORT: "x" } });
   assert.is(ofEnvironment.code, 2);
   assert.match(ofEnvironment.stderr, /^millrace: MILLRACE_ADMIN_PORT must be a whole number/);
-  const exposed = await millrace([
-    "serve",
-    "--handlers",
-    handlers,
-    "--dir",
-    join(place, "journal"),
-    "--host",
-    "0.0.0.0",
-  ]);
-  assert.is(exposed.code, 1);
-  assert.match(exposed.stderr, "ERR_SERVER_EXPOSED");
+});
+
+test("a service that can't begin leaves no journal", async () => {
+  const place = temporaryDirectory();
+  const [handlers, file, pipe] = ["handlers.mjs", "file", "pipe"].map((name) => join(place, name)) as [
+    string,
+    string,
+    string,
+  ];
+  writeFileSync(handlers, "export function settle() {}\n");
+  writeFileSync(file, "");
+  execFileSync("mkfifo", [pipe]);
+  const taken = createServer().listen(0, "127.0.0.1");
+  await once(taken, "listening");
+  const { port } = taken.address() as AddressInfo;
+  const directory = join(place, "journal");
+  for (const [args, text] of [
+    [["--host", "0.0.0.0"], "ERR_SERVER_EXPOSED"],
+    [["--port", String(port)], "EADDRINUSE"],
+    [["--frame-path", file], "something else than a socket is there (ERR_SERVER_LISTEN)"],
+    [["--frame-path", place], "something else than a socket is there (ERR_SERVER_LISTEN)"],
+    [["--token-file", pipe], "it is no regular file (ERR_TOKEN_FILE)"],
+    [["--tls-cert", file, "--tls-key", file], "ERR_SERVER_LISTEN"],
+  ] as const) {
+    const where = ["--handlers", handlers, "--dir", directory, "--port", "0", "--admin-port", "0"];
+    const { code, stderr } = await millrace(["serve", ...where, ...args]);
+    assert.is(code, 1, stderr);
+    assert.match(stderr, text);
+    assert.not(existsSync(directory), args.join(" "));
+  }
+  taken.close();
 });
 
 test.run();

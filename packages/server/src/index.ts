@@ -1,3 +1,4 @@
+export { checkServer } from "./check.ts";
 export { serverErrors } from "./errors.ts";
 export type { RequestHandler } from "./http/app.ts";
 export type { EndOptions, RequestOptions, ServerOptions, TlsFilesOptions } from "./options.ts";

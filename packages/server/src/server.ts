@@ -128,7 +128,7 @@ async function recordHandler(
 }
 
 /** Throws `ERR_SERVER_EXPOSED` when somebody on the network would be asked for nothing. */
-function mustBeSafe(options: ServerSettings): void {
+export function mustBeSafe(options: ServerSettings): void {
   const { host, port, adminHost, adminPort, tls, tokenFile, insecureNoAuth } = options;
   if (insecureNoAuth || tokenFile !== undefined) return;
   if (tls?.ca === undefined) mustBeLoopback(host, port);

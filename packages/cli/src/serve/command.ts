@@ -5,7 +5,7 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { isMillraceError, onAbort } from "@millrace/base";
 import { type Millrace, open } from "@millrace/runtime";
-import { type AdminAction, createServer, type RecordServer, type ServerOptions } from "@millrace/server";
+import { type AdminAction, checkServer, createServer, type RecordServer, type ServerOptions } from "@millrace/server";
 import { cliError } from "../errors.ts";
 import { isOutputClosed, outputIsCourtesy } from "../terminal/closed-pipes.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
@@ -90,6 +90,8 @@ async function run(options: ServeOptions, settings: RuntimeSettings, content: Co
     ...serverOptionsOf(options, (error) => reporter.message(`millrace: warning: ${error.message}`)),
     onAction: (action) => tellAction(reporter, action),
   };
+  // What is refused leaves no journal behind.
+  await checkServer({ ...forServer, ...anyPort(settings.movablePorts) });
   // From here on a signal ends the service in order, also one that comes before it is ready.
   const stop = signals.takeOver();
   const failed = new AbortController();
@@ -140,11 +142,15 @@ async function serverOf(
     return await createServer(mill, options);
   } catch (thrown) {
     if (movable.length > 0 && isMillraceError(thrown, "ERR_SERVER_LISTEN")) {
-      return serverOf(mill, { ...options, ...Object.fromEntries(movable.map((name) => [name, 0])) }, []);
+      return serverOf(mill, { ...options, ...anyPort(movable) }, []);
     }
     await mill.close();
     throw thrown;
   }
+}
+
+function anyPort(movable: RuntimeSettings["movablePorts"]): Partial<ServerOptions> {
+  return Object.fromEntries(movable.map((name) => [name, 0]));
 }
 
 /** First every request gets its answer, then handlers may finish. */

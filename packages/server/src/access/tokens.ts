@@ -99,6 +99,8 @@ export class TokenFile implements Access {
   #read(): readonly Entry[] {
     let text: string;
     try {
+      // The reading of a pipe waits for somebody who writes.
+      if (!statSync(this.#path).isFile()) throw new Error("it is no regular file");
       text = readFileSync(this.#path, "utf8");
     } catch (cause) {
       throw serverError("ERR_TOKEN_FILE", `${this.#path} can't be read: ${messageOf(cause)}`, { cause });

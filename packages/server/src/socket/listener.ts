@@ -1,7 +1,6 @@
 /** A port or a path where clients send frames. */
-import { chmodSync, existsSync, rmSync, statSync } from "node:fs";
-import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
-import { dirname } from "node:path";
+import { chmodSync } from "node:fs";
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createServer as createTlsServer } from "node:tls";
 import { clearInterval, messageOf, performance, setInterval } from "@millrace/base";
@@ -9,13 +8,12 @@ import { type TlsFiles, tlsOptions } from "../access/tls.ts";
 import { serverError } from "../errors.ts";
 import { limitConnections } from "../http/listener.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
+import { preparePath } from "./path.ts";
 
 export type SocketPlace = { readonly host: string; readonly port: number } | { readonly path: string };
 
 const LOOK_MS = 250;
 const END_LOOK_MS = 20;
-/** What the address of a Unix socket holds. */
-const ADDRESS_BYTES_MAX = process.platform === "linux" ? 107 : 103;
 /** Its owner alone. */
 const SOCKET_MODE = 0o600;
 
@@ -87,30 +85,4 @@ export class SocketListener {
     await closed;
     clearInterval(this.#timer);
   }
-}
-
-/** Throws where nothing can listen, or somebody else does. */
-async function preparePath(path: string): Promise<void> {
-  const bytes = Buffer.byteLength(path);
-  // Node would cut it off, and listen elsewhere.
-  if (bytes > ADDRESS_BYTES_MAX) {
-    throw new RangeError(`a socket's path has at most ${ADDRESS_BYTES_MAX} bytes, as an absolute one, not ${bytes}`);
-  }
-  if (!existsSync(dirname(path))) throw new Error(`there is no directory ${dirname(path)}`);
-  // Any other file stays, and listening fails.
-  if (statSync(path, { throwIfNoEntry: false })?.isSocket() !== true) return;
-  if (await isAnswered(path)) throw new Error("another process listens there");
-  // A killed process has left it.
-  rmSync(path, { force: true });
-}
-
-/** Unless it is refused: then nobody listens any more. */
-function isAnswered(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path, () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once("error", ({ code }: NodeJS.ErrnoException) => resolve(code !== "ECONNREFUSED" && code !== "ENOENT"));
-  });
 }
