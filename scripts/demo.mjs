@@ -117,7 +117,7 @@ async function ingestFlights() {
     again,
     lost: document.alreadyStored + document.acknowledged - handled,
     ack: document.ackMs,
-    perSecond: document.recordsPerSecond,
+    perSecond: document.published === 0 ? undefined : document.recordsPerSecond,
     note: `${document.alreadyStored.toLocaleString("en-US")} were stored before the kill`,
   };
 }
@@ -151,10 +151,13 @@ async function crashCycle() {
   };
 }
 
+/** Of the second run: the kill came after the last publish. */
+const NOTHING_LEFT = "all was stored before the kill";
+
 function table(flights, crashes) {
   const number = (value) => Math.round(value).toLocaleString("en-US");
   const ms = (value) =>
-    value === undefined ? "none" : value < 1 ? `${Math.round(value * 1000)} µs` : `${value.toPrecision(3)} ms`;
+    value === undefined ? NOTHING_LEFT : value < 1 ? `${Math.round(value * 1000)} µs` : `${value.toPrecision(3)} ms`;
   const rows = [
     ["", "flights, one kill", "crash cycle"],
     ["published", number(flights.published), number(crashes.published)],
@@ -166,7 +169,7 @@ function table(flights, crashes) {
     ["ack latency p99", ms(flights.ack?.p99), ms(crashes.ack?.p99)],
     [
       "records per second",
-      `${number(flights.perSecond)} (as fast as it goes)`,
+      flights.perSecond === undefined ? NOTHING_LEFT : `${number(flights.perSecond)} (as fast as it goes)`,
       `${number(crashes.perSecond)} (4,000 offered)`,
     ],
     ["recovery", flights.note, crashes.note],
