@@ -78,7 +78,8 @@ description by \`node scripts/command-page.mjs\`.
 
 The command prints no colours, so \`NO_COLOR\` has nothing to switch off. Without a terminal it
 redraws no line. A reader that ends early (\`| head\`) ends it quietly. If stdout can't be written, as
-on a full disk, it says so and exits with 1; \`serve\` goes on. No option takes an empty value.
+on a full disk, it says so and exits with 1; \`serve\` goes on. A stdout that is closed (\`>&-\`) is one
+that nobody reads: Node opens the null device in its place. No option takes an empty value.
 
 | exit code | |
 |---|---|
@@ -88,7 +89,7 @@ on a full disk, it says so and exits with 1; \`serve\` goes on. No option takes 
 | 3 | acknowledged data is lost, or a journal is damaged |
 | 4 | a target was missed |
 | 5 | the run isn't valid |
-| 129, 130, 143 | SIGHUP, SIGINT, SIGTERM |
+| 129, 130, 143 | SIGHUP, SIGINT, SIGTERM; 0 of \`serve\` and \`journal tail --follow\`, which end so |
 
 ${leaves(program, ["millrace"]).flat().join("\n").trimEnd()}
 `;
