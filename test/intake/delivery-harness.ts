@@ -8,7 +8,7 @@
  */
 import type { Random } from "@millrace/base";
 import { RECORD_TYPE } from "@millrace/journal";
-import { Delivery } from "@millrace/intake/internal/delivery/delivery";
+import { Delivery, type DeliveryTerms } from "@millrace/intake/internal/delivery/delivery";
 import type { DeliveryEvents } from "@millrace/intake/internal/delivery/events";
 import { handlerTerms, type HandlerOptions } from "@millrace/intake/internal/delivery/policy";
 import { HeaderParser, type Terms } from "@millrace/intake/internal/format/record-header";
@@ -22,6 +22,8 @@ import { SimRunner, type SimTask } from "./simulation-runner.ts";
 /** The ring is never full, and pauses are as long as they can be. */
 const random = { below: (n: number) => (n === 1 ? 0 : 1), fraction: () => 1 } as unknown as Random;
 const LIMITS = { keysMax: 40, forMs: 15_000 };
+
+type Limits = Pick<DeliveryTerms, "jobsBytesMax" | "laneRecordsMax">;
 
 export class World {
   now = 1000;
@@ -38,7 +40,7 @@ export class World {
   /** Records that this process has put into quarantine, in order. */
   quarantined: number[] = [];
 
-  readonly #jobsBytesMax: number | undefined;
+  readonly #limits: Limits;
   readonly #clock = {
     now: (): number => {
       this.advance(this.readingMs);
@@ -47,9 +49,9 @@ export class World {
     wall: (): number => this.wall,
   };
 
-  constructor(handlers: Record<string, HandlerOptions>, { jobsBytesMax }: { readonly jobsBytesMax?: number } = {}) {
+  constructor(handlers: Record<string, HandlerOptions>, limits: Limits = {}) {
     this.handlers = handlers;
-    this.#jobsBytesMax = jobsBytesMax;
+    this.#limits = limits;
     this.open();
   }
 
@@ -79,7 +81,7 @@ export class World {
       {
         logId: Buffer.alloc(16, 7),
         reserveBytes: () => 100_000,
-        jobsBytesMax: this.#jobsBytesMax,
+        ...this.#limits,
         handlerTerms: (name) =>
           handlerTerms(name, this.handlers[name] ?? {}, { retryBaseMs: 60_000, backoff: "constant" }),
       },

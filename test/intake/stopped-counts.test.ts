@@ -3,6 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { World } from "./delivery-harness.ts";
 import { SimRecord } from "./simulation-disk.ts";
+import { CAPACITY } from "./simulation-runner.ts";
 
 const REST_MS = 1000;
 
@@ -107,6 +108,26 @@ test("a record that is moved before it was counted doesn't count for another", (
   world.disk.append(new SimRecord({ ...parts, moved: { origin: second as number, replaces: second as number } }));
   world.turn();
   assert.equal(countsOf(world), [["pay"], 3, 4]);
+});
+
+test("a member of a group counts once, although its handler's lane begins with another", () => {
+  const world = new World({ pay: {}, mail: {} }, { laneRecordsMax: 0 });
+  publish(world, "mail", 1);
+  world.turn();
+  world.delivery.commands.pause("pay", true);
+  // The first of `pay` gets a lane of its own, and the lane of the others falls behind.
+  const others = Array.from({ length: 2 * CAPACITY }, () => "mail");
+  for (const handler of ["pay", ...others, "pay"]) {
+    world.publish(handler);
+    (world.disk.records.at(-1) as { continues: boolean }).continues = true;
+  }
+  publish(world, "pay", 1);
+  for (let round = 0; round < others.length; round += 1) {
+    world.turn(2);
+    for (const origin of world.begun) if (world.isInHand(origin)) world.end(origin);
+  }
+  world.turn();
+  assert.equal(countsOf(world), [["pay"], 3, 3]);
 });
 
 test.run();

@@ -290,9 +290,10 @@ export class Lane {
 
   /**
    * A lane for one handler alone, with all of its records that this lane has in its queue or still
-   * has to read. A record that is ready finds its lane when its turn comes.
+   * has to read. A record that is ready finds its lane when its turn comes. Records behind
+   * `visited` come by `push`.
    */
-  split(handler: number, handlerOf: (record: LogRecord) => number): Lane {
+  split(handler: number, handlerOf: (record: LogRecord) => number, visited: number): Lane {
     const lane = new Lane(this.#host, this.priority, handler);
     for (const record of this.#queue.extract((each) => handlerOf(each) === handler)) {
       this.#queueBytes -= record.bytes;
@@ -300,7 +301,7 @@ export class Lane {
       lane.#queue.push(record);
     }
     lane.#behindFrom = this.#behindFrom;
-    lane.#splitAt = this.#host.known();
+    lane.#splitAt = visited;
     lane.#splitFrom = this;
     // The record that was found may be the other lane's.
     this.#leave();

@@ -44,7 +44,7 @@ export class Pump {
     if (lane.isEmpty && window.left > 0) {
       const handed = handOut.handOut(jobOf(record, handler));
       if (handed === "given" || handed === "taken") return;
-      if (handed === "heldUp") lane = turns.setApart(handler, record.priority);
+      if (handed === "heldUp") lane = turns.setApart(handler, record.priority, record.sequence);
     }
     lane.push(record);
   }

@@ -88,13 +88,16 @@ export class Turns implements LaneHost {
     for (const lane of this.#lanes) lane.fallBehind(first);
   }
 
-  /** From now on the handler's records of this priority go by themselves. */
-  setApart(handler: number, priority: number): Lane {
+  /**
+   * From now on the handler's records of this priority go by themselves. `visited`: the record that
+   * is being visited, of a group whose others come after it.
+   */
+  setApart(handler: number, priority: number, visited: number = this.known()): Lane {
     this.#parts.gates.heldUp(handler);
     const name = `${priority}/${handler}`;
     const known = this.#apart.get(name);
     if (known !== undefined) return known;
-    const lane = (this.#lanes[priority] as Lane).split(handler, this.#parts.handlerOf);
+    const lane = (this.#lanes[priority] as Lane).split(handler, this.#parts.handlerOf, visited);
     this.#apart.set(name, lane);
     return lane;
   }
