@@ -146,8 +146,9 @@ export class SimProcess {
     const { aside, states, waiting, delayed, keyWaiting, isDrained } = this.delivery;
     const unfinished = this.log.known - states.settled.size;
     if (aside > unfinished) this.#context.broken(`${aside} records are set aside, of ${unfinished}`);
-    // Those that were abandoned at the end have no outcome.
-    if (!isDrained || this.delivery.handlerReports().some(({ running }) => running > 0)) return;
+    // Those that were abandoned at the end have no outcome, and groups that were given up no ACK.
+    if (!isDrained || this.delivery.stateLog.groupsGivenUp > 0) return;
+    if (this.delivery.handlerReports().some(({ running }) => running > 0)) return;
     const known = aside + waiting - delayed;
     if (known <= unfinished && unfinished <= known + keyWaiting) return;
     this.#context.broken(`${known} records are set aside, of ${unfinished} of which none can run`);
