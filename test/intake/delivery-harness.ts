@@ -23,7 +23,7 @@ import { SimRunner, type SimTask } from "./simulation-runner.ts";
 const random = { below: (n: number) => (n === 1 ? 0 : 1), fraction: () => 1 } as unknown as Random;
 const LIMITS = { keysMax: 40, forMs: 15_000 };
 
-type Limits = Pick<DeliveryTerms, "jobsBytesMax" | "laneRecordsMax">;
+type Limits = Pick<DeliveryTerms, "jobsBytesMax" | "laneRecordsMax" | "behindLeaseMax">;
 
 export class World {
   now = 1000;

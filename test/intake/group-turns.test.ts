@@ -6,17 +6,16 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { RECORD_TYPE } from "@millrace/journal";
-import { findSuspects, QUARANTINE_ENDS } from "@millrace/intake/internal/delivery/suspects";
+import { BEHIND_LEASE_MAX, findSuspects, QUARANTINE_ENDS } from "@millrace/intake/internal/delivery/suspects";
 import { Lane } from "@millrace/intake/internal/delivery/lane";
 import type { LogWalk } from "@millrace/intake/internal/delivery/ports";
 import type { LogRecord } from "@millrace/intake/internal/format/log-record";
+import { TaskHeader } from "@millrace/intake/internal/format/task-header";
 import { World } from "./delivery-harness.ts";
 import type { SimRecord } from "./simulation-disk.ts";
 
 /** Suspects that are tried at once. */
 const GROUP_MAX = 32;
-/** Records of a lane, behind the last lease, that are suspect after an unclean end. */
-const BEHIND_LEASE_MAX = 4096;
 
 test("a delayed record holds no key after an unclean end", () => {
   const world = new World({ pay: {} });
@@ -193,6 +192,89 @@ test("a retry that ends its process is suspect although the clock was set back",
     assert.ok(world.begun.includes(1));
   }
   assert.ok(kills <= QUARANTINE_ENDS, `${kills} kills`);
+});
+
+/** How many processes a record ends before it is in quarantine; its handler ends each at once. */
+function killsOf(world: World, origin: number): number {
+  for (let kills = 0; kills < 5; kills += 1) {
+    for (let turn = 0; ; turn += 1) {
+      if (world.begun.includes(origin)) break;
+      assert.ok(turn < 40_000, `its turn never comes: ${world.delivery.describe()}`);
+      world.turn(1);
+      // Groups of suspects take time. Without them none passes for a lease by time alone.
+      if (world.delivery.suspects > 0) world.advance(1000);
+      if (world.quarantined.includes(origin)) return kills;
+      for (const each of world.quarantined.splice(0)) world.delivery.quarantined(each, undefined);
+      for (const each of world.runner.tasks.values()) {
+        const { sequence } = new TaskHeader(each.header);
+        if (sequence !== 1 && sequence !== origin && !each.isOver) world.end(sequence);
+      }
+    }
+    world.crash();
+  }
+  return Infinity;
+}
+
+test("a record that ends its process behind many of one key is soon in quarantine", () => {
+  for (const before of [BEHIND_LEASE_MAX >> 1, BEHIND_LEASE_MAX + 900, BEHIND_LEASE_MAX * 5]) {
+    const world = new World({ pay: {} });
+    for (let each = 0; each < before; each += 1) world.publish("pay", "k");
+    const deadly = world.publish("pay");
+    world.open();
+    const kills = killsOf(world, deadly);
+    assert.ok(kills <= QUARANTINE_ENDS, `${kills} kills behind ${before}`);
+  }
+});
+
+test("a record that ends its process behind new ones is soon in quarantine", () => {
+  const world = new World({ pay: {} });
+  world.turn();
+  for (let each = 0; each < BEHIND_LEASE_MAX + 900; each += 1) world.publish("pay", "k");
+  const deadly = world.publish("pay");
+  const kills = killsOf(world, deadly);
+  assert.ok(kills <= QUARANTINE_ENDS, `${kills} kills`);
+});
+
+test("a record that ends its process behind many that are done is soon in quarantine", () => {
+  const world = new World({ pay: {} });
+  for (let each = 0; each < BEHIND_LEASE_MAX * 4; each += 1) world.publish("pay");
+  const deadly = world.publish("pay");
+  world.open();
+  const kills = killsOf(world, deadly);
+  assert.ok(kills <= QUARANTINE_ENDS, `${kills} kills`);
+});
+
+test("a lane waits for a lease, but not on a full disk, and not at an end", () => {
+  for (const isFull of [false, true]) {
+    const world = new World({ pay: {} }, { behindLeaseMax: 40 });
+    for (let each = 0; each < 200; each += 1) world.publish("pay");
+    world.open();
+    world.turn(3);
+    world.log.isFull = isFull;
+    // Nothing that the process writes becomes durable.
+    for (let round = 0; round < 200; round += 1) {
+      world.delivery.turn();
+      for (const task of world.runner.tasks.values()) {
+        if (!task.isBegun) world.runner.begin(task);
+        task.isOver = true;
+        task.isOk = true;
+      }
+      world.advance(300);
+    }
+    assert.is(world.begun.length === 200, isFull, `${world.begun.length} begun`);
+    if (isFull) continue;
+    assert.ok(world.log.isUrgent, "somebody waits for the lease");
+    const before = world.begun.length;
+    world.turn(3);
+    assert.ok(world.begun.length > before, "it goes on");
+    world.delivery.drain();
+    for (const origin of world.begun) if (world.isInHand(origin)) world.end(origin);
+    for (let round = 0; round < 20 && !world.delivery.isOver; round += 1) {
+      world.delivery.turn();
+      world.sync();
+    }
+    assert.ok(world.delivery.isOver, world.delivery.describe());
+  }
 });
 
 for (const others of [BEHIND_LEASE_MAX >> 1, BEHIND_LEASE_MAX * 3]) {

@@ -66,6 +66,23 @@ test("has, endOf and countUpTo answer as the Set would", () => {
   );
 });
 
+test("missing finds the numbers that the Set lacks", () => {
+  fc.assert(
+    fc.property(ranges, fc.nat({ max: HIGHEST }), (added, first) => {
+      const set = new RangeSet();
+      const model = new Set<number>();
+      for (const each of added) addTo(set, model, each);
+      let count = 0;
+      for (let value = first; value <= HIGHEST + 10; value += 1) {
+        if (model.has(value)) continue;
+        count += 1;
+        assert.is(set.missing(first, count), value, `missing(${first}, ${count})`);
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
 test("a copy has the same members and goes its own way", () => {
   fc.assert(
     fc.property(ranges, ranges, (before, after) => {

@@ -582,4 +582,10 @@ export const INTAKE_BUGS: readonly SeededBug[] = [
     from: "if (type === RECORD_TYPE.ack || type === RECORD_TYPE.result)",
     to: "",
   },
+  {
+    name: "a lane hands out where no opening looks for suspects",
+    file: "delivery/life.js",
+    from: "if (place <= until || log.isDiskFull())",
+    to: "if (true)",
+  },
 ];

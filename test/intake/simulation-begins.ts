@@ -89,6 +89,8 @@ export class BeginOracle {
     if (known.payload !== DEADLY) return;
     if (known.redriven !== redriven) known.kills = 0;
     known.redriven = redriven;
+    // On a full disk no lane waits for the lease by which the next process finds the record.
+    if (this.#process.log.wasFull) return;
     known.kills += 1;
     if (known.kills > QUARANTINE_ENDS) {
       this.#broken(`record ${known.sequence} ends the process for the ${known.kills}th time`);

@@ -21,6 +21,9 @@ const RETAINED: readonly RetainTerms[] = [
 /** Of dead letters, in every other schedule: a few. */
 const DEAD_BYTES_MAX = 1200;
 
+/** So few that lanes wait for leases, in most schedules. */
+const BEHIND_LEASE_MAX = 6;
+
 /** One of so many does it. */
 export interface Rates {
   /** Records of a handler that isn't there. */
@@ -40,6 +43,8 @@ export interface Conditions {
   readonly isClockSet: boolean;
   /** Records of a lane that are kept in memory. */
   readonly laneRecordsMax: number;
+  /** Records behind a lease that are suspect after a crash. */
+  readonly behindLeaseMax: number;
   readonly rates: Rates;
   /** One in so many attempts to end a run does: with more, threads are busy most of the time. */
   readonly slowness: number;
@@ -80,6 +85,7 @@ export function conditionsOf(seed: number): Conditions {
     retain: RETAINED[seed % RETAINED.length] as RetainTerms,
     deadBytesMax: seed % 2 === 0 ? DEAD_BYTES_MAX : Infinity,
     isClockSet: seed % 4 === 0,
+    behindLeaseMax: seed % 4 === 2 ? BEHIND_LEASE_MAX * 100 : BEHIND_LEASE_MAX,
     ...mood,
     slowness: seed % 7 === 0 ? SLOW : 1,
     rates: { ...mood.rates, deadly: seed % 5 === 1 ? DEADLY_ONE_IN : 0 },

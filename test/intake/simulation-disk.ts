@@ -114,6 +114,8 @@ export class SimLog implements Log {
   readonly committed: SimRecord[] = [];
   isUrgent = false;
   isFull = false;
+  /** Delivery has seen it full. */
+  wasFull = false;
   readonly #random: Random;
 
   constructor(disk: SimDisk, random: Random) {
@@ -184,6 +186,7 @@ export class SimLog implements Log {
   }
 
   isDiskFull(): boolean {
+    this.wasFull ||= this.isFull;
     return this.isFull;
   }
 

@@ -70,7 +70,7 @@ export class SimProcess {
     this.runner.onAbandon = (task) => watcher.abandoned(task);
     const newest = disk.checkpoints.at(-1);
     const states = readStates(this.log, newest && { bytes: Buffer.from(newest.bytes), from: newest.from }, LIMITS);
-    this.suspects = findSuspects(this.log, states, clock.wall());
+    this.suspects = findSuspects(this.log, states, clock.wall(), conditions.behindLeaseMax);
     this.delivery = this.#deliver(states);
     this.housekeeping = new Housekeeping(
       {
@@ -104,6 +104,7 @@ export class SimProcess {
       {
         logId: LOG_ID,
         laneRecordsMax: conditions.laneRecordsMax,
+        behindLeaseMax: conditions.behindLeaseMax,
         waitsMemoryMax: 3,
         jobsBytesMax: 3000,
         schedules: this.#schedules.declared(),

@@ -71,7 +71,7 @@ import { type DeclaredSchedule, Schedules } from "./schedules.ts";
 import { StateLog } from "./state-log.ts";
 import { StagedAdmission } from "./staged-admission.ts";
 import { Steady } from "./steady.ts";
-import { findSuspects, Suspects } from "./suspects.ts";
+import { BEHIND_LEASE_MAX, findSuspects, Suspects } from "./suspects.ts";
 import { Turns } from "./turns.ts";
 import { Visits } from "./visits.ts";
 import { Window } from "./window.ts";
@@ -97,6 +97,8 @@ export interface DeliveryTerms {
   readonly logId: Uint8Array;
   /** Records that a lane keeps in memory before it falls behind. Default 4096. */
   readonly laneRecordsMax?: number;
+  /** Unsettled records behind a lease among which one may be in hand. Default 4096. */
+  readonly behindLeaseMax?: number | undefined;
   /** Bytes of jobs that wait and are in memory. Default 64 MiB. */
   readonly jobsBytesMax?: number | undefined;
   /** Delays, and pauses between attempts, that are in memory. Default 65,536 of each. */
@@ -153,13 +155,13 @@ export class Delivery {
     this.#runner = runner;
     this.states = states;
     const handlerOf = handlerIn(states, parser);
-    const laneRecordsMax = terms.laneRecordsMax ?? LANE_RECORDS_MAX;
+    const { laneRecordsMax = LANE_RECORDS_MAX, behindLeaseMax = BEHIND_LEASE_MAX } = terms;
 
     const steady = new Steady(clock);
     const stateLog = new StateLog(log, clock, steady, terms.reserveBytes);
     const gates = new Gates(parser, handlers, terms.handlerTerms, clock, stateLog, (event) => events.told(event));
     this.#gates = gates;
-    const suspects = new Suspects(findSuspects(log, states, clock.wall()), !states.endings.isOpen);
+    const suspects = new Suspects(findSuspects(log, states, clock.wall(), behindLeaseMax), !states.endings.isOpen);
     const hands = new Hands(runner);
     const window = new Window(runner, clock);
     const turns = new Turns({ log, states, gates, suspects, handlerOf, laneRecordsMax });
@@ -172,7 +174,8 @@ export class Delivery {
     const keyLines = new KeyLines(gates, turns);
     const returns = new Returns({ clock, states, jobs, turns, scratch, waitsMemoryMax: terms.waitsMemoryMax });
     const quarantined = new Quarantined(suspects, events, counts);
-    const life = new Life({ runner, clock, states, stateLog, gates, suspects, turns, ends, returns });
+    const ownParts = { log, runner, clock, states, stateLog, gates, suspects, turns, ends, returns };
+    const life = new Life({ ...ownParts, behindLeaseMax });
     const known = { ...world, states, counts, stateLog, gates, hands, window, jobs, suspects };
     const isThere = (name: string): boolean => gates.named(name).isThere;
     const schedules = new Schedules({ states: states.schedules, stateLog, log, clock, isThere }, terms.schedules);

@@ -8,20 +8,25 @@ import { encodeLease } from "../format/state-records.ts";
 import type { RecordStates } from "../states/record-states.ts";
 import type { Ends } from "./ends.ts";
 import type { Gates } from "./gates.ts";
-import type { Clock, Runner } from "./ports.ts";
+import type { Clock, Log, Runner } from "./ports.ts";
 import type { Returns } from "./returns.ts";
 import type { StateLog } from "./state-log.ts";
-import type { Suspects } from "./suspects.ts";
+import { lastSuspect, type Suspects } from "./suspects.ts";
 import type { Turns } from "./turns.ts";
 
-/** A lease says up to where records may have been handed out; written no more often than this. */
+/** A lease says up to where records may have been handed out; one is written this often. */
 const LEASE_MS = 100;
+/** A lease comes earlier when a lane has passed this part of what may be in hand behind one. */
+const LEASE_PART: number = 1 / 4;
+/** Leases on their way to the disk. */
+const ON_WAY_MAX = 8;
 /** Of a suspect in a CONTROL record: origin and ends. */
 const SUSPECT_BYTES = 16;
 /** Suspects that the log names as tried at the same time. */
 const NAMED_MAX = 1024;
 
 export interface LifeParts {
+  readonly log: Log;
   readonly runner: Runner;
   readonly clock: Clock;
   readonly states: RecordStates;
@@ -31,6 +36,8 @@ export interface LifeParts {
   readonly turns: Turns;
   readonly ends: Ends;
   readonly returns: Returns;
+  /** Unsettled records behind a lease among which one may be in hand. */
+  readonly behindLeaseMax: number;
 }
 
 export class Life {
@@ -38,7 +45,17 @@ export class Life {
   #beginning: "unwritten" | "written" | "durable" = "unwritten";
   #isClosed = false;
   #leasedAt = 0;
+  /** The lease that was written last. */
   #leased: readonly number[] = [0, 0, 0];
+  /** No lease that the log may end with is before this one; undefined until a lane begins. */
+  #durable: readonly number[] | undefined;
+  #onWay = 0;
+  /** By priority: as far as is known, a record up to here may be in hand. */
+  readonly #nearUntil: number[] = [0, 0, 0];
+  /** In this turn a lane has stopped. */
+  #isAwaited = false;
+  /** Somebody waits for those on their way. */
+  #isUrged = false;
 
   constructor(parts: LifeParts) {
     this.#parts = parts;
@@ -129,16 +146,59 @@ export class Life {
 
   // ── leases ────────────────────────────────────────────────────────────────────────────────────
 
-  /** Now and then: up to where records may have been handed out. */
+  /**
+   * Whether a lane may hand out or pass its record at `place`. A record may be in hand only where
+   * the next opening finds it: before the last durable lease or soon behind it. Otherwise one that
+   * ends its process ends one process after another. On a full disk no lane waits for a lease: it
+   * might wait for ever.
+   */
+  isNear(priority: number, place: number): boolean {
+    if (place <= (this.#nearUntil[priority] as number)) return true;
+    const { log, states, turns, behindLeaseMax } = this.#parts;
+    // Lanes only move on: so do leases.
+    this.#durable ??= turns.positions().map((first, lane) => Math.min(first, states.endings.lease[lane] ?? 0));
+    const until = lastSuspect(states, this.#durable[priority] as number, behindLeaseMax);
+    this.#nearUntil[priority] = until;
+    if (place <= until || log.isDiskFull()) return true;
+    this.#isAwaited = true;
+    return false;
+  }
+
+  /** Now and then, and when a lane waits for it: up to where records may have been handed out. */
   lease(): void {
     const { clock, turns, runner, stateLog } = this.#parts;
+    const isAwaited = this.#isAwaited;
+    this.#isAwaited = false;
+    // Until it has begun, the lease is of the process before this one, and of use to the next.
+    if (isAwaited ? !this.isBegun() : this.#beginning !== "durable") return;
     const now = clock.now();
-    if (now - this.#leasedAt < LEASE_MS) return;
+    const isDue = now - this.#leasedAt >= LEASE_MS;
+    if (isDue) this.#leasedAt = now;
     const lease = turns.positions();
-    this.#leasedAt = now;
     // Without new records it says nothing new.
-    if (runner.outstanding === 0 || lease.every((place, index) => place === this.#leased[index])) return;
+    const isWanted = isAwaited || (runner.outstanding > 0 && (isDue || this.#isFar(lease)));
+    const isNew = lease.some((place, lane) => place !== this.#leased[lane]);
+    if (isWanted && isNew && this.#onWay < ON_WAY_MAX) this.#write(lease);
+    if (!isAwaited || this.#onWay === 0 || this.#isUrged) return;
+    this.#isUrged = true;
+    stateLog.urge();
+  }
+
+  /** On a full disk it isn't worth the room. */
+  #isFar(lease: readonly number[]): boolean {
+    const { log, behindLeaseMax } = this.#parts;
+    const far = behindLeaseMax * LEASE_PART;
+    return !log.isDiskFull() && lease.some((place, lane) => place - (this.#leased[lane] as number) >= far);
+  }
+
+  #write(lease: readonly number[]): void {
     this.#leased = lease;
-    stateLog.write(RECORD_TYPE.lease, encodeLease(lease));
+    this.#onWay += 1;
+    this.#isUrged = false;
+    const onDurable = (): void => {
+      this.#durable = lease;
+      this.#onWay -= 1;
+    };
+    this.#parts.stateLog.write(RECORD_TYPE.lease, encodeLease(lease), { onDurable });
   }
 }

@@ -7,6 +7,7 @@ import type { HandOut } from "./hand-out.ts";
 import { jobOf } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 import type { Lane } from "./lane.ts";
+import type { Life } from "./life.ts";
 import type { Suspects } from "./suspects.ts";
 import type { Turns } from "./turns.ts";
 import type { Window } from "./window.ts";
@@ -24,6 +25,7 @@ export interface PumpParts {
   readonly jobs: Jobs;
   readonly suspects: Suspects;
   readonly ends: Ends;
+  readonly life: Life;
   readonly handOut: HandOut;
   readonly handlerOf: (record: LogRecord) => number;
 }
@@ -38,10 +40,10 @@ export class Pump {
 
   /** A new record, while its bytes are in memory. */
   offer(record: LogRecord): void {
-    const { window, turns, handOut, handlerOf } = this.#parts;
+    const { window, turns, life, handOut, handlerOf } = this.#parts;
     const handler = handlerOf(record);
     let lane = turns.laneOf(handler, record.priority);
-    if (lane.isEmpty && window.left > 0) {
+    if (lane.isEmpty && window.left > 0 && life.isNear(record.priority, record.sequence)) {
       const handed = handOut.handOut(jobOf(record, handler));
       if (handed === "given" || handed === "taken") return;
       if (handed === "heldUp") lane = turns.setApart(handler, record.priority, record.sequence);
@@ -70,7 +72,7 @@ export class Pump {
   }
 
   #handNew(lane: Lane): boolean {
-    const { states, turns, handOut, handlerOf } = this.#parts;
+    const { states, turns, life, handOut, handlerOf } = this.#parts;
     const record = lane.peek(PASS_MAX);
     if (record === undefined) return false;
     const handler = handlerOf(record);
@@ -83,7 +85,7 @@ export class Pump {
       lane.advance();
       return true;
     }
-    if (!turns.isNear(lane, record.sequence)) return false;
+    if (!life.isNear(lane.priority, record.sequence)) return false;
     switch (handOut.handOut(jobOf(record, handler))) {
       case "given":
       case "taken":

@@ -23,14 +23,8 @@ const GROUP_MAX = 32;
 const GROUP_MS = 1000;
 /** Ends after which a suspect goes to quarantine. */
 export const QUARANTINE_ENDS = 2;
-/** Suspects of one priority behind the last lease. */
-const BEHIND_LEASE_MAX = 4096;
-/**
- * A lane that was set apart hands out no record further ahead of its priority than this: leases
- * don't speak of it, and records in hand must be found behind the last one.
- */
-export const AHEAD_MAX: number = BEHIND_LEASE_MAX / 2;
-const LANES = 3;
+/** Records behind the last lease that are suspect, of those that aren't settled. */
+export const BEHIND_LEASE_MAX = 4096;
 
 export class Suspects {
   /** Those that come at once, in their groups, and not through a lane. */
@@ -185,10 +179,24 @@ export class Suspects {
 }
 
 /**
+ * The last place behind a lease at which a record may be in hand: what isn't settled up to there is
+ * suspect after an unclean end. `Life.isNear` holds the lanes to it. At the next opening more is
+ * settled, so that this place lies further on.
+ */
+export function lastSuspect(states: RecordStates, lease: number, behindLeaseMax: number): number {
+  return states.settled.missing(Math.max(1, lease), behindLeaseMax);
+}
+
+/**
  * The records that may have been in hand when the process before this one ended, with the number of
  * such ends; and suspects of an earlier end that haven't come back since.
  */
-export function findSuspects(log: Log, states: RecordStates, wallMs: number): Map<number, number> {
+export function findSuspects(
+  log: Log,
+  states: RecordStates,
+  wallMs: number,
+  behindLeaseMax: number = BEHIND_LEASE_MAX,
+): Map<number, number> {
   const { isOpen, suspects: before, trying, lease } = states.endings;
   const found = new Map<number, number>();
   // While suspects were tried, those whose turn hadn't come were in nobody's hand.
@@ -206,21 +214,17 @@ export function findSuspects(log: Log, states: RecordStates, wallMs: number): Ma
     if (dueMs <= wallMs || dueMs - pauseMs > wallMs) add(origin);
   }
   for (const origin of states.places.keys()) if (!states.retries.has(origin)) add(origin);
-  const behind = Array.from({ length: LANES }, () => 0);
-  const end = Math.max(...lease) + BEHIND_LEASE_MAX * LANES;
+  const lasts = lease.map((place) => lastSuspect(states, place, behindLeaseMax));
+  const last = Math.max(...lasts);
   const walk = log.walk();
   let next = states.settled.endOf(log.firstSequence) + 1;
   walk.seek(next);
   // Ends: at the last durable record, or soon behind the lease.
   for (let record = walk.next(); record !== undefined; record = walk.next()) {
     const { sequence, priority } = record;
-    if (sequence >= end) break;
+    if (sequence > last) break;
     if (sequence < next) continue;
-    if (isCandidate(record, states)) {
-      const isBehind = sequence >= (lease[priority] ?? 0);
-      if (!isBehind || (behind[priority] as number) < BEHIND_LEASE_MAX) add(sequence);
-      if (isBehind) behind[priority] = (behind[priority] as number) + 1;
-    }
+    if (sequence <= (lasts[priority] ?? 0) && isCandidate(record, states)) add(sequence);
     next = states.settled.endOf(sequence + 1) + 1;
     if (next > sequence + 1) walk.skipTo(next);
   }

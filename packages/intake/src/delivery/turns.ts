@@ -11,7 +11,7 @@ import type { Obstacle } from "./handler-gate.ts";
 import { Lane, type LaneHost } from "./lane.ts";
 import type { Log } from "./ports.ts";
 import { laneReport, type LaneReport } from "./reports.ts";
-import { AHEAD_MAX, type Suspects } from "./suspects.ts";
+import type { Suspects } from "./suspects.ts";
 
 /**
  * One turn in this many goes to the next priority although the one before it has work. So the first
@@ -176,11 +176,6 @@ export class Turns implements LaneHost {
   comesBy(lane: Lane, origin: number, place: number): boolean {
     const { suspects, states } = this.#parts;
     return lane.isAhead(place) && place === origin && !suspects.has(origin) && !states.retries.has(origin);
-  }
-
-  /** Whether a lane may hand out its record at `place`: see `AHEAD_MAX`. */
-  isNear(lane: Lane, place: number): boolean {
-    return lane.handler === undefined || place <= (this.#lanes[lane.priority] as Lane).position + AHEAD_MAX;
   }
 
   // ── what is left ──────────────────────────────────────────────────────────────────────────────

@@ -50,6 +50,19 @@ export class RangeSet {
     return count;
   }
 
+  /** The place of the `count`th number that isn't a member, of those from `first` on. */
+  missing(first: number, count: number): number {
+    let next = this.endOf(first) + 1;
+    let left = count;
+    for (let index = this.#lastStartingAtOrBefore(next) + 1; index < this.#firsts.length; index += 1) {
+      const gap = (this.#firsts[index] as number) - next;
+      if (gap >= left) break;
+      left -= gap;
+      next = (this.#lasts[index] as number) + 1;
+    }
+    return next + left - 1;
+  }
+
   add(value: number): void {
     const index = this.#lasts.length - 1;
     if (index < 0 || this.#lasts[index] !== value - 1) {
