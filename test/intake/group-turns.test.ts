@@ -264,6 +264,7 @@ test("a lane waits for a lease, but not on a full disk, and not at an end", () =
     assert.is(world.begun.length === 200, isFull, `${world.begun.length} begun`);
     if (isFull) continue;
     assert.ok(world.log.isUrgent, "somebody waits for the lease");
+    assert.is(world.delivery.turn(), 0, "the thread sleeps meanwhile");
     const before = world.begun.length;
     world.turn(3);
     assert.ok(world.begun.length > before, "it goes on");

@@ -106,6 +106,11 @@ export class Lane {
     return !this.isCaughtUp;
   }
 
+  /** Whether it reads from the log, and has found no record yet. */
+  get isSearching(): boolean {
+    return !this.isCaughtUp && this.#found === undefined && this.#queue.size === 0;
+  }
+
   get isEmpty(): boolean {
     return this.isCaughtUp && this.#queue.size === 0 && this.#ready.size === 0;
   }

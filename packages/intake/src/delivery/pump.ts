@@ -61,7 +61,7 @@ export class Pump {
     }
     handOut.publish();
     // A lane that reads on and has found nothing yet isn't through.
-    return handed + (window.left > 0 && turns.isAnyReading ? 1 : 0);
+    return handed + (window.left > 0 && turns.isAnySearching ? 1 : 0);
   }
 
   /** Hands out the next record of a lane; false when it has none now. */

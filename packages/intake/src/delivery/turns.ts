@@ -196,12 +196,12 @@ export class Turns implements LaneHost {
     return this.#lanes.some((lane) => lane.isReading);
   }
 
-  /** Whether a lane that can run reads from the log. */
-  get isAnyReading(): boolean {
-    if (this.isReading) return true;
+  /** Whether a lane that can run reads from the log, and has found no record yet. */
+  get isAnySearching(): boolean {
     const { gates } = this.#parts;
+    for (const lane of this.#lanes) if (lane.isSearching) return true;
     for (const lane of this.#apart.values()) {
-      if (lane.isReading && gates.isRunnable(lane.handler as number)) return true;
+      if (lane.isSearching && gates.isRunnable(lane.handler as number)) return true;
     }
     return false;
   }
