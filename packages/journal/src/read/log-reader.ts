@@ -117,12 +117,11 @@ export class LogReader {
         if (reader.position.nextSequence > durableSequence) return false;
         if (reader.next()) return true;
         this.#successor = this.#lookForSuccessor(reader.header.segment);
-        if (this.#successor === undefined)
-          throw missingBatch(reader, segmentIds(this.#storage).includes(reader.header.segment));
+        if (this.#successor === undefined) throw this.#missingBatch(reader);
       } else if (reader.position.offset < this.#successor.previous.endOffset) {
         if (reader.position.nextSequence > durableSequence) return false;
         if (reader.next()) return true;
-        throw missingBatch(reader, segmentIds(this.#storage).includes(reader.header.segment));
+        throw this.#missingBatch(reader);
       } else {
         this.#open(this.#successor);
       }
@@ -147,8 +146,7 @@ export class LogReader {
       if (header === "gone") continue;
       if (header === undefined) {
         if (!isFirst) return;
-        // One that was given up may be cut before it is gone.
-        if ((readMarks(this.#storage)?.firstSegment ?? 0) > id) continue;
+        if (this.#isGivenUp(id)) continue;
         throw damaged(name, 0, "the segment's header is invalid");
       }
       isFirst = false;
@@ -171,23 +169,27 @@ export class LogReader {
     this.#successor = this.#lookForSuccessor(header.segment);
   }
 
+  /** The file of a segment that was given up during the reading may have become another segment. */
+  #missingBatch(reader: SegmentReader): Error {
+    const { segment } = reader.header;
+    const file = segmentName(segment);
+    const { offset, nextSequence } = reader.position;
+    if (!segmentIds(this.#storage).includes(segment) || this.#isGivenUp(segment)) return givenUp(file, nextSequence);
+    return damaged(file, offset, `${reader.reason}, where sequence ${nextSequence} must be`, {
+      firstSequence: nextSequence,
+    });
+  }
+
+  /** The marks say so before its file is cut, and that comes before the file is gone. */
+  #isGivenUp(segment: number): boolean {
+    return (readMarks(this.#storage)?.firstSegment ?? 0) > segment;
+  }
+
   #lookForSuccessor(segment: number): SegmentHeader | undefined {
     if (!segmentIds(this.#storage).includes(segment + 1)) return undefined;
     const header = readHeaderIfThere(this.#storage, segmentName(segment + 1));
     return header === "gone" ? undefined : header;
   }
-}
-
-/** The file of a segment that was given up during the reading may have become another segment. */
-function missingBatch(reader: SegmentReader, isThere: boolean): Error {
-  const file = segmentName(reader.header.segment);
-  const { offset, nextSequence } = reader.position;
-  if (!isThere) return givenUp(file, nextSequence);
-  return journalError(
-    "ERR_JOURNAL_DAMAGED",
-    `${file} at offset ${offset}: ${reader.reason}, where sequence ${nextSequence} must be`,
-    { details: { file, offset, firstSequence: nextSequence } },
-  );
 }
 
 function givenUp(file: string, firstSequence: number): Error {
