@@ -1,9 +1,14 @@
+import { isMillraceError } from "@millrace/base";
 import type { Storage } from "@millrace/journal";
 import { LogReader, RecordCursor } from "@millrace/journal/kernel";
 import type { LogRecord } from "../format/log-record.ts";
 import type { LogWalk } from "./log-walk.ts";
 
-/** Reads records from the segments, batch by batch. */
+/**
+ * Reads records from the segments, batch by batch. A walk may rest for long, and the segment in
+ * which it stands may be given up meanwhile: it goes on in the first one that has what it wants.
+ * What must still be read is never given up.
+ */
 export class SegmentWalk implements LogWalk {
   readonly #reader: LogReader;
   readonly #cursor = new RecordCursor();
@@ -20,7 +25,7 @@ export class SegmentWalk implements LogWalk {
   seek(place: number): void {
     this.#isInBatch = false;
     this.#from = place;
-    this.#reader.seek(place);
+    this.#unlessGivenUp(() => this.#reader.seek(place));
   }
 
   skipTo(place: number): void {
@@ -41,9 +46,21 @@ export class SegmentWalk implements LogWalk {
       }
       this.#isInBatch = false;
       const known = this.#known();
-      if (this.#from > known || !this.#reader.next(known)) return undefined;
+      if (this.#from > known || !this.#unlessGivenUp(() => this.#reader.next(known))) return undefined;
       this.#cursor.reset(this.#reader.body, this.#reader.batch.firstSequence);
       this.#isInBatch = true;
+    }
+  }
+
+  #unlessGivenUp(step: () => boolean): boolean {
+    // Ends: each further turn means that one more segment has gone.
+    for (;;) {
+      try {
+        return step();
+      } catch (thrown) {
+        if (!isMillraceError(thrown, "ERR_JOURNAL_TRUNCATED")) throw thrown;
+      }
+      this.seek(this.#from);
     }
   }
 
