@@ -58,6 +58,17 @@ test("one producer too many is refused, and nothing of it is stored", async () =
   await again.close();
 });
 
+test("whoever waits for a producer's records is told, however many wait", async () => {
+  const directory = temporaryDirectory();
+  const mill = await start(directory);
+  const producer = await mill.producer("other", "a");
+  const record = Buffer.from(JSON.stringify({ file: join(directory, "notes") }));
+  for (let sequence = 1; sequence <= 5; sequence += 1) producer.add(sequence, record);
+  await Promise.all([producer.flush(), producer.whenAtMost(2), producer.flush()]);
+  assert.equal([producer.durable, producer.underWay], [5, 0]);
+  await mill.close();
+});
+
 test("a producer whose records were refused takes no place", async () => {
   const directory = temporaryDirectory();
   const file = join(directory, "notes");

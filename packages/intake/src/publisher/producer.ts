@@ -49,7 +49,8 @@ export class Producer {
   #durable = 0;
   #isRefused = false;
   #failure: unknown;
-  #whenLess: (() => void) | undefined;
+  /** Called when fewer records are under way. */
+  #whenLess: (() => void)[] = [];
 
   constructor(host: ProducerHost, handler: string, id: string, known: ProducerSnapshot, options: ProducerOptions) {
     const bytes = Buffer.byteLength(id);
@@ -137,7 +138,7 @@ export class Producer {
   async whenAtMost(records: number): Promise<void> {
     while (!this.#isRefused && this.#underWay > records) {
       if (this.#records.length === this.#underWay) this.send();
-      await new Promise<void>((resolve) => (this.#whenLess = resolve));
+      await new Promise<void>((resolve) => this.#whenLess.push(resolve));
     }
     if (this.#isRefused) throw this.#failure;
   }
@@ -172,9 +173,7 @@ export class Producer {
 
   #less(records: number): void {
     this.#underWay -= records;
-    const resolve = this.#whenLess;
-    this.#whenLess = undefined;
-    resolve?.();
+    for (const resolve of this.#whenLess.splice(0)) resolve();
   }
 }
 
