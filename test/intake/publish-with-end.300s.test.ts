@@ -1,6 +1,6 @@
 // Handlers publish with the end of their records, while processes are killed.
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -133,6 +133,8 @@ async function withGroupsThatWait(): Promise<Filled> {
     Array.from({ length: LARGE_ORDERS }, (_, n) => mill.publish.order({ file, n, count: 2, bytes: 3000 })),
   );
   const other = await mill.publish.result({ file, n: 1 });
+  // Without one not even the record of the resumption below would be written.
+  await until(() => readdirSync(directory).some((name) => /^reserve-\d+\.wal$/.test(name)), "the reserve");
   faults.arm("spareWrite", ENOSPC);
   let refused: unknown;
   for (let round = 0; round < 2000 && refused === undefined; round += 1) {
