@@ -1,11 +1,15 @@
 // A walk that rests while the segment in which it stands is given up.
+import { truncateSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Journal, NodeStorage } from "@millrace/journal";
+import { Journal, NodeStorage, type StorageFile } from "@millrace/journal";
+import { scanLog, SegmentList, type SegmentPlace } from "@millrace/journal/kernel";
+import { writeMarks } from "@millrace/journal/internal/files/marks";
 import { SegmentWalk } from "@millrace/intake/internal/states/segment-walk";
 import { open } from "millrace";
 import { temporaryDirectory, until } from "../support.ts";
+import { TestLog } from "../journal/support.ts";
 
 const SMALL = { recordBytesMax: 8192, batchBytesMax: 16_384, segmentBytesMax: 65_536, ringBytes: 32_768 };
 
@@ -50,6 +54,37 @@ test("a walk goes on behind segments that were given up and used again", async (
   } finally {
     await journal.close();
   }
+});
+
+/** The files of a directory; a reader that opens them for ever is stopped. */
+class PatientStorage extends NodeStorage {
+  #opened = 0;
+
+  override open(name: string, mode: "read"): StorageFile {
+    this.#opened += 1;
+    assert.ok(this.#opened < 1000, `${name} is opened again and again`);
+    return super.open(name, mode);
+  }
+}
+
+test("a walk isn't held by a segment that was cut, and has its name still", () => {
+  const log = new TestLog(temporaryDirectory());
+  log.append("1");
+  let last = 1;
+  const walk = new SegmentWalk(new PatientStorage(log.directory), () => last);
+  walk.seek(1);
+  assert.is(walk.next()?.sequence, 1);
+  for (; log.segments().length < 3; last += 1) log.append("more".padEnd(8000));
+  const [, second] = new SegmentList(log.storage).read();
+  const { segment: firstSegment, baseSequence: firstSequence } = second as SegmentPlace;
+  const [first] = scanLog(log.storage).segments;
+  assert.ok(first !== undefined);
+  const { logId } = first.header;
+  // The power may go right here, or the keeper: then the file stays as it is.
+  writeMarks(log.storage, { logId, generation: 5, durableSequence: 0, firstSegment, firstSequence });
+  truncateSync(log.path(log.segments()[0] as string), 4096);
+  assert.is(walk.next()?.sequence, firstSequence);
+  walk.close();
 });
 
 test("records with a delay are handled, however much was given up between them", async () => {

@@ -140,7 +140,9 @@ export class LogReader {
    */
   *#headers(): Generator<SegmentHeader, void> {
     let isFirst = true;
+    const kept = this.#firstSegment();
     for (const id of segmentIds(this.#storage)) {
+      if (id < kept) continue;
       const name = segmentName(id);
       const header = readHeaderIfThere(this.#storage, name);
       if (header === "gone") continue;
@@ -182,7 +184,12 @@ export class LogReader {
 
   /** The marks say so before its file is cut, and that comes before the file is gone. */
   #isGivenUp(segment: number): boolean {
-    return (readMarks(this.#storage)?.firstSegment ?? 0) > segment;
+    return this.#firstSegment() > segment;
+  }
+
+  /** The first segment that belongs to the log; files of those before it may still be there. */
+  #firstSegment(): number {
+    return readMarks(this.#storage)?.firstSegment ?? 0;
   }
 
   #lookForSuccessor(segment: number): SegmentHeader | undefined {
