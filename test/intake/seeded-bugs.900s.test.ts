@@ -11,6 +11,9 @@ const CHOSEN = new RegExp(process.env["MILLRACE_INTAKE_BUGS"] ?? "");
 const hook = fileURLToPath(new URL("./edit-hook.js", import.meta.url));
 const program = fileURLToPath(new URL("./simulate.js", import.meta.url));
 
+/** Without a bug the schedules take less than a minute: a program that runs on never ends. */
+const LIMIT_MS = 200_000;
+
 /** Whether the simulation notices an edit; without one, whether it finds anything at all. */
 function isNoticed(edit: Omit<SeededBug, "name"> | undefined): Promise<boolean> {
   const environment = edit === undefined ? process.env : { ...process.env, MILLRACE_EDIT: JSON.stringify(edit) };
@@ -18,13 +21,13 @@ function isNoticed(edit: Omit<SeededBug, "name"> | undefined): Promise<boolean> 
     execFile(
       process.execPath,
       ["--no-warnings", "--import", hook, program, "1", String(edit === undefined ? 3 : SCHEDULE_COUNT)],
-      { env: environment, timeout: 300_000 },
+      { env: environment, timeout: LIMIT_MS },
       (error, stdout, stderr) => {
         if (error === null) resolve(false);
-        // A seed that breaks a promise is named; a bug that ends the program otherwise is noticed
-        // too, but not an edit that doesn't fit, or that makes no program.
+        // A seed that breaks a promise is named. A bug that ends the program otherwise, or keeps it
+        // from ending, is noticed too, but not an edit that doesn't fit, or that makes no program.
         else if (/occurs \d+ times|SyntaxError/.test(stderr)) reject(new Error(stderr.slice(0, 2000)));
-        else resolve(stdout.includes("seed") || stderr !== "");
+        else resolve(stdout.includes("seed") || stderr !== "" || error.killed === true);
       },
     );
   });
