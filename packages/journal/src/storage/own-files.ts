@@ -3,21 +3,43 @@
  * and knows only the files that it has made: nobody else's is written or removed.
  */
 import { NodeStorage } from "./node-storage.ts";
-import type { OpenMode, StorageFile } from "./storage.ts";
+import type { OpenMode, Storage, StorageFile } from "./storage.ts";
 
-export class OwnFiles extends NodeStorage {
+export class OwnFiles implements Storage {
+  readonly #directory: NodeStorage;
   readonly #made: string[] = [];
 
-  override list(): string[] {
+  constructor(directory: string) {
+    this.#directory = new NodeStorage(directory);
+  }
+
+  list(): string[] {
     return [...this.#made];
   }
 
   /** Throws `EEXIST` for a file that somebody else has made. */
-  override open(name: string, mode: OpenMode): StorageFile {
-    if (this.#made.includes(name)) return super.open(name, mode);
-    const file = super.open(name, "create");
+  open(name: string, mode: OpenMode): StorageFile {
+    if (this.#made.includes(name)) return this.#directory.open(name, mode);
+    const file = this.#directory.open(name, "create");
     this.#made.push(name);
     return file;
+  }
+
+  rename(from: string, to: string): void {
+    this.#directory.rename(from, to);
+    this.#made[this.#made.indexOf(from)] = to;
+  }
+
+  remove(name: string): void {
+    this.#directory.remove(name);
+  }
+
+  makeDirectory(name: string): void {
+    this.#directory.makeDirectory(name);
+  }
+
+  syncDirectory(name?: string): void {
+    this.#directory.syncDirectory(name);
   }
 
   /**
