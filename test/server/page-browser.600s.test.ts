@@ -65,6 +65,12 @@ async function withService(
   }
 }
 
+function gate(): { readonly opened: Promise<void>; lift(): void } {
+  let lift = (): void => {};
+  const opened = new Promise<void>((resolve) => (lift = resolve));
+  return { opened, lift: () => lift() };
+}
+
 const stateOf = async (mill: Millrace, name: string): Promise<string | undefined> =>
   (await mill.handlers()).find(({ handler }) => handler === name)?.state;
 
@@ -164,10 +170,19 @@ withPage("what comes out of records is text, and what is redacted isn't shown", 
       await page.reload();
       await page.waitForSelector(".timeline .dead");
       const { sequence } = (await mill.journal.showByKey("acc-7"))!;
+      // The story of one record never stands below another.
+      const slow = gate();
+      await page.route("**/timeline", async (route) => {
+        await slow.opened;
+        await route.continue();
+      });
       await page.selectOption("select[name=what]", "sequence");
       await page.fill("input[name=value]", String(sequence));
       await page.keyboard.press("Enter");
-      await page.waitForSelector(`.record[aria-label="record ${sequence}"] .timeline .dead`);
+      await page.waitForSelector(`.record[aria-label="record ${sequence}"] [role=status]:has-text('Reading')`);
+      assert.not.ok((await textOf(page, ".timeline")).includes("refused"));
+      slow.lift();
+      await page.waitForSelector(`.record[aria-label="record ${sequence}"] .timeline .waits`);
       const kinds = await page.$$eval(".timeline li", (items) => items.map(({ className }) => className));
       assert.equal(kinds, ["published", "failed", "waits", "failed", "waits", "failed", "dead"]);
       await page.fill("input[name=value]", "99999999");

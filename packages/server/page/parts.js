@@ -62,7 +62,11 @@ export function Problem({ error }) {
   return html`<p class="problem" role="alert">${error === undefined ? "" : problem(error)}</p>`;
 }
 
-/** The server's answer to `path`, asked again whenever one of `inputs` changes. */
+/**
+ * The server's answer to `path`, asked again whenever one of `inputs` changes. Until the next answer
+ * the last one stays, also of another path, so that a list doesn't flicker. What belongs to one
+ * subject alone gets a `key` of that subject.
+ */
 export function useAnswer(path, inputs = []) {
   const [state, setState] = useState({ isLoading: true });
   useEffect(() => {

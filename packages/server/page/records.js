@@ -83,7 +83,7 @@ export function Record({ answer }) {
         <${Value} value=${headers} label="Headers" />`
     }
     <h4>What became of it</h4>
-    <${Story} sequence=${sequence} letter=${letter} />
+    <${Story} key=${sequence} sequence=${sequence} letter=${letter} />
   </article>`;
 }
 
