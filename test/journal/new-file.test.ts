@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { completeFile, partOf } from "@millrace/journal/kernel";
+import { completeFile, partOfNew } from "@millrace/journal/kernel";
 import { writeLines } from "@millrace/intake/internal/letters/lines-file";
 import { temporaryDirectory } from "../support.ts";
 
@@ -11,14 +11,14 @@ const isThere = ({ code }: { code?: string }): boolean => code === "EEXIST";
 test("a file gets its name when it is whole, and never takes another's", () => {
   const directory = temporaryDirectory();
   const path = join(directory, "letters");
-  const [one, two] = [partOf(path), partOf(path)];
+  const [one, two] = [partOfNew(path), partOfNew(path)];
   assert.is.not(one, two);
   writeFileSync(one, "one");
   writeFileSync(two, "two");
   assert.not(existsSync(path));
   completeFile(one, path);
   assert.throws(() => completeFile(two, path), isThere);
-  assert.throws(() => partOf(path), isThere);
+  assert.throws(() => partOfNew(path), isThere);
   assert.is(readFileSync(path, "utf8"), "one");
   assert.equal(readdirSync(directory).toSorted(), ["letters", two.slice(directory.length + 1)]);
 });

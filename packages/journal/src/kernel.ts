@@ -21,7 +21,7 @@ export { type GroupSize, JournalProducer, type RecordParts } from "./memory/prod
 export { lockDirectory } from "./storage/lock.ts";
 export { mustBeUnused } from "./storage/in-use.ts";
 export { LogReader } from "./read/log-reader.ts";
-export { type Marks, readMarks } from "./files/marks.ts";
+export { firstSegmentIn, type Marks, readMarks } from "./files/marks.ts";
 export { openStorage } from "./storage/open-storage.ts";
 export { recordAt } from "./read/record.ts";
 export { RecordCursor } from "./files/records.ts";
@@ -30,7 +30,7 @@ export { SegmentList, type SegmentPlace } from "./files/segments.ts";
 export { findReserve } from "./files/spare.ts";
 export { SEGMENT_REPAIRED, SEGMENT_REUSED, SEGMENT_UNSYNCED, type SegmentHeader } from "./files/format.ts";
 export { backUpFromOutside } from "./keeper/backup.ts";
-export { completeFile, partOf } from "./storage/new-file.ts";
+export { completeFile, partOf, partOfNew } from "./storage/new-file.ts";
 export { isNotThere } from "./storage/not-there.ts";
 export { storageError } from "./storage/storage-errors.ts";
 export { replaceCheckpoint } from "./keeper/replace-checkpoint.ts";

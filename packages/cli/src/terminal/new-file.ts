@@ -1,7 +1,7 @@
 /** A file that a command makes, complete or not there at all. */
 import { closeSync, fsyncSync, openSync, rmSync, writeSync } from "node:fs";
 import { messageOf } from "@millrace/base";
-import { completeFile, partOf } from "@millrace/journal/kernel";
+import { completeFile, partOfNew } from "@millrace/journal/kernel";
 import { cliError } from "../errors.ts";
 
 /** What is exported may be secret. */
@@ -20,7 +20,7 @@ export class NewFile {
   /** Throws `ERR_CLI_OUTPUT`, also for a file that is there already. */
   constructor(path: string) {
     this.#path = path;
-    this.#part = this.#tried(() => partOf(path));
+    this.#part = this.#tried(() => partOfNew(path));
     this.#fd = this.#tried(() => openSync(this.#part, "wx", OWNER_ONLY));
     // A second signal ends the process in the midst.
     process.once("exit", this.#removeAtExit);

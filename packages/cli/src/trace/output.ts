@@ -1,8 +1,8 @@
 /** The files of traces that `--out` names: complete, or as they were. */
-import { randomBytes } from "node:crypto";
 import { accessSync, constants, copyFileSync, lstatSync, realpathSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { messageOf } from "@millrace/base";
+import { partOf } from "@millrace/journal/kernel";
 import { cliError } from "../errors.ts";
 
 /** Before the program runs: it may take long, and run only once. Throws `ERR_CLI_OUTPUT`. */
@@ -21,7 +21,7 @@ export function mustBeWritable(out: string): void {
 export function copyTo(out: string, trace: string, more: () => string): void {
   try {
     const place = placeOf(out);
-    const part = `${place}.${randomBytes(4).toString("hex")}.part`;
+    const part = partOf(place);
     try {
       copyFileSync(trace, part, constants.COPYFILE_EXCL);
       renameSync(part, place);

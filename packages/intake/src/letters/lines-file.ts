@@ -1,6 +1,6 @@
 /** A new file of JSON lines that only its owner may read. */
 import { open, unlink } from "node:fs/promises";
-import { completeFile, partOf } from "@millrace/journal/kernel";
+import { completeFile, partOfNew } from "@millrace/journal/kernel";
 
 const OWNER_ONLY = 0o600;
 /** Bytes that gather before they are written. */
@@ -11,7 +11,7 @@ const CHUNK_BYTES: number = 2 ** 18;
  * system's errors, `EEXIST` for a file that is there.
  */
 export async function writeLines(path: string, lines: AsyncIterable<object>): Promise<number> {
-  const part = partOf(path);
+  const part = partOfNew(path);
   const file = await open(part, "wx", OWNER_ONLY);
   let isComplete = false;
   try {

@@ -1,6 +1,6 @@
 /** Reads the states of the log's records: from the newest checkpoint on, if there is one. */
 import { type Checkpoint, RECORD_TYPE, type Storage } from "@millrace/journal";
-import { journalError, readCheckpoints, readMarks, SegmentList } from "@millrace/journal/kernel";
+import { firstSegmentIn, journalError, readCheckpoints, SegmentList } from "@millrace/journal/kernel";
 import { WINDOW_DEFAULTS, type WindowLimits } from "../states/dedupe-window.ts";
 import { GroupReader } from "../states/groups.ts";
 import type { LogWalk } from "../states/log-walk.ts";
@@ -74,7 +74,7 @@ function entriesAt(walk: LogWalk, place: number, firstPlace: number, from: numbe
 /** The states of a log that nobody writes to, up to `lastSequence`. Throws as `readStates` does. */
 export function readLogStates(storage: Storage, logId: Buffer, lastSequence: number): RecordStates {
   // Files of segments that were given up may still be there.
-  const kept = readMarks(storage)?.firstSegment ?? 0;
+  const kept = firstSegmentIn(storage);
   const first = new SegmentList(storage).read().find(({ segment }) => segment >= kept);
   const firstSequence = first?.baseSequence ?? 1;
   const source = { firstSequence, walk: () => new SegmentWalk(storage, () => lastSequence) };

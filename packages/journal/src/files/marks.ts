@@ -60,6 +60,14 @@ export function readMarks(storage: Storage): Marks | undefined {
   return pages.reduce((best, page) => ((page?.generation ?? 0) > (best?.generation ?? 0) ? page : best), undefined);
 }
 
+/**
+ * The first segment that belongs to the log; 0 without marks. Those before it were given up: the
+ * marks say so before a file is cut, renamed or removed.
+ */
+export function firstSegmentIn(storage: Storage): number {
+  return readMarks(storage)?.firstSegment ?? 0;
+}
+
 /** Makes `marks` durable, in place; the file is created when it is missing. */
 export function writeMarks(storage: Storage, marks: Marks): void {
   const page = encode(marks);

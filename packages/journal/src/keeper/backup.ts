@@ -17,7 +17,7 @@ import { SEGMENT_HEADER_BYTES, segmentName } from "../files/format.ts";
 import { damaged } from "../read/damage.ts";
 import { LogReader } from "../read/log-reader.ts";
 import { scanLog } from "../read/scan.ts";
-import { createMarks, type Marks, readMarks } from "../files/marks.ts";
+import { createMarks, firstSegmentIn, type Marks } from "../files/marks.ts";
 import { makeDirectories, syncDirectory } from "../storage/lock.ts";
 import { directoryMode, FILE_MODE } from "../storage/node-storage.ts";
 import { OwnFiles } from "../storage/own-files.ts";
@@ -181,7 +181,7 @@ function* copy(from: Storage, to: Storage, directory: string, { segment, bytes }
       const read = readFully(source, buffer, wanted, done);
       // What was read is of this segment unless the marks say now that it was given up: that comes
       // before its file is cut or becomes another one's.
-      if (isGivenUp(from, segment)) throw givenUp(name);
+      if (firstSegmentIn(from) > segment) throw givenUp(name);
       if (read < wanted) throw damaged(name, done + read, `the file ends, although its batches end at ${bytes}`);
       inCopy(directory, () => writeFully(target, [buffer.subarray(0, read)], done));
       done += read;
@@ -192,10 +192,6 @@ function* copy(from: Storage, to: Storage, directory: string, { segment, bytes }
     source?.close();
     target.close();
   }
-}
-
-function isGivenUp(storage: Storage, segment: number): boolean {
-  return (readMarks(storage)?.firstSegment ?? 0) > segment;
 }
 
 function givenUp(file: string): Error {

@@ -4,7 +4,7 @@
  */
 import { journalError } from "../errors.ts";
 import { type BatchHeader, type SegmentHeader, segmentName } from "../files/format.ts";
-import { readMarks } from "../files/marks.ts";
+import { firstSegmentIn } from "../files/marks.ts";
 import { readHeaderIfThere, segmentIds } from "../files/segments.ts";
 import { damaged } from "./damage.ts";
 import { SegmentReader } from "./segment-reader.ts";
@@ -140,7 +140,7 @@ export class LogReader {
    */
   *#headers(): Generator<SegmentHeader, void> {
     let isFirst = true;
-    const kept = this.#firstSegment();
+    const kept = firstSegmentIn(this.#storage);
     for (const id of segmentIds(this.#storage)) {
       if (id < kept) continue;
       const name = segmentName(id);
@@ -184,12 +184,7 @@ export class LogReader {
 
   /** The marks say so before its file is cut, and that comes before the file is gone. */
   #isGivenUp(segment: number): boolean {
-    return this.#firstSegment() > segment;
-  }
-
-  /** The first segment that belongs to the log; files of those before it may still be there. */
-  #firstSegment(): number {
-    return readMarks(this.#storage)?.firstSegment ?? 0;
+    return firstSegmentIn(this.#storage) > segment;
   }
 
   #lookForSuccessor(segment: number): SegmentHeader | undefined {

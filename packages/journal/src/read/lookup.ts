@@ -6,7 +6,7 @@
  * (page-cache.ts).
  */
 import { segmentName } from "../files/format.ts";
-import { readMarks } from "../files/marks.ts";
+import { firstSegmentIn } from "../files/marks.ts";
 import { readHeaderIfThere, segmentIds } from "../files/segments.ts";
 import { isNotThere } from "../storage/not-there.ts";
 import type { Storage } from "../storage/storage.ts";
@@ -191,7 +191,7 @@ export class Lookup {
   /** Marks say so before anything happens to the segment's file. */
   #isGivenUp(segment: number): boolean {
     try {
-      return (readMarks(this.#tools.storage)?.firstSegment ?? 0) > segment;
+      return firstSegmentIn(this.#tools.storage) > segment;
     } catch {
       // What couldn't be read is told instead.
       return false;

@@ -11,10 +11,15 @@ import { syncDirectory } from "./lock.ts";
 /** File systems without hard links say one of these. */
 const NO_LINKS: ReadonlySet<unknown> = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
 
-/** A name for the part, used by nobody else. Throws `EEXIST` if the file is there already. */
+/** A name for the part of a file, used by nobody else. */
 export function partOf(path: string): string {
-  if (existsSync(path)) throw existsError(path);
   return `${path}.${randomBytes(4).toString("hex")}.part`;
+}
+
+/** As `partOf`, of a file that is new. Throws `EEXIST` if it is there already. */
+export function partOfNew(path: string): string {
+  if (existsSync(path)) throw existsError(path);
+  return partOf(path);
 }
 
 /**
