@@ -38,10 +38,8 @@ export class Service {
 
   /** Throws the command's error, and `ERR_SERVICE_STOPPED` when the service ends meanwhile. */
   async ask(command: string, options: object, item: Asking["item"] = ignore): Promise<unknown> {
-    const timer = setTimeout(
-      () => process.stderr.write("millrace: no answer from the service yet\n"),
-      QUICK.has(command) ? PATIENCE_MS : 2 ** 31 - 1,
-    );
+    const tell = (): void => void process.stderr.write("millrace: no answer from the service yet\n");
+    const timer = QUICK.has(command) ? setTimeout(tell, PATIENCE_MS) : undefined;
     try {
       return await this.#client.ask(command, options, async (part) => {
         clearTimeout(timer);

@@ -6,7 +6,7 @@ import { EXIT } from "../terminal/exit-codes.ts";
 import { cliError } from "../errors.ts";
 import { Reporter } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
-import { duration, grouped, parseDurationMs, round, table } from "../terminal/units.ts";
+import { amount, duration, grouped, parseDurationMs, round, table } from "../terminal/units.ts";
 import {
   createWorkplace,
   STOPPED,
@@ -151,7 +151,9 @@ function documentOf(
 
 function verdictOf(document: RunDocument, reporter: Reporter): number {
   if (document.acknowledged + document.rejected < document.published) {
-    reporter.message(`${document.published - document.acknowledged - document.rejected} records got no answer`);
+    reporter.message(
+      `${amount(document.published - document.acknowledged - document.rejected, "record")} got no answer`,
+    );
     return EXIT.failure;
   }
   if (signals.exitCode !== undefined) return signals.exitCode;

@@ -11,6 +11,7 @@ import { isOutputClosed, outputIsCourtesy } from "../terminal/closed-pipes.ts";
 import { EXIT } from "../terminal/exit-codes.ts";
 import { Reporter, type ReporterOptions } from "../terminal/reporter.ts";
 import { signals } from "../terminal/signals.ts";
+import { amount } from "../terminal/units.ts";
 import type { RuntimeSettings } from "./config.ts";
 import { demoDirectory, demoHandlers, demoJournal, demoTraffic } from "./demo.ts";
 
@@ -201,7 +202,7 @@ function inUrl(host: string): string {
 }
 
 function tellAction(reporter: Reporter, { what, of, count }: AdminAction): void {
-  reporter.message(`millrace: page: ${what} ${JSON.stringify(of)}${count === 0 ? "" : `: ${count} letters`}`);
+  reporter.message(`millrace: page: ${what} ${JSON.stringify(of)}${count === 0 ? "" : `: ${amount(count, "letter")}`}`);
 }
 
 function mustHave(value: string | undefined, option: string): string {

@@ -232,8 +232,16 @@ function intakeReasons(vitals: IntakeVitals, { backlogMs }: HealthLimits, add: A
   if (ageMs >= backlogMs) {
     add("degraded", "BACKLOG_OLD", `the oldest record has waited ${ageMs} ms for its turn`, { ageMs });
   }
-  if (deadLetters > 0) add("degraded", "DEAD_LETTERS", `${deadLetters} records are dead`, { deadLetters });
+  if (deadLetters > 0)
+    add("degraded", "DEAD_LETTERS", `${deadLetters} ${deadLetters === 1 ? "record is" : "records are"} dead`, {
+      deadLetters,
+    });
   if (unroutable > 0) {
-    add("degraded", "HANDLER_MISSING", `${unroutable} records wait for handlers that aren't there`, { unroutable });
+    add(
+      "degraded",
+      "HANDLER_MISSING",
+      `${unroutable} ${unroutable === 1 ? "record waits" : "records wait"} for handlers that aren't there`,
+      { unroutable },
+    );
   }
 }
