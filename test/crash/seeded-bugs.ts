@@ -482,8 +482,8 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
   {
     name: "a segment that was given up is taken for a lost one",
     file: "read/lookup.js",
-    from: "?.firstSegment ?? 0) > segment;",
-    to: "?.firstSegment ?? 0) < 0;",
+    from: "return firstSegmentIn(this.#tools.storage) > segment;",
+    to: "return firstSegmentIn(this.#tools.storage) < 0;",
     layer: "lookups",
   },
   {
