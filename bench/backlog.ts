@@ -52,6 +52,7 @@ export async function alone(ms: number, directory: string): Promise<Measure[]> {
   const mill = (await open({ handlers: module, journal: { directory: join(directory, "intake") } })) as Payments;
   const journal = await Journal.open({ directory: join(directory, "journal") });
   const record = Buffer.from(JSON.stringify(paymentOf(0)));
+  const untilDone: number[] = [];
   const publishOne = async (n: number, isKeyed: boolean): Promise<number> => {
     const payment = paymentOf(n);
     const key = isKeyed ? { idempotencyKey: payment.id } : undefined;
@@ -59,6 +60,7 @@ export async function alone(ms: number, directory: string): Promise<Measure[]> {
     const { done } = await mill.publish.settle(payment, { key: payment.account, priority: priorityOf(n), ...key });
     const elapsed = performance.now() - startedAt;
     await done;
+    if (startedAt > warmUntil) untilDone.push((performance.now() - startedAt) * 1000);
     return elapsed;
   };
   const appendOne = async (): Promise<number> => {
@@ -85,6 +87,8 @@ export async function alone(ms: number, directory: string): Promise<Measure[]> {
     less("µs", "publish with a key p50", keyed),
     less("µs", "publish without one p50", plain),
     less("µs", "the journal's append p50", append),
+    less("µs", "publish until done p50", percentile(Float64Array.from(untilDone), 50)),
+    less("µs", "publish until done p99", percentile(Float64Array.from(untilDone), 99)),
     less("×", "publish without a key / append", plain / append),
     less("×", "publish with a key / append", keyed / append),
   ];
